@@ -1,0 +1,152 @@
+package schema
+
+import (
+	"encoding"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+)
+
+// Config is a complete machine config with every default filled in.
+// It is a value to read: nothing in spanctl changes one after Load.
+type Config struct {
+	Machine Machine `json:"machine"`
+	Cluster Cluster `json:"cluster"`
+}
+
+// KubeSpan is a shorthand for c.Machine.Network.KubeSpan.
+func (c *Config) KubeSpan() *KubeSpan { return &c.Machine.Network.KubeSpan }
+
+// Machine holds the settings of one machine alone.
+type Machine struct {
+	Network Network `json:"network"`
+}
+
+// Network holds the network settings of a machine.
+type Network struct {
+	KubeSpan KubeSpan `json:"kubespan"`
+}
+
+// KubeSpan holds the settings of the mesh on one machine; machine.cue
+// documents each field.
+type KubeSpan struct {
+	Enabled                     bool             `json:"enabled"`
+	AdvertiseKubernetesNetworks bool             `json:"advertiseKubernetesNetworks"`
+	AllowDownPeerBypass         bool             `json:"allowDownPeerBypass"`
+	HarvestExtraEndpoints       bool             `json:"harvestExtraEndpoints"`
+	MTU                         int              `json:"mtu"`
+	Filters                     Filters          `json:"filters"`
+	ExtraAnnouncedEndpoints     []netip.AddrPort `json:"extraAnnouncedEndpoints"`
+	ListenPort                  int              `json:"listenPort"`
+	InterfaceName               string           `json:"interfaceName"`
+}
+
+// Filters choose addresses and networks.
+type Filters struct {
+	Endpoints                 []Filter       `json:"endpoints"`
+	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks"`
+}
+
+// Filter is one entry of an address filter: a network, or with a leading "!"
+// the exclusion of a network.
+type Filter struct {
+	Prefix  netip.Prefix
+	Exclude bool
+}
+
+var (
+	_ encoding.TextUnmarshaler = (*Filter)(nil)
+	_ encoding.TextMarshaler   = Filter{}
+)
+
+// UnmarshalText parses "10.0.0.0/8" or "!10.0.0.0/8".
+func (f *Filter) UnmarshalText(text []byte) error {
+	cidr, exclude := strings.CutPrefix(string(text), "!")
+	prefix, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return fmt.Errorf("%q is not a network in CIDR notation", text)
+	}
+	*f = Filter{Prefix: prefix.Masked(), Exclude: exclude}
+	return nil
+}
+
+// MarshalText is the inverse of UnmarshalText.
+func (f Filter) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+func (f Filter) String() string {
+	if f.Exclude {
+		return "!" + f.Prefix.String()
+	}
+	return f.Prefix.String()
+}
+
+// Cluster holds what the machines of a cluster share.
+type Cluster struct {
+	// ID names the cluster. It is used as written, never decoded.
+	ID        string    `json:"id"`
+	Secret    Secret    `json:"secret"`
+	Discovery Discovery `json:"discovery"`
+}
+
+// Discovery says how machines find each other.
+type Discovery struct {
+	Enabled    bool       `json:"enabled"`
+	Registries Registries `json:"registries"`
+}
+
+// Registries are the places where machines publish themselves.
+type Registries struct {
+	Kubernetes KubernetesRegistry `json:"kubernetes"`
+	Service    ServiceRegistry    `json:"service"`
+}
+
+// KubernetesRegistry uses Kubernetes Nodes.
+type KubernetesRegistry struct {
+	Disabled bool `json:"disabled"`
+}
+
+// ServiceRegistry uses a discovery service.
+type ServiceRegistry struct {
+	Disabled bool   `json:"disabled"`
+	Endpoint string `json:"endpoint"`
+}
+
+// Secret is the text of a secret. It prints as "(hidden)" through fmt, slog
+// and encoding/json alike.
+type Secret string
+
+// hidden is what stands in for a secret, whatever is asked to print it.
+const hidden = "(hidden)"
+
+// Reveal returns the text as it was configured.
+func (s Secret) Reveal() string { return string(s) }
+
+func (s Secret) String() string               { return hidden }
+func (s Secret) GoString() string             { return hidden }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// Key decodes the 32 bytes that the secret stands for. Both base64 alphabets
+// are taken. Load refuses a secret for which this fails.
+func (s Secret) Key() ([32]byte, error) { return decodeKey(string(s)) }
+
+// keyLength is the length in bytes of a cluster ID and of a cluster secret.
+const keyLength = 32
+
+// urlToStd maps the URL-safe base64 alphabet to the standard one (RFC 4648,
+// sections 4 and 5): generators of cluster IDs use either.
+var urlToStd = strings.NewReplacer("-", "+", "_", "/")
+
+func decodeKey(text string) (key [keyLength]byte, err error) {
+	raw, err := base64.StdEncoding.DecodeString(urlToStd.Replace(text))
+	if err != nil || strings.ContainsAny(text, "\r\n") {
+		return key, errors.New("is not base64")
+	}
+	if len(raw) != keyLength {
+		return key, fmt.Errorf("decodes to %d bytes, not %d", len(raw), keyLength)
+	}
+	return [keyLength]byte(raw), nil
+}
