@@ -1,0 +1,103 @@
+package payload
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/spanmesh/span/discoveryhttp/clientpb"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+func encodeAffiliate(a mesh.Affiliate) *clientpb.Affiliate {
+	out := &clientpb.Affiliate{
+		NodeId:          a.NodeID,
+		Hostname:        a.Hostname,
+		Nodename:        a.Nodename,
+		MachineType:     a.MachineType,
+		OperatingSystem: a.OperatingSystem,
+	}
+	for _, address := range a.Addresses {
+		out.Addresses = append(out.Addresses, address.AsSlice())
+	}
+	if a.ControlPlane != (mesh.ControlPlane{}) {
+		out.ControlPlane = &clientpb.ControlPlane{ApiServerPort: uint32(a.ControlPlane.APIServerPort)}
+	}
+	if k := a.KubeSpan; !k.IsZero() {
+		out.Kubespan = &clientpb.KubeSpan{
+			PublicKey:                  k.PublicKey.String(),
+			Address:                    k.Address.AsSlice(),
+			AdditionalAddresses:        encodePrefixes(k.AdditionalAddresses),
+			ExcludeAdvertisedAddresses: encodePrefixes(k.ExcludeAdvertisedNetworks),
+		}
+	}
+	return out
+}
+
+func encodePrefixes(prefixes []netip.Prefix) []*clientpb.IPPrefix {
+	out := make([]*clientpb.IPPrefix, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = &clientpb.IPPrefix{Ip: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
+	}
+	return out
+}
+
+func decodeAffiliate(in *clientpb.Affiliate) (mesh.Affiliate, error) {
+	a := mesh.Affiliate{
+		NodeID:          in.GetNodeId(),
+		Hostname:        in.GetHostname(),
+		Nodename:        in.GetNodename(),
+		MachineType:     in.GetMachineType(),
+		OperatingSystem: in.GetOperatingSystem(),
+		ControlPlane:    mesh.ControlPlane{APIServerPort: int(in.GetControlPlane().GetApiServerPort())},
+	}
+	for _, raw := range in.GetAddresses() {
+		address, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return mesh.Affiliate{}, fmt.Errorf("has an address of %d bytes", len(raw))
+		}
+		a.Addresses = append(a.Addresses, address.Unmap())
+	}
+	if in.GetKubespan() == nil {
+		return a, nil
+	}
+	var err error
+	if a.KubeSpan, err = decodeKubeSpan(in.GetKubespan()); err != nil {
+		return mesh.Affiliate{}, err
+	}
+	return a, nil
+}
+
+func decodeKubeSpan(in *clientpb.KubeSpan) (mesh.KubeSpan, error) {
+	key, err := mesh.ParseKey(in.GetPublicKey())
+	if err != nil || key.IsZero() {
+		return mesh.KubeSpan{}, fmt.Errorf("has no valid WireGuard key")
+	}
+	address, ok := netip.AddrFromSlice(in.GetAddress())
+	if !ok {
+		return mesh.KubeSpan{}, fmt.Errorf("has a mesh address of %d bytes", len(in.GetAddress()))
+	}
+	k := mesh.KubeSpan{PublicKey: key, Address: address}
+	if k.AdditionalAddresses, err = decodePrefixes(in.GetAdditionalAddresses()); err != nil {
+		return mesh.KubeSpan{}, err
+	}
+	if k.ExcludeAdvertisedNetworks, err = decodePrefixes(in.GetExcludeAdvertisedAddresses()); err != nil {
+		return mesh.KubeSpan{}, err
+	}
+	return k, nil
+}
+
+func decodePrefixes(in []*clientpb.IPPrefix) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, p := range in {
+		address, ok := netip.AddrFromSlice(p.GetIp())
+		if !ok {
+			return nil, fmt.Errorf("has a network address of %d bytes", len(p.GetIp()))
+		}
+		prefix, err := address.Prefix(int(min(p.GetBits(), 255)))
+		if err != nil {
+			return nil, fmt.Errorf("has a network of %d bits", p.GetBits())
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
+}

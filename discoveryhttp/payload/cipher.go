@@ -1,0 +1,126 @@
+package payload
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spanmesh/span/discoveryhttp/clientpb"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// ErrSealed says that data was not sealed with this cluster's secret, or was
+// changed on the way.
+var ErrSealed = errors.New("cannot be decrypted with the cluster secret")
+
+// Cipher seals and opens the payloads of one cluster.
+type Cipher struct {
+	block cipher.Block
+	aead  cipher.AEAD
+}
+
+// NewCipher makes the cipher of a cluster out of its secret of 32 bytes.
+func NewCipher(secret [32]byte) (*Cipher, error) {
+	block, err := aes.NewCipher(secret[:])
+	if err != nil {
+		return nil, fmt.Errorf("make the cluster cipher: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make the cluster cipher: %w", err)
+	}
+	return &Cipher{block: block, aead: aead}, nil
+}
+
+// SealAffiliate encodes and encrypts an affiliate without its endpoints, which
+// travel apart. Two seals of one affiliate differ.
+func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
+	plain, err := proto.Marshal(encodeAffiliate(a))
+	if err != nil {
+		return nil, fmt.Errorf("encode the affiliate: %w", err)
+	}
+	sealed := make([]byte, c.aead.NonceSize(), c.aead.NonceSize()+len(plain)+c.aead.Overhead())
+	if _, err := rand.Read(sealed); err != nil {
+		return nil, fmt.Errorf("read randomness for a nonce: %w", err)
+	}
+	return c.aead.Seal(sealed, sealed, plain, nil), nil
+}
+
+// OpenAffiliate decrypts and decodes an affiliate. ID is the one under which
+// the service has it: an affiliate that names another is refused, since the
+// service, or anyone who can write to it, could else pass one off as another.
+func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, error) {
+	if len(sealed) < c.aead.NonceSize() {
+		return mesh.Affiliate{}, ErrSealed
+	}
+	nonce, ciphertext := sealed[:c.aead.NonceSize()], sealed[c.aead.NonceSize():]
+	plain, err := c.aead.Open(nil, nonce, ciphertext, nil)
+	if err != nil {
+		return mesh.Affiliate{}, ErrSealed
+	}
+	var decoded clientpb.Affiliate
+	if err := proto.Unmarshal(plain, &decoded); err != nil {
+		return mesh.Affiliate{}, fmt.Errorf("decode the affiliate: %w", err)
+	}
+	if decoded.GetNodeId() != id {
+		return mesh.Affiliate{}, fmt.Errorf("is sealed for node ID %q", decoded.GetNodeId())
+	}
+	return decodeAffiliate(&decoded)
+}
+
+// SealEndpoint encrypts an endpoint; equal endpoints give equal bytes.
+func (c *Cipher) SealEndpoint(e netip.AddrPort) ([]byte, error) {
+	plain, err := proto.MarshalOptions{Deterministic: true}.Marshal(&clientpb.Endpoint{
+		Ip:   e.Addr().AsSlice(),
+		Port: uint32(e.Port()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode the endpoint: %w", err)
+	}
+	size := c.block.BlockSize()
+	padded := make([]byte, (1+len(plain)+size-1)/size*size)
+	padded[0] = byte(len(plain))
+	copy(padded[1:], plain)
+	for i := 0; i < len(padded); i += size {
+		c.block.Encrypt(padded[i:i+size], padded[i:i+size])
+	}
+	return padded, nil
+}
+
+// maxEndpoint is the longest sealed endpoint that has a meaning, in bytes.
+const maxEndpoint = 64
+
+// OpenEndpoint is the inverse of SealEndpoint.
+func (c *Cipher) OpenEndpoint(sealed []byte) (netip.AddrPort, error) {
+	size := c.block.BlockSize()
+	if len(sealed) == 0 || len(sealed)%size != 0 || len(sealed) > maxEndpoint {
+		return netip.AddrPort{}, fmt.Errorf("an endpoint of %d bytes", len(sealed))
+	}
+	padded := make([]byte, len(sealed))
+	for i := 0; i < len(sealed); i += size {
+		c.block.Decrypt(padded[i:i+size], sealed[i:i+size])
+	}
+	length := int(padded[0])
+	if length > len(padded)-1 {
+		return netip.AddrPort{}, ErrSealed
+	}
+	for _, b := range padded[1+length:] {
+		if b != 0 {
+			return netip.AddrPort{}, ErrSealed
+		}
+	}
+	var decoded clientpb.Endpoint
+	if err := proto.Unmarshal(padded[1:1+length], &decoded); err != nil {
+		return netip.AddrPort{}, ErrSealed
+	}
+	address, ok := netip.AddrFromSlice(decoded.GetIp())
+	if !ok || decoded.GetPort() == 0 || decoded.GetPort() > 65535 {
+		return netip.AddrPort{}, ErrSealed
+	}
+	return netip.AddrPortFrom(address.Unmap(), uint16(decoded.GetPort())), nil
+}

@@ -1,0 +1,53 @@
+package netlinkapply
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// observeAddresses reads the addresses of our link but for link-local ones,
+// which the kernel makes.
+func (k *Kernel) observeAddresses(s *state.State, link netlink.Link) error {
+	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(link, netlink.FAMILY_ALL) })
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		prefix, ok := netipx.FromStdIPNet(a.IPNet)
+		if ok && !prefix.Addr().IsLinkLocalUnicast() {
+			s.Addresses = append(s.Addresses, keepHost(a.IPNet, prefix))
+		}
+	}
+	return nil
+}
+
+// keepHost gives a prefix the host part that it lost to masking.
+func keepHost(from *net.IPNet, prefix netip.Prefix) netip.Prefix {
+	address, _ := netipx.FromStdIP(from.IP)
+	return netip.PrefixFrom(address, prefix.Bits())
+}
+
+func (k *Kernel) changeAddress(c state.Change, a state.Address) error {
+	link, err := k.handle.LinkByName(a.Link)
+	if err != nil {
+		return err
+	}
+	// No duplicate address detection: nobody else on the link could answer.
+	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(a.Prefix), Flags: unix.IFA_F_NODAD}
+	address.IP = a.Addr().AsSlice()
+	if c.Action == state.Delete {
+		err := k.handle.AddrDel(link, address)
+		if errors.Is(err, unix.EADDRNOTAVAIL) {
+			return nil
+		}
+		return err
+	}
+	return k.handle.AddrReplace(link, address)
+}

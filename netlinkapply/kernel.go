@@ -1,0 +1,177 @@
+package netlinkapply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// Mode chooses between the kernel's WireGuard and the userspace process.
+type Mode string
+
+// The modes.
+const (
+	// Auto uses the kernel where it has WireGuard.
+	Auto Mode = "auto"
+	// InKernel fails where the kernel has none.
+	InKernel Mode = "kernel"
+	// InUserspace uses the process in any case.
+	InUserspace Mode = "userspace"
+)
+
+// Userspace starts the process that runs WireGuard for the named link, where
+// the kernel cannot. It returns once the process answers.
+type Userspace func(ctx context.Context, linkName string) error
+
+// Kernel works on the network namespace that the process is in.
+type Kernel struct {
+	mode      Mode
+	userspace Userspace
+	handle    *netlink.Handle
+}
+
+// Open connects to the kernel. It must be closed.
+func Open(mode Mode, userspace Userspace) (*Kernel, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	return &Kernel{mode: mode, userspace: userspace, handle: handle}, nil
+}
+
+// Close ends the connection and changes nothing.
+func (k *Kernel) Close() { k.handle.Close() }
+
+// ErrPermission says that the process may not configure the network.
+var ErrPermission = errors.New("not permitted to configure the network: run as root, or with CAP_NET_ADMIN")
+
+// explain puts the kernel's refusal into words for people.
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (%w)", ErrPermission, err)
+	}
+	return err
+}
+
+// Observe reads what is in the kernel under the marks of scope.
+func (k *Kernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {
+	var s state.State
+	link, err := k.findLink(scope.LinkName)
+	if err != nil {
+		return s, explain(err)
+	}
+	if link != nil {
+		if err := k.observeLink(&s, link); err != nil {
+			return s, explain(fmt.Errorf("read link %s: %w", scope.LinkName, err))
+		}
+	}
+	for _, read := range []struct {
+		what string
+		from func(*state.State, state.Scope) error
+	}{
+		{"routes", k.observeRoutes},
+		{"rules", k.observeRules},
+		{"nftables", k.observeFirewall},
+	} {
+		if err := read.from(&s, scope); err != nil {
+			return s, explain(fmt.Errorf("read %s: %w", read.what, err))
+		}
+	}
+	s.Normalize()
+	return s, nil
+}
+
+// Apply carries out a plan in order and stops at the first error. Neighbouring
+// changes of peers are one message; should it fail, they are tried one by one,
+// so that what could be done is.
+func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result {
+	var result state.Result
+	for rest := plan; len(rest) > 0; {
+		n := batch(rest)
+		if err := ctx.Err(); err != nil {
+			return failed(result, rest, err)
+		}
+		err := k.change(ctx, scope, rest[:n])
+		if err != nil && n > 1 {
+			n, err = 1, k.change(ctx, scope, rest[:1])
+		}
+		if err != nil {
+			return failed(result, rest, explain(err))
+		}
+		result.Done = append(result.Done, rest[:n]...)
+		rest = rest[n:]
+	}
+	return result
+}
+
+func failed(result state.Result, rest state.Plan, err error) state.Result {
+	result.NotDone, result.Failed, result.Err = rest, &rest[0], err
+	return result
+}
+
+// batch is how many changes at the head of plan go together.
+func batch(plan state.Plan) int {
+	n := 0
+	for n < len(plan) {
+		if _, ok := plan[n].Object.(state.Peer); !ok {
+			break
+		}
+		n++
+	}
+	return max(n, 1)
+}
+
+// change carries out one change, or a batch of peers.
+func (k *Kernel) change(ctx context.Context, scope state.Scope, changes state.Plan) error {
+	c := changes[0]
+	switch object := c.Object.(type) {
+	case state.Link:
+		return k.changeLink(ctx, c, object)
+	case state.Peer:
+		return changePeers(scope.LinkName, changes)
+	case state.Address:
+		return k.changeAddress(c, object)
+	case state.Route:
+		return k.changeRoute(c, object)
+	case state.Rule:
+		return k.changeRule(c, object)
+	case state.Firewall:
+		return k.changeFirewall(c, object)
+	case state.Networks:
+		return k.changeNetworks(object)
+	default:
+		return fmt.Errorf("a change of a %T is not known", object)
+	}
+}
+
+// dumpTries is how often a listing that the kernel interrupted is begun again.
+const dumpTries = 5
+
+// dump lists objects. The kernel interrupts a listing whose objects change in
+// the middle of it.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	var all []T
+	var err error
+	for range dumpTries {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+// wireguard opens the WireGuard control for one use. It is not kept, since the
+// kernel's appears only with the first link.
+func wireguard(use func(*wgctrl.Client) error) error {
+	client, err := wgctrl.New()
+	if err != nil {
+		return fmt.Errorf("open the WireGuard control: %w", err)
+	}
+	return errors.Join(use(client), client.Close())
+}

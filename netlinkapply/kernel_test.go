@@ -1,0 +1,461 @@
+package netlinkapply_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/netnstest"
+	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
+)
+
+// wireguardChild makes the test binary be the program of the WireGuard process.
+const wireguardChild = "-wireguard-for="
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && len(os.Args[1]) > len(wireguardChild) && os.Args[1][:len(wireguardChild)] == wireguardChild {
+		if err := userspace.Main(os.Args[1][len(wireguardChild):], "/run/wireguard.log"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(netnstest.Main(m.Run))
+}
+
+func open(t *testing.T) *netlinkapply.Kernel {
+	t.Helper()
+	k, err := netlinkapply.Open(netlinkapply.Auto, func(ctx context.Context, link string) error {
+		return userspace.Start(ctx, []string{"/proc/self/exe", wireguardChild + link})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	return k
+}
+
+// inputs are those of a mesh of n peers with one IPv4 and one IPv6 network each.
+func inputs(t testing.TB, n int) state.Inputs {
+	t.Helper()
+	private, err := mesh.NewPrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := mesh.NewIdentity("self", private, "test", net.HardwareAddr{2, 0, 0, 0, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := schema.Load("test.cue", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := *config.KubeSpan()
+	k.Enabled = true
+	in := state.Inputs{Identity: identity, KubeSpan: k, PresharedKey: mesh.SecretKey([32]byte{1}), Redirects: map[mesh.Key]netip.AddrPort{}}
+	for i := range n {
+		var key mesh.Key
+		binary.BigEndian.PutUint32(key[:], uint32(i+1))
+		v4 := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		v6 := netip.MustParseAddr("2001:db8::").As16()
+		binary.BigEndian.PutUint32(v6[8:], uint32(i))
+		in.Peers = append(in.Peers, mesh.PeerSpec{PublicKey: key, Label: fmt.Sprintf("peer-%d", i),
+			AllowedIPs: []netip.Prefix{netip.PrefixFrom(v4, 32), netip.PrefixFrom(netip.AddrFrom16(v6), 96)}})
+		in.Redirects[key] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1000+i))
+	}
+	return in
+}
+
+// reach applies the difference to desired until there is none, and returns how
+// many changes it took.
+func reach(t *testing.T, k *netlinkapply.Kernel, desired state.State) int {
+	t.Helper()
+	// Cleanups come here when the test's own context has ended.
+	ctx := context.WithoutCancel(t.Context())
+	plan := diff(t, k, desired)
+	result := k.Apply(ctx, scopeOf(t), plan)
+	if result.Err != nil {
+		t.Fatalf("apply %s: %v", result.Failed, result.Err)
+	}
+	for i := range desired.Peers {
+		desired.Peers[i].Redirect = false
+	}
+	if left := diff(t, k, desired); len(left) > 0 {
+		t.Fatalf("still different after applying:\n%s", text(left))
+	}
+	return len(plan)
+}
+
+func diff(t *testing.T, k *netlinkapply.Kernel, desired state.State) state.Plan {
+	t.Helper()
+	live, err := k.Observe(t.Context(), scopeOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Diff(desired, live)
+}
+
+func scopeOf(t *testing.T) state.Scope {
+	in := inputs(t, 0)
+	return state.ScopeOf(&in.KubeSpan)
+}
+
+func text(p state.Plan) (s string) {
+	for _, c := range p {
+		s += c.String() + "\n"
+	}
+	return s
+}
+
+func TestApplyReachesTheDocumentAndStaysThere(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 3)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, state.Build(in))
+
+	t.Run("a change of the MTU touches link, routes and clamps only", func(t *testing.T) {
+		in.KubeSpan.MTU = 1300
+		if n := reach(t, k, state.Build(in)); n != 4 {
+			t.Errorf("took %d changes, want link, two routes and the table", n)
+		}
+	})
+	t.Run("a peer more is one peer and one set change", func(t *testing.T) {
+		in := inputs(t, 4)
+		in.Identity, in.KubeSpan.MTU = mustIdentity(t, k), 1300
+		if n := reach(t, k, state.Build(in)); n > 3 {
+			t.Errorf("took %d changes", n)
+		}
+	})
+	t.Run("a peer less", func(t *testing.T) {
+		in := inputs(t, 2)
+		in.Identity, in.KubeSpan.MTU = mustIdentity(t, k), 1300
+		reach(t, k, state.Build(in))
+	})
+}
+
+// mustIdentity makes an identity of the private key that is on the link.
+func mustIdentity(t *testing.T, k *netlinkapply.Kernel) mesh.Identity {
+	t.Helper()
+	live, err := k.Observe(t.Context(), scopeOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := mesh.NewIdentity("self", live.Link.PrivateKey, "test", net.HardwareAddr{2, 0, 0, 0, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
+}
+
+func TestManyPeersAreStoredWhole(t *testing.T) {
+	k := open(t)
+	desired := state.Build(inputs(t, 2200))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, desired)
+	live, err := k.Observe(t.Context(), scopeOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(desired.Firewall.Networks, live.Firewall.Networks, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("networks (-want +got):\n%s", diff)
+	}
+}
+
+// TestDamageIsSeenAndRepaired does by hand what people and programs do to a
+// network, one thing at a time.
+func TestDamageIsSeenAndRepaired(t *testing.T) {
+	k := open(t)
+	desired := state.Build(inputs(t, 3))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, desired)
+	link, err := netlink.LinkByName("kubespan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &nftables.Table{Name: state.TableName, Family: nftables.TableFamilyINet}
+	for name, damage := range map[string]func() error{
+		"the address is deleted": func() error {
+			addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
+			if err != nil {
+				return err
+			}
+			for _, a := range addresses {
+				if a.IP.IsGlobalUnicast() {
+					return netlink.AddrDel(link, &a)
+				}
+			}
+			return fmt.Errorf("no address among %v", addresses)
+		},
+		"an address is added":  func() error { return netlink.AddrAdd(link, mustAddr("198.51.100.1/24")) },
+		"the link is set down": func() error { return netlink.LinkSetDown(link) },
+		"the MTU is changed":   func() error { return netlink.LinkSetMTU(link, 1500) },
+		"a route is deleted": func() error {
+			routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: mesh.RoutingTable}, netlink.RT_FILTER_TABLE)
+			if err != nil || len(routes) != 1 {
+				return fmt.Errorf("%d routes, %w", len(routes), err)
+			}
+			return netlink.RouteDel(&routes[0])
+		},
+		"a rule is deleted": func() error {
+			rules, err := netlink.RuleList(unix.AF_INET6)
+			if err != nil {
+				return err
+			}
+			for _, r := range rules {
+				if r.Priority == mesh.RulePriority {
+					return netlink.RuleDel(&r)
+				}
+			}
+			return fmt.Errorf("no rule of ours among %v", rules)
+		},
+		"the table is deleted": func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			conn.DelTable(table)
+			return conn.Flush()
+		},
+		"the table is flushed": func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			conn.FlushTable(table)
+			return conn.Flush()
+		},
+		"a set is flushed": func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			conn.FlushSet(&nftables.Set{Table: table, Name: "routed4", KeyType: nftables.TypeIPAddr, Interval: true})
+			return conn.Flush()
+		},
+		"a chain is added": func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			conn.AddChain(&nftables.Chain{Table: table, Name: "mine"})
+			return conn.Flush()
+		},
+		"a peer is removed": func() error {
+			return configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: wgtypes.Key(desired.Peers[1].PublicKey), Remove: true}}})
+		},
+		"a peer is added": func() error {
+			return configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: wgtypes.Key{31: 9}}}})
+		},
+		"a peer's networks are cleared": func() error {
+			return configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: wgtypes.Key(desired.Peers[0].PublicKey), ReplaceAllowedIPs: true}}})
+		},
+		"the private key is changed": func() error {
+			key, err := wgtypes.GeneratePrivateKey()
+			if err != nil {
+				return err
+			}
+			return configure(wgtypes.Config{PrivateKey: &key})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			if len(diff(t, k, desired)) == 0 {
+				t.Fatal("the damage was not seen")
+			}
+			reach(t, k, desired)
+		})
+	}
+}
+
+func configure(config wgtypes.Config) error {
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	return client.ConfigureDevice("kubespan", config)
+}
+
+func mustAddr(text string) *netlink.Addr {
+	a, err := netlink.ParseAddr(text)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// TestForeignThingsStay has neighbours in every place that is ours but for the
+// marks, and takes the mesh up and down between them.
+func TestForeignThingsStay(t *testing.T) {
+	k := open(t)
+	dummy := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "foreign0"}}
+	if err := netlink.LinkAdd(dummy); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(dummy) })
+	if err := netlink.LinkSetUp(dummy); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(dummy, mustAddr("198.51.100.1/24")); err != nil {
+		t.Fatal(err)
+	}
+	route := &netlink.Route{LinkIndex: dummy.Attrs().Index, Table: mesh.RoutingTable, Dst: mustAddr("203.0.113.0/24").IPNet, Protocol: unix.RTPROT_STATIC}
+	if err := netlink.RouteAdd(route); err != nil {
+		t.Fatal(err)
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, mesh.RulePriority, 77, 0x1000
+	if err := netlink.RuleAdd(rule); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.RuleDel(rule) })
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := conn.AddTable(&nftables.Table{Name: "foreign", Family: nftables.TableFamilyINet})
+	conn.AddChain(&nftables.Chain{Table: foreign, Name: "c"})
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+
+	reach(t, k, state.Build(inputs(t, 3)))
+	reach(t, k, state.State{})
+
+	if routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: mesh.RoutingTable}, netlink.RT_FILTER_TABLE); err != nil || len(routes) != 1 {
+		t.Errorf("routes in our table: %v, %v", routes, err)
+	}
+	rules, err := netlink.RuleList(unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, r := range rules {
+		found = found || r.Priority == mesh.RulePriority && r.Table == 77
+	}
+	if !found {
+		t.Errorf("the foreign rule is gone: %v", rules)
+	}
+	if tables, err := conn.ListTables(); err != nil || len(tables) != 1 || tables[0].Name != "foreign" {
+		t.Errorf("tables: %v, %v", tables, err)
+	}
+}
+
+func TestForeignLinkIsRefused(t *testing.T) {
+	k := open(t)
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "kubespan"}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
+	if _, err := k.Observe(t.Context(), scopeOf(t)); err == nil {
+		t.Error("a bridge of our name was taken for ours")
+	}
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	k := open(t)
+	reach(t, k, state.Build(inputs(t, 3)))
+	reach(t, k, state.State{})
+	if _, err := netlink.LinkByName("kubespan"); err == nil {
+		t.Error("the link is still there")
+	}
+	if left, _ := filepath.Glob("/var/run/wireguard/*"); len(left) > 0 {
+		t.Errorf("control sockets are left: %v", left)
+	}
+}
+
+func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
+	k := open(t)
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "up1"}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
+	inner := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "docker0"}}
+	if err := netlink.LinkAdd(inner); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(inner) })
+	for link, address := range map[netlink.Link]string{veth: "192.0.2.7/24", inner: "172.17.0.1/16"} {
+		if err := netlink.AddrAdd(link, mustAddr(address)); err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkSetUp(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, err := k.Host("kubespan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7")}; !cmp.Equal(want, host.Addresses, cmpopts.EquateComparable(netip.Addr{})) {
+		t.Errorf("addresses are %v, want %v", host.Addresses, want)
+	}
+	if host.MAC != nil {
+		t.Errorf("a namespace without a card has the MAC %v", host.MAC)
+	}
+}
+
+func TestWatchTellsOfChanges(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	woken := make(chan struct{}, 1)
+	done := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		close(ready)
+		done <- netlinkapply.Watch(ctx, func() {
+			select {
+			case woken <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	<-ready
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The watch may join its groups after the first changes: change until it tells.
+	table := &nftables.Table{Name: "watched", Family: nftables.TableFamilyINet}
+	deadline := time.After(10 * time.Second)
+	for told := false; !told; {
+		conn.AddTable(table)
+		conn.DelTable(table)
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-woken:
+			told = true
+		case <-deadline:
+			t.Fatal("the watch told nothing")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,157 @@
+package netlinkapply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// Kinds of link that a mesh can be: the kernel's WireGuard, and the TUN device
+// of the userspace process.
+const (
+	kindWireguard = "wireguard"
+	kindTUN       = "tuntap"
+)
+
+// findLink returns the link of that name, nil if there is none, and an error if
+// it is not ours to change.
+func (k *Kernel) findLink(name string) (netlink.Link, error) {
+	link, err := k.handle.LinkByName(name)
+	var absent netlink.LinkNotFoundError
+	if errors.As(err, &absent) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for link %s: %w", name, err)
+	}
+	switch link.Type() {
+	case kindWireguard:
+		return link, nil
+	case kindTUN:
+		if userspace.Answers(name) {
+			return link, nil
+		}
+	}
+	return nil, fmt.Errorf("link %s is a %s that spanctl did not make: rename it, or set machine.network.kubespan.interfaceName to another name",
+		name, link.Type())
+}
+
+func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
+	attrs := link.Attrs()
+	s.Link = state.Link{Name: attrs.Name, MTU: attrs.MTU, Up: attrs.RawFlags&unix.IFF_UP != 0}
+	err := wireguard(func(c *wgctrl.Client) error {
+		device, err := c.Device(attrs.Name)
+		if err != nil {
+			return err
+		}
+		s.Link.PrivateKey = mesh.SecretKey(device.PrivateKey)
+		s.Link.ListenPort = device.ListenPort
+		s.Link.FirewallMark = uint32(device.FirewallMark)
+		s.Peers = observePeers(device.Peers)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return k.observeAddresses(s, link)
+}
+
+func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) error {
+	switch c.Action {
+	case state.Delete:
+		return k.deleteLink(ctx, l.Name)
+	case state.Create:
+		if err := k.createLink(ctx, l); err != nil {
+			return err
+		}
+	}
+	link, err := k.handle.LinkByName(l.Name)
+	if err != nil {
+		return err
+	}
+	if err := configure(c, l); err != nil {
+		return err
+	}
+	if c.Has("mtu") && link.Attrs().MTU != l.MTU {
+		if err := k.handle.LinkSetMTU(link, l.MTU); err != nil {
+			return fmt.Errorf("set the MTU: %w", err)
+		}
+	}
+	if c.Has("up") {
+		if err := k.handle.LinkSetUp(link); err != nil {
+			return explainPort(l.ListenPort, fmt.Errorf("set the link up: %w", err))
+		}
+	}
+	return nil
+}
+
+// configure sets those of the WireGuard device's settings that differ.
+func configure(c state.Change, l state.Link) error {
+	var config wgtypes.Config
+	if c.Has("privateKey") {
+		key := wgtypes.Key(l.PrivateKey.Bytes())
+		config.PrivateKey = &key
+	}
+	if c.Has("listenPort") {
+		config.ListenPort = &l.ListenPort
+	}
+	if c.Has("firewallMark") {
+		mark := int(l.FirewallMark)
+		config.FirewallMark = &mark
+	}
+	if config.PrivateKey == nil && config.ListenPort == nil && config.FirewallMark == nil {
+		return nil
+	}
+	err := wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(l.Name, config) })
+	if err != nil {
+		return explainPort(l.ListenPort, fmt.Errorf("configure WireGuard: %w", err))
+	}
+	return nil
+}
+
+func explainPort(port int, err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("UDP port %d is in use by another program: stop it, or set machine.network.kubespan.listenPort to another port (%w)", port, err)
+	}
+	return err
+}
+
+// createLink makes the link, in the kernel or by the userspace process.
+func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
+	if k.mode != InUserspace {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU = l.Name, l.MTU
+		err := k.handle.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
+		unsupported := errors.Is(err, unix.EOPNOTSUPP)
+		if err == nil || !unsupported {
+			return err
+		}
+		if k.mode == InKernel {
+			return fmt.Errorf("this kernel has no WireGuard: load the module with `modprobe wireguard`, or allow the userspace process (%w)", err)
+		}
+	}
+	if k.userspace == nil {
+		return errors.New("this kernel has no WireGuard, and there is no userspace process to use instead")
+	}
+	return k.userspace(ctx, l.Name)
+}
+
+func (k *Kernel) deleteLink(ctx context.Context, name string) error {
+	link, err := k.findLink(name)
+	if err != nil || link == nil {
+		return err
+	}
+	if link.Type() == kindTUN {
+		return userspace.Stop(ctx, name, func() error { return k.handle.LinkDel(link) })
+	}
+	return k.handle.LinkDel(link)
+}

@@ -1,0 +1,95 @@
+package netlinkapply
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"go4.org/netipx"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+func observePeers(peers []wgtypes.Peer) []state.Peer {
+	out := make([]state.Peer, len(peers))
+	for i, p := range peers {
+		out[i] = state.Peer{
+			PublicKey:     mesh.Key(p.PublicKey),
+			PresharedKey:  mesh.SecretKey(p.PresharedKey),
+			Keepalive:     p.PersistentKeepaliveInterval,
+			LastHandshake: p.LastHandshakeTime,
+			ReceiveBytes:  p.ReceiveBytes,
+			TransmitBytes: p.TransmitBytes,
+		}
+		if p.Endpoint != nil {
+			if address, ok := netipx.FromStdAddr(p.Endpoint.IP, p.Endpoint.Port, p.Endpoint.Zone); ok {
+				out[i].Endpoint = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
+			}
+		}
+		for _, allowed := range p.AllowedIPs {
+			if prefix, ok := netipx.FromStdIPNet(&allowed); ok {
+				out[i].AllowedIPs = append(out[i].AllowedIPs, prefix)
+			}
+		}
+	}
+	return out
+}
+
+// changePeers sets up, changes and removes peers in one message. WireGuard is
+// never told to replace all peers, which would end every session.
+func changePeers(link string, changes state.Plan) error {
+	var config wgtypes.Config
+	for _, c := range changes {
+		peer, ok := c.Object.(state.Peer)
+		if !ok {
+			return fmt.Errorf("%s among peers", c)
+		}
+		if peer.PublicKey.IsZero() {
+			// WireGuard would take it and never reach it.
+			return errors.New("a peer without a public key")
+		}
+		config.Peers = append(config.Peers, peerConfigs(c, peer)...)
+	}
+	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link, config) })
+}
+
+func peerConfigs(c state.Change, peer state.Peer) []wgtypes.PeerConfig {
+	p := wgtypes.PeerConfig{PublicKey: wgtypes.Key(peer.PublicKey)}
+	if c.Action == state.Delete {
+		p.Remove, p.UpdateOnly = true, true
+		return []wgtypes.PeerConfig{p}
+	}
+	p.UpdateOnly = c.Action == state.Update
+	if c.Has("presharedKey") {
+		key := wgtypes.Key(peer.PresharedKey.Bytes())
+		p.PresharedKey = &key
+	}
+	if c.Has("keepalive") {
+		p.PersistentKeepaliveInterval = &peer.Keepalive
+	}
+	if c.Has("allowedIPs") {
+		p.ReplaceAllowedIPs = true
+		for _, prefix := range peer.AllowedIPs {
+			p.AllowedIPs = append(p.AllowedIPs, *netipx.PrefixIPNet(prefix))
+		}
+	}
+	if !c.Has("endpoint") {
+		return []wgtypes.PeerConfig{p}
+	}
+	p.Endpoint = net.UDPAddrFromAddrPort(peer.Endpoint)
+	if c.Action == state.Create {
+		return []wgtypes.PeerConfig{p}
+	}
+	// WireGuard tries a new endpoint only when it next has something to send,
+	// which may be a whole keepalive interval away. It sends at once when the
+	// keepalive is switched on, so it is switched off and on again.
+	var off time.Duration
+	quiet := wgtypes.PeerConfig{PublicKey: p.PublicKey, UpdateOnly: true, PersistentKeepaliveInterval: &off}
+	p.PersistentKeepaliveInterval = &peer.Keepalive
+	return []wgtypes.PeerConfig{quiet, p}
+}

@@ -1,0 +1,80 @@
+package netlinkapply
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// family is the kernel's number of an IP version.
+func family(f state.Family) int {
+	if f == state.IPv4 {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
+	filter := &netlink.Route{Table: scope.RoutingTable, Protocol: state.Protocol}
+	for _, f := range state.Families {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return k.handle.RouteListFiltered(family(f), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		})
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			seen := state.Route{Family: f, Destination: destination(f, r), Table: r.Table, Metric: r.Priority, MTU: r.MTU}
+			if link, err := k.handle.LinkByIndex(r.LinkIndex); err == nil {
+				seen.Link = link.Attrs().Name
+			}
+			s.Routes = append(s.Routes, seen)
+		}
+	}
+	return nil
+}
+
+// destination is that of a route; the kernel leaves out that of a default route.
+func destination(f state.Family, r netlink.Route) netip.Prefix {
+	if r.Dst != nil {
+		if prefix, ok := netipx.FromStdIPNet(r.Dst); ok {
+			return prefix
+		}
+	}
+	if f == state.IPv4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+func (k *Kernel) changeRoute(c state.Change, r state.Route) error {
+	route := &netlink.Route{
+		Family:   family(r.Family),
+		Dst:      netipx.PrefixIPNet(r.Destination),
+		Table:    r.Table,
+		Priority: r.Metric,
+		Protocol: state.Protocol,
+		MTU:      r.MTU,
+	}
+	link, err := k.handle.LinkByName(r.Link)
+	var absent netlink.LinkNotFoundError
+	switch {
+	case err == nil:
+		route.LinkIndex = link.Attrs().Index
+	case c.Action != state.Delete || !errors.As(err, &absent):
+		return err
+	}
+	if c.Action == state.Delete {
+		err := k.handle.RouteDel(route)
+		if errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		return err
+	}
+	return k.handle.RouteReplace(route)
+}

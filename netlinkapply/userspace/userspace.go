@@ -1,0 +1,263 @@
+// Package userspace runs WireGuard in a process of its own, where the kernel
+// has none.
+//
+// Start is called by the agent: it runs Main in a child, which makes the TUN
+// device and the control socket, hands both to a child of its own that has no
+// tie to the agent, and ends. That process serves until its link is deleted. It
+// is found again by its control socket, which has WireGuard's standard place:
+// Answers asks whether it is there, Stop ends it.
+//
+// The functions may be called concurrently for different links.
+package userspace
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/ipc"
+	"golang.zx2c4.com/wireguard/tun"
+)
+
+// socketDir is where wireguard-go and wgctrl have their control sockets.
+const socketDir = "/var/run/wireguard"
+
+const (
+	// answerTimeout is how long a living process takes to accept at most.
+	answerTimeout = time.Second
+	// stopTimeout is how long it takes to end, before it is made to.
+	stopTimeout = 5 * time.Second
+)
+
+// inherited tells Main that it is the process that stays, with the TUN device
+// and the socket as its first descriptors after the standard ones.
+const (
+	inherited = "SPANCTL_WIREGUARD_INHERITED"
+	tunFD     = 3
+	socketFD  = 4
+	readyFD   = 5
+)
+
+func socketPath(link string) string { return filepath.Join(socketDir, link+".sock") }
+
+// Start runs command, which must lead to Main for link, and returns when the
+// process that stays is serving.
+func Start(ctx context.Context, command []string) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	var output bytes.Buffer
+	cmd.Stderr = &output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("start userspace WireGuard: %w: %s", err, strings.TrimSpace(output.String()))
+	}
+	return nil
+}
+
+// Main is the program of the child and of the process that stays. The latter
+// writes what goes wrong to the file log.
+func Main(link, log string) error {
+	if os.Getenv(inherited) != "" {
+		return serve(link)
+	}
+	return spawn(link, log)
+}
+
+// spawn makes the device and the socket and starts the process that stays.
+func spawn(link, logPath string) error {
+	tunDevice, err := tun.CreateTUN(link, device.DefaultMTU)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("this kernel has no WireGuard, and its TUN device cannot be used instead: %w", err)
+		}
+		return fmt.Errorf("make TUN device %s: %w", link, err)
+	}
+	defer func() { _ = tunDevice.Close() }()
+	socket, err := ipc.UAPIOpen(link)
+	if err != nil {
+		return fmt.Errorf("open the control socket of %s: %w", link, err)
+	}
+	defer func() { _ = socket.Close() }()
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	executable, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ready, signal, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ready.Close() }()
+	cmd := exec.Command(executable, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inherited+"=1")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{tunDevice.File(), socket, signal}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := errors.Join(cmd.Start(), signal.Close()); err != nil {
+		return fmt.Errorf("start the WireGuard process of %s: %w", link, err)
+	}
+	// The process writes when it serves; its end of the pipe is closed without
+	// a word when it dies before.
+	if n, err := ready.Read(make([]byte, 1)); n == 0 {
+		return fmt.Errorf("the WireGuard process of %s did not come up (%w); see %s", link, err, logPath)
+	}
+	return cmd.Process.Release()
+}
+
+// serve runs WireGuard until its device goes or it is told to stop.
+func serve(link string) error {
+	if err := os.Unsetenv(inherited); err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(tunFD, true); err != nil {
+		return err
+	}
+	tunDevice, err := tun.CreateTUNFromFile(os.NewFile(tunFD, "/dev/net/tun"), device.DefaultMTU)
+	if err != nil {
+		return fmt.Errorf("take over TUN device %s: %w", link, err)
+	}
+	wg := device.NewDevice(tunDevice, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "("+link+") "))
+	defer wg.Close()
+	// Listening again makes this process the one that the socket's clients see
+	// as their peer (unix(7), SO_PEERCRED).
+	if err := unix.Listen(socketFD, unix.SOMAXCONN); err != nil {
+		return fmt.Errorf("listen for control of %s: %w", link, err)
+	}
+	listener, err := ipc.UAPIListen(link, os.NewFile(socketFD, socketPath(link)))
+	if err != nil {
+		return fmt.Errorf("listen for control of %s: %w", link, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, os.Interrupt)
+	defer stop()
+	accepted := make(chan error, 1)
+	// The process ends with serve, and these goroutines with the process.
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				accepted <- err
+				return
+			}
+			go wg.IpcHandle(c)
+		}
+	}()
+	if err := announce(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-wg.Wait():
+	case <-accepted:
+	}
+	return listener.Close()
+}
+
+// announce tells spawn that this process serves.
+func announce() error {
+	ready := os.NewFile(readyFD, "ready")
+	if _, err := ready.Write([]byte{1}); err != nil {
+		return err
+	}
+	return ready.Close()
+}
+
+// Answers tells whether a process serves the link.
+func Answers(link string) bool {
+	c, err := dial(link)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
+func dial(link string) (*net.UnixConn, error) {
+	c, err := net.DialTimeout("unix", socketPath(link), answerTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+// Stop deletes a link by remove and waits for its process to end, which it does
+// by itself without its device; one that does not is terminated.
+func Stop(ctx context.Context, link string, remove func() error) error {
+	process, err := open(link)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(process) }()
+	if err := remove(); err != nil {
+		return err
+	}
+	if ended(ctx, process) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(process, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("terminate the WireGuard process of %s: %w", link, err)
+	}
+	if !ended(ctx, process) {
+		return fmt.Errorf("the WireGuard process of %s does not end", link)
+	}
+	return nil
+}
+
+// open returns a descriptor of the process at the other end of the link's
+// control socket (pidfd_open(2)).
+func open(link string) (int, error) {
+	c, err := dial(link)
+	if err != nil {
+		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
+	}
+	defer func() { _ = c.Close() }()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var credentials *unix.Ucred
+	var failure error
+	err = raw.Control(func(fd uintptr) {
+		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(err, failure); err != nil {
+		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
+	}
+	process, err := unix.PidfdOpen(int(credentials.Pid), 0)
+	if err != nil {
+		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
+	}
+	return process, nil
+}
+
+// ended waits for a process, at most stopTimeout.
+func ended(ctx context.Context, process int) bool {
+	deadline := time.Now().Add(stopTimeout)
+	for ctx.Err() == nil {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return false
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 {
+			return true
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,16 @@
+// Package reconciler brings a machine's kernel to what its config and
+// discovery ask for, and keeps it there.
+//
+// Engine is one pass: gather what the host and the kernel show, build the
+// desired document, compare, apply, and publish what `spanctl get` shows. Its
+// decisions are pure functions of the packages mesh, link and state.
+//
+// Loop runs the passes of an agent. Whatever happens (a new config, news from
+// discovery, a change in the kernel, the passing of time) wakes one goroutine,
+// which owns all state and does one pass at a time; news that arrives during a
+// pass is one more pass, however much it is. Its methods may be called from any
+// goroutine and wait for that one.
+//
+// The package knows no netlink, no HTTP and no files. It declares what it needs
+// of them: Kernel, Identify and Discover.
+package reconciler

@@ -1,0 +1,253 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/link"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
+)
+
+// Kernel is the machine that an Engine works on.
+type Kernel interface {
+	// Host tells the machine's name and addresses, without the named link's.
+	Host(meshLink string) (mesh.Host, error)
+	// Observe reads what is in the kernel under the marks of scope.
+	Observe(ctx context.Context, scope state.Scope) (state.State, error)
+	// Apply carries out a plan in order and stops at the first error.
+	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
+}
+
+// Identify gives the machine its identity in a cluster. It makes keys on first
+// use and keeps them.
+type Identify func(clusterID string, host mesh.Host) (mesh.Identity, error)
+
+// Knowledge is what discovery knows.
+type Knowledge struct {
+	// Affiliates are those of the other machines.
+	Affiliates []mesh.Affiliate
+	// Seen are this machine's addresses as others see them.
+	Seen []netip.Addr
+}
+
+// Engine does passes. It remembers the state of each peer between them and is
+// for one goroutine.
+type Engine struct {
+	kernel   Kernel
+	identify Identify
+	store    *resource.Store
+	log      *slog.Logger
+
+	statuses map[mesh.Key]link.Status
+	overlaps []mesh.Overlap
+}
+
+// NewEngine makes an engine that works on kernel and publishes to store.
+func NewEngine(kernel Kernel, identify Identify, store *resource.Store, log *slog.Logger) *Engine {
+	return &Engine{kernel: kernel, identify: identify, store: store, log: log, statuses: map[mesh.Key]link.Status{}}
+}
+
+// Pass is what one pass found and did.
+type Pass struct {
+	// Scope is what the pass worked on.
+	Scope state.Scope
+	// Plan is what the kernel lacked, Result how far it was carried out.
+	Plan   state.Plan
+	Result state.Result
+	// Local is what the machine should publish, Harvested the endpoints of
+	// others, by node ID, that they do not list themselves.
+	Local     mesh.Affiliate
+	Harvested map[string][]netip.AddrPort
+	// NextLook is when the kernel should be looked at again.
+	NextLook time.Duration
+
+	identity mesh.Identity
+	merged   []mesh.Affiliate
+	specs    []mesh.PeerSpec
+	overlaps []mesh.Overlap
+	statuses map[mesh.Key]link.Status
+}
+
+// Err is the error that ended the pass early, with what was and was not done.
+func (p *Pass) Err() error {
+	if p.Result.Err == nil {
+		return nil
+	}
+	return &ApplyError{Result: p.Result}
+}
+
+// ApplyError says that a plan was carried out in part.
+type ApplyError struct{ Result state.Result }
+
+func (e *ApplyError) Error() string {
+	what := "the plan"
+	if e.Result.Failed != nil {
+		what = e.Result.Failed.String()
+	}
+	return fmt.Sprintf("%s: %v (%d of %d changes were made before; the next pass tries the rest again)",
+		what, e.Result.Err, len(e.Result.Done), len(e.Result.Done)+len(e.Result.NotDone))
+}
+
+func (e *ApplyError) Unwrap() error { return e.Result.Err }
+
+// Plan compares the kernel with what config and knowledge ask for, and changes
+// nothing, neither in the kernel nor in the engine.
+func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
+	kubespan := config.KubeSpan()
+	p := &Pass{Scope: state.ScopeOf(kubespan), NextLook: link.RestInterval, statuses: map[mesh.Key]link.Status{}}
+	live, err := e.kernel.Observe(ctx, p.Scope)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's state: %w", err)
+	}
+	if !kubespan.Enabled && !config.Cluster.Discovery.Enabled {
+		p.Plan = state.Diff(state.State{}, live)
+		return p, nil
+	}
+	if err := e.gather(p, config, known); err != nil {
+		return nil, err
+	}
+	redirects := e.step(p, now, live)
+	key, err := config.Cluster.Secret.Key()
+	if err != nil {
+		return nil, fmt.Errorf("cluster.secret %w", err)
+	}
+	desired := state.Build(state.Inputs{
+		Identity:     p.identity,
+		KubeSpan:     *kubespan,
+		PresharedKey: mesh.SecretKey(key),
+		Peers:        p.specs,
+		Statuses:     p.statuses,
+		Redirects:    redirects,
+	})
+	p.Plan = state.Diff(desired, live)
+	if kubespan.HarvestExtraEndpoints {
+		p.Harvested = p.harvest()
+	}
+	return p, nil
+}
+
+// gather makes the peers from the identity, the host and discovery.
+func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
+	kubespan := config.KubeSpan()
+	host, err := e.kernel.Host(kubespan.InterfaceName)
+	if err != nil {
+		return fmt.Errorf("read the machine's addresses: %w", err)
+	}
+	if p.identity, err = e.identify(config.Cluster.ID, host); err != nil {
+		return fmt.Errorf("establish the machine's identity: %w", err)
+	}
+	p.Local = mesh.LocalAffiliate(p.identity, kubespan, host, known.Seen)
+	p.merged = mesh.Merge(known.Affiliates, []mesh.Affiliate{p.Local})
+	if kubespan.Enabled {
+		p.specs, p.overlaps = mesh.PeerSpecs(p.identity, p.merged)
+	}
+	return nil
+}
+
+// step moves every peer's status on and returns the endpoints to set now.
+func (e *Engine) step(p *Pass, now time.Time, live state.State) map[mesh.Key]netip.AddrPort {
+	seen := make(map[mesh.Key]link.Observed, len(live.Peers))
+	for _, peer := range live.Peers {
+		seen[peer.PublicKey] = link.Observed{Present: true, Endpoint: peer.Endpoint, LastHandshake: peer.LastHandshake,
+			ReceiveBytes: peer.ReceiveBytes, TransmitBytes: peer.TransmitBytes}
+	}
+	redirects := map[mesh.Key]netip.AddrPort{}
+	for _, spec := range p.specs {
+		k := spec.PublicKey
+		status, change := link.Step(now, spec.Endpoints, e.statuses[k], seen[k])
+		p.statuses[k] = status
+		if change.IsValid() {
+			redirects[k] = change
+		}
+	}
+	p.NextLook = link.NextLook(slices.Collect(maps.Values(p.statuses)))
+	return redirects
+}
+
+// harvest lists the endpoints at which peers are reached and which they do not
+// list themselves, so that a mesh of n machines does not publish n² endpoints.
+func (p *Pass) harvest() map[string][]netip.AddrPort {
+	found := map[string][]netip.AddrPort{}
+	for _, spec := range p.specs {
+		s := p.statuses[spec.PublicKey]
+		if s.State == link.Up && s.Endpoint.IsValid() && !slices.Contains(spec.Endpoints, s.Endpoint) {
+			found[spec.NodeID] = []netip.AddrPort{s.Endpoint}
+		}
+	}
+	return found
+}
+
+// Run is a whole pass: Plan, apply, remember and publish.
+func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
+	p, err := e.Plan(ctx, now, config, known)
+	if err != nil {
+		return nil, err
+	}
+	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
+	for _, c := range p.Result.Done {
+		e.log.Info("changed", "change", c.String())
+	}
+	e.remember(p)
+	e.publish(now, p)
+	return p, p.Err()
+}
+
+// Remove takes down all that is under the marks of scope.
+func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (*Pass, error) {
+	live, err := e.kernel.Observe(ctx, scope)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's state: %w", err)
+	}
+	p := &Pass{Scope: scope, NextLook: link.RestInterval, Plan: state.Diff(state.State{}, live), statuses: map[mesh.Key]link.Status{}}
+	p.Result = e.kernel.Apply(ctx, scope, p.Plan)
+	for _, c := range p.Result.Done {
+		e.log.Info("changed", "change", c.String())
+	}
+	e.remember(p)
+	e.publish(now, p)
+	return p, p.Err()
+}
+
+// remember keeps the statuses for the next pass and logs what is news. A peer
+// whose change did not reach the kernel keeps its old status, so that the next
+// pass decides again.
+func (e *Engine) remember(p *Pass) {
+	for _, c := range p.Result.NotDone {
+		if peer, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
+			if before, known := e.statuses[peer.PublicKey]; known {
+				p.statuses[peer.PublicKey] = before
+			} else {
+				delete(p.statuses, peer.PublicKey)
+			}
+		}
+	}
+	for _, spec := range p.specs {
+		before, after := e.statuses[spec.PublicKey], p.statuses[spec.PublicKey]
+		if before.State != after.State && after.State != "" {
+			e.log.Info("peer is "+string(after.State), "peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", after.Endpoint.String())
+		}
+	}
+	if !slices.Equal(e.overlaps, p.overlaps) {
+		for _, o := range p.overlaps {
+			e.log.Warn("two peers claim the same addresses; the one whose key sorts first has them",
+				"from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
+		}
+	}
+	e.statuses, e.overlaps = p.statuses, p.overlaps
+}
+
+// IsPartial tells whether a pass got as far as changing the kernel and then
+// failed.
+func IsPartial(err error) bool {
+	var apply *ApplyError
+	return errors.As(err, &apply)
+}

@@ -1,0 +1,67 @@
+// Package latest is a queue for those who follow a set of things that change.
+//
+// A Queue holds at most one value per key: a value that is still queued when
+// the next for its key arrives is overtaken in its place. A reader that lags
+// thus misses intermediate values but never the last, and the queue never
+// outgrows the set.
+package latest
+
+import (
+	"context"
+	"sync"
+)
+
+// Queue is a queue of values by key. Any number of goroutines may push, one
+// reads.
+type Queue[K comparable, V any] struct {
+	mu      sync.Mutex
+	order   []K
+	pending map[K]V
+	wake    chan struct{}
+}
+
+// New makes an empty queue.
+func New[K comparable, V any]() *Queue[K, V] {
+	return &Queue[K, V]{pending: map[K]V{}, wake: make(chan struct{}, 1)}
+}
+
+// Push queues the value of a key. It never blocks.
+func (q *Queue[K, V]) Push(key K, value V) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, queued := q.pending[key]; !queued {
+		q.order = append(q.order, key)
+	}
+	q.pending[key] = value
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Next waits for values and returns all that are queued, at least one, in the
+// order in which their keys were first pushed; or the context's error.
+func (q *Queue[K, V]) Next(ctx context.Context) ([]V, error) {
+	for {
+		if values := q.take(); len(values) > 0 {
+			return values, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-q.wake:
+		}
+	}
+}
+
+func (q *Queue[K, V]) take() []V {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	values := make([]V, len(q.order))
+	for i, key := range q.order {
+		values[i] = q.pending[key]
+	}
+	q.order = nil
+	clear(q.pending)
+	return values
+}

@@ -1,0 +1,158 @@
+package link
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// State is what is known of the connection to a peer.
+type State string
+
+// The states of a peer.
+const (
+	// Unknown: the endpoint was just changed, or there is none to try.
+	Unknown State = "unknown"
+	// Up: there is a recent handshake.
+	Up State = "up"
+	// Down: there is no recent handshake.
+	Down State = "down"
+)
+
+const (
+	// handshakeLifetime is the age at which a handshake says nothing any more:
+	// the WireGuard protocol's Reject-After-Time, Rekey-Timeout and
+	// Rekey-Attempt-Time of 180, 5 and 90 seconds (WireGuard paper, section 6.1).
+	handshakeLifetime = (180 + 5 + 90) * time.Second
+	// trial is how long an endpoint has to show a handshake: as long as two
+	// lost handshakes take, which are sent 5 seconds apart.
+	trial = 15 * time.Second
+)
+
+// How long to wait until the peers are looked at again.
+const (
+	// RestInterval is for a mesh in which nothing is in the balance.
+	RestInterval = 30 * time.Second
+	// TrialInterval is for a mesh in which an endpoint is on trial.
+	TrialInterval = time.Second
+	// crowd is the number of peers from which reading them all every second
+	// would cost more than it tells.
+	crowd = 500
+)
+
+// Status is what is known of a peer; its zero value is a peer not seen before.
+type Status struct {
+	State State
+	// Endpoint is where WireGuard sends to now, which may have roamed.
+	Endpoint netip.AddrPort
+	// LastUsedEndpoint was the last to be set, at LastEndpointChange.
+	LastUsedEndpoint   netip.AddrPort
+	LastEndpointChange time.Time
+	LastHandshake      time.Time
+	// ReceiveBytes and TransmitBytes are WireGuard's counters.
+	ReceiveBytes, TransmitBytes int64
+}
+
+// Observed is what WireGuard shows of a peer.
+type Observed struct {
+	// Present tells that WireGuard has the peer.
+	Present                     bool
+	Endpoint                    netip.AddrPort
+	LastHandshake               time.Time
+	ReceiveBytes, TransmitBytes int64
+}
+
+// Step makes a peer's next status. Change is the endpoint to set now; it is
+// invalid when WireGuard's own is to be left alone, which it is as long as the
+// peer is up, wherever it may have roamed.
+func Step(now time.Time, candidates []netip.AddrPort, before Status, seen Observed) (after Status, change netip.AddrPort) {
+	after = before
+	after.ReceiveBytes, after.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
+	after.LastHandshake = seen.LastHandshake
+	if seen.Endpoint.IsValid() {
+		after.Endpoint = seen.Endpoint
+	}
+	if !after.LastUsedEndpoint.IsValid() && seen.Endpoint.IsValid() {
+		after = adopt(now, after, seen)
+	}
+	after.State = stateAt(now, after)
+
+	if !due(after, candidates) {
+		if !seen.Present && after.Endpoint.IsValid() {
+			// Someone removed the peer: it comes back with the endpoint it had.
+			after.LastEndpointChange, after.State = now, Unknown
+			return after, after.Endpoint
+		}
+		return after, netip.AddrPort{}
+	}
+	change = following(candidates, after.LastUsedEndpoint)
+	after.Endpoint, after.LastUsedEndpoint, after.LastEndpointChange = change, change, now
+	after.State = Unknown
+	return after, change
+}
+
+// adopt takes over a peer that WireGuard has but this process has not seen,
+// as after a restart. A tunnel that works stays up; another gets its trial.
+func adopt(now time.Time, s Status, seen Observed) Status {
+	s.LastUsedEndpoint = seen.Endpoint
+	if now.Sub(seen.LastHandshake) >= handshakeLifetime {
+		s.LastEndpointChange = now
+	}
+	return s
+}
+
+func stateAt(now time.Time, s Status) State {
+	if !s.LastUsedEndpoint.IsValid() && s.LastHandshake.IsZero() {
+		return Unknown
+	}
+	sinceChange := now.Sub(s.LastEndpointChange)
+	if sinceChange > handshakeLifetime {
+		if now.Sub(s.LastHandshake) < handshakeLifetime {
+			return Up
+		}
+		return Down
+	}
+	switch {
+	case s.LastHandshake.After(s.LastEndpointChange):
+		return Up
+	case sinceChange <= trial:
+		return Unknown
+	default:
+		return Down
+	}
+}
+
+// due tells whether it is time for another endpoint.
+func due(s Status, candidates []netip.AddrPort) bool {
+	if len(candidates) == 0 {
+		return false
+	}
+	if !s.LastUsedEndpoint.IsValid() {
+		return s.State != Up
+	}
+	if s.State != Down {
+		return false
+	}
+	only := len(candidates) == 1 && candidates[0] == s.LastUsedEndpoint && s.Endpoint == s.LastUsedEndpoint
+	return !only
+}
+
+// following is the candidate after last, round robin; the first where last is
+// none of them.
+func following(candidates []netip.AddrPort, last netip.AddrPort) netip.AddrPort {
+	return candidates[(slices.Index(candidates, last)+1)%len(candidates)]
+}
+
+// NextLook says when the peers should be looked at again: soon while any of
+// them is on trial.
+func NextLook(statuses []Status) time.Duration {
+	for _, s := range statuses {
+		if s.State == Unknown && s.LastUsedEndpoint.IsValid() {
+			if len(statuses) > crowd {
+				return 5 * TrialInterval
+			}
+			return TrialInterval
+		}
+	}
+	return RestInterval
+}

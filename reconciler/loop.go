@@ -1,0 +1,282 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
+)
+
+// Registry is a machine's seat in discovery. Its methods do not wait for the
+// network, but for Close.
+type Registry interface {
+	// Known is what discovery knows now.
+	Known() Knowledge
+	// Publish says what the others should know, from now on.
+	Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort)
+	// Close ends the membership of this process; with leave, the others are
+	// told that the machine has left.
+	Close(leave bool)
+}
+
+// Discover takes a seat in the discovery that config describes. It calls
+// changed whenever Known has changed.
+type Discover func(config *schema.Config, changed func()) (Registry, error)
+
+const (
+	// settle is how long a pass waits for more news to come with the first.
+	settle = 50 * time.Millisecond
+	// retryAtLeast and retryAtMost bound the wait after a pass that failed,
+	// which doubles from one to the next.
+	retryAtLeast = time.Second
+	retryAtMost  = 30 * time.Second
+)
+
+// ErrStopped is returned by the methods of a Loop that does not run any more.
+var ErrStopped = errors.New("the agent is stopping")
+
+// Loop runs passes. Its methods are safe for concurrent use.
+type Loop struct {
+	engine   *Engine
+	discover Discover
+	log      *slog.Logger
+
+	requests chan func(ctx context.Context)
+	wake     chan struct{}
+	stopped  chan struct{}
+
+	// What follows belongs to the goroutine of Run.
+	config   *schema.Config
+	down     bool
+	registry Registry
+	seat     seat
+	failures int
+}
+
+// seat is what a Registry depends on: another one is needed when it changes.
+type seat struct {
+	enabled    bool
+	id         string
+	secret     schema.Secret
+	registries schema.Registries
+}
+
+func seatOf(c *schema.Config) seat {
+	if c == nil || !c.Cluster.Discovery.Enabled {
+		return seat{}
+	}
+	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, registries: c.Cluster.Discovery.Registries}
+}
+
+// NewLoop makes a loop. Run must be called for it to do anything.
+func NewLoop(engine *Engine, discover Discover, log *slog.Logger) *Loop {
+	return &Loop{
+		engine:   engine,
+		discover: discover,
+		log:      log,
+		requests: make(chan func(context.Context)),
+		wake:     make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
+	}
+}
+
+// Run does passes until ctx ends, and leaves the mesh as it is then.
+func (l *Loop) Run(ctx context.Context) {
+	defer close(l.stopped)
+	defer l.leave(false)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-l.requests:
+			request(ctx)
+			continue
+		case <-l.wake:
+			l.await(ctx, settle)
+		case <-next.C:
+		}
+		next.Reset(l.tick(ctx))
+	}
+}
+
+// await lets time pass while requests are served.
+func (l *Loop) await(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-l.requests:
+			request(ctx)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// tick does a pass if there is a config, logs its error and tells when the next
+// is due.
+func (l *Loop) tick(ctx context.Context) time.Duration {
+	if l.config == nil || l.down {
+		return retryAtMost
+	}
+	pass, err := l.pass(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.log.Error("the pass failed", "error", err, "retry_in", l.retryIn().String())
+		}
+		return l.retryIn()
+	}
+	return pass.NextLook
+}
+
+func (l *Loop) retryIn() time.Duration {
+	return min(retryAtLeast<<min(l.failures-1, 10), retryAtMost)
+}
+
+// pass is one pass with the current config.
+func (l *Loop) pass(ctx context.Context) (*Pass, error) {
+	known, err := l.take()
+	var pass *Pass
+	if err == nil {
+		pass, err = l.engine.Run(ctx, time.Now(), l.config, known)
+	}
+	if err != nil {
+		l.failures++
+		return pass, err
+	}
+	l.failures = 0
+	if l.registry != nil {
+		l.registry.Publish(pass.Local, pass.Harvested)
+	}
+	return pass, nil
+}
+
+// take makes sure of the right seat in discovery and returns what it knows.
+func (l *Loop) take() (Knowledge, error) {
+	if wanted := seatOf(l.config); wanted != l.seat {
+		l.leave(true)
+		if wanted.enabled {
+			registry, err := l.discover(l.config, l.Wake)
+			if err != nil {
+				return Knowledge{}, err
+			}
+			l.registry = registry
+		}
+		l.seat = wanted
+	}
+	if l.registry == nil {
+		return Knowledge{}, nil
+	}
+	return l.registry.Known(), nil
+}
+
+func (l *Loop) leave(forGood bool) {
+	if l.registry != nil {
+		l.registry.Close(forGood)
+	}
+	l.registry, l.seat = nil, seat{}
+}
+
+// Wake asks for a pass soon. It never blocks.
+func (l *Loop) Wake() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do runs f on the loop's goroutine and waits for it.
+func (l *Loop) do(ctx context.Context, f func(ctx context.Context)) error {
+	done := make(chan struct{})
+	request := func(loopCtx context.Context) {
+		defer close(done)
+		f(loopCtx)
+	}
+	select {
+	case l.requests <- request:
+	case <-l.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// SetConfig puts a config in force, does a pass and returns it. A mesh that was
+// taken down comes up again. What the previous config owned under other marks
+// is removed first.
+func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass, err error) {
+	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+		if l.config != nil {
+			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
+				if _, err := l.engine.Remove(ctx, time.Now(), before); err != nil {
+					return nil, err
+				}
+			}
+		}
+		l.config, l.down = config, false
+		l.Wake() // and again soon, with what discovery says then
+		return l.pass(ctx)
+	})
+}
+
+// Diff compares the kernel with a config, the current one if nil, and changes
+// nothing. Known is what discovery knows under that config; nil stands for
+// what the loop knows.
+func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge) (*Pass, error) {
+	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+		if config == nil {
+			config = l.config
+		}
+		if config == nil {
+			return nil, ErrNoConfig
+		}
+		if known == nil {
+			known = &Knowledge{}
+			if l.registry != nil {
+				*known = l.registry.Known()
+			}
+		}
+		return l.engine.Plan(ctx, time.Now(), config, *known)
+	})
+}
+
+// ErrNoConfig says that no config was ever in force.
+var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanctl apply -f FILE`")
+
+// SameDiscovery tells whether the loop's knowledge of discovery holds for config.
+func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same bool, err error) {
+	err = l.do(ctx, func(context.Context) { same = seatOf(config) == l.seat })
+	return same, err
+}
+
+// Down leaves discovery and removes the mesh. The loop stays idle until the
+// next SetConfig.
+func (l *Loop) Down(ctx context.Context) (*Pass, error) {
+	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+		if l.config == nil {
+			return nil, ErrNoConfig
+		}
+		l.down = true
+		l.leave(true)
+		return l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
+	})
+}
+
+// request is do for what yields a pass.
+func (l *Loop) request(ctx context.Context, f func(ctx context.Context) (*Pass, error)) (pass *Pass, err error) {
+	if stopped := l.do(ctx, func(ctx context.Context) { pass, err = f(ctx) }); stopped != nil {
+		return nil, stopped
+	}
+	return pass, err
+}

@@ -1,0 +1,128 @@
+package resource
+
+import (
+	"cmp"
+	"context"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/latest"
+)
+
+// Resource is one thing that `spanctl get` shows.
+type Resource struct {
+	Type    *Type
+	ID      string
+	Version uint64
+	Created time.Time
+	Updated time.Time
+	Spec    any
+}
+
+// Event is a change of one resource. A deleted resource is shown as it was.
+type Event struct {
+	Resource Resource
+	Deleted  bool
+}
+
+// Store holds resources. The zero value is empty and ready.
+type Store struct {
+	mu       sync.Mutex
+	types    map[*Type]map[string]Resource
+	watchers map[*Watcher]bool
+}
+
+// Replace makes specs, by ID, all that there is of a type. Resources whose
+// spec did not change keep their version. Specs must not change afterwards.
+func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.types == nil {
+		s.types = map[*Type]map[string]Resource{}
+	}
+	known := s.types[t]
+	if known == nil {
+		known = make(map[string]Resource, len(specs))
+		s.types[t] = known
+	}
+	for id, r := range known {
+		if _, stays := specs[id]; !stays {
+			delete(known, id)
+			s.publish(Event{Resource: r, Deleted: true})
+		}
+	}
+	for id, spec := range specs {
+		r, exists := known[id]
+		switch {
+		case !exists:
+			r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
+		case reflect.DeepEqual(r.Spec, spec):
+			continue
+		default:
+			r.Version, r.Updated, r.Spec = r.Version+1, now, spec
+		}
+		known[id] = r
+		s.publish(Event{Resource: r})
+	}
+}
+
+// List returns the resources of a type in the order of their IDs.
+func (s *Store) List(t *Type) []Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.list(t)
+}
+
+func (s *Store) list(t *Type) []Resource {
+	all := make([]Resource, 0, len(s.types[t]))
+	for _, r := range s.types[t] {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Resource) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+// publish queues an event for the watchers of its type. s.mu is held.
+func (s *Store) publish(e Event) {
+	for w := range s.watchers {
+		if w.of == e.Resource.Type {
+			w.events.Push(e.Resource.ID, e)
+		}
+	}
+}
+
+// Watch begins to follow a type. The watcher first sees what there is. It must
+// be closed.
+func (s *Store) Watch(t *Type) *Watcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &Watcher{of: t, store: s, events: latest.New[string, Event]()}
+	for _, r := range s.list(t) {
+		w.events.Push(r.ID, Event{Resource: r})
+	}
+	if s.watchers == nil {
+		s.watchers = map[*Watcher]bool{}
+	}
+	s.watchers[w] = true
+	return w
+}
+
+// Watcher follows the resources of one type. It is for one goroutine.
+type Watcher struct {
+	of     *Type
+	store  *Store
+	events *latest.Queue[string, Event]
+}
+
+// Next waits for changes and returns all that are queued, at least one, or the
+// context's error.
+func (w *Watcher) Next(ctx context.Context) ([]Event, error) { return w.events.Next(ctx) }
+
+// Close ends the watch.
+func (w *Watcher) Close() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	delete(w.store.watchers, w)
+}
