@@ -1,6 +1,6 @@
 module github.com/spanmesh/span/reconciler
 
-go 1.26
+go 1.26.0
 
 replace github.com/spanmesh/span/schema => ../schema
 

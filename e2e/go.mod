@@ -1,0 +1,35 @@
+module github.com/spanmesh/span/e2e
+
+go 1.26.0
+
+replace (
+	github.com/spanmesh/span/cmd/spanctl => ../cmd/spanctl
+	github.com/spanmesh/span/discoveryhttp => ../discoveryhttp
+	github.com/spanmesh/span/netlinkapply => ../netlinkapply
+	github.com/spanmesh/span/reconciler => ../reconciler
+	github.com/spanmesh/span/schema => ../schema
+)
+
+require (
+	connectrpc.com/connect v1.21.1
+	github.com/google/nftables v0.3.0
+	github.com/mdlayher/netlink v1.11.2
+	github.com/spanmesh/span/cmd/spanctl v0.0.0-00010101000000-000000000000
+	github.com/spanmesh/span/netlinkapply v0.0.0-00010101000000-000000000000
+	github.com/vishvananda/netlink v1.3.1
+	github.com/vishvananda/netns v0.0.5
+	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb
+	golang.org/x/net v0.62.0
+	golang.org/x/sync v0.25.0
+	golang.org/x/sys v0.50.0
+	golang.zx2c4.com/wireguard/wgctrl v0.0.0-20241231184526-a9ab2273dd10
+)
+
+require (
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/mdlayher/genetlink v1.3.2 // indirect
+	github.com/mdlayher/socket v0.6.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
