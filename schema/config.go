@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -124,8 +125,10 @@ const hidden = "(hidden)"
 // Reveal returns the text as it was configured.
 func (s Secret) Reveal() string { return string(s) }
 
+// Format prints "(hidden)" for every verb: without it %x would print the text.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
 func (s Secret) String() string               { return hidden }
-func (s Secret) GoString() string             { return hidden }
 func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 

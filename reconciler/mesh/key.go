@@ -94,7 +94,10 @@ func (k PrivateKey) IsZero() bool { return k.raw == [KeySize]byte{} }
 
 const hidden = "(hidden)"
 
+// Format prints "(hidden)" for every verb: without it %d and %x would print the
+// bytes.
+func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
 func (k PrivateKey) String() string               { return hidden }
-func (k PrivateKey) GoString() string             { return hidden }
 func (k PrivateKey) LogValue() slog.Value         { return slog.StringValue(hidden) }
 func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(hidden), nil }
