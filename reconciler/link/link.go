@@ -29,16 +29,33 @@ const (
 	trial = 15 * time.Second
 )
 
+// quiet is how long the machine that does not begin waits for the other to: a
+// handshake takes one round trip, and half a second more for the other machine
+// to learn of this one.
+const quiet = time.Second
+
 // How long to wait until the peers are looked at again.
 const (
 	// RestInterval is for a mesh in which nothing is in the balance.
 	RestInterval = 30 * time.Second
 	// TrialInterval is for a mesh in which an endpoint is on trial.
-	TrialInterval = time.Second
-	// crowd is the number of peers from which reading them all every second
-	// would cost more than it tells.
-	crowd = 500
+	TrialInterval = 500 * time.Millisecond
+	// CrowdInterval is the same for a mesh of more than crowd peers, where
+	// reading them all so often would cost more than it tells.
+	CrowdInterval = 5 * time.Second
+	crowd         = 500
 )
+
+// Spec is what is configured of a peer.
+type Spec struct {
+	// Endpoints are tried in this order.
+	Endpoints []netip.AddrPort
+	// Begins tells that this machine opens the conversation with a new peer. Of
+	// two machines one should: handshakes that cross spoil each other, and
+	// WireGuard tries again only after 5 seconds (WireGuard paper, section 6.4).
+	// When both begin, or both wait, the tunnel still comes up, later.
+	Begins bool
+}
 
 // Status is what is known of a peer; its zero value is a peer not seen before.
 type Status struct {
@@ -49,9 +66,15 @@ type Status struct {
 	LastUsedEndpoint   netip.AddrPort
 	LastEndpointChange time.Time
 	LastHandshake      time.Time
+	// QuietUntil is set while a new peer is left to begin: without keepalives,
+	// which would make WireGuard begin itself.
+	QuietUntil time.Time
 	// ReceiveBytes and TransmitBytes are WireGuard's counters.
 	ReceiveBytes, TransmitBytes int64
 }
+
+// Quiet tells that the peer is to have no keepalives for now.
+func (s Status) Quiet() bool { return !s.QuietUntil.IsZero() }
 
 // Observed is what WireGuard shows of a peer.
 type Observed struct {
@@ -65,7 +88,7 @@ type Observed struct {
 // Step makes a peer's next status. Change is the endpoint to set now; it is
 // invalid when WireGuard's own is to be left alone, which it is as long as the
 // peer is up, wherever it may have roamed.
-func Step(now time.Time, candidates []netip.AddrPort, before Status, seen Observed) (after Status, change netip.AddrPort) {
+func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, change netip.AddrPort) {
 	after = before
 	after.ReceiveBytes, after.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
 	after.LastHandshake = seen.LastHandshake
@@ -76,18 +99,24 @@ func Step(now time.Time, candidates []netip.AddrPort, before Status, seen Observ
 		after = adopt(now, after, seen)
 	}
 	after.State = stateAt(now, after)
+	switch {
+	case !seen.Present && !spec.Begins:
+		after.QuietUntil = now.Add(quiet)
+	case after.State == Up || !after.QuietUntil.After(now):
+		after.QuietUntil = time.Time{}
+	}
 
-	if !due(after, candidates) {
-		if !seen.Present && after.Endpoint.IsValid() {
-			// Someone removed the peer: it comes back with the endpoint it had.
-			after.LastEndpointChange, after.State = now, Unknown
-			return after, after.Endpoint
-		}
+	switch {
+	case due(after, spec.Endpoints):
+		change = following(spec.Endpoints, after.LastUsedEndpoint)
+		after.LastUsedEndpoint = change
+	case !seen.Present && after.Endpoint.IsValid():
+		// Someone removed the peer: it comes back with the endpoint it had.
+		change = after.Endpoint
+	default:
 		return after, netip.AddrPort{}
 	}
-	change = following(candidates, after.LastUsedEndpoint)
-	after.Endpoint, after.LastUsedEndpoint, after.LastEndpointChange = change, change, now
-	after.State = Unknown
+	after.Endpoint, after.LastEndpointChange, after.State = change, now, Unknown
 	return after, change
 }
 
@@ -144,15 +173,19 @@ func following(candidates []netip.AddrPort, last netip.AddrPort) netip.AddrPort 
 }
 
 // NextLook says when the peers should be looked at again: soon while any of
-// them is on trial.
-func NextLook(statuses []Status) time.Duration {
+// them is on trial, and when the first of them need not be quiet any more.
+func NextLook(now time.Time, statuses []Status) time.Duration {
+	next := RestInterval
 	for _, s := range statuses {
 		if s.State == Unknown && s.LastUsedEndpoint.IsValid() {
-			if len(statuses) > crowd {
-				return 5 * TrialInterval
+			next = min(next, CrowdInterval)
+			if len(statuses) <= crowd {
+				next = TrialInterval
 			}
-			return TrialInterval
+		}
+		if s.Quiet() {
+			next = min(next, max(s.QuietUntil.Sub(now), 0))
 		}
 	}
-	return RestInterval
+	return next
 }
