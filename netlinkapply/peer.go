@@ -42,8 +42,13 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 
 // changePeers sets up, changes and removes peers in one message. WireGuard is
 // never told to replace all peers, which would end every session.
+//
+// Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
+// and thus a handshake, not only to them but to every peer that follows one in
+// the same message, and some of those are to be quiet.
 func changePeers(link string, changes state.Plan) error {
 	var config wgtypes.Config
+	var begun []wgtypes.PeerConfig
 	for _, c := range changes {
 		peer, ok := c.Object.(state.Peer)
 		if !ok {
@@ -53,8 +58,15 @@ func changePeers(link string, changes state.Plan) error {
 			// WireGuard would take it and never reach it.
 			return errors.New("a peer without a public key")
 		}
-		config.Peers = append(config.Peers, peerConfigs(c, peer)...)
+		for _, p := range peerConfigs(c, peer) {
+			if p.PersistentKeepaliveInterval != nil && *p.PersistentKeepaliveInterval > 0 {
+				begun = append(begun, p)
+			} else {
+				config.Peers = append(config.Peers, p)
+			}
+		}
 	}
+	config.Peers = append(config.Peers, begun...)
 	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link, config) })
 }
 
@@ -82,7 +94,7 @@ func peerConfigs(c state.Change, peer state.Peer) []wgtypes.PeerConfig {
 		return []wgtypes.PeerConfig{p}
 	}
 	p.Endpoint = net.UDPAddrFromAddrPort(peer.Endpoint)
-	if c.Action == state.Create {
+	if c.Action == state.Create || peer.Keepalive == 0 {
 		return []wgtypes.PeerConfig{p}
 	}
 	// WireGuard tries a new endpoint only when it next has something to send,

@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,11 +36,18 @@ type Knowledge struct {
 	Affiliates []mesh.Affiliate
 	// Seen are this machine's addresses as others see them.
 	Seen []netip.Addr
+	// Complete tells that discovery was heard since the process began: who is
+	// not among Affiliates has left the mesh.
+	Complete bool
 }
 
 // Engine does passes. It remembers the state of each peer between them and is
 // for one goroutine.
 type Engine struct {
+	// AlwaysBegins makes this machine open the conversation with every new peer,
+	// which a single pass must: no second one would do it later.
+	AlwaysBegins bool
+
 	kernel   Kernel
 	identify Identify
 	store    *resource.Store
@@ -100,39 +106,60 @@ func (e *ApplyError) Error() string {
 func (e *ApplyError) Unwrap() error { return e.Result.Err }
 
 // Plan compares the kernel with what config and knowledge ask for, and changes
-// nothing, neither in the kernel nor in the engine.
+// nothing, neither in the kernel nor in the engine. Which endpoint of a peer is
+// on trial is no difference.
 func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
-	kubespan := config.KubeSpan()
-	p := &Pass{Scope: state.ScopeOf(kubespan), NextLook: link.RestInterval, statuses: map[mesh.Key]link.Status{}}
-	live, err := e.kernel.Observe(ctx, p.Scope)
+	p, live, err := e.begin(ctx, config, known)
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's state: %w", err)
-	}
-	if !kubespan.Enabled && !config.Cluster.Discovery.Enabled {
-		p.Plan = state.Diff(state.State{}, live)
-		return p, nil
-	}
-	if err := e.gather(p, config, known); err != nil {
 		return nil, err
 	}
 	redirects := e.step(p, now, live)
+	for _, peer := range live.Peers {
+		delete(redirects, peer.PublicKey)
+	}
+	return p, e.compare(p, config, known, live, redirects)
+}
+
+// begin reads the kernel and makes the peers.
+func (e *Engine) begin(ctx context.Context, config *schema.Config, known Knowledge) (*Pass, state.State, error) {
+	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextLook: link.RestInterval, statuses: map[mesh.Key]link.Status{}}
+	live, err := e.kernel.Observe(ctx, p.Scope)
+	if err != nil {
+		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
+	}
+	if config.KubeSpan().Enabled || config.Cluster.Discovery.Enabled {
+		err = e.gather(p, config, known)
+	}
+	return p, live, err
+}
+
+// compare makes the plan.
+func (e *Engine) compare(p *Pass, config *schema.Config, known Knowledge, live state.State, redirects map[mesh.Key]netip.AddrPort) error {
+	kubespan := config.KubeSpan()
+	if !kubespan.Enabled {
+		p.Plan = state.Diff(state.State{}, live)
+		return nil
+	}
 	key, err := config.Cluster.Secret.Key()
 	if err != nil {
-		return nil, fmt.Errorf("cluster.secret %w", err)
+		return fmt.Errorf("cluster.secret %w", err)
 	}
-	desired := state.Build(state.Inputs{
+	in := state.Inputs{
 		Identity:     p.identity,
 		KubeSpan:     *kubespan,
 		PresharedKey: mesh.SecretKey(key),
 		Peers:        p.specs,
 		Statuses:     p.statuses,
 		Redirects:    redirects,
-	})
-	p.Plan = state.Diff(desired, live)
+	}
+	if !known.Complete {
+		in.Retain = state.Retained(in, live)
+	}
+	p.Plan = state.Diff(state.Build(in), live)
 	if kubespan.HarvestExtraEndpoints {
 		p.Harvested = p.harvest()
 	}
-	return p, nil
+	return nil
 }
 
 // gather makes the peers from the identity, the host and discovery.
@@ -163,13 +190,14 @@ func (e *Engine) step(p *Pass, now time.Time, live state.State) map[mesh.Key]net
 	redirects := map[mesh.Key]netip.AddrPort{}
 	for _, spec := range p.specs {
 		k := spec.PublicKey
-		status, change := link.Step(now, spec.Endpoints, e.statuses[k], seen[k])
+		begins := e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0
+		status, change := link.Step(now, link.Spec{Endpoints: spec.Endpoints, Begins: begins}, e.statuses[k], seen[k])
 		p.statuses[k] = status
 		if change.IsValid() {
 			redirects[k] = change
 		}
 	}
-	p.NextLook = link.NextLook(slices.Collect(maps.Values(p.statuses)))
+	p.NextLook = link.NextLook(now, slices.Collect(maps.Values(p.statuses)))
 	return redirects
 }
 
@@ -186,19 +214,27 @@ func (p *Pass) harvest() map[string][]netip.AddrPort {
 	return found
 }
 
-// Run is a whole pass: Plan, apply, remember and publish.
+// Run is a whole pass: compare, apply, remember and publish.
 func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
-	p, err := e.Plan(ctx, now, config, known)
+	p, live, err := e.begin(ctx, config, known)
 	if err != nil {
 		return nil, err
 	}
+	if err := e.compare(p, config, known, live, e.step(p, now, live)); err != nil {
+		return nil, err
+	}
+	return p, e.apply(ctx, now, p)
+}
+
+// apply carries out the plan of a pass and keeps and shows what came of it.
+func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
 	for _, c := range p.Result.Done {
 		e.log.Info("changed", "change", c.String())
 	}
 	e.remember(p)
 	e.publish(now, p)
-	return p, p.Err()
+	return p.Err()
 }
 
 // Remove takes down all that is under the marks of scope.
@@ -208,13 +244,7 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	p := &Pass{Scope: scope, NextLook: link.RestInterval, Plan: state.Diff(state.State{}, live), statuses: map[mesh.Key]link.Status{}}
-	p.Result = e.kernel.Apply(ctx, scope, p.Plan)
-	for _, c := range p.Result.Done {
-		e.log.Info("changed", "change", c.String())
-	}
-	e.remember(p)
-	e.publish(now, p)
-	return p, p.Err()
+	return p, e.apply(ctx, now, p)
 }
 
 // remember keeps the statuses for the next pass and logs what is news. A peer
@@ -243,11 +273,4 @@ func (e *Engine) remember(p *Pass) {
 		}
 	}
 	e.statuses, e.overlaps = p.statuses, p.overlaps
-}
-
-// IsPartial tells whether a pass got as far as changing the kernel and then
-// failed.
-func IsPartial(err error) bool {
-	var apply *ApplyError
-	return errors.As(err, &apply)
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -19,6 +20,8 @@ type Inputs struct {
 	// that is to be set now, if any.
 	Statuses  map[mesh.Key]link.Status
 	Redirects map[mesh.Key]netip.AddrPort
+	// Retain are live peers to keep as they are, besides Peers.
+	Retain []Peer
 }
 
 // ScopeOf is what spanctl owns on a machine with this config.
@@ -47,7 +50,7 @@ func Build(in Inputs) State {
 			FirewallMark: mesh.FirewallMark,
 		},
 		Addresses: []netip.Prefix{in.Identity.LinkAddress()},
-		Peers:     make([]Peer, len(in.Peers)),
+		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
 		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(in.KubeSpan.MTU)},
 	}
 	for _, f := range Families {
@@ -56,20 +59,30 @@ func Build(in Inputs) State {
 		s.Rules = append(s.Rules, Rule{Family: f, Priority: scope.RulePriority,
 			Mark: mesh.RoutedMark, Mask: mesh.MarkMask, Table: scope.RoutingTable})
 	}
-	for i, spec := range in.Peers {
-		s.Peers[i] = in.peer(spec)
+	for _, spec := range in.Peers {
+		s.Peers = append(s.Peers, in.peer(spec))
 		// Forced routing: what belongs to a peer that is down is dropped by
 		// WireGuard rather than sent in the clear.
 		if !in.KubeSpan.AllowDownPeerBypass || in.Statuses[spec.PublicKey].State == link.Up {
-			for _, prefix := range spec.AllowedIPs {
-				if !in.Identity.Subnet.Overlaps(prefix) {
-					s.Firewall.Networks = append(s.Firewall.Networks, prefix)
-				}
-			}
+			s.route(in.Identity.Subnet, spec.AllowedIPs)
 		}
+	}
+	for _, peer := range in.Retain {
+		s.Peers = append(s.Peers, peer)
+		s.route(in.Identity.Subnet, peer.AllowedIPs)
 	}
 	s.Normalize()
 	return s
+}
+
+// route sends packets to networks into the tunnel. Those inside of the mesh's
+// own subnet need it not: the link's address makes a route for them.
+func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
+	for _, network := range networks {
+		if !subnet.Overlaps(network) {
+			s.Firewall.Networks = append(s.Firewall.Networks, network)
+		}
+	}
 }
 
 func (in *Inputs) peer(spec mesh.PeerSpec) Peer {
@@ -78,8 +91,11 @@ func (in *Inputs) peer(spec mesh.PeerSpec) Peer {
 		PresharedKey: in.PresharedKey,
 		Endpoint:     in.Statuses[spec.PublicKey].Endpoint,
 		Keepalive:    mesh.Keepalive,
-		AllowedIPs:   spec.AllowedIPs,
+		AllowedIPs:   slices.Clone(spec.AllowedIPs),
 		Label:        spec.Label,
+	}
+	if in.Statuses[spec.PublicKey].Quiet() {
+		p.Keepalive = 0
 	}
 	if redirect, ok := in.Redirects[spec.PublicKey]; ok {
 		p.Endpoint, p.Redirect = redirect, true
