@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,12 +63,12 @@ type Client struct {
 	// republish asks the publisher for an update at once.
 	republish chan struct{}
 
-	mu        sync.Mutex
-	roster    *roster
-	seen      []netip.Addr
-	refused   map[string]string
-	wanted    *publication
-	published bool
+	mu      sync.Mutex
+	roster  *roster
+	seen    []netip.Addr
+	refused map[string]string
+	heard   bool
+	wanted  *publication
 }
 
 // publication is what a client keeps published.
@@ -101,11 +101,21 @@ func NewClient(o Options) (*Client, error) {
 		roster:    newRoster(o.Remembered),
 		refused:   map[string]string{},
 	}
-	if strings.HasPrefix(o.Endpoint, "http://") {
+	if isExposed(o.Endpoint) {
 		c.log.Warn("discovery is not over TLS: payloads are sealed, but who is in the cluster can be seen and withheld on the way",
 			"endpoint", o.Endpoint)
 	}
 	return c, nil
+}
+
+// isExposed tells an endpoint that is reached over a network without TLS.
+func isExposed(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	address, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() != "localhost" && (err != nil || !address.IsLoopback())
 }
 
 // Affiliates are the other machines that are known now, by node ID.
@@ -113,6 +123,14 @@ func (c *Client) Affiliates() []mesh.Affiliate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.roster.affiliates()
+}
+
+// Complete tells whether the service was heard: who is not among Affiliates is
+// not in the cluster.
+func (c *Client) Complete() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard
 }
 
 // Remember is what the next client of this machine should begin with.
@@ -240,9 +258,6 @@ func (c *Client) push(ctx context.Context, p *publication) error {
 	if err := c.update(ctx, p.local.NodeID, p.sealed, p.endpoints); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.published = true
-	c.mu.Unlock()
 	for id, endpoints := range p.harvested {
 		sealed, err := c.sealEndpoints(endpoints)
 		if err != nil {
@@ -279,14 +294,9 @@ func (c *Client) update(ctx context.Context, id string, data []byte, endpoints [
 	return err
 }
 
-// Leave takes the machine's affiliate away from the service, if it is there.
+// Leave takes the machine's affiliate away from the service. That it is not
+// there is no error.
 func (c *Client) Leave(ctx context.Context) error {
-	c.mu.Lock()
-	published := c.published
-	c.mu.Unlock()
-	if !published {
-		return nil
-	}
 	_, err := c.service.AffiliateDelete(ctx, connect.NewRequest(&serverpb.AffiliateDeleteRequest{
 		ClusterId:   c.options.ClusterID,
 		AffiliateId: c.options.NodeID,
@@ -324,6 +334,7 @@ func (c *Client) Fetch(ctx context.Context) error {
 	affiliates := c.open(response.Msg.GetAffiliates())
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.heard = true
 	c.roster.snapshot(time.Now(), affiliates)
 	return nil
 }
@@ -457,6 +468,7 @@ func (c *Client) take(message *serverpb.WatchResponse, snapshot bool) (changed b
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if snapshot {
+		c.heard = true
 		return c.roster.snapshot(now, affiliates)
 	}
 	for _, a := range affiliates {
