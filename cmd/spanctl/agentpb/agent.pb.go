@@ -127,9 +127,7 @@ type GetStatusResponse struct {
 	// The file that the config is read from.
 	ConfigPath string `protobuf:"bytes,3,opt,name=config_path,json=configPath,proto3" json:"config_path,omitempty"`
 	// Why the file on disk is not in force, if it is not.
-	ConfigError string `protobuf:"bytes,4,opt,name=config_error,json=configError,proto3" json:"config_error,omitempty"`
-	// The mesh was taken down.
-	Down          bool `protobuf:"varint,5,opt,name=down,proto3" json:"down,omitempty"`
+	ConfigError   string `protobuf:"bytes,4,opt,name=config_error,json=configError,proto3" json:"config_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,13 +188,6 @@ func (x *GetStatusResponse) GetConfigError() string {
 		return x.ConfigError
 	}
 	return ""
-}
-
-func (x *GetStatusResponse) GetDown() bool {
-	if x != nil {
-		return x.Down
-	}
-	return false
 }
 
 type ApplyRequest struct {
@@ -582,8 +573,10 @@ func (x *DownResponse) GetPlan() *Plan {
 
 // Plan is an ordered list of changes. Secrets in it are hidden.
 type Plan struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Set when the plan was carried out in part.
+	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -625,6 +618,68 @@ func (x *Plan) GetChanges() []*Change {
 	return nil
 }
 
+func (x *Plan) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// Failure says at which change of a plan carrying it out ended.
+type Failure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What went wrong, for people.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// How many changes, from the first, were made before.
+	Done          uint32 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Failure) GetDone() uint32 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
 type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "create", "update" or "delete".
@@ -641,7 +696,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +708,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +721,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Change) GetAction() string {
@@ -715,7 +770,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +782,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +795,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Field) GetName() string {
@@ -769,14 +824,16 @@ type ListRequest struct {
 	// A resource type by any of its names.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// Only the resource with this ID.
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Show private keys, which is for root alone; others get them hidden.
+	Reveal        bool `protobuf:"varint,3,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +845,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +858,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRequest) GetType() string {
@@ -818,6 +875,13 @@ func (x *ListRequest) GetId() string {
 	return ""
 }
 
+func (x *ListRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
+}
+
 type ListResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Table         *Table                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
@@ -828,7 +892,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +904,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +917,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -874,13 +938,14 @@ type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Reveal        bool                   `protobuf:"varint,3,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +957,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +970,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -922,6 +987,13 @@ func (x *WatchRequest) GetId() string {
 	return ""
 }
 
+func (x *WatchRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
+}
+
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message only.
@@ -933,7 +1005,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1017,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1030,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -984,7 +1056,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1068,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1081,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1029,7 +1101,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1113,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1126,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1083,7 +1155,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1167,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1180,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1137,7 +1209,7 @@ type Metadata struct {
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	Version       uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	Version       uint32                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	Created       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
 	Updated       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated,proto3" json:"updated,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1146,7 +1218,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1230,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1243,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -1195,7 +1267,7 @@ func (x *Metadata) GetId() string {
 	return ""
 }
 
-func (x *Metadata) GetVersion() uint64 {
+func (x *Metadata) GetVersion() uint32 {
 	if x != nil {
 		return x.Version
 	}
@@ -1221,14 +1293,13 @@ var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x1cspanctl/agent/v1/agent.proto\x12\x10spanctl.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x9d\x01\n" +
+	"\x10GetStatusRequest\"\x89\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x1f\n" +
 	"\vconfig_path\x18\x03 \x01(\tR\n" +
 	"configPath\x12!\n" +
-	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"s\n" +
+	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\"s\n" +
 	"\fApplyRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12/\n" +
@@ -1248,9 +1319,13 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\r\n" +
 	"\vDownRequest\":\n" +
 	"\fDownResponse\x12*\n" +
-	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\":\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"o\n" +
 	"\x04Plan\x122\n" +
-	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\"\x89\x01\n" +
+	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
+	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\"7\n" +
+	"\aFailure\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\rR\x04done\"\x89\x01\n" +
 	"\x06Change\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
@@ -1260,16 +1335,18 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"1\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"I\n" +
 	"\vListRequest\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"w\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reveal\x18\x03 \x01(\bR\x06reveal\"w\n" +
 	"\fListResponse\x12-\n" +
 	"\x05table\x18\x01 \x01(\v2\x17.spanctl.agent.v1.TableR\x05table\x128\n" +
-	"\tresources\x18\x02 \x03(\v2\x1a.spanctl.agent.v1.ResourceR\tresources\"2\n" +
+	"\tresources\x18\x02 \x03(\v2\x1a.spanctl.agent.v1.ResourceR\tresources\"J\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"o\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reveal\x18\x03 \x01(\bR\x06reveal\"o\n" +
 	"\rWatchResponse\x12-\n" +
 	"\x05table\x18\x01 \x01(\v2\x17.spanctl.agent.v1.TableR\x05table\x12/\n" +
 	"\x06events\x18\x02 \x03(\v2\x17.spanctl.agent.v1.EventR\x06events\"#\n" +
@@ -1286,7 +1363,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion\x124\n" +
+	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated*p\n" +
 	"\tApplyMode\x12\x1a\n" +
@@ -1316,7 +1393,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -1330,18 +1407,19 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*DownRequest)(nil),           // 9: spanctl.agent.v1.DownRequest
 	(*DownResponse)(nil),          // 10: spanctl.agent.v1.DownResponse
 	(*Plan)(nil),                  // 11: spanctl.agent.v1.Plan
-	(*Change)(nil),                // 12: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 13: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 14: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 15: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 16: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 17: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 18: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 19: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 20: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 21: spanctl.agent.v1.Metadata
-	(*structpb.Struct)(nil),       // 22: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*Failure)(nil),               // 12: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 13: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 14: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 15: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 16: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 17: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 18: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 19: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 20: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 21: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 22: spanctl.agent.v1.Metadata
+	(*structpb.Struct)(nil),       // 23: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
@@ -1349,36 +1427,37 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	11, // 2: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
 	11, // 3: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
 	11, // 4: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	12, // 5: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	13, // 6: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	18, // 7: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	20, // 8: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	18, // 9: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	19, // 10: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	20, // 11: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	21, // 12: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	22, // 13: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	23, // 14: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	23, // 15: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 16: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 17: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	5,  // 18: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	7,  // 19: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	9,  // 20: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	14, // 21: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	16, // 22: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 23: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 24: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	6,  // 25: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	8,  // 26: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	10, // 27: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	15, // 28: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	17, // 29: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	13, // 5: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	12, // 6: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	14, // 7: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	19, // 8: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	21, // 9: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	19, // 10: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	20, // 11: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	21, // 12: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	22, // 13: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	23, // 14: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	24, // 15: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	24, // 16: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	1,  // 17: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 18: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	5,  // 19: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	7,  // 20: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	9,  // 21: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	15, // 22: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	17, // 23: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 24: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 25: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	6,  // 26: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	8,  // 27: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	10, // 28: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	16, // 29: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	18, // 30: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	24, // [24:31] is the sub-list for method output_type
+	17, // [17:24] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -1393,7 +1472,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

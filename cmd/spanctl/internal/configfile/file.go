@@ -1,0 +1,99 @@
+package configfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/spanmesh/span/schema"
+)
+
+const (
+	dirMode  = 0o755
+	fileMode = 0o600
+)
+
+// File is the place of a machine config.
+type File struct{ path string }
+
+// At is the config at path. It need not exist.
+func At(path string) File { return File{path} }
+
+// Path is where the config is expected.
+func (f File) Path() string { return f.path }
+
+// variants are the paths that the config may be at: its own, then those with
+// the endings of other formats.
+func (f File) variants() []string {
+	ext := filepath.Ext(f.path)
+	stem := strings.TrimSuffix(f.path, ext)
+	paths := []string{f.path}
+	for _, e := range schema.Extensions {
+		if e != ext {
+			paths = append(paths, stem+e)
+		}
+	}
+	return paths
+}
+
+// Read returns the config and the name of its file. The error is an
+// fs.ErrNotExist if there is none.
+func (f File) Read() (name string, data []byte, err error) {
+	for _, path := range f.variants() {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return path, nil, fmt.Errorf("read the config: %w", err)
+		}
+		return path, data, nil
+	}
+	return f.path, nil, fmt.Errorf("there is no config at %s: %w", f.path, fs.ErrNotExist)
+}
+
+// PathFor is where Store puts a config with a file name like name.
+func (f File) PathFor(name string) string {
+	if ext := filepath.Ext(name); slices.Contains(schema.Extensions, ext) {
+		return strings.TrimSuffix(f.path, filepath.Ext(f.path)) + ext
+	}
+	return f.path
+}
+
+// Store makes data, byte for byte, the config. The ending of name tells its
+// format. It returns where the config is now; a file that has these bytes
+// already is not written.
+func (f File) Store(name string, data []byte) (path string, err error) {
+	path = f.PathFor(name)
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return path, fmt.Errorf("make the config's directory: %w", err)
+	}
+	if before, err := os.ReadFile(path); err != nil || string(before) != string(data) {
+		if err := write(path, data); err != nil {
+			return path, fmt.Errorf("store the config: %w", err)
+		}
+	}
+	for _, other := range f.variants() {
+		if other == path {
+			continue
+		}
+		if err := os.Remove(other); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return path, fmt.Errorf("remove the config that this one replaces: %w", err)
+		}
+	}
+	return path, nil
+}
+
+// write replaces the file that path leads to; a link stays a link.
+func write(path string, data []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	return renameio.WriteFile(path, data, fileMode, renameio.WithStaticPermissions(fileMode))
+}

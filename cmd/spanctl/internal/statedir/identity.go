@@ -1,0 +1,191 @@
+package statedir
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// nodeIdentity is the content of node-identity.yaml.
+type nodeIdentity struct {
+	NodeID string `yaml:"nodeId"`
+	// MAC is made once for a machine without a network card.
+	MAC string `yaml:"mac,omitempty"`
+}
+
+// maxNodeID is the longest affiliate ID that discovery services take, in bytes.
+const maxNodeID = 256
+
+func parseNodeIdentity(data []byte) (nodeIdentity, error) {
+	var n nodeIdentity
+	if err := decode(data, &n); err != nil {
+		return nodeIdentity{}, err
+	}
+	if n.NodeID == "" || len(n.NodeID) > maxNodeID {
+		return nodeIdentity{}, fmt.Errorf("nodeId has %d characters, 1 to %d are right", len(n.NodeID), maxNodeID)
+	}
+	if n.MAC != "" {
+		if mac, err := net.ParseMAC(n.MAC); err != nil || len(mac) != 6 {
+			return nodeIdentity{}, fmt.Errorf("mac %q is not like 02:00:5e:10:00:01", n.MAC)
+		}
+	}
+	return n, nil
+}
+
+// kubespanIdentity is the content of kubespan-identity.yaml. Only the private
+// key is needed; the rest follows from it and is there for people to read.
+type kubespanIdentity struct {
+	Address    netip.Prefix `yaml:"address"`
+	Subnet     netip.Prefix `yaml:"subnet"`
+	PrivateKey string       `yaml:"privateKey"`
+	PublicKey  string       `yaml:"publicKey"`
+}
+
+func parseKubespanIdentity(data []byte) (kubespanIdentity, mesh.PrivateKey, error) {
+	var k kubespanIdentity
+	if err := decode(data, &k); err != nil {
+		return kubespanIdentity{}, mesh.PrivateKey{}, err
+	}
+	private, err := mesh.ParsePrivateKey(k.PrivateKey)
+	if err != nil || private.IsZero() {
+		return kubespanIdentity{}, mesh.PrivateKey{}, errors.New("privateKey is not the base64 of a WireGuard key of 32 bytes")
+	}
+	if k.PublicKey != private.Public().String() {
+		return kubespanIdentity{}, mesh.PrivateKey{}, errors.New("publicKey is not the public half of privateKey")
+	}
+	return k, private, nil
+}
+
+// decode reads one YAML document and refuses fields that it should not have.
+// The parser's own words are left out: they may quote a private key.
+func decode(data []byte, into any) error {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	err := decoder.Decode(into)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("is empty")
+	case err != nil:
+		return errors.New("is not YAML with the fields of this file")
+	}
+	return nil
+}
+
+// damaged says what to do about an identity file that cannot be read. Nothing
+// is overwritten: a private key could be lost.
+func (d *Dir) damaged(name string, err error) error {
+	return fmt.Errorf("%s: %w; restore it from a backup, or remove it for the machine to get a new identity",
+		filepath.Join(d.path, name), err)
+}
+
+// NodeID is the machine's node ID, made on first use.
+func (d *Dir) NodeID() (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node, err := d.node()
+	return node.NodeID, err
+}
+
+func (d *Dir) node() (nodeIdentity, error) {
+	data, err := d.read(nodeFile)
+	if err != nil {
+		return nodeIdentity{}, err
+	}
+	if data == nil {
+		id, err := mesh.NewNodeID(rand.Reader)
+		if err != nil {
+			return nodeIdentity{}, err
+		}
+		node := nodeIdentity{NodeID: id}
+		return node, d.encode(nodeFile, node)
+	}
+	node, err := parseNodeIdentity(data)
+	if err != nil {
+		return nodeIdentity{}, d.damaged(nodeFile, err)
+	}
+	return node, nil
+}
+
+func (d *Dir) encode(name string, content any) error {
+	data, err := yaml.Marshal(content)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	return d.write(name, data)
+}
+
+// Identify gives the machine its identity in a cluster. The node ID, the key
+// and, for a host without a network card, the MAC are made on first use and
+// kept. It implements reconciler.Identify.
+func (d *Dir) Identify(clusterID string, host mesh.Host) (mesh.Identity, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node, err := d.node()
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	mac, err := d.mac(node, host)
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	before, private, err := d.key()
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	identity, err := mesh.NewIdentity(node.NodeID, private, clusterID, mac)
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	now := kubespanIdentity{
+		Address:    identity.Address,
+		Subnet:     identity.Subnet,
+		PrivateKey: private.Reveal(),
+		PublicKey:  identity.PublicKey.String(),
+	}
+	if now != before {
+		err = d.encode(kubespanFile, now)
+	}
+	return identity, err
+}
+
+// mac is that of the first network card, else the one made for this machine.
+func (d *Dir) mac(node nodeIdentity, host mesh.Host) (net.HardwareAddr, error) {
+	if host.MAC != nil {
+		return host.MAC, nil
+	}
+	if node.MAC != "" {
+		return net.ParseMAC(node.MAC)
+	}
+	mac, err := mesh.NewMAC(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	node.MAC = mac.String()
+	return mac, d.encode(nodeFile, node)
+}
+
+// key reads the private key, or makes one, which Identify then writes.
+func (d *Dir) key() (kubespanIdentity, mesh.PrivateKey, error) {
+	data, err := d.read(kubespanFile)
+	if err != nil {
+		return kubespanIdentity{}, mesh.PrivateKey{}, err
+	}
+	if data == nil {
+		private, err := mesh.NewPrivateKey(rand.Reader)
+		return kubespanIdentity{}, private, err
+	}
+	k, private, err := parseKubespanIdentity(data)
+	if err != nil {
+		return k, private, d.damaged(kubespanFile, err)
+	}
+	return k, private, nil
+}
