@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/reconciler"
+)
+
+// Options are those of an agent.
+type Options struct {
+	Machine
+	// Config is the path of the machine config, Socket that of the API.
+	Config, Socket string
+	// Reload asks for the config file to be read again, as SIGHUP does.
+	Reload <-chan os.Signal
+}
+
+const (
+	// socketMask leaves a new socket to its owner.
+	socketMask = 0o177
+	// shutdownTimeout is how long calls have to end once the agent stops.
+	shutdownTimeout = 3 * time.Second
+	// watchPause is the wait before a watch that failed is begun again.
+	watchPause = time.Second
+)
+
+// Run is an agent until ctx ends. It leaves the mesh up.
+func Run(ctx context.Context, o Options) (err error) {
+	p, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	listener, err := listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	loop := reconciler.NewLoop(p.engine, p.discover, o.Log)
+	file := configfile.At(o.Config)
+	k := &keeper{file: file, dir: p.dir, loop: loop, log: o.Log}
+	o.Log.Info("the agent starts", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { loop.Run(ctx); return nil })
+	group.Go(func() error { return serve(ctx, listener, &api{parts: p, keeper: k, loop: loop}) })
+	group.Go(func() error {
+		return o.persist(ctx, "changes in the kernel", func() error { return netlinkapply.Watch(ctx, loop.Wake) })
+	})
+	group.Go(func() error {
+		k.start(ctx)
+		return o.persist(ctx, "changes of the config file", func() error {
+			return file.Watch(ctx, func() { k.changed(ctx) })
+		})
+	})
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-o.Reload:
+				_, _ = k.reload(ctx) // the keeper and the loop log their errors
+			}
+		}
+	})
+	err = group.Wait()
+	o.Log.Info("the agent stopped; the mesh stays up")
+	return err
+}
+
+// persist begins what watches again until ctx ends: a mesh without repair is
+// better than none.
+func (o Options) persist(ctx context.Context, what string, watch func() error) error {
+	for ctx.Err() == nil {
+		if err := watch(); err != nil && ctx.Err() == nil {
+			o.Log.Error("following "+what+" failed; trying again", "error", err, "retry_in", watchPause.String())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchPause):
+		}
+	}
+	return nil
+}
+
+// listen opens the socket at path for its owner alone. A socket that nobody
+// answers any more is replaced.
+func listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("another agent answers at %s", path), c.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace the old socket: %w", err)
+	}
+	// The mask is the process's: nothing else makes files yet.
+	before := unix.Umask(socketMask)
+	defer unix.Umask(before)
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	return listener, nil
+}
+
+// serve answers the API until ctx ends.
+func serve(ctx context.Context, listener net.Listener, a *api) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:           a.handler(),
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err != nil {
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return <-stopped
+}

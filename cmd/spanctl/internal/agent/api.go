@@ -1,0 +1,247 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+// maxRequest bounds a request in bytes: a machine config in JSON's base64.
+const maxRequest = 8 << 20
+
+// api answers the agent's API.
+type api struct {
+	*parts
+	keeper *keeper
+	loop   *reconciler.Loop
+}
+
+var _ agentpbconnect.AgentServiceHandler = (*api)(nil)
+
+func (a *api) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(agentpbconnect.NewAgentServiceHandler(a, connect.WithReadMaxBytes(maxRequest)))
+	return mux
+}
+
+// failed gives an error the code that fits.
+func failed(err error) error {
+	var problems schema.Problems
+	code := connect.CodeInternal
+	switch {
+	case errors.As(err, &problems):
+		code = connect.CodeInvalidArgument
+	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, fs.ErrNotExist):
+		code = connect.CodeFailedPrecondition
+	case errors.Is(err, reconciler.ErrStopped):
+		code = connect.CodeUnavailable
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return connect.NewError(code, err)
+}
+
+// GetStatus implements the API.
+func (a *api) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
+	return connect.NewResponse(&agentpb.GetStatusResponse{
+		Version:     version.Version,
+		Commit:      version.Commit,
+		ConfigPath:  a.keeper.file.Path(),
+		ConfigError: a.keeper.whyText(),
+	}), nil
+}
+
+// Apply implements the API.
+func (a *api) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
+	m := req.Msg
+	switch m.GetMode() {
+	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
+		pass, path, err := a.keeper.apply(ctx, m.GetFilename(), m.GetConfig())
+		plan, err := outcome(pass, err)
+		if err != nil {
+			return nil, failed(err)
+		}
+		return connect.NewResponse(&agentpb.ApplyResponse{Plan: plan, StoredAt: path}), nil
+	case agentpb.ApplyMode_APPLY_MODE_STAGED:
+		path, err := a.keeper.stage(m.GetFilename(), m.GetConfig())
+		if err != nil {
+			return nil, failed(err)
+		}
+		return connect.NewResponse(&agentpb.ApplyResponse{StoredAt: path}), nil
+	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		// Not nil: an empty config is a config too.
+		plan, err := a.diff(ctx, m.GetFilename(), append([]byte{}, m.GetConfig()...))
+		if err != nil {
+			return nil, failed(err)
+		}
+		return connect.NewResponse(&agentpb.ApplyResponse{Plan: plan}), nil
+	default:
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", m.GetMode()))
+	}
+}
+
+// Diff implements the API.
+func (a *api) Diff(ctx context.Context, req *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error) {
+	plan, err := a.diff(ctx, req.Msg.GetFilename(), req.Msg.Config)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.DiffResponse{Plan: plan, ConfigError: a.keeper.whyText()}), nil
+}
+
+// diff compares the kernel with a config, the one in force if data is nil.
+func (a *api) diff(ctx context.Context, name string, data []byte) (*agentpb.Plan, error) {
+	var config *schema.Config
+	var known *reconciler.Knowledge
+	if data != nil {
+		var err error
+		if config, err = schema.Load(name, data); err != nil {
+			return nil, err
+		}
+		if known, err = a.knowledgeFor(ctx, config); err != nil {
+			return nil, err
+		}
+	}
+	pass, err := a.loop.Diff(ctx, config, known)
+	if err != nil {
+		return nil, err
+	}
+	return planOf(pass.Plan), nil
+}
+
+// knowledgeFor asks the discovery of a config that differs from the loop's; nil
+// stands for what the loop knows.
+func (a *api) knowledgeFor(ctx context.Context, config *schema.Config) (*reconciler.Knowledge, error) {
+	same, err := a.loop.SameDiscovery(ctx, config)
+	if err != nil || same || !config.Cluster.Discovery.Enabled {
+		return nil, err
+	}
+	known, _, err := a.ask(ctx, config)
+	return &known, err
+}
+
+// Reload implements the API.
+func (a *api) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
+	plan, err := outcome(a.keeper.reload(ctx))
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.ReloadResponse{Plan: plan}), nil
+}
+
+// Down implements the API.
+func (a *api) Down(ctx context.Context, _ *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
+	plan, err := outcome(a.loop.Down(ctx))
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.DownResponse{Plan: plan}), nil
+}
+
+// lookup finds a type by what a user typed.
+func lookup(name string) (*resource.Type, error) {
+	t, err := resource.Lookup(name)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	return t, nil
+}
+
+// List implements the API.
+func (a *api) List(ctx context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
+	t, err := lookup(req.Msg.GetType())
+	if err != nil {
+		return nil, err
+	}
+	response := &agentpb.ListResponse{Table: &agentpb.Table{Headings: t.Headings()}}
+	for _, r := range a.store.List(t) {
+		if id := req.Msg.GetId(); id != "" && id != r.ID {
+			continue
+		}
+		shown, err := resourceOf(r, req.Msg.GetReveal() && isRoot(ctx))
+		if err != nil {
+			return nil, failed(err)
+		}
+		response.Resources = append(response.Resources, shown)
+	}
+	if id := req.Msg.GetId(); id != "" && len(response.Resources) == 0 {
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("%s %q not found", t.Aliases[0], id))
+	}
+	return connect.NewResponse(response), nil
+}
+
+// Watch implements the API.
+func (a *api) Watch(ctx context.Context, req *connect.Request[agentpb.WatchRequest], stream *connect.ServerStream[agentpb.WatchResponse]) error {
+	t, err := lookup(req.Msg.GetType())
+	if err != nil {
+		return err
+	}
+	watcher := a.store.Watch(t)
+	defer watcher.Close()
+	message := &agentpb.WatchResponse{Table: &agentpb.Table{Headings: t.Headings()}}
+	for {
+		if err := stream.Send(message); err != nil {
+			return err
+		}
+		message = &agentpb.WatchResponse{}
+		for len(message.Events) == 0 {
+			events, err := watcher.Next(ctx)
+			if err != nil {
+				return failed(err)
+			}
+			for _, e := range events {
+				if id := req.Msg.GetId(); id != "" && id != e.Resource.ID {
+					continue
+				}
+				shown, err := resourceOf(e.Resource, req.Msg.GetReveal() && isRoot(ctx))
+				if err != nil {
+					return failed(err)
+				}
+				message.Events = append(message.Events, &agentpb.Event{Resource: shown, Deleted: e.Deleted})
+			}
+		}
+	}
+}
+
+// callerKey is the context key of who is at the other end of a connection.
+type callerKey struct{}
+
+// withCaller notes the user at the other end of a unix socket (unix(7),
+// SO_PEERCRED).
+func withCaller(ctx context.Context, c net.Conn) context.Context {
+	raw, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	control, err := raw.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var credentials *unix.Ucred
+	_ = control.Control(func(fd uintptr) {
+		credentials, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if credentials == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, callerKey{}, *credentials)
+}
+
+// isRoot tells whether root is calling.
+func isRoot(ctx context.Context) bool {
+	credentials, ok := ctx.Value(callerKey{}).(unix.Ucred)
+	return ok && credentials.Uid == 0
+}

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+func planOf(plan state.Plan) *agentpb.Plan {
+	out := &agentpb.Plan{}
+	for _, c := range plan {
+		shown := &agentpb.Change{Action: string(c.Action), Kind: c.Object.Kind(), Id: c.Object.ID(), Text: c.String()}
+		for _, f := range c.Fields {
+			shown.Fields = append(shown.Fields, &agentpb.Field{Name: f.Name, From: f.From, To: f.To})
+		}
+		out.Changes = append(out.Changes, shown)
+	}
+	return out
+}
+
+// outcome is the plan of a pass, with how far it was carried out. Only errors
+// of passes that changed nothing stay errors.
+func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
+	var partial *reconciler.ApplyError
+	if pass == nil || err != nil && !errors.As(err, &partial) {
+		return nil, err
+	}
+	plan := planOf(pass.Plan)
+	if partial != nil {
+		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done))}
+	}
+	return plan, nil
+}
+
+// resourceOf shows a resource; reveal with its private key.
+func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
+	spec := r.Spec
+	if identity, ok := spec.(resource.IdentitySpec); ok && reveal {
+		spec = identity.Revealed()
+	}
+	encoded, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("show %s %s: %w", r.Type.Name, r.ID, err)
+	}
+	shown := &structpb.Struct{}
+	if err := shown.UnmarshalJSON(encoded); err != nil {
+		return nil, fmt.Errorf("show %s %s: %w", r.Type.Name, r.ID, err)
+	}
+	return &agentpb.Resource{
+		Metadata: &agentpb.Metadata{
+			Namespace: r.Type.Namespace,
+			Type:      r.Type.Name,
+			Id:        r.ID,
+			Version:   uint32(r.Version),
+			Created:   timestamppb.New(r.Created),
+			Updated:   timestamppb.New(r.Updated),
+		},
+		Spec: shown,
+		Row:  r.Type.Row(r),
+	}, nil
+}

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+// WireguardCommand is the name of the hidden command that runs WireGuard for a
+// link in userspace: it is followed by the link's name and a log file.
+const WireguardCommand = "wireguard-process"
+
+// Machine says where the pieces of a machine are.
+type Machine struct {
+	StateDir  string
+	Wireguard netlinkapply.Mode
+	Log       *slog.Logger
+}
+
+// parts are the opened pieces of a machine.
+type parts struct {
+	dir    *statedir.Dir
+	kernel *netlinkapply.Kernel
+	store  *resource.Store
+	engine *reconciler.Engine
+	log    *slog.Logger
+}
+
+func (m Machine) open() (*parts, error) {
+	dir, err := statedir.Open(m.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := netlinkapply.Open(m.Wireguard, func(ctx context.Context, link string) error {
+		executable, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return userspace.Start(ctx, []string{executable, WireguardCommand, link, dir.WireguardLog(link)})
+	})
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	store := &resource.Store{}
+	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log,
+		engine: reconciler.NewEngine(kernel, dir.Identify, store, m.Log)}, nil
+}
+
+func (p *parts) close() error {
+	p.kernel.Close()
+	return p.dir.Close()
+}
+
+// client makes the machine's client of the discovery service that config names,
+// which begins with what was known before.
+func (p *parts) client(config *schema.Config, changed func()) (*discoveryhttp.Client, error) {
+	nodeID, err := p.dir.NodeID()
+	if err != nil {
+		return nil, fmt.Errorf("establish the machine's identity: %w", err)
+	}
+	secret, err := config.Cluster.Secret.Key()
+	if err != nil {
+		return nil, fmt.Errorf("cluster.secret %w", err)
+	}
+	remembered, err := p.dir.Remembered(config.Cluster.ID)
+	if err != nil {
+		p.log.Warn("what discovery knew before cannot be read; beginning anew", "error", err)
+	}
+	return discoveryhttp.NewClient(discoveryhttp.Options{
+		Endpoint:     config.Cluster.Discovery.Registries.Service.Endpoint,
+		ClusterID:    config.Cluster.ID,
+		Secret:       secret,
+		NodeID:       nodeID,
+		Version:      "spanctl/" + version.Version,
+		FirewallMark: mesh.FirewallMark,
+		Remembered:   remembered,
+		Changed:      changed,
+		Log:          p.log,
+	})
+}
+
+func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {
+	return reconciler.Knowledge{Affiliates: client.Affiliates(), Seen: client.Seen(), Complete: client.Complete()}
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+)
+
+func newApply(s *settings) *cobra.Command {
+	var immediate, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Store a machine config, and with --immediate put it in force",
+		Long: `Store a machine config, byte for byte, where the agent reads it.
+
+With --immediate the config is put in force and the changes made are printed; it
+works without an agent too, for scripts, as a single pass. Without --immediate the
+config waits for the agent's next start or a ` + "`spanctl reload`" + `.
+
+With an agent, the config is stored where the agent was told to find it. Without
+one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
+		Example: "  spanctl apply -f machine.cue --immediate\n  spanctl apply -f machine.cue --dry-run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data, _, err := s.load()
+			if err != nil {
+				return err
+			}
+			mode := agentpb.ApplyMode_APPLY_MODE_STAGED
+			switch {
+			case dryRun:
+				mode = agentpb.ApplyMode_APPLY_MODE_DRY_RUN
+			case immediate:
+				mode = agentpb.ApplyMode_APPLY_MODE_IMMEDIATE
+			}
+			client, err := s.agent(cmd.Context())
+			if errors.Is(err, errNoAgent) {
+				return s.applyAlone(cmd, data, mode)
+			}
+			if err != nil {
+				return err
+			}
+			return s.applyWith(cmd, client, data, mode)
+		},
+	}
+	cmd.Flags().BoolVar(&immediate, "immediate", false, "put the config in force now")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what --immediate would change, and neither store nor change anything")
+	return cmd
+}
+
+// applyWith hands a config to the agent.
+func (s *settings) applyWith(cmd *cobra.Command, client agentpbconnect.AgentServiceClient, data []byte, mode agentpb.ApplyMode) error {
+	response, err := client.Apply(cmd.Context(), connect.NewRequest(&agentpb.ApplyRequest{Config: data, Filename: s.config, Mode: mode}))
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", s.config, err)
+	}
+	return s.applied(cmd, response.Msg, mode, nextWithAgent)
+}
+
+// applyAlone does a single pass in this process.
+func (s *settings) applyAlone(cmd *cobra.Command, data []byte, mode agentpb.ApplyMode) error {
+	_, config, err := s.load()
+	if err != nil {
+		return err
+	}
+	once, err := s.once(cmd)
+	if err != nil {
+		return err
+	}
+	response := &agentpb.ApplyResponse{}
+	if mode != agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
+		if response.StoredAt, err = configfile.At(storedConfig()).Store(s.config, data); err != nil {
+			return err
+		}
+	}
+	pass := func(context.Context) (*agentpb.Plan, error) { return nil, nil }
+	switch mode {
+	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		pass = func(ctx context.Context) (*agentpb.Plan, error) { return once.Diff(ctx, config) }
+	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
+		pass = func(ctx context.Context) (*agentpb.Plan, error) { return once.Apply(ctx, config) }
+	}
+	if response.Plan, err = pass(cmd.Context()); err != nil {
+		return err
+	}
+	return s.applied(cmd, response, mode, nextWithoutAgent)
+}
+
+// applied prints what an apply came to.
+func (s *settings) applied(cmd *cobra.Command, response *agentpb.ApplyResponse, mode agentpb.ApplyMode, next string) error {
+	if path := response.GetStoredAt(); path != "" && path != s.config {
+		cmd.PrintErrf("stored at %s\n", path)
+	}
+	switch mode {
+	case agentpb.ApplyMode_APPLY_MODE_STAGED:
+		cmd.PrintErrln("not in force yet: the agent's next start or `spanctl reload` puts the config in force, `--immediate` does at once")
+		return nil
+	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		if len(response.GetPlan().GetChanges()) == 0 {
+			cmd.PrintErrln("no changes")
+		}
+		return printPlan(cmd.OutOrStdout(), response.GetPlan().GetChanges())
+	default:
+		return printDone(cmd.OutOrStdout(), response.GetPlan(), next)
+	}
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/schema"
+)
+
+// The exit statuses. Those of diff are kubectl's: 0 for no difference, 1 for
+// some, more for an error.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitDifferences = 1
+	exitDiffError   = 2
+)
+
+// exitStatus is an error that is no message but a status.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// statusError is an error with a status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// Main runs spanctl with arguments and returns its exit status.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return status(root.ExecuteContext(ctx), stderr)
+}
+
+// status prints an error for people and tells the exit status.
+func status(err error, stderr io.Writer) int {
+	if err == nil {
+		return exitOK
+	}
+	var silent exitStatus
+	if errors.As(err, &silent) {
+		return int(silent)
+	}
+	var problems schema.Problems
+	if errors.As(err, &problems) {
+		// As compilers do, for editors to find the place.
+		_, _ = fmt.Fprintln(stderr, problems.Error())
+	} else {
+		_, _ = fmt.Fprintln(stderr, "spanctl:", message(err))
+	}
+	var own statusError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	return exitError
+}
+
+// The defaults of the common flags.
+const (
+	defaultConfig   = "/etc/spanctl/machine.cue"
+	defaultStateDir = "/var/lib/spanctl"
+	defaultSocket   = "/run/spanctl/spanctl.sock"
+)
+
+// settings are the common flags.
+type settings struct {
+	config    string
+	stateDir  string
+	socket    string
+	wireguard string
+	logLevel  string
+	logFormat string
+}
+
+// variable adds a flag whose default an environment variable gives.
+func variable(flags *pflag.FlagSet, p *string, name, short, env, fallback, usage string) {
+	flags.StringVarP(p, name, short, cmp.Or(os.Getenv(env), fallback), fmt.Sprintf("%s [$%s]", usage, env))
+}
+
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:   "spanctl",
+		Short: "KubeSpan for any Linux machine: an encrypted full mesh from one config file each",
+		Long: `spanctl joins a Linux machine to a KubeSpan mesh: every machine of a cluster finds
+every other through discovery and keeps an encrypted WireGuard tunnel to it.
+
+  spanctl gen config --with-kubespan -o machine.cue   write a config
+  spanctl run                                         be the machine's agent
+  spanctl apply -f machine.cue --immediate            put a config in force
+  spanctl get kubespanpeerstatuses                    see the peers
+  spanctl diff                                        see what differs from the config`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	flags := root.PersistentFlags()
+	variable(flags, &s.config, "config", "f", "SPANCTL_CONFIG", defaultConfig, "machine config, .cue, .yaml or .json")
+	variable(flags, &s.stateDir, "state-dir", "", "SPANCTL_STATE_DIR", defaultStateDir, "directory of what the machine keeps")
+	variable(flags, &s.socket, "socket", "", "SPANCTL_SOCKET", defaultSocket, "unix socket of the agent")
+	variable(flags, &s.wireguard, "wireguard", "", "SPANCTL_WIREGUARD", string(netlinkapply.Auto), "where WireGuard runs: auto, kernel or userspace")
+	variable(flags, &s.logLevel, "log-level", "", "SPANCTL_LOG_LEVEL", "info", "least level to log: debug, info, warn or error")
+	variable(flags, &s.logFormat, "log-format", "", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
+	root.AddCommand(
+		newRun(s), newApply(s), newDiff(s), newGet(s), newDown(s), newReload(s), newVersion(s),
+		newGen(), newValidate(s), newDiscovery(s), newWireguardProcess(),
+	)
+	return root
+}
+
+// logger makes the log that the flags ask for.
+func (s *settings) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level is %q: want debug, info, warn or error", s.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch s.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	default:
+		return nil, fmt.Errorf("--log-format is %q: want text or json", s.logFormat)
+	}
+}
+
+// machine is the machine that the flags describe.
+func (s *settings) machine(w io.Writer) (agent.Machine, error) {
+	log, err := s.logger(w)
+	if err != nil {
+		return agent.Machine{}, err
+	}
+	mode := netlinkapply.Mode(s.wireguard)
+	switch mode {
+	case netlinkapply.Auto, netlinkapply.InKernel, netlinkapply.InUserspace:
+	default:
+		return agent.Machine{}, fmt.Errorf("--wireguard is %q: want auto, kernel or userspace", s.wireguard)
+	}
+	return agent.Machine{StateDir: s.stateDir, Wireguard: mode, Log: log}, nil
+}
+
+// once is the machine for commands that may work without an agent. They log
+// warnings only, since they print what they do.
+func (s *settings) once(cmd *cobra.Command) (agent.Once, error) {
+	quiet := *s
+	if !cmd.Flags().Changed("log-level") {
+		quiet.logLevel = "warn"
+	}
+	machine, err := quiet.machine(cmd.ErrOrStderr())
+	return agent.Once{Machine: machine}, err
+}
+
+// storedConfig is where a config is stored when there is no agent to say so.
+func storedConfig() string { return cmp.Or(os.Getenv("SPANCTL_CONFIG"), defaultConfig) }
+
+// load reads and checks the config file that the flags name.
+func (s *settings) load() (data []byte, config *schema.Config, err error) {
+	data, err = os.ReadFile(s.config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the machine config: %w", err)
+	}
+	config, err = schema.Load(s.config, data)
+	return data, config, err
+}
+
+// oneOf checks the value of a flag.
+func oneOf(flag, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("--%s is %q: want %s", flag, value, strings.Join(allowed, ", "))
+}
