@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"go4.org/netipx"
+)
+
+// Node is a machine of a lab.
+type Node struct {
+	Name    string
+	Address netip.Addr
+	// Dir has the node's files: its config, state and socket.
+	Dir string
+
+	lab    *Lab
+	holder *exec.Cmd
+	hold   io.WriteCloser
+}
+
+// Link is the node's interface on the lab's network.
+const Link = "eth0"
+
+// Config, StateDir and Socket are where the node's spanctl finds its things.
+func (n *Node) Config() string   { return filepath.Join(n.Dir, "etc", "machine.cue") }
+func (n *Node) StateDir() string { return filepath.Join(n.Dir, "state") }
+func (n *Node) Socket() string   { return filepath.Join(n.Dir, "sock") }
+
+func (n *Node) begin(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(n.Config()), 0o700); err != nil {
+		return err
+	}
+	// Not bound to ctx: the holder ends with its standard input, and cleans up.
+	n.holder = exec.Command("/proc/self/exe", n.Name)
+	n.holder.Env = append(os.Environ(), roleVariable+"="+roleHold)
+	n.holder.Stderr = os.Stderr
+	n.holder.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS,
+		// A signal that a terminal sends to the whole group must not end the
+		// holder before what it holds.
+		Setpgid: true,
+	}
+	var err error
+	if n.hold, err = n.holder.StdinPipe(); err != nil {
+		return err
+	}
+	said, err := n.holder.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := n.holder.Start(); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(said, make([]byte, len(ready))); err != nil {
+		return fmt.Errorf("the holder did not come up: %w", err)
+	}
+	return n.attach(ctx)
+}
+
+// attach connects the node to the lab's bridge.
+func (n *Node) attach(context.Context) error {
+	outside := "v" + strconv.Itoa(n.holder.Process.Pid)
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: outside, MasterIndex: n.lab.bridge.Attrs().Index},
+		PeerName:      Link,
+		PeerNamespace: netlink.NsPid(n.holder.Process.Pid),
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(veth); err != nil {
+		return err
+	}
+	return n.Netlink(func(h *netlink.Handle) error {
+		link, err := h.LinkByName(Link)
+		if err != nil {
+			return err
+		}
+		address := &netlink.Addr{IPNet: netipx.PrefixIPNet(netip.PrefixFrom(n.Address, Underlay.Bits()))}
+		address.IP = n.Address.AsSlice()
+		if err := h.AddrAdd(link, address); err != nil {
+			return err
+		}
+		return h.LinkSetUp(link)
+	})
+}
+
+// Namespace opens the node's network namespace, for use.
+func (n *Node) Namespace(use func(netns.NsHandle) error) error {
+	ns, err := netns.GetFromPid(n.holder.Process.Pid)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(ns), ns.Close())
+}
+
+// Netlink works on the node's network.
+func (n *Node) Netlink(use func(*netlink.Handle) error) error {
+	return n.Namespace(func(ns netns.NsHandle) error {
+		handle, err := netlink.NewHandleAt(ns)
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		return use(handle)
+	})
+}
+
+// end tells the holder to end the node and waits for it.
+func (n *Node) end() error {
+	if n.holder == nil || n.holder.Process == nil {
+		return nil
+	}
+	if err := errors.Join(n.hold.Close(), n.holder.Wait()); err != nil {
+		return fmt.Errorf("end node %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// Command is a program to run inside of the node. It ends with ctx, and with
+// the lab's process.
+func (n *Node) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	enter := []string{"--target", strconv.Itoa(n.holder.Process.Pid), "--net", "--mount", "--uts", "--", program}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Env = append(os.Environ(),
+		"SPANCTL_CONFIG="+n.Config(), "SPANCTL_STATE_DIR="+n.StateDir(), "SPANCTL_SOCKET="+n.Socket())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}
+
+// Spanctl is the lab's spanctl inside of the node, with the node's files.
+func (n *Node) Spanctl(ctx context.Context, args ...string) *exec.Cmd {
+	return n.Command(ctx, n.lab.Binary, args...)
+}
+
+// Role is this program inside of the node, in a role.
+func (n *Node) Role(ctx context.Context, role string, args ...string) (*exec.Cmd, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := n.Command(ctx, executable, args...)
+	cmd.Env = append(cmd.Env, roleVariable+"="+role)
+	return cmd, nil
+}

@@ -1,0 +1,107 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/netlinkapply/netnstest"
+)
+
+// roleVariable tells a process of this program what it is to be.
+const roleVariable = "SPANCTL_LAB_ROLE"
+
+// Role is what this program does inside of a node.
+type Role func(args []string) error
+
+// Main runs program in namespaces of its own, or, where this process is to be
+// something inside of a node, that. It returns the exit status.
+func Main(roles map[string]Role, program func() int) int {
+	name := os.Getenv(roleVariable)
+	if name == "" {
+		return netnstest.Main(program)
+	}
+	role, ok := map[string]Role{roleHold: hold, rolePing: ping}[name]
+	if !ok {
+		role, ok = roles[name]
+	}
+	if !ok {
+		fmt.Fprintf(os.Stderr, "there is no role %q\n", name)
+		return 1
+	}
+	if err := role(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return 0
+}
+
+// roleHold is the holder's role: its argument is the node's name.
+const roleHold = "hold"
+
+// ready is what the holder says when the node is there.
+const ready = "ready\n"
+
+// hold makes a machine of fresh namespaces and holds them until its standard
+// input ends. Then it ends whatever runs in them.
+func hold(args []string) error {
+	if err := prepare(args[0]); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(os.Stdout, ready); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	return endAll()
+}
+
+func prepare(name string) error {
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("mount a private /run: %w", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// endAll kills the other processes of this network namespace, which are all the
+// lab's: the namespace is.
+func endAll() error {
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return err
+	}
+	var failures error
+	for _, link := range links {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(link))))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if namespace, err := os.Readlink(link); err == nil && namespace == own {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				failures = errors.Join(failures, err)
+			}
+		}
+	}
+	return failures
+}

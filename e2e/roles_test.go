@@ -1,0 +1,138 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// roles are what people and other programs do to a machine by hand.
+var roles = map[string]lab.Role{
+	"delete-address": deleteAddress,
+	"remove-peer":    removePeer,
+	"flush-table":    flushTable,
+	"delete-rules":   deleteRules,
+	"monitor":        monitor,
+	"peers":          listPeers,
+}
+
+const meshLink = "kubespan"
+
+func deleteAddress([]string) error {
+	link, err := vnetlink.LinkByName(meshLink)
+	if err != nil {
+		return err
+	}
+	addresses, err := vnetlink.AddrList(link, unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if a.IP.IsGlobalUnicast() {
+			return vnetlink.AddrDel(link, &a)
+		}
+	}
+	return fmt.Errorf("no address to delete among %v", addresses)
+}
+
+func deleteRules([]string) error {
+	rules, err := vnetlink.RuleList(unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		if r.Priority == 32500 {
+			return vnetlink.RuleDel(&r)
+		}
+	}
+	return fmt.Errorf("no rule to delete among %v", rules)
+}
+
+// removePeer removes the peer with the key args[0] from WireGuard.
+func removePeer(args []string) error {
+	key, err := wgtypes.ParseKey(args[0])
+	if err != nil {
+		return err
+	}
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	return client.ConfigureDevice(meshLink, wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: key, Remove: true}}})
+}
+
+// listPeers prints the keys of WireGuard's peers.
+func listPeers([]string) error {
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	device, err := client.Device(meshLink)
+	if err != nil {
+		return err
+	}
+	for _, p := range device.Peers {
+		fmt.Println(p.PublicKey)
+	}
+	return nil
+}
+
+// flushTable empties the nftables table of spanctl.
+func flushTable([]string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	conn.FlushTable(&nftables.Table{Name: "spanctl", Family: nftables.TableFamilyINet})
+	return conn.Flush()
+}
+
+// monitor prints a line for every change that the kernel tells of, of links,
+// addresses, routes, rules and nftables, until it is terminated. "monitoring"
+// is its first line.
+func monitor([]string) error {
+	for protocol, groups := range map[int][]uint32{
+		unix.NETLINK_ROUTE: {unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE},
+		unix.NETLINK_NETFILTER: {unix.NFNLGRP_NFTABLES},
+	} {
+		conn, err := netlink.Dial(protocol, nil)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			if err := conn.JoinGroup(g); err != nil {
+				return err
+			}
+		}
+		// The goroutine ends with the process.
+		go func() {
+			for {
+				messages, err := conn.Receive()
+				if err != nil {
+					fmt.Println("the monitor failed:", err)
+					return
+				}
+				for _, m := range messages {
+					fmt.Printf("netlink %d: message %#x\n", protocol, uint16(m.Header.Type))
+				}
+			}
+		}()
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	fmt.Println("monitoring")
+	<-stop
+	return nil
+}
