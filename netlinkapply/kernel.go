@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -173,5 +175,18 @@ func wireguard(use func(*wgctrl.Client) error) error {
 	if err != nil {
 		return fmt.Errorf("open the WireGuard control: %w", err)
 	}
-	return errors.Join(use(client), client.Close())
+	return errors.Join(named(use(client)), client.Close())
+}
+
+// named gives an error of the userspace process, which comes as a number in a
+// text, its name.
+func named(err error) error {
+	if err == nil {
+		return nil
+	}
+	_, number, found := strings.Cut(err.Error(), "wguser: errno=-")
+	if code, parseErr := strconv.Atoi(number); found && parseErr == nil {
+		return unix.Errno(code)
+	}
+	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -66,10 +68,13 @@ func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
 }
 
 func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) error {
-	switch c.Action {
-	case state.Delete:
+	if c.Action == state.Delete {
 		return k.deleteLink(ctx, l.Name)
-	case state.Create:
+	}
+	if err := probePort(ctx, c, l); err != nil {
+		return err
+	}
+	if c.Action == state.Create {
 		if err := k.createLink(ctx, l); err != nil {
 			return err
 		}
@@ -116,6 +121,20 @@ func configure(c state.Change, l state.Link) error {
 		return explainPort(l.ListenPort, fmt.Errorf("configure WireGuard: %w", err))
 	}
 	return nil
+}
+
+// probePort tries a new listen port before anything is changed: userspace
+// WireGuard lets go of the old port first, and would be left with none.
+func probePort(ctx context.Context, c state.Change, l state.Link) error {
+	if !c.Has("listenPort") {
+		return nil
+	}
+	var config net.ListenConfig
+	conn, err := config.ListenPacket(ctx, "udp", net.JoinHostPort("", strconv.Itoa(l.ListenPort)))
+	if err != nil {
+		return explainPort(l.ListenPort, fmt.Errorf("try the listen port: %w", err))
+	}
+	return conn.Close()
 }
 
 func explainPort(port int, err error) error {

@@ -207,7 +207,7 @@ func parentOf(name string) string {
 func placeFragment(v cue.Value) cue.Value {
 	for it, err := v.Fields(); err == nil && it.Next(); {
 		if parent := parentOf(it.Selector().Unquoted()); parent != "" {
-			return v.Context().CompileString("{}").FillPath(cue.ParsePath(parent), v)
+			return cuecontext.New().CompileString("{}").FillPath(cue.ParsePath(parent), v)
 		}
 	}
 	return v

@@ -162,9 +162,9 @@ func serve(link string) error {
 	select {
 	case <-ctx.Done():
 	case <-wg.Wait():
-	case <-accepted:
+	case err = <-accepted:
 	}
-	return listener.Close()
+	return errors.Join(err, listener.Close())
 }
 
 // announce tells spawn that this process serves.
