@@ -100,6 +100,11 @@ func (l *Loop) Run(ctx context.Context) {
 			continue
 		case <-l.wake:
 			l.await(ctx, settle)
+			// What came meanwhile is in this pass.
+			select {
+			case <-l.wake:
+			default:
+			}
 		case <-next.C:
 		}
 		next.Reset(l.tick(ctx))

@@ -107,12 +107,12 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	}
 
 	switch {
+	case !seen.Present && before.Endpoint.IsValid() && before.State != Down:
+		// Someone removed the peer: it comes back with the endpoint it had.
+		change = before.Endpoint
 	case due(after, spec.Endpoints):
 		change = following(spec.Endpoints, after.LastUsedEndpoint)
 		after.LastUsedEndpoint = change
-	case !seen.Present && after.Endpoint.IsValid():
-		// Someone removed the peer: it comes back with the endpoint it had.
-		change = after.Endpoint
 	default:
 		return after, netip.AddrPort{}
 	}

@@ -93,20 +93,17 @@ func (s *Store) publish(e Event) {
 	}
 }
 
-// Watch begins to follow a type. The watcher first sees what there is. It must
-// be closed.
-func (s *Store) Watch(t *Type) *Watcher {
+// Watch begins to follow a type: it returns what there is, in the order of IDs,
+// and a watcher of all that changes from then on. The watcher must be closed.
+func (s *Store) Watch(t *Type) ([]Resource, *Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &Watcher{of: t, store: s, events: latest.New[string, Event]()}
-	for _, r := range s.list(t) {
-		w.events.Push(r.ID, Event{Resource: r})
-	}
 	if s.watchers == nil {
 		s.watchers = map[*Watcher]bool{}
 	}
 	s.watchers[w] = true
-	return w
+	return s.list(t), w
 }
 
 // Watcher follows the resources of one type. It is for one goroutine.

@@ -1,0 +1,210 @@
+package reconciler_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
+)
+
+// fakeKernel carries plans out on a State. The same is tested on a real kernel
+// in netlinkapply and e2e.
+type fakeKernel struct {
+	mu       sync.Mutex
+	live     state.State
+	observed int
+	applied  int
+	// refuse makes Apply fail at the first change that it says true of.
+	refuse func(state.Change) bool
+}
+
+var errRefused = errors.New("refused")
+
+func (k *fakeKernel) Host(string) (mesh.Host, error) {
+	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, nil
+}
+
+func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.observed++
+	if k.live.Link.Name != "" && k.live.Link.Name != scope.LinkName {
+		return state.State{}, nil
+	}
+	live := k.live
+	live.Peers = slices.Clone(live.Peers)
+	live.Normalize()
+	return live, nil
+}
+
+func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.Result {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, c := range plan {
+		if k.refuse != nil && k.refuse(c) {
+			return state.Result{Done: plan[:i], NotDone: plan[i:], Failed: &plan[i], Err: errRefused}
+		}
+		k.change(c)
+		k.applied++
+	}
+	return state.Result{Done: plan}
+}
+
+func (k *fakeKernel) change(c state.Change) {
+	gone := c.Action == state.Delete
+	switch o := c.Object.(type) {
+	case state.Link:
+		k.live.Link = o
+		if gone {
+			k.live.Link, k.live.Addresses, k.live.Peers = state.Link{}, nil, nil
+		}
+	case state.Address:
+		k.live.Addresses = replace(k.live.Addresses, o.Prefix, gone, func(a netip.Prefix) bool { return a == o.Prefix })
+	case state.Route:
+		k.live.Routes = replace(k.live.Routes, o, gone, func(r state.Route) bool { return r.Destination == o.Destination })
+	case state.Rule:
+		k.live.Rules = replace(k.live.Rules, o, gone, func(r state.Rule) bool { return r == o })
+	case state.Firewall:
+		k.live.Firewall = o
+		if gone {
+			k.live.Firewall = state.Firewall{}
+		}
+	case state.Networks:
+		k.live.Firewall.Networks = slices.DeleteFunc(append(k.live.Firewall.Networks, o.Add...),
+			func(p netip.Prefix) bool { return slices.Contains(o.Remove, p) })
+	case state.Peer:
+		o.Redirect, o.Label = false, ""
+		k.live.Peers = replace(k.live.Peers, o, gone, func(p state.Peer) bool { return p.PublicKey == o.PublicKey })
+	}
+}
+
+func replace[T any](list []T, v T, gone bool, same func(T) bool) []T {
+	list = slices.DeleteFunc(slices.Clone(list), same)
+	if gone {
+		return list
+	}
+	return append(list, v)
+}
+
+func (k *fakeKernel) peers() []state.Peer {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.live.Peers)
+}
+
+// state is what is live.
+func (k *fakeKernel) state() state.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.live
+}
+
+// passes is how often the kernel was observed.
+func (k *fakeKernel) passes() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.observed
+}
+
+// edit changes the live state, as somebody else would.
+func (k *fakeKernel) edit(f func(*state.State)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(&k.live)
+}
+
+func identify(clusterID string, _ mesh.Host) (mesh.Identity, error) {
+	return mesh.NewIdentity("self", mesh.SecretKey([32]byte{16}), clusterID, net.HardwareAddr{2, 0, 0, 0, 0, 0xff})
+}
+
+// fakeRegistry knows what the test tells it.
+type fakeRegistry struct {
+	mu        sync.Mutex
+	known     reconciler.Knowledge
+	changed   func()
+	published []mesh.Affiliate
+	harvested map[string][]netip.AddrPort
+	closed    []bool
+}
+
+func (r *fakeRegistry) discover(_ *schema.Config, changed func()) (reconciler.Registry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed = changed
+	return r, nil
+}
+
+func (r *fakeRegistry) Known() reconciler.Knowledge {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known
+}
+
+func (r *fakeRegistry) Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.published, r.harvested = append(r.published, local), harvested
+}
+
+func (r *fakeRegistry) Close(leave bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = append(r.closed, leave)
+}
+
+// learn tells the registry what discovery knows now.
+func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
+	r.mu.Lock()
+	r.known = reconciler.Knowledge{Affiliates: affiliates, Complete: true}
+	changed := r.changed
+	r.mu.Unlock()
+	if changed != nil {
+		changed()
+	}
+}
+
+// affiliate is another machine with key and address n.
+func affiliate(n byte, endpoints ...string) mesh.Affiliate {
+	address := mesh.Subnet(clusterID).Addr().As16()
+	address[15] = n
+	a := mesh.Affiliate{NodeID: "node-" + string('a'+rune(n)), Nodename: "name-" + string('a'+rune(n)),
+		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, n})},
+		KubeSpan:  mesh.KubeSpan{PublicKey: mesh.Key{n}, Address: netip.AddrFrom16(address)}}
+	for _, e := range endpoints {
+		a.KubeSpan.Endpoints = append(a.KubeSpan.Endpoints, netip.MustParseAddrPort(e))
+	}
+	return a
+}
+
+const (
+	clusterID = "yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE="
+	secret    = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
+)
+
+// config is a machine config with a mesh, with settings added to its kubespan
+// section.
+func config(t *testing.T, settings string) *schema.Config {
+	t.Helper()
+	if !strings.Contains(settings, "enabled:") {
+		settings = "enabled: true, " + settings
+	}
+	c, err := schema.Load("test.cue", []byte(`
+machine: network: kubespan: {`+settings+`}
+cluster: {id: "`+clusterID+`", secret: "`+secret+`", discovery: {enabled: true, registries: service: endpoint: "http://127.0.0.1:1"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,204 @@
+package reconciler_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/link"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// running is a loop at work, inside of a synctest bubble.
+type running struct {
+	*reconciler.Loop
+	kernel   *fakeKernel
+	registry *fakeRegistry
+}
+
+// withLoop runs a test with a loop, on a clock that the test moves by sleeping.
+func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &running{kernel: &fakeKernel{}, registry: &fakeRegistry{}}
+		engine := reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+		r.Loop = reconciler.NewLoop(engine, r.registry.discover, discard())
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.Run(ctx)
+		}()
+		test(t, r)
+		stop()
+		<-done
+		if _, err := r.Down(t.Context()); !errors.Is(err, reconciler.ErrStopped) {
+			t.Errorf("a loop that has ended answers %v", err)
+		}
+	})
+}
+
+func TestNewsAreOnePass(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := r.kernel.passes()
+		for n := range byte(20) {
+			r.registry.learn(affiliate(n+1, "10.0.0.1:51820"))
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if passes := r.kernel.passes() - before; passes != 1 {
+			t.Errorf("20 news were %d passes", passes)
+		}
+		if peers := r.kernel.peers(); len(peers) != 1 || peers[0].PublicKey[0] != 20 {
+			t.Errorf("peers are %+v", peers)
+		}
+	})
+}
+
+func TestQuietMeshRests(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := r.kernel.passes()
+		time.Sleep(10 * link.RestInterval)
+		synctest.Wait()
+		if passes := r.kernel.passes() - before; passes != 10 {
+			t.Errorf("%d passes in ten intervals", passes)
+		}
+	})
+}
+
+func TestFailedPassIsRepeatedWithGrowingPauses(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		r.kernel.refuse = func(c state.Change) bool { return c.Object.Kind() == "link" }
+		began := time.Now()
+		if _, err := r.SetConfig(t.Context(), config(t, "")); !errors.Is(err, errRefused) {
+			t.Fatalf("got %v", err)
+		}
+		// Once more at once, for what discovery says; then after 2, 4, 8 and 16
+		// seconds, and then every 30.
+		last := 0
+		for _, step := range []struct {
+			until  time.Duration
+			passes int
+		}{{time.Second, 2}, {3 * time.Second, 3}, {7 * time.Second, 4}, {15 * time.Second, 5}, {31 * time.Second, 6}, {331 * time.Second, 16}} {
+			time.Sleep(step.until - time.Since(began))
+			synctest.Wait()
+			if last = r.kernel.passes(); last != step.passes {
+				t.Errorf("%d passes in %v, want %d", last, step.until, step.passes)
+			}
+		}
+		r.kernel.edit(func(*state.State) { r.kernel.refuse = nil })
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if r.kernel.state().Link.Name == "" {
+			t.Error("the next pass did not heal it")
+		}
+	})
+}
+
+func TestDriftIsRepaired(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.kernel.edit(func(s *state.State) { s.Rules = nil })
+		if pass, err := r.Diff(t.Context(), nil, nil); err != nil || len(pass.Plan) != 2 {
+			t.Errorf("the difference is %v, %v", pass, err)
+		}
+		r.Wake()
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if len(r.kernel.state().Rules) != 2 {
+			t.Errorf("rules are %v", r.kernel.state().Rules)
+		}
+	})
+}
+
+func TestAnotherDiscoveryIsAnotherSeat(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		here := config(t, "")
+		if _, err := r.SetConfig(t.Context(), here); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, "mtu: 1400")); err != nil || len(r.registry.closed) != 0 {
+			t.Errorf("a new MTU closed the seat: %v, %v", r.registry.closed, err)
+		}
+		there := *here
+		there.Cluster.Discovery.Registries.Service.Endpoint = "http://127.0.0.1:2"
+		if same, err := r.SameDiscovery(t.Context(), &there); err != nil || same {
+			t.Errorf("same discovery: %v, %v", same, err)
+		}
+		if _, err := r.SetConfig(t.Context(), &there); err != nil || !slices.Equal(r.registry.closed, []bool{true}) {
+			t.Errorf("seats closed: %v, %v", r.registry.closed, err)
+		}
+	})
+}
+
+func TestDownStaysDownUntilTheNextConfig(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.Down(t.Context()); !errors.Is(err, reconciler.ErrNoConfig) {
+			t.Errorf("down without a config: %v", err)
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Down(t.Context()); err != nil || !slices.Equal(r.registry.closed, []bool{true}) {
+			t.Errorf("down: %v, seats closed with %v", err, r.registry.closed)
+		}
+		r.Wake()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if r.kernel.state().Link.Name != "" {
+			t.Error("the mesh came back by itself")
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil || r.kernel.state().Link.Name == "" {
+			t.Errorf("the mesh did not come back: %v", err)
+		}
+	})
+}
+
+func TestAnotherInterfaceNameLeavesNothingOfTheFirst(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, `interfaceName: "wg7"`)); err != nil {
+			t.Fatal(err)
+		}
+		if r.kernel.state().Link.Name != "wg7" || r.kernel.state().Routes[0].Link != "wg7" {
+			t.Errorf("the kernel has %+v", r.kernel.state())
+		}
+	})
+}
+
+// TestRequestsDoNotWaitForNews sends requests while the loop waits for news to
+// come together.
+func TestRequestsDoNotWaitForNews(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		r.Wake()
+		synctest.Wait()
+		began := time.Now()
+		if _, err := r.Diff(t.Context(), nil, nil); err != nil || time.Since(began) != 0 {
+			t.Errorf("took %v, %v", time.Since(began), err)
+		}
+	})
+}
