@@ -429,7 +429,7 @@ func (c *Client) watch(ctx context.Context) error {
 	sweep := time.NewTicker(comeback / 4)
 	defer sweep.Stop()
 	for {
-		changed := false
+		var changed bool
 		select {
 		case <-groupCtx.Done():
 			cancel()

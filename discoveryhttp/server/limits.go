@@ -12,10 +12,9 @@ import (
 // The bounds of what a server takes. They are those of Sidero's service, whose
 // clients stay within them.
 const (
-	maxClusterID   = 256
-	maxAffiliateID = 256
-	maxData        = 2048
-	maxEndpoint    = 32
+	maxID       = 256 // of clusters and of affiliates
+	maxData     = 2048
+	maxEndpoint = 32
 	// MaxEndpoints is per affiliate, MaxAffiliates per cluster.
 	MaxEndpoints  = 64
 	MaxAffiliates = 1024
@@ -34,21 +33,21 @@ func invalid(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
-func checkID(name, id string, most int) error {
+func checkID(name, id string) error {
 	if id == "" {
 		return invalid("%s is missing", name)
 	}
-	if len(id) > most {
-		return invalid("%s has %d bytes, at most %d are allowed", name, len(id), most)
+	if len(id) > maxID {
+		return invalid("%s has %d bytes, at most %d are allowed", name, len(id), maxID)
 	}
 	return nil
 }
 
 func checkUpdate(m *serverpb.AffiliateUpdateRequest) error {
-	if err := checkID("cluster_id", m.GetClusterId(), maxClusterID); err != nil {
+	if err := checkID("cluster_id", m.GetClusterId()); err != nil {
 		return err
 	}
-	if err := checkID("affiliate_id", m.GetAffiliateId(), maxAffiliateID); err != nil {
+	if err := checkID("affiliate_id", m.GetAffiliateId()); err != nil {
 		return err
 	}
 	if len(m.GetAffiliateData()) > maxData {

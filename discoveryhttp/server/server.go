@@ -52,7 +52,7 @@ func (s *Server) Handler() http.Handler {
 
 // Hello implements the protocol.
 func (s *Server) Hello(_ context.Context, req *connect.Request[serverpb.HelloRequest]) (*connect.Response[serverpb.HelloResponse], error) {
-	if err := checkID("cluster_id", req.Msg.GetClusterId(), maxClusterID); err != nil {
+	if err := checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
 		return nil, err
 	}
 	response := &serverpb.HelloResponse{}
@@ -83,10 +83,10 @@ func (s *Server) AffiliateUpdate(ctx context.Context, req *connect.Request[serve
 
 // AffiliateDelete implements the protocol.
 func (s *Server) AffiliateDelete(ctx context.Context, req *connect.Request[serverpb.AffiliateDeleteRequest]) (*connect.Response[serverpb.AffiliateDeleteResponse], error) {
-	if err := checkID("cluster_id", req.Msg.GetClusterId(), maxClusterID); err != nil {
+	if err := checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
 		return nil, err
 	}
-	if err := checkID("affiliate_id", req.Msg.GetAffiliateId(), maxAffiliateID); err != nil {
+	if err := checkID("affiliate_id", req.Msg.GetAffiliateId()); err != nil {
 		return nil, err
 	}
 	if err := s.store.Delete(ctx, req.Msg.GetClusterId(), req.Msg.GetAffiliateId()); err != nil {
@@ -97,7 +97,7 @@ func (s *Server) AffiliateDelete(ctx context.Context, req *connect.Request[serve
 
 // List implements the protocol.
 func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListRequest]) (*connect.Response[serverpb.ListResponse], error) {
-	if err := checkID("cluster_id", req.Msg.GetClusterId(), maxClusterID); err != nil {
+	if err := checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
 		return nil, err
 	}
 	affiliates, err := s.store.List(ctx, req.Msg.GetClusterId())
@@ -110,7 +110,7 @@ func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListReq
 // Watch implements the protocol. The first message has all affiliates, even if
 // there are none.
 func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchRequest], stream *connect.ServerStream[serverpb.WatchResponse]) error {
-	if err := checkID("cluster_id", req.Msg.GetClusterId(), maxClusterID); err != nil {
+	if err := checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
 		return err
 	}
 	snapshot, watcher, err := s.store.Watch(ctx, req.Msg.GetClusterId())

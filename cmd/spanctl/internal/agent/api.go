@@ -189,29 +189,26 @@ func (a *api) Watch(ctx context.Context, req *connect.Request[agentpb.WatchReque
 	if err != nil {
 		return err
 	}
-	watcher := a.store.Watch(t)
+	there, watcher := a.store.Watch(t)
 	defer watcher.Close()
-	message := &agentpb.WatchResponse{Table: &agentpb.Table{Headings: t.Headings()}}
+	events := make([]resource.Event, len(there))
+	for i, r := range there {
+		events[i].Resource = r
+	}
+	table := &agentpb.Table{Headings: t.Headings()}
 	for {
-		if err := stream.Send(message); err != nil {
-			return err
+		message := &agentpb.WatchResponse{Table: table}
+		if message.Events, err = eventsOf(events, req.Msg.GetId(), req.Msg.GetReveal() && isRoot(ctx)); err != nil {
+			return failed(err)
 		}
-		message = &agentpb.WatchResponse{}
-		for len(message.Events) == 0 {
-			events, err := watcher.Next(ctx)
-			if err != nil {
-				return failed(err)
+		if table != nil || len(message.Events) > 0 {
+			if err := stream.Send(message); err != nil {
+				return err
 			}
-			for _, e := range events {
-				if id := req.Msg.GetId(); id != "" && id != e.Resource.ID {
-					continue
-				}
-				shown, err := resourceOf(e.Resource, req.Msg.GetReveal() && isRoot(ctx))
-				if err != nil {
-					return failed(err)
-				}
-				message.Events = append(message.Events, &agentpb.Event{Resource: shown, Deleted: e.Deleted})
-			}
+		}
+		table = nil
+		if events, err = watcher.Next(ctx); err != nil {
+			return failed(err)
 		}
 	}
 }

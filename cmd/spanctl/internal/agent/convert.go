@@ -40,6 +40,22 @@ func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 	return plan, nil
 }
 
+// eventsOf shows the events of the resource with an ID, or of all if id is empty.
+func eventsOf(events []resource.Event, id string, reveal bool) ([]*agentpb.Event, error) {
+	var out []*agentpb.Event
+	for _, e := range events {
+		if id != "" && id != e.Resource.ID {
+			continue
+		}
+		shown, err := resourceOf(e.Resource, reveal)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &agentpb.Event{Resource: shown, Deleted: e.Deleted})
+	}
+	return out, nil
+}
+
 // resourceOf shows a resource; reveal with its private key.
 func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
 	spec := r.Spec

@@ -75,9 +75,7 @@ func list(ctx context.Context, client agentpbconnect.AgentServiceClient, request
 	if err != nil {
 		return err
 	}
-	if err := p.head(response.Msg.GetTable()); err != nil {
-		return err
-	}
+	p.head(response.Msg.GetTable())
 	events := make([]*agentpb.Event, 0, len(response.Msg.GetResources()))
 	for _, r := range response.Msg.GetResources() {
 		events = append(events, &agentpb.Event{Resource: r})
@@ -95,9 +93,7 @@ func follow(ctx context.Context, client agentpbconnect.AgentServiceClient, reque
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
 		if t := stream.Msg().GetTable(); t != nil {
-			if err := p.head(t); err != nil {
-				return err
-			}
+			p.head(t)
 		}
 		if err := p.events(stream.Msg().GetEvents()); err != nil {
 			return err
@@ -127,12 +123,11 @@ const (
 	markDeleted = "-"
 )
 
-func (p *printer) head(t *agentpb.Table) error {
+func (p *printer) head(t *agentpb.Table) {
 	p.headings = t.GetHeadings()
 	if p.watch {
 		p.headings = append([]string{markHeading}, p.headings...)
 	}
-	return nil
 }
 
 func (p *printer) events(events []*agentpb.Event) error {
@@ -148,6 +143,9 @@ func (p *printer) events(events []*agentpb.Event) error {
 }
 
 func (p *printer) rows(events []*agentpb.Event) error {
+	if p.watch && len(events) == 0 {
+		return nil // the headings wait for rows to be aligned with
+	}
 	var rows [][]string
 	if p.headings != nil {
 		rows = append(rows, p.headings)
