@@ -1,0 +1,109 @@
+# What can be done here: `make` alone lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+MODULES := schema reconciler discoveryhttp netlinkapply cmd/spanctl e2e
+PACKAGES := $(MODULES:%=./%/...)
+TOOLS := .tools/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+STAMP := github.com/spanmesh/span/cmd/spanctl/internal/version
+
+# Flags for `go test`, such as TESTFLAGS='-run TestTen -v'.
+TESTFLAGS ?=
+# How long each fuzz target runs.
+FUZZTIME ?= 10s
+# How often `make bench` runs each benchmark, and what benchstat then compares.
+BENCHCOUNT ?= 6
+BENCH ?= .
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup build ## Three machines become a mesh before your eyes, in namespaces
+	@go build -o .cache/demo ./e2e/demo
+	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
+
+.PHONY: test
+test: setup build ## Run all tests, end to end ones included
+	SPANCTL_BINARY=$(CURDIR)/bin/spanctl go test -race -timeout 15m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: test-race
+test-race: setup ## Run the end to end tests on a binary that looks for data races
+	go build -race -o .cache/spanctl-race ./cmd/spanctl
+	SPANCTL_BINARY=$(CURDIR)/.cache/spanctl-race go test -race -count 1 -timeout 15m $(TESTFLAGS) ./e2e/...
+
+.PHONY: build
+build: ## Build bin/spanctl, static, for this machine
+	@mkdir -p bin .cache
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Commit=$(COMMIT)' -o bin/spanctl ./cmd/spanctl
+
+.PHONY: setup
+setup: ## Install what building and testing need
+	@tools/setup
+
+.PHONY: lint
+lint: setup lint-go lint-modules lint-generated lint-vulnerabilities ## Check style, arrows, generated files and known vulnerabilities
+
+.PHONY: lint-go
+lint-go: $(TOOLS)/golangci-lint
+	$(TOOLS)/golangci-lint run $(PACKAGES)
+
+# Every module is tidy and builds without the workspace, as its users build it.
+.PHONY: lint-modules
+lint-modules:
+	@for m in $(MODULES); do \
+		(cd $$m && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...) || { echo "module $$m: run 'make tidy'"; exit 1; }; \
+	done
+
+.PHONY: lint-generated
+lint-generated: $(TOOLS)/buf
+	PATH=$(CURDIR)/$(TOOLS):$$PATH buf lint
+	@rm -rf .cache/generated
+	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate --output .cache/generated
+	@cd .cache/generated && find . -type f | while read -r f; do \
+		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate'"; exit 1; }; \
+	done
+
+.PHONY: lint-vulnerabilities
+lint-vulnerabilities: $(TOOLS)/govulncheck
+	@tools/vulnerabilities $(TOOLS)/govulncheck $(PACKAGES)
+
+.PHONY: generate
+generate: $(TOOLS)/buf ## Make the protocol code from the .proto files
+	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate
+
+.PHONY: tidy
+tidy: ## Tidy all go.mod files and format the code
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy); done
+	@gofmt -w $(MODULES)
+
+.PHONY: bench
+bench: $(TOOLS)/benchstat ## Run the benchmarks and summarize them
+	@mkdir -p .cache
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
+	$(TOOLS)/benchstat .cache/bench.txt
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of foreign input for FUZZTIME each
+	@tools/fuzz $(FUZZTIME) $(MODULES)
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .cache .tools
+
+# The tools are pinned by the modules in tools/.
+$(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat: tools/lint/go.mod
+	@echo "building the linters, once; this takes some minutes on a new machine"
+	cd tools/lint && GOWORK=off GOBIN=$(CURDIR)/$(TOOLS) go install tool
+	@touch $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat
+
+$(TOOLS)/buf: tools/proto/go.mod
+	@echo "building the protocol tools, once"
+	cd tools/proto && GOWORK=off GOBIN=$(CURDIR)/$(TOOLS) go install tool
+	@touch $(TOOLS)/buf
