@@ -209,6 +209,17 @@ func (m *machine) startAgent() {
 	m.await(m.agent, "the agent starts")
 }
 
+// startThis starts an agent with a command of the test's own.
+func (m *machine) startThis(cmd *exec.Cmd) {
+	m.t.Helper()
+	p, err := lab.Start(cmd)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.agent = p
+	m.await(m.agent, "the agent starts")
+}
+
 func (m *machine) killAgent() {
 	m.t.Helper()
 	var exit *exec.ExitError
@@ -263,6 +274,22 @@ func (m *machine) role(role string, args ...string) string {
 		m.t.Fatalf("%s %v on %s: %s", role, args, m.Name, o.stderr)
 	}
 	return o.stdout
+}
+
+// startRole starts this program in the node beside the test, and waits until it
+// says that it is ready.
+func (m *machine) startRole(role string, args ...string) *lab.Process {
+	m.t.Helper()
+	cmd, err := m.Role(context.WithoutCancel(m.t.Context()), role, args...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	p, err := lab.Start(cmd)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.await(p, roleReady)
+	return p
 }
 
 // api calls the machine's agent.
@@ -340,6 +367,16 @@ func (m *machine) meshAddress() netip.Addr {
 		m.t.Fatal(err)
 	}
 	return prefix.Addr()
+}
+
+// linkAddress is the mesh address that the machine's link has, agent or not.
+func (m *machine) linkAddress() netip.Addr {
+	m.t.Helper()
+	address, err := netip.ParseAddr(strings.TrimSpace(m.role("address")))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return address
 }
 
 // ping expects an answer from another machine at its mesh address.

@@ -1,9 +1,12 @@
 package e2e_test
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -23,25 +26,99 @@ var roles = map[string]lab.Role{
 	"delete-rules":   deleteRules,
 	"monitor":        monitor,
 	"peers":          listPeers,
+	"address":        printAddress,
+	"sockets":        listSockets,
+	"processes":      listProcesses,
+	"listen":         listen,
 }
 
 const meshLink = "kubespan"
 
+// roleReady is what a role that goes on says when it has begun.
+const roleReady = "ready\n"
+
+// await says that a role has begun and waits until it is told to end.
+func await() error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	fmt.Print(roleReady)
+	<-stop
+	return nil
+}
+
+// listen takes the UDP port args[0].
+func listen(args []string) error {
+	conn, err := net.ListenPacket("udp", ":"+args[0])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return await()
+}
+
+// listSockets prints WireGuard's control sockets.
+func listSockets([]string) error {
+	sockets, err := filepath.Glob("/run/wireguard/*")
+	for _, s := range sockets {
+		fmt.Println(s)
+	}
+	return err
+}
+
+// listProcesses prints the WireGuard processes of this network namespace.
+func listProcesses([]string) error {
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
+		command, _ := os.ReadFile(path)
+		namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
+		if namespace == own && bytes.Contains(command, []byte("wireguard-process")) {
+			fmt.Printf("%q\n", command)
+		}
+	}
+	return err
+}
+
+// printAddress prints the address of the mesh's link.
+func printAddress([]string) error {
+	a, err := meshAddress()
+	if err != nil {
+		return err
+	}
+	fmt.Println(a.IP)
+	return nil
+}
+
+func meshAddress() (*vnetlink.Addr, error) {
+	link, err := vnetlink.LinkByName(meshLink)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := vnetlink.AddrList(link, unix.AF_INET6)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addresses {
+		if a.IP.IsGlobalUnicast() {
+			return &a, nil
+		}
+	}
+	return nil, fmt.Errorf("no address of the mesh among %v", addresses)
+}
+
 func deleteAddress([]string) error {
+	a, err := meshAddress()
+	if err != nil {
+		return err
+	}
 	link, err := vnetlink.LinkByName(meshLink)
 	if err != nil {
 		return err
 	}
-	addresses, err := vnetlink.AddrList(link, unix.AF_INET6)
-	if err != nil {
-		return err
-	}
-	for _, a := range addresses {
-		if a.IP.IsGlobalUnicast() {
-			return vnetlink.AddrDel(link, &a)
-		}
-	}
-	return fmt.Errorf("no address to delete among %v", addresses)
+	return vnetlink.AddrDel(link, a)
 }
 
 func deleteRules([]string) error {
@@ -99,8 +176,7 @@ func flushTable([]string) error {
 }
 
 // monitor prints a line for every change that the kernel tells of, of links,
-// addresses, routes, rules and nftables, until it is terminated. "monitoring"
-// is its first line.
+// addresses, routes, rules and nftables, until it is terminated.
 func monitor([]string) error {
 	for protocol, groups := range map[int][]uint32{
 		unix.NETLINK_ROUTE: {unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -130,9 +206,5 @@ func monitor([]string) error {
 			}
 		}()
 	}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGTERM)
-	fmt.Println("monitoring")
-	<-stop
-	return nil
+	return await()
 }

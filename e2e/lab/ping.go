@@ -138,10 +138,11 @@ func (p *pinger) run(endless bool, stop <-chan os.Signal, replies <-chan int) {
 	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()
 	var over <-chan time.Time
-	for sent := 0; ; {
+	// A route may be missing for a while: that is a loss like another.
+	_ = p.send(0)
+	for sent := 1; ; {
 		select {
 		case <-ticker.C:
-			// A route may be missing for a while: that is a loss like another.
 			_ = p.send(sent)
 			sent++
 			if p.first >= 0 {

@@ -1,0 +1,298 @@
+// Command demo shows the main job of spanctl on one machine, in namespaces of
+// its own: a discovery server and three machines that become a mesh from one
+// config file each.
+//
+// It runs the binary that SPANCTL_BINARY names, and prints the commands that it
+// runs as a user would type them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// patience bounds the whole demo.
+const patience = time.Minute
+
+func main() { os.Exit(lab.Main(nil, run)) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	began := time.Now()
+	if err := demonstrate(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		return 1
+	}
+	fmt.Printf("\nThat was the main job, in %.0f s. Nothing of it is left on this machine.\n", time.Since(began).Seconds())
+	return 0
+}
+
+func demonstrate(ctx context.Context) (err error) {
+	l, err := lab.New("", os.Getenv("SPANCTL_BINARY"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	d := &demo{lab: l}
+	for _, step := range []func(context.Context) error{
+		d.host, d.configure, d.start, d.see, d.reach, d.edit, d.outage,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demo is what the steps share.
+type demo struct {
+	lab       *lab.Lab
+	discovery *lab.Node
+	server    *lab.Process
+	nodes     []*lab.Node
+	agents    []*lab.Process
+}
+
+// say prints a heading, in bold on a terminal.
+func say(text string) {
+	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" {
+		text = "\033[1m" + text + "\033[0m"
+	}
+	fmt.Printf("\n%s\n", text)
+}
+
+// show runs spanctl on a node and prints the command and what it says.
+func (d *demo) show(ctx context.Context, n *lab.Node, args ...string) error {
+	fmt.Printf("%s# spanctl %s\n", n.Name, strings.Join(args, " "))
+	out, err := n.Spanctl(ctx, args...).CombinedOutput()
+	fmt.Print(string(out))
+	if err != nil {
+		return fmt.Errorf("spanctl %s on %s: %w", strings.Join(args, " "), n.Name, err)
+	}
+	return nil
+}
+
+// host starts the discovery server.
+func (d *demo) host(ctx context.Context) (err error) {
+	say("1. Somebody hosts discovery: any machine can.")
+	if d.discovery, err = d.lab.AddNode(ctx, "discovery"); err != nil {
+		return err
+	}
+	args := []string{"discovery", "serve", "--listen", ":3000", "--insecure"}
+	fmt.Printf("discovery# spanctl %s\n", strings.Join(args, " "))
+	if d.server, err = lab.Start(d.discovery.Spanctl(ctx, args...)); err != nil {
+		return err
+	}
+	_, err = d.server.Await(ctx, 0, "serving discovery")
+	return err
+}
+
+// configure makes one config and gives it to three machines.
+func (d *demo) configure(ctx context.Context) error {
+	say("2. One config serves all machines.")
+	endpoint := "http://" + d.discovery.Address.String() + ":3000"
+	path := d.lab.Dir + "/machine.cue"
+	if err := d.show(ctx, d.discovery, "gen", "config", "--with-kubespan", "--discovery-endpoint", endpoint, "-o", path); err != nil {
+		return err
+	}
+	config, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for i := range 3 {
+		node, err := d.lab.AddNode(ctx, fmt.Sprintf("node-%d", i+1))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(node.Config(), config, 0o600); err != nil {
+			return err
+		}
+		d.nodes = append(d.nodes, node)
+	}
+	return nil
+}
+
+func (d *demo) start(ctx context.Context) error {
+	say("3. Each machine runs the agent.")
+	for _, n := range d.nodes {
+		fmt.Printf("%s# spanctl run &\n", n.Name)
+		agent, err := lab.Start(n.Spanctl(ctx, "run"))
+		if err != nil {
+			return err
+		}
+		if _, err := agent.Await(ctx, 0, "the agent starts"); err != nil {
+			return err
+		}
+		d.agents = append(d.agents, agent)
+	}
+	return nil
+}
+
+// see follows the peers of the first machine until they are up.
+func (d *demo) see(ctx context.Context) error {
+	say("4. They find each other.")
+	node := d.nodes[0]
+	fmt.Printf("%s# spanctl get kubespanpeerstatuses -w\n", node.Name)
+	watch, err := lab.Start(node.Spanctl(ctx, "get", "kubespanpeerstatuses", "-w"))
+	if err != nil {
+		return err
+	}
+	for from, up := 0, map[string]bool{}; len(up) < len(d.nodes)-1; {
+		next, err := watch.Await(ctx, from, "\n")
+		if err != nil {
+			return err
+		}
+		line := watch.Output()[from:next]
+		fmt.Print(line)
+		if fields := strings.Fields(line); len(fields) > 5 && fields[5] == "up" {
+			up[fields[3]] = true
+		}
+		from = next
+	}
+	if err := watch.Stop(os.Interrupt); err != nil {
+		return err
+	}
+	return d.show(ctx, node, "get", "kubespanpeerstatuses")
+}
+
+// meshAddress is a node's address in the mesh.
+func (d *demo) meshAddress(ctx context.Context, n *lab.Node) (netip.Addr, error) {
+	out, err := n.Spanctl(ctx, "get", "kubespanidentities").Output()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	fields := strings.Fields(string(out))
+	if len(fields) != 8 {
+		return netip.Addr{}, fmt.Errorf("the identity of %s is %q", n.Name, out)
+	}
+	prefix, err := netip.ParsePrefix(fields[6])
+	return prefix.Addr(), err
+}
+
+func (d *demo) reach(ctx context.Context) error {
+	say("5. They reach each other over the mesh, and nothing is left to do.")
+	address, err := d.meshAddress(ctx, d.nodes[2])
+	if err != nil {
+		return err
+	}
+	pings, err := d.nodes[0].Ping(ctx, address)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("node-1# ping %s\nanswered by node-3 after %.1f ms\n", address, pings.First.Seconds()*1000)
+	return d.clean(ctx)
+}
+
+// clean shows that no machine differs from its config. A pass may be under way.
+func (d *demo) clean(ctx context.Context) error {
+	for _, n := range d.nodes {
+		for n.Spanctl(ctx, "diff").Run() != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("%s still differs from its config", n.Name)
+			}
+		}
+		if err := d.show(ctx, n, "diff"); err != nil {
+			return err
+		}
+	}
+	fmt.Println("(no output: no difference)")
+	return nil
+}
+
+// edit changes a config file under traffic.
+func (d *demo) edit(ctx context.Context) error {
+	say("6. An edit of the file is in force when the editor has saved it, without losing a packet.")
+	address, err := d.meshAddress(ctx, d.nodes[2])
+	if err != nil {
+		return err
+	}
+	pinging, err := d.nodes[0].KeepPinging(ctx, address)
+	if err != nil {
+		return err
+	}
+	config, err := os.ReadFile(d.nodes[0].Config())
+	if err != nil {
+		return err
+	}
+	fmt.Println("node-1# sed -i 's/enabled: true$/&\\n\\tmtu: 1380/' machine.cue")
+	edited := strings.Replace(string(config), "enabled: true\n", "enabled: true\n\tmtu: 1380\n", 1)
+	fresh := d.nodes[0].Config() + "~"
+	if err := errors.Join(os.WriteFile(fresh, []byte(edited), 0o600), os.Rename(fresh, d.nodes[0].Config())); err != nil {
+		return err
+	}
+	if _, err := d.agents[0].Await(ctx, 0, "mtu 1420 -> 1380"); err != nil {
+		return err
+	}
+	fmt.Println("node-1 says:", said(d.agents[0], "mtu 1420 -> 1380"))
+	if err := d.clean(ctx); err != nil {
+		return err
+	}
+	return d.lost(ctx, pinging)
+}
+
+// said is the line of a process's log that has text.
+func said(p *lab.Process, text string) string {
+	for line := range strings.Lines(p.Output()) {
+		if strings.Contains(line, text) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// lost ends a stream of pings, a second later, and tells what was lost of it.
+func (d *demo) lost(ctx context.Context, pinging *lab.Pinging) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+	pings, err := pinging.Stop()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("node-1 pinged node-3 all the while: %d sent, %d lost\n", pings.Sent, pings.Lost())
+	if pings.Lost() > 0 {
+		return errors.New("packets were lost")
+	}
+	return nil
+}
+
+// outage stops discovery: the mesh needs it to grow, not to live.
+func (d *demo) outage(ctx context.Context) error {
+	say("7. Discovery stops. The mesh stays up.")
+	address, err := d.meshAddress(ctx, d.nodes[2])
+	if err != nil {
+		return err
+	}
+	pinging, err := d.nodes[0].KeepPinging(ctx, address)
+	if err != nil {
+		return err
+	}
+	if err := d.server.Stop(unix.SIGTERM); err != nil {
+		return err
+	}
+	if err := d.show(ctx, d.nodes[0], "get", "kubespanpeerstatuses"); err != nil {
+		return err
+	}
+	if err := d.clean(ctx); err != nil {
+		return err
+	}
+	if err := d.lost(ctx, pinging); err != nil {
+		return err
+	}
+	say("8. `spanctl down` leaves nothing behind.")
+	return d.show(ctx, d.nodes[0], "down")
+}
