@@ -31,7 +31,8 @@ func newCluster() *cluster {
 
 // entry is an affiliate with what watchers need not know.
 type entry struct {
-	view      *Affiliate
+	view *Affiliate
+	// expires is that of the data.
 	expires   time.Time
 	endpoints map[string]time.Time
 }
@@ -66,7 +67,9 @@ func (m *Memory) Update(_ context.Context, clusterID string, u Update) error {
 		e.view = &Affiliate{ID: u.ID, Data: u.Data, Endpoints: e.view.Endpoints}
 		changed = true
 	}
-	e.expires = later(e.expires, u.Expires)
+	if u.Data != nil {
+		e.expires = later(e.expires, u.Expires)
+	}
 	for _, endpoint := range u.Endpoints {
 		if _, known := e.endpoints[string(endpoint)]; !known {
 			e.view = &Affiliate{ID: u.ID, Data: e.view.Data, Endpoints: append(slices.Clip(e.view.Endpoints), endpoint)}
@@ -185,13 +188,14 @@ func (m *Memory) Expire(_ context.Context, now time.Time) error {
 func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
 	for clusterID, c := range m.clusters {
 		for id, e := range c.entries {
-			if !e.expires.After(now) {
+			fewer := e.expireEndpoints(now)
+			if e.isOver(now) {
 				delete(c.entries, id)
 				c.publish(Change{Affiliate: e.view, Deleted: true})
 				touched(clusterID, id)
 				continue
 			}
-			if e.expireEndpoints(now) {
+			if fewer {
 				c.publish(Change{Affiliate: e.view})
 				touched(clusterID, id)
 			}
@@ -200,6 +204,16 @@ func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
 	}
 }
 
+// isOver tells an affiliate whose data nobody refreshed, whatever endpoints
+// others have added, and one that has neither.
+func (e *entry) isOver(now time.Time) bool {
+	if e.view.Data != nil {
+		return !e.expires.After(now)
+	}
+	return len(e.endpoints) == 0
+}
+
+// expireEndpoints drops the endpoints that nobody refreshed.
 func (e *entry) expireEndpoints(now time.Time) bool {
 	kept := make([][]byte, 0, len(e.view.Endpoints))
 	for _, endpoint := range e.view.Endpoints {

@@ -21,7 +21,7 @@ type Update struct {
 	// Endpoints are united with those known.
 	Endpoints [][]byte
 	// Expires is when the affiliate, if Data is set, and these endpoints go
-	// unless they are refreshed.
+	// unless they are refreshed. Endpoints alone do not prolong an affiliate.
 	Expires time.Time
 }
 

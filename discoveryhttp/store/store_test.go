@@ -1,0 +1,341 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func in(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
+
+// each runs a test on every store.
+func each(t *testing.T, limits store.Limits, test func(t *testing.T, s server.Store)) {
+	t.Helper()
+	open := map[string]func(t *testing.T) server.Store{
+		"memory": func(*testing.T) server.Store { return store.NewMemory(limits) },
+		"bolt": func(t *testing.T) server.Store {
+			s, err := store.OpenBolt(filepath.Join(t.TempDir(), "db"), limits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	}
+	for name, f := range open {
+		t.Run(name, func(t *testing.T) {
+			s := f(t)
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			test(t, s)
+		})
+	}
+}
+
+func update(t *testing.T, s server.Store, cluster, id, data string, expires time.Time, endpoints ...string) {
+	t.Helper()
+	if err := s.Update(t.Context(), cluster, toUpdate(id, data, expires, endpoints...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func toUpdate(id, data string, expires time.Time, endpoints ...string) store.Update {
+	u := store.Update{ID: id, Expires: expires}
+	if data != "" {
+		u.Data = []byte(data)
+	}
+	for _, e := range endpoints {
+		u.Endpoints = append(u.Endpoints, []byte(e))
+	}
+	return u
+}
+
+// show is an affiliate in a few letters: id=data[endpoint endpoint].
+func show(a *store.Affiliate) string {
+	var endpoints []string
+	for _, e := range a.Endpoints {
+		endpoints = append(endpoints, string(e))
+	}
+	return fmt.Sprintf("%s=%s%v", a.ID, a.Data, endpoints)
+}
+
+func list(t *testing.T, s server.Store, cluster string) (out []string) {
+	t.Helper()
+	affiliates, err := s.List(t.Context(), cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range affiliates {
+		out = append(out, show(a))
+	}
+	return out
+}
+
+func expect(t *testing.T, s server.Store, cluster string, want ...string) {
+	t.Helper()
+	if got := list(t, s, cluster); !slices.Equal(got, want) {
+		t.Errorf("%s has %v, want %v", cluster, got, want)
+	}
+}
+
+func expire(t *testing.T, s server.Store, now time.Time) {
+	t.Helper()
+	if err := s.Expire(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUpdatesAreUnited(t *testing.T) {
+	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		update(t, s, "c", "a", "1", in(30), "x", "y")
+		update(t, s, "c", "b", "2", in(30))
+		update(t, s, "other", "a", "3", in(30))
+		expect(t, s, "c", "a=1[x y]", "b=2[]")
+		update(t, s, "c", "a", "", in(30), "y", "z")
+		expect(t, s, "c", "a=1[x y z]", "b=2[]")
+		update(t, s, "c", "a", "new", in(30))
+		expect(t, s, "c", "a=new[x y z]", "b=2[]")
+		if err := s.Delete(t.Context(), "c", "a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), "c", "nobody"); err != nil {
+			t.Errorf("deleting what is not there: %v", err)
+		}
+		expect(t, s, "c", "b=2[]")
+		expect(t, s, "other", "a=3[]")
+		expect(t, s, "nowhere")
+	})
+}
+
+func TestEverythingExpiresByItself(t *testing.T) {
+	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		update(t, s, "c", "a", "1", in(30), "x")
+		update(t, s, "c", "a", "", in(10), "y")
+		update(t, s, "c", "short", "2", in(5))
+		update(t, s, "c", "nameless", "", in(20), "z")
+		expire(t, s, in(5).Add(-time.Second))
+		expect(t, s, "c", "a=1[x y]", "nameless=[z]", "short=2[]")
+		expire(t, s, in(5))
+		expect(t, s, "c", "a=1[x y]", "nameless=[z]")
+		expire(t, s, in(10))
+		expect(t, s, "c", "a=1[x]", "nameless=[z]")
+		expire(t, s, in(20))
+		expect(t, s, "c", "a=1[x]")
+		t.Run("an earlier expiry shortens nothing", func(t *testing.T) {
+			update(t, s, "c", "a", "1", in(1), "x")
+			expire(t, s, in(29))
+			expect(t, s, "c", "a=1[x]")
+		})
+		t.Run("endpoints that others add prolong nobody's life", func(t *testing.T) {
+			update(t, s, "c", "a", "", in(90), "x", "w")
+			expire(t, s, in(30))
+			expect(t, s, "c")
+		})
+	})
+}
+
+func TestLimits(t *testing.T) {
+	each(t, store.Limits{Affiliates: 2, Endpoints: 2}, func(t *testing.T, s server.Store) {
+		update(t, s, "c", "a", "1", in(30), "x")
+		update(t, s, "c", "b", "2", in(30))
+		if err := s.Update(t.Context(), "c", toUpdate("c", "3", in(30))); !errors.Is(err, store.ErrTooManyAffiliates) {
+			t.Errorf("a third affiliate: %v", err)
+		}
+		if err := s.Update(t.Context(), "c", toUpdate("a", "new", in(30), "y", "z")); !errors.Is(err, store.ErrTooManyEndpoints) {
+			t.Errorf("a third endpoint: %v", err)
+		}
+		if err := s.Update(t.Context(), "new", toUpdate("a", "1", in(30), "x", "y", "z")); !errors.Is(err, store.ErrTooManyEndpoints) {
+			t.Errorf("three endpoints at once: %v", err)
+		}
+		update(t, s, "c", "a", "1", in(30), "x", "y", "y")
+		expect(t, s, "c", "a=1[x y]", "b=2[]")
+		expect(t, s, "new")
+	})
+}
+
+// next reads the changes that are queued, in a few letters.
+func next(t *testing.T, w *store.Watcher) (out []string) {
+	t.Helper()
+	changes, err := w.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range changes {
+		sign := map[bool]string{false: "+", true: "-"}[c.Deleted]
+		out = append(out, sign+show(c.Affiliate))
+	}
+	return out
+}
+
+func TestWatch(t *testing.T) {
+	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		update(t, s, "c", "a", "1", in(30))
+		there, w, err := s.Watch(t.Context(), "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if len(there) != 1 || show(there[0]) != "a=1[]" {
+			t.Errorf("at first there is %v", there)
+		}
+		update(t, s, "c", "a", "1", in(40)) // a refresh is no change
+		update(t, s, "elsewhere", "a", "1", in(30))
+		update(t, s, "c", "b", "2", in(10), "x")
+		if got := next(t, w); !slices.Equal(got, []string{"+b=2[x]"}) {
+			t.Errorf("got %v", got)
+		}
+		update(t, s, "c", "a", "new", in(30))
+		expire(t, s, in(10))
+		if got := next(t, w); !slices.Equal(got, []string{"+a=new[]", "-b=2[]"}) {
+			t.Errorf("got %v", got)
+		}
+		if err := s.Delete(t.Context(), "c", "a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(t, w); !slices.Equal(got, []string{"-a=new[]"}) {
+			t.Errorf("got %v", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if got, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+// TestConcurrentUse has writers and a watcher, which must end up with what List
+// says.
+func TestConcurrentUse(t *testing.T) {
+	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		_, w, err := s.Watch(t.Context(), "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		const writers, rounds = 8, 30
+		var group sync.WaitGroup
+		for n := range writers {
+			group.Go(func() {
+				for i := range rounds {
+					id := fmt.Sprintf("a%d", n)
+					if err := s.Update(t.Context(), "c", toUpdate(id, fmt.Sprint(i), in(30))); err != nil {
+						t.Error(err)
+					}
+					if i%7 == 3 {
+						if err := s.Delete(t.Context(), "c", id); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			})
+		}
+		seen := map[string]string{}
+		want := fmt.Sprint(rounds - 1)
+		for done := false; !done; {
+			changes, err := w.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range changes {
+				seen[c.Affiliate.ID] = string(c.Affiliate.Data)
+				if c.Deleted {
+					delete(seen, c.Affiliate.ID)
+				}
+			}
+			done = len(seen) == writers
+			for _, data := range seen {
+				done = done && data == want
+			}
+		}
+		group.Wait()
+		if got := list(t, s, "c"); len(got) != writers {
+			t.Errorf("there are %v", got)
+		}
+	})
+}
+
+func openBolt(t *testing.T, path string) *store.Bolt {
+	t.Helper()
+	s, err := store.OpenBolt(path, store.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestBoltRemembers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := openBolt(t, path)
+	update(t, s, "c", "a", "1", in(30), "x")
+	update(t, s, "c", "a", "", in(10), "y")
+	update(t, s, "c", "gone", "2", in(30))
+	update(t, s, "empty", "a", "3", in(30))
+	for cluster, id := range map[string]string{"c": "gone", "empty": "a"} {
+		if err := s.Delete(t.Context(), cluster, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openBolt(t, path)
+	expect(t, s, "c", "a=1[x y]")
+	expect(t, s, "empty")
+	expire(t, s, in(10))
+	expect(t, s, "c", "a=1[x]")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openBolt(t, path)
+	defer func() { _ = s.Close() }()
+	expect(t, s, "c", "a=1[x]")
+	expire(t, s, in(30))
+	expect(t, s, "c")
+}
+
+func TestBoltSaysWhyItDoesNotOpen(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store.OpenBolt(filepath.Join(dir, "missing", "db"), store.Limits{})
+	if err == nil || !strings.Contains(err.Error(), "open the store") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	stores := map[string]func() (server.Store, error){
+		"memory": func() (server.Store, error) { return store.NewMemory(store.Limits{}), nil },
+		"bolt": func() (server.Store, error) {
+			return store.OpenBolt(filepath.Join(b.TempDir(), "db"), store.Limits{})
+		},
+	}
+	for name, open := range stores {
+		b.Run(name, func(b *testing.B) {
+			s, err := open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if err := s.Update(b.Context(), fmt.Sprint(i%100), toUpdate(fmt.Sprint(i%50), fmt.Sprint(i), in(30), "x")); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
