@@ -2,44 +2,62 @@ package schema
 
 import "cuelang.org/go/cue"
 
-// checkComplete finds what no single field shows: parts that need each other.
-// A fault is placed at the setting that asks for what is missing.
-func checkComplete(name string, user cue.Value, c *Config) Problems {
+// The settings that others depend on.
+const (
+	pathKubeSpan   = "machine.network.kubespan.enabled"
+	pathDiscovery  = "cluster.discovery.enabled"
+	pathService    = "cluster.discovery.registries.service.disabled"
+	pathKubernetes = "cluster.discovery.registries.kubernetes.disabled"
+	pathID         = "cluster.id"
+	pathSecret     = "cluster.secret"
+)
+
+// wantKey is what would be right for a missing ID or secret.
+const wantKey = "base64 of 32 random bytes, the same on every machine: make one with `spanctl gen secrets`"
+
+// checkComplete finds what no single field shows: parts that need each other. A
+// setting that is faulty itself is passed over.
+func (s *source) checkComplete(full cue.Value) Problems {
+	is := func(path string, want bool) bool {
+		got, err := full.LookupPath(cue.ParsePath(path)).Bool()
+		return err == nil && got == want
+	}
+	missing := func(path string) bool {
+		v := s.user.LookupPath(cue.ParsePath(path))
+		text, err := v.String()
+		return !v.Exists() || err == nil && text == ""
+	}
+	discovery := is(pathDiscovery, true)
 	var problems Problems
-	add := func(path, reason, want, askedBy string) {
-		p := Problem{File: name, Path: path, Reason: reason, Want: want}
-		for _, candidate := range []string{path, askedBy} {
-			if v := user.LookupPath(cue.ParsePath(candidate)); v.Exists() {
-				p.at(v.Pos())
-				break
-			}
+	for _, c := range []struct {
+		wrong                       bool
+		path, reason, want, askedBy string
+	}{
+		{is(pathKubeSpan, true) && is(pathDiscovery, false), pathDiscovery,
+			"is false, but KubeSpan is enabled and finds its peers through discovery", "true", pathKubeSpan},
+		{discovery && is(pathKubernetes, false), pathKubernetes,
+			"is false, but this version of spanctl has no Kubernetes registry", "true", pathDiscovery},
+		{discovery && is(pathService, true), pathService,
+			"is true, but discovery is enabled and needs at least one registry", "false", pathDiscovery},
+		{discovery && missing(pathID), pathID, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},
+		{discovery && missing(pathSecret), pathSecret, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},
+	} {
+		if c.wrong {
+			p := Problem{File: s.name, Path: c.path, Reason: c.reason, Want: c.want}
+			s.place(&p, c.path, c.askedBy)
+			problems = append(problems, p)
 		}
-		problems = append(problems, p)
 	}
-	const (
-		kubespan  = "machine.network.kubespan.enabled"
-		discovery = "cluster.discovery.enabled"
-		registry  = "cluster.discovery.registries.service.disabled"
-	)
-	d := c.Cluster.Discovery
-	if c.KubeSpan().Enabled && !d.Enabled {
-		add(discovery, "is false, but KubeSpan is enabled and finds its peers through discovery", "true", kubespan)
-	}
-	if d.Enabled && !d.Registries.Kubernetes.Disabled {
-		add("cluster.discovery.registries.kubernetes.disabled",
-			"is false, but this version of spanctl has no Kubernetes registry", "true", discovery)
-	}
-	if d.Enabled && d.Registries.Service.Disabled {
-		add(registry, "is true, but discovery is enabled and needs at least one registry", "false", discovery)
-	}
-	if d.Enabled && c.Cluster.ID == "" {
-		add("cluster.id", "is missing, but discovery is enabled and needs it",
-			"base64 of 32 random bytes, the same on every machine: make one with `spanctl gen secrets`", discovery)
-	}
-	if d.Enabled && c.Cluster.Secret == "" {
-		add("cluster.secret", "is missing, but discovery is enabled and needs it",
-			"base64 of 32 random bytes, the same on every machine: make one with `spanctl gen secrets`", discovery)
-	}
-	problems.sort()
 	return problems
+}
+
+// place puts a problem at the first of paths that the user wrote: at the
+// setting itself, or at the one that asks for it.
+func (s *source) place(p *Problem, paths ...string) {
+	for _, path := range paths {
+		if v := s.user.LookupPath(cue.ParsePath(path)); v.Exists() {
+			p.at(v.Pos())
+			return
+		}
+	}
 }

@@ -59,14 +59,7 @@ func formatOf(name string) Format {
 //
 // The error is of type Problems where the fault is in the config.
 func Load(name string, data []byte) (*Config, error) {
-	config, s, err := load(name, data, func(v cue.Value) cue.Value { return v })
-	if err != nil {
-		return nil, err
-	}
-	if problems := checkComplete(name, s.user, config); len(problems) > 0 {
-		return nil, problems
-	}
-	return config, nil
+	return load(name, data, func(v cue.Value) cue.Value { return v }, (*source).checkComplete)
 }
 
 // LoadFragment reads a part of a machine config, as documentation shows them
@@ -74,8 +67,7 @@ func Load(name string, data []byte) (*Config, error) {
 // a piece that leaves out its parent (a document with "network" or "discovery"
 // at its root) is taken to belong where the schema has that field.
 func LoadFragment(name string, data []byte) (*Config, error) {
-	config, _, err := load(name, data, placeFragment)
-	return config, err
+	return load(name, data, placeFragment, nil)
 }
 
 // source is a config on its way from bytes to Config.
@@ -85,19 +77,21 @@ type source struct {
 	user   cue.Value
 }
 
-func load(name string, data []byte, place func(cue.Value) cue.Value) (*Config, *source, error) {
+// load reads a config. Place puts each document where it belongs, check finds
+// what is wrong with the whole.
+func load(name string, data []byte, place func(cue.Value) cue.Value, check func(*source, cue.Value) Problems) (*Config, error) {
 	if len(data) > maxSize {
-		return nil, nil, Problems{{File: name, Reason: fmt.Sprintf("is %d bytes long", len(data)),
+		return nil, Problems{{File: name, Reason: fmt.Sprintf("is %d bytes long", len(data)),
 			Want: fmt.Sprintf("a machine config of at most %d bytes", maxSize)}}
 	}
 	ctx := cuecontext.New()
 	shape := ctx.CompileBytes(machineCUE, cue.Filename("machine.cue (schema)")).LookupPath(cue.ParsePath("#Config"))
 	if err := shape.Err(); err != nil {
-		return nil, nil, fmt.Errorf("compile the schema: %w", err)
+		return nil, fmt.Errorf("compile the schema: %w", err)
 	}
 	documents, err := parse(ctx, name, data)
 	if err != nil {
-		return nil, nil, syntaxProblems(name, data, err)
+		return nil, syntaxProblems(name, data, err)
 	}
 	user := ctx.CompileString("{}")
 	for _, document := range documents {
@@ -105,20 +99,20 @@ func load(name string, data []byte, place func(cue.Value) cue.Value) (*Config, *
 			p := Problem{File: name, Reason: "is " + article(kind) + " where a machine config belongs",
 				Want: `a struct with the fields "machine" and "cluster"`}
 			p.at(positionIn(name, []token.Pos{document.Pos()}))
-			return nil, nil, Problems{p}
+			return nil, Problems{p}
 		}
 		user = user.Unify(place(document))
 	}
 	s := &source{name: name, fields: fieldsOf(shape), user: user}
 	full := shape.Unify(user)
-	if problems := s.problems(full); len(problems) > 0 {
-		return nil, nil, problems
+	if problems := s.problems(full, check); len(problems) > 0 {
+		return nil, problems
 	}
 	var config Config
 	if err := full.Decode(&config); err != nil {
-		return nil, nil, Problems{{File: name, Reason: scrub(err.Error())}}
+		return nil, Problems{{File: name, Reason: scrub(err.Error())}}
 	}
-	return &config, s, nil
+	return &config, nil
 }
 
 // parse turns the bytes into CUE values, one a document.

@@ -117,8 +117,8 @@ func (p *Problem) locate(data []byte, err error) {
 }
 
 // problems validates the unified config and says what is wrong with it, one
-// Problem a path.
-func (s *source) problems(full cue.Value) Problems {
+// Problem a path. Check finds what is wrong with the whole.
+func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problems) Problems {
 	var problems Problems
 	seen := map[string]bool{}
 	add := func(p Problem) {
@@ -132,6 +132,11 @@ func (s *source) problems(full cue.Value) Problems {
 	}
 	for _, e := range errors.Errors(full.Validate(cue.Concrete(true))) {
 		add(s.problem(e))
+	}
+	if check != nil {
+		for _, found := range check(s, full) {
+			add(found)
+		}
 	}
 	problems.sort()
 	return problems
