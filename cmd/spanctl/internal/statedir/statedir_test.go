@@ -1,0 +1,202 @@
+package statedir
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+func open(t *testing.T, path string) *Dir {
+	t.Helper()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+func identify(t *testing.T, d *Dir, cluster string, mac net.HardwareAddr) mesh.Identity {
+	t.Helper()
+	id, err := d.Identify(cluster, mesh.Host{MAC: mac})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestIdentityIsMadeOnceAndKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	d := open(t, path)
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	first := identify(t, d, "cluster", mac)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, path)
+	if again := identify(t, d, "cluster", mac); again != first {
+		t.Errorf("the identity changed: %+v, %+v", first, again)
+	}
+	if id, err := d.NodeID(); err != nil || id != first.NodeID {
+		t.Errorf("the node ID is %q, %v", id, err)
+	}
+	otherMAC, otherCluster := identify(t, d, "cluster", net.HardwareAddr{2, 0, 0, 0, 0, 2}), identify(t, d, "other", mac)
+	if otherMAC.PublicKey != first.PublicKey || otherCluster.PublicKey != first.PublicKey || otherMAC.Address == first.Address || otherCluster.Subnet == first.Subnet {
+		t.Errorf("another MAC and another cluster change the address, never the key: %+v, %+v", otherMAC, otherCluster)
+	}
+
+	t.Run("in files for their owner alone", func(t *testing.T) {
+		for _, name := range []string{nodeFile, kubespanFile} {
+			info, err := os.Stat(filepath.Join(path, name))
+			if err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", name, info, err)
+			}
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%v, %v", info, err)
+		}
+	})
+	t.Run("with the fields that Talos gives them", func(t *testing.T) {
+		text, err := os.ReadFile(filepath.Join(path, kubespanFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range []string{"address: " + otherCluster.Address.String(), "subnet: " + otherCluster.Subnet.String(),
+			"privateKey: ", "publicKey: " + first.PublicKey.String()} {
+			if !strings.Contains(string(text), field) {
+				t.Errorf("no %q in %s", field, filepath.Join(path, kubespanFile))
+			}
+		}
+	})
+}
+
+func TestMachineWithoutACardKeepsAMAC(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	first := identify(t, d, "cluster", nil)
+	if again := identify(t, d, "cluster", nil); again != first {
+		t.Errorf("the address changed: %s, %s", first.Address, again.Address)
+	}
+	if other := identify(t, open(t, t.TempDir()), "cluster", nil); other.Address == first.Address {
+		t.Error("two machines have one address")
+	}
+}
+
+func TestDamagedIdentityIsSaidAndKept(t *testing.T) {
+	const private = "gNoasoKOJzl+/B+uXhvsBVxv81OcVLrlcmQ5jQwZO08="
+	for _, c := range []struct{ file, text, want string }{
+		{kubespanFile, "", "is empty"},
+		{kubespanFile, "privateKey: " + private + "x\n", "privateKey is not the base64"},
+		{kubespanFile, "privateKey: [" + private + "]\n", "is not YAML with the fields"},
+		{kubespanFile, "privateKey: " + private + "\npublicKey: " + private + "\n", "not the public half"},
+		{kubespanFile, "privatKey: " + private + "\n", "is not YAML with the fields"},
+		{kubespanFile, "address: " + private + "\n", "is not YAML with the fields"},
+		{nodeFile, "nodeId: ''\n", "nodeId has 0 characters"},
+		{nodeFile, "nodeId: " + strings.Repeat("x", 300) + "\n", "nodeId has 300 characters"},
+		{nodeFile, "nodeId: a\nmac: 02:00\n", "is not like 02:00:5e:10:00:01"},
+	} {
+		path := t.TempDir()
+		file := filepath.Join(path, c.file)
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := open(t, path).Identify("cluster", mesh.Host{})
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), private) {
+			t.Errorf("%q yields %v", c.text, err)
+		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != c.text {
+			t.Errorf("the file was changed to %q, %v", now, err)
+		}
+	}
+}
+
+func TestOneProcessAtATime(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	if _, err := Open(path); !errors.Is(err, ErrBusy) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+}
+
+func TestLastGood(t *testing.T) {
+	d := open(t, t.TempDir())
+	if name, _, err := d.LastGood(); name != "" || err != nil {
+		t.Errorf("at first there is %q, %v", name, err)
+	}
+	for _, c := range []struct{ name, text string }{{"/etc/spanctl/machine.cue", "a: 1"}, {"x.yaml", "a: 2"}, {"x.yaml", "a: 3"}, {"none", "a: 4"}} {
+		if err := d.KeepLastGood(c.name, []byte(c.text)); err != nil {
+			t.Fatal(err)
+		}
+		name, data, err := d.LastGood()
+		if err != nil || string(data) != c.text || filepath.Ext(name) != filepath.Ext(c.name) {
+			t.Errorf("of %+v is kept %q, %q, %v", c, name, data, err)
+		}
+	}
+}
+
+func TestRemember(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	if known, err := d.Remembered("c"); known != nil || err != nil {
+		t.Errorf("at first there is %v, %v", known, err)
+	}
+	kept := []discoveryhttp.Remembered{{Affiliate: mesh.Affiliate{NodeID: "a", KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{1}}}, LastSeen: time.Unix(1, 0).UTC()}}
+	if err := d.Remember("c", kept); err != nil {
+		t.Fatal(err)
+	}
+	known, err := d.Remembered("c")
+	if err != nil || len(known) != 1 || known[0].Affiliate.KubeSpan.PublicKey != (mesh.Key{1}) || !known[0].LastSeen.Equal(kept[0].LastSeen) {
+		t.Errorf("there is %+v, %v", known, err)
+	}
+	if known, err := d.Remembered("another"); known != nil || err != nil {
+		t.Errorf("another cluster is given %v, %v", known, err)
+	}
+	text, err := os.ReadFile(filepath.Join(path, affiliatesFile))
+	if err != nil || strings.Contains(string(text), `"c"`) {
+		t.Errorf("the cluster's ID is on disk in clear: %s, %v", text, err)
+	}
+	if err := os.WriteFile(filepath.Join(path, affiliatesFile), text[:len(text)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if known, err := d.Remembered("c"); known != nil || err == nil {
+		t.Errorf("of half a file there is %v, %v", known, err)
+	}
+}
+
+func FuzzParseIdentityFiles(f *testing.F) {
+	for _, text := range []string{
+		"nodeId: 2VfX3nu67ZtZPl57IdJrU87BMjVWkSBJiL9ulP9TCnF\nmac: 02:00:5e:10:00:01\n",
+		"address: fd83:b1f7:fcb5:2802:8c13:71ff:feaf:7c94/128\nsubnet: fd83:b1f7:fcb5:2802::/64\n" +
+			"privateKey: gNoasoKOJzl+/B+uXhvsBVxv81OcVLrlcmQ5jQwZO08=\npublicKey: NzW8oeIH5rJyY5lefD9WRoHWWRr/Q6DwsDjMX+xKjT4=\n",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := parseNodeIdentity(data); err == nil && n.NodeID == "" {
+			t.Error("took a node without an ID")
+		}
+		if k, private, err := parseKubespanIdentity(data); err == nil && k.PublicKey != private.Public().String() {
+			t.Error("took a key pair that is none")
+		}
+	})
+}
+
+// TestGuideKeyPair has the identity that the KubeSpan guide shows.
+func TestGuideKeyPair(t *testing.T) {
+	_, private, err := parseKubespanIdentity([]byte("address: fd83:b1f7:fcb5:2802:8c13:71ff:feaf:7c94/128\nsubnet: fd83:b1f7:fcb5:2802::/64\n" +
+		"privateKey: gNoasoKOJzl+/B+uXhvsBVxv81OcVLrlcmQ5jQwZO08=\npublicKey: NzW8oeIH5rJyY5lefD9WRoHWWRr/Q6DwsDjMX+xKjT4=\n"))
+	if err != nil || private.IsZero() {
+		t.Error(err)
+	}
+}
