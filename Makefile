@@ -72,7 +72,7 @@ lint-generated: $(TOOLS)/buf
 
 .PHONY: lint-vulnerabilities
 lint-vulnerabilities: $(TOOLS)/govulncheck
-	@tools/vulnerabilities $(TOOLS)/govulncheck $(PACKAGES)
+	@cd cmd/spanctl && $(CURDIR)/tools/vulnerabilities $(CURDIR)/$(TOOLS)/govulncheck ./...
 
 .PHONY: generate
 generate: $(TOOLS)/buf ## Make the protocol code from the .proto files

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/netnstest"
 	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -457,5 +460,101 @@ func TestWatchTellsOfChanges(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPortInUseChangesNothing takes the new listen port away: the link must keep
+// the old one.
+func TestPortInUseChangesNothing(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 1)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, state.Build(in))
+	taken := listenUDP(t)
+	in.KubeSpan.ListenPort = int(taken.port.Port())
+	in.Redirects = nil
+	plan := diff(t, k, state.Build(in))
+	result := k.Apply(t.Context(), scopeOf(t), plan)
+	if result.Err == nil || !errors.Is(result.Err, unix.EADDRINUSE) || !strings.Contains(result.Err.Error(), "set machine.network.kubespan.listenPort") {
+		t.Errorf("the error is %v", result.Err)
+	}
+	if len(result.Done) != 0 || len(result.NotDone) != len(plan) || result.Failed == nil {
+		t.Errorf("the result is %+v", result)
+	}
+	live, err := k.Observe(t.Context(), scopeOf(t))
+	if err != nil || live.Link.ListenPort != 51820 {
+		t.Errorf("the link listens on %d, %v", live.Link.ListenPort, err)
+	}
+}
+
+// udp is a socket that stands for a peer.
+type udp struct {
+	net.PacketConn
+	port netip.AddrPort
+}
+
+func listenUDP(t *testing.T) udp {
+	t.Helper()
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return udp{conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
+}
+
+// hears tells whether a packet comes within d.
+func (u udp) hears(t *testing.T, d time.Duration) bool {
+	t.Helper()
+	if err := u.SetReadDeadline(time.Now().Add(d)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := u.ReadFrom(make([]byte, 2048))
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// TestQuietPeerIsNotCalled makes a peer with keepalives and one without at once:
+// only the first is called, until the second has keepalives too.
+func TestQuietPeerIsNotCalled(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 2)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	called, quiet := listenUDP(t), listenUDP(t)
+	in.Redirects[in.Peers[0].PublicKey], in.Redirects[in.Peers[1].PublicKey] = called.port, quiet.port
+	in.Statuses = map[mesh.Key]link.Status{in.Peers[1].PublicKey: {QuietUntil: time.Now()}}
+	desired := state.Build(in)
+	reach(t, k, desired)
+	if !called.hears(t, 10*time.Second) {
+		t.Error("the peer with keepalives was not called")
+	}
+	if quiet.hears(t, 500*time.Millisecond) {
+		t.Error("the quiet peer was called")
+	}
+	in.Statuses = nil
+	reach(t, k, state.Build(in))
+	if !quiet.hears(t, 10*time.Second) {
+		t.Error("the peer was not called when its keepalives were switched on")
+	}
+}
+
+// TestNewEndpointIsCalledAtOnce changes where a peer is reached: WireGuard by
+// itself would wait for something to send.
+func TestNewEndpointIsCalledAtOnce(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 1)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	first, second := listenUDP(t), listenUDP(t)
+	in.Redirects[in.Peers[0].PublicKey] = first.port
+	reach(t, k, state.Build(in))
+	if !first.hears(t, 10*time.Second) {
+		t.Fatal("the first endpoint was not called")
+	}
+	in.Redirects[in.Peers[0].PublicKey] = second.port
+	reach(t, k, state.Build(in))
+	if !second.hears(t, 10*time.Second) {
+		t.Error("the second endpoint was not called")
 	}
 }

@@ -90,15 +90,14 @@ func TestFailedPassIsRepeatedWithGrowingPauses(t *testing.T) {
 		}
 		// Once more at once, for what discovery says; then after 2, 4, 8 and 16
 		// seconds, and then every 30.
-		last := 0
 		for _, step := range []struct {
 			until  time.Duration
 			passes int
 		}{{time.Second, 2}, {3 * time.Second, 3}, {7 * time.Second, 4}, {15 * time.Second, 5}, {31 * time.Second, 6}, {331 * time.Second, 16}} {
 			time.Sleep(step.until - time.Since(began))
 			synctest.Wait()
-			if last = r.kernel.passes(); last != step.passes {
-				t.Errorf("%d passes in %v, want %d", last, step.until, step.passes)
+			if n := r.kernel.passes(); n != step.passes {
+				t.Errorf("%d passes in %v, want %d", n, step.until, step.passes)
 			}
 		}
 		r.kernel.edit(func(*state.State) { r.kernel.refuse = nil })

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (d *demo) host(ctx context.Context) (err error) {
 func (d *demo) configure(ctx context.Context) error {
 	say("2. One config serves all machines.")
 	endpoint := "http://" + d.discovery.Address.String() + ":3000"
-	path := d.lab.Dir + "/machine.cue"
+	path := filepath.Join(d.lab.Dir, "machine.cue")
 	if err := d.show(ctx, d.discovery, "gen", "config", "--with-kubespan", "--discovery-endpoint", endpoint, "-o", path); err != nil {
 		return err
 	}
