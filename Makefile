@@ -17,6 +17,8 @@ FUZZTIME ?= 10s
 # How often `make bench` runs each benchmark, and what benchstat then compares.
 BENCHCOUNT ?= 6
 BENCH ?= .
+# A process that looks for races sleeps a second at its end; tests start many.
+export GORACE ?= atexit_sleep_ms=0
 
 .DEFAULT_GOAL := help
 

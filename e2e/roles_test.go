@@ -165,6 +165,20 @@ func listPeers([]string) error {
 	return nil
 }
 
+// isKernelsOwn tells a message about a link-local address, which a new link gets
+// after a while, and one about the routes that come with an address (rtnetlink(7):
+// the fourth byte of ifaddrmsg is the scope, the sixth of rtmsg the protocol).
+func isKernelsOwn(m netlink.Message) bool {
+	switch m.Header.Type {
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return m.Data[3] == unix.RT_SCOPE_LINK
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return m.Data[5] == unix.RTPROT_KERNEL
+	default:
+		return false
+	}
+}
+
 // flushTable empties the nftables table of spanctl.
 func flushTable([]string) error {
 	conn, err := nftables.New()
@@ -176,7 +190,8 @@ func flushTable([]string) error {
 }
 
 // monitor prints a line for every change that the kernel tells of, of links,
-// addresses, routes, rules and nftables, until it is terminated.
+// addresses, routes, rules and nftables, until it is terminated, but for what the
+// kernel does by itself.
 func monitor([]string) error {
 	for protocol, groups := range map[int][]uint32{
 		unix.NETLINK_ROUTE: {unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -201,6 +216,9 @@ func monitor([]string) error {
 					return
 				}
 				for _, m := range messages {
+					if protocol == unix.NETLINK_ROUTE && isKernelsOwn(m) {
+						continue
+					}
 					fmt.Printf("netlink %d: message %#x\n", protocol, uint16(m.Header.Type))
 				}
 			}
