@@ -224,15 +224,11 @@ func (d *demo) edit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := os.ReadFile(d.nodes[0].Config())
-	if err != nil {
-		return err
-	}
-	fmt.Println("node-1# sed -i 's/enabled: true$/&\\n\\tmtu: 1380/' machine.cue")
-	edited := strings.Replace(string(config), "enabled: true\n", "enabled: true\n\tmtu: 1380\n", 1)
-	fresh := d.nodes[0].Config() + "~"
-	if err := errors.Join(os.WriteFile(fresh, []byte(edited), 0o600), os.Rename(fresh, d.nodes[0].Config())); err != nil {
-		return err
+	// The first setting only: discovery has one of the same name.
+	script := `0,/enabled: true/s//&\n\tmtu: 1380/`
+	fmt.Printf("node-1# sed -i '%s' machine.cue\n", script)
+	if out, err := d.nodes[0].Command(ctx, "sed", "-i", script, d.nodes[0].Config()).CombinedOutput(); err != nil {
+		return fmt.Errorf("sed: %w: %s", err, out)
 	}
 	if _, err := d.agents[0].Await(ctx, 0, "mtu 1420 -> 1380"); err != nil {
 		return err
