@@ -18,7 +18,7 @@ FUZZTIME ?= 10s
 BENCHCOUNT ?= 6
 BENCH ?= .
 # A process that looks for races sleeps a second at its end; tests start many.
-export GORACE ?= atexit_sleep_ms=0
+export GORACE ?= atexit_sleep_ms=0 halt_on_error=1
 
 .DEFAULT_GOAL := help
 
@@ -33,7 +33,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 
 .PHONY: test
 test: setup build ## Run all tests, end to end ones included
-	SPANCTL_BINARY=$(CURDIR)/bin/spanctl go test -race -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	SPANCTL_BINARY=$(CURDIR)/bin/spanctl go test -race -count 1 -timeout 15m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-race
 test-race: setup ## Run the end to end tests on a binary that looks for data races
