@@ -213,14 +213,19 @@ func (d *demo) clean(ctx context.Context) error {
 	return nil
 }
 
+// keepPinging begins a stream of pings from the first machine to the third.
+func (d *demo) keepPinging(ctx context.Context) (*lab.Pinging, error) {
+	address, err := d.meshAddress(ctx, d.nodes[2])
+	if err != nil {
+		return nil, err
+	}
+	return d.nodes[0].KeepPinging(ctx, address)
+}
+
 // edit changes a config file under traffic.
 func (d *demo) edit(ctx context.Context) error {
 	say("6. An edit of the file is in force when the editor has saved it, without losing a packet.")
-	address, err := d.meshAddress(ctx, d.nodes[2])
-	if err != nil {
-		return err
-	}
-	pinging, err := d.nodes[0].KeepPinging(ctx, address)
+	pinging, err := d.keepPinging(ctx)
 	if err != nil {
 		return err
 	}
@@ -270,11 +275,7 @@ func (d *demo) lost(ctx context.Context, pinging *lab.Pinging) error {
 // outage stops discovery: the mesh needs it to grow, not to live.
 func (d *demo) outage(ctx context.Context) error {
 	say("7. Discovery stops. The mesh stays up.")
-	address, err := d.meshAddress(ctx, d.nodes[2])
-	if err != nil {
-		return err
-	}
-	pinging, err := d.nodes[0].KeepPinging(ctx, address)
+	pinging, err := d.keepPinging(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply/netnstest"
@@ -51,7 +50,10 @@ const ready = "ready\n"
 // hold makes a machine of fresh namespaces and holds them until its standard
 // input ends. Then it ends whatever runs in them.
 func hold(args []string) error {
-	if err := prepare(args[0]); err != nil {
+	if err := unix.Sethostname([]byte(args[0])); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	if err := netnstest.Prepare(); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(os.Stdout, ready); err != nil {
@@ -61,23 +63,6 @@ func hold(args []string) error {
 		return err
 	}
 	return endAll()
-}
-
-func prepare(name string) error {
-	if err := unix.Sethostname([]byte(name)); err != nil {
-		return fmt.Errorf("set the host name: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return fmt.Errorf("mount a private /run: %w", err)
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(lo)
 }
 
 // endAll kills the other processes of this network namespace, which are all the

@@ -25,7 +25,7 @@ func Main(run func() int) int {
 	if os.Getenv(inside) == "" {
 		return reexec()
 	}
-	if err := prepare(); err != nil {
+	if err := Prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "prepare the test's namespaces:", err)
 		return 1
 	}
@@ -63,9 +63,9 @@ func reexec() int {
 	}
 }
 
-// prepare gives the namespaces a loopback that is up and a /run that is empty,
+// Prepare gives fresh network and mount namespaces a loopback that is up and a /run that is empty,
 // since WireGuard's control sockets are in a fixed place there.
-func prepare() error {
+func Prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}

@@ -66,11 +66,7 @@ func (s *settings) applyWith(cmd *cobra.Command, client agentpbconnect.AgentServ
 
 // applyAlone does a single pass in this process.
 func (s *settings) applyAlone(cmd *cobra.Command, data []byte, mode agentpb.ApplyMode) error {
-	_, config, err := s.load()
-	if err != nil {
-		return err
-	}
-	once, err := s.once(cmd)
+	once, config, err := s.alone(cmd)
 	if err != nil {
 		return err
 	}

@@ -59,11 +59,7 @@ func (s *settings) diff(cmd *cobra.Command, output string) (*agentpb.Plan, error
 func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	client, err := s.agent(cmd.Context())
 	if errors.Is(err, errNoAgent) {
-		_, config, err := s.load()
-		if err != nil {
-			return nil, err
-		}
-		once, err := s.once(cmd)
+		once, config, err := s.alone(cmd)
 		if err != nil {
 			return nil, err
 		}

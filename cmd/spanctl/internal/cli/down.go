@@ -37,11 +37,7 @@ next start.`,
 }
 
 func (s *settings) downAlone(cmd *cobra.Command) error {
-	_, config, err := s.load()
-	if err != nil {
-		return err
-	}
-	once, err := s.once(cmd)
+	once, config, err := s.alone(cmd)
 	if err != nil {
 		return err
 	}

@@ -161,15 +161,19 @@ func (s *settings) machine(w io.Writer) (agent.Machine, error) {
 	return agent.Machine{StateDir: s.stateDir, Wireguard: mode, Log: log}, nil
 }
 
-// once is the machine for commands that may work without an agent. They log
-// warnings only, since they print what they do.
-func (s *settings) once(cmd *cobra.Command) (agent.Once, error) {
+// alone is the machine and its config, for commands that work without an agent.
+// They log warnings only, since they print what they do.
+func (s *settings) alone(cmd *cobra.Command) (agent.Once, *schema.Config, error) {
+	_, config, err := s.load()
+	if err != nil {
+		return agent.Once{}, nil, err
+	}
 	quiet := *s
-	if !cmd.Flags().Changed("log-level") {
+	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
 		quiet.logLevel = "warn"
 	}
 	machine, err := quiet.machine(cmd.ErrOrStderr())
-	return agent.Once{Machine: machine}, err
+	return agent.Once{Machine: machine}, config, err
 }
 
 // storedConfig is where a config is stored when there is no agent to say so.
