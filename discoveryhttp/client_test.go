@@ -48,7 +48,8 @@ func (s *service) start() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	done := make(chan error, 1)
 	go func() {
-		done <- server.Run(ctx, listener, nil, store.NewMemory(store.Limits{}), slog.New(slog.DiscardHandler))
+		done <- server.Run(ctx, []net.Listener{listener}, nil, server.Options{Store: store.NewMemory(store.Limits{}),
+			Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)})
 	}()
 	s.stop = sync.OnceFunc(func() {
 		cancel()

@@ -140,8 +140,8 @@ func TestCurlOnDiscovery(t *testing.T) {
 	}
 	for _, c := range []struct{ method, body, want string }{
 		{"List", `{}`, `cluster_id is missing`},
-		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, `sealed endpoints have 16 or 32`},
-		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, `ttl must be`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, `sealed endpoints have a multiple of 16`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, `ttl is missing`},
 		{"List", `{"clusterId":`, `invalid_argument`},
 	} {
 		if o := call(c.method, c.body); o.status == 0 || !strings.Contains(o.stdout, c.want) {

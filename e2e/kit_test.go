@@ -123,7 +123,7 @@ func (m *mesh) report(t *testing.T) {
 // serve starts the discovery server and waits until it listens.
 func (m *mesh) serve(args ...string) {
 	m.discovery.t.Helper()
-	args = append([]string{"discovery", "serve", "--listen", ":" + port, "--insecure"}, args...)
+	args = append([]string{"discovery", "serve", "--listen", ":" + port, "--insecure", "--store", "memory"}, args...)
 	m.server = m.discovery.start(args...)
 	m.discovery.await(m.server, "serving discovery")
 }

@@ -3,7 +3,11 @@
 // change. It serves Connect, gRPC and plain HTTP with JSON on one handler, and
 // cannot read what it keeps.
 //
-// Server answers the calls and checks what comes in against Limits; a Store
-// keeps the affiliates. Run serves on a listener and removes what has expired,
-// until its context ends.
+// Server answers the calls; a Store keeps the affiliates. What comes in is
+// checked against Limits (limits.go), which also bound how often an address and a
+// cluster may call (rate.go). Who calls is told in caller.go, whether it may in
+// auth.go. A change is encoded once and written to all who watch (watch.go).
+// Beside the protocol there are metrics, probes and a page (pages.go).
+//
+// Run serves on a listener and removes what has expired, until its context ends.
 package server

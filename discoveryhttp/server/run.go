@@ -15,42 +15,53 @@ import (
 const (
 	// expireInterval is how often expired affiliates are looked for.
 	expireInterval = 15 * time.Second
-	// headerTimeout and idleTimeout bound what a slow client can hold.
+	// headerTimeout, readTimeout and idleTimeout bound what a slow client can hold.
 	headerTimeout = 10 * time.Second
+	readTimeout   = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
+	// maxHeader bounds the header of a request in bytes.
+	maxHeader = 16 << 10
+	// maxStreams is how many calls one connection may have at once: a proxy has
+	// few connections for many machines.
+	maxStreams = 1000
 	// shutdownTimeout is how long calls have to end once the server stops.
 	shutdownTimeout = 5 * time.Second
 )
 
-// Run serves on listener until ctx ends, and closes the listener and the store.
-// With certificates it speaks HTTP/1.1 and HTTP/2 over TLS, without them both in
-// the clear.
-func Run(ctx context.Context, listener net.Listener, certificates *tls.Config, s Store, log *slog.Logger) error {
+// Run serves on listeners until ctx ends, and closes them and the store. With
+// certificates it speaks HTTP/1.1 and HTTP/2 over TLS, without them both in the
+// clear.
+func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config, o Options) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(certificates != nil)
 	protocols.SetUnencryptedHTTP2(certificates == nil)
 	httpServer := &http.Server{
-		Handler:           New(ctx, s, log).Handler(),
+		Handler:           New(ctx, o).Handler(),
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		TLSConfig:         certificates,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		var err error
-		if certificates != nil {
-			err = httpServer.ServeTLS(listener, "", "")
-		} else {
-			err = httpServer.Serve(listener)
-		}
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
-	})
+	for _, listener := range listeners {
+		group.Go(func() error {
+			var err error
+			if certificates != nil {
+				err = httpServer.ServeTLS(listener, "", "")
+			} else {
+				err = httpServer.Serve(listener)
+			}
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
+			}
+			return err
+		})
+	}
 	group.Go(func() error {
 		<-groupCtx.Done()
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -60,8 +71,8 @@ func Run(ctx context.Context, listener net.Listener, certificates *tls.Config, s
 		}
 		return nil
 	})
-	group.Go(func() error { return expire(groupCtx, s, log) })
-	return errors.Join(group.Wait(), s.Close())
+	group.Go(func() error { return expire(groupCtx, o.Store, o.Log) })
+	return errors.Join(group.Wait(), o.Store.Close())
 }
 
 func expire(ctx context.Context, s Store, log *slog.Logger) error {
@@ -76,5 +87,25 @@ func expire(ctx context.Context, s Store, log *slog.Logger) error {
 				log.Error("removing expired affiliates failed", "error", err)
 			}
 		}
+	}
+}
+
+// controllerKey is the context key of the call's http.ResponseController.
+type controllerKey struct{}
+
+// withController lets a stream change the deadline of its own request, which the
+// server sets for all.
+func withController(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// clearReadDeadline lets a stream stay open after its request was read.
+func clearReadDeadline(ctx context.Context) {
+	if controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController); ok {
+		// A transport without deadlines has none to clear.
+		_ = controller.SetReadDeadline(time.Time{})
 	}
 }

@@ -3,11 +3,23 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,18 +32,22 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// start serves on loopback until the test ends, and returns the URL and what
-// stops it before.
-func start(t *testing.T) (url string, stop func()) {
+// start serves on loopback until the test ends, with changes to the usual
+// options, and returns the URL and what stops it before.
+func start(t *testing.T, changes ...func(*server.Options)) (url string, stop func()) {
 	t.Helper()
+	o := server.Options{Limits: server.DefaultLimits(), Version: "test", Log: slog.New(slog.DiscardHandler)}
+	for _, change := range changes {
+		change(&o)
+	}
+	o.Store = store.NewMemory(o.Limits.Store)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	kept := store.NewMemory(store.Limits{Affiliates: 3, Endpoints: server.MaxEndpoints})
-	go func() { done <- server.Run(ctx, listener, nil, kept, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- server.Run(ctx, []net.Listener{listener}, nil, o) }()
 	stopped := false
 	stop = func() {
 		cancel()
@@ -125,7 +141,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	long := strings.Repeat("x", 257)
 	minute := durationpb.New(time.Minute)
 	block := make([]byte, 16)
-	many := make([][]byte, server.MaxEndpoints+1)
+	many := make([][]byte, 65)
 	for i := range many {
 		many[i] = block
 	}
@@ -139,7 +155,8 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"affiliate_endpoints[1] has 0 bytes":  {ClusterId: "c", AffiliateId: "a", AffiliateEndpoints: [][]byte{block, nil}, Ttl: minute},
 		"affiliate_endpoints[0] has 17 bytes": {ClusterId: "c", AffiliateId: "a", AffiliateEndpoints: [][]byte{make([]byte, 17)}, Ttl: minute},
 		"affiliate_endpoints[0] has 48 bytes": {ClusterId: "c", AffiliateId: "a", AffiliateEndpoints: [][]byte{make([]byte, 48)}, Ttl: minute},
-		"ttl must be longer":                  {ClusterId: "c", AffiliateId: "a"},
+		"ttl is missing":                      {ClusterId: "c", AffiliateId: "a"},
+		"ttl is no duration":                  {ClusterId: "c", AffiliateId: "a", Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}},
 		"ttl must be longer than nothing":     {ClusterId: "c", AffiliateId: "a", Ttl: durationpb.New(-time.Second)},
 	} {
 		_, err := client.AffiliateUpdate(t.Context(), connect.NewRequest(m))
@@ -165,7 +182,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 }
 
 func TestFullClusterIsSaidSo(t *testing.T) {
-	url, _ := start(t)
+	url, _ := start(t, func(o *server.Options) { o.Limits.Store.Affiliates = 3 })
 	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
 	for _, id := range []string{"a", "b", "c"} {
 		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", id, "x")); err != nil {
@@ -197,7 +214,7 @@ func TestShutdownLetsWatchersMoveOn(t *testing.T) {
 // TestStoreFailureStaysInTheLog has a store that is broken.
 func TestStoreFailureStaysInTheLog(t *testing.T) {
 	var log bytes.Buffer
-	handler := server.New(t.Context(), brokenStore{}, slog.New(slog.NewTextHandler(&log, nil))).Handler()
+	handler := server.New(t.Context(), server.Options{Store: brokenStore{}, Limits: server.DefaultLimits(), Log: slog.New(slog.NewTextHandler(&log, nil))}).Handler()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +224,7 @@ func TestStoreFailureStaysInTheLog(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	client := serverpbconnect.NewClusterClient(http.DefaultClient, "http://"+listener.Addr().String())
 	_, err = client.List(t.Context(), connect.NewRequest(&serverpb.ListRequest{ClusterId: "c"}))
-	if connect.CodeOf(err) != connect.CodeInternal || strings.Contains(err.Error(), "disk") {
+	if connect.CodeOf(err) != connect.CodeUnavailable || strings.Contains(err.Error(), "disk") {
 		t.Errorf("the caller sees %v", err)
 	}
 	if !strings.Contains(log.String(), "the disk is on fire") {
@@ -217,6 +234,357 @@ func TestStoreFailureStaysInTheLog(t *testing.T) {
 
 type brokenStore struct{ server.Store }
 
-func (brokenStore) List(context.Context, string) ([]*store.Affiliate, error) {
+func (brokenStore) List(context.Context, string) ([]store.Affiliate, error) {
 	return nil, errors.New("the disk is on fire")
+}
+
+func (brokenStore) Ready(context.Context) error { return errors.New("the disk is on fire") }
+
+func TestAllPagesOfABrokenStore(t *testing.T) {
+	s := httptest.NewServer(server.New(t.Context(), server.Options{Store: brokenStore{}, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler())
+	t.Cleanup(s.Close)
+	if status, body := get(t, s.URL+"/readyz"); status != http.StatusServiceUnavailable || strings.Contains(body, "disk") {
+		t.Errorf("readyz: %d, %s", status, body)
+	}
+	if status, _ := get(t, s.URL+"/healthz"); status != http.StatusOK {
+		t.Errorf("healthz: %d", status)
+	}
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestPagesTellNoClusterID(t *testing.T) {
+	url, _ := start(t)
+	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
+	if _, err := client.AffiliateUpdate(t.Context(), updateRequest("secret-cluster", "a", "x")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/":        "<td>Affiliates</td><td>1</td>",
+		"/healthz": "ok", "/readyz": "ok",
+		"/metrics": "spanctl_discovery_affiliates 1",
+	} {
+		status, body := get(t, url+path)
+		if status != http.StatusOK || !strings.Contains(body, want) || strings.Contains(body, "secret-cluster") {
+			t.Errorf("%s: %d\n%s", path, status, body)
+		}
+	}
+	if _, body := get(t, url+"/metrics"); !strings.Contains(body, `spanctl_discovery_calls_total{code="ok",method="AffiliateUpdate"} 1`) {
+		t.Errorf("metrics are\n%s", body)
+	}
+	if status, _ := get(t, url+"/nowhere"); status != http.StatusNotFound {
+		t.Errorf("a page that is none: %d", status)
+	}
+}
+
+func TestRateLimits(t *testing.T) {
+	for name, change := range map[string]func(*server.Options){
+		"this address": func(o *server.Options) { o.Limits.PerAddress = server.Rate{PerSecond: 0.1, Burst: 5} },
+		"this cluster": func(o *server.Options) { o.Limits.PerCluster = server.Rate{PerSecond: 0.1, Burst: 5} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := start(t, change)
+			client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
+			list := func(cluster string) error {
+				_, err := client.List(t.Context(), connect.NewRequest(&serverpb.ListRequest{ClusterId: cluster}))
+				return err
+			}
+			for i := range 5 {
+				if err := list("c"); err != nil {
+					t.Fatalf("call %d: %v", i, err)
+				}
+			}
+			err := list("c")
+			var refused *connect.Error
+			if !errors.As(err, &refused) || refused.Code() != connect.CodeResourceExhausted || refused.Meta().Get("Retry-After") != "10" ||
+				!strings.Contains(err.Error(), name) {
+				t.Errorf("the sixth call: %v, %v", err, refused.Meta())
+			}
+			if err := list("another"); (err == nil) != (name == "this cluster") {
+				t.Errorf("another cluster: %v", err)
+			}
+		})
+	}
+}
+
+func TestMembersAlone(t *testing.T) {
+	url, _ := start(t, func(o *server.Options) { o.Auth = server.Member })
+	client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC())
+	for _, c := range []struct {
+		cluster, header string
+		want            connect.Code
+	}{
+		{"c", "", connect.CodeUnauthenticated},
+		{"c", "Basic abc", connect.CodeUnauthenticated},
+		{"c", "Bearer ", connect.CodeUnauthenticated},
+		{"c", "Bearer " + strings.Repeat("x", 300), connect.CodeUnauthenticated},
+		{"c", "Bearer first", 0},
+		{"c", "Bearer second", connect.CodePermissionDenied},
+		{"c", "bearer first", 0},
+		{"d", "Bearer second", 0},
+	} {
+		code := func(err error) connect.Code {
+			if err == nil {
+				return 0
+			}
+			return connect.CodeOf(err)
+		}
+		update := updateRequest(c.cluster, "a", "x")
+		update.Header().Set("Authorization", c.header)
+		_, err := client.AffiliateUpdate(t.Context(), update)
+		if code(err) != c.want {
+			t.Errorf("update of %s with %q: %v", c.cluster, c.header, err)
+		}
+		list := connect.NewRequest(&serverpb.ListRequest{ClusterId: c.cluster})
+		list.Header().Set("Authorization", c.header)
+		if _, err := client.List(t.Context(), list); code(err) != c.want {
+			t.Errorf("list of %s with %q: %v", c.cluster, c.header, err)
+		}
+		remove := connect.NewRequest(&serverpb.AffiliateDeleteRequest{ClusterId: c.cluster, AffiliateId: "a"})
+		remove.Header().Set("Authorization", c.header)
+		if _, err := client.AffiliateDelete(t.Context(), remove); code(err) != c.want {
+			t.Errorf("delete of %s with %q: %v", c.cluster, c.header, err)
+		}
+		watch := connect.NewRequest(&serverpb.WatchRequest{ClusterId: c.cluster})
+		watch.Header().Set("Authorization", c.header)
+		ctx, cancel := context.WithCancel(t.Context())
+		stream, err := client.Watch(ctx, watch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stream.Receive() != (c.want == 0) || c.want != 0 && code(stream.Err()) != c.want {
+			t.Errorf("watch of %s with %q: %v", c.cluster, c.header, stream.Err())
+		}
+		cancel()
+		_ = stream.Close()
+	}
+	if _, err := client.Hello(t.Context(), connect.NewRequest(&serverpb.HelloRequest{ClusterId: "c"})); err != nil {
+		t.Errorf("hello wants a token: %v", err)
+	}
+}
+
+func TestHello(t *testing.T) {
+	url, _ := start(t, func(o *server.Options) {
+		o.Redirect = "other.example.com:443"
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
+	for _, c := range []struct {
+		name, real, forwarded, want string
+	}{
+		{"no proxy", "", "", "127.0.0.1"},
+		{"X-Real-IP", "203.0.113.1", "", "203.0.113.1"},
+		{"X-Real-IP before X-Forwarded-For", "203.0.113.1", "203.0.113.2", "203.0.113.1"},
+		{"X-Forwarded-For", "", "203.0.113.2", "203.0.113.2"},
+		{"what the caller puts in front is not believed", "", "198.51.100.1, 203.0.113.2, 10.0.0.1", "203.0.113.2"},
+		{"IPv6", "", "2001:db8::1", "2001:db8::1"},
+		{"mapped IPv4", "::ffff:203.0.113.1", "", "203.0.113.1"},
+		{"nonsense", "nonsense", "more nonsense", "127.0.0.1"},
+	} {
+		req := connect.NewRequest(&serverpb.HelloRequest{ClusterId: "c"})
+		req.Header().Set("X-Real-Ip", c.real)
+		req.Header().Set("X-Forwarded-For", c.forwarded)
+		response, err := client.Hello(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := netip.AddrFromSlice(response.Msg.GetClientIp()); got.String() != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if got := response.Msg.GetRedirect().GetEndpoint(); got != "other.example.com:443" {
+			t.Errorf("redirected to %q", got)
+		}
+	}
+
+	t.Run("a caller that is no trusted proxy is not believed", func(t *testing.T) {
+		url, _ := start(t)
+		req := connect.NewRequest(&serverpb.HelloRequest{ClusterId: "c"})
+		req.Header().Set("X-Real-Ip", "203.0.113.1")
+		response, err := serverpbconnect.NewClusterClient(http.DefaultClient, url).Hello(t.Context(), req)
+		if err != nil || !bytes.Equal(response.Msg.GetClientIp(), []byte{127, 0, 0, 1}) {
+			t.Errorf("%v, %v", response, err)
+		}
+	})
+}
+
+// TestSlowCallersAreCutOff sends half a request, over and over a byte.
+func TestSlowCallersAreCutOff(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	began := time.Now()
+	if _, err := conn.Write([]byte("POST /sidero.discovery.server.Cluster/List HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Second):
+				_, _ = conn.Write([]byte("x"))
+			}
+		}
+	}()
+	if err := conn.SetReadDeadline(began.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil && len(answer) == 0 || time.Since(began) > 30*time.Second {
+		t.Errorf("cut off after %v with %q, %v", time.Since(began), answer, err)
+	}
+}
+
+func TestLoadedCertificateFollowsItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, certFile, keyFile, 1)
+	log := &syncBuffer{grown: make(chan struct{}, 100)}
+	c, err := server.LoadCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() int64 {
+		pair, err := c.TLS().GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf.SerialNumber.Int64()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Watch(ctx) }()
+	await := func(text string, change func()) {
+		t.Helper()
+		deadline := time.After(30 * time.Second)
+		for {
+			// The watch may begin after the first changes.
+			change()
+			select {
+			case <-log.grown:
+			case <-time.After(time.Second):
+			case <-deadline:
+				t.Fatalf("%q was not said: %s", text, log)
+			}
+			if strings.Contains(log.String(), text) {
+				return
+			}
+		}
+	}
+	await("was loaded", func() { writeCertificate(t, certFile, keyFile, 2) })
+	if serial() != 2 {
+		t.Errorf("certificate %d is in use", serial())
+	}
+	await("cannot be used", func() {
+		if err := os.WriteFile(certFile, []byte("nonsense"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if serial() != 2 {
+		t.Errorf("certificate %d is in use", serial())
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := server.LoadCertificate(certFile, keyFile, nil); err == nil {
+		t.Error("nonsense was loaded")
+	}
+}
+
+// syncBuffer is a log that can be read while it is written.
+type syncBuffer struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	grown chan struct{}
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.grown <- struct{}{}:
+	default:
+	}
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: certificate}, keyFile: {Type: "PRIVATE KEY", Bytes: encoded}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWatchOutlivesTheReadTimeout has streams that are open for longer than a
+// request may take to arrive.
+func TestWatchOutlivesTheReadTimeout(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t)
+	type watch struct {
+		name   string
+		stream *connect.ServerStreamForClient[serverpb.WatchResponse]
+	}
+	var watches []watch
+	clients := protocols(t, url)
+	for name, client := range clients {
+		stream, err := client.Watch(t.Context(), connect.NewRequest(&serverpb.WatchRequest{ClusterId: "c"}))
+		if err != nil || !stream.Receive() {
+			t.Fatalf("%s: %v, %v", name, err, stream.Err())
+		}
+		watches = append(watches, watch{name, stream})
+	}
+	<-time.After(12 * time.Second) // the timeout is 10
+	if _, err := clients["gRPC"].AffiliateUpdate(t.Context(), updateRequest("c", "a", "x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range watches {
+		if !w.stream.Receive() {
+			t.Errorf("%s: %v", w.name, w.stream.Err())
+		}
+		_ = w.stream.Close()
+	}
 }

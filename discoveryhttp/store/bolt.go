@@ -2,36 +2,38 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spanmesh/span/discoveryhttp/storepb"
 )
 
 // Bolt is a Memory whose every change is on disk before it is acknowledged.
-// The file has a bucket per cluster, and in it a record per affiliate.
+// The file has a bucket of pins and one of clusters, in it a bucket per cluster,
+// and in that a record per affiliate.
 type Bolt struct {
 	memory *Memory
 	db     *bbolt.DB
 }
 
-// openTimeout is how long to wait for another process to close the file.
-const openTimeout = 5 * time.Second
+// The buckets at the root of the file.
+var (
+	clustersBucket = []byte("clusters")
+	pinsBucket     = []byte("pins")
+)
 
-// record is an affiliate on disk.
-type record struct {
-	Data      []byte           `json:"data,omitempty"`
-	Expires   time.Time        `json:"expires"`
-	Endpoints []recordEndpoint `json:"endpoints,omitempty"`
-}
-
-type recordEndpoint struct {
-	Data    []byte    `json:"data"`
-	Expires time.Time `json:"expires"`
-}
+const (
+	// openTimeout is how long to wait for another process to close the file.
+	openTimeout = 5 * time.Second
+	// batchDelay is how long a change waits for others to be synced with it, at
+	// most: about as long as a sync takes.
+	batchDelay = 2 * time.Millisecond
+)
 
 // OpenBolt opens or creates the file at path, mode 0600, and reads it.
 func OpenBolt(path string, limits Limits) (*Bolt, error) {
@@ -42,6 +44,7 @@ func OpenBolt(path string, limits Limits) (*Bolt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", path, err)
 	}
+	db.MaxBatchDelay = batchDelay
 	b := &Bolt{memory: NewMemory(limits), db: db}
 	if err := b.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the store %s: %w", path, err), db.Close())
@@ -50,38 +53,52 @@ func OpenBolt(path string, limits Limits) (*Bolt, error) {
 }
 
 func (b *Bolt) load() error {
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(clustersBucket)
+		if err == nil {
+			_, err = tx.CreateBucketIfNotExists(pinsBucket)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return b.db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(clusterID []byte, bucket *bbolt.Bucket) error {
+		clusters := tx.Bucket(clustersBucket)
+		err := clusters.ForEachBucket(func(clusterID []byte) error {
 			c := newCluster()
 			b.memory.clusters[string(clusterID)] = c
-			return bucket.ForEach(func(id, raw []byte) error {
-				var r record
-				if err := json.Unmarshal(raw, &r); err != nil {
+			return clusters.Bucket(clusterID).ForEach(func(id, raw []byte) error {
+				var r storepb.Record
+				if err := proto.Unmarshal(raw, &r); err != nil {
 					return fmt.Errorf("a record is damaged: %w", err)
 				}
-				c.entries[string(id)] = r.entry(string(id))
+				c.entries[string(id)] = &entry{wire: r.GetAffiliate(), expires: r.GetExpires(), endpoints: r.GetEndpointExpires()}
 				return nil
 			})
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(pinsBucket).ForEach(func(clusterID, raw []byte) error {
+			var p storepb.Pin
+			if err := proto.Unmarshal(raw, &p); err != nil {
+				return fmt.Errorf("a pin is damaged: %w", err)
+			}
+			c := b.memory.clusters[string(clusterID)]
+			if c == nil {
+				c = newCluster()
+				b.memory.clusters[string(clusterID)] = c
+			}
+			c.pin = pin{hash: p.GetHash(), used: p.GetUsed(), written: p.GetUsed()}
+			return nil
 		})
 	})
 }
 
-func (r record) entry(id string) *entry {
-	e := &entry{view: &Affiliate{ID: id, Data: r.Data}, expires: r.Expires, endpoints: map[string]time.Time{}}
-	for _, endpoint := range r.Endpoints {
-		e.view.Endpoints = append(e.view.Endpoints, endpoint.Data)
-		e.endpoints[string(endpoint.Data)] = endpoint.Expires
-	}
-	return e
-}
-
-func (e *entry) record() record {
-	r := record{Data: e.view.Data, Expires: e.expires}
-	for _, endpoint := range e.view.Endpoints {
-		r.Endpoints = append(r.Endpoints, recordEndpoint{Data: endpoint, Expires: e.endpoints[string(endpoint)]})
-	}
-	return r
-}
+// affiliateID names what is to be saved: an affiliate, or with an empty ID the
+// pin of a cluster.
+type affiliateID struct{ cluster, id string }
 
 // save writes affiliates in one transaction that concurrent callers share, so
 // that one sync of the file serves many. It reads them from memory then, where
@@ -101,21 +118,26 @@ func (b *Bolt) save(ids ...affiliateID) error {
 	return nil
 }
 
-type affiliateID struct{ cluster, id string }
-
 func (b *Bolt) put(tx *bbolt.Tx, id affiliateID) error {
 	raw, err := b.encode(id)
 	if err != nil {
 		return err
 	}
+	if id.id == "" {
+		if raw == nil {
+			return tx.Bucket(pinsBucket).Delete([]byte(id.cluster))
+		}
+		return tx.Bucket(pinsBucket).Put([]byte(id.cluster), raw)
+	}
+	clusters := tx.Bucket(clustersBucket)
 	if raw != nil {
-		bucket, err := tx.CreateBucketIfNotExists([]byte(id.cluster))
+		bucket, err := clusters.CreateBucketIfNotExists([]byte(id.cluster))
 		if err != nil {
 			return err
 		}
 		return bucket.Put([]byte(id.id), raw)
 	}
-	bucket := tx.Bucket([]byte(id.cluster))
+	bucket := clusters.Bucket([]byte(id.cluster))
 	if bucket == nil {
 		return nil
 	}
@@ -123,20 +145,26 @@ func (b *Bolt) put(tx *bbolt.Tx, id affiliateID) error {
 		return err
 	}
 	if first, _ := bucket.Cursor().First(); first == nil {
-		return tx.DeleteBucket([]byte(id.cluster))
+		return clusters.DeleteBucket([]byte(id.cluster))
 	}
 	return nil
 }
 
-// encode returns the record of an affiliate, nil if there is none.
+// encode returns the record of an affiliate or a pin, nil if there is none.
 func (b *Bolt) encode(id affiliateID) ([]byte, error) {
 	b.memory.mu.Lock()
 	defer b.memory.mu.Unlock()
 	c := b.memory.clusters[id.cluster]
-	if c == nil || c.entries[id.id] == nil {
+	switch {
+	case c == nil:
+		return nil, nil
+	case id.id == "" && c.pin.hash != nil:
+		return proto.Marshal(&storepb.Pin{Hash: c.pin.hash, Used: c.pin.used})
+	case c.entries[id.id] == nil:
 		return nil, nil
 	}
-	return json.Marshal(c.entries[id.id].record())
+	e := c.entries[id.id]
+	return proto.Marshal(&storepb.Record{Affiliate: e.wire, Expires: e.expires, EndpointExpires: e.endpoints})
 }
 
 // Update implements server.Store.
@@ -156,13 +184,38 @@ func (b *Bolt) Delete(ctx context.Context, clusterID, id string) error {
 }
 
 // List implements server.Store.
-func (b *Bolt) List(ctx context.Context, clusterID string) ([]*Affiliate, error) {
+func (b *Bolt) List(ctx context.Context, clusterID string) ([]Affiliate, error) {
 	return b.memory.List(ctx, clusterID)
 }
 
 // Watch implements server.Store.
-func (b *Bolt) Watch(ctx context.Context, clusterID string) ([]*Affiliate, *Watcher, error) {
+func (b *Bolt) Watch(ctx context.Context, clusterID string) ([]Affiliate, *Watcher, error) {
 	return b.memory.Watch(ctx, clusterID)
+}
+
+// pinWritten is how old the time of use of a pin on disk may be.
+const pinWritten = time.Hour
+
+// Pin implements server.Store. A pin is on disk before it counts; its use is
+// written now and then.
+func (b *Bolt) Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
+	ok, err := b.memory.Pin(ctx, clusterID, hash, now)
+	if err != nil || !ok || !b.memory.pinIsDue(clusterID) {
+		return ok, err
+	}
+	return ok, b.save(affiliateID{clusterID, ""})
+}
+
+// pinIsDue tells whether the use of a pin is to be written, and notes that it is.
+func (m *Memory) pinIsDue(clusterID string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.clusters[clusterID]
+	if c == nil || c.pin.used-c.pin.written < pinWritten.Milliseconds() {
+		return false
+	}
+	c.pin.written = c.pin.used
+	return true
 }
 
 // Expire implements server.Store.
@@ -178,6 +231,12 @@ func (b *Bolt) Expire(_ context.Context, now time.Time) error {
 	}
 	return b.save(touched...)
 }
+
+// Stats implements server.Store.
+func (b *Bolt) Stats() Stats { return b.memory.Stats() }
+
+// Ready implements server.Store.
+func (b *Bolt) Ready(context.Context) error { return nil }
 
 // Close implements server.Store.
 func (b *Bolt) Close() error { return b.db.Close() }

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/spanmesh/span/reconciler/latest"
 )
 
 // Memory is a store that forgets everything when it is closed.
@@ -23,18 +22,18 @@ type Memory struct {
 type cluster struct {
 	entries  map[string]*entry
 	watchers map[*Watcher]bool
+	pin      pin
+}
+
+// pin is the token of a cluster that was seen first, as a hash.
+type pin struct {
+	hash []byte
+	// used is when it was last used, written what a store on disk has of that.
+	used, written int64
 }
 
 func newCluster() *cluster {
 	return &cluster{entries: map[string]*entry{}, watchers: map[*Watcher]bool{}}
-}
-
-// entry is an affiliate with what watchers need not know.
-type entry struct {
-	view *Affiliate
-	// expires is that of the data.
-	expires   time.Time
-	endpoints map[string]time.Time
 }
 
 // NewMemory makes an empty store.
@@ -42,75 +41,62 @@ func NewMemory(limits Limits) *Memory {
 	return &Memory{limits: limits, clusters: map[string]*cluster{}}
 }
 
+// open returns a cluster, made if need be. m.mu is held.
+func (m *Memory) open(clusterID string) (*cluster, error) {
+	c := m.clusters[clusterID]
+	if c == nil {
+		if m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
+			return nil, ErrTooManyClusters
+		}
+		c = newCluster()
+		m.clusters[clusterID] = c
+	}
+	return c, nil
+}
+
+// dropEmpty forgets a cluster that nobody is in or watches. m.mu is held.
+func (m *Memory) dropEmpty(clusterID string) {
+	if c := m.clusters[clusterID]; c != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.hash == nil {
+		delete(m.clusters, clusterID)
+	}
+}
+
 // Update implements server.Store.
 func (m *Memory) Update(_ context.Context, clusterID string, u Update) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.clusters[clusterID]
-	var e *entry
-	if c != nil {
-		e = c.entries[u.ID]
-	}
-	if err := m.fits(c, e, u); err != nil {
+	defer m.dropEmpty(clusterID)
+	c, err := m.open(clusterID)
+	if err != nil {
 		return err
 	}
-	if c == nil {
-		c = newCluster()
-		m.clusters[clusterID] = c
-	}
-	if e == nil {
-		e = &entry{view: &Affiliate{ID: u.ID}, endpoints: map[string]time.Time{}}
-		c.entries[u.ID] = e
-	}
-	changed := false
-	if u.Data != nil && !bytes.Equal(u.Data, e.view.Data) {
-		e.view = &Affiliate{ID: u.ID, Data: u.Data, Endpoints: e.view.Endpoints}
-		changed = true
-	}
-	if u.Data != nil {
-		e.expires = later(e.expires, u.Expires)
-	}
-	for _, endpoint := range u.Endpoints {
-		if _, known := e.endpoints[string(endpoint)]; !known {
-			e.view = &Affiliate{ID: u.ID, Data: e.view.Data, Endpoints: append(slices.Clip(e.view.Endpoints), endpoint)}
-			changed = true
-		}
-		e.endpoints[string(endpoint)] = later(e.endpoints[string(endpoint)], u.Expires)
-	}
-	if changed {
-		c.publish(Change{Affiliate: e.view})
-	}
-	return nil
+	return c.update(u, m.limits)
 }
 
-// fits checks the limits before anything is changed.
-func (m *Memory) fits(c *cluster, e *entry, u Update) error {
+// update puts an update into a cluster, or says which limit it is against.
+func (c *cluster) update(u Update, limits Limits) error {
+	e := c.entries[u.ID]
 	if e == nil {
-		if c != nil && m.limits.Affiliates > 0 && len(c.entries) >= m.limits.Affiliates {
+		if limits.Affiliates > 0 && len(c.entries) >= limits.Affiliates {
 			return ErrTooManyAffiliates
 		}
 		e = &entry{}
 	}
-	if m.limits.Endpoints == 0 {
-		return nil
+	changed, err := e.update(u, limits.Endpoints)
+	if err != nil {
+		return err
 	}
-	fresh := map[string]bool{}
-	for _, endpoint := range u.Endpoints {
-		if _, known := e.endpoints[string(endpoint)]; !known {
-			fresh[string(endpoint)] = true
-		}
-	}
-	if len(e.endpoints)+len(fresh) > m.limits.Endpoints {
-		return ErrTooManyEndpoints
+	c.entries[u.ID] = e
+	if changed {
+		c.publish(newEvent(e.affiliate(u.ID), false))
 	}
 	return nil
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+func (c *cluster) publish(e *Event) {
+	for w := range c.watchers {
+		w.push(e)
 	}
-	return b
 }
 
 // Delete implements server.Store. Deleting what is not there is no error.
@@ -121,50 +107,48 @@ func (m *Memory) Delete(_ context.Context, clusterID, id string) error {
 	if c == nil || c.entries[id] == nil {
 		return nil
 	}
-	e := c.entries[id]
-	delete(c.entries, id)
-	c.publish(Change{Affiliate: e.view, Deleted: true})
+	c.remove(id)
 	m.dropEmpty(clusterID)
 	return nil
 }
 
-// dropEmpty forgets a cluster that nobody is in or watches.
-func (m *Memory) dropEmpty(clusterID string) {
-	if c := m.clusters[clusterID]; c != nil && len(c.entries) == 0 && len(c.watchers) == 0 {
-		delete(m.clusters, clusterID)
-	}
+func (c *cluster) remove(id string) {
+	delete(c.entries, id)
+	c.publish(newEvent(Affiliate{ID: id}, true))
 }
 
 // List implements server.Store.
-func (m *Memory) List(_ context.Context, clusterID string) ([]*Affiliate, error) {
+func (m *Memory) List(_ context.Context, clusterID string) ([]Affiliate, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.list(clusterID), nil
-}
-
-func (m *Memory) list(clusterID string) []*Affiliate {
 	c := m.clusters[clusterID]
 	if c == nil {
-		return nil
+		return nil, nil
 	}
-	all := make([]*Affiliate, 0, len(c.entries))
-	for _, e := range c.entries {
-		all = append(all, e.view)
+	return c.list(), nil
+}
+
+func (c *cluster) list() []Affiliate {
+	all := make([]Affiliate, 0, len(c.entries))
+	for id, e := range c.entries {
+		all = append(all, e.affiliate(id))
 	}
-	slices.SortFunc(all, func(a, b *Affiliate) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b Affiliate) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
 // Watch implements server.Store.
-func (m *Memory) Watch(_ context.Context, clusterID string) ([]*Affiliate, *Watcher, error) {
+func (m *Memory) Watch(_ context.Context, clusterID string) ([]Affiliate, *Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.clusters[clusterID]
-	if c == nil {
-		c = newCluster()
-		m.clusters[clusterID] = c
+	c, err := m.open(clusterID)
+	if err != nil {
+		return nil, nil, err
 	}
-	w := &Watcher{changes: latest.New[string, Change]()}
+	if m.limits.Watchers > 0 && len(c.watchers) >= m.limits.Watchers {
+		return nil, nil, ErrTooManyWatchers
+	}
+	w := newWatcher()
 	w.stop = func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -172,7 +156,25 @@ func (m *Memory) Watch(_ context.Context, clusterID string) ([]*Affiliate, *Watc
 		m.dropEmpty(clusterID)
 	}
 	c.watchers[w] = true
-	return m.list(clusterID), w, nil
+	return c.list(), w, nil
+}
+
+// Pin implements server.Store.
+func (m *Memory) Pin(_ context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := m.open(clusterID)
+	if err != nil {
+		return false, err
+	}
+	if c.pin.hash == nil {
+		c.pin.hash = bytes.Clone(hash)
+	}
+	if subtle.ConstantTimeCompare(c.pin.hash, hash) != 1 {
+		return false, nil
+	}
+	c.pin.used = now.UnixMilli()
+	return true, nil
 }
 
 // Expire implements server.Store.
@@ -184,69 +186,44 @@ func (m *Memory) Expire(_ context.Context, now time.Time) error {
 }
 
 // expire removes what is past its time and tells touched of each affiliate that
-// changed or went; m.mu is held.
+// changed or went, and of each pin, with an empty ID; m.mu is held.
 func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
+	at := now.UnixMilli()
 	for clusterID, c := range m.clusters {
 		for id, e := range c.entries {
-			fewer := e.expireEndpoints(now)
-			if e.isOver(now) {
-				delete(c.entries, id)
-				c.publish(Change{Affiliate: e.view, Deleted: true})
-				touched(clusterID, id)
+			fewer := e.expire(id, at)
+			switch {
+			case e.isOver(at):
+				c.remove(id)
+			case fewer:
+				c.publish(newEvent(e.affiliate(id), false))
+			default:
 				continue
 			}
-			if fewer {
-				c.publish(Change{Affiliate: e.view})
-				touched(clusterID, id)
-			}
+			touched(clusterID, id)
+		}
+		if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.used+PinLifetime.Milliseconds() <= at {
+			c.pin = pin{}
+			touched(clusterID, "")
 		}
 		m.dropEmpty(clusterID)
 	}
 }
 
-// isOver tells an affiliate whose data nobody refreshed, whatever endpoints
-// others have added, and one that has neither.
-func (e *entry) isOver(now time.Time) bool {
-	if e.view.Data != nil {
-		return !e.expires.After(now)
+// Stats implements server.Store.
+func (m *Memory) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Stats{Clusters: len(m.clusters)}
+	for _, c := range m.clusters {
+		s.Affiliates += len(c.entries)
+		s.Watchers += len(c.watchers)
 	}
-	return len(e.endpoints) == 0
+	return s
 }
 
-// expireEndpoints drops the endpoints that nobody refreshed.
-func (e *entry) expireEndpoints(now time.Time) bool {
-	kept := make([][]byte, 0, len(e.view.Endpoints))
-	for _, endpoint := range e.view.Endpoints {
-		if e.endpoints[string(endpoint)].After(now) {
-			kept = append(kept, endpoint)
-		} else {
-			delete(e.endpoints, string(endpoint))
-		}
-	}
-	if len(kept) == len(e.view.Endpoints) {
-		return false
-	}
-	e.view = &Affiliate{ID: e.view.ID, Data: e.view.Data, Endpoints: kept}
-	return true
-}
+// Ready implements server.Store.
+func (m *Memory) Ready(context.Context) error { return nil }
 
 // Close implements server.Store.
 func (m *Memory) Close() error { return nil }
-
-func (c *cluster) publish(change Change) {
-	for w := range c.watchers {
-		w.changes.Push(change.Affiliate.ID, change)
-	}
-}
-
-// Watcher receives the changes of one cluster.
-type Watcher struct {
-	stop    func()
-	changes *latest.Queue[string, Change]
-}
-
-// Next waits for changes and returns all that are queued, or the context's error.
-func (w *Watcher) Next(ctx context.Context) ([]Change, error) { return w.changes.Next(ctx) }
-
-// Close ends the watch.
-func (w *Watcher) Close() { w.stop() }

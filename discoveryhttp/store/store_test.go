@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
@@ -53,7 +57,7 @@ func update(t *testing.T, s server.Store, cluster, id, data string, expires time
 }
 
 func toUpdate(id, data string, expires time.Time, endpoints ...string) store.Update {
-	u := store.Update{ID: id, Expires: expires}
+	u := store.Update{ID: id, Now: start, TTL: expires.Sub(start)}
 	if data != "" {
 		u.Data = []byte(data)
 	}
@@ -64,12 +68,13 @@ func toUpdate(id, data string, expires time.Time, endpoints ...string) store.Upd
 }
 
 // show is an affiliate in a few letters: id=data[endpoint endpoint].
-func show(a *store.Affiliate) string {
+func show(a store.Affiliate) string {
+	data, raw := a.Parts()
 	var endpoints []string
-	for _, e := range a.Endpoints {
+	for _, e := range raw {
 		endpoints = append(endpoints, string(e))
 	}
-	return fmt.Sprintf("%s=%s%v", a.ID, a.Data, endpoints)
+	return fmt.Sprintf("%s=%s%v", a.ID, data, endpoints)
 }
 
 func list(t *testing.T, s server.Store, cluster string) (out []string) {
@@ -147,6 +152,27 @@ func TestEverythingExpiresByItself(t *testing.T) {
 	})
 }
 
+func TestFullServer(t *testing.T) {
+	each(t, store.Limits{Clusters: 2}, func(t *testing.T, s server.Store) {
+		update(t, s, "a", "x", "1", in(30))
+		_, w, err := s.Watch(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Update(t.Context(), "c", toUpdate("x", "1", in(30))); !errors.Is(err, store.ErrTooManyClusters) {
+			t.Errorf("a third cluster: %v", err)
+		}
+		if _, _, err := s.Watch(t.Context(), "c"); !errors.Is(err, store.ErrTooManyClusters) {
+			t.Errorf("a watch of a third cluster: %v", err)
+		}
+		if got := s.Stats(); got != (store.Stats{Clusters: 2, Affiliates: 1, Watchers: 1}) {
+			t.Errorf("stats are %+v", got)
+		}
+		w.Close()
+		update(t, s, "c", "x", "1", in(30))
+	})
+}
+
 func TestLimits(t *testing.T) {
 	each(t, store.Limits{Affiliates: 2, Endpoints: 2}, func(t *testing.T, s server.Store) {
 		update(t, s, "c", "a", "1", in(30), "x")
@@ -169,13 +195,16 @@ func TestLimits(t *testing.T) {
 // next reads the changes that are queued, in a few letters.
 func next(t *testing.T, w *store.Watcher) (out []string) {
 	t.Helper()
-	changes, err := w.Next(t.Context())
+	events, err := w.Next(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range changes {
-		sign := map[bool]string{false: "+", true: "-"}[c.Deleted]
-		out = append(out, sign+show(c.Affiliate))
+	for _, e := range events {
+		if e.Deleted {
+			out = append(out, "-"+e.Affiliate.ID)
+		} else {
+			out = append(out, "+"+show(e.Affiliate))
+		}
 	}
 	return out
 }
@@ -199,13 +228,13 @@ func TestWatch(t *testing.T) {
 		}
 		update(t, s, "c", "a", "new", in(30))
 		expire(t, s, in(10))
-		if got := next(t, w); !slices.Equal(got, []string{"+a=new[]", "-b=2[]"}) {
+		if got := next(t, w); !slices.Equal(got, []string{"+a=new[]", "-b"}) {
 			t.Errorf("got %v", got)
 		}
 		if err := s.Delete(t.Context(), "c", "a"); err != nil {
 			t.Fatal(err)
 		}
-		if got := next(t, w); !slices.Equal(got, []string{"-a=new[]"}) {
+		if got := next(t, w); !slices.Equal(got, []string{"-a"}) {
 			t.Errorf("got %v", got)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -250,7 +279,8 @@ func TestConcurrentUse(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range changes {
-				seen[c.Affiliate.ID] = string(c.Affiliate.Data)
+				data, _ := c.Affiliate.Parts()
+				seen[c.Affiliate.ID] = string(data)
 				if c.Deleted {
 					delete(seen, c.Affiliate.ID)
 				}
@@ -265,6 +295,106 @@ func TestConcurrentUse(t *testing.T) {
 			t.Errorf("there are %v", got)
 		}
 	})
+}
+
+// TestSlowWatcherStartsOver has one that never reads.
+func TestSlowWatcherStartsOver(t *testing.T) {
+	s := store.NewMemory(store.Limits{})
+	_, slow, err := s.Watch(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	_, quick, err := s.Watch(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quick.Close()
+	const changes = 10_000
+	seen := 0
+	for i := range changes {
+		update(t, s, "c", "a", fmt.Sprint(i), in(30))
+		if i%1000 == 999 {
+			for _, line := range next(t, quick) {
+				if want := fmt.Sprintf("+a=%d[]", seen); line != want {
+					t.Fatalf("got %s, want %s", line, want)
+				}
+				seen++
+			}
+		}
+	}
+	if seen != changes {
+		t.Errorf("the quick watcher saw %d of %d changes", seen, changes)
+	}
+	for range 2 {
+		if events, err := slow.Next(t.Context()); !errors.Is(err, store.ErrLagging) {
+			t.Errorf("the slow watcher got %d changes, %v", len(events), err)
+		}
+	}
+}
+
+func TestPin(t *testing.T) {
+	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		check := func(cluster, hash string, now time.Time, want bool) {
+			t.Helper()
+			if ok, err := s.Pin(t.Context(), cluster, []byte(hash), now); err != nil || ok != want {
+				t.Errorf("%s with %s: %v, %v", cluster, hash, ok, err)
+			}
+		}
+		check("c", "one", start, true)
+		check("c", "two", start, false)
+		check("c", "one", in(10), true)
+		check("d", "two", start, true)
+		expire(t, s, start.Add(store.PinLifetime))
+		check("c", "two", in(20), false) // used ten minutes later
+		check("d", "three", in(20), true)
+	})
+}
+
+func TestWire(t *testing.T) {
+	s := store.NewMemory(store.Limits{})
+	update(t, s, "c", "a", "1", in(30), "x", "y")
+	update(t, s, "c", "b", "", in(30), "z")
+	_, w, err := s.Watch(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	all, err := s.List(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, s, "c", "a", "2", in(30))
+	update(t, s, "c", "b", "3", in(30))
+	for _, id := range []string{"a", "b"} {
+		if err := s.Delete(t.Context(), "c", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := w.Next(t.Context())
+	if err != nil || len(events) != 4 {
+		t.Fatalf("%v, %v", events, err)
+	}
+	for name, c := range map[string]struct {
+		wire []byte
+		want string
+	}{
+		"a snapshot":    {store.EncodeAffiliates(all), `affiliates:{id:"a" data:"1" endpoints:"x" endpoints:"y"} affiliates:{id:"b" endpoints:"z"}`},
+		"one change":    {store.EncodeEvents(events[:1]), `affiliates:{id:"a" data:"2" endpoints:"x" endpoints:"y"}`},
+		"two changes":   {store.EncodeEvents(events[:2]), `affiliates:{id:"a" data:"2" endpoints:"x" endpoints:"y"} affiliates:{id:"b" data:"3" endpoints:"z"}`},
+		"two deletions": {store.EncodeEvents(events[2:]), `affiliates:{id:"a"} affiliates:{id:"b"} deleted:true`},
+	} {
+		var got, want serverpb.WatchResponse
+		if err := proto.Unmarshal(c.wire, &got); err != nil {
+			t.Fatal(err)
+		}
+		if err := prototext.Unmarshal([]byte(c.want), &want); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(&got, &want) {
+			t.Errorf("%s is %v, want %v", name, &got, &want)
+		}
+	}
 }
 
 func openBolt(t *testing.T, path string) *store.Bolt {
@@ -282,6 +412,9 @@ func TestBoltRemembers(t *testing.T) {
 	update(t, s, "c", "a", "1", in(30), "x")
 	update(t, s, "c", "a", "", in(10), "y")
 	update(t, s, "c", "gone", "2", in(30))
+	if ok, err := s.Pin(t.Context(), "c", []byte("one"), start); !ok || err != nil {
+		t.Errorf("pin: %v, %v", ok, err)
+	}
 	update(t, s, "empty", "a", "3", in(30))
 	for cluster, id := range map[string]string{"c": "gone", "empty": "a"} {
 		if err := s.Delete(t.Context(), cluster, id); err != nil {
@@ -294,6 +427,9 @@ func TestBoltRemembers(t *testing.T) {
 	s = openBolt(t, path)
 	expect(t, s, "c", "a=1[x y]")
 	expect(t, s, "empty")
+	if ok, err := s.Pin(t.Context(), "c", []byte("two"), start); ok || err != nil {
+		t.Errorf("another pin was taken: %v, %v", ok, err)
+	}
 	expire(t, s, in(10))
 	expect(t, s, "c", "a=1[x]")
 	if err := s.Close(); err != nil {

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+// namespace begins the name of every metric.
+const namespace = "spanctl_discovery"
+
+// metrics are what a server counts. It is an interceptor of all calls.
+type metrics struct {
+	registry  *prometheus.Registry
+	calls     *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	store     *prometheus.HistogramVec
+}
+
+var _ connect.Interceptor = (*metrics)(nil)
+
+// buckets are from 50 µs to 1.6 s.
+var buckets = prometheus.ExponentialBuckets(50e-6, 2, 16)
+
+func newMetrics(s Store) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "calls_total",
+			Help: "Calls by method and code; streams are counted at their end."}, []string{"method", "code"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "call_seconds",
+			Help: "How long calls took, without streams.", Buckets: buckets}, []string{"method"}),
+		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "store_seconds",
+			Help: "How long the store took.", Buckets: buckets}, []string{"operation"}),
+	}
+	m.registry.MustRegister(m.calls, m.durations, m.store, statsCollector{s},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// codeOf names the outcome of a call.
+func codeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return connect.CodeOf(err).String()
+}
+
+// WrapUnary implements connect.Interceptor.
+func (m *metrics) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		began := time.Now()
+		response, err := next(ctx, req)
+		method := path.Base(req.Spec().Procedure)
+		m.durations.WithLabelValues(method).Observe(time.Since(began).Seconds())
+		m.calls.WithLabelValues(method, codeOf(err)).Inc()
+		return response, err
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (m *metrics) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := next(ctx, conn)
+		m.calls.WithLabelValues(path.Base(conn.Spec().Procedure), codeOf(err)).Inc()
+		return err
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor; there is no client here.
+func (*metrics) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// statsCollector asks the store what it keeps when the metrics are read.
+type statsCollector struct{ store Store }
+
+func gauge(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_"+name, help, nil, nil)
+}
+
+var (
+	clustersGauge   = gauge("clusters", "Clusters that have an affiliate, a watcher or a pin.")
+	affiliatesGauge = gauge("affiliates", "Affiliates of all clusters.")
+	watchersGauge   = gauge("watchers", "Watches that this server serves.")
+)
+
+// Describe implements prometheus.Collector.
+func (statsCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- clustersGauge
+	out <- affiliatesGauge
+	out <- watchersGauge
+}
+
+// Collect implements prometheus.Collector.
+func (c statsCollector) Collect(out chan<- prometheus.Metric) {
+	stats := c.store.Stats()
+	out <- prometheus.MustNewConstMetric(clustersGauge, prometheus.GaugeValue, float64(stats.Clusters))
+	out <- prometheus.MustNewConstMetric(affiliatesGauge, prometheus.GaugeValue, float64(stats.Affiliates))
+	out <- prometheus.MustNewConstMetric(watchersGauge, prometheus.GaugeValue, float64(stats.Watchers))
+}
+
+// measured is a store whose operations are timed.
+type measured struct {
+	Store
+	update, remove, list, watch prometheus.Observer
+}
+
+func (m *metrics) measure(s Store) Store {
+	return measured{s, m.store.WithLabelValues("update"), m.store.WithLabelValues("delete"),
+		m.store.WithLabelValues("list"), m.store.WithLabelValues("watch")}
+}
+
+func since(began time.Time, o prometheus.Observer) { o.Observe(time.Since(began).Seconds()) }
+
+func (m measured) Update(ctx context.Context, clusterID string, u store.Update) error {
+	defer since(time.Now(), m.update)
+	return m.Store.Update(ctx, clusterID, u)
+}
+
+func (m measured) Delete(ctx context.Context, clusterID, id string) error {
+	defer since(time.Now(), m.remove)
+	return m.Store.Delete(ctx, clusterID, id)
+}
+
+func (m measured) List(ctx context.Context, clusterID string) ([]store.Affiliate, error) {
+	defer since(time.Now(), m.list)
+	return m.Store.List(ctx, clusterID)
+}
+
+func (m measured) Watch(ctx context.Context, clusterID string) ([]store.Affiliate, *store.Watcher, error) {
+	defer since(time.Now(), m.watch)
+	return m.Store.Watch(ctx, clusterID)
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+// readyTimeout bounds how long a probe waits for the store.
+const readyTimeout = 2 * time.Second
+
+// addPages adds what is there for operators and people. None of it tells the ID
+// of a cluster.
+func (s *Server) addPages(mux *http.ServeMux) {
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /{$}", s.page)
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// ready tells whether calls can be answered: not while shutting down, and not
+// without the store.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.closing.Err() != nil {
+		answer(w, http.StatusServiceUnavailable, "shutting down")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.store.Ready(ctx); err != nil {
+		s.log.Warn("the store is not ready", "error", err)
+		answer(w, http.StatusServiceUnavailable, "the store is not ready")
+		return
+	}
+	answer(w, http.StatusOK, "ok")
+}
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Discovery</title>
+<style>body{font-family:system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}td{padding:.2em 1em .2em 0}td+td{text-align:right}</style></head>
+<body>
+<h1>Discovery</h1>
+<p>Machines of a cluster find each other here. What they publish is sealed: this server cannot read it.</p>
+<table>
+<tr><td>Clusters</td><td>{{.Clusters}}</td></tr>
+<tr><td>Affiliates</td><td>{{.Affiliates}}</td></tr>
+<tr><td>Watchers</td><td>{{.Watchers}}</td></tr>
+</table>
+<p>spanctl {{.Version}}</p>
+</body>
+</html>
+`))
+
+func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	err := pageTemplate.Execute(w, struct {
+		store.Stats
+		Version string
+	}{s.store.Stats(), s.options.Version})
+	if err != nil {
+		s.log.Debug("the page was not sent", "error", err)
+	}
+}
