@@ -32,7 +32,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
 .PHONY: test
-test: setup build ## Run all tests, end to end ones included
+test: setup build etcd ## Run all tests, end to end ones included
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl go test -race -count 1 -timeout 15m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-race
@@ -44,6 +44,9 @@ test-race: setup ## Run the end to end tests on a binary that looks for data rac
 build: ## Build bin/spanctl, static, for this machine
 	@mkdir -p bin .cache
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Commit=$(COMMIT)' -o bin/spanctl ./cmd/spanctl
+
+.PHONY: etcd
+etcd: $(TOOLS)/etcd ## Build the etcd that tests keep affiliates in
 
 .PHONY: setup
 setup: ## Install what building and testing need
@@ -104,6 +107,11 @@ $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat: tools/lint/go.mo
 	@echo "building the linters, once; this takes some minutes on a new machine"
 	cd tools/lint && GOWORK=off GOBIN=$(CURDIR)/$(TOOLS) go install tool
 	@touch $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat
+
+$(TOOLS)/etcd: tools/etcd/go.mod
+	@echo "building etcd, once"
+	@mkdir -p $(TOOLS)
+	cd tools/etcd && GOWORK=off go build -o $(CURDIR)/$(TOOLS)/etcd go.etcd.io/etcd/server/v3
 
 $(TOOLS)/buf: tools/proto/go.mod
 	@echo "building the protocol tools, once"

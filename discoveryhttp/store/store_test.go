@@ -26,16 +26,35 @@ func in(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.
 // each runs a test on every store.
 func each(t *testing.T, limits store.Limits, test func(t *testing.T, s server.Store)) {
 	t.Helper()
-	open := map[string]func(t *testing.T) server.Store{
-		"memory": func(*testing.T) server.Store { return store.NewMemory(limits) },
-		"bolt": func(t *testing.T) server.Store {
-			s, err := store.OpenBolt(filepath.Join(t.TempDir(), "db"), limits)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		},
+	run(t, map[string]func(t *testing.T) server.Store{
+		"memory": inMemory(limits), "bolt": inBolt(limits),
+		"etcd": func(t *testing.T) server.Store { return openEtcd(t, sharedEtcd(t), t.Name(), limits) },
+	}, test)
+}
+
+// eachTimed runs a test on the stores that expire what they keep themselves, so
+// that time is the test's.
+func eachTimed(t *testing.T, limits store.Limits, test func(t *testing.T, s server.Store)) {
+	t.Helper()
+	run(t, map[string]func(t *testing.T) server.Store{"memory": inMemory(limits), "bolt": inBolt(limits)}, test)
+}
+
+func inMemory(limits store.Limits) func(*testing.T) server.Store {
+	return func(*testing.T) server.Store { return store.NewMemory(limits) }
+}
+
+func inBolt(limits store.Limits) func(*testing.T) server.Store {
+	return func(t *testing.T) server.Store {
+		s, err := store.OpenBolt(filepath.Join(t.TempDir(), "db"), limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
+}
+
+func run(t *testing.T, open map[string]func(t *testing.T) server.Store, test func(t *testing.T, s server.Store)) {
+	t.Helper()
 	for name, f := range open {
 		t.Run(name, func(t *testing.T) {
 			s := f(t)
@@ -126,7 +145,7 @@ func TestUpdatesAreUnited(t *testing.T) {
 }
 
 func TestEverythingExpiresByItself(t *testing.T) {
-	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+	eachTimed(t, store.Limits{}, func(t *testing.T, s server.Store) {
 		update(t, s, "c", "a", "1", in(30), "x")
 		update(t, s, "c", "a", "", in(10), "y")
 		update(t, s, "c", "short", "2", in(5))
@@ -153,7 +172,7 @@ func TestEverythingExpiresByItself(t *testing.T) {
 }
 
 func TestFullServer(t *testing.T) {
-	each(t, store.Limits{Clusters: 2}, func(t *testing.T, s server.Store) {
+	eachTimed(t, store.Limits{Clusters: 2}, func(t *testing.T, s server.Store) {
 		update(t, s, "a", "x", "1", in(30))
 		_, w, err := s.Watch(t.Context(), "b")
 		if err != nil {
@@ -227,8 +246,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		update(t, s, "c", "a", "new", in(30))
-		expire(t, s, in(10))
-		if got := next(t, w); !slices.Equal(got, []string{"+a=new[]", "-b"}) {
+		if got := next(t, w); !slices.Equal(got, []string{"+a=new[]"}) {
 			t.Errorf("got %v", got)
 		}
 		if err := s.Delete(t.Context(), "c", "a"); err != nil {
@@ -241,6 +259,26 @@ func TestWatch(t *testing.T) {
 		cancel()
 		if got, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+func TestWatchTellsOfWhatExpires(t *testing.T) {
+	eachTimed(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		_, w, err := s.Watch(t.Context(), "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		update(t, s, "c", "a", "1", in(30), "x")
+		update(t, s, "c", "a", "", in(10), "y")
+		update(t, s, "c", "b", "2", in(10))
+		next(t, w)
+		expire(t, s, in(10))
+		got := next(t, w)
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"+a=1[x]", "-b"}) {
+			t.Errorf("got %v", got)
 		}
 	})
 }
@@ -345,9 +383,19 @@ func TestPin(t *testing.T) {
 		check("c", "two", start, false)
 		check("c", "one", in(10), true)
 		check("d", "two", start, true)
+	})
+	eachTimed(t, store.Limits{}, func(t *testing.T, s server.Store) {
+		for cluster, used := range map[string]time.Time{"early": start, "late": in(10)} {
+			if ok, err := s.Pin(t.Context(), cluster, []byte("one"), used); err != nil || !ok {
+				t.Fatalf("%v, %v", ok, err)
+			}
+		}
 		expire(t, s, start.Add(store.PinLifetime))
-		check("c", "two", in(20), false) // used ten minutes later
-		check("d", "three", in(20), true)
+		for cluster, want := range map[string]bool{"early": true, "late": false} {
+			if ok, err := s.Pin(t.Context(), cluster, []byte("two"), in(20)); err != nil || ok != want {
+				t.Errorf("%s has another pin: %v, %v", cluster, ok, err)
+			}
+		}
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/discoveryhttp/server"
-	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
 // serveFlags are those of `spanctl discovery serve`.
@@ -29,6 +27,7 @@ type serveFlags struct {
 	insecure        bool
 	auth, redirect  string
 	trustedProxies  []string
+	etcd            etcdFlags
 	limits          server.Limits
 }
 
@@ -55,7 +54,8 @@ is notified.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3000", "address and port to listen on")
-	flags.StringVar(&f.store, "store", "", "where affiliates are kept: memory, or bolt:PATH to survive restarts (default bolt:discovery.db in the state directory)")
+	flags.StringVar(&f.store, "store", "", "where affiliates are kept: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
+	f.etcd.flags(flags)
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "file of the TLS private key, PEM")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve beyond loopback without TLS")
@@ -76,6 +76,7 @@ is notified.`,
 	flags.Float64Var(&l.PerCluster.PerSecond, "rate-per-cluster", l.PerCluster.PerSecond, "calls per second of one cluster; 0 for no bound")
 	flags.IntVar(&l.PerCluster.Burst, "burst-per-cluster", l.PerCluster.Burst, "calls of one cluster at once")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	cmd.MarkFlagsRequiredTogether("etcd-cert", "etcd-key")
 	cmd.MarkFlagsMutuallyExclusive("tls-cert", "insecure")
 	return cmd
 }
@@ -110,7 +111,7 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if f.store == "" {
 		f.store = "bolt:" + filepath.Join(s.stateDir, "discovery.db")
 	}
-	if o.Store, err = openStore(f.store, f.limits.Store); err != nil {
+	if o.Store, err = f.openStore(ctx, log); err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
 	if os.Getenv("GOGC") == "" {
@@ -192,20 +193,4 @@ func closeAll(listeners []net.Listener) error {
 		err = errors.Join(err, l.Close())
 	}
 	return err
-}
-
-// openStore opens the store that --store names.
-func openStore(name string, limits store.Limits) (server.Store, error) {
-	kind, path, _ := strings.Cut(name, ":")
-	switch {
-	case name == "memory":
-		return store.NewMemory(limits), nil
-	case kind == "bolt" && path != "":
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, fmt.Errorf("make the store's directory: %w", err)
-		}
-		return store.OpenBolt(path, limits)
-	default:
-		return nil, fmt.Errorf("--store is %q: want memory, or bolt:PATH", name)
-	}
 }
