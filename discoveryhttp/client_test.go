@@ -3,10 +3,16 @@ package discoveryhttp_test
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -27,11 +33,12 @@ import (
 type service struct {
 	t       *testing.T
 	address string
+	changes []func(*server.Options)
 	stop    func()
 }
 
-func serve(t *testing.T) *service {
-	s := &service{t: t, address: "127.0.0.1:0"}
+func serve(t *testing.T, changes ...func(*server.Options)) *service {
+	s := &service{t: t, address: "127.0.0.1:0", changes: changes}
 	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
@@ -47,10 +54,11 @@ func (s *service) start() {
 	s.address = listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	done := make(chan error, 1)
-	go func() {
-		done <- server.Run(ctx, []net.Listener{listener}, nil, server.Options{Store: store.NewMemory(store.Limits{}),
-			Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)})
-	}()
+	o := server.Options{Store: store.NewMemory(store.Limits{}), Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}
+	for _, change := range s.changes {
+		change(&o)
+	}
+	go func() { done <- server.Run(ctx, []net.Listener{listener}, nil, o) }()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -89,12 +97,11 @@ func (s *syncBuffer) String() string {
 
 const cluster = "cluster"
 
-func (s *service) join(id string, remembered ...discoveryhttp.Remembered) *member {
+func (s *service) join(id string, changes ...func(*discoveryhttp.Options)) *member {
 	s.t.Helper()
 	m := &member{t: s.t, changed: make(chan struct{}, 1), log: &syncBuffer{}}
-	var err error
-	m.Client, err = discoveryhttp.NewClient(discoveryhttp.Options{
-		Endpoint: s.url(), ClusterID: cluster, Secret: [32]byte{1}, NodeID: id, Remembered: remembered,
+	o := discoveryhttp.Options{
+		Endpoints: []string{s.url()}, ClusterID: cluster, Secret: [32]byte{1}, NodeID: id,
 		Changed: func() {
 			select {
 			case m.changed <- struct{}{}:
@@ -102,7 +109,12 @@ func (s *service) join(id string, remembered ...discoveryhttp.Remembered) *membe
 			}
 		},
 		Log: slog.New(slog.NewTextHandler(m.log, nil)),
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	var err error
+	m.Client, err = discoveryhttp.NewClient(o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -206,13 +218,15 @@ func TestServiceThatForgotIsToldAgain(t *testing.T) {
 func TestServiceThatIsAwayIsWaitedFor(t *testing.T) {
 	s := serve(t)
 	s.stop()
-	a := s.join("a", discoveryhttp.Remembered{Affiliate: affiliate("b"), LastSeen: time.Now()}).run()
+	a := s.join("a", func(o *discoveryhttp.Options) {
+		o.Remembered = []discoveryhttp.Remembered{{Affiliate: affiliate("b"), LastSeen: time.Now()}}
+	}).run()
 	a.Publish(affiliate("a"), nil)
 	a.await("b")
 	if a.Complete() {
 		t.Error("complete, before the service was heard")
 	}
-	if err := a.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "say hello to discovery") {
+	if err := a.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "say hello to http://127.0.0.1") {
 		t.Errorf("fetch: %v", err)
 	}
 	s.start()
@@ -262,10 +276,171 @@ func TestWhatCannotBeUsedStopsNobody(t *testing.T) {
 	c := s.join("c").run()
 	c.Publish(affiliate("c"), nil)
 	a.await("b 192.0.2.1:1", "c")
-	for _, want := range []string{"affiliate=garbage reason=\"cannot be decrypted", `affiliate=thief reason="is sealed for node ID`} {
-		if n := strings.Count(a.log.String(), want); n != 1 {
-			t.Errorf("%q was said %d times:\n%s", want, n, a.log)
+	for id, want := range map[string]string{"garbage": "cannot be decrypted", "thief": `is sealed for node ID "b"`} {
+		if got := a.Refused()[id]; !strings.Contains(got, want) {
+			t.Errorf("%s is refused because it %q, want %q", id, got, want)
 		}
+	}
+	if _, err := raw.AffiliateDelete(t.Context(), connect.NewRequest(&serverpb.AffiliateDeleteRequest{ClusterId: cluster, AffiliateId: "garbage"})); err != nil {
+		t.Fatal(err)
+	}
+	put("garbage2", []byte("garbage"))
+	for len(a.Refused()) != 2 || a.Refused()["garbage2"] == "" {
+		select {
+		case <-a.changed:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("refused are %v", a.Refused())
+		}
+	}
+}
+
+// TestSeveralServices has two, of which each goes away for a while.
+func TestSeveralServices(t *testing.T) {
+	one, two := serve(t), serve(t)
+	both := func(o *discoveryhttp.Options) { o.Endpoints = []string{one.url(), two.url()} }
+	a, b := one.join("a", both).run(), one.join("b", both).run()
+	a.Publish(affiliate("a"), nil)
+	b.Publish(affiliate("b"), nil)
+	a.await("b")
+	onlyTwo := two.join("c").run()
+	onlyTwo.Publish(affiliate("c"), nil)
+	onlyTwo.await("a", "b")
+	a.await("b", "c")
+
+	t.Run("one is enough", func(t *testing.T) {
+		one.stop()
+		d := one.join("d", both).run()
+		d.Publish(affiliate("d"), nil)
+		d.await("a", "b", "c")
+		a.await("b", "c", "d")
+		// Who leaves while one is away is not remembered for its sake.
+		d.stop()
+		if err := d.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		a.await("b", "c")
+	})
+	t.Run("and so is the other", func(t *testing.T) {
+		one.start()
+		late := one.join("e").run()
+		late.Publish(affiliate("e"), nil)
+		late.await("a", "b")
+		two.stop()
+		b.await("a", "c", "e")
+	})
+	t.Run("all away is an error", func(t *testing.T) {
+		one.stop()
+		err := one.join("f", both).Fetch(t.Context())
+		if err == nil || !strings.Contains(err.Error(), one.url()) || !strings.Contains(err.Error(), two.url()) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestMemberTokenIsShown(t *testing.T) {
+	s := serve(t, func(o *server.Options) { o.Auth = server.Member })
+	a, b := s.join("a").run(), s.join("b").run()
+	a.Publish(affiliate("a"), nil)
+	b.await("a")
+	stranger := s.join("c", func(o *discoveryhttp.Options) { o.Secret = [32]byte{9} })
+	if err := stranger.Fetch(t.Context()); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("a stranger got %v", err)
+	}
+	if err := stranger.Push(t.Context(), affiliate("c")); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("a stranger got %v", err)
+	}
+}
+
+func TestRedirectsAreFollowed(t *testing.T) {
+	real := serve(t)
+	middle := serve(t, func(o *server.Options) { o.Redirect = real.address })
+	first := serve(t, func(o *server.Options) { o.Redirect = middle.address })
+	a, b := first.join("a").run(), real.join("b").run()
+	a.Publish(affiliate("a"), nil)
+	b.Publish(affiliate("b"), nil)
+	a.await("b")
+	b.await("a")
+
+	t.Run("but not in circles", func(t *testing.T) {
+		var circle *service
+		circle = serve(t, func(o *server.Options) {
+			if circle != nil {
+				o.Redirect = circle.address
+			}
+		})
+		circle.stop()
+		circle.start()
+		if err := circle.join("a").Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "sends us on more than 5 times") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestProtocols has a server behind a proxy that speaks HTTP/1.1 only.
+func TestProtocols(t *testing.T) {
+	s := serve(t)
+	target, err := url.Parse(s.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0),
+	})
+	t.Cleanup(proxy.Close)
+	b := s.join("b").run()
+	b.Publish(affiliate("b"), nil)
+	for _, c := range []struct {
+		url      string
+		protocol discoveryhttp.Protocol
+	}{
+		{s.url(), discoveryhttp.Auto}, {s.url(), discoveryhttp.GRPC}, {s.url(), discoveryhttp.Connect},
+		{proxy.URL, discoveryhttp.Auto}, {proxy.URL, discoveryhttp.Connect},
+	} {
+		t.Run(string(c.protocol)+" "+c.url, func(t *testing.T) {
+			a := s.join("a", func(o *discoveryhttp.Options) { o.Endpoints, o.Protocol = []string{c.url}, c.protocol }).run()
+			a.Publish(affiliate("a"), nil)
+			a.await("b")
+			b.await("a")
+			a.stop()
+			if err := a.Leave(t.Context()); err != nil {
+				t.Error(err)
+			}
+			b.await()
+		})
+	}
+}
+
+// TestConfiguredAuthority has a service whose certificate only the config vouches for.
+func TestConfiguredAuthority(t *testing.T) {
+	handler := server.New(t.Context(), server.Options{Store: store.NewMemory(store.Limits{}), Limits: server.DefaultLimits(),
+		Log: slog.New(slog.DiscardHandler)}).Handler()
+	secure := httptest.NewUnstartedServer(handler)
+	secure.EnableHTTP2 = true
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
+	client := func(ca string) (*discoveryhttp.Client, error) {
+		return discoveryhttp.NewClient(discoveryhttp.Options{Endpoints: []string{secure.URL}, ClusterID: cluster, CA: ca, Log: slog.New(slog.DiscardHandler)})
+	}
+	trusting, err := client(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trusting.Fetch(t.Context()); err != nil {
+		t.Errorf("with the authority: %v", err)
+	}
+	doubting, err := client("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doubting.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("without the authority: %v", err)
+	}
+	if _, err := client("nonsense"); err == nil {
+		t.Error("nonsense was taken for an authority")
 	}
 }
 
@@ -275,7 +450,7 @@ func TestPlainHTTPIsWarnedOfBeyondLoopback(t *testing.T) {
 		"http://127.0.0.1:3000": false, "http://[::1]:3000": false, "http://localhost": false, "https://192.0.2.1": false,
 	} {
 		var log bytes.Buffer
-		_, err := discoveryhttp.NewClient(discoveryhttp.Options{Endpoint: endpoint, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		_, err := discoveryhttp.NewClient(discoveryhttp.Options{Endpoints: []string{endpoint}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil || strings.Contains(log.String(), "not over TLS") != want {
 			t.Errorf("%s: warned %v, %v", endpoint, !want, err)
 		}

@@ -1,10 +1,14 @@
 package discoveryhttp
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"syscall"
 	"time"
 
@@ -13,6 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+)
+
+// Protocol is how a discovery service is spoken to.
+type Protocol string
+
+// The protocols.
+const (
+	// Auto begins with gRPC, which every service answers, and tries Connect when
+	// that fails, which passes through proxies that speak HTTP/1.1 only.
+	Auto Protocol = "auto"
+	// GRPC is what Sidero's service speaks.
+	GRPC Protocol = "grpc"
+	// Connect is what our own server speaks as well.
+	Connect Protocol = "connect"
 )
 
 const (
@@ -37,33 +55,100 @@ func Mark(mark uint32) func(network, address string, c syscall.RawConn) error {
 	}
 }
 
-// dial makes the protocol's client for a service. Mark goes on its sockets, so
-// that discovery does not depend on the tunnels that it is there to set up.
-func dial(endpoint string, mark uint32) (serverpbconnect.ClusterClient, *http.Transport, error) {
+// dialer makes connections to a service and where it sends us.
+type dialer struct {
+	protocol Protocol
+	token    string
+	grpc     *http.Transport
+	connect  *http.Transport
+
+	mu sync.Mutex
+	// second tells that the other protocol is to be tried.
+	second bool
+}
+
+// connection is the protocol's client of one endpoint.
+type connection struct {
+	serverpbconnect.ClusterClient
+}
+
+func newDialer(o Options, token string) (*dialer, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CA != "" {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM([]byte(o.CA)) {
+			return nil, errors.New("the authority of the discovery service is no certificate, PEM")
+		}
+		config.RootCAs = pool
+	}
+	transport := func(http1 bool) *http.Transport {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(http1)
+		protocols.SetHTTP2(true)
+		protocols.SetUnencryptedHTTP2(!http1)
+		return &http.Transport{
+			Proxy: http.ProxyFromEnvironment,
+			// Marked packets stay out of the tunnels: discovery must not depend on
+			// what it is there to set up.
+			DialContext:         (&net.Dialer{Timeout: dialTimeout, Control: Mark(o.FirewallMark)}).DialContext,
+			TLSClientConfig:     config,
+			TLSHandshakeTimeout: dialTimeout,
+			Protocols:           protocols,
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		}
+	}
+	return &dialer{protocol: o.Protocol, token: token, grpc: transport(false), connect: transport(true)}, nil
+}
+
+// alternate makes the next dial use the other protocol, where that is free.
+func (d *dialer) alternate() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.second = !d.second
+}
+
+func (d *dialer) close() {
+	d.grpc.CloseIdleConnections()
+	d.connect.CloseIdleConnections()
+}
+
+// bearer shows the member's token with every request.
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(req)
+}
+
+// dial makes the client of an endpoint; it connects with the first call.
+func (d *dialer) dial(endpoint string) (*connection, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
-		return nil, nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
+		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
 	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP2(u.Scheme == "https")
-	protocols.SetUnencryptedHTTP2(u.Scheme == "http")
-	dialer := &net.Dialer{Timeout: dialTimeout, Control: Mark(mark)}
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
-		TLSHandshakeTimeout: dialTimeout,
-		Protocols:           protocols,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	d.mu.Lock()
+	grpc := d.protocol == GRPC || d.protocol != Connect && !d.second
+	d.mu.Unlock()
+	options := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage)}
+	transport := d.connect
+	if grpc {
+		transport, options = d.grpc, append(options, connect.WithGRPC())
 	}
 	retrying := retryablehttp.NewClient()
-	retrying.HTTPClient = &http.Client{Transport: transport}
+	retrying.HTTPClient = &http.Client{Transport: bearer{d.token, transport}}
 	retrying.RetryMax = retries
 	retrying.RetryWaitMin = 100 * time.Millisecond
 	retrying.RetryWaitMax = time.Second
 	retrying.Logger = nil
 	// Without it the service's answer to the last try would be lost.
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	client := serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint,
-		connect.WithGRPC(), connect.WithReadMaxBytes(maxMessage))
-	return client, transport, nil
+	return &connection{serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint, options...)}, nil
 }

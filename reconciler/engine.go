@@ -36,6 +36,8 @@ type Knowledge struct {
 	Affiliates []mesh.Affiliate
 	// Seen are this machine's addresses as others see them.
 	Seen []netip.Addr
+	// Refused tells, by node ID, why a registry did not take affiliates.
+	Refused map[string]string
 	// Complete tells that discovery was heard since the process began: who is
 	// not among Affiliates has left the mesh.
 	Complete bool
@@ -55,6 +57,7 @@ type Engine struct {
 
 	statuses map[mesh.Key]link.Status
 	overlaps []mesh.Overlap
+	refused  map[string]string
 }
 
 // NewEngine makes an engine that works on kernel and publishes to store.
@@ -77,10 +80,13 @@ type Pass struct {
 	NextLook time.Duration
 
 	identity mesh.Identity
-	merged   []mesh.Affiliate
-	specs    []mesh.PeerSpec
-	overlaps []mesh.Overlap
-	statuses map[mesh.Key]link.Status
+	// merged are all affiliates, good those of them that are used, and refused why
+	// the others are not, along with those that no registry could read.
+	merged, good []mesh.Affiliate
+	refused      map[string]string
+	specs        []mesh.PeerSpec
+	overlaps     []mesh.Overlap
+	statuses     map[mesh.Key]link.Status
 }
 
 // Err is the error that ended the pass early, with what was and was not done.
@@ -174,8 +180,10 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	}
 	p.Local = mesh.LocalAffiliate(p.identity, kubespan, host, known.Seen)
 	p.merged = mesh.Merge(known.Affiliates, []mesh.Affiliate{p.Local})
+	p.good, p.refused = mesh.Vet(p.identity, p.merged)
+	maps.Copy(p.refused, known.Refused)
 	if kubespan.Enabled {
-		p.specs, p.overlaps = mesh.PeerSpecs(p.identity, p.merged)
+		p.specs, p.overlaps = mesh.PeerSpecs(p.identity, p.good)
 	}
 	return nil
 }
@@ -266,11 +274,16 @@ func (e *Engine) remember(p *Pass) {
 			e.log.Info("peer is "+string(after.State), "peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", after.Endpoint.String())
 		}
 	}
+	for id, reason := range p.refused {
+		if e.refused[id] != reason {
+			e.log.Warn("an affiliate is refused", "affiliate", id, "reason", reason)
+		}
+	}
 	if !slices.Equal(e.overlaps, p.overlaps) {
 		for _, o := range p.overlaps {
 			e.log.Warn("two peers claim the same addresses; the one whose key sorts first has them",
 				"from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
 		}
 	}
-	e.statuses, e.overlaps = p.statuses, p.overlaps
+	e.statuses, e.overlaps, e.refused = p.statuses, p.overlaps, p.refused
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -167,7 +168,7 @@ func (l *Loop) pass(ctx context.Context) (*Pass, error) {
 
 // take makes sure of the right seat in discovery and returns what it knows.
 func (l *Loop) take() (Knowledge, error) {
-	if wanted := seatOf(l.config); wanted != l.seat {
+	if wanted := seatOf(l.config); !reflect.DeepEqual(wanted, l.seat) {
 		l.leave(true)
 		if wanted.enabled {
 			registry, err := l.discover(l.config, l.Wake)
@@ -261,7 +262,7 @@ var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanc
 
 // SameDiscovery tells whether the loop's knowledge of discovery holds for config.
 func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same bool, err error) {
-	err = l.do(ctx, func(context.Context) { same = seatOf(config) == l.seat })
+	err = l.do(ctx, func(context.Context) { same = reflect.DeepEqual(seatOf(config), l.seat) })
 	return same, err
 }
 

@@ -36,10 +36,13 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 		}
 	}
 	affiliates, members := map[string]any{}, map[string]any{}
-	for _, a := range p.merged {
-		affiliates[a.NodeID] = a
+	for id, reason := range p.refused {
+		affiliates[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
 	}
-	for _, m := range mesh.Members(p.merged) {
+	for _, a := range p.merged {
+		affiliates[a.NodeID] = resource.Affiliate{Affiliate: a, Refused: p.refused[a.NodeID]}
+	}
+	for _, m := range mesh.Members(p.good) {
 		members[m.Nodename] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
 			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem}
 	}

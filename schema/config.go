@@ -111,8 +111,20 @@ type KubernetesRegistry struct {
 
 // ServiceRegistry uses a discovery service.
 type ServiceRegistry struct {
-	Disabled bool   `json:"disabled"`
-	Endpoint string `json:"endpoint"`
+	Disabled  bool     `json:"disabled"`
+	Endpoint  string   `json:"endpoint"`
+	Endpoints []string `json:"endpoints"`
+	// Protocol is "auto", "grpc" or "connect".
+	Protocol string `json:"protocol"`
+	CA       string `json:"ca"`
+}
+
+// URLs are those of all services.
+func (r ServiceRegistry) URLs() []string {
+	if len(r.Endpoints) > 0 {
+		return r.Endpoints
+	}
+	return []string{r.Endpoint}
 }
 
 // Secret is the text of a secret. It prints as "(hidden)" through fmt, slog

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"crypto/x509"
+	stderrors "errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -178,6 +180,7 @@ var checks = map[string]func(string) error{
 	},
 	"endpoint": checkEndpoint,
 	"url":      checkURL,
+	"pem":      checkPEM,
 }
 
 func notA(what string, err error) error {
@@ -201,6 +204,13 @@ func checkEndpoint(text string) error {
 		return fmt.Errorf("has port 0")
 	case endpoint.Addr().Zone() != "":
 		return fmt.Errorf("has a zone, which means nothing to other machines")
+	}
+	return nil
+}
+
+func checkPEM(text string) error {
+	if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		return stderrors.New("has no certificate in PEM")
 	}
 	return nil
 }

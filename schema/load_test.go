@@ -71,7 +71,7 @@ func TestLoadTakesEveryFormatAlike(t *testing.T) {
 			Enabled: true,
 			Registries: Registries{
 				Kubernetes: KubernetesRegistry{Disabled: true},
-				Service:    ServiceRegistry{Endpoint: "http://127.0.0.1:3000"},
+				Service:    ServiceRegistry{Endpoint: "http://127.0.0.1:3000", Protocol: "auto"},
 			},
 		}},
 	}

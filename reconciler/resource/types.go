@@ -82,7 +82,7 @@ var (
 		Aliases: []string{"affiliates", "affiliate"},
 		Columns: []string{"HOSTNAME", "MACHINE TYPE", "ADDRESSES"},
 		cells: func(spec any) []string {
-			s := spec.(mesh.Affiliate)
+			s := spec.(Affiliate)
 			return []string{s.Hostname, s.MachineType, jsonCell(s.Addresses)}
 		},
 	}
@@ -143,6 +143,13 @@ func (s IdentitySpec) Revealed() any {
 		PrivateKey string       `json:"privateKey"`
 		PublicKey  mesh.Key     `json:"publicKey"`
 	}{s.Address, s.Subnet, s.PrivateKey.Reveal(), s.PublicKey}
+}
+
+// Affiliate is the spec of Affiliates.
+type Affiliate struct {
+	mesh.Affiliate
+	// Refused says why the affiliate is not used, if it is not.
+	Refused string `json:"refused,omitempty"`
 }
 
 // PeerSpec is the spec of PeerSpecs.

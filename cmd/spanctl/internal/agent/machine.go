@@ -78,8 +78,11 @@ func (p *parts) client(config *schema.Config, changed func()) (*discoveryhttp.Cl
 	if err != nil {
 		p.log.Warn("what discovery knew before cannot be read; beginning anew", "error", err)
 	}
+	service := config.Cluster.Discovery.Registries.Service
 	return discoveryhttp.NewClient(discoveryhttp.Options{
-		Endpoint:     config.Cluster.Discovery.Registries.Service.Endpoint,
+		Endpoints:    service.URLs(),
+		Protocol:     discoveryhttp.Protocol(service.Protocol),
+		CA:           service.CA,
 		ClusterID:    config.Cluster.ID,
 		Secret:       secret,
 		NodeID:       nodeID,
@@ -92,5 +95,5 @@ func (p *parts) client(config *schema.Config, changed func()) (*discoveryhttp.Cl
 }
 
 func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {
-	return reconciler.Knowledge{Affiliates: client.Affiliates(), Seen: client.Seen(), Complete: client.Complete()}
+	return reconciler.Knowledge{Affiliates: client.Affiliates(), Seen: client.Seen(), Refused: client.Refused(), Complete: client.Complete()}
 }
