@@ -352,10 +352,10 @@ func TestMemberTokenIsShown(t *testing.T) {
 }
 
 func TestRedirectsAreFollowed(t *testing.T) {
-	real := serve(t)
-	middle := serve(t, func(o *server.Options) { o.Redirect = real.address })
+	last := serve(t)
+	middle := serve(t, func(o *server.Options) { o.Redirect = last.address })
 	first := serve(t, func(o *server.Options) { o.Redirect = middle.address })
-	a, b := first.join("a").run(), real.join("b").run()
+	a, b := first.join("a").run(), last.join("b").run()
 	a.Publish(affiliate("a"), nil)
 	b.Publish(affiliate("b"), nil)
 	a.await("b")

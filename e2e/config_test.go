@@ -176,18 +176,13 @@ func TestApply(t *testing.T) {
 
 // yaml is the mesh's config in YAML.
 func (m *mesh) yaml() string {
-	value := func(name string) string {
-		_, rest, _ := strings.Cut(m.config, "\t"+name+": \"")
-		v, _, _ := strings.Cut(rest, `"`)
-		return v
-	}
 	return `machine:
     network:
         kubespan:
             enabled: true
 cluster:
-    id: ` + value("id") + `
-    secret: ` + value("secret") + `
+    id: ` + m.value("id") + `
+    secret: ` + m.value("secret") + `
     discovery:
         enabled: true
         registries:

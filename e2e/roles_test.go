@@ -30,6 +30,8 @@ var roles = map[string]lab.Role{
 	"sockets":        listSockets,
 	"processes":      listProcesses,
 	"listen":         listen,
+	"talos-peer":     talosPeer,
+	"talos-service":  talosService,
 }
 
 const meshLink = "kubespan"

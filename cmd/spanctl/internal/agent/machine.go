@@ -70,28 +70,36 @@ func (p *parts) client(config *schema.Config, changed func()) (*discoveryhttp.Cl
 	if err != nil {
 		return nil, fmt.Errorf("establish the machine's identity: %w", err)
 	}
-	secret, err := config.Cluster.Secret.Key()
+	options, err := discoveryOptions(config, p.log)
 	if err != nil {
-		return nil, fmt.Errorf("cluster.secret %w", err)
+		return nil, err
 	}
 	remembered, err := p.dir.Remembered(config.Cluster.ID)
 	if err != nil {
 		p.log.Warn("what discovery knew before cannot be read; beginning anew", "error", err)
 	}
+	options.NodeID, options.Remembered, options.Changed = nodeID, remembered, changed
+	return discoveryhttp.NewClient(options)
+}
+
+// discoveryOptions are those of a client of the discovery that config describes,
+// without who the client is.
+func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Options, error) {
+	secret, err := config.Cluster.Secret.Key()
+	if err != nil {
+		return discoveryhttp.Options{}, fmt.Errorf("cluster.secret %w", err)
+	}
 	service := config.Cluster.Discovery.Registries.Service
-	return discoveryhttp.NewClient(discoveryhttp.Options{
+	return discoveryhttp.Options{
 		Endpoints:    service.URLs(),
 		Protocol:     discoveryhttp.Protocol(service.Protocol),
 		CA:           service.CA,
 		ClusterID:    config.Cluster.ID,
 		Secret:       secret,
-		NodeID:       nodeID,
 		Version:      "spanctl/" + version.Version,
 		FirewallMark: mesh.FirewallMark,
-		Remembered:   remembered,
-		Changed:      changed,
-		Log:          p.log,
-	})
+		Log:          log,
+	}, nil
 }
 
 func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {

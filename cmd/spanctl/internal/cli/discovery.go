@@ -6,6 +6,6 @@ import (
 
 func newDiscovery(s *settings) *cobra.Command {
 	cmd := &cobra.Command{Use: "discovery", Short: "Host the discovery that machines find each other by, and look into it"}
-	cmd.AddCommand(newServe(s))
+	cmd.AddCommand(newServe(s), newDiscoveryList(s), newDiscoveryWatch(s), newDiscoveryRemove(s))
 	return cmd
 }

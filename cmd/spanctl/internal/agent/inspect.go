@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+// Inspection looks into the discovery of a cluster from outside: it is nobody in
+// it, publishes nothing and needs no state directory.
+type Inspection struct {
+	client *discoveryhttp.Client
+	store  resource.Store
+	news   chan struct{}
+}
+
+// Inspect prepares to look with a machine config, which has the keys.
+func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
+	options, err := discoveryOptions(config, log)
+	if err != nil {
+		return nil, err
+	}
+	i := &Inspection{news: make(chan struct{}, 1)}
+	options.Changed = func() {
+		select {
+		case i.news <- struct{}{}:
+		default:
+		}
+	}
+	i.client, err = discoveryhttp.NewClient(options)
+	return i, err
+}
+
+// Table has the headings of what List and Watch return.
+func (*Inspection) Table() *agentpb.Table {
+	return &agentpb.Table{Headings: resource.Affiliates.Headings()}
+}
+
+// refresh puts what the client knows into the store.
+func (i *Inspection) refresh() {
+	specs := map[string]any{}
+	for id, reason := range i.client.Refused() {
+		specs[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
+	}
+	for _, a := range i.client.Affiliates() {
+		specs[a.NodeID] = resource.Affiliate{Affiliate: a}
+	}
+	i.store.Replace(time.Now(), resource.Affiliates, specs)
+}
+
+// List returns the affiliates that discovery has.
+func (i *Inspection) List(ctx context.Context) ([]*agentpb.Event, error) {
+	if err := i.client.Fetch(ctx); err != nil {
+		return nil, err
+	}
+	i.refresh()
+	list := i.store.List(resource.Affiliates)
+	events := make([]resource.Event, len(list))
+	for n, r := range list {
+		events[n].Resource = r
+	}
+	return eventsOf(events, "", false)
+}
+
+// Watch calls show with what discovery has, and with every change, until ctx ends
+// or show fails.
+func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { i.client.Run(ctx); return nil })
+	group.Go(func() error {
+		_, watcher := i.store.Watch(resource.Affiliates)
+		defer watcher.Close()
+		for {
+			changes, err := watcher.Next(ctx)
+			if err != nil {
+				return nil // the user had enough, or the other part failed
+			}
+			events, err := eventsOf(changes, "", false)
+			if err != nil {
+				return err
+			}
+			if err := show(events); err != nil {
+				return err
+			}
+		}
+	})
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-i.news:
+				i.refresh()
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// Remove takes an affiliate away. A machine that is alive comes back with its
+// next refresh.
+func (i *Inspection) Remove(ctx context.Context, id string) error { return i.client.Remove(ctx, id) }
