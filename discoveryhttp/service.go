@@ -391,8 +391,9 @@ func (s *service) gone(affiliates []*serverpb.Affiliate) (changed bool) {
 	s.mu.Lock()
 	for i, a := range affiliates {
 		ids[i] = a.GetId()
+		_, refused := s.refused[a.GetId()]
 		delete(s.refused, a.GetId())
-		changed = s.roster.remove(a.GetId()) || changed
+		changed = s.roster.remove(a.GetId()) || refused || changed
 	}
 	s.mu.Unlock()
 	s.client.deleted(s, ids)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,6 +39,17 @@ func talosService(args []string) error {
 	defer stop()
 	fmt.Print(roleReady)
 	return interop.Serve(ctx, listener)
+}
+
+// flood is a role: args are the service's host:port and how many affiliates to
+// publish. It says when it has begun, and each that was acknowledged.
+func flood(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	fmt.Print(roleReady)
+	return interop.Flood(context.Background(), args[0], "flood", n, 16, os.Stdout)
 }
 
 // value is a setting of the mesh's config.

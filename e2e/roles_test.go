@@ -30,6 +30,7 @@ var roles = map[string]lab.Role{
 	"sockets":        listSockets,
 	"processes":      listProcesses,
 	"listen":         listen,
+	"flood":          flood,
 	"talos-peer":     talosPeer,
 	"talos-service":  talosService,
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -164,4 +165,31 @@ func (p Peer) describe(key, encoded []byte, deleted bool) (string, error) {
 		line += " " + endpoint.String()
 	}
 	return line, nil
+}
+
+// Flood publishes n affiliates to a service, many at a time, and prints the ID of
+// each when it was acknowledged. It ends with the first that is not.
+func Flood(ctx context.Context, target, cluster string, n, atOnce int, out io.Writer) error {
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(rawCodec{})))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i := range n {
+		group.Go(func() error {
+			id := fmt.Sprintf("affiliate-%d", i)
+			in := message{{number: 1, bytes: []byte(cluster)}, {number: 2, bytes: []byte(id)}, {number: 3, bytes: []byte("sealed " + id)},
+				{number: 5, bytes: message{{number: 1, varint: 600}}.encode()}}.encode()
+			var answer []byte
+			if err := conn.Invoke(ctx, "/"+service+"/AffiliateUpdate", &in, &answer); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(out, id)
+			return err
+		})
+	}
+	return group.Wait()
 }

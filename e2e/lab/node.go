@@ -132,7 +132,12 @@ func (n *Node) end() error {
 // the lab's process.
 func (n *Node) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	enter := []string{"--target", strconv.Itoa(n.holder.Process.Pid), "--net", "--mount", "--uts", "--", program}
-	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	return n.Outside(ctx, "nsenter", append(enter, args...)...)
+}
+
+// Outside is a program with the node's files, but in the lab's own namespaces.
+func (n *Node) Outside(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
 		"SPANCTL_CONFIG="+n.Config(), "SPANCTL_STATE_DIR="+n.StateDir(), "SPANCTL_SOCKET="+n.Socket())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -66,13 +66,13 @@ func (p *Process) Stop(signal os.Signal) error {
 	return p.err
 }
 
-// Ended tells whether the process has ended.
-func (p *Process) Ended() bool {
+// Wait waits for the process to end by itself.
+func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.ended:
-		return true
-	default:
-		return false
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for %s to end: %w; so far:\n%s", p.cmd.Args, ctx.Err(), p.Output())
 	}
 }
 
