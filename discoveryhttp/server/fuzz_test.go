@@ -61,7 +61,7 @@ func FuzzAffiliateRoundTrip(f *testing.F) {
 			t.Fatal(err)
 		}
 		var got serverpb.ListResponse
-		if err := proto.Unmarshal(store.EncodeAffiliates(all), &got); err != nil {
+		if err := proto.Unmarshal(all.Wire(), &got); err != nil {
 			if bytes.ContainsFunc([]byte(id), func(r rune) bool { return r == '\uFFFD' }) {
 				return // protobuf's strings are UTF-8
 			}

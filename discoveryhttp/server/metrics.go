@@ -128,12 +128,12 @@ func (m measured) Delete(ctx context.Context, clusterID, id string) error {
 	return m.Store.Delete(ctx, clusterID, id)
 }
 
-func (m measured) List(ctx context.Context, clusterID string) ([]store.Affiliate, error) {
+func (m measured) List(ctx context.Context, clusterID string) (*store.Snapshot, error) {
 	defer since(time.Now(), m.list)
 	return m.Store.List(ctx, clusterID)
 }
 
-func (m measured) Watch(ctx context.Context, clusterID string) ([]store.Affiliate, *store.Watcher, error) {
+func (m measured) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
 	defer since(time.Now(), m.watch)
 	return m.Store.Watch(ctx, clusterID)
 }

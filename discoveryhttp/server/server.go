@@ -26,9 +26,9 @@ type Store interface {
 	Update(ctx context.Context, clusterID string, u store.Update) error
 	Delete(ctx context.Context, clusterID, id string) error
 	// List returns the affiliates in the order of their IDs.
-	List(ctx context.Context, clusterID string) ([]store.Affiliate, error)
+	List(ctx context.Context, clusterID string) (*store.Snapshot, error)
 	// Watch returns what there is, and a watcher of all that comes after.
-	Watch(ctx context.Context, clusterID string) ([]store.Affiliate, *store.Watcher, error)
+	Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error)
 	// Pin makes hash the cluster's if it has none, and tells whether it is.
 	Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error)
 	// Expire removes what nobody refreshed in time.
@@ -185,7 +185,7 @@ func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListReq
 		return nil, s.failed(err)
 	}
 	response := &serverpb.ListResponse{}
-	if err := carry(response, store.EncodeAffiliates(affiliates), req.Header()); err != nil {
+	if err := carry(response, affiliates.Wire(), speaksJSON(req.Header())); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(response), nil
@@ -194,12 +194,17 @@ func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListReq
 // carry makes an encoding the content of an empty message. Where the caller
 // speaks protobuf it is taken along as it is, among the fields that the message
 // does not know, and not encoded again; JSON knows no such fields.
-func carry(m proto.Message, wire []byte, header http.Header) error {
-	if strings.HasSuffix(header.Get("Content-Type"), "json") {
+func carry(m proto.Message, wire []byte, json bool) error {
+	if json {
 		return proto.Unmarshal(wire, m)
 	}
 	m.ProtoReflect().SetUnknown(wire)
 	return nil
+}
+
+// speaksJSON tells a caller that is answered in JSON.
+func speaksJSON(header http.Header) bool {
+	return strings.HasSuffix(header.Get("Content-Type"), "json")
 }
 
 // failed turns an error of the store into one for the caller; what only the

@@ -234,7 +234,7 @@ func TestStoreFailureStaysInTheLog(t *testing.T) {
 
 type brokenStore struct{ server.Store }
 
-func (brokenStore) List(context.Context, string) ([]store.Affiliate, error) {
+func (brokenStore) List(context.Context, string) (*store.Snapshot, error) {
 	return nil, errors.New("the disk is on fire")
 }
 

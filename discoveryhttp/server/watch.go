@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"connectrpc.com/connect"
 
@@ -30,7 +29,8 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
-	if err := send(stream, store.EncodeAffiliates(snapshot), req.Header()); err != nil {
+	json := speaksJSON(req.Header())
+	if err := send(stream, snapshot.Wire(), json); err != nil {
 		return err
 	}
 	for {
@@ -45,7 +45,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 		}
 		for len(events) > 0 {
 			n := together(events)
-			if err := send(stream, store.EncodeEvents(events[:n]), req.Header()); err != nil {
+			if err := send(stream, store.EncodeEvents(events[:n]), json); err != nil {
 				return err
 			}
 			events = events[n:]
@@ -63,9 +63,9 @@ func together(events []*store.Event) int {
 	return n
 }
 
-func send(stream *connect.ServerStream[serverpb.WatchResponse], wire []byte, header http.Header) error {
+func send(stream *connect.ServerStream[serverpb.WatchResponse], wire []byte, json bool) error {
 	message := &serverpb.WatchResponse{}
-	if err := carry(message, wire, header); err != nil {
+	if err := carry(message, wire, json); err != nil {
 		return err
 	}
 	return stream.Send(message)

@@ -1,6 +1,10 @@
 package store
 
 import (
+	"cmp"
+	"slices"
+	"sync"
+
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -106,9 +110,29 @@ func EncodeEvents(events []*Event) []byte {
 	return b
 }
 
-// EncodeAffiliates is the encoding of a ListResponse, and of a WatchResponse that
-// is a snapshot.
-func EncodeAffiliates(affiliates []Affiliate) []byte {
+// Snapshot is all affiliates of a cluster at one moment. It never changes.
+type Snapshot struct {
+	// Affiliates are in the order of their IDs.
+	Affiliates []Affiliate
+
+	once sync.Once
+	wire []byte
+}
+
+// newSnapshot sorts affiliates and takes them over.
+func newSnapshot(affiliates []Affiliate) *Snapshot {
+	slices.SortFunc(affiliates, func(a, b Affiliate) int { return cmp.Compare(a.ID, b.ID) })
+	return &Snapshot{Affiliates: affiliates}
+}
+
+// Wire is the encoding of a ListResponse, and of the WatchResponse that begins a
+// watch, to be read only. It is made once, for all who ask.
+func (s *Snapshot) Wire() []byte {
+	s.once.Do(func() { s.wire = encodeAffiliates(s.Affiliates) })
+	return s.wire
+}
+
+func encodeAffiliates(affiliates []Affiliate) []byte {
 	size := 0
 	for _, a := range affiliates {
 		size += protowire.SizeTag(fieldAffiliates) + protowire.SizeBytes(len(a.wire))

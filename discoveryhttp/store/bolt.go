@@ -184,12 +184,12 @@ func (b *Bolt) Delete(ctx context.Context, clusterID, id string) error {
 }
 
 // List implements server.Store.
-func (b *Bolt) List(ctx context.Context, clusterID string) ([]Affiliate, error) {
+func (b *Bolt) List(ctx context.Context, clusterID string) (*Snapshot, error) {
 	return b.memory.List(ctx, clusterID)
 }
 
 // Watch implements server.Store.
-func (b *Bolt) Watch(ctx context.Context, clusterID string) ([]Affiliate, *Watcher, error) {
+func (b *Bolt) Watch(ctx context.Context, clusterID string) (*Snapshot, *Watcher, error) {
 	return b.memory.Watch(ctx, clusterID)
 }
 

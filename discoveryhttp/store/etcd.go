@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -252,7 +251,7 @@ func (s *Etcd) Delete(ctx context.Context, clusterID, id string) error {
 }
 
 // List implements server.Store.
-func (s *Etcd) List(ctx context.Context, clusterID string) ([]Affiliate, error) {
+func (s *Etcd) List(ctx context.Context, clusterID string) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	response, err := s.kv.Get(ctx, clusterKey(clusterID), clientv3.WithPrefix())
@@ -375,14 +374,13 @@ type parts struct {
 
 func (p *parts) affiliate(id string) Affiliate { return newAffiliate(id, p.data, p.endpoints) }
 
-// list returns the affiliates in the order of their IDs.
-func (c contents) list() []Affiliate {
+// list is all affiliates.
+func (c contents) list() *Snapshot {
 	all := make([]Affiliate, 0, len(c))
 	for id, p := range c {
 		all = append(all, p.affiliate(id))
 	}
-	slices.SortFunc(all, func(a, b Affiliate) int { return cmp.Compare(a.ID, b.ID) })
-	return all
+	return newSnapshot(all)
 }
 
 // at is the place of a key in contents: an affiliate, and one of its endpoints or

@@ -2,10 +2,8 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/subtle"
-	"slices"
 	"sync"
 	"time"
 )
@@ -23,6 +21,9 @@ type cluster struct {
 	entries  map[string]*entry
 	watchers map[*Watcher]bool
 	pin      pin
+	// snapshot is of entries as they are, kept for those who ask in a row; nil if
+	// nobody has asked since the last change.
+	snapshot *Snapshot
 }
 
 // pin is the token of a cluster that was seen first, as a hash.
@@ -94,6 +95,7 @@ func (c *cluster) update(u Update, limits Limits) error {
 }
 
 func (c *cluster) publish(e *Event) {
+	c.snapshot = nil
 	for w := range c.watchers {
 		w.push(e)
 	}
@@ -118,27 +120,29 @@ func (c *cluster) remove(id string) {
 }
 
 // List implements server.Store.
-func (m *Memory) List(_ context.Context, clusterID string) ([]Affiliate, error) {
+func (m *Memory) List(_ context.Context, clusterID string) (*Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.clusters[clusterID]
 	if c == nil {
-		return nil, nil
+		return &Snapshot{}, nil
 	}
 	return c.list(), nil
 }
 
-func (c *cluster) list() []Affiliate {
-	all := make([]Affiliate, 0, len(c.entries))
-	for id, e := range c.entries {
-		all = append(all, e.affiliate(id))
+func (c *cluster) list() *Snapshot {
+	if c.snapshot == nil {
+		all := make([]Affiliate, 0, len(c.entries))
+		for id, e := range c.entries {
+			all = append(all, e.affiliate(id))
+		}
+		c.snapshot = newSnapshot(all)
 	}
-	slices.SortFunc(all, func(a, b Affiliate) int { return cmp.Compare(a.ID, b.ID) })
-	return all
+	return c.snapshot
 }
 
 // Watch implements server.Store.
-func (m *Memory) Watch(_ context.Context, clusterID string) ([]Affiliate, *Watcher, error) {
+func (m *Memory) Watch(_ context.Context, clusterID string) (*Snapshot, *Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, err := m.open(clusterID)
@@ -190,6 +194,7 @@ func (m *Memory) Expire(_ context.Context, now time.Time) error {
 func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
 	at := now.UnixMilli()
 	for clusterID, c := range m.clusters {
+		c.snapshot = nil // nobody has asked for a while, perhaps
 		for id, e := range c.entries {
 			fewer := e.expire(id, at)
 			switch {

@@ -24,7 +24,7 @@ type mirror struct {
 }
 
 // Watch implements server.Store.
-func (s *Etcd) Watch(ctx context.Context, clusterID string) ([]Affiliate, *Watcher, error) {
+func (s *Etcd) Watch(ctx context.Context, clusterID string) (*Snapshot, *Watcher, error) {
 	m, err := s.hold(clusterID)
 	if err != nil {
 		return nil, nil, err

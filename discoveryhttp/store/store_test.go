@@ -98,11 +98,11 @@ func show(a store.Affiliate) string {
 
 func list(t *testing.T, s server.Store, cluster string) (out []string) {
 	t.Helper()
-	affiliates, err := s.List(t.Context(), cluster)
+	snapshot, err := s.List(t.Context(), cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range affiliates {
+	for _, a := range snapshot.Affiliates {
 		out = append(out, show(a))
 	}
 	return out
@@ -236,7 +236,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		if len(there) != 1 || show(there[0]) != "a=1[]" {
+		if len(there.Affiliates) != 1 || show(there.Affiliates[0]) != "a=1[]" {
 			t.Errorf("at first there is %v", there)
 		}
 		update(t, s, "c", "a", "1", in(40)) // a refresh is no change
@@ -427,7 +427,7 @@ func TestWire(t *testing.T) {
 		wire []byte
 		want string
 	}{
-		"a snapshot":    {store.EncodeAffiliates(all), `affiliates:{id:"a" data:"1" endpoints:"x" endpoints:"y"} affiliates:{id:"b" endpoints:"z"}`},
+		"a snapshot":    {all.Wire(), `affiliates:{id:"a" data:"1" endpoints:"x" endpoints:"y"} affiliates:{id:"b" endpoints:"z"}`},
 		"one change":    {store.EncodeEvents(events[:1]), `affiliates:{id:"a" data:"2" endpoints:"x" endpoints:"y"}`},
 		"two changes":   {store.EncodeEvents(events[:2]), `affiliates:{id:"a" data:"2" endpoints:"x" endpoints:"y"} affiliates:{id:"b" data:"3" endpoints:"z"}`},
 		"two deletions": {store.EncodeEvents(events[2:]), `affiliates:{id:"a"} affiliates:{id:"b"} deleted:true`},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -156,15 +157,15 @@ func (p Peer) describe(key, encoded []byte, deleted bool) (string, error) {
 		return "", err
 	}
 	mesh, _ := netip.AddrFromSlice(kubespan.get(2).bytes)
-	line := fmt.Sprintf("+ %s %s %s %s", inner.get(1).bytes, inner.get(3).bytes, kubespan.get(1).bytes, mesh)
+	words := []string{"+", string(inner.get(1).bytes), string(inner.get(3).bytes), string(kubespan.get(1).bytes), mesh.String()}
 	for _, sealed := range outer.all(3) {
 		endpoint, err := openEndpoint(key, sealed)
 		if err != nil {
 			return "", fmt.Errorf("open an endpoint of %s: %w", id, err)
 		}
-		line += " " + endpoint.String()
+		words = append(words, endpoint.String())
 	}
-	return line, nil
+	return strings.Join(words, " "), nil
 }
 
 // Flood publishes n affiliates to a service, many at a time, and prints the ID of
