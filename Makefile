@@ -94,6 +94,11 @@ bench: $(TOOLS)/benchstat ## Run the benchmarks and summarize them
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
 
+.PHONY: bench-discovery
+bench-discovery: build etcd ## Measure the discovery server under load, on loopback
+	@go build -o .cache/load ./e2e/load
+	@.cache/load -binary bin/spanctl -etcd $(TOOLS)/etcd $(LOADFLAGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of foreign input for FUZZTIME each
 	@tools/fuzz $(FUZZTIME) $(MODULES)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
@@ -335,6 +337,46 @@ func TestSeveralServices(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestTenThousandAffiliates has a cluster as large as a server may allow.
+func TestTenThousandAffiliates(t *testing.T) {
+	const n = 10_000
+	kept := store.NewMemory(store.Limits{Affiliates: n})
+	s := serve(t, func(o *server.Options) { o.Store, o.Limits.Store.Affiliates = kept, n })
+	cipher, err := payload.NewCipher([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		a := affiliate(fmt.Sprintf("node-%05d", i))
+		sealed, err := cipher.SealAffiliate(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := store.Update{ID: a.NodeID, Data: sealed, Endpoints: make([][]byte, 0), Now: time.Now(), TTL: time.Minute}
+		for e := range byte(8) {
+			u.Endpoints = append(u.Endpoints, append(make([]byte, 31), e))
+		}
+		if err := kept.Update(t.Context(), cluster, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := kept.Update(t.Context(), cluster, store.Update{ID: "one more", Data: []byte{1}, Now: time.Now(), TTL: time.Minute}); err == nil {
+		t.Error("the server takes more than it allows")
+	}
+	fetching := s.join("a")
+	if err := fetching.Fetch(t.Context()); err != nil || len(fetching.Affiliates()) != n {
+		t.Errorf("fetched %d, %v", len(fetching.Affiliates()), err)
+	}
+	watching := s.join("b").run()
+	for len(watching.Affiliates()) != n {
+		select {
+		case <-watching.changed:
+		case <-time.After(time.Minute):
+			t.Fatalf("watched %d", len(watching.Affiliates()))
+		}
+	}
 }
 
 func TestMemberTokenIsShown(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -211,4 +213,35 @@ func FuzzOpenEndpoint(f *testing.F) {
 			_, _ = c.OpenEndpoint(padded)
 		}
 	})
+}
+
+// TestGoldenAffiliate opens an affiliate as a Talos node of KubeSpan publishes it,
+// which e2e/interop sealed, an implementation of its own (see its golden_test.go).
+func TestGoldenAffiliate(t *testing.T) {
+	text, err := os.ReadFile("testdata/affiliate.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "2VfX3nu67ZtZPl57IdJrU87BMjVWkSBJiL9ulP9TCnF"
+	key, err := mesh.ParseKey("06D9QQOydzKrOL7oeLiqHy9OWE8KtmJzZII2A5/FLFI=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := mesh.Affiliate{
+		NodeID: id, Hostname: "talos-default-worker-1", Nodename: "talos-default-worker-1", MachineType: "controlplane", OperatingSystem: "Talos (v1.11.0)",
+		Addresses:    []netip.Addr{netip.MustParseAddr("172.20.0.5")},
+		KubeSpan:     mesh.KubeSpan{PublicKey: key, Address: netip.MustParseAddr("fd83:b1f7:fcb5:2802:8c13:71ff:feaf:7c94")},
+		ControlPlane: mesh.ControlPlane{APIServerPort: 6443},
+	}
+	got, err := newCipher(t, 0).OpenAffiliate(id, sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("affiliate (-want +got):\n%s", diff)
+	}
 }

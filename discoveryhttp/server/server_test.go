@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -586,5 +587,56 @@ func TestWatchOutlivesTheReadTimeout(t *testing.T) {
 			t.Errorf("%s: %v", w.name, w.stream.Err())
 		}
 		_ = w.stream.Close()
+	}
+}
+
+// TestManyClustersOfOneAddress has one address that makes clusters as fast as it
+// can: it is refused long before memory matters, and others are not.
+func TestManyClustersOfOneAddress(t *testing.T) {
+	kept := store.NewMemory(server.DefaultLimits().Store)
+	handler := server.New(t.Context(), server.Options{Store: kept, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler()
+	call := func(from, cluster string) int {
+		body := `{"clusterId":"` + cluster + `","affiliateId":"a","affiliateData":"AAEC","ttl":"60s"}`
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/sidero.discovery.server.Cluster/AffiliateUpdate", strings.NewReader(body))
+		r.RemoteAddr = from
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	began := time.Now()
+	const calls = 100_000
+	refused := 0
+	for i := range calls {
+		if call("203.0.113.1:1", strconv.Itoa(i)) == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	allowed := 60 + int(15*time.Since(began).Seconds()) + 1
+	if stats := kept.Stats(); stats.Clusters > allowed || refused != calls-stats.Clusters {
+		t.Errorf("of %d calls %d were refused; there are %+v, at most %d clusters were allowed", calls, refused, stats, allowed)
+	}
+	if code := call("203.0.113.2:1", "another"); code != http.StatusOK {
+		t.Errorf("another address got %d", code)
+	}
+}
+
+// TestEndlessLifeIsCut has an affiliate that wants to live for a hundred years.
+func TestEndlessLifeIsCut(t *testing.T) {
+	kept := store.NewMemory(store.Limits{})
+	s := httptest.NewServer(server.New(t.Context(), server.Options{Store: kept, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler())
+	t.Cleanup(s.Close)
+	update := updateRequest("c", "a", "x")
+	update.Msg.Ttl = durationpb.New(100 * 365 * 24 * time.Hour)
+	if _, err := serverpbconnect.NewClusterClient(http.DefaultClient, s.URL).AffiliateUpdate(t.Context(), update); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{29 * time.Minute, 1}, {31 * time.Minute, 0}} {
+		if err := kept.Expire(t.Context(), time.Now().Add(c.after)); err != nil || kept.Stats().Affiliates != c.want {
+			t.Errorf("after %v there are %+v, %v", c.after, kept.Stats(), err)
+		}
 	}
 }

@@ -3,9 +3,16 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -44,15 +51,16 @@ func binary() (string, error) {
 }
 
 // start runs etcd, which ends with the test process.
-func (e *etcd) start() error {
+func (e *etcd) start(more ...string) error {
 	path, err := binary()
 	if err != nil {
 		return err
 	}
 	e.said = &bytes.Buffer{}
-	e.cmd = exec.Command(path, "--data-dir", e.dir, "--listen-client-urls", e.url, "--advertise-client-urls", e.url,
-		"--listen-peer-urls", e.peer, "--initial-advertise-peer-urls", e.peer, "--initial-cluster", "default="+e.peer, "--log-level", "error",
-		"--heartbeat-interval", "50", "--election-timeout", "500")
+	args := append([]string{"--data-dir", e.dir, "--listen-client-urls", e.url, "--advertise-client-urls", e.url,
+		"--listen-peer-urls", e.peer, "--initial-advertise-peer-urls", e.peer, "--initial-cluster", "default=" + e.peer, "--log-level", "error",
+		"--heartbeat-interval", "50", "--election-timeout", "500"}, more...)
+	e.cmd = exec.Command(path, args...)
 	e.cmd.Stdout, e.cmd.Stderr = e.said, e.said
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return e.cmd.Start()
@@ -256,6 +264,81 @@ func TestEtcdComesBack(t *testing.T) {
 	if !errors.Is(err, store.ErrLagging) && (err != nil || show(events[0].Affiliate) != "b=2[]") {
 		t.Errorf("the watcher got %v, %v", events, err)
 	}
+}
+
+// TestEtcdWithClientCertificates has an etcd that wants one.
+func TestEtcdWithClientCertificates(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile, pair := certificate(t, dir)
+	url, err := freeURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := freeURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &etcd{url: strings.Replace(url, "http://", "https://", 1), peer: peer, dir: filepath.Join(dir, "data")}
+	if err := e.start("--cert-file", certFile, "--key-file", keyFile, "--client-cert-auth", "--trusted-ca-file", certFile); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.kill)
+	roots := x509.NewCertPool()
+	roots.AddCert(pair.Leaf)
+	open := func(patience time.Duration, config *tls.Config) (*store.Etcd, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			s, err := store.OpenEtcd(ctx, store.EtcdOptions{Endpoints: []string{e.url}, TLS: config, Log: slog.New(slog.DiscardHandler)})
+			if err == nil || ctx.Err() != nil {
+				return s, err
+			}
+		}
+	}
+	s, err := open(time.Minute, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatalf("%v; etcd said: %s", err, e.said)
+	}
+	update(t, s, "c", "a", "1", in(30))
+	expect(t, s, "c", "a=1[]")
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := open(2*time.Second, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}); err == nil {
+		t.Error("etcd took a client without a certificate")
+	}
+}
+
+// certificate makes one that is its own authority, for both sides.
+func certificate(t *testing.T, dir string) (certFile, keyFile string, pair tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: raw}, keyFile: {Type: "PRIVATE KEY", Bytes: encoded}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pair, err = tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	return certFile, keyFile, pair
 }
 
 func TestEtcdSaysWhyItDoesNotOpen(t *testing.T) {
