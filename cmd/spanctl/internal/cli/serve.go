@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -81,10 +79,6 @@ is notified.`,
 	return cmd
 }
 
-// gcPercent makes the collector run twice as often as it does by default: what
-// a discovery server keeps is nearly all of its memory.
-const gcPercent = 50
-
 func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	log, err := s.logger(cmd.ErrOrStderr())
 	if err != nil {
@@ -114,13 +108,11 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if o.Store, err = f.openStore(ctx, log); err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	for _, l := range listeners {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
 	notify(log, daemon.SdNotifyReady)
+	group.Go(func() error { return tuneGC(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		notify(log, daemon.SdNotifyStopping)
