@@ -523,3 +523,55 @@ func BenchmarkUpdate(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFanout is an update that every watcher of a cluster hears of.
+func BenchmarkFanout(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("watchers=%d", n), func(b *testing.B) {
+			s := store.NewMemory(store.Limits{})
+			watchers := make([]*store.Watcher, n)
+			for i := range watchers {
+				var err error
+				if _, watchers[i], err = s.Watch(b.Context(), "c"); err != nil {
+					b.Fatal(err)
+				}
+				defer watchers[i].Close()
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := s.Update(b.Context(), "c", toUpdate("a", fmt.Sprint(i), in(30), "x")); err != nil {
+					b.Fatal(err)
+				}
+				for _, w := range watchers {
+					if events, err := w.Next(b.Context()); err != nil || len(store.EncodeEvents(events)) == 0 {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkList is a cluster that changes before it is asked for.
+func BenchmarkList(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("affiliates=%d", n), func(b *testing.B) {
+			s := store.NewMemory(store.Limits{})
+			for i := range n {
+				if err := s.Update(b.Context(), "c", toUpdate(fmt.Sprint(i), strings.Repeat("x", 256), in(30), "x", "y")); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := s.Update(b.Context(), "c", toUpdate("0", fmt.Sprint(i), in(30))); err != nil {
+					b.Fatal(err)
+				}
+				snapshot, err := s.List(b.Context(), "c")
+				if err != nil || len(snapshot.Wire()) == 0 {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
