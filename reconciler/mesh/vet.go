@@ -3,7 +3,6 @@ package mesh
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 )
 
@@ -13,19 +12,21 @@ import (
 //
 //   - nobody but this machine has its key or its address in the mesh;
 //   - addresses in the mesh are the cluster's;
-//   - of several affiliates with one key or one address in the mesh, the first by
-//     node ID has it.
+//   - of several affiliates with one key, the first by node ID has it.
+//
+// Two others with one address are both let through, and PeerSpecs gives it to one
+// of them: a machine that was set up anew has the address of what it was before,
+// which discovery remembers for a while.
 func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[string]string) {
 	refused = map[string]string{}
-	keys, addresses := map[Key]string{}, map[netip.Addr]string{}
+	owners := map[Key]string{}
 	ordered := slices.SortedFunc(slices.Values(affiliates), func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	for _, a := range ordered {
 		k := a.KubeSpan
 		if a.NodeID == self.NodeID || k.IsZero() {
 			continue
 		}
-		keyOwner, keyTaken := keys[k.PublicKey]
-		addressOwner, addressTaken := addresses[k.Address]
+		owner, taken := owners[k.PublicKey]
 		switch {
 		case k.PublicKey == self.PublicKey:
 			refused[a.NodeID] = "claims this machine's public key"
@@ -33,12 +34,10 @@ func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[s
 			refused[a.NodeID] = fmt.Sprintf("claims this machine's address %s: do both have the same MAC?", k.Address)
 		case !self.Subnet.Contains(k.Address):
 			refused[a.NodeID] = fmt.Sprintf("claims the address %s, which is not in the cluster's %s", k.Address, self.Subnet)
-		case keyTaken:
-			refused[a.NodeID] = fmt.Sprintf("repeats the public key of %s", keyOwner)
-		case addressTaken:
-			refused[a.NodeID] = fmt.Sprintf("repeats the address %s of %s: do both have the same MAC?", k.Address, addressOwner)
+		case taken:
+			refused[a.NodeID] = "repeats the public key of " + owner
 		default:
-			keys[k.PublicKey], addresses[k.Address] = a.NodeID, a.NodeID
+			owners[k.PublicKey] = a.NodeID
 		}
 	}
 	for _, a := range affiliates {
