@@ -130,9 +130,13 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 	if o := node.try("diff"); o.status < 2 || !strings.Contains(o.stderr, "the agent has no config yet") {
 		t.Errorf("status %d\n%s", o.status, o.stderr)
 	}
-	if out := node.run("apply", "-f", node.file("m.cue", m.config), "--immediate"); !strings.Contains(out, "+ link kubespan") {
-		t.Errorf("apply did:\n%s", out)
-	}
+	// What does nothing yet is said.
+	file := node.file("m.cue", edit(m.config, "advertiseKubernetesNetworks: true"))
+	node.after(func() {
+		if out := node.run("apply", "-f", file, "--immediate"); !strings.Contains(out, "+ link kubespan") {
+			t.Errorf("apply did:\n%s", out)
+		}
+	}, "advertiseKubernetesNetworks has no effect")
 	node.awaitClean()
 }
 

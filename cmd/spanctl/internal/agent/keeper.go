@@ -141,6 +141,7 @@ func (k *keeper) enforce(ctx context.Context, name string, data []byte) (*reconc
 		return nil, err
 	}
 	k.blame(nil)
+	warnOf(config, k.log)
 	if err := k.dir.KeepLastGood(name, data); err != nil {
 		k.log.Error("the config could not be kept as the last good one", "error", err)
 	}

@@ -102,6 +102,13 @@ func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Op
 	}, nil
 }
 
+// warnOf says what of a config does nothing yet.
+func warnOf(config *schema.Config, log *slog.Logger) {
+	if config.KubeSpan().AdvertiseKubernetesNetworks {
+		log.Warn("machine.network.kubespan.advertiseKubernetesNetworks has no effect: this version of spanctl knows no pod networks")
+	}
+}
+
 func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {
 	return reconciler.Knowledge{Affiliates: client.Affiliates(), Seen: client.Seen(), Refused: client.Refused(), Complete: client.Complete()}
 }

@@ -45,6 +45,7 @@ func (o Once) Diff(ctx context.Context, config *schema.Config) (plan *agentpb.Pl
 
 // Apply does a pass with a config and publishes the machine.
 func (o Once) Apply(ctx context.Context, config *schema.Config) (plan *agentpb.Plan, err error) {
+	warnOf(config, o.Log)
 	err = o.with(func(p *parts) error {
 		known, client, err := p.ask(ctx, config)
 		if err != nil {
