@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -40,7 +41,7 @@ type service struct {
 
 	mu sync.Mutex
 	// connection is to the endpoint, or to where it has sent us.
-	connection *connection
+	connection serverpbconnect.ClusterClient
 	roster     *roster
 	seen       netip.Addr
 	refused    map[string]string
@@ -84,7 +85,7 @@ func (s *service) wasHeard() bool {
 }
 
 // current is the connection to use for a call.
-func (s *service) current() *connection {
+func (s *service) current() serverpbconnect.ClusterClient {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.connection
@@ -253,7 +254,7 @@ func (s *service) hello(ctx context.Context) error {
 	return fmt.Errorf("%s sends us on more than %d times", s.endpoint, maxRedirects)
 }
 
-func (s *service) greet(ctx context.Context, connection *connection) (*serverpb.HelloResponse, error) {
+func (s *service) greet(ctx context.Context, connection serverpbconnect.ClusterClient) (*serverpb.HelloResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	response, err := connection.Hello(ctx, connect.NewRequest(&serverpb.HelloRequest{
@@ -267,7 +268,7 @@ func (s *service) greet(ctx context.Context, connection *connection) (*serverpb.
 }
 
 // take keeps the connection of a session, and the address that it told.
-func (s *service) take(connection *connection, clientIP []byte) {
+func (s *service) take(connection serverpbconnect.ClusterClient, clientIP []byte) {
 	address, ok := netip.AddrFromSlice(clientIP)
 	address = address.Unmap()
 	s.mu.Lock()

@@ -67,11 +67,6 @@ type dialer struct {
 	second bool
 }
 
-// connection is the protocol's client of one endpoint.
-type connection struct {
-	serverpbconnect.ClusterClient
-}
-
 func newDialer(o Options, token string) (*dialer, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CA != "" {
@@ -129,7 +124,7 @@ func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // dial makes the client of an endpoint; it connects with the first call.
-func (d *dialer) dial(endpoint string) (*connection, error) {
+func (d *dialer) dial(endpoint string) (serverpbconnect.ClusterClient, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
@@ -150,5 +145,5 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 	retrying.Logger = nil
 	// Without it the service's answer to the last try would be lost.
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return &connection{serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint, options...)}, nil
+	return serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint, options...), nil
 }

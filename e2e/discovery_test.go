@@ -143,6 +143,7 @@ func TestCurlOnDiscovery(t *testing.T) {
 		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, `sealed endpoints have a multiple of 16`},
 		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, `ttl is missing`},
 		{"List", `{"clusterId":`, `invalid_argument`},
+		{"List", `{"clusterId":5}`, `invalid_argument`},
 	} {
 		if o := call(c.method, c.body); o.status == 0 || !strings.Contains(o.stdout, c.want) {
 			t.Errorf("%s %s: status %d, %s%s, want %s", c.method, c.body, o.status, o.stdout, o.stderr, c.want)

@@ -100,7 +100,7 @@ func (m *mesh) endpoint() string {
 
 func (m *mesh) add(t *testing.T, name string) *machine {
 	t.Helper()
-	node, err := m.AddNode(t.Context(), name)
+	node, err := m.AddNode(name)
 	if err != nil {
 		t.Fatal(err)
 	}

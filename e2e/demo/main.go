@@ -89,7 +89,7 @@ func (d *demo) show(ctx context.Context, n *lab.Node, args ...string) error {
 // host starts the discovery server.
 func (d *demo) host(ctx context.Context) (err error) {
 	say("1. Somebody hosts discovery: any machine can.")
-	if d.discovery, err = d.lab.AddNode(ctx, "discovery"); err != nil {
+	if d.discovery, err = d.lab.AddNode("discovery"); err != nil {
 		return err
 	}
 	args := []string{"discovery", "serve", "--listen", ":3000", "--insecure"}
@@ -114,7 +114,7 @@ func (d *demo) configure(ctx context.Context) error {
 		return err
 	}
 	for i := range 3 {
-		node, err := d.lab.AddNode(ctx, fmt.Sprintf("node-%d", i+1))
+		node, err := d.lab.AddNode(fmt.Sprintf("node-%d", i+1))
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -60,7 +59,7 @@ func (l *Lab) Close() error {
 }
 
 // AddNode makes a node on the lab's network. Its address is the next free one.
-func (l *Lab) AddNode(ctx context.Context, name string) (*Node, error) {
+func (l *Lab) AddNode(name string) (*Node, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	address := Underlay.Addr().Next()
@@ -68,7 +67,7 @@ func (l *Lab) AddNode(ctx context.Context, name string) (*Node, error) {
 		address = address.Next()
 	}
 	n := &Node{Name: name, Address: address, Dir: filepath.Join(l.Dir, name), lab: l}
-	if err := n.begin(ctx); err != nil {
+	if err := n.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("make node %s: %w", name, err), n.end())
 	}
 	l.nodes = append(l.nodes, n)

@@ -37,7 +37,7 @@ func (n *Node) Config() string   { return filepath.Join(n.Dir, "etc", "machine.c
 func (n *Node) StateDir() string { return filepath.Join(n.Dir, "state") }
 func (n *Node) Socket() string   { return filepath.Join(n.Dir, "sock") }
 
-func (n *Node) begin(ctx context.Context) error {
+func (n *Node) begin() error {
 	if err := os.MkdirAll(filepath.Dir(n.Config()), 0o700); err != nil {
 		return err
 	}
@@ -65,11 +65,11 @@ func (n *Node) begin(ctx context.Context) error {
 	if _, err := io.ReadFull(said, make([]byte, len(ready))); err != nil {
 		return fmt.Errorf("the holder did not come up: %w", err)
 	}
-	return n.attach(ctx)
+	return n.attach()
 }
 
 // attach connects the node to the lab's bridge.
-func (n *Node) attach(context.Context) error {
+func (n *Node) attach() error {
 	outside := "v" + strconv.Itoa(n.holder.Process.Pid)
 	veth := &netlink.Veth{
 		LinkAttrs:     netlink.LinkAttrs{Name: outside, MasterIndex: n.lab.bridge.Attrs().Index},

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -76,14 +75,13 @@ func (s *settings) applyAlone(cmd *cobra.Command, data []byte, mode agentpb.Appl
 			return err
 		}
 	}
-	pass := func(context.Context) (*agentpb.Plan, error) { return nil, nil }
 	switch mode {
 	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		pass = func(ctx context.Context) (*agentpb.Plan, error) { return once.Diff(ctx, config) }
+		response.Plan, err = once.Diff(cmd.Context(), config)
 	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
-		pass = func(ctx context.Context) (*agentpb.Plan, error) { return once.Apply(ctx, config) }
+		response.Plan, err = once.Apply(cmd.Context(), config)
 	}
-	if response.Plan, err = pass(cmd.Context()); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.applied(cmd, response, mode, nextWithoutAgent)
