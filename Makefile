@@ -17,6 +17,8 @@ FUZZTIME ?= 10s
 # How often `make bench` runs each benchmark, and what benchstat then compares.
 BENCHCOUNT ?= 6
 BENCH ?= .
+# Where the tests write which scenarios they went through.
+SCENARIOS := $(CURDIR)/.cache/scenarios
 # A process that looks for races sleeps a second at its end; tests start many.
 export GORACE ?= atexit_sleep_ms=0 halt_on_error=1
 
@@ -32,8 +34,27 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
 .PHONY: test
-test: setup build etcd ## Run all tests, end to end ones included
-	SPANCTL_BINARY=$(CURDIR)/bin/spanctl go test -race -count 1 -timeout 15m $(TESTFLAGS) $(PACKAGES)
+test: test-host test-guest test-matrix ## Run all tests: on this machine, and in the guest
+
+.PHONY: test-host
+test-host: setup build etcd ## Run the tests on this machine, end to end ones included
+	@rm -f $(SCENARIOS)/userspace
+	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
+		go test -race -count 1 -timeout 15m $(TESTFLAGS) $(PACKAGES)
+
+# The same test code, in a virtual machine whose kernel has WireGuard. There,
+# spanctl fails rather than use the userspace process.
+.PHONY: test-guest
+test-guest: setup build ## Run the tests of the mesh on the kernel's own WireGuard
+	@mkdir -p .cache/guest $(SCENARIOS)
+	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/e2e.test ./e2e
+	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
+	@rm -f $(SCENARIOS)/kernel
+	@tools/guest-tests $(SCENARIOS)/kernel $(TESTFLAGS)
+
+.PHONY: test-matrix
+test-matrix: ## Check that docs/testing.md is what the tests said; UPDATE=1 writes it
+	@go run ./e2e/matrix $(if $(UPDATE),-update) docs/testing.md $(SCENARIOS)
 
 .PHONY: test-race
 test-race: setup ## Run the end to end tests on a binary that looks for data races

@@ -12,6 +12,7 @@ import (
 )
 
 func TestKilledAgentLeavesTrafficAlone(t *testing.T) {
+	scenario(t, "the agent is killed and started again, and no packet is lost")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -28,6 +29,7 @@ func TestKilledAgentLeavesTrafficAlone(t *testing.T) {
 // TestKilledAgentForgetsNoTunnel kills an agent that has not written down yet
 // what it learned, and starts it while discovery is away.
 func TestKilledAgentForgetsNoTunnel(t *testing.T) {
+	scenario(t, "the agent is killed before it wrote anything down, and starts without discovery")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -49,6 +51,7 @@ func TestKilledAgentForgetsNoTunnel(t *testing.T) {
 }
 
 func TestMeshComesUpWithoutDiscovery(t *testing.T) {
+	scenario(t, "all machines reboot while discovery is down")
 	m := startMesh(t, 3)
 	m.awaitUp()
 	if err := m.server.Stop(unix.SIGTERM); err != nil {
@@ -83,6 +86,7 @@ func TestMeshComesUpWithoutDiscovery(t *testing.T) {
 }
 
 func TestPeerLeaves(t *testing.T) {
+	scenario(t, "a machine leaves the mesh and comes back")
 	m := startMesh(t, 3)
 	m.awaitUp()
 	m.keepPinging(func() {
@@ -142,6 +146,7 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 
 // TestFailedPassIsSaidAndHealed takes the UDP port away and gives it back.
 func TestFailedPassIsSaidAndHealed(t *testing.T) {
+	scenario(t, "the listen port is taken by another program, and given back")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]

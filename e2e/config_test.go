@@ -29,6 +29,7 @@ func (m *mesh) keepPinging(do func()) {
 }
 
 func TestEditIsReloadedWithoutLosingAPacket(t *testing.T) {
+	scenario(t, "the config is edited, and no packet is lost")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -74,6 +75,7 @@ func TestEditIsReloadedWithoutLosingAPacket(t *testing.T) {
 }
 
 func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
+	scenario(t, "the config is broken by an edit")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -194,6 +196,7 @@ cluster:
 // TestSecondApplyWritesNothing listens to the kernel while a config is applied
 // that is in force already, with an agent and without.
 func TestSecondApplyWritesNothing(t *testing.T) {
+	scenario(t, "a second apply writes nothing to the kernel")
 	m := startMesh(t, 3)
 	m.awaitUp()
 	node := m.machines[0]

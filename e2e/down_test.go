@@ -10,6 +10,7 @@ import (
 // TestDownLeavesNothingBehind takes a mesh up and down between things of others,
 // with an agent and without, and compares the whole network before and after.
 func TestDownLeavesNothingBehind(t *testing.T) {
+	scenario(t, "the mesh is taken down and leaves nothing behind")
 	m := newMesh(t, 2)
 	m.serve()
 	node, other := m.machines[0], m.machines[1]
@@ -63,6 +64,7 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 
 // TestWithoutAgents meshes two machines by commands alone.
 func TestWithoutAgents(t *testing.T) {
+	scenario(t, "two machines mesh without agents, by commands alone")
 	m := newMesh(t, 2)
 	m.serve()
 	// The first publishes itself; the second learns of it, and the first, when

@@ -16,6 +16,7 @@ import (
 // machine's network: first while the agent is stopped, so that diff sees it, then
 // while it runs, so that it repairs it.
 func TestDamageIsSeenAndRepaired(t *testing.T) {
+	scenario(t, "others change what is spanctl's")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]

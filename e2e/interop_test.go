@@ -62,6 +62,7 @@ func (m *mesh) value(name string) string {
 // TestTalosNodeJoinsThroughOurService has a machine that speaks the protocol as
 // Talos does, with no code of ours.
 func TestTalosNodeJoinsThroughOurService(t *testing.T) {
+	scenario(t, "a Talos node joins")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	talos := m.add(t, "talos")

@@ -7,6 +7,7 @@ import (
 )
 
 func TestThreeMachinesMesh(t *testing.T) {
+	scenario(t, "three machines mesh")
 	m := startMesh(t, 3)
 	m.awaitUp()
 	for _, from := range m.machines {
@@ -24,6 +25,7 @@ func TestThreeMachinesMesh(t *testing.T) {
 // TestTenMachinesMesh also measures, for a promise made to users: every peer is
 // up within ten seconds of the start.
 func TestTenMachinesMesh(t *testing.T) {
+	scenario(t, "ten machines mesh within ten seconds")
 	m := newMesh(t, 10)
 	m.serve()
 	began := time.Now()

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go4.org/netipx"
+	"golang.org/x/sys/unix"
 )
 
 // Node is a machine of a lab.
@@ -108,7 +109,7 @@ func (n *Node) Namespace(use func(netns.NsHandle) error) error {
 // Netlink works on the node's network.
 func (n *Node) Netlink(use func(*netlink.Handle) error) error {
 	return n.Namespace(func(ns netns.NsHandle) error {
-		handle, err := netlink.NewHandleAt(ns)
+		handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
 		}
@@ -131,7 +132,8 @@ func (n *Node) end() error {
 // Command is a program to run inside of the node. It ends with ctx, and with
 // the lab's process.
 func (n *Node) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	enter := []string{"--target", strconv.Itoa(n.holder.Process.Pid), "--net", "--mount", "--uts", "--", program}
+	// The short options, which busybox has too.
+	enter := []string{"-t", strconv.Itoa(n.holder.Process.Pid), "-n", "-m", "-u", "--", program}
 	return n.Outside(ctx, "nsenter", append(enter, args...)...)
 }
 

@@ -1,0 +1,52 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// inGuest tells that the tests run in the virtual machine, on the kernel's own
+// WireGuard.
+func inGuest() bool { return os.Getenv("SPANCTL_GUEST") != "" }
+
+// scenario gives a test its line in docs/testing.md.
+func scenario(t *testing.T, name string) {
+	t.Helper()
+	report := os.Getenv("SPANCTL_SCENARIOS")
+	if report == "" {
+		return
+	}
+	t.Cleanup(func() {
+		outcome := "pass"
+		switch {
+		case t.Failed():
+			outcome = "fail"
+		case t.Skipped():
+			outcome = "skip\tguest only"
+		}
+		file, err := os.OpenFile(report, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = file.Close() }()
+		if _, err := fmt.Fprintf(file, "%s\t%s\n", name, outcome); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// requires a program that the guest does not have; tests that need it are about
+// discovery, which is the same there.
+func requires(t *testing.T, program string) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	switch {
+	case err == nil:
+	case inGuest():
+		t.Skipf("the guest has no %s", program)
+	default:
+		t.Fatalf("%s is missing: run `make setup`", program)
+	}
+}
