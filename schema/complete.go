@@ -7,6 +7,7 @@ const (
 	pathKubeSpan   = "machine.network.kubespan.enabled"
 	pathDiscovery  = "cluster.discovery.enabled"
 	pathService    = "cluster.discovery.registries.service.disabled"
+	pathPeers      = "cluster.discovery.registries.static.peers"
 	pathKubernetes = "cluster.discovery.registries.kubernetes.disabled"
 	pathID         = "cluster.id"
 	pathSecret     = "cluster.secret"
@@ -28,6 +29,8 @@ func (s *source) checkComplete(full cue.Value) Problems {
 		return !v.Exists() || err == nil && text == ""
 	}
 	discovery := is(pathDiscovery, true)
+	peers, _ := full.LookupPath(cue.ParsePath(pathPeers)).Len().Int64()
+	static := peers > 0
 	var problems Problems
 	for _, c := range []struct {
 		wrong                       bool
@@ -37,7 +40,7 @@ func (s *source) checkComplete(full cue.Value) Problems {
 			"is false, but KubeSpan is enabled and finds its peers through discovery", "true", pathKubeSpan},
 		{discovery && is(pathKubernetes, false), pathKubernetes,
 			"is false, but this version of spanctl has no Kubernetes registry", "true", pathDiscovery},
-		{discovery && is(pathService, true), pathService,
+		{discovery && is(pathService, true) && !static, pathService,
 			"is true, but discovery is enabled and needs at least one registry", "false", pathDiscovery},
 		{discovery && missing(pathID), pathID, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},
 		{discovery && missing(pathSecret), pathSecret, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},

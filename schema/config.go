@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,16 +39,62 @@ type KubeSpan struct {
 	AdvertiseKubernetesNetworks bool             `json:"advertiseKubernetesNetworks"`
 	AllowDownPeerBypass         bool             `json:"allowDownPeerBypass"`
 	HarvestExtraEndpoints       bool             `json:"harvestExtraEndpoints"`
-	MTU                         int              `json:"mtu"`
+	MTU                         MTU              `json:"mtu"`
 	Filters                     Filters          `json:"filters"`
 	ExtraAnnouncedEndpoints     []netip.AddrPort `json:"extraAnnouncedEndpoints"`
+	AdvertisedNetworks          []netip.Prefix   `json:"advertisedNetworks"`
+	Bypass                      []netip.Prefix   `json:"bypass"`
+	Relay                       Relay            `json:"relay"`
 	ListenPort                  int              `json:"listenPort"`
 	InterfaceName               string           `json:"interfaceName"`
+	RoutingTable                int              `json:"routingTable"`
+	RulePriority                int              `json:"rulePriority"`
+	FirewallMark                uint32           `json:"fwmark"`
+	// PersistentKeepalive is in seconds.
+	PersistentKeepalive int `json:"persistentKeepalive"`
+}
+
+// MTU is in bytes; AutoMTU asks for what the path leaves room for.
+type MTU int
+
+// AutoMTU is the MTU "auto".
+const AutoMTU MTU = 0
+
+const autoText = `"auto"`
+
+var (
+	_ json.Unmarshaler = (*MTU)(nil)
+	_ json.Marshaler   = MTU(0)
+)
+
+// UnmarshalJSON reads a number of bytes or "auto".
+func (m *MTU) UnmarshalJSON(data []byte) error {
+	if string(data) == autoText {
+		*m = AutoMTU
+		return nil
+	}
+	return json.Unmarshal(data, (*int)(m))
+}
+
+// MarshalJSON is the inverse of UnmarshalJSON.
+func (m MTU) MarshalJSON() ([]byte, error) {
+	if m == AutoMTU {
+		return []byte(autoText), nil
+	}
+	return json.Marshal(int(m))
+}
+
+// Relay says whether this machine carries the traffic of others, and whether
+// others may carry its own.
+type Relay struct {
+	Offer bool `json:"offer"`
+	Use   bool `json:"use"`
 }
 
 // Filters choose addresses and networks.
 type Filters struct {
 	Endpoints                 []Filter       `json:"endpoints"`
+	PeerEndpoints             []Filter       `json:"peerEndpoints"`
 	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks"`
 }
 
@@ -102,6 +149,37 @@ type Discovery struct {
 type Registries struct {
 	Kubernetes KubernetesRegistry `json:"kubernetes"`
 	Service    ServiceRegistry    `json:"service"`
+	Static     StaticRegistry     `json:"static"`
+}
+
+// StaticRegistry holds peers that the config itself describes.
+type StaticRegistry struct {
+	Peers []StaticPeer `json:"peers"`
+}
+
+// StaticPeer is a peer that the config itself describes.
+type StaticPeer struct {
+	Name      string           `json:"name"`
+	PublicKey StaticKey        `json:"publicKey"`
+	Endpoints []netip.AddrPort `json:"endpoints"`
+	// AllowedIPs are the peer's networks, masked.
+	AllowedIPs []netip.Prefix `json:"allowedIPs"`
+	// PresharedKey is empty where none was set.
+	PresharedKey Secret `json:"presharedKey"`
+}
+
+// StaticKey is the public key of a static peer.
+type StaticKey [keyLength]byte
+
+// UnmarshalText reads the base64 of 32 bytes.
+func (k *StaticKey) UnmarshalText(text []byte) (err error) {
+	*k, err = decodeKey(string(text))
+	return err
+}
+
+// MarshalText is the inverse of UnmarshalText.
+func (k StaticKey) MarshalText() ([]byte, error) {
+	return base64.StdEncoding.AppendEncode(nil, k[:]), nil
 }
 
 // KubernetesRegistry uses Kubernetes Nodes.

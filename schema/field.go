@@ -39,9 +39,14 @@ func fieldsOf(shape cue.Value) map[string]field {
 		f.secret = secret.Err() == nil
 		switch f.kind {
 		case cue.ListKind:
-			each := f
-			each.kind = v.LookupPath(cue.MakePath(cue.AnyIndex)).IncompleteKind()
-			fields[join(path, element)] = each
+			item := v.LookupPath(cue.MakePath(cue.AnyIndex))
+			if item.IncompleteKind() == cue.StructKind {
+				walk(join(path, element), item)
+			} else {
+				each := f
+				each.kind = item.IncompleteKind()
+				fields[join(path, element)] = each
+			}
 			f.want, f.check = "a list, each item "+f.want, ""
 		case cue.StructKind:
 			for it, err := v.Fields(cue.Optional(true)); err == nil && it.Next(); {
@@ -229,6 +234,12 @@ func checkURL(text string) error {
 }
 
 func (f field) verify(v cue.Value) error {
+	if f.check == "bit" {
+		if n, err := v.Int64(); err == nil && n&(n-1) != 0 {
+			return stderrors.New("is not a single bit")
+		}
+		return nil
+	}
 	check := checks[f.check]
 	text, err := v.String()
 	if check == nil || err != nil {
@@ -268,7 +279,7 @@ func (s *source) checkValues() Problems {
 			for i := 0; err == nil && items.Next(); i++ {
 				walk(append(slices.Clip(path), strconv.Itoa(i)), items.Value())
 			}
-		case cue.StringKind:
+		default:
 			if err := f.verify(v); err != nil {
 				add(path, v, Problem{Value: f.show(v), Reason: err.Error(), Want: f.want})
 			}

@@ -112,6 +112,9 @@ func load(name string, data []byte, place func(cue.Value) cue.Value, check func(
 	if err := full.Decode(&config); err != nil {
 		return nil, Problems{{File: name, Reason: scrub(err.Error())}}
 	}
+	if problems := s.checkPeers(config.Cluster.Discovery.Registries.Static.Peers); len(problems) > 0 {
+		return nil, problems
+	}
 	return &config, nil
 }
 

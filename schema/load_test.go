@@ -61,6 +61,7 @@ func TestLoadTakesEveryFormatAlike(t *testing.T) {
 	want := &Config{
 		Machine: Machine{Network: Network{KubeSpan: KubeSpan{
 			Enabled: true, MTU: 1400, ListenPort: 51820, InterfaceName: "kubespan",
+			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
 			Filters: Filters{
 				Endpoints:                 []Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
 				ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
@@ -201,4 +202,31 @@ func FuzzLoad(f *testing.F) {
 			t.Error("accepted discovery without an id")
 		}
 	})
+}
+
+func TestLoadTakesTheFurtherSettings(t *testing.T) {
+	config, err := Load("machine.cue", []byte(`
+machine: network: kubespan: {
+	mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0
+	bypass: ["10.0.0.0/24"], advertisedNetworks: ["10.9.0.0/16"], filters: peerEndpoints: ["!10.0.0.0/8"]
+	relay: {offer: true, use: true}
+}
+cluster: {id: "`+testID+`", secret: "`+testSecret+`", discovery: enabled: true
+	discovery: registries: {service: disabled: true, static: peers: [
+		{name: "phone", publicKey: "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc=", presharedKey: "`+testSecret+`", allowedIPs: ["10.5.0.1/24"], endpoints: ["192.0.2.1:1"]},
+	]}
+}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := config.KubeSpan()
+	if k.MTU != AutoMTU || k.FirewallMark != 0x1000 || k.RoutingTable != 1000 || k.RulePriority != 100 || k.PersistentKeepalive != 0 ||
+		k.Relay != (Relay{Offer: true, Use: true}) || len(k.Bypass) != 1 || len(k.AdvertisedNetworks) != 1 || len(k.Filters.PeerEndpoints) != 1 {
+		t.Errorf("got %+v", k)
+	}
+	peers := config.Cluster.Discovery.Registries.Static.Peers
+	if len(peers) != 1 || peers[0].AllowedIPs[0] != netip.MustParsePrefix("10.5.0.0/24") || peers[0].Name != "phone" ||
+		peers[0].PresharedKey.Reveal() != testSecret || peers[0].PublicKey == (StaticKey{}) {
+		t.Errorf("got %+v", peers)
+	}
 }
