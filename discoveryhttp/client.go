@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,7 @@ type Client struct {
 	cipher   *payload.Cipher
 	log      *slog.Logger
 	services []*service
+	version  atomic.Uint64
 
 	mu     sync.Mutex
 	wanted *publication
@@ -78,6 +80,7 @@ func NewClient(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{options: o, cipher: cipher, log: o.Log}
+	c.version.Store(1)
 	for _, endpoint := range o.Endpoints {
 		d, err := newDialer(o, token)
 		if err != nil {
@@ -126,10 +129,10 @@ func (c *Client) Refused() map[string]string {
 	return refused
 }
 
-// Complete tells whether a service was heard: who is not among Affiliates is
-// not in the cluster.
+// Complete tells whether a service was heard, or there is none: who is not among
+// Affiliates is not in the cluster.
 func (c *Client) Complete() bool {
-	return slices.ContainsFunc(c.services, (*service).wasHeard)
+	return len(c.services) == 0 || slices.ContainsFunc(c.services, (*service).wasHeard)
 }
 
 // Remember is what the next client of this machine should begin with.
@@ -209,6 +212,31 @@ func (c *Client) sealEndpoints(endpoints []netip.AddrPort) ([][]byte, error) {
 	return sealed, nil
 }
 
+// Announce publishes at once, and waits until a service has taken it. What is
+// kept published from then on is this.
+func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
+	p := &publication{local: local}
+	if err := c.seal(p); err != nil {
+		return err
+	}
+	failures := make([]error, len(c.services))
+	var group errgroup.Group
+	for i, s := range c.services {
+		group.Go(func() error { failures[i] = s.push(ctx, p); return nil })
+	}
+	_ = group.Wait() // the failures are kept apart
+	if !slices.Contains(failures, nil) {
+		return fmt.Errorf("publish to discovery: %w", errors.Join(failures...))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = p
+	return nil
+}
+
+// Version differs from that of any earlier knowledge of this client.
+func (c *Client) Version() uint64 { return c.version.Load() }
+
 // Run keeps publishing and watching until ctx ends. It leaves the affiliate at
 // the services; Leave takes it away.
 func (c *Client) Run(ctx context.Context) {
@@ -226,6 +254,9 @@ func (c *Client) Run(ctx context.Context) {
 // each does something at every service at once. It fails only where it fails at
 // all of them.
 func (c *Client) each(what string, do func(*service) error) error {
+	if len(c.services) == 0 {
+		return nil
+	}
 	failures := make([]error, len(c.services))
 	var group errgroup.Group
 	for i, s := range c.services {
@@ -268,6 +299,7 @@ func (c *Client) Fetch(ctx context.Context) error {
 }
 
 func (c *Client) changed() {
+	c.version.Add(1)
 	if c.options.Changed != nil {
 		c.options.Changed()
 	}

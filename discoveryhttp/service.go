@@ -369,7 +369,9 @@ func (s *service) watch(ctx context.Context) error {
 // news puts a message of the stream into the roster.
 func (s *service) news(message *serverpb.WatchResponse, snapshot bool) (changed bool) {
 	if message.GetDeleted() {
-		return s.gone(message.GetAffiliates())
+		// Other services forget these machines too.
+		s.gone(message.GetAffiliates())
+		return true
 	}
 	affiliates := s.open(message.GetAffiliates())
 	now := time.Now()
@@ -387,18 +389,16 @@ func (s *service) news(message *serverpb.WatchResponse, snapshot bool) (changed 
 }
 
 // gone forgets what was deleted.
-func (s *service) gone(affiliates []*serverpb.Affiliate) (changed bool) {
+func (s *service) gone(affiliates []*serverpb.Affiliate) {
 	ids := make([]string, len(affiliates))
 	s.mu.Lock()
 	for i, a := range affiliates {
 		ids[i] = a.GetId()
-		_, refused := s.refused[a.GetId()]
 		delete(s.refused, a.GetId())
-		changed = s.roster.remove(a.GetId()) || refused || changed
+		s.roster.remove(a.GetId())
 	}
 	s.mu.Unlock()
 	s.client.deleted(s, ids)
-	return changed
 }
 
 // keepRefusals forgets the refusals of affiliates that a snapshot does not have.

@@ -121,7 +121,7 @@ func (m *machine) certificate() (certificatePath, keyPath string) {
 
 // TestCurlOnDiscovery speaks the protocol by hand, in JSON.
 func TestCurlOnDiscovery(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := newMesh(t, 0)
 	m.serve()
 	call := func(method, body string) outcome {

@@ -52,8 +52,8 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 	}
 }
 
-// neighbours are what others have on a machine in every place that spanctl uses
-// too, told apart from spanctl's only by the marks of ownership.
+// neighbours are what others have on a machine beside every place that spanctl
+// uses.
 func (m *machine) neighbours() {
 	m.t.Helper()
 	err := m.Netlink(func(h *netlink.Handle) error {
@@ -65,12 +65,12 @@ func (m *machine) neighbours() {
 			return err
 		}
 		_, network, _ := net.ParseCIDR("203.0.113.0/24")
-		route := &netlink.Route{LinkIndex: bridge.Attrs().Index, Table: 180, Dst: network, Protocol: unix.RTPROT_STATIC}
+		route := &netlink.Route{LinkIndex: bridge.Attrs().Index, Table: 181, Dst: network, Protocol: unix.RTPROT_STATIC}
 		if err := h.RouteAdd(route); err != nil {
 			return err
 		}
 		rule := netlink.NewRule()
-		rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, 32500, 77, 0x1000
+		rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, 32501, 77, 0x1000
 		return h.RuleAdd(rule)
 	})
 	if err != nil {

@@ -87,7 +87,7 @@ func TestTables(t *testing.T) {
 // TestPrivateKeyIsForRootAlone looks for the private key in everything that can
 // be asked for, and finds it in one place.
 func TestPrivateKeyIsForRootAlone(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -147,7 +147,7 @@ func compact(text string) string {
 }
 
 func TestCurlOnTheSocket(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]

@@ -20,7 +20,7 @@ import (
 // TestKilledServerLosesNothingAcknowledged kills a server in the middle of a
 // thousand updates.
 func TestKilledServerLosesNothingAcknowledged(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := newMesh(t, 0)
 	args := []string{"--store", "bolt:" + filepath.Join(m.discovery.Dir, "d.db"), "--max-affiliates", "2000", "--rate-per-address", "0", "--rate-per-cluster", "0"}
 	m.serve(args...)
@@ -80,7 +80,7 @@ func (m *machine) etcd() (url string) {
 
 // TestTwoServersOnEtcd kills one of two servers that share an etcd.
 func TestTwoServersOnEtcd(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := newMesh(t, 2)
 	url := m.add(t, "etcd").etcd()
 	second := m.add(t, "discovery-2")
@@ -124,7 +124,7 @@ func TestTwoServersOnEtcd(t *testing.T) {
 }
 
 func TestDiscoveryCommands(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
@@ -161,7 +161,7 @@ func TestDiscoveryCommands(t *testing.T) {
 
 // TestMembersAlone has a server that wants tokens.
 func TestMembersAlone(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := newMesh(t, 2)
 	m.serve("--auth", "member")
 	for _, machine := range m.machines {
@@ -180,7 +180,7 @@ func TestMembersAlone(t *testing.T) {
 
 // TestSocketActivation passes a socket as systemd does, and hears the notification.
 func TestSocketActivation(t *testing.T) {
-	requires(t, "curl")
+	requiresCurl(t)
 	m := newMesh(t, 0)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

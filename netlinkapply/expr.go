@@ -41,9 +41,7 @@ func compile(s state.Statement) ([]expr.Any, error) {
 			accept(),
 		), nil
 	case state.AcceptLoopback:
-		name := make([]byte, interfaceLength)
-		copy(name, "lo")
-		return join(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(name), accept()), nil
+		return join(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(interfaceName("lo")), accept()), nil
 	case state.ClampMSS:
 		return clamp(s), nil
 	case state.RouteMarked:
@@ -55,9 +53,69 @@ func compile(s state.Statement) ([]expr.Any, error) {
 			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register},
 			accept(),
 		), nil
+	case state.DropLoop:
+		return join(
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
+			mask(native(s.Mask), native(0)),
+			equals(native(s.Mark)),
+			&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register},
+			equals(interfaceName(s.Link)),
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		), nil
+	case state.NoteInside:
+		return note(s, expr.CmpOpEq), nil
+	case state.NoteOutside:
+		return note(s, expr.CmpOpNeq), nil
+	case state.FollowInside:
+		return join(
+			isReplyOf(s),
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
+			mask(native(^s.Mask), native(s.Mark)),
+			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register},
+			accept(),
+		), nil
+	case state.FollowOutside:
+		return join(isReplyOf(s), accept()), nil
 	default:
 		return nil, fmt.Errorf("there is no firewall rule for %q", s)
 	}
+}
+
+// The directions of a connection's packets (nf_conntrack_tuple_common.h).
+const (
+	original = 0
+	reply    = 1
+)
+
+// note marks the connection of a packet that comes over our link, or over another.
+func note(s state.Statement, op expr.CmpOp) []expr.Any {
+	return join(
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
+		&expr.Cmp{Op: op, Register: register, Data: interfaceName(s.Link)},
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register},
+		equals([]byte{original}),
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
+		mask(native(^s.Mask), native(s.Mark)),
+		&expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: register},
+	)
+}
+
+// isReplyOf matches replies in connections with the mark.
+func isReplyOf(s state.Statement) []expr.Any {
+	return join(
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register},
+		equals([]byte{reply}),
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
+		mask(native(s.Mask), native(0)),
+		equals(native(s.Mark)),
+	)
+}
+
+// interfaceName is the name of a link as the kernel compares it.
+func interfaceName(name string) []byte {
+	out := make([]byte, interfaceLength)
+	copy(out, name)
+	return out
 }
 
 func clamp(s state.Statement) []expr.Any {
@@ -136,6 +194,13 @@ func render(exprs []expr.Any) string {
 			}
 		case *expr.Verdict:
 			fmt.Fprintf(&b, "verdict %d %s", x.Kind, x.Chain)
+		case *expr.Ct:
+			// The library does not read back which register a mark is set from.
+			if x.SourceRegister || x.Register == 0 {
+				fmt.Fprintf(&b, "ct set %d", x.Key)
+			} else {
+				fmt.Fprintf(&b, "ct %d", x.Key)
+			}
 		default:
 			fmt.Fprintf(&b, "%T %+v", e, e)
 		}

@@ -50,6 +50,9 @@ func (k *Kernel) observeFirewall(s *state.State, scope state.Scope) error {
 		return err
 	}
 	t, err := conn.ListTableOfFamily(scope.FirewallTable, nftables.TableFamilyINet)
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("this kernel has no nftables, which sends packets into the tunnel: load the module with `modprobe nf_tables` (%w)", err)
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -163,11 +166,7 @@ func readSet(conn *nftables.Conn, t *nftables.Table, f state.Family) ([]netip.Pr
 }
 
 func lastOf(f state.Family) netip.Addr {
-	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if f == state.IPv6 {
-		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	return netipx.PrefixLastIP(everything)
+	return netipx.PrefixLastIP(everything(f))
 }
 
 // elements are the two ends of a network, the second past its last address. A

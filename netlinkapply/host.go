@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,21 +41,84 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 		}
 		wanted[attrs.Index] = attrs.Name != meshLink && attrs.Flags&net.FlagLoopback == 0 && !inner[attrs.Index]
 	}
-	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	byLink, err := k.reachable(wanted)
 	if err != nil {
 		return mesh.Host{}, fmt.Errorf("list addresses: %w", err)
 	}
-	byLink := map[int][]netip.Addr{}
-	for _, a := range addresses {
-		address, ok := netipx.FromStdIP(a.IP)
-		if ok && wanted[a.LinkIndex] && isReachable(a, address) {
-			byLink[a.LinkIndex] = append(byLink[a.LinkIndex], address)
+	gateways := k.gateways()
+	for _, link := range links {
+		attrs := link.Attrs()
+		at := byLink[attrs.Index]
+		host.Addresses = append(host.Addresses, at.addresses...)
+		gateway, leads := gateways[attrs.Index]
+		if attrs.Name != meshLink && (leads || len(at.networks) > 0) {
+			host.Links = append(host.Links, mesh.Link{Name: attrs.Name, MTU: attrs.MTU, Networks: at.networks,
+				Default: leads, Gateway: gateway, Up: attrs.RawFlags&unix.IFF_LOWER_UP != 0})
 		}
 	}
-	for _, link := range links {
-		host.Addresses = append(host.Addresses, byLink[link.Attrs().Index]...)
-	}
+	host.Forwards = sysctl("ipv6/conf/all/forwarding") == "1"
 	return host, nil
+}
+
+// place is where a link is.
+type place struct {
+	addresses []netip.Addr
+	networks  []netip.Prefix
+}
+
+// reachable lists the addresses at which others reach this machine, by the index
+// of the link.
+func (k *Kernel) reachable(wanted map[int]bool) (map[int]place, error) {
+	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, err
+	}
+	byLink := map[int]place{}
+	for _, a := range addresses {
+		address, ok := netipx.FromStdIP(a.IP)
+		if !ok || !wanted[a.LinkIndex] || !isReachable(a, address) {
+			continue
+		}
+		at := byLink[a.LinkIndex]
+		at.addresses = append(at.addresses, address)
+		if network, ok := netipx.FromStdIPNet(a.IPNet); ok {
+			at.networks = append(at.networks, network.Masked())
+		}
+		byLink[a.LinkIndex] = at
+	}
+	return byLink, nil
+}
+
+// outside are addresses far away, to ask the kernel for the way there. Nothing is
+// sent to them.
+var outside = []netip.Addr{netip.MustParseAddr("1.0.0.1"), netip.MustParseAddr("2000::1")}
+
+// gateways are the links that lead to the rest of the world, each with the
+// gateway, if it has one. The kernel is asked for the way rather than for its
+// routes, of which it may have a million.
+func (k *Kernel) gateways() map[int]netip.Addr {
+	gateways := map[int]netip.Addr{}
+	for _, address := range outside {
+		routes, err := k.handle.RouteGet(address.AsSlice())
+		if err != nil {
+			continue // there is no way
+		}
+		for _, r := range routes {
+			if _, known := gateways[r.LinkIndex]; !known && r.LinkIndex != 0 {
+				gateways[r.LinkIndex], _ = netipx.FromStdIP(r.Gw)
+			}
+		}
+	}
+	return gateways
+}
+
+// sysctl reads a setting below net, "" where there is none.
+func sysctl(path string) string {
+	value, err := os.ReadFile(filepath.Join("/proc/sys/net", path))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(value))
 }
 
 // isPhysical tells a network card: an Ethernet link of no virtual kind.

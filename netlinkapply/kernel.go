@@ -36,6 +36,8 @@ type Kernel struct {
 	mode      Mode
 	userspace Userspace
 	handle    *netlink.Handle
+	// routes lists routes: it has checks on that the library's other listings fail.
+	routes *netlink.Handle
 }
 
 // Open connects to the kernel. It must be closed.
@@ -44,11 +46,22 @@ func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	return &Kernel{mode: mode, userspace: userspace, handle: handle}, nil
+	routes, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	// The kernel then filters listings itself, so that a router with a full table
+	// lists our routes alone. Those before 4.20 cannot; they list all.
+	_ = routes.SetStrictCheck(true)
+	return &Kernel{mode: mode, userspace: userspace, handle: handle, routes: routes}, nil
 }
 
 // Close ends the connection and changes nothing.
-func (k *Kernel) Close() { k.handle.Close() }
+func (k *Kernel) Close() {
+	k.handle.Close()
+	k.routes.Close()
+}
 
 // ErrPermission says that the process may not configure the network.
 var ErrPermission = errors.New("not permitted to configure the network: run as root, or with CAP_NET_ADMIN")
@@ -147,6 +160,8 @@ func (k *Kernel) change(ctx context.Context, scope state.Scope, changes state.Pl
 		return k.changeFirewall(c, object)
 	case state.Networks:
 		return k.changeNetworks(object)
+	case state.ReversePath:
+		return loosen(object)
 	default:
 		return fmt.Errorf("a change of a %T is not known", object)
 	}

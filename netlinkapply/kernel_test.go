@@ -74,7 +74,7 @@ func inputs(t testing.TB, n int) state.Inputs {
 	}
 	k := *config.KubeSpan()
 	k.Enabled = true
-	in := state.Inputs{Identity: identity, KubeSpan: k, PresharedKey: mesh.SecretKey([32]byte{1}), Redirects: map[mesh.Key]netip.AddrPort{}}
+	in := state.Inputs{Identity: identity, KubeSpan: k, MTU: 1420, PresharedKey: mesh.SecretKey([32]byte{1}), Redirects: map[mesh.Key]netip.AddrPort{}}
 	for i := range n {
 		var key mesh.Key
 		binary.BigEndian.PutUint32(key[:], uint32(i+1))
@@ -136,21 +136,21 @@ func TestApplyReachesTheDocumentAndStaysThere(t *testing.T) {
 	reach(t, k, state.Build(in))
 
 	t.Run("a change of the MTU touches link, routes and clamps only", func(t *testing.T) {
-		in.KubeSpan.MTU = 1300
+		in.MTU = 1300
 		if n := reach(t, k, state.Build(in)); n != 4 {
 			t.Errorf("took %d changes, want link, two routes and the table", n)
 		}
 	})
 	t.Run("a peer more is one peer and one set change", func(t *testing.T) {
 		in := inputs(t, 4)
-		in.Identity, in.KubeSpan.MTU = mustIdentity(t, k), 1300
+		in.Identity, in.MTU = mustIdentity(t, k), 1300
 		if n := reach(t, k, state.Build(in)); n > 3 {
 			t.Errorf("took %d changes", n)
 		}
 	})
 	t.Run("a peer less", func(t *testing.T) {
 		in := inputs(t, 2)
-		in.Identity, in.KubeSpan.MTU = mustIdentity(t, k), 1300
+		in.Identity, in.MTU = mustIdentity(t, k), 1300
 		reach(t, k, state.Build(in))
 	})
 }
@@ -212,7 +212,7 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 		"the link is set down": func() error { return netlink.LinkSetDown(link) },
 		"the MTU is changed":   func() error { return netlink.LinkSetMTU(link, 1500) },
 		"a route is deleted": func() error {
-			routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: mesh.RoutingTable}, netlink.RT_FILTER_TABLE)
+			routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: ourTable}, netlink.RT_FILTER_TABLE)
 			if err != nil || len(routes) != 1 {
 				return fmt.Errorf("%d routes, %w", len(routes), err)
 			}
@@ -224,7 +224,7 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 				return err
 			}
 			for _, r := range rules {
-				if r.Priority == mesh.RulePriority {
+				if r.Priority == ourPriority {
 					return netlink.RuleDel(&r)
 				}
 			}
@@ -310,6 +310,12 @@ func mustAddr(text string) *netlink.Addr {
 
 // TestForeignThingsStay has neighbours in every place that is ours but for the
 // marks, and takes the mesh up and down between them.
+// Where the document of these tests stands.
+const (
+	ourTable    = 180
+	ourPriority = 32500
+)
+
 func TestForeignThingsStay(t *testing.T) {
 	k := open(t)
 	dummy := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "foreign0"}}
@@ -323,12 +329,12 @@ func TestForeignThingsStay(t *testing.T) {
 	if err := netlink.AddrAdd(dummy, mustAddr("198.51.100.1/24")); err != nil {
 		t.Fatal(err)
 	}
-	route := &netlink.Route{LinkIndex: dummy.Attrs().Index, Table: mesh.RoutingTable, Dst: mustAddr("203.0.113.0/24").IPNet, Protocol: unix.RTPROT_STATIC}
+	route := &netlink.Route{LinkIndex: dummy.Attrs().Index, Table: ourTable, Dst: mustAddr("203.0.113.0/24").IPNet, Protocol: unix.RTPROT_STATIC}
 	if err := netlink.RouteAdd(route); err != nil {
 		t.Fatal(err)
 	}
 	rule := netlink.NewRule()
-	rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, mesh.RulePriority, 77, 0x1000
+	rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, ourPriority, 77, 0x1000
 	if err := netlink.RuleAdd(rule); err != nil {
 		t.Fatal(err)
 	}
@@ -343,10 +349,23 @@ func TestForeignThingsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	live, err := k.Observe(t.Context(), scopeOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conflicts []string
+	for _, c := range live.Conflicts {
+		conflicts = append(conflicts, c.What)
+	}
+	want := []string{"routing table 180 holds routes that spanctl did not make, such as that to 203.0.113.0/24",
+		"a rule of ipv4 that spanctl did not make has the priority 32500"}
+	if diff := cmp.Diff(want, conflicts); diff != "" || live.Owned() {
+		t.Errorf("conflicts (-want +got):\n%s", diff)
+	}
 	reach(t, k, state.Build(inputs(t, 3)))
 	reach(t, k, state.State{})
 
-	if routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: mesh.RoutingTable}, netlink.RT_FILTER_TABLE); err != nil || len(routes) != 1 {
+	if routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: ourTable}, netlink.RT_FILTER_TABLE); err != nil || len(routes) != 1 {
 		t.Errorf("routes in our table: %v, %v", routes, err)
 	}
 	rules, err := netlink.RuleList(unix.AF_INET)
@@ -355,7 +374,7 @@ func TestForeignThingsStay(t *testing.T) {
 	}
 	found := false
 	for _, r := range rules {
-		found = found || r.Priority == mesh.RulePriority && r.Table == 77
+		found = found || r.Priority == ourPriority && r.Table == 77
 	}
 	if !found {
 		t.Errorf("the foreign rule is gone: %v", rules)
@@ -416,51 +435,158 @@ func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
 	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7")}; !cmp.Equal(want, host.Addresses, cmpopts.EquateComparable(netip.Addr{})) {
 		t.Errorf("addresses are %v, want %v", host.Addresses, want)
 	}
+	links := []mesh.Link{{Name: "up0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}
+	if diff := cmp.Diff(links, host.Links, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("links (-want +got):\n%s", diff)
+	}
 	if host.MAC != nil {
 		t.Errorf("a namespace without a card has the MAC %v", host.MAC)
 	}
 }
 
+// TestWatchTellsOfChanges does something to our table and to another's until the
+// watch tells of one of them: it may join its groups after the first changes.
 func TestWatchTellsOfChanges(t *testing.T) {
+	scope := scopeOf(t)
+	scope.FirewallTable = "watched"
 	ctx, cancel := context.WithCancel(t.Context())
-	woken := make(chan struct{}, 1)
+	told := make(chan struct{}, 1)
 	done := make(chan error, 1)
-	ready := make(chan struct{})
 	go func() {
-		close(ready)
-		done <- netlinkapply.Watch(ctx, func() {
+		done <- netlinkapply.Watch(ctx, func() state.Scope { return scope }, func() {
 			select {
-			case woken <- struct{}{}:
+			case told <- struct{}{}:
 			default:
 			}
-		})
+		}, func() {})
 	}()
-	<-ready
 	conn, err := nftables.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The watch may join its groups after the first changes: change until it tells.
-	table := &nftables.Table{Name: "watched", Family: nftables.TableFamilyINet}
-	deadline := time.After(10 * time.Second)
-	for told := false; !told; {
+	touch := func(name string) {
+		t.Helper()
+		table := &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
 		conn.AddTable(table)
 		conn.DelTable(table)
 		if err := conn.Flush(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	deadline := time.After(10 * time.Second)
+	for heard := false; !heard; {
+		touch("watched")
 		select {
-		case <-woken:
-			told = true
+		case <-told:
+			heard = true
 		case <-deadline:
 			t.Fatal("the watch told nothing")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+	drain := func() {
+		for range 10 {
+			select {
+			case <-told:
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	drain()
+	touch("another")
+	// Messages come in order: should the other's be told, it comes before ours.
+	select {
+	case <-told:
+		t.Error("the watch tells of another's table")
+	case <-time.After(50 * time.Millisecond):
+	}
+	route := &netlink.Route{LinkIndex: 1, Table: 77, Dst: mustAddr("203.0.113.0/24").IPNet}
+	if err := netlink.RouteAdd(route); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-told:
+		t.Error("the watch tells of a route in another's table")
+	case <-time.After(50 * time.Millisecond):
+	}
+	route.Table = ourTable
+	if err := netlink.RouteAdd(route); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.RouteDel(route) })
+	select {
+	case <-told:
+	case <-deadline:
+		t.Error("the watch does not tell of a route in our table")
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestEveryHalfIsHealed ends the carrying out of a plan at every step, as a
+// failure does, and has the next plan do the rest: when the mesh is made, when it
+// changes and when it goes.
+func TestEveryHalfIsHealed(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 3)
+	mesh := state.Build(in)
+	in.MTU, in.KubeSpan.ListenPort, in.KubeSpan.FirewallMark = 1300, 51999, 0x100
+	in.Peers = in.Peers[1:]
+	in.KubeSpan.PersistentKeepalive = 0
+	changed := state.Build(in)
+	for _, c := range []struct {
+		name     string
+		from, to state.State
+	}{
+		{"made", state.State{}, mesh},
+		{"changed", mesh, changed},
+		{"removed", changed, state.State{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reach(t, k, c.from)
+			steps := len(diff(t, k, c.to))
+			for n := range steps {
+				reach(t, k, c.from)
+				plan := diff(t, k, c.to)
+				if r := k.Apply(t.Context(), scopeOf(t), plan[:n]); r.Err != nil {
+					t.Fatalf("the first %d of %d: %v", n, len(plan), r.Err)
+				}
+				reach(t, k, c.to)
+			}
+			if steps < 5 {
+				t.Errorf("only %d steps", steps)
+			}
+		})
+	}
+	reach(t, k, state.State{})
+}
+
+// TestStrictReversePathIsLoosened has an administrator's setting that would drop
+// what comes out of the tunnel.
+func TestStrictReversePathIsLoosened(t *testing.T) {
+	k := open(t)
+	desired := state.Build(inputs(t, 1))
+	reach(t, k, desired)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	const all = "/proc/sys/net/ipv4/conf/all/rp_filter"
+	before, err := os.ReadFile(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(all, []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(all, before, 0) })
+	// A link may be loose to begin with.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/kubespan/rp_filter", []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if plan := text(diff(t, k, desired)); plan != "~ sysctl net.ipv4.conf.kubespan.rp_filter: value 2 (loose)\n" {
+		t.Errorf("the plan is %q", plan)
+	}
+	reach(t, k, desired)
 }
 
 // TestPortInUseChangesNothing takes the new listen port away: the link must keep

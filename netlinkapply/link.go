@@ -64,7 +64,22 @@ func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
 	if err != nil {
 		return err
 	}
+	s.StrictReversePath = isStrict(attrs.Name)
 	return k.observeAddresses(s, link)
+}
+
+// Peers reads the peers alone, in the order of their keys.
+func (k *Kernel) Peers(_ context.Context, scope state.Scope) (peers []state.Peer, err error) {
+	err = wireguard(func(c *wgctrl.Client) error {
+		device, err := c.Device(scope.LinkName)
+		if err == nil {
+			peers = observePeers(device.Peers)
+		}
+		return err
+	})
+	s := state.State{Peers: peers}
+	s.Normalize()
+	return s.Peers, err
 }
 
 func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) error {

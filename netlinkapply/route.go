@@ -2,7 +2,9 @@ package netlinkapply
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
@@ -20,15 +22,22 @@ func family(f state.Family) int {
 }
 
 func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
-	filter := &netlink.Route{Table: scope.RoutingTable, Protocol: state.Protocol}
+	filter := &netlink.Route{Table: scope.RoutingTable}
 	for _, f := range state.Families {
 		routes, err := dump(func() ([]netlink.Route, error) {
-			return k.handle.RouteListFiltered(family(f), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+			return k.routes.RouteListFiltered(family(f), filter, netlink.RT_FILTER_TABLE)
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ENOENT) { // a table without routes is none
 			return err
 		}
 		for _, r := range routes {
+			if r.Protocol != state.Protocol {
+				// The kernel's own, such as those of multicast, are nobody's.
+				if r.Protocol != unix.RTPROT_KERNEL {
+					s.Conflicts = append(s.Conflicts, foreignRoute(f, r))
+				}
+				continue
+			}
 			seen := state.Route{Family: f, Destination: destination(f, r), Table: r.Table, Metric: r.Priority, MTU: r.MTU}
 			if link, err := k.handle.LinkByIndex(r.LinkIndex); err == nil {
 				seen.Link = link.Attrs().Name
@@ -39,6 +48,14 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 	return nil
 }
 
+func foreignRoute(f state.Family, r netlink.Route) state.Conflict {
+	return state.Conflict{
+		What:   fmt.Sprintf("routing table %d holds routes that spanctl did not make, such as that to %s", r.Table, destination(f, r)),
+		Remedy: "set machine.network.kubespan.routingTable to a table that nobody uses, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
+		Bars:   true,
+	}
+}
+
 // destination is that of a route; the kernel leaves out that of a default route.
 func destination(f state.Family, r netlink.Route) netip.Prefix {
 	if r.Dst != nil {
@@ -46,6 +63,11 @@ func destination(f state.Family, r netlink.Route) netip.Prefix {
 			return prefix
 		}
 	}
+	return everything(f)
+}
+
+// everything is the prefix of a default route.
+func everything(f state.Family) netip.Prefix {
 	if f == state.IPv4 {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	}

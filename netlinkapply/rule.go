@@ -2,6 +2,7 @@ package netlinkapply
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 		}
 		for _, r := range rules {
 			if r.Priority != scope.RulePriority || r.Protocol != state.Protocol {
+				s.Conflicts = append(s.Conflicts, foreignRule(scope, f, r)...)
 				continue
 			}
 			seen := state.Rule{Family: f, Priority: r.Priority, Mark: r.Mark, Table: r.Table}
@@ -28,6 +30,29 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 	}
 	return nil
 }
+
+// foreignRule tells of a rule of someone else's that is in the way of ours.
+func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []state.Conflict {
+	switch {
+	case r.Priority == scope.RulePriority:
+		return []state.Conflict{{
+			What:   fmt.Sprintf("a rule of %s that spanctl did not make has the priority %d", f, r.Priority),
+			Remedy: "set machine.network.kubespan.rulePriority to a number that nobody uses",
+			Bars:   true,
+		}}
+	case r.Mark != 0 && r.Mask != nil && *r.Mask != fullMask && *r.Mask&scope.MarkMask != 0:
+		return []state.Conflict{{
+			What: fmt.Sprintf("a rule of %s with priority %d looks at the mark %#x/%#x, which shares bits with spanctl's %#x",
+				f, r.Priority, r.Mark, *r.Mask, scope.MarkMask),
+			Remedy: "set machine.network.kubespan.fwmark to a bit that nobody uses",
+		}}
+	default:
+		return nil
+	}
+}
+
+// fullMask is the mask of rules that name none: they claim no bits of their own.
+const fullMask = 0xffffffff
 
 func (k *Kernel) changeRule(c state.Change, r state.Rule) error {
 	rule := netlink.NewRule()

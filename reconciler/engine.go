@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/link"
@@ -24,6 +23,11 @@ type Kernel interface {
 	Observe(ctx context.Context, scope state.Scope) (state.State, error)
 	// Apply carries out a plan in order and stops at the first error.
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
+	// Peers reads the peers alone, in the order of their keys.
+	Peers(ctx context.Context, scope state.Scope) ([]state.Peer, error)
+	// Probe sends something through the tunnel to each address, so that the peers
+	// that have them answer.
+	Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error
 }
 
 // Identify gives the machine its identity in a cluster. It makes keys on first
@@ -38,9 +42,23 @@ type Knowledge struct {
 	Seen []netip.Addr
 	// Refused tells, by node ID, why a registry did not take affiliates.
 	Refused map[string]string
+	// Version differs from that of any other knowledge of the same registry; zero
+	// is never the same.
+	Version uint64
 	// Complete tells that discovery was heard since the process began: who is
 	// not among Affiliates has left the mesh.
 	Complete bool
+}
+
+// Occasion is what a pass is done for.
+type Occasion struct {
+	// Glance tells that nothing is known to have changed: WireGuard's peers are
+	// read, and of the rest what the last pass found is taken to hold, if that was
+	// not long ago.
+	Glance bool
+	// Stirred tells that the machine's addresses or routes have changed, so that
+	// it is not known any more who can be reached where.
+	Stirred bool
 }
 
 // Engine does passes. It remembers the state of each peer between them and is
@@ -49,20 +67,43 @@ type Engine struct {
 	// AlwaysBegins makes this machine open the conversation with every new peer,
 	// which a single pass must: no second one would do it later.
 	AlwaysBegins bool
+	// Worked are the endpoints at which peers were last reached, by key; they are
+	// tried early. Keep, if set, is given what they have become.
+	Worked map[mesh.Key]netip.AddrPort
+	Keep   func(worked map[mesh.Key]netip.AddrPort)
 
 	kernel   Kernel
 	identify Identify
 	store    *resource.Store
+	events   *resource.Events
 	log      *slog.Logger
 
 	statuses map[mesh.Key]link.Status
+	via      map[mesh.Key]mesh.Key
+	// byNode are the endpoints at which machines were last reached, by node ID.
+	byNode   map[string]netip.AddrPort
 	overlaps []mesh.Overlap
 	refused  map[string]string
+	warned   map[string]bool
+	// seen is what the last whole reading found, and its time; a failure or a
+	// change makes it void.
+	seen   *state.State
+	seenAt time.Time
+	// gathered is what the last pass made of its inputs.
+	gathered *gathered
+	// published is what was gathered when resources were last shown as a whole,
+	// settled that the last pass came to its end.
+	published *gathered
+	settled   bool
 }
+
+// glanceFor is how long a whole reading of the kernel holds.
+const glanceFor = 30 * time.Second
 
 // NewEngine makes an engine that works on kernel and publishes to store.
 func NewEngine(kernel Kernel, identify Identify, store *resource.Store, log *slog.Logger) *Engine {
-	return &Engine{kernel: kernel, identify: identify, store: store, log: log, statuses: map[mesh.Key]link.Status{}}
+	return &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewEvents(store), log: log,
+		Worked: map[mesh.Key]netip.AddrPort{}, statuses: map[mesh.Key]link.Status{}, warned: map[string]bool{}}
 }
 
 // Pass is what one pass found and did.
@@ -78,15 +119,16 @@ type Pass struct {
 	Harvested map[string][]netip.AddrPort
 	// NextLook is when the kernel should be looked at again.
 	NextLook time.Duration
+	// Same tells that config, host and discovery, and who goes through a relay, are
+	// what they were in the pass before, which succeeded.
+	Same bool
 
-	identity mesh.Identity
-	// merged are all affiliates, good those of them that are used, and refused why
-	// the others are not, along with those that no registry could read.
-	merged, good []mesh.Affiliate
-	refused      map[string]string
-	specs        []mesh.PeerSpec
-	overlaps     []mesh.Overlap
-	statuses     map[mesh.Key]link.Status
+	gathered
+	statuses map[mesh.Key]link.Status
+	// via has the peers whose traffic another carries, probes the peers that are to
+	// be asked for a sign of life.
+	via    map[mesh.Key]mesh.Key
+	probes []netip.Addr
 }
 
 // Err is the error that ended the pass early, with what was and was not done.
@@ -115,122 +157,119 @@ func (e *ApplyError) Unwrap() error { return e.Result.Err }
 // nothing, neither in the kernel nor in the engine. Which endpoint of a peer is
 // on trial is no difference.
 func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
-	p, live, err := e.begin(ctx, config, known)
+	p, live, err := e.begin(ctx, now, config, known, Occasion{})
 	if err != nil {
 		return nil, err
 	}
-	redirects := e.step(p, now, live)
+	redirects := e.step(p, now, config, live, Occasion{})
 	for _, peer := range live.Peers {
 		delete(redirects, peer.PublicKey)
 	}
-	return p, e.compare(p, config, known, live, redirects)
+	return p, e.compare(p, now, config, known, live, redirects)
 }
 
 // begin reads the kernel and makes the peers.
-func (e *Engine) begin(ctx context.Context, config *schema.Config, known Knowledge) (*Pass, state.State, error) {
+func (e *Engine) begin(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Occasion) (*Pass, state.State, error) {
 	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextLook: link.RestInterval, statuses: map[mesh.Key]link.Status{}}
+	if live, ok := e.glance(ctx, now, p.Scope, config, known, o); ok {
+		p.gathered, p.Local = *e.gathered, e.gathered.local
+		return p, live, nil
+	}
 	live, err := e.kernel.Observe(ctx, p.Scope)
 	if err != nil {
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
+	e.seen, e.seenAt = &live, now
 	if config.KubeSpan().Enabled || config.Cluster.Discovery.Enabled {
 		err = e.gather(p, config, known)
 	}
 	return p, live, err
 }
 
+// glance is the state that was last read, with the peers of now.
+func (e *Engine) glance(ctx context.Context, now time.Time, scope state.Scope, config *schema.Config, known Knowledge, o Occasion) (state.State, bool) {
+	if !o.Glance || e.seen == nil || now.Sub(e.seenAt) >= glanceFor || e.seen.Link.Name == "" ||
+		e.gathered == nil || !e.gathered.holds(config, known) {
+		return state.State{}, false
+	}
+	peers, err := e.kernel.Peers(ctx, scope)
+	if err != nil {
+		return state.State{}, false // the whole reading says why
+	}
+	live := *e.seen
+	live.Peers = peers
+	return live, true
+}
+
 // compare makes the plan.
-func (e *Engine) compare(p *Pass, config *schema.Config, known Knowledge, live state.State, redirects map[mesh.Key]netip.AddrPort) error {
+func (e *Engine) compare(p *Pass, now time.Time, config *schema.Config, known Knowledge, live state.State, redirects map[mesh.Key]netip.AddrPort) error {
 	kubespan := config.KubeSpan()
 	if !kubespan.Enabled {
 		p.Plan = state.Diff(state.State{}, live)
 		return nil
+	}
+	if err := barred(live); err != nil {
+		return err
 	}
 	key, err := config.Cluster.Secret.Key()
 	if err != nil {
 		return fmt.Errorf("cluster.secret %w", err)
 	}
 	in := state.Inputs{
-		Identity:     p.identity,
-		KubeSpan:     *kubespan,
-		PresharedKey: mesh.SecretKey(key),
-		Peers:        p.specs,
-		Statuses:     p.statuses,
-		Redirects:    redirects,
+		Identity:      p.identity,
+		KubeSpan:      *kubespan,
+		MTU:           p.mtu,
+		PresharedKey:  mesh.SecretKey(key),
+		PresharedKeys: p.preshared,
+		Peers:         p.specs,
+		Via:           p.via,
+		Statuses:      p.statuses,
+		Redirects:     redirects,
 	}
 	if !known.Complete {
 		in.Retain = state.Retained(in, live)
 	}
 	p.Plan = state.Diff(state.Build(in), live)
 	if kubespan.HarvestExtraEndpoints {
-		p.Harvested = p.harvest()
+		p.Harvested = p.harvest(now)
 	}
 	return nil
 }
 
-// gather makes the peers from the identity, the host and discovery.
-func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
-	kubespan := config.KubeSpan()
-	host, err := e.kernel.Host(kubespan.InterfaceName)
-	if err != nil {
-		return fmt.Errorf("read the machine's addresses: %w", err)
+// barred refuses to make a mesh beside what is in its way. One that is there
+// already stays, since taking it down would help nobody.
+func barred(live state.State) error {
+	if live.Owned() {
+		return nil
 	}
-	if p.identity, err = e.identify(config.Cluster.ID, host); err != nil {
-		return fmt.Errorf("establish the machine's identity: %w", err)
-	}
-	p.Local = mesh.LocalAffiliate(p.identity, kubespan, host, known.Seen)
-	p.merged = mesh.Merge(known.Affiliates, []mesh.Affiliate{p.Local})
-	p.good, p.refused = mesh.Vet(p.identity, p.merged)
-	maps.Copy(p.refused, known.Refused)
-	if kubespan.Enabled {
-		p.specs, p.overlaps = mesh.PeerSpecs(p.identity, p.good)
+	for _, c := range live.Conflicts {
+		if c.Bars {
+			return fmt.Errorf("nothing was changed: %s: %s", c.What, c.Remedy)
+		}
 	}
 	return nil
-}
-
-// step moves every peer's status on and returns the endpoints to set now.
-func (e *Engine) step(p *Pass, now time.Time, live state.State) map[mesh.Key]netip.AddrPort {
-	seen := make(map[mesh.Key]link.Observed, len(live.Peers))
-	for _, peer := range live.Peers {
-		seen[peer.PublicKey] = link.Observed{Present: true, Endpoint: peer.Endpoint, LastHandshake: peer.LastHandshake,
-			ReceiveBytes: peer.ReceiveBytes, TransmitBytes: peer.TransmitBytes}
-	}
-	redirects := map[mesh.Key]netip.AddrPort{}
-	for _, spec := range p.specs {
-		k := spec.PublicKey
-		begins := e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0
-		status, change := link.Step(now, link.Spec{Endpoints: spec.Endpoints, Begins: begins}, e.statuses[k], seen[k])
-		p.statuses[k] = status
-		if change.IsValid() {
-			redirects[k] = change
-		}
-	}
-	p.NextLook = link.NextLook(now, slices.Collect(maps.Values(p.statuses)))
-	return redirects
-}
-
-// harvest lists the endpoints at which peers are reached and which they do not
-// list themselves, so that a mesh of n machines does not publish n² endpoints.
-func (p *Pass) harvest() map[string][]netip.AddrPort {
-	found := map[string][]netip.AddrPort{}
-	for _, spec := range p.specs {
-		s := p.statuses[spec.PublicKey]
-		if s.State == link.Up && s.Endpoint.IsValid() && !slices.Contains(spec.Endpoints, s.Endpoint) {
-			found[spec.NodeID] = []netip.AddrPort{s.Endpoint}
-		}
-	}
-	return found
 }
 
 // Run is a whole pass: compare, apply, remember and publish.
 func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
-	p, live, err := e.begin(ctx, config, known)
+	return e.RunFor(ctx, now, config, known, Occasion{})
+}
+
+// RunFor is Run for an occasion.
+func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Occasion) (*Pass, error) {
+	last := e.gathered
+	p, live, err := e.begin(ctx, now, config, known, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.compare(p, config, known, live, e.step(p, now, live)); err != nil {
+	o.Stirred = o.Stirred || last != nil && !last.host.Equal(p.host)
+	redirects := e.step(p, now, config, live, o)
+	p.Same = last == e.gathered && last != nil && e.settled && maps.Equal(p.via, e.via)
+	if err := e.compare(p, now, config, known, live, redirects); err != nil {
+		e.settled = false
 		return nil, err
 	}
+	e.warn(now, live)
 	return p, e.apply(ctx, now, p)
 }
 
@@ -239,10 +278,34 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
 	for _, c := range p.Result.Done {
 		e.log.Info("changed", "change", c.String())
+		if _, ofPeer := c.Object.(state.Peer); !ofPeer {
+			e.seen = nil
+		}
 	}
-	e.remember(p)
+	if p.Result.Err != nil {
+		e.seen = nil
+	} else if len(p.probes) > 0 {
+		if err := e.kernel.Probe(ctx, p.Scope, p.probes); err != nil {
+			e.log.Warn("peers that are silent could not be asked for a sign of life", "error", err)
+		}
+	}
+	e.settled = p.Result.Err == nil
+	e.remember(now, p)
 	e.publish(now, p)
 	return p.Err()
+}
+
+// Next is what the machine would publish with another identity.
+func (e *Engine) Next(config *schema.Config, known Knowledge, identify Identify) (mesh.Affiliate, error) {
+	host, err := e.kernel.Host(config.KubeSpan().InterfaceName)
+	if err != nil {
+		return mesh.Affiliate{}, fmt.Errorf("read the machine's addresses: %w", err)
+	}
+	identity, err := identify(config.Cluster.ID, host)
+	if err != nil {
+		return mesh.Affiliate{}, fmt.Errorf("make another key: %w", err)
+	}
+	return mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen), nil
 }
 
 // Remove takes down all that is under the marks of scope.
@@ -251,39 +314,29 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
+	e.seen = nil
 	p := &Pass{Scope: scope, NextLook: link.RestInterval, Plan: state.Diff(state.State{}, live), statuses: map[mesh.Key]link.Status{}}
 	return p, e.apply(ctx, now, p)
 }
 
-// remember keeps the statuses for the next pass and logs what is news. A peer
-// whose change did not reach the kernel keeps its old status, so that the next
-// pass decides again.
-func (e *Engine) remember(p *Pass) {
-	for _, c := range p.Result.NotDone {
-		if peer, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
-			if before, known := e.statuses[peer.PublicKey]; known {
-				p.statuses[peer.PublicKey] = before
-			} else {
-				delete(p.statuses, peer.PublicKey)
-			}
+// Move takes away what stands at the place of before and not at that of after.
+// Where the link stays, so do its peers.
+func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Scope) (*Pass, error) {
+	if before.LinkName != after.LinkName {
+		return e.Remove(ctx, now, before)
+	}
+	live, err := e.kernel.Observe(ctx, before)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's state: %w", err)
+	}
+	e.seen = nil
+	p := &Pass{Scope: before, NextLook: link.RestInterval}
+	for _, c := range state.Diff(state.State{}, live) {
+		switch c.Object.(type) {
+		case state.Route, state.Rule:
+			p.Plan = append(p.Plan, c)
 		}
 	}
-	for _, spec := range p.specs {
-		before, after := e.statuses[spec.PublicKey], p.statuses[spec.PublicKey]
-		if before.State != after.State && after.State != "" {
-			e.log.Info("peer is "+string(after.State), "peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", after.Endpoint.String())
-		}
-	}
-	for id, reason := range p.refused {
-		if e.refused[id] != reason {
-			e.log.Warn("an affiliate is refused", "affiliate", id, "reason", reason)
-		}
-	}
-	if !slices.Equal(e.overlaps, p.overlaps) {
-		for _, o := range p.overlaps {
-			e.log.Warn("two peers claim the same addresses; the one whose key sorts first has them",
-				"from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
-		}
-	}
-	e.statuses, e.overlaps, e.refused = p.statuses, p.overlaps, p.refused
+	p.Result = e.kernel.Apply(ctx, before, p.Plan)
+	return p, p.Err()
 }

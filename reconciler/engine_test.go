@@ -38,8 +38,8 @@ func TestSecondPassHasNothingToDo(t *testing.T) {
 			t.Fatalf("pass %d: %d changes, want %d, %v\n%v", i+1, len(pass.Plan), want, err, pass.Plan)
 		}
 	}
-	if len(kernel.peers()) != 2 {
-		t.Errorf("peers are %+v", kernel.peers())
+	if len(kernel.all()) != 2 {
+		t.Errorf("peers are %+v", kernel.all())
 	}
 }
 
@@ -87,7 +87,7 @@ func TestFailedChangeIsDoneByTheNextPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The endpoint of the peer that was not made is set with it, not lost.
-	if peers := kernel.peers(); len(peers) != 1 || peers[0].Endpoint != netip.MustParseAddrPort("10.0.0.1:51820") {
+	if peers := kernel.all(); len(peers) != 1 || peers[0].Endpoint != netip.MustParseAddrPort("10.0.0.1:51820") {
 		t.Errorf("peers are %+v", peers)
 	}
 }
@@ -100,11 +100,11 @@ func TestTunnelsAreKeptUntilDiscoveryIsHeard(t *testing.T) {
 	}
 	restarted := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
 	pass, err := restarted.Run(t.Context(), start.Add(time.Second), config(t, ""), reconciler.Knowledge{Affiliates: both[:1]})
-	if err != nil || len(kernel.peers()) != 2 {
+	if err != nil || len(kernel.all()) != 2 {
 		t.Fatalf("before discovery was heard, the pass did %v, %v", pass.Plan, err)
 	}
-	if _, err := restarted.Run(t.Context(), start.Add(2*time.Second), config(t, ""), complete(both[:1]...)); err != nil || len(kernel.peers()) != 1 {
-		t.Errorf("after discovery was heard, peers are %+v, %v", kernel.peers(), err)
+	if _, err := restarted.Run(t.Context(), start.Add(2*time.Second), config(t, ""), complete(both[:1]...)); err != nil || len(kernel.all()) != 1 {
+		t.Errorf("after discovery was heard, peers are %+v, %v", kernel.all(), err)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestHarvestTellsOnlyWhatIsNotListed(t *testing.T) {
 	if diff := cmp.Diff(want, pass.Harvested, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("harvested (-want +got):\n%s", diff)
 	}
-	if i := slices.IndexFunc(kernel.peers(), func(p state.Peer) bool { return p.PublicKey[0] == 2 }); kernel.peers()[i].Endpoint != roamed {
+	if i := slices.IndexFunc(kernel.all(), func(p state.Peer) bool { return p.PublicKey[0] == 2 }); kernel.all()[i].Endpoint != roamed {
 		t.Error("an endpoint that roamed was written over")
 	}
 }
@@ -169,7 +169,7 @@ func TestWhatIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel.edit(func(s *state.State) { s.Peers[0].LastHandshake = start.Add(time.Second) })
-	up := kernel.peers()[0].PublicKey
+	up := kernel.all()[0].PublicKey
 	if _, err := engine.Run(t.Context(), start.Add(2*time.Second), config(t, ""), known); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ type fakeKernel struct {
 	live     state.State
 	observed int
 	applied  int
+	probed   []netip.Addr
 	// refuse makes Apply fail at the first change that it says true of.
 	refuse func(state.Change) bool
 }
@@ -45,6 +46,23 @@ func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State,
 	live.Peers = slices.Clone(live.Peers)
 	live.Normalize()
 	return live, nil
+}
+
+func (k *fakeKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.observed++
+	live := k.live
+	live.Peers = slices.Clone(live.Peers)
+	live.Normalize()
+	return live.Peers, nil
+}
+
+func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, addresses []netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.probed = append(k.probed, addresses...)
+	return nil
 }
 
 func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.Result {
@@ -82,6 +100,8 @@ func (k *fakeKernel) change(c state.Change) {
 	case state.Networks:
 		k.live.Firewall.Networks = slices.DeleteFunc(append(k.live.Firewall.Networks, o.Add...),
 			func(p netip.Prefix) bool { return slices.Contains(o.Remove, p) })
+	case state.ReversePath:
+		k.live.StrictReversePath = false
 	case state.Peer:
 		o.Redirect, o.Label = false, ""
 		k.live.Peers = replace(k.live.Peers, o, gone, func(p state.Peer) bool { return p.PublicKey == o.PublicKey })
@@ -96,7 +116,7 @@ func replace[T any](list []T, v T, gone bool, same func(T) bool) []T {
 	return append(list, v)
 }
 
-func (k *fakeKernel) peers() []state.Peer {
+func (k *fakeKernel) all() []state.Peer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.live.Peers)
@@ -135,6 +155,8 @@ type fakeRegistry struct {
 	published []mesh.Affiliate
 	harvested map[string][]netip.AddrPort
 	closed    []bool
+	announced []mesh.Affiliate
+	deaf      error
 }
 
 func (r *fakeRegistry) discover(_ *schema.Config, changed func()) (reconciler.Registry, error) {
@@ -156,6 +178,15 @@ func (r *fakeRegistry) Publish(local mesh.Affiliate, harvested map[string][]neti
 	r.published, r.harvested = append(r.published, local), harvested
 }
 
+func (r *fakeRegistry) Announce(_ context.Context, local mesh.Affiliate) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deaf == nil {
+		r.announced = append(r.announced, local)
+	}
+	return r.deaf
+}
+
 func (r *fakeRegistry) Close(leave bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,7 +196,7 @@ func (r *fakeRegistry) Close(leave bool) {
 // learn tells the registry what discovery knows now.
 func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	r.mu.Lock()
-	r.known = reconciler.Knowledge{Affiliates: affiliates, Complete: true}
+	r.known = reconciler.Knowledge{Affiliates: affiliates, Complete: true, Version: r.known.Version + 1}
 	changed := r.changed
 	r.mu.Unlock()
 	if changed != nil {

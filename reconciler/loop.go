@@ -3,23 +3,28 @@ package reconciler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"sync/atomic"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
 // Registry is a machine's seat in discovery. Its methods do not wait for the
-// network, but for Close.
+// network, but for Announce and Close.
 type Registry interface {
 	// Known is what discovery knows now.
 	Known() Knowledge
 	// Publish says what the others should know, from now on.
 	Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort)
+	// Announce says so now, and waits until discovery has taken it.
+	Announce(ctx context.Context, local mesh.Affiliate) error
 	// Close ends the membership of this process; with leave, the others are
 	// told that the machine has left.
 	Close(leave bool)
@@ -36,6 +41,24 @@ const (
 	// which doubles from one to the next.
 	retryAtLeast = time.Second
 	retryAtMost  = 30 * time.Second
+	// share is how many times longer the loop rests than a pass took, so that
+	// looking at WireGuard, which tells nobody of changes, costs next to nothing;
+	// restAtLeast is the least.
+	share       = 2000
+	restAtLeast = time.Second
+)
+
+// Why a pass is asked for.
+type Why uint32
+
+// The reasons to wake a Loop.
+const (
+	// News: discovery or the config has something new.
+	News Why = 1 << iota
+	// Drift: something changed in the kernel.
+	Drift
+	// Stirred: the machine was asleep, or its clock was set.
+	Stirred
 )
 
 // ErrStopped is returned by the methods of a Loop that does not run any more.
@@ -49,6 +72,8 @@ type Loop struct {
 
 	requests chan func(ctx context.Context)
 	wake     chan struct{}
+	why      atomic.Uint32
+	scope    atomic.Pointer[state.Scope]
 	stopped  chan struct{}
 
 	// What follows belongs to the goroutine of Run.
@@ -57,21 +82,24 @@ type Loop struct {
 	registry Registry
 	seat     seat
 	failures int
+	fight    fight
 }
 
 // seat is what a Registry depends on: another one is needed when it changes.
 type seat struct {
-	enabled    bool
-	id         string
-	secret     schema.Secret
-	registries schema.Registries
+	enabled bool
+	id      string
+	secret  schema.Secret
+	mark    uint32
+	service schema.ServiceRegistry
 }
 
 func seatOf(c *schema.Config) seat {
-	if c == nil || !c.Cluster.Discovery.Enabled {
+	if c == nil || !c.Cluster.Discovery.Enabled || c.Cluster.Discovery.Registries.Service.Disabled {
 		return seat{}
 	}
-	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, registries: c.Cluster.Discovery.Registries}
+	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, service: c.Cluster.Discovery.Registries.Service,
+		mark: c.KubeSpan().FirewallMark}
 }
 
 // NewLoop makes a loop. Run must be called for it to do anything.
@@ -93,6 +121,7 @@ func (l *Loop) Run(ctx context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
+		glance := false
 		select {
 		case <-ctx.Done():
 			return
@@ -100,16 +129,25 @@ func (l *Loop) Run(ctx context.Context) {
 			request(ctx)
 			continue
 		case <-l.wake:
-			l.await(ctx, settle)
+			l.await(ctx, settle+l.calm())
 			// What came meanwhile is in this pass.
 			select {
 			case <-l.wake:
 			default:
 			}
 		case <-next.C:
+			glance = true
 		}
-		next.Reset(l.tick(ctx))
+		next.Reset(l.tick(ctx, glance))
 	}
+}
+
+// calm is how long to leave alone what someone else changes all the time.
+func (l *Loop) calm() time.Duration {
+	if Why(l.why.Load()) != Drift {
+		return 0
+	}
+	return max(time.Until(l.fight.until), 0)
 }
 
 // await lets time pass while requests are served.
@@ -129,19 +167,25 @@ func (l *Loop) await(ctx context.Context, d time.Duration) {
 }
 
 // tick does a pass if there is a config, logs its error and tells when the next
-// is due.
-func (l *Loop) tick(ctx context.Context) time.Duration {
+// is due. A glance is enough where nothing asked for the pass but time.
+func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
+	why := Why(l.why.Swap(0))
 	if l.config == nil || l.down {
 		return retryAtMost
 	}
-	pass, err := l.pass(ctx)
+	began := time.Now()
+	pass, err := l.pass(ctx, Occasion{Glance: glance && why == 0, Stirred: why&Stirred != 0})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("the pass failed", "error", err, "retry_in", l.retryIn().String())
 		}
 		return l.retryIn()
 	}
-	return pass.NextLook
+	if why&News == 0 {
+		l.repaired(pass)
+	}
+	rest := min(max(share*time.Since(began), restAtLeast), link.RestInterval)
+	return min(rest, pass.NextLook)
 }
 
 func (l *Loop) retryIn() time.Duration {
@@ -149,11 +193,13 @@ func (l *Loop) retryIn() time.Duration {
 }
 
 // pass is one pass with the current config.
-func (l *Loop) pass(ctx context.Context) (*Pass, error) {
+func (l *Loop) pass(ctx context.Context, o Occasion) (*Pass, error) {
 	known, err := l.take()
 	var pass *Pass
 	if err == nil {
-		pass, err = l.engine.Run(ctx, time.Now(), l.config, known)
+		scope := state.ScopeOf(l.config.KubeSpan())
+		l.scope.Store(&scope)
+		pass, err = l.engine.RunFor(ctx, time.Now(), l.config, known, o)
 	}
 	if err != nil {
 		l.failures++
@@ -166,12 +212,20 @@ func (l *Loop) pass(ctx context.Context) (*Pass, error) {
 	return pass, nil
 }
 
+// Scope is what is spanctl's in the kernel, as far as a config was ever in force.
+func (l *Loop) Scope() state.Scope {
+	if scope := l.scope.Load(); scope != nil {
+		return *scope
+	}
+	return state.Scope{}
+}
+
 // take makes sure of the right seat in discovery and returns what it knows.
 func (l *Loop) take() (Knowledge, error) {
 	if wanted := seatOf(l.config); !reflect.DeepEqual(wanted, l.seat) {
 		l.leave(true)
 		if wanted.enabled {
-			registry, err := l.discover(l.config, l.Wake)
+			registry, err := l.discover(l.config, func() { l.Wake(News) })
 			if err != nil {
 				return Knowledge{}, err
 			}
@@ -179,10 +233,15 @@ func (l *Loop) take() (Knowledge, error) {
 		}
 		l.seat = wanted
 	}
+	return l.known(), nil
+}
+
+// known is what discovery knows: all there is, where none is asked.
+func (l *Loop) known() Knowledge {
 	if l.registry == nil {
-		return Knowledge{}, nil
+		return Knowledge{Complete: l.config != nil && l.config.Cluster.Discovery.Registries.Service.Disabled, Version: 1}
 	}
-	return l.registry.Known(), nil
+	return l.registry.Known()
 }
 
 func (l *Loop) leave(forGood bool) {
@@ -192,8 +251,9 @@ func (l *Loop) leave(forGood bool) {
 	l.registry, l.seat = nil, seat{}
 }
 
-// Wake asks for a pass soon. It never blocks.
-func (l *Loop) Wake() {
+// Wake asks for a pass soon, and says why. It never blocks.
+func (l *Loop) Wake(why Why) {
+	l.why.Or(uint32(why))
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -225,14 +285,14 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if l.config != nil {
 			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
-				if _, err := l.engine.Remove(ctx, time.Now(), before); err != nil {
+				if _, err := l.engine.Move(ctx, time.Now(), before, state.ScopeOf(config.KubeSpan())); err != nil {
 					return nil, err
 				}
 			}
 		}
 		l.config, l.down = config, false
-		l.Wake() // and again soon, with what discovery says then
-		return l.pass(ctx)
+		l.Wake(News) // and again soon, with what discovery says then
+		return l.pass(ctx, Occasion{})
 	})
 }
 
@@ -248,10 +308,8 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 			return nil, ErrNoConfig
 		}
 		if known == nil {
-			known = &Knowledge{}
-			if l.registry != nil {
-				*known = l.registry.Known()
-			}
+			current := l.known()
+			known = &current
 		}
 		return l.engine.Plan(ctx, time.Now(), config, *known)
 	})
@@ -286,3 +344,32 @@ func (l *Loop) request(ctx context.Context, f func(ctx context.Context) (*Pass, 
 	}
 	return pass, err
 }
+
+// RotateKey gives the machine another key pair, in the order that loses least:
+// the new public key is announced, then used. Next makes the pair, keep makes it
+// the machine's. Without discovery to announce it, nothing is changed: nobody
+// would know the machine any more.
+func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) (*Pass, error) {
+	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+		switch {
+		case l.config == nil:
+			return nil, ErrNoConfig
+		case l.registry == nil || l.down || !l.config.KubeSpan().Enabled:
+			return nil, ErrNoMesh
+		}
+		local, err := l.engine.Next(l.config, l.registry.Known(), next)
+		if err != nil {
+			return nil, err
+		}
+		if err := l.registry.Announce(ctx, local); err != nil {
+			return nil, fmt.Errorf("the key was not changed, since the others could not be told: %w", err)
+		}
+		if err := keep(); err != nil {
+			return nil, err
+		}
+		return l.pass(ctx, Occasion{})
+	})
+}
+
+// ErrNoMesh says that there is no mesh with discovery to announce a key in.
+var ErrNoMesh = errors.New("the machine is in no mesh with a discovery service")

@@ -59,7 +59,7 @@ func TestNewsAreOnePass(t *testing.T) {
 		if passes := r.kernel.passes() - before; passes != 1 {
 			t.Errorf("20 news were %d passes", passes)
 		}
-		if peers := r.kernel.peers(); len(peers) != 1 || peers[0].PublicKey[0] != 20 {
+		if peers := r.kernel.all(); len(peers) != 1 || peers[0].PublicKey[0] != 20 {
 			t.Errorf("peers are %+v", peers)
 		}
 	})
@@ -75,8 +75,12 @@ func TestQuietMeshRests(t *testing.T) {
 		before := r.kernel.passes()
 		time.Sleep(10 * link.RestInterval)
 		synctest.Wait()
-		if passes := r.kernel.passes() - before; passes != 10 {
+		// On this clock a pass takes no time, so that the loop rests for a second.
+		if passes := r.kernel.passes() - before; passes > 301 {
 			t.Errorf("%d passes in ten intervals", passes)
+		}
+		if r.kernel.applied != 7 {
+			t.Errorf("%d changes were made, of which 7 made the mesh", r.kernel.applied)
 		}
 	})
 }
@@ -120,7 +124,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		if pass, err := r.Diff(t.Context(), nil, nil); err != nil || len(pass.Plan) != 2 {
 			t.Errorf("the difference is %v, %v", pass, err)
 		}
-		r.Wake()
+		r.Wake(reconciler.Drift)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if len(r.kernel.state().Rules) != 2 {
@@ -160,7 +164,7 @@ func TestDownStaysDownUntilTheNextConfig(t *testing.T) {
 		if _, err := r.Down(t.Context()); err != nil || !slices.Equal(r.registry.closed, []bool{true}) {
 			t.Errorf("down: %v, seats closed with %v", err, r.registry.closed)
 		}
-		r.Wake()
+		r.Wake(reconciler.News)
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if r.kernel.state().Link.Name != "" {
@@ -193,7 +197,7 @@ func TestRequestsDoNotWaitForNews(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
 		}
-		r.Wake()
+		r.Wake(reconciler.News)
 		synctest.Wait()
 		began := time.Now()
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil || time.Since(began) != 0 {

@@ -197,8 +197,11 @@ type ServiceRegistry struct {
 	CA       string `json:"ca"`
 }
 
-// URLs are those of all services.
+// URLs are those of all services; none where the registry is disabled.
 func (r ServiceRegistry) URLs() []string {
+	if r.Disabled {
+		return nil
+	}
 	if len(r.Endpoints) > 0 {
 		return r.Endpoints
 	}

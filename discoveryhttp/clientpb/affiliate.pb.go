@@ -131,8 +131,12 @@ type KubeSpan struct {
 	Address                    []byte                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	AdditionalAddresses        []*IPPrefix            `protobuf:"bytes,3,rep,name=additional_addresses,json=additionalAddresses,proto3" json:"additional_addresses,omitempty"`
 	ExcludeAdvertisedAddresses []*IPPrefix            `protobuf:"bytes,4,rep,name=exclude_advertised_addresses,json=excludeAdvertisedAddresses,proto3" json:"exclude_advertised_addresses,omitempty"`
-	unknownFields              protoimpl.UnknownFields
-	sizeCache                  protoimpl.SizeCache
+	// The machine carries the traffic of members that cannot reach each other.
+	Relay bool `protobuf:"varint,18001,opt,name=relay,proto3" json:"relay,omitempty"`
+	// The public keys, 32 bytes each, of such machines that this one reaches.
+	Relays        [][]byte `protobuf:"bytes,18002,rep,name=relays,proto3" json:"relays,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KubeSpan) Reset() {
@@ -189,6 +193,20 @@ func (x *KubeSpan) GetAdditionalAddresses() []*IPPrefix {
 func (x *KubeSpan) GetExcludeAdvertisedAddresses() []*IPPrefix {
 	if x != nil {
 		return x.ExcludeAdvertisedAddresses
+	}
+	return nil
+}
+
+func (x *KubeSpan) GetRelay() bool {
+	if x != nil {
+		return x.Relay
+	}
+	return false
+}
+
+func (x *KubeSpan) GetRelays() [][]byte {
+	if x != nil {
+		return x.Relays
 	}
 	return nil
 }
@@ -356,13 +374,15 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\bkubespan\x18\a \x01(\v2!.sidero.discovery.client.KubeSpanH\x00R\bkubespan\x88\x01\x01\x12O\n" +
 	"\rcontrol_plane\x18\b \x01(\v2%.sidero.discovery.client.ControlPlaneH\x01R\fcontrolPlane\x88\x01\x01B\v\n" +
 	"\t_kubespanB\x10\n" +
-	"\x0e_control_plane\"\xfe\x01\n" +
+	"\x0e_control_plane\"\xb0\x02\n" +
 	"\bKubeSpan\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12T\n" +
 	"\x14additional_addresses\x18\x03 \x03(\v2!.sidero.discovery.client.IPPrefixR\x13additionalAddresses\x12c\n" +
-	"\x1cexclude_advertised_addresses\x18\x04 \x03(\v2!.sidero.discovery.client.IPPrefixR\x1aexcludeAdvertisedAddresses\".\n" +
+	"\x1cexclude_advertised_addresses\x18\x04 \x03(\v2!.sidero.discovery.client.IPPrefixR\x1aexcludeAdvertisedAddresses\x12\x16\n" +
+	"\x05relay\x18ь\x01 \x01(\bR\x05relay\x12\x18\n" +
+	"\x06relays\x18Ҍ\x01 \x03(\fR\x06relays\".\n" +
 	"\bIPPrefix\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\rR\x04bits\"6\n" +

@@ -28,6 +28,10 @@ func encodeAffiliate(a mesh.Affiliate) *clientpb.Affiliate {
 			Address:                    k.Address.AsSlice(),
 			AdditionalAddresses:        encodePrefixes(k.AdditionalAddresses),
 			ExcludeAdvertisedAddresses: encodePrefixes(k.ExcludeAdvertisedNetworks),
+			Relay:                      k.Relay,
+		}
+		for _, relay := range k.Relays {
+			out.Kubespan.Relays = append(out.Kubespan.Relays, relay[:])
 		}
 	}
 	return out
@@ -76,7 +80,13 @@ func decodeKubeSpan(in *clientpb.KubeSpan) (mesh.KubeSpan, error) {
 	if !ok {
 		return mesh.KubeSpan{}, fmt.Errorf("has a mesh address of %d bytes", len(in.GetAddress()))
 	}
-	k := mesh.KubeSpan{PublicKey: key, Address: address}
+	k := mesh.KubeSpan{PublicKey: key, Address: address, Relay: in.GetRelay()}
+	for _, raw := range in.GetRelays() {
+		if len(raw) != mesh.KeySize {
+			return mesh.KubeSpan{}, fmt.Errorf("has a relay with a key of %d bytes", len(raw))
+		}
+		k.Relays = append(k.Relays, mesh.Key(raw))
+	}
 	if k.AdditionalAddresses, err = decodePrefixes(in.GetAdditionalAddresses()); err != nil {
 		return mesh.KubeSpan{}, err
 	}

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -28,8 +29,8 @@ func TestStates(t *testing.T) {
 		{"just set", 1000, never, Unknown},
 		{"just set, with a handshake of the endpoint before", 1001, 999, Unknown},
 		{"answered at once", 1001, 1001, Up},
-		{"at the end of its trial", 1015, never, Unknown},
-		{"past its trial", 1016, never, Down},
+		{"late in its trial, since nothing was sent yet", 1014, never, Unknown},
+		{"past its trial", 1015, never, Down},
 		{"past its trial, with an old handshake", 1016, 999, Down},
 		{"answered late", 1016, 1015, Up},
 		{"at the end of the first handshake's life", 1275, 1001, Up},
@@ -39,15 +40,15 @@ func TestStates(t *testing.T) {
 		{"never answered", 5000, never, Down},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change)}
+			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change), Since: at(change), received: at(c.now)}
 			seen := Observed{Present: true, Endpoint: one}
 			if c.handshake != never {
 				seen.LastHandshake = at(c.handshake)
 			}
 			// A single endpoint is kept, so that nothing is set.
-			after, set := Step(at(c.now), Spec{Endpoints: []netip.AddrPort{one}}, before, seen)
-			if after.State != c.want || set.IsValid() {
-				t.Errorf("state %s, set %v, want %s and nothing set", after.State, set, c.want)
+			after, do := Step(at(c.now), Spec{Endpoints: []netip.AddrPort{one}}, before, seen)
+			if after.State != c.want || do != (Move{}) {
+				t.Errorf("state %s, move %v, want %s and none", after.State, do, c.want)
 			}
 		})
 	}
@@ -72,26 +73,45 @@ func TestEndpoints(t *testing.T) {
 			Observed{Present: true, Endpoint: away, LastHandshake: at(990)}, netip.AddrPort{}, Up},
 		{"one that is up stays when its endpoint is listed no more", []netip.AddrPort{two}, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
 			up, netip.AddrPort{}, Up},
-		{"one on trial is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990)}, Observed{Present: true, Endpoint: one},
+		{"one on trial is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(996)}, Observed{Present: true, Endpoint: one},
 			netip.AddrPort{}, Unknown},
+		{"one that was called and did not answer gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sent: at(996)},
+			Observed{Present: true, Endpoint: one}, two, Unknown},
+		{"one that was called just now is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(994), TransmitBytes: 1},
+			Observed{Present: true, Endpoint: one, TransmitBytes: 149}, netip.AddrPort{}, Unknown},
+		{"one that was heard has longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sent: at(990)},
+			Observed{Present: true, Endpoint: one, ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
+		{"one that WireGuard moved is given a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
+			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
+		{"one that does not give its sign of life gets the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probed: at(985), received: at(950)},
+			up, two, Unknown},
 		{"one that is down gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
-		{"after the last comes the first", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: three}, one, Unknown},
+		{"after the last comes the first, in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
+			Observed{Present: true, Endpoint: three}, one, Down},
+		{"of those that did not fail the first is next", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: three}, one, Unknown},
 		{"after one that is listed no more comes the first", all, Status{LastUsedEndpoint: away, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, one, Unknown},
 		{"a single one is kept", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, netip.AddrPort{}, Down},
-		{"a single one is set again after roaming", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
-			Observed{Present: true, Endpoint: away}, one, Unknown},
+		{"a single one is set again after roaming", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900), Endpoint: away},
+			Observed{Present: true, Endpoint: away}, one, Down},
 		{"a peer that was removed comes back where it was", all, Status{State: Up, LastUsedEndpoint: two, Endpoint: away, LastEndpointChange: at(900), LastHandshake: at(990)},
 			Observed{}, away, Unknown},
 		{"a peer that was removed when it was down comes back with the next", all, Status{State: Down, LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(900)},
-			Observed{}, three, Unknown},
+			Observed{}, one, Unknown},
 		{"one found up at the start stays up", all, Status{}, up, netip.AddrPort{}, Up},
 		{"one found without a handshake gets its trial", all, Status{}, Observed{Present: true, Endpoint: two}, netip.AddrPort{}, Unknown},
 		{"one that called first is up without an endpoint of ours", nil, Status{},
 			Observed{Present: true, Endpoint: away, LastHandshake: at(999)}, netip.AddrPort{}, Up},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			after, set := Step(at(1000), Spec{Endpoints: c.spec, Begins: true}, c.before, c.seen)
+			if c.before.LastUsedEndpoint.IsValid() {
+				c.before.Since = at(800)
+				if c.before.received.IsZero() {
+					c.before.received = at(990)
+				}
+			}
+			after, do := Step(at(1000), Spec{Endpoints: c.spec, Begins: true}, c.before, c.seen)
+			set := do.Endpoint
 			if set != c.want || after.State != c.state {
 				t.Errorf("set %v, state %s, want %v and %s", set, after.State, c.want, c.state)
 			}
@@ -102,18 +122,18 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestDeadEndpointsAreCycled follows a peer of which only the third endpoint
+// TestDeadEndpointsAreCycled follows a peer of which only the sixth endpoint
 // answers, with looks as NextLook has them.
 func TestDeadEndpointsAreCycled(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one, two, three}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one, two, away, netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:1"), three}, Begins: true}
 	var status Status
 	var seen Observed
 	now := start
 	for now.Before(at(120)) {
-		var set netip.AddrPort
-		status, set = Step(now, spec, status, seen)
-		if set.IsValid() {
-			seen = Observed{Present: true, Endpoint: set}
+		var do Move
+		status, do = Step(now, spec, status, seen)
+		if do.Endpoint.IsValid() {
+			seen = Observed{Present: true, Endpoint: do.Endpoint, TransmitBytes: seen.TransmitBytes + 148}
 		}
 		if seen.Endpoint == three && seen.LastHandshake.IsZero() {
 			seen.LastHandshake = now.Add(time.Millisecond)
@@ -121,9 +141,9 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 		if status.State == Up {
 			break
 		}
-		now = now.Add(NextLook(now, []Status{status}))
+		now = now.Add(lookAt(now, status))
 	}
-	if took := now.Sub(start); status.State != Up || took > 40*time.Second {
+	if took := now.Sub(start); status.State != Up || took > 30*time.Second {
 		t.Errorf("%s after %v: %+v", status.State, took, status)
 	}
 }
@@ -131,11 +151,11 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 // TestOneSideBegins follows the machine that is to wait.
 func TestOneSideBegins(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one}}
-	created, set := Step(start, spec, Status{}, Observed{})
-	if !created.Quiet() || set != one {
+	created, do := Step(start, spec, Status{}, Observed{})
+	if !created.Quiet() || do.Endpoint != one {
 		t.Fatalf("a new peer is not quiet, or has no endpoint: %+v", created)
 	}
-	if look := NextLook(start, []Status{created}); look > quiet {
+	if look := lookAt(start, created); look > quiet {
 		t.Errorf("the next look is in %v, after the end of the quiet", look)
 	}
 	present := Observed{Present: true, Endpoint: one}
@@ -157,9 +177,9 @@ func TestOneSideBegins(t *testing.T) {
 }
 
 func TestNextLook(t *testing.T) {
-	trial := Status{State: Unknown, LastUsedEndpoint: one}
+	trying := Status{State: Unknown, LastUsedEndpoint: one, Since: start}
 	many := make([]Status, crowd+1)
-	many[0] = trial
+	many[0] = trying
 	for _, c := range []struct {
 		name     string
 		statuses []Status
@@ -167,17 +187,72 @@ func TestNextLook(t *testing.T) {
 	}{
 		{"no peers", nil, RestInterval},
 		{"peers that are up or have nothing to try", []Status{{State: Up}, {State: Unknown}}, RestInterval},
-		{"a single dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RestInterval},
-		{"one on trial", []Status{{State: Up}, trial}, TrialInterval},
+		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RetryInterval},
+		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, Since: start.Add(-10 * time.Second)}}, time.Second},
+		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(400*time.Millisecond - trial)}}, 400 * time.Millisecond},
+		{"one that owes a sign of life", []Status{{State: Up, probed: start.Add(-5 * time.Second)}}, lifeSign - 5*time.Second},
+		{"one on trial", []Status{{State: Up}, trying}, TrialInterval},
 		{"one on trial in a crowd", many, CrowdInterval},
 		{"one that is quiet", []Status{{State: Up, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
 		{"one whose quiet is over", []Status{{State: Up, QuietUntil: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := NextLook(start, c.statuses); got != c.want {
+			if got := NextLook(start, slices.Values(c.statuses), len(c.statuses)); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+func lookAt(now time.Time, s Status) time.Duration {
+	return NextLook(now, slices.Values([]Status{s}), 1)
+}
+
+// TestSignsOfLife follows a peer that is up and falls silent.
+func TestSignsOfLife(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true}
+	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
+	status, do := Step(start, spec, Status{}, seen)
+	if do != (Move{}) || status.State != Up {
+		t.Fatalf("at the start: %v, %s", do, status.State)
+	}
+	if status, do = Step(at(34), spec, status, seen); do != (Move{}) {
+		t.Errorf("asked too early: %v", do)
+	}
+	if status, do = Step(at(35), spec, status, seen); !do.Probe || status.State != Up {
+		t.Fatalf("after the silence: %v, %s", do, status.State)
+	}
+	if _, do = Step(at(40), spec, status, seen); do != (Move{}) {
+		t.Errorf("asked again while it may answer: %v", do)
+	}
+	answered := seen
+	answered.ReceiveBytes++
+	if s, do := Step(at(49), spec, status, answered); do != (Move{}) || s.State != Up || !s.probed.IsZero() {
+		t.Errorf("after the answer: %v, %s", do, s.State)
+	}
+	if s, do := Step(at(50), spec, status, seen); do.Endpoint != two || s.State != Unknown {
+		t.Errorf("without an answer: %v, %s", do, s.State)
+	}
+	spec.Endpoints = spec.Endpoints[:1]
+	if s, do := Step(at(50), spec, status, seen); do != (Move{}) || s.State != Down {
+		t.Errorf("without an answer and another endpoint: %v, %s", do, s.State)
+	}
+}
+
+// TestStirred has the network of the machine change.
+func TestStirred(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true, Stirred: true}
+	up := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
+	status, _ := Step(start, spec, Status{}, up)
+	if _, do := Step(at(1), spec, status, up); !do.Probe || do.Endpoint.IsValid() {
+		t.Errorf("a peer that is up: %v", do)
+	}
+	down := Status{LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(0), Tried: []netip.AddrPort{one}, Since: at(-100), Rounds: 3}
+	if s, do := Step(at(3), spec, down, Observed{Present: true, Endpoint: two}); do.Endpoint != one || s.Rounds != 0 {
+		t.Errorf("a peer that is down: %v, %d rounds", do, s.Rounds)
+	}
+	if _, do := Step(at(1), spec, down, Observed{Present: true, Endpoint: two}); do.Endpoint.IsValid() {
+		t.Errorf("an endpoint set a second ago: %v", do)
 	}
 }
 

@@ -17,6 +17,9 @@ type Affiliate struct {
 	OperatingSystem string       `json:"operatingSystem,omitempty"`
 	KubeSpan        KubeSpan     `json:"kubespan,omitzero"`
 	ControlPlane    ControlPlane `json:"controlPlane,omitzero"`
+	// Static tells that this machine's own config describes the affiliate, and no
+	// registry does.
+	Static bool `json:"static,omitempty"`
 }
 
 // KubeSpan is the mesh part of an affiliate; its zero value means that the
@@ -27,6 +30,11 @@ type KubeSpan struct {
 	AdditionalAddresses       []netip.Prefix   `json:"additionalAddresses,omitempty"`
 	ExcludeAdvertisedNetworks []netip.Prefix   `json:"excludeAdvertisedNetworks,omitempty"`
 	Endpoints                 []netip.AddrPort `json:"endpoints,omitempty"`
+	// Relay tells that the machine carries the traffic of others, Relays who of
+	// those that do so it reaches, if it wants its own carried. KubeSpan on Talos
+	// knows neither.
+	Relay  bool  `json:"relay,omitempty"`
+	Relays []Key `json:"relays,omitempty"`
 }
 
 // IsZero tells a machine that is not in the mesh.
@@ -71,6 +79,8 @@ func join(a, b Affiliate) Affiliate {
 			AdditionalAddresses:       unite(a.KubeSpan.AdditionalAddresses, b.KubeSpan.AdditionalAddresses),
 			ExcludeAdvertisedNetworks: unite(a.KubeSpan.ExcludeAdvertisedNetworks, b.KubeSpan.ExcludeAdvertisedNetworks),
 			Endpoints:                 unite(a.KubeSpan.Endpoints, b.KubeSpan.Endpoints),
+			Relay:                     a.KubeSpan.Relay || b.KubeSpan.Relay,
+			Relays:                    unite(a.KubeSpan.Relays, b.KubeSpan.Relays),
 		},
 	}
 }

@@ -1,26 +1,22 @@
 package mesh
 
-import "time"
+// Marks are firewall marks. The bits outside of the mask are left to others.
+type Marks struct {
+	// Own is set by WireGuard on its own packets, which thus stay out of the
+	// tunnel, and on connections that came from outside of it.
+	Own uint32
+	// Routed is set on packets that go into the tunnel, and on connections that
+	// came out of it.
+	Routed uint32
+	Mask   uint32
+}
 
-// The constants of KubeSpan. Both ends of a tunnel rely on the keepalive, the
-// rest is what Talos uses, so that a machine looks the same under either.
-const (
-	// FirewallMark is set by WireGuard on its own packets, which thus stay out
-	// of the tunnel.
-	FirewallMark = 0x20
-	// RoutedMark is set on packets that go into the tunnel.
-	RoutedMark = 0x40
-	// MarkMask covers the bits of both marks; the other bits are left to others.
-	MarkMask = 0x60
+// MarksOf are the marks that a config asks for: by default 0x20 and 0x40, which
+// KubeSpan on Talos uses too.
+func MarksOf(own uint32) Marks {
+	routed := own << 1
+	return Marks{Own: own, Routed: routed, Mask: own | routed}
+}
 
-	// RoutingTable holds the default routes into the tunnel.
-	RoutingTable = 180
-	// RouteMetric is the metric of those routes.
-	RouteMetric = 1
-	// RulePriority is where the rules for marked packets stand.
-	RulePriority = 32500
-
-	// Keepalive holds NAT mappings open. WireGuard's own documentation
-	// recommends 25 seconds.
-	Keepalive = 25 * time.Second
-)
+// RouteMetric is the metric of the default routes into the tunnel.
+const RouteMetric = 1

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"slices"
@@ -18,6 +19,34 @@ type Host struct {
 	// Addresses are those under which the machine can be reached from other
 	// machines, in the order of links and without the mesh's own link.
 	Addresses []netip.Addr
+	// Links are those that have these addresses or a default route.
+	Links []Link
+	// Forwards tells that the machine passes on IPv6 packets, of which the mesh's
+	// addresses are.
+	Forwards bool
+}
+
+// Equal tells whether two hosts look the same to the mesh.
+func (h Host) Equal(other Host) bool {
+	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards &&
+		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Addresses, other.Addresses) &&
+		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
+			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)
+		})
+}
+
+// Link is a link that leads to other machines.
+type Link struct {
+	Name string
+	// MTU is in bytes.
+	MTU int
+	// Networks are those that the link is in, by its addresses.
+	Networks []netip.Prefix
+	// Default tells that a default route leads over it, to Gateway if there is one.
+	Default bool
+	Gateway netip.Addr
+	// Up tells that it has a carrier.
+	Up bool
 }
 
 // LocalAffiliate is what a machine with this identity, config and host
@@ -39,10 +68,20 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 	a.KubeSpan = KubeSpan{
 		PublicKey:                 id.PublicKey,
 		Address:                   id.Address.Addr(),
+		AdditionalAddresses:       masked(config.AdvertisedNetworks),
 		ExcludeAdvertisedNetworks: config.Filters.ExcludeAdvertisedNetworks,
 		Endpoints:                 endpoints(id, config, unite(addresses, seen)),
+		Relay:                     config.Relay.Offer && host.Forwards,
 	}
 	return a
+}
+
+func masked(prefixes []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(prefixes))
+	for _, p := range prefixes {
+		out = append(out, p.Masked())
+	}
+	return slices.Clip(unite(nil, out))
 }
 
 // endpoints lists where WireGuard can be reached: the addresses that pass the

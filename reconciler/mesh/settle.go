@@ -30,7 +30,10 @@ type loss struct {
 // are still open in a heap: O(n log n), however much they overlap.
 func settle(claims []claim) (granted []claim, losses []loss) {
 	slices.SortFunc(claims, func(a, b claim) int {
-		return cmp.Or(a.From().Compare(b.From()), cmp.Compare(a.owner, b.owner))
+		if c := a.From().Compare(b.From()); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.owner, b.owner)
 	})
 	var (
 		open openClaims
@@ -44,13 +47,16 @@ func settle(claims []claim) (granted []claim, losses []loss) {
 		at   netip.Addr
 		next int
 	)
+	granted = make([]claim, 0, len(claims))
 	for next < len(claims) || len(open) > 0 {
-		open.dropBefore(at)
 		if len(open) == 0 {
-			if next == len(claims) {
-				break
-			}
 			at = claims[next].From()
+			if alone(claims[next:]) {
+				// What most claims are: nobody else's.
+				granted = grant(granted, claims[next])
+				next++
+				continue
+			}
 		}
 		for ; next < len(claims) && claims[next].From() == at; next++ {
 			c := claims[next]
@@ -65,12 +71,15 @@ func settle(claims []claim) (granted []claim, losses []loss) {
 			end = claims[next].From().Prev()
 		}
 		granted = grant(granted, claim{netipx.IPRangeFrom(at, end), best.owner})
-		if at = end.Next(); !at.IsValid() {
-			// The last address of a family: what is open ends here too.
-			open = open[:0]
-		}
+		at = end.Next()
+		open.dropBefore(at)
 	}
 	return granted, losses
+}
+
+// alone tells whether the first of sorted claims meets no other.
+func alone(claims []claim) bool {
+	return len(claims) == 1 || claims[0].To().Less(claims[1].From())
 }
 
 // grant appends g, joined with the last grant where both are one owner's and
@@ -101,9 +110,13 @@ func (o *openClaims) Pop() any {
 }
 
 // dropBefore removes claims that ended before at from the top; those further
-// down go when they come to the top.
+// down go when they come to the top. No address is behind the last one of a
+// family: what is open ends there too.
 func (o *openClaims) dropBefore(at netip.Addr) {
-	for len(*o) > 0 && at.IsValid() && (*o)[0].To().Less(at) {
+	if !at.IsValid() {
+		*o = (*o)[:0]
+	}
+	for len(*o) > 0 && (*o)[0].To().Less(at) {
 		heap.Pop(o)
 	}
 }

@@ -20,8 +20,14 @@ import (
 func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[string]string) {
 	refused = map[string]string{}
 	owners := map[Key]string{}
-	ordered := slices.SortedFunc(slices.Values(affiliates), func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
-	for _, a := range ordered {
+	// Merged affiliates are in order already.
+	byID := func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) }
+	ordered := affiliates
+	if !slices.IsSortedFunc(ordered, byID) {
+		ordered = slices.SortedFunc(slices.Values(affiliates), byID)
+	}
+	for i := range ordered {
+		a := &ordered[i]
 		k := a.KubeSpan
 		if a.NodeID == self.NodeID || k.IsZero() {
 			continue
@@ -30,6 +36,8 @@ func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[s
 		switch {
 		case k.PublicKey == self.PublicKey:
 			refused[a.NodeID] = "claims this machine's public key"
+		case a.Static:
+			owners[k.PublicKey] = a.NodeID
 		case k.Address == self.Address.Addr():
 			refused[a.NodeID] = fmt.Sprintf("claims this machine's address %s: do both have the same MAC?", k.Address)
 		case !self.Subnet.Contains(k.Address):
@@ -39,6 +47,9 @@ func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[s
 		default:
 			owners[k.PublicKey] = a.NodeID
 		}
+	}
+	if len(refused) == 0 {
+		return affiliates, refused
 	}
 	for _, a := range affiliates {
 		if refused[a.NodeID] == "" {

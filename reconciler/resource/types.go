@@ -96,8 +96,18 @@ var (
 		},
 	}
 
+	EventRecords = &Type{
+		Name: "Events", Namespace: "runtime",
+		Aliases: []string{"events", "event", "ev"},
+		Columns: []string{"LAST SEEN", "COUNT", "SEVERITY", "REASON", "OBJECT", "MESSAGE"},
+		cells: func(spec any) []string {
+			s := spec.(EventRecord)
+			return []string{s.Last.UTC().Format(time.RFC3339), strconv.Itoa(s.Count), string(s.Severity), s.Reason, s.Object, s.Message}
+		},
+	}
+
 	// Types lists them all.
-	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members}
+	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members, EventRecords}
 )
 
 // Lookup finds a type by what a user typed, in any case.
@@ -172,6 +182,8 @@ type PeerStatus struct {
 	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`
 	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint,omitzero"`
 	LastEndpointChange time.Time      `json:"lastEndpointChange,omitzero"`
+	// Relay is the peer that carries the traffic of this one, if any.
+	Relay string `json:"relay,omitempty"`
 }
 
 // Endpoint is the spec of Endpoints.

@@ -3,6 +3,9 @@ package state
 import (
 	"net/netip"
 	"slices"
+	"time"
+
+	"go4.org/netipx"
 
 	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -13,9 +16,15 @@ import (
 type Inputs struct {
 	Identity mesh.Identity
 	KubeSpan schema.KubeSpan
-	// PresharedKey is the cluster secret.
-	PresharedKey mesh.PrivateKey
-	Peers        []mesh.PeerSpec
+	// PresharedKey is the cluster secret, PresharedKeys have the peers that use
+	// another, or none.
+	PresharedKey  mesh.PrivateKey
+	PresharedKeys map[mesh.Key]mesh.PrivateKey
+	// MTU is that of the link, in bytes.
+	MTU   int
+	Peers []mesh.PeerSpec
+	// Via has the peers whose traffic another peer carries, by the key of each.
+	Via map[mesh.Key]mesh.Key
 	// Statuses and Redirects are per peer: what is known of it, and the endpoint
 	// that is to be set now, if any.
 	Statuses  map[mesh.Key]link.Status
@@ -28,9 +37,10 @@ type Inputs struct {
 func ScopeOf(k *schema.KubeSpan) Scope {
 	return Scope{
 		LinkName:      k.InterfaceName,
-		RoutingTable:  mesh.RoutingTable,
-		RulePriority:  mesh.RulePriority,
+		RoutingTable:  k.RoutingTable,
+		RulePriority:  k.RulePriority,
 		FirewallTable: TableName,
+		MarkMask:      mesh.MarksOf(k.FirewallMark).Mask,
 	}
 }
 
@@ -39,31 +49,33 @@ func Build(in Inputs) State {
 	if !in.KubeSpan.Enabled {
 		return State{}
 	}
-	scope := ScopeOf(&in.KubeSpan)
+	scope, marks := ScopeOf(&in.KubeSpan), mesh.MarksOf(in.KubeSpan.FirewallMark)
 	s := State{
 		Link: Link{
 			Name:         scope.LinkName,
 			Up:           true,
-			MTU:          in.KubeSpan.MTU,
+			MTU:          in.MTU,
 			PrivateKey:   in.Identity.PrivateKey,
 			ListenPort:   in.KubeSpan.ListenPort,
-			FirewallMark: mesh.FirewallMark,
+			FirewallMark: marks.Own,
 		},
 		Addresses: []netip.Prefix{in.Identity.LinkAddress()},
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
-		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(in.KubeSpan.MTU)},
+		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
 	}
 	for _, f := range Families {
 		s.Routes = append(s.Routes, Route{Family: f, Destination: everything(f), Table: scope.RoutingTable,
-			Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: in.KubeSpan.MTU})
+			Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: in.MTU})
 		s.Rules = append(s.Rules, Rule{Family: f, Priority: scope.RulePriority,
-			Mark: mesh.RoutedMark, Mask: mesh.MarkMask, Table: scope.RoutingTable})
+			Mark: marks.Routed, Mask: marks.Mask, Table: scope.RoutingTable})
 	}
+	carried := in.carried()
 	for _, spec := range in.Peers {
-		s.Peers = append(s.Peers, in.peer(spec))
+		s.Peers = append(s.Peers, in.peer(spec, carried))
 		// Forced routing: what belongs to a peer that is down is dropped by
 		// WireGuard rather than sent in the clear.
-		if !in.KubeSpan.AllowDownPeerBypass || in.Statuses[spec.PublicKey].State == link.Up {
+		_, relayed := in.Via[spec.PublicKey]
+		if !in.KubeSpan.AllowDownPeerBypass || relayed || in.Statuses[spec.PublicKey].State == link.Up {
 			s.route(in.Identity.Subnet, spec.AllowedIPs)
 		}
 	}
@@ -71,8 +83,53 @@ func Build(in Inputs) State {
 		s.Peers = append(s.Peers, peer)
 		s.route(in.Identity.Subnet, peer.AllowedIPs)
 	}
+	s.Firewall.Networks = Without(s.Firewall.Networks, in.KubeSpan.Bypass)
 	s.Normalize()
 	return s
+}
+
+// carried are the networks that relays carry, by the key of the relay.
+func (in *Inputs) carried() map[mesh.Key][]netip.Prefix {
+	networks := map[mesh.Key][]netip.Prefix{}
+	if len(in.Via) == 0 {
+		return networks
+	}
+	for _, spec := range in.Peers {
+		if relay, relayed := in.Via[spec.PublicKey]; relayed {
+			networks[relay] = append(networks[relay], spec.AllowedIPs...)
+		}
+	}
+	return networks
+}
+
+// Without takes the networks of remove out of disjoint networks. A network that
+// is hit in part leaves the rest of it.
+func Without(networks, remove []netip.Prefix) []netip.Prefix {
+	if len(remove) == 0 {
+		return networks
+	}
+	var b netipx.IPSetBuilder
+	for _, r := range remove {
+		b.AddPrefix(r)
+	}
+	out, err := b.IPSet()
+	if err != nil {
+		return networks // not reached: the config's networks are valid
+	}
+	left := make([]netip.Prefix, 0, len(networks))
+	for _, n := range networks {
+		if !out.OverlapsPrefix(n) {
+			left = append(left, n)
+			continue
+		}
+		var rest netipx.IPSetBuilder
+		rest.AddPrefix(n)
+		rest.RemoveSet(out)
+		if set, err := rest.IPSet(); err == nil {
+			left = append(left, set.Prefixes()...)
+		}
+	}
+	return left
 }
 
 // route sends packets to networks into the tunnel. Those inside of the mesh's
@@ -85,16 +142,29 @@ func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
 	}
 }
 
-func (in *Inputs) peer(spec mesh.PeerSpec) Peer {
+func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) Peer {
+	status := in.Statuses[spec.PublicKey]
 	p := Peer{
 		PublicKey:    spec.PublicKey,
 		PresharedKey: in.PresharedKey,
-		Endpoint:     in.Statuses[spec.PublicKey].Endpoint,
-		Keepalive:    mesh.Keepalive,
-		AllowedIPs:   slices.Clone(spec.AllowedIPs),
+		Endpoint:     status.Endpoint,
+		Keepalive:    time.Duration(in.KubeSpan.PersistentKeepalive) * time.Second,
+		AllowedIPs:   spec.AllowedIPs,
 		Label:        spec.Label,
 	}
-	if in.Statuses[spec.PublicKey].Quiet() {
+	if own, ok := in.PresharedKeys[spec.PublicKey]; ok {
+		p.PresharedKey = own
+	}
+	if _, relayed := in.Via[spec.PublicKey]; relayed {
+		p.AllowedIPs = nil
+	}
+	if more := carried[spec.PublicKey]; len(more) > 0 {
+		p.AllowedIPs = append(slices.Clone(p.AllowedIPs), more...)
+	}
+	if !slices.IsSortedFunc(p.AllowedIPs, comparePrefixes) {
+		p.AllowedIPs = slices.Clone(p.AllowedIPs) // for Normalize to sort
+	}
+	if status.Quiet() {
 		p.Keepalive = 0
 	}
 	if redirect, ok := in.Redirects[spec.PublicKey]; ok {
@@ -121,22 +191,31 @@ const (
 // chains are KubeSpan's two nftables chains: one for packets that are forwarded
 // or arrive, one for packets that this machine sends, which are routed anew
 // when their mark changes.
-func chains(mtu int) []Chain {
-	own := Statement{Op: AcceptMark, Mark: mesh.FirewallMark, Mask: mesh.MarkMask}
+//
+// Both look first at the connection: a reply goes where the request came from,
+// into the tunnel or not, whatever networks are routed.
+func chains(linkName string, marks mesh.Marks, mtu int) []Chain {
+	own := Statement{Op: AcceptMark, Mark: marks.Own, Mask: marks.Mask}
 	route := func(f Family) Statement {
-		return Statement{Op: RouteMarked, Family: f, Mark: mesh.RoutedMark, Mask: mesh.MarkMask}
+		return Statement{Op: RouteMarked, Family: f, Mark: marks.Routed, Mask: marks.Mask}
+	}
+	follow := []Statement{
+		{Op: FollowInside, Mark: marks.Routed, Mask: marks.Mask},
+		{Op: FollowOutside, Mark: marks.Own, Mask: marks.Mask},
 	}
 	const filterPriority = 0 // nft(8): the standard priority "filter"
 	return []Chain{
-		{Name: "kubespan_outgoing", Type: "route", Hook: "output", Priority: filterPriority, Statements: []Statement{
+		{Name: "kubespan_outgoing", Type: "route", Hook: "output", Priority: filterPriority, Statements: slices.Concat([]Statement{
+			{Op: DropLoop, Link: linkName, Mark: marks.Own, Mask: marks.Mask},
 			own,
 			{Op: AcceptLoopback},
 			{Op: ClampMSS, Family: IPv4, MSS: mtu - tcpHeaders4},
 			{Op: ClampMSS, Family: IPv6, MSS: mtu - tcpHeaders6},
-			route(IPv4), route(IPv6),
-		}},
-		{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: []Statement{
-			own, route(IPv4), route(IPv6),
-		}},
+		}, follow, []Statement{route(IPv4), route(IPv6)})},
+		{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: slices.Concat([]Statement{
+			own,
+			{Op: NoteInside, Link: linkName, Mark: marks.Routed, Mask: marks.Mask},
+			{Op: NoteOutside, Link: linkName, Mark: marks.Own, Mask: marks.Mask},
+		}, follow, []Statement{route(IPv4), route(IPv6)})},
 	}
 }

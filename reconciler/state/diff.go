@@ -30,6 +30,9 @@ func Diff(desired, live State) Plan {
 	p.routes(desired, live)
 	p.firewall(desired.Firewall, live.Firewall)
 	p.createRules(desired, live)
+	if live.StrictReversePath {
+		p.add(Change{Action: Update, Object: ReversePath{Link: desired.Link.Name}, Fields: fields(set("value", "2 (loose)"))})
+	}
 	return p
 }
 

@@ -22,7 +22,7 @@ const (
 )
 
 // Object is what a change is about: Link, Address, Route, Rule, Firewall,
-// Networks or Peer. In a Delete it is the live object, else the desired one.
+// Networks, ReversePath or Peer. In a Delete it is the live object, else the desired one.
 type Object interface {
 	// Kind is the object's kind in small letters, ID tells it apart within.
 	Kind() string
@@ -41,21 +41,26 @@ type Networks struct {
 	Add, Remove []netip.Prefix
 }
 
+// ReversePath is the kernel's check of where packets on a link come from.
+type ReversePath struct{ Link string }
+
 // Kind and ID implement Object.
-func (Link) Kind() string     { return "link" }
-func (l Link) ID() string     { return l.Name }
-func (Address) Kind() string  { return "address" }
-func (a Address) ID() string  { return a.String() }
-func (Route) Kind() string    { return "route" }
-func (r Route) ID() string    { return fmt.Sprintf("%s table %d", r.Destination, r.Table) }
-func (Rule) Kind() string     { return "rule" }
-func (r Rule) ID() string     { return fmt.Sprintf("%s %d", r.Family, r.Priority) }
-func (Firewall) Kind() string { return "nftables" }
-func (f Firewall) ID() string { return "inet " + f.Table }
-func (Networks) Kind() string { return "nftables" }
-func (n Networks) ID() string { return "inet " + n.Table }
-func (Peer) Kind() string     { return "peer" }
-func (p Peer) ID() string     { return p.PublicKey.String() }
+func (Link) Kind() string        { return "link" }
+func (l Link) ID() string        { return l.Name }
+func (Address) Kind() string     { return "address" }
+func (a Address) ID() string     { return a.String() }
+func (Route) Kind() string       { return "route" }
+func (r Route) ID() string       { return fmt.Sprintf("%s table %d", r.Destination, r.Table) }
+func (Rule) Kind() string        { return "rule" }
+func (r Rule) ID() string        { return fmt.Sprintf("%s %d", r.Family, r.Priority) }
+func (Firewall) Kind() string    { return "nftables" }
+func (f Firewall) ID() string    { return "inet " + f.Table }
+func (Networks) Kind() string    { return "nftables" }
+func (n Networks) ID() string    { return "inet " + n.Table }
+func (ReversePath) Kind() string { return "sysctl" }
+func (r ReversePath) ID() string { return "net.ipv4.conf." + r.Link + ".rp_filter" }
+func (Peer) Kind() string        { return "peer" }
+func (p Peer) ID() string        { return p.PublicKey.String() }
 
 // Field is one field that differs. An empty side means that it is not set.
 type Field struct {

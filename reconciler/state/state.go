@@ -27,6 +27,8 @@ type Scope struct {
 	RulePriority int
 	// FirewallTable is the name of the nftables table.
 	FirewallTable string
+	// MarkMask covers the firewall marks that are ours.
+	MarkMask uint32
 }
 
 // State is all that spanctl owns in the kernel of one machine. Its zero value
@@ -38,6 +40,25 @@ type State struct {
 	Rules     []Rule
 	Firewall  Firewall
 	Peers     []Peer
+	// StrictReversePath tells that the kernel drops what comes out of the tunnel
+	// from addresses that the main table has elsewhere (rp_filter 1, of the
+	// kernel's ip-sysctl documentation). It is only ever read.
+	StrictReversePath bool
+	// Conflicts are things of others that stand where ours are, or are to be.
+	Conflicts []Conflict
+}
+
+// Conflict is something of others that is in the way.
+type Conflict struct {
+	// What it is and what can be done, for people.
+	What, Remedy string
+	// Bars tells that ours cannot work beside it. Else it is worth a warning.
+	Bars bool
+}
+
+// Owned tells whether there is anything of ours.
+func (s *State) Owned() bool {
+	return s.Link.Name != "" || len(s.Routes) > 0 || len(s.Rules) > 0 || s.Firewall.Table != ""
 }
 
 // Link is the WireGuard link; an empty Name means that there is none.
@@ -152,6 +173,17 @@ const (
 	ClampMSS Op = "clamp mss"
 	// RouteMarked sets the mark on packets to the routed networks and accepts them.
 	RouteMarked Op = "route with mark"
+	// DropLoop drops WireGuard's own packets where a route would lead them into
+	// the tunnel.
+	DropLoop Op = "drop loop"
+	// NoteInside marks connections that come out of the tunnel, NoteOutside those
+	// that come in otherwise.
+	NoteInside  Op = "note inside"
+	NoteOutside Op = "note outside"
+	// FollowInside sends replies of connections that came out of the tunnel back
+	// into it, FollowOutside leaves the others alone.
+	FollowInside  Op = "follow inside"
+	FollowOutside Op = "follow outside"
 	// Foreign is a rule that spanctl did not write; Text describes it.
 	Foreign Op = "foreign rule"
 )
@@ -163,14 +195,17 @@ type Statement struct {
 	Mark   uint32
 	Mask   uint32
 	MSS    int
+	Link   string
 	Text   string
 }
 
 // String is the text by which nft(8) shows the rule's comment.
 func (s Statement) String() string {
 	switch s.Op {
-	case AcceptMark:
+	case AcceptMark, FollowInside, FollowOutside:
 		return fmt.Sprintf("%s %#x/%#x", s.Op, s.Mark, s.Mask)
+	case DropLoop, NoteInside, NoteOutside:
+		return fmt.Sprintf("%s %#x/%#x %s", s.Op, s.Mark, s.Mask, s.Link)
 	case ClampMSS:
 		return fmt.Sprintf("%s %d %s", s.Op, s.MSS, s.Family)
 	case RouteMarked:
@@ -195,6 +230,11 @@ func ParseStatement(text string) (Statement, error) {
 		{ClampMSS, "clamp mss %d ipv%d", []any{&s.MSS, &family}},
 		{RouteMarked, "route with mark 0x%x/0x%x ipv%d", []any{&s.Mark, &s.Mask, &family}},
 		{AcceptLoopback, "accept loopback", nil},
+		{FollowInside, "follow inside 0x%x/0x%x", []any{&s.Mark, &s.Mask}},
+		{FollowOutside, "follow outside 0x%x/0x%x", []any{&s.Mark, &s.Mask}},
+		{DropLoop, "drop loop 0x%x/0x%x %s", []any{&s.Mark, &s.Mask, &s.Link}},
+		{NoteInside, "note inside 0x%x/0x%x %s", []any{&s.Mark, &s.Mask, &s.Link}},
+		{NoteOutside, "note outside 0x%x/0x%x %s", []any{&s.Mark, &s.Mask, &s.Link}},
 	}
 	for _, f := range formats {
 		s, family = Statement{}, 0

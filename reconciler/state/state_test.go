@@ -29,7 +29,8 @@ func inputs(tb testing.TB, n int) state.Inputs {
 	}
 	in := state.Inputs{
 		Identity:     id,
-		KubeSpan:     schema.KubeSpan{Enabled: true, MTU: 1420, ListenPort: 51820, InterfaceName: "kubespan"},
+		KubeSpan:     schema.KubeSpan{Enabled: true, ListenPort: 51820, InterfaceName: "kubespan", RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25},
+		MTU:          1420,
 		PresharedKey: mesh.SecretKey([32]byte{2}),
 		Statuses:     map[mesh.Key]link.Status{},
 		Redirects:    map[mesh.Key]netip.AddrPort{},
@@ -154,7 +155,7 @@ func TestDiff(t *testing.T) {
 			[]string{"~ nftables inet spanctl: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
 		{"a chain that is missing", nil, func(s *state.State) { s.Firewall.Chains = s.Firewall.Chains[:1] },
 			[]string{"~ nftables inet spanctl: kubespan_prerouting type filter hook prerouting priority 0, " +
-				"kubespan_prerouting rules [accept mark 0x20/0x60] [route with mark 0x40/0x60 ipv4] [route with mark 0x40/0x60 ipv6]"}},
+				"kubespan_prerouting rules [accept mark 0x20/0x60] [note inside 0x40/0x60 kubespan] [note outside 0x20/0x60 kubespan] [follow inside 0x40/0x60] [follow outside 0x20/0x60] [route with mark 0x40/0x60 ipv4] [route with mark 0x40/0x60 ipv6]"}},
 		{"a chain of someone else in our table", nil, func(s *state.State) {
 			s.Firewall.Chains = append(slices.Clone(s.Firewall.Chains), state.Chain{Name: "mine", Statements: []state.Statement{{Op: state.Foreign, Text: "x"}}})
 		}, []string{"~ nftables inet spanctl: mine type none hook none priority 0 removed"}},
@@ -217,17 +218,42 @@ func TestBuild(t *testing.T) {
 		in := inputs(t, 2)
 		in.Statuses[in.Peers[1].PublicKey] = link.Status{QuietUntil: time.Unix(1, 0)}
 		s := state.Build(in)
-		if s.Peers[0].Keepalive != mesh.Keepalive || s.Peers[1].Keepalive != 0 {
+		if s.Peers[0].Keepalive != 25*time.Second || s.Peers[1].Keepalive != 0 {
 			t.Errorf("keepalives are %v and %v", s.Peers[0].Keepalive, s.Peers[1].Keepalive)
 		}
 	})
 	t.Run("the segment size follows the MTU", func(t *testing.T) {
 		in := inputs(t, 0)
-		in.KubeSpan.MTU = 1280
+		in.MTU = 1280
 		for _, statement := range state.Build(in).Firewall.Chains[0].Statements {
 			if want := map[state.Family]int{state.IPv4: 1240, state.IPv6: 1220}[statement.Family]; statement.Op == state.ClampMSS && statement.MSS != want {
 				t.Errorf("%s: want %d", statement, want)
 			}
+		}
+	})
+	t.Run("what stays outside is not routed", func(t *testing.T) {
+		in := inputs(t, 2)
+		in.KubeSpan.Bypass = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("100.64.0.0/29")}
+		got := state.Build(in).Firewall.Networks
+		if want := []netip.Prefix{netip.MustParsePrefix("100.64.0.8/29"), netip.MustParsePrefix("100.64.0.16/28")}; !slices.Equal(got, want) {
+			t.Errorf("routed are %v, want %v", got, want)
+		}
+	})
+	t.Run("the traffic of a peer goes to its relay", func(t *testing.T) {
+		in := inputs(t, 3)
+		in.KubeSpan.AllowDownPeerBypass = true
+		in.Via = map[mesh.Key]mesh.Key{in.Peers[0].PublicKey: in.Peers[2].PublicKey}
+		s := state.Build(in)
+		if len(s.Peers[0].AllowedIPs) != 0 || len(s.Peers[1].AllowedIPs) != 3 || len(s.Peers[2].AllowedIPs) != 6 || len(s.Firewall.Networks) != 2 {
+			t.Errorf("peers are %+v, routed %v", s.Peers, s.Firewall.Networks)
+		}
+	})
+	t.Run("a peer has the preshared key that is its own", func(t *testing.T) {
+		in := inputs(t, 2)
+		in.PresharedKeys = map[mesh.Key]mesh.PrivateKey{in.Peers[1].PublicKey: {}}
+		s := state.Build(in)
+		if s.Peers[0].PresharedKey != in.PresharedKey || !s.Peers[1].PresharedKey.IsZero() {
+			t.Error("the preshared keys are mixed up")
 		}
 	})
 	t.Run("the inputs stay as they are", func(t *testing.T) {

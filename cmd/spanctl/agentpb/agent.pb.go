@@ -571,6 +571,103 @@ func (x *DownResponse) GetPlan() *Plan {
 	return nil
 }
 
+type RotateKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Plan  *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// The public keys, as base64.
+	PublicKeyBefore string `protobuf:"bytes,2,opt,name=public_key_before,json=publicKeyBefore,proto3" json:"public_key_before,omitempty"`
+	PublicKey       string `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RotateKeyResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *RotateKeyResponse) GetPublicKeyBefore() string {
+	if x != nil {
+		return x.PublicKeyBefore
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
 // Plan is an ordered list of changes. Secrets in it are hidden.
 type Plan struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -583,7 +680,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +692,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +705,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Plan) GetChanges() []*Change {
@@ -638,7 +735,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +747,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +760,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Failure) GetMessage() string {
@@ -684,7 +781,7 @@ type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "create", "update" or "delete".
 	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
-	// "link", "address", "route", "rule", "nftables" or "peer".
+	// "link", "address", "route", "rule", "nftables", "sysctl" or "peer".
 	Kind   string   `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Id     string   `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	Fields []*Field `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
@@ -696,7 +793,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +805,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +818,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Change) GetAction() string {
@@ -770,7 +867,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +879,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +892,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Field) GetName() string {
@@ -833,7 +930,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +942,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +955,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRequest) GetType() string {
@@ -892,7 +989,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1001,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1014,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -945,7 +1042,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1054,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1067,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -1005,7 +1102,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1114,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1127,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -1056,7 +1153,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1165,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1178,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1101,7 +1198,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1210,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1223,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1155,7 +1252,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1264,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1277,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1218,7 +1315,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1327,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1340,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -1319,7 +1416,13 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\r\n" +
 	"\vDownRequest\":\n" +
 	"\fDownResponse\x12*\n" +
-	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"o\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\x12\n" +
+	"\x10RotateKeyRequest\"\x8a\x01\n" +
+	"\x11RotateKeyResponse\x12*\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
+	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"o\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
 	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\"7\n" +
@@ -1370,13 +1473,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
-	"\x12APPLY_MODE_DRY_RUN\x10\x032\x9c\x04\n" +
+	"\x12APPLY_MODE_DRY_RUN\x10\x032\xf2\x04\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12H\n" +
 	"\x05Apply\x12\x1e.spanctl.agent.v1.ApplyRequest\x1a\x1f.spanctl.agent.v1.ApplyResponse\x12E\n" +
 	"\x04Diff\x12\x1d.spanctl.agent.v1.DiffRequest\x1a\x1e.spanctl.agent.v1.DiffResponse\x12K\n" +
 	"\x06Reload\x12\x1f.spanctl.agent.v1.ReloadRequest\x1a .spanctl.agent.v1.ReloadResponse\x12E\n" +
-	"\x04Down\x12\x1d.spanctl.agent.v1.DownRequest\x1a\x1e.spanctl.agent.v1.DownResponse\x12E\n" +
+	"\x04Down\x12\x1d.spanctl.agent.v1.DownRequest\x1a\x1e.spanctl.agent.v1.DownResponse\x12T\n" +
+	"\tRotateKey\x12\".spanctl.agent.v1.RotateKeyRequest\x1a#.spanctl.agent.v1.RotateKeyResponse\x12E\n" +
 	"\x04List\x12\x1d.spanctl.agent.v1.ListRequest\x1a\x1e.spanctl.agent.v1.ListResponse\x12J\n" +
 	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
@@ -1393,7 +1497,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -1406,58 +1510,63 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*ReloadResponse)(nil),        // 8: spanctl.agent.v1.ReloadResponse
 	(*DownRequest)(nil),           // 9: spanctl.agent.v1.DownRequest
 	(*DownResponse)(nil),          // 10: spanctl.agent.v1.DownResponse
-	(*Plan)(nil),                  // 11: spanctl.agent.v1.Plan
-	(*Failure)(nil),               // 12: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 13: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 14: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 15: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 16: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 17: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 18: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 19: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 20: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 21: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 22: spanctl.agent.v1.Metadata
-	(*structpb.Struct)(nil),       // 23: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*RotateKeyRequest)(nil),      // 11: spanctl.agent.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 12: spanctl.agent.v1.RotateKeyResponse
+	(*Plan)(nil),                  // 13: spanctl.agent.v1.Plan
+	(*Failure)(nil),               // 14: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 15: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 16: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 17: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 18: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 19: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 20: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 21: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 22: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 23: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 24: spanctl.agent.v1.Metadata
+	(*structpb.Struct)(nil),       // 25: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	11, // 1: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	11, // 2: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	11, // 3: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	11, // 4: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	13, // 5: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	12, // 6: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	14, // 7: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	19, // 8: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	21, // 9: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	19, // 10: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	20, // 11: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	21, // 12: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	22, // 13: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	23, // 14: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	24, // 15: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	24, // 16: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 17: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 18: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	5,  // 19: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	7,  // 20: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	9,  // 21: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	15, // 22: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	17, // 23: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 24: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 25: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	6,  // 26: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	8,  // 27: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	10, // 28: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	16, // 29: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	18, // 30: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	24, // [24:31] is the sub-list for method output_type
-	17, // [17:24] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	13, // 1: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	13, // 2: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	13, // 3: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	13, // 4: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	13, // 5: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	15, // 6: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	14, // 7: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	16, // 8: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	21, // 9: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	23, // 10: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	21, // 11: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	22, // 12: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	23, // 13: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	24, // 14: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	25, // 15: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	26, // 16: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	26, // 17: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	1,  // 18: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 19: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	5,  // 20: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	7,  // 21: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	9,  // 22: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	11, // 23: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	17, // 24: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	19, // 25: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 26: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 27: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	6,  // 28: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	8,  // 29: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	10, // 30: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	12, // 31: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	18, // 32: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	20, // 33: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -1472,7 +1581,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

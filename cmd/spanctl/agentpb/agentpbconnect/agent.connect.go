@@ -49,6 +49,8 @@ const (
 	AgentServiceReloadProcedure = "/spanctl.agent.v1.AgentService/Reload"
 	// AgentServiceDownProcedure is the fully-qualified name of the AgentService's Down RPC.
 	AgentServiceDownProcedure = "/spanctl.agent.v1.AgentService/Down"
+	// AgentServiceRotateKeyProcedure is the fully-qualified name of the AgentService's RotateKey RPC.
+	AgentServiceRotateKeyProcedure = "/spanctl.agent.v1.AgentService/RotateKey"
 	// AgentServiceListProcedure is the fully-qualified name of the AgentService's List RPC.
 	AgentServiceListProcedure = "/spanctl.agent.v1.AgentService/List"
 	// AgentServiceWatchProcedure is the fully-qualified name of the AgentService's Watch RPC.
@@ -67,6 +69,8 @@ type AgentServiceClient interface {
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down takes the mesh down until a config is applied or the agent starts anew.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
+	// RotateKey gives the machine another WireGuard key pair.
+	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes.
@@ -114,6 +118,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Down")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateKey: connect.NewClient[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse](
+			httpClient,
+			baseURL+AgentServiceRotateKeyProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
 		list: connect.NewClient[agentpb.ListRequest, agentpb.ListResponse](
 			httpClient,
 			baseURL+AgentServiceListProcedure,
@@ -136,6 +146,7 @@ type agentServiceClient struct {
 	diff      *connect.Client[agentpb.DiffRequest, agentpb.DiffResponse]
 	reload    *connect.Client[agentpb.ReloadRequest, agentpb.ReloadResponse]
 	down      *connect.Client[agentpb.DownRequest, agentpb.DownResponse]
+	rotateKey *connect.Client[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse]
 	list      *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
 	watch     *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
 }
@@ -165,6 +176,11 @@ func (c *agentServiceClient) Down(ctx context.Context, req *connect.Request[agen
 	return c.down.CallUnary(ctx, req)
 }
 
+// RotateKey calls spanctl.agent.v1.AgentService.RotateKey.
+func (c *agentServiceClient) RotateKey(ctx context.Context, req *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	return c.rotateKey.CallUnary(ctx, req)
+}
+
 // List calls spanctl.agent.v1.AgentService.List.
 func (c *agentServiceClient) List(ctx context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
 	return c.list.CallUnary(ctx, req)
@@ -187,6 +203,8 @@ type AgentServiceHandler interface {
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down takes the mesh down until a config is applied or the agent starts anew.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
+	// RotateKey gives the machine another WireGuard key pair.
+	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes.
@@ -230,6 +248,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Down")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceRotateKeyHandler := connect.NewUnaryHandler(
+		AgentServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(agentServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceListHandler := connect.NewUnaryHandler(
 		AgentServiceListProcedure,
 		svc.List,
@@ -254,6 +278,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceReloadHandler.ServeHTTP(w, r)
 		case AgentServiceDownProcedure:
 			agentServiceDownHandler.ServeHTTP(w, r)
+		case AgentServiceRotateKeyProcedure:
+			agentServiceRotateKeyHandler.ServeHTTP(w, r)
 		case AgentServiceListProcedure:
 			agentServiceListHandler.ServeHTTP(w, r)
 		case AgentServiceWatchProcedure:
@@ -285,6 +311,10 @@ func (UnimplementedAgentServiceHandler) Reload(context.Context, *connect.Request
 
 func (UnimplementedAgentServiceHandler) Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Down is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.RotateKey is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/latest"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // Options are those of an agent.
@@ -48,6 +51,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	loop := reconciler.NewLoop(p.engine, p.discover, o.Log)
+	worked := latest.New[struct{}, endpoints]()
+	p.engine.Keep = func(e endpoints) { worked.Push(struct{}{}, e) }
 	file := configfile.At(o.Config)
 	k := &keeper{file: file, dir: p.dir, loop: loop, log: o.Log}
 	o.Log.Info("the agent starts", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
@@ -56,7 +61,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { return serve(ctx, listener, &api{parts: p, keeper: k, loop: loop}) })
 	group.Go(func() error {
-		return o.persist(ctx, "changes in the kernel", func() error { return netlinkapply.Watch(ctx, loop.Wake) })
+		return o.persist(ctx, "changes in the kernel", func() error {
+			return netlinkapply.Watch(ctx, loop.Scope, func() { loop.Wake(reconciler.Drift) }, func() { loop.Wake(reconciler.Stirred) })
+		})
 	})
 	group.Go(func() error {
 		k.start(ctx)
@@ -74,9 +81,31 @@ func Run(ctx context.Context, o Options) (err error) {
 			}
 		}
 	})
+	group.Go(func() error { p.keepWorked(ctx, worked); return nil })
 	err = group.Wait()
 	o.Log.Info("the agent stopped; the mesh stays up")
 	return err
+}
+
+// endpoints are where peers were last reached.
+type endpoints = map[mesh.Key]netip.AddrPort
+
+// keepWorked writes down where peers are reached, for a start without discovery.
+func (p *parts) keepWorked(ctx context.Context, queue *latest.Queue[struct{}, endpoints]) {
+	for {
+		values, err := queue.Next(ctx)
+		if err != nil {
+			return
+		}
+		if err := p.dir.KeepWorked(values[len(values)-1]); err != nil {
+			p.log.Error("where peers are reached could not be written down", "error", err)
+		}
+		// What comes meanwhile is written together.
+		select {
+		case <-ctx.Done():
+		case <-time.After(cacheSettle):
+		}
+	}
 }
 
 // persist begins what watches again until ctx ends: a mesh without repair is

@@ -44,7 +44,7 @@ func failed(err error) error {
 	switch {
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
-	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh), errors.Is(err, fs.ErrNotExist):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, reconciler.ErrStopped):
 		code = connect.CodeUnavailable
@@ -91,6 +91,18 @@ func (a *api) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyReque
 	default:
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", m.GetMode()))
 	}
+}
+
+// RotateKey implements the API.
+func (a *api) RotateKey(ctx context.Context, _ *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	rotation := a.dir.Rotate()
+	plan, err := outcome(a.loop.RotateKey(ctx, rotation.Next, rotation.Keep))
+	if err != nil {
+		return nil, failed(err)
+	}
+	a.log.Info("the machine has a new WireGuard key", "before", rotation.Before.String(), "after", rotation.After().String())
+	return connect.NewResponse(&agentpb.RotateKeyResponse{Plan: plan,
+		PublicKeyBefore: rotation.Before.String(), PublicKey: rotation.After().String()}), nil
 }
 
 // Diff implements the API.

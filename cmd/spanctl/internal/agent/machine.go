@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
@@ -13,7 +14,6 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
@@ -54,8 +54,13 @@ func (m Machine) open() (*parts, error) {
 		return nil, errors.Join(err, dir.Close())
 	}
 	store := &resource.Store{}
-	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log,
-		engine: reconciler.NewEngine(kernel, dir.Identify, store, m.Log)}, nil
+	engine := reconciler.NewEngine(kernel, dir.Identify, store, m.Log)
+	worked, err := dir.Worked()
+	if err != nil {
+		m.Log.Warn("where peers were last reached cannot be read; beginning anew", "error", err)
+	}
+	maps.Copy(engine.Worked, worked)
+	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
 }
 
 func (p *parts) close() error {
@@ -97,7 +102,7 @@ func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Op
 		ClusterID:    config.Cluster.ID,
 		Secret:       secret,
 		Version:      "spanctl/" + version.Version,
-		FirewallMark: mesh.FirewallMark,
+		FirewallMark: config.KubeSpan().FirewallMark,
 		Log:          log,
 	}, nil
 }
@@ -110,5 +115,7 @@ func warnOf(config *schema.Config, log *slog.Logger) {
 }
 
 func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {
-	return reconciler.Knowledge{Affiliates: client.Affiliates(), Seen: client.Seen(), Refused: client.Refused(), Complete: client.Complete()}
+	// The version is read first: news that come meanwhile are told of again.
+	version := client.Version()
+	return reconciler.Knowledge{Version: version, Affiliates: client.Affiliates(), Seen: client.Seen(), Refused: client.Refused(), Complete: client.Complete()}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
@@ -64,6 +65,34 @@ func (o Once) Apply(ctx context.Context, config *schema.Config) (plan *agentpb.P
 		return err
 	})
 	return plan, err
+}
+
+// RotateKey gives the machine another key pair, announces it and does a pass.
+func (o Once) RotateKey(ctx context.Context, config *schema.Config) (response *agentpb.RotateKeyResponse, err error) {
+	if !config.KubeSpan().Enabled || config.Cluster.Discovery.Registries.Service.Disabled {
+		return nil, reconciler.ErrNoMesh
+	}
+	err = o.with(func(p *parts) error {
+		known, client, err := p.ask(ctx, config)
+		if err != nil {
+			return err
+		}
+		rotation := p.dir.Rotate()
+		local, err := p.engine.Next(config, known, rotation.Next)
+		if err != nil {
+			return err
+		}
+		if err := client.Push(ctx, local); err != nil {
+			return fmt.Errorf("the key was not changed, since the others could not be told: %w", err)
+		}
+		if err := rotation.Keep(); err != nil {
+			return err
+		}
+		plan, err := outcome(p.engine.Run(ctx, time.Now(), config, known))
+		response = &agentpb.RotateKeyResponse{Plan: plan, PublicKeyBefore: rotation.Before.String(), PublicKey: rotation.After().String()}
+		return err
+	})
+	return response, err
 }
 
 // Down removes what a config put into the kernel and leaves its discovery.

@@ -36,6 +36,9 @@ type seat struct {
 	news  chan struct{}
 	stop  context.CancelFunc
 	group *errgroup.Group
+	// known is what the client knew when it was last asked: to list it all again
+	// for each pass would cost more than the pass.
+	known reconciler.Knowledge
 }
 
 var _ reconciler.Registry = (*seat)(nil)
@@ -89,7 +92,17 @@ func (s *seat) save() {
 }
 
 // Known implements reconciler.Registry.
-func (s *seat) Known() reconciler.Knowledge { return knowledgeOf(s.client) }
+func (s *seat) Known() reconciler.Knowledge {
+	if s.known.Version != s.client.Version() {
+		s.known = knowledgeOf(s.client)
+	}
+	return s.known
+}
+
+// Announce implements reconciler.Registry.
+func (s *seat) Announce(ctx context.Context, local mesh.Affiliate) error {
+	return s.client.Announce(ctx, local)
+}
 
 // Publish implements reconciler.Registry.
 func (s *seat) Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort) {

@@ -23,6 +23,7 @@ const (
 	nodeFile       = "node-identity.yaml"
 	kubespanFile   = "kubespan-identity.yaml"
 	affiliatesFile = "affiliates.json"
+	workedFile     = "endpoints.json"
 	// lastGoodFile is followed by the ending of the config's own name.
 	lastGoodFile = "last-good"
 )

@@ -145,16 +145,56 @@ func (d *Dir) Identify(clusterID string, host mesh.Host) (mesh.Identity, error) 
 	if err != nil {
 		return mesh.Identity{}, err
 	}
-	now := kubespanIdentity{
-		Address:    identity.Address,
-		Subnet:     identity.Subnet,
-		PrivateKey: private.Reveal(),
-		PublicKey:  identity.PublicKey.String(),
-	}
-	if now != before {
+	if now := contentOf(identity); now != before {
 		err = d.encode(kubespanFile, now)
 	}
 	return identity, err
+}
+
+// contentOf is what is written down of an identity.
+func contentOf(identity mesh.Identity) kubespanIdentity {
+	return kubespanIdentity{
+		Address:    identity.Address,
+		Subnet:     identity.Subnet,
+		PrivateKey: identity.PrivateKey.Reveal(),
+		PublicKey:  identity.PublicKey.String(),
+	}
+}
+
+// Rotation is a new key pair of the machine, which is not in use yet.
+type Rotation struct {
+	dir      *Dir
+	identity mesh.Identity
+	// Before is the public key that the machine had.
+	Before mesh.Key
+}
+
+// Rotate prepares a new key pair. Next implements reconciler.Identify with it.
+func (d *Dir) Rotate() *Rotation { return &Rotation{dir: d} }
+
+// Next makes the key pair and returns the identity that the machine has with it.
+func (r *Rotation) Next(clusterID string, host mesh.Host) (mesh.Identity, error) {
+	now, err := r.dir.Identify(clusterID, host)
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	private, err := mesh.NewPrivateKey(rand.Reader)
+	if err != nil {
+		return mesh.Identity{}, err
+	}
+	r.Before, r.identity = now.PublicKey, now
+	r.identity.PrivateKey, r.identity.PublicKey = private, private.Public()
+	return r.identity, nil
+}
+
+// After is the new public key.
+func (r *Rotation) After() mesh.Key { return r.identity.PublicKey }
+
+// Keep makes the new key pair the machine's, in place of the old.
+func (r *Rotation) Keep() error {
+	r.dir.mu.Lock()
+	defer r.dir.mu.Unlock()
+	return r.dir.encode(kubespanFile, contentOf(r.identity))
 }
 
 // mac is that of the first network card, else the one made for this machine.

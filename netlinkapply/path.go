@@ -1,0 +1,73 @@
+package netlinkapply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// The values of rp_filter (the kernel's ip-sysctl documentation). Of a link's own
+// and that of all links, the greater one counts.
+const (
+	reversePathStrict = "1"
+	reversePathLoose  = "2"
+)
+
+// isStrict tells whether the kernel drops packets from a link whose source the
+// main table has on another. What comes out of the tunnel is such: the routes
+// into the tunnel are for marked packets alone.
+func isStrict(link string) bool {
+	own, all := sysctl("ipv4/conf/"+link+"/rp_filter"), sysctl("ipv4/conf/all/rp_filter")
+	return own != reversePathLoose && all != reversePathLoose && (own == reversePathStrict || all == reversePathStrict)
+}
+
+// loosen has the kernel check only that there is a way back at all.
+func loosen(r state.ReversePath) error {
+	path := filepath.Join("/proc/sys/net/ipv4/conf", r.Link, "rp_filter")
+	if err := os.WriteFile(path, []byte(reversePathLoose), 0); err != nil {
+		return fmt.Errorf("packets out of the tunnel are dropped by rp_filter, and it cannot be changed here: run `sysctl -w %s=%s` outside (%w)",
+			r.ID(), reversePathLoose, err)
+	}
+	return nil
+}
+
+// discardPort is where probes go: to discard (RFC 863), where usually nobody
+// listens. What comes back matters as little as whether the port is open:
+// WireGuard itself confirms what it received.
+const discardPort = 9
+
+// Probe sends a datagram through the tunnel to each address.
+func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return bindTo(c, scope.LinkName) }}
+	var failures error
+	for _, address := range addresses {
+		conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(address, discardPort).String())
+		if err != nil {
+			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
+			continue
+		}
+		// An error of an earlier probe, such as that nobody listens, is none of this.
+		_, err = conn.Write([]byte("?"))
+		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
+		}
+		_ = conn.Close()
+	}
+	return failures
+}
+
+// bindTo has a socket send over a link, whatever the routes are.
+func bindTo(c syscall.RawConn, link string) error {
+	var failure error
+	err := c.Control(func(fd uintptr) { failure = unix.BindToDevice(int(fd), link) })
+	return errors.Join(err, failure)
+}

@@ -1,0 +1,92 @@
+package reconciler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
+)
+
+// gathered is what config, host and discovery come to, before anything is known
+// of the tunnels.
+type gathered struct {
+	config  *schema.Config
+	version uint64
+
+	host     mesh.Host
+	identity mesh.Identity
+	local    mesh.Affiliate
+	// merged are all affiliates, good those of them that are used, and refused why
+	// the others are not, along with those that no registry could read.
+	merged, good []mesh.Affiliate
+	refused      map[string]string
+	specs        []mesh.PeerSpec
+	overlaps     []mesh.Overlap
+	preshared    map[mesh.Key]mesh.PrivateKey
+	mtu          int
+}
+
+// holds tells whether what was gathered still is what config and knowledge come
+// to, if the host is the same.
+func (g *gathered) holds(config *schema.Config, known Knowledge) bool {
+	return g.config == config && g.version == known.Version && known.Version != 0
+}
+
+// gather makes the peers from the identity, the host and discovery.
+func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
+	kubespan := config.KubeSpan()
+	host, err := e.kernel.Host(kubespan.InterfaceName)
+	if err != nil {
+		return fmt.Errorf("read the machine's addresses: %w", err)
+	}
+	identity, err := e.identify(config.Cluster.ID, host)
+	if err != nil {
+		return fmt.Errorf("establish the machine's identity: %w", err)
+	}
+	if last := e.gathered; last != nil && last.holds(config, known) && last.identity == identity && last.host.Equal(host) {
+		p.gathered = *last
+		p.Local = last.local
+		return nil
+	}
+	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
+	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen)
+	static := config.Cluster.Discovery.Registries.Static.Peers
+	g.merged = mesh.WithStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}), static)
+	g.good, g.refused = mesh.Vet(identity, g.merged)
+	maps.Copy(g.refused, known.Refused)
+	if kubespan.Enabled {
+		if err := g.makePeers(kubespan, static); err != nil {
+			return err
+		}
+	}
+	p.gathered, p.Local, e.gathered = g, g.local, &g
+	return nil
+}
+
+func (g *gathered) makePeers(kubespan *schema.KubeSpan, static []schema.StaticPeer) (err error) {
+	g.specs, g.overlaps = mesh.PeerSpecs(g.identity, g.good)
+	for i := range g.specs {
+		g.specs[i].Endpoints = mesh.Candidates(g.identity, g.host, kubespan.Filters.PeerEndpoints, g.specs[i].Endpoints)
+	}
+	if g.preshared, err = mesh.PresharedKeys(g.good, static); err != nil {
+		return fmt.Errorf("cluster.discovery.registries.static.peers: presharedKey %w", err)
+	}
+	g.mtu = int(kubespan.MTU)
+	if kubespan.MTU == schema.AutoMTU {
+		g.mtu = mesh.PathMTU(g.host.Links, g.specs)
+	}
+	return nil
+}
+
+// offers are the relays that are up.
+func (p *Pass) offers() []mesh.Key {
+	var offers []mesh.Key
+	for i := range p.specs {
+		if s := &p.specs[i]; s.Relay && isUp(p.statuses[s.PublicKey]) {
+			offers = append(offers, s.PublicKey)
+		}
+	}
+	return slices.Clip(offers[:min(len(offers), mesh.MaxRelays)])
+}

@@ -1,0 +1,50 @@
+package link
+
+import "time"
+
+// How long to wait until the peers are looked at again.
+const (
+	// RestInterval is for a mesh in which nothing is in the balance.
+	RestInterval = 30 * time.Second
+	// TrialInterval is for a peer that may come up any moment; the longer it does
+	// not, the longer the wait, up to RetryInterval.
+	TrialInterval = 500 * time.Millisecond
+	RetryInterval = 2 * time.Second
+	// CrowdInterval is the same for a mesh of more than crowd peers, where
+	// reading them all so often would cost more than it tells.
+	CrowdInterval = 5 * time.Second
+	crowd         = 500
+	// patience is how many times longer than a wait a peer was not up.
+	patience = 10
+)
+
+// NextLook says when peers should be looked at again, which are count in all:
+// soon while any of them may come up, and when the first of them need not be
+// quiet any more or owes a sign of life.
+func NextLook(now time.Time, statuses func(yield func(Status) bool), count int) time.Duration {
+	next := RestInterval
+	for s := range statuses {
+		if s.State != Up && s.LastUsedEndpoint.IsValid() {
+			next = min(next, waitFor(now, s, count))
+		}
+		if s.Quiet() {
+			next = min(next, max(s.QuietUntil.Sub(now), 0))
+		}
+		if s.State == Up && !s.probed.IsZero() {
+			next = min(next, max(s.probed.Add(lifeSign).Sub(now), 0))
+		}
+	}
+	return next
+}
+
+func waitFor(now time.Time, s Status, count int) time.Duration {
+	if count > crowd {
+		return CrowdInterval
+	}
+	wait := min(max(now.Sub(s.Since)/patience, TrialInterval), RetryInterval)
+	// Not past the end of the trial, when the next endpoint is due.
+	if left := s.LastEndpointChange.Add(trial).Sub(now); left > 0 {
+		wait = min(wait, max(left, TrialInterval/2))
+	}
+	return wait
+}

@@ -1,0 +1,184 @@
+package link
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Step makes a peer's next status, and says what to do about it.
+func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Move) {
+	after = before
+	after.take(now, before, seen)
+	up := after.isUp(now)
+	if up {
+		after.Since, after.Tried, after.Rounds, after.heard = now, nil, 0, false
+	}
+	after.hush(now, up || spec.Begins, seen.Present)
+	switch {
+	case !seen.Present && before.Endpoint.IsValid() && before.State != Down:
+		// Someone removed the peer: it comes back with the endpoint it had.
+		do.Endpoint = before.Endpoint
+	case !up && after.due(now, spec):
+		do.Endpoint = after.next(spec.Endpoints)
+		after.LastUsedEndpoint = do.Endpoint
+	case up && (spec.Stirred || after.probed.IsZero() && now.Sub(after.received) >= silence):
+		do.Probe, after.probed = true, now
+	}
+	if do.Endpoint.IsValid() {
+		after.changed(now, do.Endpoint)
+	}
+	after.State = after.stateAt(now)
+	return after, do
+}
+
+// hush has a new peer be quiet, unless this machine begins, and ends it.
+func (s *Status) hush(now time.Time, speaks, present bool) {
+	switch {
+	case !present && !speaks:
+		s.QuietUntil = now.Add(quiet)
+	case speaks || !s.QuietUntil.After(now):
+		s.QuietUntil = time.Time{}
+	}
+}
+
+// take takes in what WireGuard shows.
+func (s *Status) take(now time.Time, before Status, seen Observed) {
+	s.ReceiveBytes, s.TransmitBytes, s.LastHandshake = seen.ReceiveBytes, seen.TransmitBytes, seen.LastHandshake
+	if s.Since.IsZero() {
+		s.Since, s.received = now, now
+		if seen.Present {
+			s.adopt(now, seen)
+		}
+	}
+	s.count(now, before, seen)
+	if !seen.Endpoint.IsValid() {
+		return
+	}
+	if seen.Endpoint != before.Endpoint {
+		s.EndpointSince = now
+	}
+	if before.Endpoint.IsValid() && seen.Endpoint != before.Endpoint && !s.isUp(now) {
+		// WireGuard goes where something genuine came from: that is no dead end.
+		s.changed(now, seen.Endpoint)
+		s.heard = true
+	}
+	s.Endpoint = seen.Endpoint
+	if !s.LastUsedEndpoint.IsValid() {
+		s.LastUsedEndpoint = seen.Endpoint
+	}
+}
+
+// count notes what the counters tell. They begin again when a peer is made anew.
+func (s *Status) count(now time.Time, before Status, seen Observed) {
+	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
+		s.received, s.probed, s.heard = now, time.Time{}, true
+	}
+	if seen.TransmitBytes != before.TransmitBytes && s.sent.IsZero() {
+		s.sent = now
+	}
+}
+
+// adopt takes over a peer that WireGuard has but this process has not seen,
+// as after a restart. A tunnel that works stays up; another gets its trial.
+func (s *Status) adopt(now time.Time, seen Observed) {
+	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeLifetime {
+		s.LastEndpointChange = now
+	}
+}
+
+// changed begins the trial of an endpoint.
+func (s *Status) changed(now time.Time, to netip.AddrPort) {
+	s.Endpoint, s.LastEndpointChange = to, now
+	s.sent, s.heard, s.probed, s.received = time.Time{}, false, time.Time{}, now
+}
+
+// isUp tells whether the endpoint has shown a handshake that still counts, and
+// the peer does not owe a sign of life.
+func (s *Status) isUp(now time.Time) bool {
+	owes := !s.probed.IsZero() && now.Sub(s.probed) >= lifeSign
+	return s.LastHandshake.After(s.LastEndpointChange) && now.Sub(s.LastHandshake) < handshakeLifetime && !owes
+}
+
+func (s *Status) stateAt(now time.Time) State {
+	switch {
+	case s.isUp(now):
+		return Up
+	case !s.LastUsedEndpoint.IsValid() && s.LastHandshake.IsZero():
+		return Unknown
+	case s.onTrial(now) && s.Rounds == 0:
+		return Unknown
+	default:
+		return Down
+	}
+}
+
+// onTrial tells whether the endpoint may still show a handshake.
+func (s *Status) onTrial(now time.Time) bool {
+	passed := now.Sub(s.LastEndpointChange)
+	switch {
+	case passed < trial:
+		return true
+	case passed >= trialAtMost:
+		return false
+	default:
+		return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
+	}
+}
+
+// due tells whether it is time for another endpoint of a peer that is not up.
+func (s *Status) due(now time.Time, spec Spec) bool {
+	switch {
+	case len(spec.Endpoints) == 0:
+		return false
+	case !s.LastUsedEndpoint.IsValid():
+		return true
+	case spec.Stirred && now.Sub(s.LastEndpointChange) >= steady:
+		s.Tried, s.Rounds = nil, 0
+		return true
+	case s.onTrial(now):
+		return false
+	}
+	only := len(spec.Endpoints) == 1 && spec.Endpoints[0] == s.LastUsedEndpoint && s.Endpoint == s.LastUsedEndpoint
+	return !only
+}
+
+// next is the first candidate that has not failed in this round. A round ends
+// when all have.
+func (s *Status) next(candidates []netip.AddrPort) netip.AddrPort {
+	tried := slices.Clip(s.Tried)
+	for _, e := range []netip.AddrPort{s.LastUsedEndpoint, s.Endpoint} {
+		if e.IsValid() && !slices.Contains(tried, e) {
+			tried = append(tried, e)
+		}
+	}
+	s.Tried = tried
+	for _, c := range candidates {
+		if !slices.Contains(tried, c) {
+			return c
+		}
+	}
+	s.Tried = nil
+	s.Rounds++
+	for _, c := range candidates {
+		if c != s.LastUsedEndpoint {
+			return c
+		}
+	}
+	return candidates[0]
+}
+
+// Expires is when a peer that is up is so no longer, if nothing is heard of it.
+func (s Status) Expires() time.Time {
+	expires := s.LastHandshake.Add(handshakeLifetime)
+	if sign := s.probed.Add(lifeSign); !s.probed.IsZero() && sign.Before(expires) {
+		return sign
+	}
+	return expires
+}
+
+// Hopeless tells that all endpoints of a peer were tried, and there is none that
+// leads to it.
+func (s Status) Hopeless() bool {
+	return s.State == Down && s.Rounds > 0 || s.State == Down && len(s.Tried) == 0 || s.State == Unknown && !s.LastUsedEndpoint.IsValid()
+}

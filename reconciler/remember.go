@@ -1,0 +1,127 @@
+package reconciler
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// remember keeps the statuses for the next pass and tells what is news. A peer
+// whose change did not reach the kernel keeps its old status, so that the next
+// pass decides again.
+func (e *Engine) remember(now time.Time, p *Pass) {
+	for _, c := range p.Result.NotDone {
+		if peer, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
+			if before, known := e.statuses[peer.PublicKey]; known {
+				p.statuses[peer.PublicKey] = before
+			} else {
+				delete(p.statuses, peer.PublicKey)
+			}
+		}
+	}
+	e.tellPeers(now, p)
+	for id, reason := range p.refused {
+		if e.refused[id] != reason {
+			e.log.Warn("an affiliate is refused", "affiliate", id, "reason", reason)
+			e.events.Add(now, resource.Warning, "AffiliateRefused", id, reason)
+		}
+	}
+	if !slices.Equal(e.overlaps, p.overlaps) {
+		e.tellOverlaps(now, p)
+	}
+	e.statuses, e.via, e.overlaps, e.refused = p.statuses, p.via, p.overlaps, p.refused
+	e.keepWorked(p)
+}
+
+func (e *Engine) tellPeers(now time.Time, p *Pass) {
+	for i := range p.specs {
+		spec := &p.specs[i]
+		before, after := e.statuses[spec.PublicKey], p.statuses[spec.PublicKey]
+		if before.State != after.State && after.State != "" {
+			e.log.Info("peer is "+string(after.State), "peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", after.Endpoint.String())
+		}
+		if was, is := e.via[spec.PublicKey], p.via[spec.PublicKey]; was != is {
+			message := "its traffic goes directly again"
+			if !is.IsZero() {
+				message = "cannot be reached; its traffic goes through the relay " + p.label(is)
+			}
+			e.log.Info("peer "+message, "peer", spec.Label, "key", spec.PublicKey.String())
+			e.events.Add(now, resource.Normal, "PeerRelayed", cmpLabel(spec), message)
+		}
+	}
+}
+
+func cmpLabel(spec *mesh.PeerSpec) string {
+	if spec.Label != "" {
+		return spec.Label
+	}
+	return spec.PublicKey.String()
+}
+
+// label is the name of the peer with a key.
+func (p *Pass) label(key mesh.Key) string {
+	i, found := slices.BinarySearchFunc(p.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+	if !found {
+		return key.String()
+	}
+	return cmpLabel(&p.specs[i])
+}
+
+func (e *Engine) tellOverlaps(now time.Time, p *Pass) {
+	for _, o := range p.overlaps {
+		if slices.Contains(e.overlaps, o) {
+			continue
+		}
+		e.log.Warn("two peers claim the same addresses; the one whose key sorts first has them",
+			"from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
+		e.events.Add(now, resource.Warning, "AddressesOverlap", p.label(o.Loser),
+			"claims addresses from "+o.From.String()+" that belong to "+p.label(o.Winner))
+	}
+}
+
+// keepWorked notes where peers are reached.
+func (e *Engine) keepWorked(p *Pass) {
+	changed := false
+	byNode := make(map[string]netip.AddrPort, len(p.specs))
+	for i := range p.specs {
+		spec := &p.specs[i]
+		k := spec.PublicKey
+		if s := p.statuses[k]; isUp(s) && s.Endpoint.IsValid() && e.Worked[k] != s.Endpoint {
+			e.Worked[k], changed = s.Endpoint, true
+		}
+		if endpoint, known := e.Worked[k]; known {
+			byNode[spec.NodeID] = endpoint
+		}
+	}
+	if len(p.specs) > 0 {
+		e.byNode = byNode
+	}
+	if len(e.Worked) > 2*len(p.specs)+forgotten {
+		maps.DeleteFunc(e.Worked, func(k mesh.Key, _ netip.AddrPort) bool { _, still := p.statuses[k]; return !still })
+		changed = true
+	}
+	if changed && e.Keep != nil {
+		e.Keep(maps.Clone(e.Worked))
+	}
+}
+
+// forgotten is how many peers that left are remembered at least.
+const forgotten = 64
+
+// warn tells once of what others have where ours is.
+func (e *Engine) warn(now time.Time, live state.State) {
+	warned := make(map[string]bool, len(live.Conflicts))
+	for _, c := range live.Conflicts {
+		warned[c.What] = true
+		if !e.warned[c.What] {
+			e.log.Warn(c.What, "remedy", c.Remedy)
+			e.events.Add(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
+		}
+	}
+	e.warned = warned
+}
