@@ -234,6 +234,14 @@ func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
 	return nil
 }
 
+// Reconnect makes the connections anew, as is needed when the machine's network
+// has changed.
+func (c *Client) Reconnect() {
+	for _, s := range c.services {
+		s.reconnect()
+	}
+}
+
 // Version differs from that of any earlier knowledge of this client.
 func (c *Client) Version() uint64 { return c.version.Load() }
 

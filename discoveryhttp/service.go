@@ -40,6 +40,8 @@ type service struct {
 	republish chan struct{}
 
 	mu sync.Mutex
+	// stirred is closed when the machine's network has changed: waits are over.
+	stirred chan struct{}
 	// connection is to the endpoint, or to where it has sent us.
 	connection serverpbconnect.ClusterClient
 	roster     *roster
@@ -59,6 +61,7 @@ func newService(c *Client, endpoint string, d *dialer) (*service, error) {
 		dialer:     d,
 		connection: connection,
 		republish:  make(chan struct{}, 1),
+		stirred:    make(chan struct{}),
 		roster:     newRoster(c.options.Remembered),
 		refused:    map[string]string{},
 	}, nil
@@ -117,16 +120,32 @@ func pauses() *backoff.ExponentialBackOff {
 	return b
 }
 
-// pause waits, and tells whether ctx is still good.
-func pause(ctx context.Context, d time.Duration) bool {
+// pause waits, unless the network changes, and tells whether ctx is still good.
+func (s *service) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	s.mu.Lock()
+	stirred := s.stirred
+	s.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return false
+	case <-stirred:
+		// The failures that the wait was for are of another network.
+		return true
 	case <-timer.C:
 		return true
 	}
+}
+
+// reconnect makes the connection anew, and publishes again.
+func (s *service) reconnect() {
+	s.mu.Lock()
+	close(s.stirred)
+	s.stirred = make(chan struct{})
+	s.mu.Unlock()
+	s.dialer.hangUp()
+	s.publishSoon()
 }
 
 func (s *service) publishLoop(ctx context.Context) {
@@ -147,7 +166,7 @@ func (s *service) publishLoop(ctx context.Context) {
 			wait := waits.NextBackOff()
 			s.complain("publishing to discovery failed", err, wait)
 			s.publishSoon()
-			if !pause(ctx, wait) {
+			if !s.pause(ctx, wait) {
 				return
 			}
 			continue
@@ -299,7 +318,7 @@ func (s *service) watchLoop(ctx context.Context) {
 		}
 		wait := waits.NextBackOff()
 		s.complain("the connection to discovery broke", err, wait)
-		if !pause(ctx, wait) {
+		if !s.pause(ctx, wait) {
 			return
 		}
 	}

@@ -1,13 +1,16 @@
 package discoveryhttp
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -65,6 +68,33 @@ type dialer struct {
 	mu sync.Mutex
 	// second tells that the other protocol is to be tried.
 	second bool
+	// open are the connections that are not closed yet.
+	open map[*tracked]bool
+}
+
+// tracked is a connection that its dialer knows of until it is closed.
+type tracked struct {
+	net.Conn
+	dialer *dialer
+}
+
+// Close implements net.Conn.
+func (t *tracked) Close() error {
+	t.dialer.mu.Lock()
+	delete(t.dialer.open, t)
+	t.dialer.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// hangUp closes all connections: after a change of the machine's network they may
+// lead nowhere, and TCP would take minutes to find out.
+func (d *dialer) hangUp() {
+	d.mu.Lock()
+	open := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
 }
 
 func newDialer(o Options, token string) (*dialer, error) {
@@ -79,23 +109,37 @@ func newDialer(o Options, token string) (*dialer, error) {
 		}
 		config.RootCAs = pool
 	}
+	d := &dialer{protocol: o.Protocol, token: token, open: map[*tracked]bool{}}
+	// Marked packets stay out of the tunnels: discovery must not depend on what it
+	// is there to set up.
+	plain := net.Dialer{Timeout: dialTimeout, Control: Mark(o.FirewallMark)}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := plain.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		t := &tracked{c, d}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.open[t] = true
+		return t, nil
+	}
 	transport := func(http1 bool) *http.Transport {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(http1)
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(!http1)
 		return &http.Transport{
-			Proxy: http.ProxyFromEnvironment,
-			// Marked packets stay out of the tunnels: discovery must not depend on
-			// what it is there to set up.
-			DialContext:         (&net.Dialer{Timeout: dialTimeout, Control: Mark(o.FirewallMark)}).DialContext,
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         dial,
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: dialTimeout,
 			Protocols:           protocols,
 			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		}
 	}
-	return &dialer{protocol: o.Protocol, token: token, grpc: transport(false), connect: transport(true)}, nil
+	d.grpc, d.connect = transport(false), transport(true)
+	return d, nil
 }
 
 // alternate makes the next dial use the other protocol, where that is free.

@@ -61,15 +61,22 @@ type mesh struct {
 // machine is a node with its agent.
 type machine struct {
 	*lab.Node
-	t     *testing.T
-	agent *lab.Process
+	t      *testing.T
+	binary string
+	agent  *lab.Process
 }
 
 // newMesh makes a lab of n machines with a config each; neither the discovery
 // server nor the agents run yet.
 func newMesh(t *testing.T, n int) *mesh {
 	t.Helper()
-	l, err := lab.New("", binary(t))
+	return newMeshOn(t, lab.Underlay, n)
+}
+
+// newMeshOn is newMesh on a network of choice.
+func newMeshOn(t *testing.T, network netip.Prefix, n int) *mesh {
+	t.Helper()
+	l, err := lab.NewOn("", binary(t), network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +92,25 @@ func newMesh(t *testing.T, n int) *mesh {
 	m.discovery = m.add(t, "discovery")
 	m.config = m.discovery.run("gen", "config", "--with-kubespan", "--discovery-endpoint", m.endpoint(), "-o", "-")
 	for i := range n {
-		machine := m.add(t, fmt.Sprintf("node-%d", i+1))
-		machine.write(m.config)
-		m.machines = append(m.machines, machine)
+		m.join(m.add(t, fmt.Sprintf("node-%d", i+1)))
 	}
 	return m
+}
+
+// join gives a machine the config that all share.
+func (m *mesh) join(machine *machine) *machine {
+	machine.write(m.config)
+	m.machines = append(m.machines, machine)
+	return machine
+}
+
+// start starts the discovery server and all agents.
+func (m *mesh) start() {
+	m.discovery.t.Helper()
+	m.serve()
+	for _, machine := range m.machines {
+		machine.startAgent()
+	}
 }
 
 const port = "3000"
@@ -104,7 +125,7 @@ func (m *mesh) add(t *testing.T, name string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &machine{Node: node, t: t}
+	return &machine{Node: node, t: t, binary: m.Binary}
 }
 
 // report shows what the processes said.
@@ -132,10 +153,7 @@ func (m *mesh) serve(args ...string) {
 func startMesh(t *testing.T, n int) *mesh {
 	t.Helper()
 	m := newMesh(t, n)
-	m.serve()
-	for _, machine := range m.machines {
-		machine.startAgent()
-	}
+	m.start()
 	return m
 }
 
@@ -260,6 +278,16 @@ func (m *machine) run(args ...string) string {
 		m.t.Fatalf("spanctl %s: status %d\n%s%s", strings.Join(args, " "), o.status, o.stdout, o.stderr)
 	}
 	return o.stdout
+}
+
+// powerless is spanctl without the right to configure the network.
+func (m *machine) powerless(args ...string) *exec.Cmd {
+	m.t.Helper()
+	cmd, err := m.Role(withPatience(m.t), "powerless", append([]string{m.binary}, args...)...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return cmd
 }
 
 // role runs this program in the node, in a role that must succeed.
@@ -390,4 +418,52 @@ func (m *machine) ping(to netip.Addr) {
 // edit returns a config with a setting added to its kubespan section.
 func edit(config, setting string) string {
 	return strings.Replace(config, "enabled: true\n", "enabled: true\n\t"+setting+"\n", 1)
+}
+
+// behind adds a site with a machine of the mesh in it.
+func (m *mesh) behind(t *testing.T, nat lab.NAT, name string) *machine {
+	t.Helper()
+	site, err := m.AddSite(name+"-router", nat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := site.AddNode(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.join(&machine{Node: node, t: t, binary: m.Binary})
+}
+
+// diffsAreClean checks, as every scenario does at its end, that all machines are
+// what their configs ask for.
+func (m *mesh) diffsAreClean() {
+	for _, machine := range m.machines {
+		machine.t.Helper()
+		machine.awaitClean()
+	}
+}
+
+// awaitPeer waits until a peer is as enough says of its status.
+func (m *machine) awaitPeer(label string, enough func(spec map[string]any) bool) {
+	m.t.Helper()
+	m.follow("kubespanpeerstatuses", func(specs map[string]map[string]any) bool {
+		for _, spec := range specs {
+			if spec["label"] == label && enough(spec) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// isUp is for awaitPeer.
+func isUp(spec map[string]any) bool { return spec["state"] == "up" }
+
+// answers tells whether a ping is answered in a while.
+func (m *machine) answers(to netip.Addr, within time.Duration) bool {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), within)
+	defer cancel()
+	_, err := m.Ping(ctx, to)
+	return err == nil
 }

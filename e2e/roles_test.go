@@ -31,8 +31,34 @@ var roles = map[string]lab.Role{
 	"processes":      listProcesses,
 	"listen":         listen,
 	"flood":          flood,
-	"talos-peer":     talosPeer,
-	"talos-service":  talosService,
+
+	"lose":            lose,
+	"part":            part,
+	"forward":         forward,
+	"received":        received,
+	"sent":            sent,
+	"route":           route,
+	"unroute":         unroute,
+	"delete-link":     deleteLink,
+	"inner":           inner,
+	"occupy-table":    occupyTable,
+	"free-table":      freeTable,
+	"occupy-priority": occupyPriority,
+	"free-priority":   freePriority,
+	"occupy-name":     occupyName,
+	"free-name":       freeName,
+	"kill-wireguard":  killWireguard,
+	"powerless":       powerless,
+	"set-clock":       setClock,
+	"psk":             makePSK,
+	"public-key":      printPublicKey,
+	"phone-key":       makePhoneKey,
+	"phone":           phone,
+	"drain":           drain,
+	"pour":            pour,
+
+	"talos-peer":    talosPeer,
+	"talos-service": talosService,
 }
 
 const meshLink = "kubespan"
@@ -70,19 +96,30 @@ func listSockets([]string) error {
 
 // listProcesses prints the WireGuard processes of this network namespace.
 func listProcesses([]string) error {
+	processes, err := wireguardProcesses()
+	for _, path := range processes {
+		command, _ := os.ReadFile(path)
+		fmt.Printf("%q\n", command)
+	}
+	return err
+}
+
+// wireguardProcesses are the cmdline files of the WireGuard processes of this
+// network namespace.
+func wireguardProcesses() (processes []string, err error) {
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		command, _ := os.ReadFile(path)
 		namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
 		if namespace == own && bytes.Contains(command, []byte("wireguard-process")) {
-			fmt.Printf("%q\n", command)
+			processes = append(processes, path)
 		}
 	}
-	return err
+	return processes, err
 }
 
 // printAddress prints the address of the mesh's link.

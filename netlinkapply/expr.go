@@ -25,6 +25,9 @@ const (
 	ip6DaddrOffset  = 24 // RFC 8200, section 3
 	interfaceLength = 16 // IFNAMSIZ
 	register        = 1
+	// The first and last type of neighbour discovery (RFC 4861, section 4).
+	routerSolicitation = 133
+	redirect           = 137
 )
 
 // setNames are the names of the sets of routed networks.
@@ -42,6 +45,16 @@ func compile(s state.Statement) ([]expr.Any, error) {
 		), nil
 	case state.AcceptLoopback:
 		return join(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(interfaceName("lo")), accept()), nil
+	case state.AcceptNeighbours:
+		return join(
+			isFamily(state.IPv6),
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+			equals([]byte{unix.IPPROTO_ICMPV6}),
+			&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: []byte{routerSolicitation}},
+			&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: []byte{redirect}},
+			accept(),
+		), nil
 	case state.ClampMSS:
 		return clamp(s), nil
 	case state.RouteMarked:

@@ -458,7 +458,7 @@ func TestWatchTellsOfChanges(t *testing.T) {
 			case told <- struct{}{}:
 			default:
 			}
-		}, func() {})
+		}, func(time.Duration) {})
 	}()
 	conn, err := nftables.New()
 	if err != nil {

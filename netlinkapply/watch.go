@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
@@ -33,9 +34,10 @@ var watched = []struct {
 
 // Watch calls changed for every message of the kernel about what is in scope, or
 // is part of what the machine looks like to the mesh: its links, addresses and
-// default routes. It calls woken when the machine was suspended or its clock set.
+// default routes. It calls woken when the machine was suspended or its clock set,
+// with by how much.
 // It ends with ctx. The functions must not block.
-func Watch(ctx context.Context, scope func() state.Scope, changed, woken func()) error {
+func Watch(ctx context.Context, scope func() state.Scope, changed func(), woken func(set time.Duration)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range watched {
 		conn, err := netlink.Dial(w.protocol, nil)
@@ -47,7 +49,7 @@ func Watch(ctx context.Context, scope func() state.Scope, changed, woken func())
 				return errors.Join(fmt.Errorf("join netlink group %d: %w", g, err), conn.Close())
 			}
 		}
-		watcher := &watcher{scope: scope, links: map[int32]uint32{}}
+		watcher := &watcher{scope: scope, links: map[int32]linkState{}}
 		group.Go(func() error {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
@@ -84,8 +86,14 @@ func receive(ctx context.Context, conn *netlink.Conn, each func(netlink.Message)
 // watcher tells which messages matter. It is for one goroutine.
 type watcher struct {
 	scope func() state.Scope
-	// links are the flags of links, by index, as far as they are known.
-	links map[int32]uint32
+	// links are the links, by index, as far as they are known.
+	links map[int32]linkState
+}
+
+// linkState is what of a link matters.
+type linkState struct {
+	flags uint32
+	mtu   string
 }
 
 // The sizes of the headers of messages (rtnetlink(7), nfnetlink.h), and of an
@@ -118,15 +126,18 @@ func (w *watcher) concernsLink(m netlink.Message) bool {
 		return true
 	}
 	index := int32(binary.NativeEndian.Uint32(m.Data[4:]))
-	flags := binary.NativeEndian.Uint32(m.Data[8:]) & passes
+	now := linkState{
+		flags: binary.NativeEndian.Uint32(m.Data[8:]) & passes,
+		mtu:   attribute(m.Data[ifInfoSize:], unix.IFLA_MTU),
+	}
 	before, known := w.links[index]
-	w.links[index] = flags
+	w.links[index] = now
 	if m.Header.Type == unix.RTM_DELLINK {
 		delete(w.links, index)
 		return true
 	}
 	name := attribute(m.Data[ifInfoSize:], unix.IFLA_IFNAME)
-	return !known || before != flags || name == w.scope().LinkName
+	return !known || before != now || name == w.scope().LinkName
 }
 
 // concernsTable tells our routes and default routes from all others: a router

@@ -59,6 +59,8 @@ type Occasion struct {
 	// Stirred tells that the machine's addresses or routes have changed, so that
 	// it is not known any more who can be reached where.
 	Stirred bool
+	// ClockSet is by how much the clock was set since the last pass.
+	ClockSet time.Duration
 }
 
 // Engine does passes. It remembers the state of each peer between them and is
@@ -119,6 +121,8 @@ type Pass struct {
 	Harvested map[string][]netip.AddrPort
 	// NextLook is when the kernel should be looked at again.
 	NextLook time.Duration
+	// Stirred tells that the machine's network has changed since the pass before.
+	Stirred bool
 	// Same tells that config, host and discovery, and who goes through a relay, are
 	// what they were in the pass before, which succeeded.
 	Same bool
@@ -263,13 +267,14 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 		return nil, err
 	}
 	o.Stirred = o.Stirred || last != nil && !last.host.Equal(p.host)
+	p.Stirred = o.Stirred
 	redirects := e.step(p, now, config, live, o)
 	p.Same = last == e.gathered && last != nil && e.settled && maps.Equal(p.via, e.via)
 	if err := e.compare(p, now, config, known, live, redirects); err != nil {
 		e.settled = false
 		return nil, err
 	}
-	e.warn(now, live)
+	e.warn(now, p, live)
 	return p, e.apply(ctx, now, p)
 }
 

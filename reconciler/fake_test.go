@@ -157,6 +157,7 @@ type fakeRegistry struct {
 	closed    []bool
 	announced []mesh.Affiliate
 	deaf      error
+	stirred   int
 }
 
 func (r *fakeRegistry) discover(_ *schema.Config, changed func()) (reconciler.Registry, error) {
@@ -185,6 +186,12 @@ func (r *fakeRegistry) Announce(_ context.Context, local mesh.Affiliate) error {
 		r.announced = append(r.announced, local)
 	}
 	return r.deaf
+}
+
+func (r *fakeRegistry) Stirred() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stirred++
 }
 
 func (r *fakeRegistry) Close(leave bool) {

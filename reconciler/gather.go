@@ -25,7 +25,9 @@ type gathered struct {
 	specs        []mesh.PeerSpec
 	overlaps     []mesh.Overlap
 	preshared    map[mesh.Key]mesh.PrivateKey
-	mtu          int
+	// mtu is that of the link, room the greatest that fits the links below, if there
+	// are peers to reach over them.
+	mtu, room int
 }
 
 // holds tells whether what was gathered still is what config and knowledge come
@@ -73,9 +75,9 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, static []schema.StaticPe
 	if g.preshared, err = mesh.PresharedKeys(g.good, static); err != nil {
 		return fmt.Errorf("cluster.discovery.registries.static.peers: presharedKey %w", err)
 	}
-	g.mtu = int(kubespan.MTU)
-	if kubespan.MTU == schema.AutoMTU {
-		g.mtu = mesh.PathMTU(g.host.Links, g.specs)
+	g.room = mesh.PathMTU(g.host.Links, g.specs)
+	if g.mtu = int(kubespan.MTU); kubespan.MTU == schema.AutoMTU {
+		g.mtu = g.room
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Registry interface {
 	Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort)
 	// Announce says so now, and waits until discovery has taken it.
 	Announce(ctx context.Context, local mesh.Affiliate) error
+	// Stirred tells that the machine's network has changed.
+	Stirred()
 	// Close ends the membership of this process; with leave, the others are
 	// told that the machine has left.
 	Close(leave bool)
@@ -73,6 +75,7 @@ type Loop struct {
 	requests chan func(ctx context.Context)
 	wake     chan struct{}
 	why      atomic.Uint32
+	clockSet atomic.Int64
 	scope    atomic.Pointer[state.Scope]
 	stopped  chan struct{}
 
@@ -174,7 +177,8 @@ func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
 		return retryAtMost
 	}
 	began := time.Now()
-	pass, err := l.pass(ctx, Occasion{Glance: glance && why == 0, Stirred: why&Stirred != 0})
+	pass, err := l.pass(ctx, Occasion{Glance: glance && why == 0, Stirred: why&Stirred != 0,
+		ClockSet: time.Duration(l.clockSet.Swap(0))})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("the pass failed", "error", err, "retry_in", l.retryIn().String())
@@ -208,6 +212,9 @@ func (l *Loop) pass(ctx context.Context, o Occasion) (*Pass, error) {
 	l.failures = 0
 	if l.registry != nil {
 		l.registry.Publish(pass.Local, pass.Harvested)
+		if pass.Stirred {
+			l.registry.Stirred()
+		}
 	}
 	return pass, nil
 }
@@ -258,6 +265,12 @@ func (l *Loop) Wake(why Why) {
 	case l.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Woken tells that the machine was suspended, or its clock set by some time.
+func (l *Loop) Woken(set time.Duration) {
+	l.clockSet.Add(int64(set))
+	l.Wake(Stirred)
 }
 
 // do runs f on the loop's goroutine and waits for it.

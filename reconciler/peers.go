@@ -28,8 +28,8 @@ func (e *Engine) step(p *Pass, now time.Time, config *schema.Config, live state.
 	for i := range p.specs {
 		spec := &p.specs[i]
 		k := spec.PublicKey
-		before := e.statuses[k]
-		wanted := link.Spec{Endpoints: spec.Endpoints, Begins: e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0, Stirred: o.Stirred}
+		before := e.statuses[k].Shift(o.ClockSet)
+		wanted := link.Spec{Endpoints: spec.Endpoints, Listed: spec.Endpoints, Begins: e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0, Stirred: o.Stirred}
 		// A peer that does well needs no order, and most do.
 		if !isUp(before) || seen[k].Endpoint != before.Endpoint || !now.Before(before.Expires()) {
 			wanted.Endpoints = mesh.Rank(p.host.Links, e.worked(spec), spec.Endpoints)

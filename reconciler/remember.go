@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -113,10 +114,17 @@ func (e *Engine) keepWorked(p *Pass) {
 // forgotten is how many peers that left are remembered at least.
 const forgotten = 64
 
-// warn tells once of what others have where ours is.
-func (e *Engine) warn(now time.Time, live state.State) {
-	warned := make(map[string]bool, len(live.Conflicts))
-	for _, c := range live.Conflicts {
+// warn tells once of what others have where ours is, and of what does not fit.
+func (e *Engine) warn(now time.Time, p *Pass, live state.State) {
+	conflicts := live.Conflicts
+	if p.mtu > p.room {
+		conflicts = append(slices.Clip(conflicts), state.Conflict{
+			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.room),
+			Remedy: `set machine.network.kubespan.mtu to "auto"`,
+		})
+	}
+	warned := make(map[string]bool, len(conflicts))
+	for _, c := range conflicts {
 		warned[c.What] = true
 		if !e.warned[c.What] {
 			e.log.Warn(c.What, "remedy", c.Remedy)

@@ -6,44 +6,78 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 )
 
-// Underlay is the network that the nodes of a lab share.
-var Underlay = netip.MustParsePrefix("172.20.0.0/24")
+// The networks that the nodes of a lab may share.
+var (
+	Underlay  = netip.MustParsePrefix("172.20.0.0/24")
+	Underlay6 = netip.MustParsePrefix("2001:db8:20::/64")
+)
 
 // Lab is a network of nodes.
 type Lab struct {
 	// Dir is where the nodes keep their files, Binary the spanctl that they run.
 	Dir, Binary string
 
-	bridge netlink.Link
+	// segment is the network that all nodes reach.
+	segment *segment
 
 	mu    sync.Mutex
 	nodes []*Node
+	sites []*Site
 }
 
-// bridgeName is the link that nodes are attached to.
-const bridgeName = "lab0"
+// segment is a network: a bridge of the lab's that nodes are attached to.
+type segment struct {
+	network netip.Prefix
+	bridge  netlink.Link
+	last    netip.Addr
+}
 
-// New makes a lab without nodes. It must be closed.
-func New(dir, binary string) (*Lab, error) {
+// segments counts the segments that this program made, for names of their own.
+var segments atomic.Int32
+
+func newSegment(network netip.Prefix) (*segment, error) {
+	name := fmt.Sprintf("lab%d", segments.Add(1))
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return nil, fmt.Errorf("make the bridge %s: %w", name, err)
+	}
+	s := &segment{network: network, bridge: bridge, last: network.Addr()}
+	if err := netlink.LinkSetUp(bridge); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *segment) close() error { return netlink.LinkDel(s.bridge) }
+
+// next is the next free address.
+func (s *segment) next() netip.Prefix {
+	s.last = s.last.Next()
+	return netip.PrefixFrom(s.last, s.network.Bits())
+}
+
+// New makes a lab without nodes whose network is Underlay. It must be closed.
+func New(dir, binary string) (*Lab, error) { return NewOn(dir, binary, Underlay) }
+
+// NewOn is New with a network of choice.
+func NewOn(dir, binary string, network netip.Prefix) (*Lab, error) {
 	// Short, since the path of a unix socket in it must fit in 107 bytes.
 	dir, err := os.MkdirTemp(dir, "lab")
 	if err != nil {
 		return nil, err
 	}
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
-	if err := netlink.LinkAdd(bridge); err != nil {
-		return nil, fmt.Errorf("make the lab's bridge: %w", err)
+	segment, err := newSegment(network)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	l := &Lab{Dir: dir, Binary: binary, bridge: bridge}
-	if err := netlink.LinkSetUp(bridge); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	return &Lab{Dir: dir, Binary: binary, segment: segment}, nil
 }
 
 // Close ends all nodes and removes what the lab made.
@@ -55,19 +89,36 @@ func (l *Lab) Close() error {
 		err = errors.Join(err, n.end())
 	}
 	l.nodes = nil
-	return errors.Join(err, netlink.LinkDel(l.bridge), os.RemoveAll(l.Dir))
+	for _, s := range l.sites {
+		err = errors.Join(err, s.segment.close())
+	}
+	return errors.Join(err, l.segment.close(), os.RemoveAll(l.Dir))
 }
 
 // AddNode makes a node on the lab's network. Its address is the next free one.
-func (l *Lab) AddNode(name string) (*Node, error) {
+func (l *Lab) AddNode(name string) (*Node, error) { return l.add(name, l.segment, netip.Addr{}) }
+
+// Nodes are all nodes so far.
+func (l *Lab) Nodes() []*Node {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	address := Underlay.Addr().Next()
-	for range l.nodes {
-		address = address.Next()
+	return slices.Clone(l.nodes)
+}
+
+// add makes a node on a network, with a default route to gateway if that is valid.
+func (l *Lab) add(name string, s *segment, gateway netip.Addr) (*Node, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	prefix := s.next()
+	n := &Node{Name: name, Address: prefix.Addr(), Dir: filepath.Join(l.Dir, name), lab: l}
+	err := n.begin()
+	if err == nil {
+		err = n.attach(Link, s, prefix)
 	}
-	n := &Node{Name: name, Address: address, Dir: filepath.Join(l.Dir, name), lab: l}
-	if err := n.begin(); err != nil {
+	if err == nil && gateway.IsValid() {
+		err = n.defaultRoute(gateway)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make node %s: %w", name, err), n.end())
 	}
 	l.nodes = append(l.nodes, n)

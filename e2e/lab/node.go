@@ -66,15 +66,15 @@ func (n *Node) begin() error {
 	if _, err := io.ReadFull(said, make([]byte, len(ready))); err != nil {
 		return fmt.Errorf("the holder did not come up: %w", err)
 	}
-	return n.attach()
+	return nil
 }
 
-// attach connects the node to the lab's bridge.
-func (n *Node) attach() error {
-	outside := "v" + strconv.Itoa(n.holder.Process.Pid)
+// attach connects the node to a network with a link of its own.
+func (n *Node) attach(name string, s *segment, prefix netip.Prefix) error {
+	outside := fmt.Sprintf("v%d-%s", n.holder.Process.Pid, name[len(name)-1:])
 	veth := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: outside, MasterIndex: n.lab.bridge.Attrs().Index},
-		PeerName:      Link,
+		LinkAttrs:     netlink.LinkAttrs{Name: outside, MasterIndex: s.bridge.Attrs().Index},
+		PeerName:      name,
 		PeerNamespace: netlink.NsPid(n.holder.Process.Pid),
 	}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -84,17 +84,27 @@ func (n *Node) attach() error {
 		return err
 	}
 	return n.Netlink(func(h *netlink.Handle) error {
-		link, err := h.LinkByName(Link)
+		link, err := h.LinkByName(name)
 		if err != nil {
 			return err
 		}
-		address := &netlink.Addr{IPNet: netipx.PrefixIPNet(netip.PrefixFrom(n.Address, Underlay.Bits()))}
-		address.IP = n.Address.AsSlice()
-		if err := h.AddrAdd(link, address); err != nil {
+		if err := h.AddrAdd(link, Address(prefix)); err != nil {
 			return err
 		}
 		return h.LinkSetUp(link)
 	})
+}
+
+// Address is a prefix as an address of a link. Nobody else in a lab has it, so
+// that nobody is asked.
+func Address(prefix netip.Prefix) *netlink.Addr {
+	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(prefix), Flags: unix.IFA_F_NODAD}
+	address.IP = prefix.Addr().AsSlice()
+	return address
+}
+
+func (n *Node) defaultRoute(gateway netip.Addr) error {
+	return n.Netlink(func(h *netlink.Handle) error { return h.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}) })
 }
 
 // Namespace opens the node's network namespace, for use.

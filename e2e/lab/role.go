@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,7 @@ func Main(roles map[string]Role, program func() int) int {
 	if name == "" {
 		return netnstest.Main(program)
 	}
-	role, ok := map[string]Role{roleHold: hold, rolePing: ping}[name]
+	role, ok := map[string]Role{roleHold: hold, rolePing: ping, roleWrite: write}[name]
 	if !ok {
 		role, ok = roles[name]
 	}
@@ -89,4 +90,22 @@ func endAll() error {
 		}
 	}
 	return failures
+}
+
+// roleWrite writes the text args[1] to the file args[0], such as a setting of the
+// node's kernel.
+const roleWrite = "write"
+
+func write(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o600) }
+
+// Write writes text to a file as it is inside of the node.
+func (n *Node) Write(path, text string) error {
+	cmd, err := n.Role(context.Background(), roleWrite, path, text)
+	if err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("write %s in %s: %w: %s", path, n.Name, err, out)
+	}
+	return nil
 }

@@ -23,6 +23,11 @@ const (
 	// the WireGuard protocol's Reject-After-Time, Rekey-Timeout and
 	// Rekey-Attempt-Time of 180, 5 and 90 seconds (WireGuard paper, section 6.1).
 	handshakeLifetime = (180 + 5 + 90) * time.Second
+	// sessionLifetime is how long data may come after a handshake: Reject-After-Time.
+	sessionLifetime = 180 * time.Second
+	// initiation is the size of a request for a handshake, in bytes (WireGuard
+	// paper, section 5.4.2). WireGuard counts it as received, as it does data.
+	initiation = 148
 	// trial is how long an endpoint has to show a handshake: WireGuard sends a
 	// second request after 5 seconds (Rekey-Timeout), which is then for the next
 	// endpoint.
@@ -45,6 +50,8 @@ const (
 	// keepalive after 10 seconds, and asks for a new session after 15 without
 	// (Keepalive-Timeout and Rekey-Timeout).
 	lifeSign = 15 * time.Second
+	// lifeSignMoved is the same for a peer that says that it has left the endpoint.
+	lifeSignMoved = 2 * time.Second
 	// steady is how long an endpoint is tried at least when the network changes.
 	steady = 2 * time.Second
 )
@@ -58,6 +65,8 @@ const quiet = time.Second
 type Spec struct {
 	// Endpoints are tried in this order.
 	Endpoints []netip.AddrPort
+	// Listed are those that the peer says it has.
+	Listed []netip.AddrPort
 	// Begins tells that this machine opens the conversation with a new peer. Of
 	// two machines one should: handshakes that cross spoil each other, and
 	// WireGuard tries again only after 5 seconds (WireGuard paper, section 6.4).
@@ -93,12 +102,20 @@ type Status struct {
 	Tried  []netip.AddrPort
 	Rounds int
 	// sent is when something was first seen to go to the endpoint on trial, heard
-	// tells that something came from it.
-	sent  time.Time
-	heard bool
+	// tells that something came since it is, alive that it was data: of a session
+	// that is older than the trial.
+	sent         time.Time
+	heard, alive bool
+	// shown is the time of LastHandshake as WireGuard tells it: by a clock that may
+	// have been set since.
+	shown time.Time
 	// received is when something last came, probed when the peer was asked for a
 	// sign of life that has not come yet.
 	received, probed time.Time
+	// listed are the endpoints that the peer listed at the last step, withdrawn tells
+	// that it was asked for a sign of life since the one in use is not among them.
+	listed    []netip.AddrPort
+	withdrawn bool
 }
 
 // Quiet tells that the peer is to have no keepalives for now.

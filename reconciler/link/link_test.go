@@ -81,6 +81,10 @@ func TestEndpoints(t *testing.T) {
 			Observed{Present: true, Endpoint: one, TransmitBytes: 149}, netip.AddrPort{}, Unknown},
 		{"one that was heard has longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sent: at(990)},
 			Observed{Present: true, Endpoint: one, ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
+		{"one whose session goes on at a new endpoint is up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), shown: at(900), LastHandshake: at(900)},
+			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 32}, netip.AddrPort{}, Up},
+		{"one of which only a request for a session came is not", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), shown: at(900), LastHandshake: at(900)},
+			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
 		{"one that WireGuard moved is given a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
 		{"one that does not give its sign of life gets the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probed: at(985), received: at(950)},
@@ -239,6 +243,28 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
+// TestPeerMoves has a peer withdraw the endpoint at which it is reached.
+func TestPeerMoves(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Begins: true}
+	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
+	status, _ := Step(start, spec, Status{}, seen)
+	spec.Endpoints, spec.Listed = []netip.AddrPort{two}, []netip.AddrPort{two}
+	status, do := Step(at(1), spec, status, seen)
+	if !do.Probe || status.State != Up {
+		t.Fatalf("%v, %s", do, status.State)
+	}
+	if wait := lookAt(at(1), status); wait != lifeSignMoved {
+		t.Errorf("the next look is in %v", wait)
+	}
+	if _, do = Step(at(3), spec, status, seen); do.Endpoint != two {
+		t.Errorf("without an answer: %v", do)
+	}
+	seen.ReceiveBytes++
+	if s, do := Step(at(3), spec, status, seen); do != (Move{}) || s.State != Up {
+		t.Errorf("with an answer: %v, %s", do, s.State)
+	}
+}
+
 // TestStirred has the network of the machine change.
 func TestStirred(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true, Stirred: true}
@@ -253,6 +279,25 @@ func TestStirred(t *testing.T) {
 	}
 	if _, do := Step(at(1), spec, down, Observed{Present: true, Endpoint: two}); do.Endpoint.IsValid() {
 		t.Errorf("an endpoint set a second ago: %v", do)
+	}
+}
+
+// TestClockThatIsSet has the clock jump by a day: what was up still is.
+func TestClockThatIsSet(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true}
+	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
+	status, _ := Step(start, spec, Status{}, seen)
+	const day = 24 * time.Hour
+	status, do := Step(at(1).Add(day), spec, status.Shift(day), seen)
+	if status.State != Up || do.Endpoint.IsValid() {
+		t.Errorf("%s, %v", status.State, do)
+	}
+	if status, _ = Step(at(300).Add(day), spec, status, seen); status.State == Up {
+		t.Error("the handshake never ages")
+	}
+	seen.LastHandshake = at(310).Add(day)
+	if status, _ = Step(at(311).Add(day), spec, status, seen); status.State != Up || !status.LastHandshake.Equal(seen.LastHandshake) {
+		t.Errorf("after the next handshake: %+v", status)
 	}
 }
 

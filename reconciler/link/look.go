@@ -31,7 +31,7 @@ func NextLook(now time.Time, statuses func(yield func(Status) bool), count int) 
 			next = min(next, max(s.QuietUntil.Sub(now), 0))
 		}
 		if s.State == Up && !s.probed.IsZero() {
-			next = min(next, max(s.probed.Add(lifeSign).Sub(now), 0))
+			next = min(next, max(s.probed.Add(s.signWithin()).Sub(now), 0))
 		}
 	}
 	return next

@@ -12,7 +12,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	after.take(now, before, seen)
 	up := after.isUp(now)
 	if up {
-		after.Since, after.Tried, after.Rounds, after.heard = now, nil, 0, false
+		after.Since, after.Tried, after.Rounds = now, nil, 0
 	}
 	after.hush(now, up || spec.Begins, seen.Present)
 	switch {
@@ -22,14 +22,23 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	case !up && after.due(now, spec):
 		do.Endpoint = after.next(spec.Endpoints)
 		after.LastUsedEndpoint = do.Endpoint
+	case up && after.hasLeft(before, spec):
+		do.Probe, after.probed, after.withdrawn = true, now, true
 	case up && (spec.Stirred || after.probed.IsZero() && now.Sub(after.received) >= silence):
 		do.Probe, after.probed = true, now
 	}
 	if do.Endpoint.IsValid() {
 		after.changed(now, do.Endpoint)
 	}
+	after.listed = spec.Listed
 	after.State = after.stateAt(now)
 	return after, do
+}
+
+// hasLeft tells whether the peer has just come to list other endpoints than the
+// one in use.
+func (s *Status) hasLeft(before Status, spec Spec) bool {
+	return len(spec.Listed) > 0 && len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed) && !slices.Contains(spec.Listed, s.Endpoint)
 }
 
 // hush has a new peer be quiet, unless this machine begins, and ends it.
@@ -44,7 +53,10 @@ func (s *Status) hush(now time.Time, speaks, present bool) {
 
 // take takes in what WireGuard shows.
 func (s *Status) take(now time.Time, before Status, seen Observed) {
-	s.ReceiveBytes, s.TransmitBytes, s.LastHandshake = seen.ReceiveBytes, seen.TransmitBytes, seen.LastHandshake
+	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
+	if !seen.LastHandshake.Equal(s.shown) {
+		s.LastHandshake, s.shown = seen.LastHandshake, seen.LastHandshake
+	}
 	if s.Since.IsZero() {
 		s.Since, s.received = now, now
 		if seen.Present {
@@ -72,7 +84,8 @@ func (s *Status) take(now time.Time, before Status, seen Observed) {
 // count notes what the counters tell. They begin again when a peer is made anew.
 func (s *Status) count(now time.Time, before Status, seen Observed) {
 	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
-		s.received, s.probed, s.heard = now, time.Time{}, true
+		s.received, s.probed, s.withdrawn, s.heard = now, time.Time{}, false, true
+		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiation != 0
 	}
 	if seen.TransmitBytes != before.TransmitBytes && s.sent.IsZero() {
 		s.sent = now
@@ -90,14 +103,24 @@ func (s *Status) adopt(now time.Time, seen Observed) {
 // changed begins the trial of an endpoint.
 func (s *Status) changed(now time.Time, to netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = to, now
-	s.sent, s.heard, s.probed, s.received = time.Time{}, false, time.Time{}, now
+	s.sent, s.heard, s.alive, s.probed, s.withdrawn, s.received = time.Time{}, false, false, time.Time{}, false, now
 }
 
-// isUp tells whether the endpoint has shown a handshake that still counts, and
-// the peer does not owe a sign of life.
+// isUp tells whether the endpoint has shown a handshake that still counts, or data
+// of one before, and the peer does not owe a sign of life.
 func (s *Status) isUp(now time.Time) bool {
-	owes := !s.probed.IsZero() && now.Sub(s.probed) >= lifeSign
-	return s.LastHandshake.After(s.LastEndpointChange) && now.Sub(s.LastHandshake) < handshakeLifetime && !owes
+	owes := !s.probed.IsZero() && now.Sub(s.probed) >= s.signWithin()
+	age := now.Sub(s.LastHandshake)
+	shown := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeLifetime
+	return (shown || s.alive && age < sessionLifetime) && !owes
+}
+
+// signWithin is how long a sign of life may take.
+func (s *Status) signWithin() time.Duration {
+	if s.withdrawn {
+		return lifeSignMoved
+	}
+	return lifeSign
 }
 
 func (s *Status) stateAt(now time.Time) State {
@@ -171,7 +194,7 @@ func (s *Status) next(candidates []netip.AddrPort) netip.AddrPort {
 // Expires is when a peer that is up is so no longer, if nothing is heard of it.
 func (s Status) Expires() time.Time {
 	expires := s.LastHandshake.Add(handshakeLifetime)
-	if sign := s.probed.Add(lifeSign); !s.probed.IsZero() && sign.Before(expires) {
+	if sign := s.probed.Add(s.signWithin()); !s.probed.IsZero() && sign.Before(expires) {
 		return sign
 	}
 	return expires
@@ -181,4 +204,17 @@ func (s Status) Expires() time.Time {
 // leads to it.
 func (s Status) Hopeless() bool {
 	return s.State == Down && s.Rounds > 0 || s.State == Down && len(s.Tried) == 0 || s.State == Unknown && !s.LastUsedEndpoint.IsValid()
+}
+
+// Shift is the status by a clock that was set by some time.
+func (s Status) Shift(by time.Duration) Status {
+	if by == 0 {
+		return s
+	}
+	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.QuietUntil, &s.EndpointSince, &s.Since, &s.sent, &s.received, &s.probed} {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
+	}
+	return s
 }

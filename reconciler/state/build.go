@@ -209,6 +209,7 @@ func chains(linkName string, marks mesh.Marks, mtu int) []Chain {
 			{Op: DropLoop, Link: linkName, Mark: marks.Own, Mask: marks.Mask},
 			own,
 			{Op: AcceptLoopback},
+			{Op: AcceptNeighbours},
 			{Op: ClampMSS, Family: IPv4, MSS: mtu - tcpHeaders4},
 			{Op: ClampMSS, Family: IPv6, MSS: mtu - tcpHeaders6},
 		}, follow, []Statement{route(IPv4), route(IPv6)})},

@@ -173,6 +173,9 @@ const (
 	ClampMSS Op = "clamp mss"
 	// RouteMarked sets the mark on packets to the routed networks and accepts them.
 	RouteMarked Op = "route with mark"
+	// AcceptNeighbours accepts the packets by which IPv6 finds who is on a link
+	// (RFC 4861): a tunnel over that link cannot carry them.
+	AcceptNeighbours Op = "accept neighbour discovery"
 	// DropLoop drops WireGuard's own packets where a route would lead them into
 	// the tunnel.
 	DropLoop Op = "drop loop"
@@ -230,6 +233,7 @@ func ParseStatement(text string) (Statement, error) {
 		{ClampMSS, "clamp mss %d ipv%d", []any{&s.MSS, &family}},
 		{RouteMarked, "route with mark 0x%x/0x%x ipv%d", []any{&s.Mark, &s.Mask, &family}},
 		{AcceptLoopback, "accept loopback", nil},
+		{AcceptNeighbours, "accept neighbour discovery", nil},
 		{FollowInside, "follow inside 0x%x/0x%x", []any{&s.Mark, &s.Mask}},
 		{FollowOutside, "follow outside 0x%x/0x%x", []any{&s.Mark, &s.Mask}},
 		{DropLoop, "drop loop 0x%x/0x%x %s", []any{&s.Mark, &s.Mask, &s.Link}},

@@ -99,6 +99,9 @@ func (s *seat) Known() reconciler.Knowledge {
 	return s.known
 }
 
+// Stirred implements reconciler.Registry.
+func (s *seat) Stirred() { s.client.Reconnect() }
+
 // Announce implements reconciler.Registry.
 func (s *seat) Announce(ctx context.Context, local mesh.Affiliate) error {
 	return s.client.Announce(ctx, local)

@@ -1,0 +1,292 @@
+package e2e_test
+
+import (
+	be "encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// filterInput adds a rule for what comes in to a table of the test's own.
+func filterInput(table string, exprs ...expr.Any) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := conn.AddTable(&nftables.Table{Name: table, Family: nftables.TableFamilyINet})
+	chain := conn.AddChain(&nftables.Chain{Table: t, Name: "in", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw})
+	conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
+	return conn.Flush()
+}
+
+// lose drops args[0] of a hundred packets that come in from the lab's network.
+func lose(args []string) error {
+	percent, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	name := make([]byte, 16)
+	copy(name, lab.Link)
+	return filterInput("loss",
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
+		// Numbers are compared as bytes, most significant first.
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: be.BigEndian.AppendUint32(nil, uint32(percent))},
+		&expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// part drops what goes to and comes from the address args[0], until it ends.
+func part(args []string) error {
+	address, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := conn.AddTable(&nftables.Table{Name: "partition", Family: nftables.TableFamilyIPv4})
+	for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookPrerouting, "out": nftables.ChainHookPostrouting} {
+		offset := uint32(12) // RFC 791, section 3.1: the source, then the destination
+		if name == "out" {
+			offset = 16
+		}
+		chain := conn.AddChain(&nftables.Chain{Table: table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook,
+			Priority: nftables.ChainPriorityRef(-250)})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: address.AsSlice()},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+	}
+	if err := conn.Flush(); err != nil {
+		return err
+	}
+	if err := await(); err != nil {
+		return err
+	}
+	conn.DelTable(table)
+	return conn.Flush()
+}
+
+// forward sends what comes to the UDP port args[1] on to the address args[0].
+func forward(args []string) error {
+	address, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	udpTo := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(uint16(port))},
+	}
+	table := &nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv4}
+	pre := conn.AddChain(&nftables.Chain{Table: table, Name: "pre", Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: pre, Exprs: append(udpTo[:len(udpTo):len(udpTo)],
+		&expr.Immediate{Register: 1, Data: address.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1})})
+	// Before the rule that drops what nobody inside asked for.
+	conn.InsertRule(&nftables.Rule{Table: table, Chain: &nftables.Chain{Table: table, Name: "forward"},
+		Exprs: append(udpTo[:len(udpTo):len(udpTo)], &expr.Verdict{Kind: expr.VerdictAccept})})
+	return conn.Flush()
+}
+
+func statistics() (*vnetlink.LinkStatistics, error) {
+	link, err := vnetlink.LinkByName(meshLink)
+	if err != nil {
+		return nil, err
+	}
+	return link.Attrs().Statistics, nil
+}
+
+// received prints how many packets came out of the tunnel.
+func received([]string) error {
+	s, err := statistics()
+	if err == nil {
+		fmt.Println(s.RxPackets)
+	}
+	return err
+}
+
+// sent prints how many packets went into the tunnel.
+func sent([]string) error {
+	s, err := statistics()
+	if err == nil {
+		fmt.Println(s.TxPackets)
+	}
+	return err
+}
+
+// viaLink is a route to the address args[0] over the link args[1].
+func viaLink(args []string) (*vnetlink.Route, error) {
+	address, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return nil, err
+	}
+	link, err := vnetlink.LinkByName(args[1])
+	if err != nil {
+		return nil, err
+	}
+	return &vnetlink.Route{LinkIndex: link.Attrs().Index, Dst: vnetlink.NewIPNet(address.AsSlice())}, nil
+}
+
+func route(args []string) error {
+	r, err := viaLink(args)
+	if err != nil {
+		return err
+	}
+	return vnetlink.RouteAdd(r)
+}
+
+func unroute(args []string) error {
+	r, err := viaLink(args)
+	if err != nil {
+		return err
+	}
+	return vnetlink.RouteDel(r)
+}
+
+// deleteLink deletes the mesh's link.
+func deleteLink([]string) error {
+	link, err := vnetlink.LinkByName(meshLink)
+	if err != nil {
+		return err
+	}
+	return vnetlink.LinkDel(link)
+}
+
+// bridge makes a link that leads nowhere, with the address args if there is one.
+func bridge(name string, address ...string) error {
+	link := &vnetlink.Bridge{LinkAttrs: vnetlink.LinkAttrs{Name: name}}
+	if err := vnetlink.LinkAdd(link); err != nil {
+		return err
+	}
+	for _, a := range address {
+		parsed, err := vnetlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		if err := vnetlink.AddrAdd(link, parsed); err != nil {
+			return err
+		}
+	}
+	return vnetlink.LinkSetUp(link)
+}
+
+// inner makes a network inside of the machine, with the address args[0].
+func inner(args []string) error { return bridge("inner0", args[0]) }
+
+func occupyTable(args []string) error {
+	table, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	return vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: 1, Table: table, Protocol: unix.RTPROT_STATIC,
+		Dst: &net.IPNet{IP: net.IPv4(203, 0, 113, 0), Mask: net.CIDRMask(24, 32)}})
+}
+
+func freeTable(args []string) error {
+	table, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	routes, err := vnetlink.RouteListFiltered(unix.AF_INET, &vnetlink.Route{Table: table}, vnetlink.RT_FILTER_TABLE)
+	for _, r := range routes {
+		err = errors.Join(err, vnetlink.RouteDel(&r))
+	}
+	return err
+}
+
+func priority(args []string) (*vnetlink.Rule, error) {
+	number, err := strconv.Atoi(args[0])
+	rule := vnetlink.NewRule()
+	rule.Family, rule.Priority, rule.Table, rule.Mark = unix.AF_INET, number, 77, 0x1
+	return rule, err
+}
+
+func occupyPriority(args []string) error {
+	rule, err := priority(args)
+	if err != nil {
+		return err
+	}
+	return vnetlink.RuleAdd(rule)
+}
+
+func freePriority(args []string) error {
+	rule, err := priority(args)
+	if err != nil {
+		return err
+	}
+	return vnetlink.RuleDel(rule)
+}
+
+func occupyName(args []string) error { return bridge(args[0]) }
+
+func freeName(args []string) error {
+	link, err := vnetlink.LinkByName(args[0])
+	if err != nil {
+		return err
+	}
+	return vnetlink.LinkDel(link)
+}
+
+// killWireguard kills the WireGuard processes of this network namespace.
+func killWireguard([]string) error {
+	processes, err := wireguardProcesses()
+	if err == nil && len(processes) == 0 {
+		err = errors.New("there is no WireGuard process")
+	}
+	for _, path := range processes {
+		pid, convErr := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		err = errors.Join(err, convErr, unix.Kill(pid, unix.SIGKILL))
+	}
+	return err
+}
+
+// powerless runs the program args without the right to configure the network.
+func powerless(args []string) error {
+	// What exec(2) leaves of the capabilities is this thread's.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop CAP_NET_ADMIN: %w", err)
+	}
+	return syscall.Exec(args[0], args, os.Environ())
+}
+
+// setClock sets the clock forward by args[0].
+func setClock(args []string) error {
+	by, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
+	now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
+	return unix.Settimeofday(&now)
+}

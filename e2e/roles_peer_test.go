@@ -1,0 +1,190 @@
+package e2e_test
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+
+	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// makePSK prints a preshared key, as `wg genpsk` does.
+func makePSK([]string) error {
+	key, err := wgtypes.GenerateKey()
+	fmt.Println(key)
+	return err
+}
+
+// printPublicKey prints the public key of the mesh's link.
+func printPublicKey([]string) error {
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	d, err := client.Device(meshLink)
+	if err == nil {
+		fmt.Println(d.PublicKey)
+	}
+	return err
+}
+
+// phoneKey is where a phone keeps its private key.
+const phoneKey = "/run/phone.key"
+
+// makePhoneKey makes a phone's key and prints the public half.
+func makePhoneKey([]string) error {
+	key, err := wgtypes.GeneratePrivateKey()
+	if err != nil {
+		return err
+	}
+	fmt.Println(key.PublicKey())
+	return os.WriteFile(phoneKey, []byte(key.String()), 0o600)
+}
+
+// phone is a machine that runs WireGuard and nothing else, as phones do: its
+// arguments are the other's public key, preshared key, endpoint, its own address,
+// and what the other has.
+func phone(args []string) error {
+	text, err := os.ReadFile(phoneKey)
+	if err != nil {
+		return err
+	}
+	var keys []wgtypes.Key
+	for _, k := range []string{string(text), args[0], args[1]} {
+		key, err := wgtypes.ParseKey(k)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
+	}
+	tunnel, err := tun.CreateTUN("phone0", device.DefaultMTU)
+	if err != nil {
+		return err
+	}
+	d := device.NewDevice(tunnel, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "(phone) "))
+	defer d.Close()
+	err = d.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\npreshared_key=%s\nendpoint=%s\nallowed_ip=%s\n",
+		hex.EncodeToString(keys[0][:]), hex.EncodeToString(keys[1][:]), hex.EncodeToString(keys[2][:]), args[2], args[4]))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(d.Up(), setUp("phone0", args[3], args[4])); err != nil {
+		return err
+	}
+	return await()
+}
+
+// setUp gives a link an address and a route.
+func setUp(name, address, to string) error {
+	link, err := vnetlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	own, err := netip.ParsePrefix(address)
+	if err != nil {
+		return err
+	}
+	other, err := vnetlink.ParseIPNet(to)
+	if err != nil {
+		return err
+	}
+	addresses := []*vnetlink.Addr{lab.Address(own)}
+	if other.IP.To4() == nil {
+		// Something of the same family to speak from.
+		addresses = append(addresses, lab.Address(netip.MustParsePrefix("fd77::2/128")))
+	}
+	for _, a := range addresses {
+		if err := vnetlink.AddrAdd(link, a); err != nil {
+			return err
+		}
+	}
+	if err := vnetlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	return vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: link.Attrs().Index, Dst: other})
+}
+
+// drainPort is the TCP port of drain.
+const drainPort = "7777"
+
+// drain takes what comes over TCP, and answers with how much it was.
+func drain([]string) error {
+	listener, err := net.Listen("tcp", ":"+drainPort)
+	if err != nil {
+		return err
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	go func() {
+		<-stop
+		_ = listener.Close()
+	}()
+	fmt.Print(roleReady)
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return nil // told to end
+		}
+		n, err := io.Copy(io.Discard, c)
+		if err == nil {
+			_, err = fmt.Fprint(c, n)
+		}
+		if err := errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+	}
+}
+
+// pour sends args[1] bytes to drain at the address args[0].
+func pour(args []string) error {
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp", net.JoinHostPort(args[0], drainPort))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.CopyN(c, zeros{}, size); err != nil {
+		return err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	got, err := io.ReadAll(c)
+	if err == nil && string(got) != args[1] {
+		err = fmt.Errorf("%s bytes of %s arrived", got, args[1])
+	}
+	return err
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// transfer sends bytes over TCP to an address of another machine.
+func (m *machine) transfer(to *machine, address netip.Addr, size int) {
+	m.t.Helper()
+	server := to.startRole("drain")
+	m.role("pour", address.String(), strconv.Itoa(size))
+	stop(m.t, server)
+}
