@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(lab.Main(roles, m.Run))
 }
 
-// binary is the spanctl under test.
-func binary(t *testing.T) string {
+// spanctl is the binary under test.
+func spanctl(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("SPANCTL_BINARY")
 	if path == "" {
@@ -76,7 +76,7 @@ func newMesh(t *testing.T, n int) *mesh {
 // newMeshOn is newMesh on a network of choice.
 func newMeshOn(t *testing.T, network netip.Prefix, n int) *mesh {
 	t.Helper()
-	l, err := lab.NewOn("", binary(t), network)
+	l, err := lab.NewOn("", spanctl(t), network)
 	if err != nil {
 		t.Fatal(err)
 	}

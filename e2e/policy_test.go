@@ -197,6 +197,9 @@ func TestNetworksOfOthers(t *testing.T) {
 	hidden.write(edit(m.config, fmt.Sprintf("filters: endpoints: [%q]", "!172.20.0.0/24")))
 	node.write(edit(m.config, fmt.Sprintf("filters: peerEndpoints: [%q]", "!"+gateway.Address.String()+"/32")))
 	gateway.role("inner", "10.99.1.1/24")
+	// As almost all machines have one: without any route to a network, a program is
+	// told so before its packets are looked at.
+	node.role("default-route", "172.20.0.1")
 	m.start()
 	// Neither of these two knows where the other is, but the gateway finds the node.
 	node.awaitPeer(gateway.Name, isUp)
@@ -211,23 +214,26 @@ func TestNetworksOfOthers(t *testing.T) {
 // TestStaticPeer has a peer without an agent: a phone.
 func TestStaticPeer(t *testing.T) {
 	scenario(t, "a peer without an agent, described in the config")
-	m := newMesh(t, 2)
-	m.serve()
+	m := startMesh(t, 2)
+	m.awaitUp()
 	node := m.machines[0]
 	phone := m.add(t, "phone")
 	psk := strings.TrimSpace(phone.role("psk"))
 	public := strings.TrimSpace(phone.role("phone-key"))
-	node.write(m.config + fmt.Sprintf("\ncluster: discovery: registries: static: peers: [{name: %q, publicKey: %q, presharedKey: %q, allowedIPs: [%q]}]\n",
-		"phone", public, psk, "10.77.0.2/32"))
-	for _, machine := range m.machines {
-		machine.startAgent()
-	}
-	m.machines[1].awaitUp(1)
-	node.awaitPeer(m.machines[1].Name, isUp)
+	// An address in the mesh for it, and one that is routed into the tunnel.
+	inside := node.meshAddress().As16()
+	copy(inside[8:], []byte{0, 0, 0, 0, 0, 0, 0, 0x77})
+	address := netip.AddrFrom16(inside)
+	static := fmt.Sprintf("\ncluster: discovery: registries: static: peers: [{name: %q, publicKey: %q, presharedKey: %q, allowedIPs: [%q, %q]}]\n",
+		"phone", public, psk, address.String()+"/128", "172.20.0.77/32")
+	m.keepPinging(func() {
+		node.after(func() { node.write(m.config + static) }, "+ peer "+public)
+	})
 	key := strings.Fields(node.role("public-key"))[0]
-	phone.startRole("phone", key, psk, node.Address.String()+":51820", "10.77.0.2/32", node.meshAddress().String()+"/128")
+	phone.startRole("phone", key, psk, node.Address.String()+":51820", node.meshAddress().String()+"/128", address.String()+"/128", "172.20.0.77/32")
 	phone.ping(node.meshAddress())
-	node.ping(netip.MustParseAddr("10.77.0.2"))
+	node.ping(address)
+	node.ping(netip.MustParseAddr("172.20.0.77"))
 	node.awaitPeer("phone", isUp)
 	if members := node.run("get", "members"); !strings.Contains(members, "phone") {
 		t.Errorf("the members are:\n%s", members)

@@ -199,7 +199,7 @@ func TestSocketActivation(t *testing.T) {
 	defer func() { _ = systemd.Close() }()
 	// Here, not in a node: the socket is of this namespace. systemd sets LISTEN_PID
 	// to the process that it becomes, as exec does in a shell.
-	cmd := m.discovery.Outside(context.WithoutCancel(t.Context()), "sh", "-c", `LISTEN_PID=$$ exec "$0" discovery serve --store memory`, binary(t))
+	cmd := m.discovery.Outside(context.WithoutCancel(t.Context()), "sh", "-c", `LISTEN_PID=$$ exec "$0" discovery serve --store memory`, spanctl(t))
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "NOTIFY_SOCKET="+notifications)
 	server, err := lab.Start(cmd)

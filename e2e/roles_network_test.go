@@ -1,7 +1,7 @@
 package e2e_test
 
 import (
-	be "encoding/binary"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -49,8 +49,43 @@ func lose(args []string) error {
 		&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
 		// Numbers are compared as bytes, most significant first.
 		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
-		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: be.BigEndian.AppendUint32(nil, uint32(percent))},
+		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binary.BigEndian.AppendUint32(nil, uint32(percent))},
 		&expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// deaf drops what comes over UDP to the address args[0].
+func deaf(args []string) error {
+	address, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	return filterInput("deaf",
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}, // RFC 791, section 3.1
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: address.AsSlice()},
+		&expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// deadLink makes a link with the addresses args, at which the machine does not
+// answer.
+func deadLink(args []string) error {
+	link := &vnetlink.Veth{LinkAttrs: vnetlink.LinkAttrs{Name: "dead0"}, PeerName: "dead1"}
+	if err := vnetlink.LinkAdd(link); err != nil {
+		return err
+	}
+	for _, a := range args {
+		parsed, err := vnetlink.ParseAddr(a + "/32")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(deaf([]string{a}), vnetlink.AddrAdd(link, parsed)); err != nil {
+			return err
+		}
+	}
+	return vnetlink.LinkSetUp(link)
 }
 
 // part drops what goes to and comes from the address args[0], until it ends.
@@ -164,6 +199,15 @@ func route(args []string) error {
 		return err
 	}
 	return vnetlink.RouteAdd(r)
+}
+
+// defaultRoute makes a default route to the gateway args[0].
+func defaultRoute(args []string) error {
+	gateway, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	return vnetlink.RouteAdd(&vnetlink.Route{Gw: gateway.AsSlice()})
 }
 
 func unroute(args []string) error {

@@ -57,8 +57,8 @@ func makePhoneKey([]string) error {
 }
 
 // phone is a machine that runs WireGuard and nothing else, as phones do: its
-// arguments are the other's public key, preshared key, endpoint, its own address,
-// and what the other has.
+// arguments are the other's public key, preshared key, endpoint and address, and
+// its own addresses.
 func phone(args []string) error {
 	text, err := os.ReadFile(phoneKey)
 	if err != nil {
@@ -79,44 +79,50 @@ func phone(args []string) error {
 	d := device.NewDevice(tunnel, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "(phone) "))
 	defer d.Close()
 	err = d.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\npreshared_key=%s\nendpoint=%s\nallowed_ip=%s\n",
-		hex.EncodeToString(keys[0][:]), hex.EncodeToString(keys[1][:]), hex.EncodeToString(keys[2][:]), args[2], args[4]))
+		hex.EncodeToString(keys[0][:]), hex.EncodeToString(keys[1][:]), hex.EncodeToString(keys[2][:]), args[2], args[3]+"\nallowed_ip=172.20.0.0/24"))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(d.Up(), setUp("phone0", args[3], args[4])); err != nil {
+	if err := errors.Join(d.Up(), setUp("phone0", args[3], args[4:]...)); err != nil {
 		return err
 	}
 	return await()
 }
 
-// setUp gives a link an address and a route.
-func setUp(name, address, to string) error {
+// setUp gives a link a route to a network, and addresses.
+func setUp(name, to string, own ...string) error {
 	link, err := vnetlink.LinkByName(name)
 	if err != nil {
 		return err
 	}
-	own, err := netip.ParsePrefix(address)
-	if err != nil {
-		return err
-	}
-	other, err := vnetlink.ParseIPNet(to)
-	if err != nil {
-		return err
-	}
-	addresses := []*vnetlink.Addr{lab.Address(own)}
-	if other.IP.To4() == nil {
-		// Something of the same family to speak from.
-		addresses = append(addresses, lab.Address(netip.MustParsePrefix("fd77::2/128")))
-	}
-	for _, a := range addresses {
-		if err := vnetlink.AddrAdd(link, a); err != nil {
+	for _, text := range own {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return err
+		}
+		if err := vnetlink.AddrAdd(link, lab.Address(prefix)); err != nil {
 			return err
 		}
 	}
 	if err := vnetlink.LinkSetUp(link); err != nil {
 		return err
 	}
-	return vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: link.Attrs().Index, Dst: other})
+	network, err := vnetlink.ParseIPNet(to)
+	if err != nil {
+		return err
+	}
+	if err := vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: link.Attrs().Index, Dst: network}); err != nil {
+		return err
+	}
+	// What comes from the other's address outside is answered through the tunnel.
+	rule := vnetlink.NewRule()
+	rule.Family, rule.Table, rule.Priority = unix.AF_INET, 1000, 100
+	rule.Src = vnetlink.NewIPNet(net.IPv4(172, 20, 0, 77))
+	if err := vnetlink.RuleAdd(rule); err != nil {
+		return err
+	}
+	return vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: link.Attrs().Index, Table: rule.Table,
+		Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
 }
 
 // drainPort is the TCP port of drain.

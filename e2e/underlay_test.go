@@ -226,8 +226,9 @@ func TestPartitionHeals(t *testing.T) {
 	m.diffsAreClean()
 }
 
-// TestDeadEndpoints has a machine announce five endpoints at which nobody answers
-// before its own, and hides the other, so that it is for that one to find it.
+// TestDeadEndpoints has a machine with five addresses at which it does not answer,
+// announced before the one at which it does. The other hides, so that it is for
+// that one to find it.
 func TestDeadEndpoints(t *testing.T) {
 	scenario(t, "five dead endpoints before the good one: up in under 40 s")
 	t.Parallel()
@@ -235,12 +236,11 @@ func TestDeadEndpoints(t *testing.T) {
 	node, seeker := m.machines[0], m.machines[1]
 	var dead []string
 	for i := range 5 {
-		dead = append(dead, fmt.Sprintf("%q", netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 20, 0, byte(240 + i)}), 51820)))
+		dead = append(dead, netip.AddrFrom4([4]byte{172, 20, 0, byte(240 + i)}).String())
 	}
-	dead = append(dead, fmt.Sprintf("%q", netip.AddrPortFrom(node.Address, 51820)))
-	hide := `filters: endpoints: ["!172.20.0.0/24"]`
-	node.write(edit(m.config, hide+"\n\textraAnnouncedEndpoints: ["+strings.Join(dead, ", ")+"]"))
-	seeker.write(edit(m.config, hide))
+	// Their link sorts before that of the good one.
+	node.role("dead-link", dead...)
+	seeker.write(edit(m.config, `filters: endpoints: ["!172.20.0.0/24"]`))
 	began := time.Now()
 	m.start()
 	m.awaitUp()
@@ -250,6 +250,9 @@ func TestDeadEndpoints(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	m.diffsAreClean()
+	if specs := seeker.run("get", "kubespanpeerspecs"); !strings.Contains(specs, `244:51820","`+node.Address.String()+":51820") {
+		t.Errorf("the good endpoint is not the last of:\n%s", specs)
+	}
 
 	t.Run("and the endpoint that worked is tried first after a reboot", func(t *testing.T) {
 		restart := time.Now()

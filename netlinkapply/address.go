@@ -42,6 +42,10 @@ func (k *Kernel) changeAddress(c state.Change, a state.Address) error {
 	// No duplicate address detection: nobody else on the link could answer.
 	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(a.Prefix), Flags: unix.IFA_F_NODAD}
 	address.IP = a.Addr().AsSlice()
+	if a.Addr().Is4() {
+		// Not to be taken as the source of what goes further than the link.
+		address.Scope = int(netlink.SCOPE_LINK)
+	}
 	if c.Action == state.Delete {
 		err := k.handle.AddrDel(link, address)
 		if errors.Is(err, unix.EADDRNOTAVAIL) {

@@ -130,7 +130,11 @@ func isPhysical(link netlink.Link) bool {
 // isReachable tells whether other machines may reach this one at an address for
 // a while to come.
 func isReachable(a netlink.Addr, address netip.Addr) bool {
-	const passing = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+	passing := unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+	if address.Is6() {
+		// Of an IPv4 address, the bit says that it is the second of its network.
+		passing |= unix.IFA_F_TEMPORARY
+	}
 	return address.IsGlobalUnicast() && a.Scope == int(netlink.SCOPE_UNIVERSE) && a.Flags&passing == 0
 }
 

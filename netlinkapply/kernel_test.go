@@ -428,14 +428,17 @@ func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := netlink.AddrAdd(veth, mustAddr("192.0.2.8/24")); err != nil {
+		t.Fatal(err)
+	}
 	host, err := k.Host("kubespan")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7")}; !cmp.Equal(want, host.Addresses, cmpopts.EquateComparable(netip.Addr{})) {
+	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}; !cmp.Equal(want, host.Addresses, cmpopts.EquateComparable(netip.Addr{})) {
 		t.Errorf("addresses are %v, want %v", host.Addresses, want)
 	}
-	links := []mesh.Link{{Name: "up0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}
+	links := []mesh.Link{{Name: "up0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.0/24")}}}
 	if diff := cmp.Diff(links, host.Links, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}

@@ -32,7 +32,7 @@ func TestSecondPassHasNothingToDo(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysBegins = true
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
-	for i, want := range []int{9, 0, 0} {
+	for i, want := range []int{10, 0, 0} {
 		pass, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), known)
 		if err != nil || len(pass.Plan) != want {
 			t.Fatalf("pass %d: %d changes, want %d, %v\n%v", i+1, len(pass.Plan), want, err, pass.Plan)

@@ -79,8 +79,8 @@ func TestQuietMeshRests(t *testing.T) {
 		if passes := r.kernel.passes() - before; passes > 301 {
 			t.Errorf("%d passes in ten intervals", passes)
 		}
-		if r.kernel.applied != 7 {
-			t.Errorf("%d changes were made, of which 7 made the mesh", r.kernel.applied)
+		if r.kernel.applied != 8 {
+			t.Errorf("%d changes were made, of which 8 made the mesh", r.kernel.applied)
 		}
 	})
 }

@@ -65,8 +65,8 @@ const quiet = time.Second
 type Spec struct {
 	// Endpoints are tried in this order.
 	Endpoints []netip.AddrPort
-	// Listed are those that the peer says it has.
-	Listed []netip.AddrPort
+	// Addresses are those that the peer says it has.
+	Addresses []netip.Addr
 	// Begins tells that this machine opens the conversation with a new peer. Of
 	// two machines one should: handshakes that cross spoil each other, and
 	// WireGuard tries again only after 5 seconds (WireGuard paper, section 6.4).
@@ -112,9 +112,9 @@ type Status struct {
 	// received is when something last came, probed when the peer was asked for a
 	// sign of life that has not come yet.
 	received, probed time.Time
-	// listed are the endpoints that the peer listed at the last step, withdrawn tells
-	// that it was asked for a sign of life since the one in use is not among them.
-	listed    []netip.AddrPort
+	// addresses are those that the peer had at the last step, withdrawn tells that it
+	// was asked for a sign of life since it left the one in use.
+	addresses []netip.Addr
 	withdrawn bool
 }
 

@@ -245,10 +245,10 @@ func TestSignsOfLife(t *testing.T) {
 
 // TestPeerMoves has a peer withdraw the endpoint at which it is reached.
 func TestPeerMoves(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one}, Addresses: []netip.Addr{one.Addr()}, Begins: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
-	spec.Endpoints, spec.Listed = []netip.AddrPort{two}, []netip.AddrPort{two}
+	spec.Endpoints, spec.Addresses = []netip.AddrPort{one, two}, []netip.Addr{two.Addr()}
 	status, do := Step(at(1), spec, status, seen)
 	if !do.Probe || status.State != Up {
 		t.Fatalf("%v, %s", do, status.State)

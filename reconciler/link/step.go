@@ -30,15 +30,16 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	if do.Endpoint.IsValid() {
 		after.changed(now, do.Endpoint)
 	}
-	after.listed = spec.Listed
+	after.addresses = spec.Addresses
 	after.State = after.stateAt(now)
 	return after, do
 }
 
-// hasLeft tells whether the peer has just come to list other endpoints than the
-// one in use.
+// hasLeft tells whether the peer had the address in use at the last step, and says
+// that it has it no more.
 func (s *Status) hasLeft(before Status, spec Spec) bool {
-	return len(spec.Listed) > 0 && len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed) && !slices.Contains(spec.Listed, s.Endpoint)
+	a := s.Endpoint.Addr()
+	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, a) && !slices.Contains(spec.Addresses, a)
 }
 
 // hush has a new peer be quiet, unless this machine begins, and ends it.
@@ -140,10 +141,10 @@ func (s *Status) stateAt(now time.Time) State {
 func (s *Status) onTrial(now time.Time) bool {
 	passed := now.Sub(s.LastEndpointChange)
 	switch {
+	case s.Since.After(s.LastEndpointChange) || passed >= trialAtMost:
+		return false // it was up, and is no more
 	case passed < trial:
 		return true
-	case passed >= trialAtMost:
-		return false
 	default:
 		return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
 	}

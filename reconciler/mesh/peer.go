@@ -17,8 +17,10 @@ type PeerSpec struct {
 	// AllowedIPs is a minimal set of prefixes in the order of addresses, which
 	// no other PeerSpec overlaps.
 	AllowedIPs []netip.Prefix
-	// Endpoints are where the peer may be reached.
+	// Endpoints are where the peer may be reached, Addresses those that it says it
+	// has: discovery keeps endpoints for a while which a machine has no more.
 	Endpoints []netip.AddrPort
+	Addresses []netip.Addr
 	// Relay and Relays are those of the affiliate.
 	Relay  bool
 	Relays []Key
@@ -56,7 +58,7 @@ func PeerSpecs(self Identity, affiliates []Affiliate) ([]PeerSpec, []Overlap) {
 	for i, a := range peers {
 		k := &a.KubeSpan
 		specs[i] = PeerSpec{PublicKey: k.PublicKey, NodeID: a.NodeID, Label: a.Nodename, Address: k.Address,
-			Endpoints: k.Endpoints, Relay: k.Relay, Relays: k.Relays}
+			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays}
 		static = static || a.Static
 	}
 	// One array for the lists of all: most have as many networks as claims.

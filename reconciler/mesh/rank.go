@@ -22,10 +22,11 @@ const (
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
 // Rank puts the endpoints of a peer into the order in which a machine with these
-// links should try them: those in its own networks first, then the one that
-// worked last, then public addresses, then the rest. The one that worked is among
-// them also where nobody lists it any more.
-func Rank(links []Link, worked netip.AddrPort, endpoints []netip.AddrPort) []netip.AddrPort {
+// links should try them: addresses of the peer in its own networks first, then the
+// endpoint that worked last, then public addresses, then the rest. The one that
+// worked is among them also where nobody lists it any more.
+func Rank(links []Link, worked netip.AddrPort, peer *PeerSpec) []netip.AddrPort {
+	endpoints := peer.Endpoints
 	if worked.IsValid() && !slices.Contains(endpoints, worked) {
 		endpoints = append(slices.Clip(endpoints), worked)
 	}
@@ -36,7 +37,7 @@ func Rank(links []Link, worked netip.AddrPort, endpoints []netip.AddrPort) []net
 	class := func(e netip.AddrPort) int {
 		a := e.Addr()
 		switch {
-		case inNetworks(links, a):
+		case inNetworks(links, a) && slices.Contains(peer.Addresses, a):
 			return classSameNetwork
 		case a.Is4() && !has4 || !a.Is4() && !has6:
 			return classNoFamily

@@ -33,6 +33,12 @@ type Inputs struct {
 	Retain []Peer
 }
 
+// Dummy is an address that the link has and nothing is ever sent from or to (RFC
+// 7600). Where the kernel checks the source of packets at all, as it does by
+// default on most systems, it drops all IPv4 packets that come in over a link
+// without an IPv4 address (fib_frontend.c).
+var Dummy = netip.MustParsePrefix("192.0.0.8/32")
+
 // ScopeOf is what spanctl owns on a machine with this config.
 func ScopeOf(k *schema.KubeSpan) Scope {
 	return Scope{
@@ -59,7 +65,7 @@ func Build(in Inputs) State {
 			ListenPort:   in.KubeSpan.ListenPort,
 			FirewallMark: marks.Own,
 		},
-		Addresses: []netip.Prefix{in.Identity.LinkAddress()},
+		Addresses: []netip.Prefix{in.Identity.LinkAddress(), Dummy},
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
 		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
 	}

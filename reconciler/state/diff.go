@@ -26,7 +26,6 @@ func Diff(desired, live State) Plan {
 	p.link(desired.Link, live.Link)
 	p.peers(desired.Peers, live.Peers)
 	p.addresses(desired, live)
-	live.Routes = routesLeft(desired, live)
 	p.routes(desired, live)
 	p.firewall(desired.Firewall, live.Firewall)
 	p.createRules(desired, live)
@@ -127,19 +126,6 @@ func (p *Plan) addresses(desired, live State) {
 			p.add(Change{Action: Create, Object: Address{Prefix: a, Link: desired.Link.Name}})
 		}
 	}
-}
-
-// routesLeft are the live routes without those that the kernel drops when
-// addresses are deleted: with its last IPv4 address a link loses all its IPv4
-// routes.
-func routesLeft(desired, live State) []Route {
-	is4 := func(a netip.Prefix) bool { return a.Addr().Is4() }
-	if !slices.ContainsFunc(live.Addresses, is4) || slices.ContainsFunc(desired.Addresses, is4) {
-		return live.Routes
-	}
-	return slices.DeleteFunc(slices.Clone(live.Routes), func(r Route) bool {
-		return r.Family == IPv4 && r.Link == desired.Link.Name
-	})
 }
 
 func (p *Plan) routes(desired, live State) {
