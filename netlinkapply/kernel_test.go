@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(netnstest.Main(m.Run))
 }
 
-func open(t *testing.T) *netlinkapply.Kernel {
+func open(t testing.TB) *netlinkapply.Kernel {
 	t.Helper()
 	k, err := netlinkapply.Open(netlinkapply.Auto, func(ctx context.Context, link string) error {
 		return userspace.Start(ctx, []string{"/proc/self/exe", wireguardChild + link})
@@ -117,7 +117,7 @@ func diff(t *testing.T, k *netlinkapply.Kernel, desired state.State) state.Plan 
 	return state.Diff(desired, live)
 }
 
-func scopeOf(t *testing.T) state.Scope {
+func scopeOf(t testing.TB) state.Scope {
 	in := inputs(t, 0)
 	return state.ScopeOf(&in.KubeSpan)
 }

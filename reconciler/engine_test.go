@@ -1,7 +1,10 @@
 package reconciler_test
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -188,5 +191,272 @@ func TestWhatIsShown(t *testing.T) {
 	loser := store.List(resource.PeerSpecs)[1].Spec.(resource.PeerSpec)
 	if loser.Overlap != "addresses from 10.0.0.1 belong to "+(mesh.Key{1}).String() {
 		t.Errorf("the overlap is %q", loser.Overlap)
+	}
+}
+
+// up has the peers of the kernel show a handshake and data.
+func up(now time.Time, keys ...byte) func(*state.State) {
+	return func(s *state.State) {
+		for i := range s.Peers {
+			if slices.Contains(keys, s.Peers[i].PublicKey[0]) {
+				s.Peers[i].LastHandshake = now
+				s.Peers[i].ReceiveBytes += 100
+			}
+		}
+	}
+}
+
+func TestGlanceReadsPeersAloneForAWhile(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	engine.AlwaysBegins = true
+	known := complete(affiliate(1, "10.0.0.1:51820"))
+	known.Version = 1
+	c := config(t, "")
+	run := func(after time.Duration) *reconciler.Pass {
+		t.Helper()
+		pass, err := engine.RunFor(t.Context(), start.Add(after), c, known, reconciler.Occasion{Glance: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pass
+	}
+	run(0)
+	run(time.Second)
+	kernel.edit(func(s *state.State) { s.Rules, s.Peers = nil, nil })
+	if pass := run(2 * time.Second); len(pass.Plan) != 1 || pass.Plan[0].Object.Kind() != "peer" {
+		t.Errorf("a glance saw %v", pass.Plan)
+	}
+	if pass := run(40 * time.Second); len(pass.Plan) != 2 || pass.Plan[0].Object.Kind() != "rule" {
+		t.Errorf("the whole reading saw %v", pass.Plan)
+	}
+}
+
+func TestSilentPeersAreAsked(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
+	c := config(t, "")
+	for _, second := range []int{0, 1, 30, 60} {
+		now := start.Add(time.Duration(second) * time.Second)
+		if _, err := engine.Run(t.Context(), now, c, known); err != nil {
+			t.Fatal(err)
+		}
+		kernel.edit(up(now, 1))
+		if second == 0 {
+			kernel.edit(up(now.Add(time.Millisecond), 1, 2))
+		}
+	}
+	if want := affiliate(2).KubeSpan.Address; !slices.Equal(kernel.probed, []netip.Addr{want}) {
+		t.Errorf("asked were %v, want %v", kernel.probed, want)
+	}
+}
+
+func TestRelayCarriesWhatCannotBeReached(t *testing.T) {
+	engine, kernel, store := newEngine()
+	relay, lost := affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820", "10.0.0.3:51820")
+	relay.KubeSpan.Relay = true
+	lost.KubeSpan.Relays = []mesh.Key{relay.KubeSpan.PublicKey}
+	known, c := complete(relay, lost), config(t, "relay: use: true")
+	var pass *reconciler.Pass
+	for second := range 40 {
+		now := start.Add(time.Duration(second) * time.Second)
+		var err error
+		if pass, err = engine.Run(t.Context(), now, c, known); err != nil {
+			t.Fatal(err)
+		}
+		kernel.edit(up(now.Add(time.Millisecond), 1))
+	}
+	peers := kernel.all()
+	slices.SortFunc(peers, func(a, b state.Peer) int { return a.PublicKey.Compare(b.PublicKey) })
+	if len(peers[0].AllowedIPs) != 4 || len(peers[1].AllowedIPs) != 0 {
+		t.Errorf("peers are %+v", peers)
+	}
+	if want := []mesh.Key{relay.KubeSpan.PublicKey}; !slices.Equal(pass.Local.KubeSpan.Relays, want) {
+		t.Errorf("published as reached are %v", pass.Local.KubeSpan.Relays)
+	}
+	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != link.Down {
+		t.Errorf("shown is %+v", s)
+	}
+	kernel.edit(up(start.Add(41*time.Second), 2))
+	if _, err := engine.Run(t.Context(), start.Add(42*time.Second), c, known); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range kernel.all() {
+		if len(p.AllowedIPs) != 2 {
+			t.Errorf("after the peer came up, %v has %v", p.PublicKey, p.AllowedIPs)
+		}
+	}
+}
+
+func TestAnotherKeyIsReachedWhereTheLastWas(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	before := affiliate(1, "10.0.0.1:51820", "10.0.0.2:51820")
+	c := config(t, "")
+	if _, err := engine.Run(t.Context(), start, c, complete(before)); err != nil {
+		t.Fatal(err)
+	}
+	roamed := netip.MustParseAddrPort("198.51.100.1:4242")
+	kernel.edit(func(s *state.State) { s.Peers[0].Endpoint = roamed })
+	kernel.edit(up(start.Add(time.Second), 1))
+	if _, err := engine.Run(t.Context(), start.Add(2*time.Second), c, complete(before)); err != nil {
+		t.Fatal(err)
+	}
+	after := before
+	after.KubeSpan.PublicKey = mesh.Key{200}
+	if _, err := engine.Run(t.Context(), start.Add(3*time.Second), c, complete(after)); err != nil {
+		t.Fatal(err)
+	}
+	if peers := kernel.all(); len(peers) != 1 || peers[0].PublicKey != after.KubeSpan.PublicKey || peers[0].Endpoint != roamed {
+		t.Errorf("peers are %+v", peers)
+	}
+}
+
+func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
+	engine, kernel, store := newEngine()
+	kernel.live.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Bars: true}}
+	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err == nil || kernel.applied != 0 {
+		t.Errorf("%d changes, %v", kernel.applied, err)
+	}
+	kernel.live.Conflicts = nil
+	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {
+		t.Fatal(err)
+	}
+	kernel.edit(func(s *state.State) {
+		s.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Bars: true}}
+	})
+	for range 2 {
+		if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {
+			t.Errorf("a mesh that is there: %v", err)
+		}
+	}
+	if events := store.List(resource.EventRecords); len(events) != 1 || events[0].Spec.(resource.EventRecord).Count != 1 {
+		t.Errorf("events are %+v", events)
+	}
+}
+
+func TestHarvestIsSharedInALargeMesh(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	var all []mesh.Affiliate
+	for n := range byte(200) {
+		all = append(all, affiliate(n+1, "10.0.0.1:51820"))
+	}
+	c := config(t, "harvestExtraEndpoints: true")
+	known := complete(all...)
+	if _, err := engine.Run(t.Context(), start, c, known); err != nil {
+		t.Fatal(err)
+	}
+	kernel.edit(func(s *state.State) {
+		for i := range s.Peers {
+			s.Peers[i].LastHandshake, s.Peers[i].ReceiveBytes = start.Add(time.Second), 100
+			s.Peers[i].Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, s.Peers[i].PublicKey[0]}), 1)
+		}
+	})
+	for _, step := range []struct {
+		second   int
+		min, max int
+	}{{2, 1, 30}, {300, 200, 200}} {
+		pass, err := engine.Run(t.Context(), start.Add(time.Duration(step.second)*time.Second), c, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(pass.Harvested); n < step.min || n > step.max {
+			t.Errorf("after %d s, %d of 200 endpoints are published, want %d to %d", step.second, n, step.min, step.max)
+		}
+		kernel.edit(func(s *state.State) {
+			for i := range s.Peers {
+				s.Peers[i].LastHandshake = start.Add(299 * time.Second)
+				s.Peers[i].ReceiveBytes++
+			}
+		})
+	}
+}
+
+// stillKernel shows the same state all the time.
+type stillKernel struct {
+	fakeKernel
+	shown state.State
+}
+
+func (k *stillKernel) Observe(context.Context, state.Scope) (state.State, error) { return k.shown, nil }
+
+func (k *stillKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
+	return k.shown.Peers, nil
+}
+
+func (k *stillKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.Result {
+	return state.Result{Done: plan}
+}
+
+// crowd are n affiliates with an address and a network each.
+func crowd(n int) []mesh.Affiliate {
+	all := make([]mesh.Affiliate, n)
+	for i := range all {
+		a := affiliate(0)
+		a.NodeID, a.Nodename = fmt.Sprintf("node-%d", i), fmt.Sprintf("name-%d", i)
+		binary.BigEndian.PutUint32(a.KubeSpan.PublicKey[:], uint32(i+1))
+		address := a.KubeSpan.Address.As16()
+		binary.BigEndian.PutUint32(address[12:], uint32(i+1))
+		v4 := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		a.KubeSpan.Address, a.Addresses = netip.AddrFrom16(address), []netip.Addr{v4}
+		a.KubeSpan.AdditionalAddresses = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>12), byte(i >> 4), byte(i << 4)}), 28)}
+		a.KubeSpan.Endpoints = []netip.AddrPort{netip.AddrPortFrom(v4, 51820)}
+		all[i] = a
+	}
+	return all
+}
+
+// BenchmarkPass has whole passes without the kernel: what an agent computes.
+func BenchmarkPass(b *testing.B) {
+	c := config(b, "")
+	for _, n := range []int{100, 1000, 5000} {
+		made := &fakeKernel{}
+		known := complete(crowd(n)...)
+		known.Version = 1
+		if _, err := reconciler.NewEngine(made, identify, &resource.Store{}, discard()).Run(b.Context(), start, c, known); err != nil {
+			b.Fatal(err)
+		}
+		kernel := &stillKernel{shown: made.live}
+		kernel.shown.Normalize()
+		for i := range kernel.shown.Peers {
+			p := &kernel.shown.Peers[i]
+			p.LastHandshake, p.ReceiveBytes, p.Keepalive = start.Add(time.Second), 100, 25*time.Second
+		}
+		for _, run := range []struct {
+			name    string
+			changes int
+			o       reconciler.Occasion
+		}{
+			{"unchanged", 0, reconciler.Occasion{}}, {"glance", 0, reconciler.Occasion{Glance: true}},
+			{"changed=1", 1, reconciler.Occasion{}}, {"changed=100", 100, reconciler.Occasion{}},
+		} {
+			b.Run(fmt.Sprintf("%s/peers=%d", run.name, n), func(b *testing.B) {
+				engine := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
+				engine.AlwaysBegins = true
+				known := known
+				pass := func(want int) {
+					b.Helper()
+					pass, err := engine.RunFor(b.Context(), start.Add(3*time.Second), c, known, run.o)
+					if err != nil || len(pass.Plan) != want {
+						b.Fatalf("%d changes, want %d, %v", len(pass.Plan), want, err)
+					}
+				}
+				pass(0)
+				want := run.changes
+				if want > 0 {
+					want++ // the networks of the peers, and one change of those that are routed
+					known.Affiliates = slices.Clone(known.Affiliates)
+					for i := range run.changes {
+						a := &known.Affiliates[i].KubeSpan
+						a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24))
+					}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					if run.changes > 0 {
+						known.Version++
+					}
+					pass(want)
+				}
+			})
+		}
 	}
 }

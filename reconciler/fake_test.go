@@ -25,6 +25,7 @@ type fakeKernel struct {
 	observed int
 	applied  int
 	probed   []netip.Addr
+	address  netip.Addr
 	// refuse makes Apply fail at the first change that it says true of.
 	refuse func(state.Change) bool
 }
@@ -32,7 +33,13 @@ type fakeKernel struct {
 var errRefused = errors.New("refused")
 
 func (k *fakeKernel) Host(string) (mesh.Host, error) {
-	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	address := k.address
+	if !address.IsValid() {
+		address = netip.MustParseAddr("10.0.0.100")
+	}
+	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}}, nil
 }
 
 func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {
@@ -104,6 +111,11 @@ func (k *fakeKernel) change(c state.Change) {
 		k.live.StrictReversePath = false
 	case state.Peer:
 		o.Redirect, o.Label = false, ""
+		for _, before := range k.live.Peers {
+			if before.PublicKey == o.PublicKey {
+				o.LastHandshake, o.ReceiveBytes, o.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes
+			}
+		}
 		k.live.Peers = replace(k.live.Peers, o, gone, func(p state.Peer) bool { return p.PublicKey == o.PublicKey })
 	}
 }
@@ -231,7 +243,7 @@ const (
 
 // config is a machine config with a mesh, with settings added to its kubespan
 // section.
-func config(t *testing.T, settings string) *schema.Config {
+func config(t testing.TB, settings string) *schema.Config {
 	t.Helper()
 	if !strings.Contains(settings, "enabled:") {
 		settings = "enabled: true, " + settings

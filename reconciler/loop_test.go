@@ -3,6 +3,7 @@ package reconciler_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -10,13 +11,16 @@ import (
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/link"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
 )
 
 // running is a loop at work, inside of a synctest bubble.
 type running struct {
 	*reconciler.Loop
+	store    *resource.Store
 	kernel   *fakeKernel
 	registry *fakeRegistry
 }
@@ -25,8 +29,8 @@ type running struct {
 func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &running{kernel: &fakeKernel{}, registry: &fakeRegistry{}}
-		engine := reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+		r := &running{store: &resource.Store{}, kernel: &fakeKernel{}, registry: &fakeRegistry{}}
+		engine := reconciler.NewEngine(r.kernel, identify, r.store, discard())
 		r.Loop = reconciler.NewLoop(engine, r.registry.discover, discard())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -202,6 +206,118 @@ func TestRequestsDoNotWaitForNews(t *testing.T) {
 		began := time.Now()
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil || time.Since(began) != 0 {
 			t.Errorf("took %v, %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestRepairsAreToldAndSlowDown has someone take the rules away again and again.
+func TestRepairsAreToldAndSlowDown(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		repaired := func(within time.Duration) bool {
+			t.Helper()
+			synctest.Wait()
+			r.kernel.edit(func(s *state.State) { s.Rules = nil })
+			r.Wake(reconciler.Drift)
+			time.Sleep(within)
+			synctest.Wait()
+			return len(r.kernel.state().Rules) == 2
+		}
+		for i := range 6 {
+			if !repaired(100 * time.Millisecond) {
+				t.Fatalf("repair %d was not done at once", i+1)
+			}
+		}
+		if repaired(500 * time.Millisecond) {
+			t.Error("a repair was done at once in a fight")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(r.kernel.state().Rules) != 2 {
+			t.Error("the repair was not done at all")
+		}
+		reasons := map[string]int{}
+		for _, e := range r.store.List(resource.EventRecords) {
+			reasons[e.Spec.(resource.EventRecord).Reason] += e.Spec.(resource.EventRecord).Count
+		}
+		if reasons["Repaired"] != 14 || reasons["Fight"] != 2 {
+			t.Errorf("events are %v", reasons)
+		}
+		time.Sleep(2 * time.Minute)
+		if !repaired(100 * time.Millisecond) {
+			t.Error("after a while of peace, a repair was not done at once")
+		}
+	})
+}
+
+func TestRotateKey(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		next := func(clusterID string, host mesh.Host) (mesh.Identity, error) {
+			id, err := identify(clusterID, host)
+			id.PrivateKey = mesh.SecretKey([32]byte{64})
+			id.PublicKey = id.PrivateKey.Public()
+			return id, err
+		}
+		kept := 0
+		keep := func() error { kept++; return nil }
+		if _, err := r.RotateKey(t.Context(), next, keep); !errors.Is(err, reconciler.ErrNoConfig) {
+			t.Errorf("without a config: %v", err)
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		r.registry.deaf = errRefused
+		if _, err := r.RotateKey(t.Context(), next, keep); !errors.Is(err, errRefused) || kept != 0 {
+			t.Errorf("without discovery: kept %d times, %v", kept, err)
+		}
+		r.registry.deaf = nil
+		if _, err := r.RotateKey(t.Context(), next, keep); err != nil || kept != 1 {
+			t.Errorf("kept %d times, %v", kept, err)
+		}
+		if announced := r.registry.announced; len(announced) != 1 || announced[0].KubeSpan.PublicKey != mesh.SecretKey([32]byte{64}).Public() {
+			t.Errorf("announced was %+v", announced)
+		}
+	})
+}
+
+// TestNetworkChangeIsPassedOn has the machine get another address.
+func TestNetworkChangeIsPassedOn(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if r.registry.stirred != 0 {
+			t.Errorf("stirred %d times without a change", r.registry.stirred)
+		}
+		r.kernel.edit(func(*state.State) { r.kernel.address = netip.MustParseAddr("10.0.0.200") })
+		r.Wake(reconciler.Drift)
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if r.registry.stirred != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {
+			t.Errorf("stirred %d times, published is %+v", r.registry.stirred, r.registry.published)
+		}
+	})
+}
+
+func TestStaticPeersNeedNoDiscovery(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		alone := *config(t, "")
+		alone.Cluster.Discovery.Registries.Service.Disabled = true
+		alone.Cluster.Discovery.Registries.Static.Peers = []schema.StaticPeer{{Name: "phone", PublicKey: schema.StaticKey{7},
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/32")}}}
+		if _, err := r.SetConfig(t.Context(), &alone); err != nil || r.registry.changed != nil {
+			t.Errorf("discovery was asked, or %v", err)
+		}
+		if peers := r.kernel.all(); len(peers) != 1 || !peers[0].PresharedKey.IsZero() {
+			t.Errorf("peers are %+v", peers)
+		}
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil || len(r.kernel.all()) != 0 {
+			t.Errorf("peers are %+v, %v", r.kernel.all(), err)
 		}
 	})
 }

@@ -58,7 +58,7 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 		switch {
 		case !exists:
 			r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
-		case reflect.DeepEqual(r.Spec, spec):
+		case equal(r.Spec, spec):
 			continue
 		default:
 			r.Version, r.Updated, r.Spec = r.Version+1, now, spec
@@ -66,6 +66,15 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 		known[id] = r
 		s.publish(Event{Resource: r})
 	}
+}
+
+// equal compares two specs, by what they say of it themselves if they do: there
+// may be thousands in each pass.
+func equal(a, b any) bool {
+	if c, ok := a.(interface{ Equal(other any) bool }); ok {
+		return c.Equal(b)
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // List returns the resources of a type in the order of their IDs.

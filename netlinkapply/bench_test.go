@@ -1,0 +1,111 @@
+package netlinkapply_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// BenchmarkPeers has what the kernel's side of a pass costs, and beside it what wg(8)
+// takes to bring the same peers to the same device.
+func BenchmarkPeers(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		k := open(b)
+		in := inputs(b, n)
+		full, none := state.Build(in), state.Build(inputs(b, 0))
+		in.Peers[n/2].AllowedIPs = in.Peers[n/2].AllowedIPs[:1]
+		changed := state.Build(in)
+		none.Link.PrivateKey, full.Link.PrivateKey, changed.Link.PrivateKey = in.Identity.PrivateKey, in.Identity.PrivateKey, in.Identity.PrivateKey
+		none.Addresses = full.Addresses
+		apply := func(b *testing.B, desired state.State) {
+			b.Helper()
+			live, err := k.Observe(b.Context(), scopeOf(b))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if r := k.Apply(b.Context(), scopeOf(b), state.Diff(desired, live)); r.Err != nil {
+				b.Fatal(r.Err)
+			}
+		}
+		alternate := func(b *testing.B, first, second state.State) {
+			b.Helper()
+			apply(b, first)
+			for b.Loop() {
+				apply(b, second)
+				b.StopTimer()
+				apply(b, first)
+				b.StartTimer()
+			}
+		}
+		name := func(what string) string { return fmt.Sprintf("%s/peers=%d", what, n) }
+		b.Run(name("spanctl=first"), func(b *testing.B) { alternate(b, none, full) })
+		apply(b, full)
+		b.Run(name("spanctl=unchanged"), func(b *testing.B) {
+			for b.Loop() {
+				apply(b, full)
+			}
+		})
+		b.Run(name("spanctl=one-changed"), func(b *testing.B) { alternate(b, full, changed) })
+		b.Run(name("spanctl=glance"), func(b *testing.B) {
+			for b.Loop() {
+				if peers, err := k.Peers(b.Context(), scopeOf(b)); err != nil || len(peers) != n {
+					b.Fatal(len(peers), err)
+				}
+			}
+		})
+		fullFile, noneFile := wgConfig(b, full), wgConfig(b, none)
+		b.Run(name("wg-syncconf=first"), func(b *testing.B) {
+			syncconf(b, noneFile)
+			for b.Loop() {
+				syncconf(b, fullFile)
+				b.StopTimer()
+				syncconf(b, noneFile)
+				b.StartTimer()
+			}
+		})
+		syncconf(b, fullFile)
+		b.Run(name("wg-syncconf=unchanged"), func(b *testing.B) {
+			for b.Loop() {
+				syncconf(b, fullFile)
+			}
+		})
+		apply(b, state.State{})
+	}
+}
+
+func syncconf(b *testing.B, file string) {
+	b.Helper()
+	if out, err := exec.CommandContext(b.Context(), "wg", "syncconf", "kubespan", file).CombinedOutput(); err != nil {
+		b.Fatalf("wg syncconf: %v: %s", err, out)
+	}
+}
+
+// wgConfig writes the document's device as wg(8) reads it.
+func wgConfig(b *testing.B, s state.State) string {
+	b.Helper()
+	var text strings.Builder
+	fmt.Fprintf(&text, "[Interface]\nPrivateKey = %s\nListenPort = %d\nFwMark = %d\n", s.Link.PrivateKey.Reveal(), s.Link.ListenPort, s.Link.FirewallMark)
+	for _, p := range s.Peers {
+		psk := p.PresharedKey.Bytes()
+		fmt.Fprintf(&text, "[Peer]\nPublicKey = %s\nPresharedKey = %s\nPersistentKeepalive = 25\nEndpoint = %s\nAllowedIPs = ",
+			p.PublicKey, base64.StdEncoding.EncodeToString(psk[:]), p.Endpoint)
+		for i, prefix := range p.AllowedIPs {
+			if i > 0 {
+				text.WriteString(", ")
+			}
+			text.WriteString(prefix.String())
+		}
+		text.WriteString("\n")
+	}
+	path := filepath.Join(b.TempDir(), "wg.conf")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
