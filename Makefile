@@ -120,6 +120,17 @@ bench-discovery: build etcd ## Measure the discovery server under load, on loopb
 	@go build -o .cache/load ./e2e/load
 	@.cache/load -binary bin/spanctl -etcd $(TOOLS)/etcd $(LOADFLAGS)
 
+.PHONY: bench-guest
+bench-guest: setup ## Run the benchmarks of the kernel's side in the guest
+	@mkdir -p .cache/guest
+	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
+	@tools/guest '/netlinkapply.test -test.run "^$$" -test.bench Peers -test.benchtime 5x' .cache/guest/netlinkapply.test
+
+.PHONY: bench-mesh
+bench-mesh: setup build ## Measure a mesh of thirty machines on this one
+	@go build -o .cache/crowd ./e2e/crowd
+	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/crowd $(CROWDFLAGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of foreign input for FUZZTIME each
 	@tools/fuzz $(FUZZTIME) $(MODULES)

@@ -236,6 +236,44 @@ func TestServiceThatIsAwayIsWaitedFor(t *testing.T) {
 	c.await("a")
 }
 
+// TestAnnounceWaitsForTheService has a member say something that must be heard.
+func TestAnnounceWaitsForTheService(t *testing.T) {
+	s := serve(t)
+	one, two := s.join("one").run(), s.join("two").run()
+	one.Publish(affiliate("one", "10.0.0.1:1"), nil)
+	two.await("one 10.0.0.1:1")
+	version := two.Version()
+	if err := one.Announce(t.Context(), affiliate("one", "10.0.0.1:1", "10.0.0.2:2")); err != nil {
+		t.Fatal(err)
+	}
+	// It is there when Announce returns, and stays what is published.
+	late := s.join("late")
+	if err := late.Fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late.await("one 10.0.0.1:1 10.0.0.2:2")
+	two.await("one 10.0.0.1:1 10.0.0.2:2")
+	if two.Version() == version {
+		t.Error("the version of what is known did not change with it")
+	}
+	s.stop()
+	if err := one.Announce(t.Context(), affiliate("one")); err == nil {
+		t.Error("a service that is away has heard it")
+	}
+}
+
+// TestReconnectComesBackAtOnce hangs up, as after a change of the network.
+func TestReconnectComesBackAtOnce(t *testing.T) {
+	s := serve(t)
+	one, two := s.join("one").run(), s.join("two").run()
+	one.Publish(affiliate("one", "10.0.0.1:1"), nil)
+	two.await("one 10.0.0.1:1")
+	two.Reconnect()
+	one.Reconnect()
+	one.Publish(affiliate("one", "10.0.0.2:2"), nil)
+	two.await("one 10.0.0.1:1 10.0.0.2:2")
+}
+
 func TestFetchAndPush(t *testing.T) {
 	s := serve(t)
 	a, b := s.join("a"), s.join("b")

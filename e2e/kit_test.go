@@ -23,9 +23,9 @@ import (
 	"github.com/spanmesh/span/e2e/lab"
 )
 
-// patience bounds every wait: long, since a machine may be slow, and never what
-// a test is about.
-const patience = 60 * time.Second
+// patience bounds every wait: long, since a machine may be slow, as the guest is,
+// and never what a test is about.
+var patience = map[bool]time.Duration{false: 60 * time.Second, true: 150 * time.Second}[inGuest()]
 
 func TestMain(m *testing.M) {
 	os.Exit(lab.Main(roles, m.Run))

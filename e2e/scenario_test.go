@@ -24,7 +24,7 @@ func scenario(t *testing.T, name string) {
 		case t.Failed():
 			outcome = "fail"
 		case t.Skipped():
-			outcome = "skip\tguest only"
+			outcome = "skip\t" + map[bool]string{false: "guest only", true: "userspace only"}[inGuest()]
 		}
 		file, err := os.OpenFile(report, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		if err != nil {

@@ -370,6 +370,52 @@ func TestHarvestIsSharedInALargeMesh(t *testing.T) {
 	}
 }
 
+// TestFailureAtEveryStepIsHealed refuses each change in turn, as the mesh comes,
+// as it changes and as it goes: the pass says what was not done, and the next one
+// does it.
+func TestFailureAtEveryStepIsHealed(t *testing.T) {
+	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
+	fewer := complete(affiliate(1, "10.0.0.1:51820"))
+	for _, c := range []struct {
+		name           string
+		before, after  string
+		knownThen, now reconciler.Knowledge
+	}{
+		{"coming", "enabled: false", "", known, known},
+		{"changing", "", "mtu: 1300, listenPort: 4000, fwmark: 0x100, persistentKeepalive: 5", known, fewer},
+		{"going", "", "enabled: false", known, known},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for step := 0; ; step++ {
+				engine, kernel, _ := newEngine()
+				engine.AlwaysBegins = true
+				if _, err := engine.Run(t.Context(), start, config(t, c.before), c.knownThen); err != nil {
+					t.Fatal(err)
+				}
+				left := step
+				kernel.refuse = func(state.Change) bool { left--; return left < 0 }
+				pass, err := engine.Run(t.Context(), start.Add(time.Second), config(t, c.after), c.now)
+				if err == nil {
+					if step < 4 {
+						t.Errorf("only %d steps", step)
+					}
+					return
+				}
+				if len(pass.Result.Done) != step || len(pass.Result.NotDone) != len(pass.Plan)-step {
+					t.Errorf("step %d: %v", step, err)
+				}
+				kernel.refuse = nil
+				if _, err := engine.Run(t.Context(), start.Add(2*time.Second), config(t, c.after), c.now); err != nil {
+					t.Fatal(err)
+				}
+				if pass, err := engine.Run(t.Context(), start.Add(3*time.Second), config(t, c.after), c.now); err != nil || len(pass.Plan) > 0 {
+					t.Errorf("step %d: left is %v, %v", step, pass.Plan, err)
+				}
+			}
+		})
+	}
+}
+
 // stillKernel shows the same state all the time.
 type stillKernel struct {
 	fakeKernel

@@ -38,6 +38,7 @@ func sample() mesh.Affiliate {
 			PublicKey: mesh.Key{1}, Address: netip.MustParseAddr("fd00::1"),
 			AdditionalAddresses:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")},
 			ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
+			Relay:                     true, Relays: []mesh.Key{{2}, {3}},
 		},
 		ControlPlane: mesh.ControlPlane{APIServerPort: 6443},
 	}

@@ -33,6 +33,9 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
+// PID is the process's ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Output is what the process has said so far.
 func (p *Process) Output() string { return p.out.String() }
 

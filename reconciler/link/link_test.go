@@ -181,8 +181,9 @@ func TestOneSideBegins(t *testing.T) {
 }
 
 func TestNextLook(t *testing.T) {
+	well := Status{State: Up, received: start}
 	trying := Status{State: Unknown, LastUsedEndpoint: one, Since: start}
-	many := make([]Status, crowd+1)
+	many := slices.Repeat([]Status{well}, crowd+1)
 	many[0] = trying
 	for _, c := range []struct {
 		name     string
@@ -190,15 +191,16 @@ func TestNextLook(t *testing.T) {
 		want     time.Duration
 	}{
 		{"no peers", nil, RestInterval},
-		{"peers that are up or have nothing to try", []Status{{State: Up}, {State: Unknown}}, RestInterval},
+		{"peers that are up or have nothing to try", []Status{well, {State: Unknown}}, RestInterval},
+		{"one that was silent for long", []Status{well, {State: Up, received: start.Add(-20 * time.Second)}}, silence - 20*time.Second},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RetryInterval},
 		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, Since: start.Add(-10 * time.Second)}}, time.Second},
 		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(400*time.Millisecond - trial)}}, 400 * time.Millisecond},
 		{"one that owes a sign of life", []Status{{State: Up, probed: start.Add(-5 * time.Second)}}, lifeSign - 5*time.Second},
-		{"one on trial", []Status{{State: Up}, trying}, TrialInterval},
+		{"one on trial", []Status{well, trying}, TrialInterval},
 		{"one on trial in a crowd", many, CrowdInterval},
-		{"one that is quiet", []Status{{State: Up, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
-		{"one whose quiet is over", []Status{{State: Up, QuietUntil: start.Add(-time.Second)}}, 0},
+		{"one that is quiet", []Status{{State: Up, received: start, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
+		{"one whose quiet is over", []Status{{State: Up, received: start, QuietUntil: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := NextLook(start, slices.Values(c.statuses), len(c.statuses)); got != c.want {

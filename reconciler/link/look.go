@@ -30,11 +30,20 @@ func NextLook(now time.Time, statuses func(yield func(Status) bool), count int) 
 		if s.Quiet() {
 			next = min(next, max(s.QuietUntil.Sub(now), 0))
 		}
-		if s.State == Up && !s.probed.IsZero() {
-			next = min(next, max(s.probed.Add(s.signWithin()).Sub(now), 0))
+		if s.State == Up {
+			next = min(next, max(s.judgement().Sub(now), 0))
 		}
 	}
 	return next
+}
+
+// judgement is when it is decided about a peer that is up and goes on being silent:
+// whether it is to be asked for a sign of life, or whether that has not come.
+func (s *Status) judgement() time.Time {
+	if s.probed.IsZero() {
+		return s.received.Add(silence)
+	}
+	return s.probed.Add(s.signWithin())
 }
 
 func waitFor(now time.Time, s Status, count int) time.Duration {

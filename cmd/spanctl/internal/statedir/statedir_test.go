@@ -2,7 +2,9 @@ package statedir
 
 import (
 	"errors"
+	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -198,5 +200,50 @@ func TestGuideKeyPair(t *testing.T) {
 		"privateKey: gNoasoKOJzl+/B+uXhvsBVxv81OcVLrlcmQ5jQwZO08=\npublicKey: NzW8oeIH5rJyY5lefD9WRoHWWRr/Q6DwsDjMX+xKjT4=\n"))
 	if err != nil || private.IsZero() {
 		t.Error(err)
+	}
+}
+
+func TestRotationIsInUseOnceItIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	d := open(t, path)
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	before := identify(t, d, "cluster", mac)
+	rotation := d.Rotate()
+	next, err := rotation.Next("cluster", mesh.Host{MAC: mac})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.PublicKey == before.PublicKey || next.NodeID != before.NodeID || next.Address != before.Address ||
+		rotation.Before != before.PublicKey || rotation.After() != next.PublicKey || next.PrivateKey.Public() != next.PublicKey {
+		t.Errorf("from %+v to %+v", before, next)
+	}
+	if now := identify(t, d, "cluster", mac); now != before {
+		t.Errorf("the new key is in use before it is kept: %+v", now)
+	}
+	if err := rotation.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	if now := identify(t, d, "cluster", mac); now != next {
+		t.Errorf("the identity is %+v, want %+v", now, next)
+	}
+}
+
+func TestWorked(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "state"))
+	if worked, err := d.Worked(); err != nil || len(worked) != 0 {
+		t.Errorf("at the start: %v, %v", worked, err)
+	}
+	want := map[mesh.Key]netip.AddrPort{{1}: netip.MustParseAddrPort("192.0.2.1:1"), {2}: netip.MustParseAddrPort("[2001:db8::1]:2")}
+	if err := d.KeepWorked(want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Worked(); err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := os.WriteFile(filepath.Join(d.path, workedFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Worked(); err == nil {
+		t.Error("a damaged file was read")
 	}
 }
