@@ -355,7 +355,7 @@ func TestFight(t *testing.T) {
 	for range 5 {
 		position := len(node.agent.Output())
 		node.role("delete-rules")
-		if _, err := node.agent.Await(withPatience(t), position, "+ rule ipv6 32500"); err != nil {
+		if _, err := node.agent.Await(withPatience(t), position, `is repaired" change="+ rule ipv6 32500`); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -38,6 +40,30 @@ func loosen(r state.ReversePath) error {
 			r.ID(), reversePathLoose, err)
 	}
 	return nil
+}
+
+// ForgetSources has WireGuard choose anew which of the machine's addresses it sends
+// from, after these have changed. The kernel's does so by itself; wireguard-go goes
+// on with an address that is gone until a handshake fails, but not when it is given
+// an endpoint, be it the one that it has.
+func (k *Kernel) ForgetSources(_ context.Context, scope state.Scope) error {
+	link, err := k.findLink(scope.LinkName)
+	if err != nil || link == nil || link.Type() == kindWireguard {
+		return err
+	}
+	return wireguard(func(c *wgctrl.Client) error {
+		device, err := c.Device(scope.LinkName)
+		if err != nil {
+			return err
+		}
+		var config wgtypes.Config
+		for _, p := range device.Peers {
+			if p.Endpoint != nil {
+				config.Peers = append(config.Peers, wgtypes.PeerConfig{PublicKey: p.PublicKey, UpdateOnly: true, Endpoint: p.Endpoint})
+			}
+		}
+		return c.ConfigureDevice(scope.LinkName, config)
+	})
 }
 
 // discardPort is where probes go: to discard (RFC 863), where usually nobody

@@ -25,6 +25,8 @@ type Kernel interface {
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
 	// Peers reads the peers alone, in the order of their keys.
 	Peers(ctx context.Context, scope state.Scope) ([]state.Peer, error)
+	// ForgetSources has WireGuard choose anew which address it sends from.
+	ForgetSources(ctx context.Context, scope state.Scope) error
 	// Probe sends something through the tunnel to each address, so that the peers
 	// that have them answer.
 	Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error
@@ -97,6 +99,9 @@ type Engine struct {
 	// settled that the last pass came to its end.
 	published *gathered
 	settled   bool
+	// moved tells that the last pass gave WireGuard another port or the like, so that
+	// the peers look for it in the wrong place until they hear of it.
+	moved bool
 }
 
 // glanceFor is how long a whole reading of the kernel holds.
@@ -266,8 +271,8 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 	if err != nil {
 		return nil, err
 	}
-	o.Stirred = o.Stirred || last != nil && !last.host.Equal(p.host)
-	p.Stirred = o.Stirred
+	p.Stirred = o.Stirred || last != nil && !last.host.Equal(p.host)
+	o.Stirred = p.Stirred || e.moved
 	redirects := e.step(p, now, config, live, o)
 	p.Same = last == e.gathered && last != nil && e.settled && maps.Equal(p.via, e.via)
 	if err := e.compare(p, now, config, known, live, redirects); err != nil {
@@ -281,23 +286,45 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 // apply carries out the plan of a pass and keeps and shows what came of it.
 func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
+	e.moved = false
 	for _, c := range p.Result.Done {
 		e.log.Info("changed", "change", c.String())
-		if _, ofPeer := c.Object.(state.Peer); !ofPeer {
+		switch c.Object.(type) {
+		case state.Peer:
+		case state.Link:
+			e.moved = c.Action == state.Update
+			e.seen = nil
+		default:
 			e.seen = nil
 		}
 	}
+	if e.moved {
+		p.NextLook = 0
+	}
 	if p.Result.Err != nil {
 		e.seen = nil
-	} else if len(p.probes) > 0 {
-		if err := e.kernel.Probe(ctx, p.Scope, p.probes); err != nil {
-			e.log.Warn("peers that are silent could not be asked for a sign of life", "error", err)
-		}
+	} else {
+		e.call(ctx, p)
 	}
 	e.settled = p.Result.Err == nil
 	e.remember(now, p)
 	e.publish(now, p)
 	return p.Err()
+}
+
+// call speaks to the peers that are to give a sign of life.
+func (e *Engine) call(ctx context.Context, p *Pass) {
+	if p.Stirred {
+		if err := e.kernel.ForgetSources(ctx, p.Scope); err != nil {
+			e.log.Warn("WireGuard could not be told that the machine's addresses changed", "error", err)
+		}
+	}
+	if len(p.probes) == 0 {
+		return
+	}
+	if err := e.kernel.Probe(ctx, p.Scope, p.probes); err != nil {
+		e.log.Warn("peers that are silent could not be asked for a sign of life", "error", err)
+	}
 }
 
 // Next is what the machine would publish with another identity.

@@ -29,7 +29,8 @@ func (e *Engine) step(p *Pass, now time.Time, config *schema.Config, live state.
 		spec := &p.specs[i]
 		k := spec.PublicKey
 		before := e.statuses[k].Shift(o.ClockSet)
-		wanted := link.Spec{Endpoints: spec.Endpoints, Addresses: spec.Addresses, Begins: e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0, Stirred: o.Stirred}
+		wanted := link.Spec{Endpoints: spec.Endpoints, Addresses: spec.Addresses,
+			Listed: spec.Endpoints, Begins: e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0, Stirred: o.Stirred}
 		// A peer that does well needs no order, and most do.
 		if !isUp(before) || seen[k].Endpoint != before.Endpoint || !now.Before(before.Expires()) {
 			wanted.Endpoints = mesh.Rank(p.host.Links, e.worked(spec), spec)

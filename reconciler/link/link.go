@@ -50,6 +50,8 @@ const (
 	// keepalive after 10 seconds, and asks for a new session after 15 without
 	// (Keepalive-Timeout and Rekey-Timeout).
 	lifeSign = 15 * time.Second
+	// askAgain is how long until it is asked once more: data may be lost.
+	askAgain = 3 * time.Second
 	// lifeSignMoved is the same for a peer that says that it has left the endpoint.
 	lifeSignMoved = 2 * time.Second
 	// steady is how long an endpoint is tried at least when the network changes.
@@ -65,8 +67,10 @@ const quiet = time.Second
 type Spec struct {
 	// Endpoints are tried in this order.
 	Endpoints []netip.AddrPort
-	// Addresses are those that the peer says it has.
+	// Addresses are those that the peer says it has, Listed its endpoints as
+	// discovery lists them.
 	Addresses []netip.Addr
+	Listed    []netip.AddrPort
 	// Begins tells that this machine opens the conversation with a new peer. Of
 	// two machines one should: handshakes that cross spoil each other, and
 	// WireGuard tries again only after 5 seconds (WireGuard paper, section 6.4).
@@ -109,12 +113,13 @@ type Status struct {
 	// shown is the time of LastHandshake as WireGuard tells it: by a clock that may
 	// have been set since.
 	shown time.Time
-	// received is when something last came, probed when the peer was asked for a
-	// sign of life that has not come yet.
-	received, probed time.Time
-	// addresses are those that the peer had at the last step, withdrawn tells that it
-	// was asked for a sign of life since it left the one in use.
+	// received is when something last came, probed when the peer was first asked for
+	// a sign of life that has not come yet, asked when it was last.
+	received, probed, asked time.Time
+	// addresses and endpoints are those that the peer had at the last step, withdrawn
+	// tells that it was asked for a sign of life since it left the one in use.
 	addresses []netip.Addr
+	endpoints []netip.AddrPort
 	withdrawn bool
 }
 

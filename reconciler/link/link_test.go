@@ -196,7 +196,8 @@ func TestNextLook(t *testing.T) {
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RetryInterval},
 		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, Since: start.Add(-10 * time.Second)}}, time.Second},
 		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(400*time.Millisecond - trial)}}, 400 * time.Millisecond},
-		{"one that owes a sign of life", []Status{{State: Up, probed: start.Add(-5 * time.Second)}}, lifeSign - 5*time.Second},
+		{"one that owes a sign of life", []Status{{State: Up, probed: start.Add(-14 * time.Second), asked: start}}, lifeSign - 14*time.Second},
+		{"one that is to be asked again", []Status{{State: Up, probed: start.Add(-time.Second), asked: start.Add(-time.Second)}}, askAgain - time.Second},
 		{"one on trial", []Status{well, trying}, TrialInterval},
 		{"one on trial in a crowd", many, CrowdInterval},
 		{"one that is quiet", []Status{{State: Up, received: start, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
@@ -228,8 +229,11 @@ func TestSignsOfLife(t *testing.T) {
 	if status, do = Step(at(35), spec, status, seen); !do.Probe || status.State != Up {
 		t.Fatalf("after the silence: %v, %s", do, status.State)
 	}
-	if _, do = Step(at(40), spec, status, seen); do != (Move{}) {
-		t.Errorf("asked again while it may answer: %v", do)
+	if _, do = Step(at(37), spec, status, seen); do != (Move{}) {
+		t.Errorf("asked again at once: %v", do)
+	}
+	if status, do = Step(at(38), spec, status, seen); !do.Probe {
+		t.Error("not asked again, although the first time may have been lost")
 	}
 	answered := seen
 	answered.ReceiveBytes++
@@ -242,6 +246,21 @@ func TestSignsOfLife(t *testing.T) {
 	spec.Endpoints = spec.Endpoints[:1]
 	if s, do := Step(at(50), spec, status, seen); do != (Move{}) || s.State != Down {
 		t.Errorf("without an answer and another endpoint: %v, %s", do, s.State)
+	}
+}
+
+// TestPeerListsAnotherEndpoint has a peer whose listen port changed.
+func TestPeerListsAnotherEndpoint(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Begins: true}
+	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
+	status, _ := Step(start, spec, Status{}, seen)
+	spec.Endpoints, spec.Listed = []netip.AddrPort{one, two}, []netip.AddrPort{one, two}
+	status, do := Step(at(1), spec, status, seen)
+	if !do.Probe || status.State != Up {
+		t.Fatalf("%v, %s", do, status.State)
+	}
+	if _, do = Step(at(16), spec, status, seen); do.Endpoint != two {
+		t.Errorf("without an answer: %v", do)
 	}
 }
 

@@ -38,12 +38,17 @@ func NextLook(now time.Time, statuses func(yield func(Status) bool), count int) 
 }
 
 // judgement is when it is decided about a peer that is up and goes on being silent:
-// whether it is to be asked for a sign of life, or whether that has not come.
+// whether it is to be asked for a sign of life, once more, or whether that has not
+// come.
 func (s *Status) judgement() time.Time {
 	if s.probed.IsZero() {
 		return s.received.Add(silence)
 	}
-	return s.probed.Add(s.signWithin())
+	sign, again := s.probed.Add(s.signWithin()), s.asked.Add(askAgain)
+	if again.Before(sign) {
+		return again
+	}
+	return sign
 }
 
 func waitFor(now time.Time, s Status, count int) time.Duration {

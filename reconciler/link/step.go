@@ -22,17 +22,35 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	case !up && after.due(now, spec):
 		do.Endpoint = after.next(spec.Endpoints)
 		after.LastUsedEndpoint = do.Endpoint
-	case up && after.hasLeft(before, spec):
-		do.Probe, after.probed, after.withdrawn = true, now, true
-	case up && (spec.Stirred || after.probed.IsZero() && now.Sub(after.received) >= silence):
-		do.Probe, after.probed = true, now
+	case up:
+		do.Probe = after.ask(now, before, spec)
 	}
 	if do.Endpoint.IsValid() {
 		after.changed(now, do.Endpoint)
 	}
-	after.addresses = spec.Addresses
+	after.addresses, after.endpoints = spec.Addresses, spec.Listed
 	after.State = after.stateAt(now)
 	return after, do
+}
+
+// ask tells whether a peer that is up is to be asked for a sign of life now.
+func (s *Status) ask(now time.Time, before Status, spec Spec) bool {
+	switch {
+	case s.hasLeft(before, spec):
+		s.probed, s.withdrawn = now, true
+	case spec.Stirred:
+		s.probed = now
+	case !s.probed.IsZero():
+		if now.Sub(s.asked) < askAgain {
+			return false
+		}
+	case now.Sub(s.received) >= silence || len(before.endpoints) > 0 && !slices.Equal(before.endpoints, spec.Listed):
+		s.probed = now
+	default:
+		return false
+	}
+	s.asked = now
+	return true
 }
 
 // hasLeft tells whether the peer had the address in use at the last step, and says
@@ -212,7 +230,7 @@ func (s Status) Shift(by time.Duration) Status {
 	if by == 0 {
 		return s
 	}
-	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.QuietUntil, &s.EndpointSince, &s.Since, &s.sent, &s.received, &s.probed} {
+	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.QuietUntil, &s.EndpointSince, &s.Since, &s.sent, &s.received, &s.probed, &s.asked} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
