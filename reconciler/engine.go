@@ -166,7 +166,11 @@ func (e *ApplyError) Unwrap() error { return e.Result.Err }
 // nothing, neither in the kernel nor in the engine. Which endpoint of a peer is
 // on trial is no difference.
 func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
+	// What is gathered here is not what the next pass goes by: it has to see for
+	// itself what has changed since the last.
+	before := *e
 	p, live, err := e.begin(ctx, now, config, known, Occasion{})
+	e.seen, e.seenAt, e.gathered = before.seen, before.seenAt, before.gathered
 	if err != nil {
 		return nil, err
 	}

@@ -295,6 +295,9 @@ func TestNetworkChangeIsPassedOn(t *testing.T) {
 			t.Errorf("stirred %d times without a change", r.registry.stirred)
 		}
 		r.kernel.edit(func(*state.State) { r.kernel.address = netip.MustParseAddr("10.0.0.200") })
+		if _, err := r.Diff(t.Context(), nil, nil); err != nil {
+			t.Fatal(err)
+		}
 		r.Wake(reconciler.Drift)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
