@@ -133,8 +133,10 @@ func (c *crowd) awaitUp(ctx context.Context) error {
 
 // cost is what a process has used.
 type cost struct {
-	cpu      time.Duration
-	resident int // in bytes
+	cpu time.Duration
+	// resident are all its pages in memory, own those that are not of the program's
+	// file, which all processes share; in KiB.
+	resident, own int
 }
 
 // rest measures the processes while nothing happens.
@@ -210,7 +212,7 @@ func costs(lists ...[]int) (map[int]cost, error) {
 const ticks = 100
 
 // costOf reads what a process has used (proc(5): utime and stime are the 14th and
-// 15th field of stat, the resident pages the second of statm).
+// 15th field of stat; VmRSS and RssAnon are lines of status).
 func costOf(pid int) (cost, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -219,7 +221,7 @@ func costOf(pid int) (cost, error) {
 	// The second field, in parentheses, may have spaces.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return cost{}, err
 	}
@@ -231,8 +233,20 @@ func costOf(pid int) (cost, error) {
 		}
 		used += n
 	}
-	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
-	return cost{time.Duration(used) * time.Second / ticks, pages * os.Getpagesize()}, err
+	c := cost{cpu: time.Duration(used) * time.Second / ticks}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "VmRSS":
+			_, err = fmt.Sscanf(value, "%d", &c.resident)
+		case "RssAnon":
+			_, err = fmt.Sscanf(value, "%d", &c.own)
+		}
+		if err != nil {
+			return cost{}, fmt.Errorf("read %s of process %d: %w", name, pid, err)
+		}
+	}
+	return c, nil
 }
 
 func report(what string, pids []int, before, after map[int]cost, idle time.Duration) {
@@ -240,14 +254,15 @@ func report(what string, pids []int, before, after map[int]cost, idle time.Durat
 		return
 	}
 	var cpu time.Duration
-	var resident, most int
+	var resident, own int
 	for _, pid := range pids {
 		cpu += after[pid].cpu - before[pid].cpu
 		resident += after[pid].resident
-		most = max(most, after[pid].resident)
+		own += after[pid].own
 	}
-	const mebi = 1 << 20
-	n := len(pids)
-	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*cpu.Seconds()/idle.Seconds()/float64(n))
-	fmt.Printf("| %s at rest, resident | %.1f MiB, at most %.1f |\n", what, float64(resident)/float64(n)/mebi, float64(most)/mebi)
+	const mebi = 1 << 10
+	n := float64(len(pids))
+	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*cpu.Seconds()/idle.Seconds()/n)
+	fmt.Printf("| %s at rest, memory of its own | %.1f MiB |\n", what, float64(own)/n/mebi)
+	fmt.Printf("| %s at rest, resident, with the program's file | %.1f MiB |\n", what, float64(resident)/n/mebi)
 }
