@@ -34,7 +34,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
 .PHONY: test
-test: test-host test-guest test-matrix ## Run all tests: on this machine, and in the guest
+test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
 
 .PHONY: test-host
 test-host: setup build etcd ## Run the tests on this machine, end to end ones included

@@ -117,9 +117,8 @@ func TestLinkFlaps(t *testing.T) {
 	m := startMesh(t, 3)
 	m.awaitUp()
 	node, other := m.machines[0], m.machines[1]
-	if node.answers(other.meshAddress(), patience) {
-		node.setLink(false)
-	}
+	node.ping(other.meshAddress())
+	node.setLink(false)
 	if node.answers(other.meshAddress(), 2*time.Second) {
 		t.Fatal("packets pass over a link that is down")
 	}
@@ -149,9 +148,8 @@ func (m *machine) setLink(up bool) {
 	}
 }
 
-// TestAddressChanges gives two machines other addresses at the same time, while
-// discovery is away: neither has any word of where the other is, but a third one
-// stays where it was.
+// TestAddressChanges gives a machine another address, and then two at the same time,
+// so that neither is where the other last saw it.
 func TestAddressChanges(t *testing.T) {
 	scenario(t, "the addresses of machines change")
 	m := startMesh(t, 3)

@@ -8,10 +8,14 @@
 // because of one difference. Applying the plan between a document and what
 // Observe reads, twice, writes nothing the second time.
 //
+// Beside them are what a mesh needs between passes: Peers reads WireGuard alone,
+// Probe sends something through the tunnel, ForgetSources follows a change of the
+// machine's addresses.
+//
 // A file holds one kind of object, with how it is read and how it is changed:
 // link.go, address.go, route.go, rule.go, firewall.go (with expr.go for the
-// nftables expressions), peer.go and host.go. Watch wakes whoever wants to know
-// that something in the kernel changed.
+// nftables expressions), peer.go, path.go (how packets go) and host.go. Watch, with
+// clock.go, wakes whoever wants to know that something in the kernel changed.
 //
 // WireGuard is the kernel's where it has it. Else package userspace runs it in
 // a process of its own, which outlives the agent and is found by its socket.

@@ -566,6 +566,33 @@ func TestEveryHalfIsHealed(t *testing.T) {
 	reach(t, k, state.State{})
 }
 
+// TestProbesGoIntoTheTunnel sends to addresses that no other route leads to.
+func TestProbesGoIntoTheTunnel(t *testing.T) {
+	k := open(t)
+	reach(t, k, state.Build(inputs(t, 2)))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	sent := func() uint64 {
+		t.Helper()
+		link, err := netlink.LinkByName("kubespan")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Attrs().Statistics.TxPackets + link.Attrs().Statistics.TxErrors
+	}
+	before := sent()
+	in := inputs(t, 2)
+	addresses := []netip.Addr{in.Peers[1].AllowedIPs[0].Addr(), in.Peers[1].AllowedIPs[1].Addr().Next()}
+	if err := k.Probe(t.Context(), scopeOf(t), addresses); err != nil {
+		t.Fatal(err)
+	}
+	if n := sent() - before; n < 2 {
+		t.Errorf("%d packets went into the tunnel", n)
+	}
+	if err := k.ForgetSources(t.Context(), scopeOf(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestStrictReversePathIsLoosened has an administrator's setting that would drop
 // what comes out of the tunnel.
 func TestStrictReversePathIsLoosened(t *testing.T) {

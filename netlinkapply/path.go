@@ -73,7 +73,7 @@ const discardPort = 9
 
 // Probe sends a datagram through the tunnel to each address.
 func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error {
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return bindTo(c, scope.LinkName) }}
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return sendOver(c, scope) }}
 	var failures error
 	for _, address := range addresses {
 		conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(address, discardPort).String())
@@ -91,9 +91,13 @@ func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip
 	return failures
 }
 
-// bindTo has a socket send over a link, whatever the routes are.
-func bindTo(c syscall.RawConn, link string) error {
+// sendOver has a socket send over the mesh's link, whatever the other routes are:
+// by its mark the routes into the tunnel are used.
+func sendOver(c syscall.RawConn, scope state.Scope) error {
 	var failure error
-	err := c.Control(func(fd uintptr) { failure = unix.BindToDevice(int(fd), link) })
+	err := c.Control(func(fd uintptr) {
+		failure = errors.Join(unix.BindToDevice(int(fd), scope.LinkName),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(scope.RoutedMark)))
+	})
 	return errors.Join(err, failure)
 }

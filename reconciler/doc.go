@@ -5,6 +5,11 @@
 // desired document, compare, apply, and publish what `spanctl get` shows. Its
 // decisions are pure functions of the packages mesh, link and state.
 //
+// A pass has an Occasion: where only time has passed, a glance at WireGuard's
+// peers is enough, since of everything else the kernel tells. gather.go makes the
+// peers, peers.go moves their states on, remember.go and publish.go tell what came
+// of it, repair.go what others had changed.
+//
 // Loop runs the passes of an agent. Whatever happens (a new config, news from
 // discovery, a change in the kernel, the passing of time) wakes one goroutine,
 // which owns all state and does one pass at a time; news that arrives during a

@@ -230,7 +230,10 @@ func (l *Loop) Scope() state.Scope {
 // take makes sure of the right seat in discovery and returns what it knows.
 func (l *Loop) take() (Knowledge, error) {
 	if wanted := seatOf(l.config); !reflect.DeepEqual(wanted, l.seat) {
-		l.leave(true)
+		// With another mark on its packets the machine is still where it was.
+		before := l.seat
+		before.mark = wanted.mark
+		l.leave(!reflect.DeepEqual(wanted, before))
 		if wanted.enabled {
 			registry, err := l.discover(l.config, func() { l.Wake(News) })
 			if err != nil {

@@ -146,12 +146,15 @@ func TestAnotherDiscoveryIsAnotherSeat(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "mtu: 1400")); err != nil || len(r.registry.closed) != 0 {
 			t.Errorf("a new MTU closed the seat: %v, %v", r.registry.closed, err)
 		}
+		if _, err := r.SetConfig(t.Context(), config(t, "fwmark: 0x100")); err != nil || !slices.Equal(r.registry.closed, []bool{false}) {
+			t.Errorf("another mark: seats closed: %v, %v", r.registry.closed, err)
+		}
 		there := *here
 		there.Cluster.Discovery.Registries.Service.Endpoint = "http://127.0.0.1:2"
 		if same, err := r.SameDiscovery(t.Context(), &there); err != nil || same {
 			t.Errorf("same discovery: %v, %v", same, err)
 		}
-		if _, err := r.SetConfig(t.Context(), &there); err != nil || !slices.Equal(r.registry.closed, []bool{true}) {
+		if _, err := r.SetConfig(t.Context(), &there); err != nil || !slices.Equal(r.registry.closed, []bool{false, true}) {
 			t.Errorf("seats closed: %v, %v", r.registry.closed, err)
 		}
 	})

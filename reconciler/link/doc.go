@@ -2,7 +2,11 @@
 // which of the peer's endpoints to try.
 //
 // Step is the whole of it: from the time, what is configured, what was known
-// and what WireGuard shows it makes the new status and, when another endpoint
-// is due, that endpoint. It has no clock and no state, and is safe for
+// and what WireGuard shows it makes the new status and a Move: another endpoint
+// that is due, or that the peer is to be asked for a sign of life. NextLook says
+// when to step again. Neither has a clock or a state; both are safe for
 // concurrent use.
+//
+// link.go has the types and the times, with their source in WireGuard's paper,
+// step.go the decisions, look.go the waits.
 package link

@@ -47,6 +47,7 @@ func ScopeOf(k *schema.KubeSpan) Scope {
 		RulePriority:  k.RulePriority,
 		FirewallTable: TableName,
 		MarkMask:      mesh.MarksOf(k.FirewallMark).Mask,
+		RoutedMark:    mesh.MarksOf(k.FirewallMark).Routed,
 	}
 }
 

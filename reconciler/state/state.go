@@ -27,8 +27,9 @@ type Scope struct {
 	RulePriority int
 	// FirewallTable is the name of the nftables table.
 	FirewallTable string
-	// MarkMask covers the firewall marks that are ours.
-	MarkMask uint32
+	// MarkMask covers the firewall marks that are ours, RoutedMark is that of packets
+	// that go into the tunnel.
+	MarkMask, RoutedMark uint32
 }
 
 // State is all that spanctl owns in the kernel of one machine. Its zero value
