@@ -12,6 +12,8 @@ STAMP := github.com/spanmesh/span/cmd/spanctl/internal/version
 
 # Flags for `go test`, such as TESTFLAGS='-run TestTen -v'.
 TESTFLAGS ?=
+# How many tests that wait for much of their time run at once.
+PARALLEL ?= 6
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 # How often `make bench` runs each benchmark, and what benchstat then compares.
@@ -40,7 +42,7 @@ test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on 
 test-host: setup build etcd ## Run the tests on this machine, end to end ones included
 	@rm -f $(SCENARIOS)/userspace
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
-		go test -race -count 1 -timeout 15m $(TESTFLAGS) $(PACKAGES)
+		go test -race -count 1 -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PACKAGES)
 
 # The same test code, in a virtual machine whose kernel has WireGuard. There,
 # spanctl fails rather than use the userspace process.
@@ -50,7 +52,7 @@ test-guest: setup build ## Run the tests of the mesh on the kernel's own WireGua
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/e2e.test ./e2e
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
 	@rm -f $(SCENARIOS)/kernel
-	@tools/guest-tests $(SCENARIOS)/kernel $(TESTFLAGS)
+	@tools/guest-tests $(SCENARIOS)/kernel -parallel $(PARALLEL) $(TESTFLAGS)
 
 .PHONY: test-matrix
 test-matrix: ## Check that docs/testing.md is what the tests said; UPDATE=1 writes it

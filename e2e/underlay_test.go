@@ -270,6 +270,7 @@ func TestDeadEndpoints(t *testing.T) {
 // port, which only others see: a third machine tells of it.
 func TestConeNATs(t *testing.T) {
 	scenario(t, "two machines behind cone NATs meet through what a third one sees")
+	t.Parallel()
 	m := newMesh(t, 1)
 	m.config = edit(m.config, "harvestExtraEndpoints: true")
 	m.machines[0].write(m.config)
@@ -286,6 +287,7 @@ func TestConeNATs(t *testing.T) {
 // TestSymmetricNATs has two machines that no endpoint leads to.
 func TestSymmetricNATs(t *testing.T) {
 	scenario(t, "two machines behind symmetric NATs talk through a relay")
+	t.Parallel()
 	m := newMesh(t, 1)
 	hub := m.machines[0]
 	if err := hub.Write("/proc/sys/net/ipv6/conf/all/forwarding", "1"); err != nil {
