@@ -459,10 +459,13 @@ func (m *machine) awaitPeer(label string, enough func(spec map[string]any) bool)
 // isUp is for awaitPeer.
 func isUp(spec map[string]any) bool { return spec["state"] == "up" }
 
+// aWhile is how long a packet that is not to arrive is given to do so.
+const aWhile = 2 * time.Second
+
 // answers tells whether a ping is answered in a while.
-func (m *machine) answers(to netip.Addr, within time.Duration) bool {
+func (m *machine) answers(to netip.Addr) bool {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), within)
+	ctx, cancel := context.WithTimeout(m.t.Context(), aWhile)
 	defer cancel()
 	_, err := m.Ping(ctx, to)
 	return err == nil
