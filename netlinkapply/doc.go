@@ -14,8 +14,9 @@
 //
 // A file holds one kind of object, with how it is read and how it is changed:
 // link.go, address.go, route.go, rule.go, firewall.go (with expr.go for the
-// nftables expressions), peer.go, path.go (how packets go) and host.go. Watch, with
-// clock.go, wakes whoever wants to know that something in the kernel changed.
+// nftables expressions), peer.go (with genl.go for the kernel's messages), path.go
+// (how packets go) and host.go. Watch, with clock.go, wakes whoever wants to know
+// that something in the kernel changed.
 //
 // WireGuard is the kernel's where it has it. Else package userspace runs it in
 // a process of its own, which outlives the agent and is found by its socket.

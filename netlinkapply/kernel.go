@@ -149,7 +149,7 @@ func (k *Kernel) change(ctx context.Context, scope state.Scope, changes state.Pl
 	case state.Link:
 		return k.changeLink(ctx, c, object)
 	case state.Peer:
-		return changePeers(scope.LinkName, changes)
+		return k.changePeers(scope.LinkName, changes)
 	case state.Address:
 		return k.changeAddress(c, object)
 	case state.Route:

@@ -171,7 +171,7 @@ func mustIdentity(t *testing.T, k *netlinkapply.Kernel) mesh.Identity {
 
 func TestManyPeersAreStoredWhole(t *testing.T) {
 	k := open(t)
-	desired := state.Build(inputs(t, 2200))
+	desired := state.Build(inputs(t, 1600))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	reach(t, k, desired)
 	live, err := k.Observe(t.Context(), scopeOf(t))
@@ -564,6 +564,24 @@ func TestEveryHalfIsHealed(t *testing.T) {
 		})
 	}
 	reach(t, k, state.State{})
+}
+
+// TestPeerWithManyNetworks has one that takes several messages, as a relay may have.
+func TestPeerWithManyNetworks(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 3)
+	in.Peers[1].AllowedIPs = nil
+	for i := range 3000 {
+		in.Peers[1].AllowedIPs = append(in.Peers[1].AllowedIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 7), byte(i << 1)}), 32))
+	}
+	reach(t, k, state.Build(in))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	peers, err := k.Peers(t.Context(), scopeOf(t))
+	if err != nil || len(peers) != 3 || len(peers[1].AllowedIPs) != 3000 || len(peers[2].AllowedIPs) != 2 {
+		t.Errorf("%d peers, %v", len(peers), err)
+	}
+	in.Peers[1].AllowedIPs = in.Peers[1].AllowedIPs[:1]
+	reach(t, k, state.Build(in))
 }
 
 // TestProbesGoIntoTheTunnel sends to addresses that no other route leads to: for

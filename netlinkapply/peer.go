@@ -46,7 +46,7 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 // Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
 // and thus a handshake, not only to them but to every peer that follows one in
 // the same message, and some of those are to be quiet.
-func changePeers(link string, changes state.Plan) error {
+func (k *Kernel) changePeers(link string, changes state.Plan) error {
 	var config wgtypes.Config
 	var begun []wgtypes.PeerConfig
 	for _, c := range changes {
@@ -67,6 +67,9 @@ func changePeers(link string, changes state.Plan) error {
 		}
 	}
 	config.Peers = append(config.Peers, begun...)
+	if l, err := k.handle.LinkByName(link); err == nil && l.Type() == kindWireguard {
+		return configurePeers(link, config.Peers)
+	}
 	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link, config) })
 }
 

@@ -1,0 +1,164 @@
+package netlinkapply
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// maxMessage is how long a message to the kernel may get, in bytes: an attribute's
+// length has 16 bits (netlink(7)), and the peers are one attribute.
+const maxMessage = 32 << 10
+
+// configurePeers gives peers to the kernel's WireGuard, as wgctrl does. It is for
+// many peers: wgctrl makes an encoder for each attribute at each level, which takes
+// longer than the kernel's own work.
+func configurePeers(link string, peers []wgtypes.PeerConfig) error {
+	conn, err := genetlink.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("open a netlink socket for WireGuard: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	family, err := conn.GetFamily(unix.WG_GENL_NAME)
+	if err != nil {
+		return fmt.Errorf("find the kernel's WireGuard: %w", err)
+	}
+	for len(peers) > 0 {
+		var message []byte
+		message, peers = encodePeers(link, peers)
+		request := genetlink.Message{Header: genetlink.Header{Command: unix.WG_CMD_SET_DEVICE, Version: unix.WG_GENL_VERSION}, Data: message}
+		if _, err := conn.Execute(request, family.ID, netlink.Request|netlink.Acknowledge); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodePeers writes as many peers as fit into a message, and returns the rest. A
+// peer with more networks than fit is continued in the rest.
+func encodePeers(link string, peers []wgtypes.PeerConfig) (message []byte, rest []wgtypes.PeerConfig) {
+	a := attributes{buffer: make([]byte, 0, maxMessage+maxMessage/8)}
+	a.add(unix.WGDEVICE_A_IFNAME, append([]byte(link), 0))
+	list := a.open(unix.WGDEVICE_A_PEERS)
+	for len(peers) > 0 && len(a.buffer) < maxMessage {
+		left := a.peer(peers[0])
+		if len(left) > 0 {
+			// Once in the kernel, the peer has what was sent: the rest is added.
+			next := wgtypes.PeerConfig{PublicKey: peers[0].PublicKey, UpdateOnly: true, AllowedIPs: left}
+			rest = append([]wgtypes.PeerConfig{next}, peers[1:]...)
+			a.end(list)
+			return a.buffer, rest
+		}
+		peers = peers[1:]
+	}
+	a.end(list)
+	return a.buffer, peers
+}
+
+// attributes writes netlink attributes (netlink(7)) one behind the other.
+type attributes struct{ buffer []byte }
+
+const (
+	attributeHeader = 4
+	alignment       = 4
+)
+
+func (a *attributes) open(kind uint16) (at int) {
+	at = len(a.buffer)
+	a.buffer = append(a.buffer, 0, 0, 0, 0)
+	binary.NativeEndian.PutUint16(a.buffer[at+2:], kind|unix.NLA_F_NESTED)
+	return at
+}
+
+// end closes the attribute that was opened at a place.
+func (a *attributes) end(at int) {
+	binary.NativeEndian.PutUint16(a.buffer[at:], uint16(len(a.buffer)-at))
+}
+
+func (a *attributes) add(kind uint16, value []byte) {
+	a.buffer = binary.NativeEndian.AppendUint16(a.buffer, uint16(attributeHeader+len(value)))
+	a.buffer = binary.NativeEndian.AppendUint16(a.buffer, kind)
+	a.buffer = append(a.buffer, value...)
+	for len(a.buffer)%alignment != 0 {
+		a.buffer = append(a.buffer, 0)
+	}
+}
+
+// peer writes a peer, and returns its networks for which there was no room.
+func (a *attributes) peer(p wgtypes.PeerConfig) (left []net.IPNet) {
+	at := a.open(0)
+	a.add(unix.WGPEER_A_PUBLIC_KEY, p.PublicKey[:])
+	var flags uint32
+	if p.Remove {
+		flags |= unix.WGPEER_F_REMOVE_ME
+	}
+	if p.ReplaceAllowedIPs {
+		flags |= unix.WGPEER_F_REPLACE_ALLOWEDIPS
+	}
+	if p.UpdateOnly {
+		flags |= unix.WGPEER_F_UPDATE_ONLY
+	}
+	if flags != 0 {
+		a.add(unix.WGPEER_A_FLAGS, binary.NativeEndian.AppendUint32(nil, flags))
+	}
+	if p.PresharedKey != nil {
+		a.add(unix.WGPEER_A_PRESHARED_KEY, p.PresharedKey[:])
+	}
+	if p.Endpoint != nil {
+		a.add(unix.WGPEER_A_ENDPOINT, sockaddr(p.Endpoint.AddrPort()))
+	}
+	if p.PersistentKeepaliveInterval != nil {
+		seconds := uint16(p.PersistentKeepaliveInterval.Seconds())
+		a.add(unix.WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, binary.NativeEndian.AppendUint16(nil, seconds))
+	}
+	if len(p.AllowedIPs) > 0 {
+		list := a.open(unix.WGPEER_A_ALLOWEDIPS)
+		for i, n := range p.AllowedIPs {
+			if len(a.buffer) >= maxMessage {
+				left = p.AllowedIPs[i:]
+				break
+			}
+			a.network(n)
+		}
+		a.end(list)
+	}
+	a.end(at)
+	return left
+}
+
+func (a *attributes) network(n net.IPNet) {
+	prefix, _ := netipx.FromStdIPNet(&n)
+	at := a.open(0)
+	a.add(unix.WGALLOWEDIP_A_FAMILY, binary.NativeEndian.AppendUint16(nil, addressFamily(prefix.Addr())))
+	a.add(unix.WGALLOWEDIP_A_IPADDR, prefix.Addr().AsSlice())
+	a.add(unix.WGALLOWEDIP_A_CIDR_MASK, []byte{byte(prefix.Bits())})
+	a.end(at)
+}
+
+func addressFamily(a netip.Addr) uint16 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// sockaddr is an endpoint as ip(7) and ipv6(7) have it.
+func sockaddr(e netip.AddrPort) []byte {
+	address := e.Addr().Unmap()
+	b := binary.NativeEndian.AppendUint16(nil, addressFamily(address))
+	b = binary.BigEndian.AppendUint16(b, e.Port())
+	if address.Is4() {
+		b = append(b, address.AsSlice()...)
+		return append(b, make([]byte, unix.SizeofSockaddrInet4-len(b))...)
+	}
+	b = append(b, 0, 0, 0, 0) // the flow
+	b = append(b, address.AsSlice()...)
+	return append(b, make([]byte, unix.SizeofSockaddrInet6-len(b))...)
+}

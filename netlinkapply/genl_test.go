@@ -1,0 +1,95 @@
+package netlinkapply
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// TestMessagesHoldAllPeersAndNetworks reads messages back with another decoder than
+// wrote them: the kernel reads them in the other tests, where it has WireGuard.
+func TestMessagesHoldAllPeersAndNetworks(t *testing.T) {
+	keepalive := 25 * time.Second
+	var peers []wgtypes.PeerConfig
+	for i := range 700 {
+		p := wgtypes.PeerConfig{PublicKey: wgtypes.Key{byte(i), byte(i >> 8)}, PresharedKey: &wgtypes.Key{1}, ReplaceAllowedIPs: true,
+			PersistentKeepaliveInterval: &keepalive, Endpoint: &net.UDPAddr{IP: net.IPv4(192, 0, 2, byte(i)), Port: 1000 + i}}
+		networks := 2
+		if i == 300 {
+			networks = 5000
+		}
+		for n := range networks {
+			p.AllowedIPs = append(p.AllowedIPs, *netipx.PrefixIPNet(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 32)))
+		}
+		peers = append(peers, p)
+	}
+	networks, replaced, created := map[wgtypes.Key]int{}, map[wgtypes.Key]int{}, map[wgtypes.Key]int{}
+	messages := 0
+	for rest := peers; len(rest) > 0; messages++ {
+		var message []byte
+		message, rest = encodePeers("kubespan", rest)
+		if len(message) > 0xffff {
+			t.Fatalf("a message has %d bytes", len(message))
+		}
+		decoder, err := netlink.NewAttributeDecoder(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for decoder.Next() {
+			switch decoder.Type() {
+			case unix.WGDEVICE_A_IFNAME:
+				if decoder.String() != "kubespan" {
+					t.Errorf("the link is %q", decoder.String())
+				}
+			case unix.WGDEVICE_A_PEERS:
+				decoder.Nested(func(list *netlink.AttributeDecoder) error {
+					for list.Next() {
+						list.Nested(func(p *netlink.AttributeDecoder) error {
+							var key wgtypes.Key
+							for p.Next() {
+								switch p.Type() {
+								case unix.WGPEER_A_PUBLIC_KEY:
+									key = wgtypes.Key(p.Bytes())
+								case unix.WGPEER_A_FLAGS:
+									if p.Uint32()&unix.WGPEER_F_REPLACE_ALLOWEDIPS != 0 {
+										replaced[key]++
+									}
+									if p.Uint32()&unix.WGPEER_F_UPDATE_ONLY == 0 {
+										created[key]++
+									}
+								case unix.WGPEER_A_ALLOWEDIPS:
+									p.Nested(func(ips *netlink.AttributeDecoder) error {
+										for ips.Next() {
+											networks[key]++
+										}
+										return nil
+									})
+								}
+							}
+							return nil
+						})
+					}
+					return nil
+				})
+			}
+		}
+		if err := decoder.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range peers {
+		if networks[p.PublicKey] != len(p.AllowedIPs) || replaced[p.PublicKey] != 1 || created[p.PublicKey] != 1 {
+			t.Errorf("peer %v has %d networks of %d, was replaced %d and created %d times", p.PublicKey, networks[p.PublicKey], len(p.AllowedIPs),
+				replaced[p.PublicKey], created[p.PublicKey])
+		}
+	}
+	if messages < 5 {
+		t.Errorf("all is in %d messages", messages)
+	}
+}
