@@ -40,6 +40,7 @@ test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on 
 
 .PHONY: test-host
 test-host: setup build etcd ## Run the tests on this machine, end to end ones included
+	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
 		go test -race -count 1 -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PACKAGES)
@@ -112,7 +113,7 @@ tidy: ## Tidy all go.mod files and format the code
 	@gofmt -w $(MODULES)
 
 .PHONY: bench
-bench: $(TOOLS)/benchstat ## Run the benchmarks and summarize them
+bench: setup $(TOOLS)/benchstat ## Run the benchmarks and summarize them
 	@mkdir -p .cache
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
