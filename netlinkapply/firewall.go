@@ -166,7 +166,7 @@ func readSet(conn *nftables.Conn, t *nftables.Table, f state.Family) ([]netip.Pr
 }
 
 func lastOf(f state.Family) netip.Addr {
-	return netipx.PrefixLastIP(everything(f))
+	return netipx.PrefixLastIP(f.Everything())
 }
 
 // elements are the two ends of a network, the second past its last address. A

@@ -11,6 +11,8 @@ import (
 	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/reconciler/state"
 )
 
 // maxMessage is how long a message to the kernel may get, in bytes: an attribute's
@@ -142,12 +144,7 @@ func (a *attributes) network(n net.IPNet) {
 	a.end(at)
 }
 
-func addressFamily(a netip.Addr) uint16 {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
+func addressFamily(a netip.Addr) uint16 { return uint16(family(state.FamilyOf(a))) }
 
 // sockaddr is an endpoint as ip(7) and ipv6(7) have it.
 func sockaddr(e netip.AddrPort) []byte {

@@ -63,15 +63,7 @@ func destination(f state.Family, r netlink.Route) netip.Prefix {
 			return prefix
 		}
 	}
-	return everything(f)
-}
-
-// everything is the prefix of a default route.
-func everything(f state.Family) netip.Prefix {
-	if f == state.IPv4 {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	return f.Everything()
 }
 
 func (k *Kernel) changeRoute(c state.Change, r state.Route) error {

@@ -168,9 +168,9 @@ func (e *ApplyError) Unwrap() error { return e.Result.Err }
 func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
 	// What is gathered here is not what the next pass goes by: it has to see for
 	// itself what has changed since the last.
-	before := *e
+	seen, seenAt, gathered := e.seen, e.seenAt, e.gathered
 	p, live, err := e.begin(ctx, now, config, known, Occasion{})
-	e.seen, e.seenAt, e.gathered = before.seen, before.seenAt, before.gathered
+	e.seen, e.seenAt, e.gathered = seen, seenAt, gathered
 	if err != nil {
 		return nil, err
 	}

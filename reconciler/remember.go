@@ -52,12 +52,13 @@ func (e *Engine) tellPeers(now time.Time, p *Pass) {
 				message = "cannot be reached; its traffic goes through the relay " + p.label(is)
 			}
 			e.log.Info("peer "+message, "peer", spec.Label, "key", spec.PublicKey.String())
-			e.events.Add(now, resource.Normal, "PeerRelayed", cmpLabel(spec), message)
+			e.events.Add(now, resource.Normal, "PeerRelayed", nameOf(spec), message)
 		}
 	}
 }
 
-func cmpLabel(spec *mesh.PeerSpec) string {
+// nameOf is what people know a peer by.
+func nameOf(spec *mesh.PeerSpec) string {
 	if spec.Label != "" {
 		return spec.Label
 	}
@@ -70,7 +71,7 @@ func (p *Pass) label(key mesh.Key) string {
 	if !found {
 		return key.String()
 	}
-	return cmpLabel(&p.specs[i])
+	return nameOf(&p.specs[i])
 }
 
 func (e *Engine) tellOverlaps(now time.Time, p *Pass) {

@@ -71,7 +71,7 @@ func Build(in Inputs) State {
 		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
 	}
 	for _, f := range Families {
-		s.Routes = append(s.Routes, Route{Family: f, Destination: everything(f), Table: scope.RoutingTable,
+		s.Routes = append(s.Routes, Route{Family: f, Destination: f.Everything(), Table: scope.RoutingTable,
 			Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: in.MTU})
 		s.Rules = append(s.Rules, Rule{Family: f, Priority: scope.RulePriority,
 			Mark: marks.Routed, Mask: marks.Mask, Table: scope.RoutingTable})
@@ -178,14 +178,6 @@ func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) 
 		p.Endpoint, p.Redirect = redirect, true
 	}
 	return p
-}
-
-// everything is the prefix of a default route.
-func everything(f Family) netip.Prefix {
-	if f == IPv4 {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 // The TCP and IP headers that the maximum segment size leaves out, in bytes,

@@ -83,6 +83,14 @@ const (
 
 func (f Family) String() string { return fmt.Sprintf("ipv%d", int(f)) }
 
+// Everything is the prefix of a default route.
+func (f Family) Everything() netip.Prefix {
+	if f == IPv4 {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
 // Families are both families, in canonical order.
 var Families = []Family{IPv4, IPv6}
 
