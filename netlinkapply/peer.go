@@ -3,14 +3,16 @@ package netlinkapply
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go4.org/netipx"
-	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -42,13 +44,7 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 
 // changePeers sets up, changes and removes peers in one message. WireGuard is
 // never told to replace all peers, which would end every session.
-//
-// Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
-// and thus a handshake, not only to them but to every peer that follows one in
-// the same message, and some of those are to be quiet.
 func (k *Kernel) changePeers(link string, changes state.Plan) error {
-	var config wgtypes.Config
-	var begun []wgtypes.PeerConfig
 	for _, c := range changes {
 		peer, ok := c.Object.(state.Peer)
 		if !ok {
@@ -58,19 +54,36 @@ func (k *Kernel) changePeers(link string, changes state.Plan) error {
 			// WireGuard would take it and never reach it.
 			return errors.New("a peer without a public key")
 		}
-		for _, p := range peerConfigs(c, peer) {
-			if p.PersistentKeepaliveInterval != nil && *p.PersistentKeepaliveInterval > 0 {
-				begun = append(begun, p)
-			} else {
-				config.Peers = append(config.Peers, p)
+	}
+	if l, err := k.handle.LinkByName(link); err == nil && l.Type() == kindTUN {
+		return userspace.ConfigurePeers(link, settings(changes))
+	}
+	return configurePeers(link, slices.Collect(settings(changes)))
+}
+
+// settings are those of the peers that change.
+//
+// Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
+// and thus a handshake, not only to them but to every peer that follows one in
+// the same message, and some of those are to be quiet.
+func settings(changes state.Plan) iter.Seq[wgtypes.PeerConfig] {
+	return func(yield func(wgtypes.PeerConfig) bool) {
+		var begun []wgtypes.PeerConfig
+		for _, c := range changes {
+			for _, p := range peerConfigs(c, c.Object.(state.Peer)) {
+				if p.PersistentKeepaliveInterval != nil && *p.PersistentKeepaliveInterval > 0 {
+					begun = append(begun, p)
+				} else if !yield(p) {
+					return
+				}
+			}
+		}
+		for _, p := range begun {
+			if !yield(p) {
+				return
 			}
 		}
 	}
-	config.Peers = append(config.Peers, begun...)
-	if l, err := k.handle.LinkByName(link); err == nil && l.Type() == kindWireguard {
-		return configurePeers(link, config.Peers)
-	}
-	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link, config) })
 }
 
 func peerConfigs(c state.Change, peer state.Peer) []wgtypes.PeerConfig {
@@ -84,7 +97,8 @@ func peerConfigs(c state.Change, peer state.Peer) []wgtypes.PeerConfig {
 		key := wgtypes.Key(peer.PresharedKey.Bytes())
 		p.PresharedKey = &key
 	}
-	if c.Has("keepalive") {
+	// A new peer has none by itself.
+	if c.Has("keepalive") && (c.Action != state.Create || peer.Keepalive != 0) {
 		p.PersistentKeepaliveInterval = &peer.Keepalive
 	}
 	if c.Has("allowedIPs") {
