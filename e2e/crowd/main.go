@@ -135,8 +135,9 @@ func (c *crowd) awaitUp(ctx context.Context) error {
 type cost struct {
 	cpu time.Duration
 	// resident are all its pages in memory, own those that are not of the program's
-	// file, which all processes share; in KiB.
-	resident, own int
+	// file, which all processes share; share divides each page by those that have
+	// it, so that the shares of all are what is in use. In KiB.
+	resident, own, share int
 }
 
 // rest measures the processes while nothing happens.
@@ -212,7 +213,7 @@ func costs(lists ...[]int) (map[int]cost, error) {
 const ticks = 100
 
 // costOf reads what a process has used (proc(5): utime and stime are the 14th and
-// 15th field of stat; VmRSS and RssAnon are lines of status).
+// 15th field of stat; the memory is in smaps_rollup).
 func costOf(pid int) (cost, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -221,7 +222,7 @@ func costOf(pid int) (cost, error) {
 	// The second field, in parentheses, may have spaces.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	memory, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return cost{}, err
 	}
@@ -234,12 +235,14 @@ func costOf(pid int) (cost, error) {
 		used += n
 	}
 	c := cost{cpu: time.Duration(used) * time.Second / ticks}
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(string(memory)) {
 		name, value, _ := strings.Cut(line, ":")
 		switch name {
-		case "VmRSS":
+		case "Rss":
 			_, err = fmt.Sscanf(value, "%d", &c.resident)
-		case "RssAnon":
+		case "Pss":
+			_, err = fmt.Sscanf(value, "%d", &c.share)
+		case "Anonymous":
 			_, err = fmt.Sscanf(value, "%d", &c.own)
 		}
 		if err != nil {
@@ -254,15 +257,17 @@ func report(what string, pids []int, before, after map[int]cost, idle time.Durat
 		return
 	}
 	var cpu time.Duration
-	var resident, own int
+	var resident, own, share int
 	for _, pid := range pids {
 		cpu += after[pid].cpu - before[pid].cpu
 		resident += after[pid].resident
 		own += after[pid].own
+		share += after[pid].share
 	}
 	const mebi = 1 << 10
 	n := float64(len(pids))
 	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*cpu.Seconds()/idle.Seconds()/n)
 	fmt.Printf("| %s at rest, memory of its own | %.1f MiB |\n", what, float64(own)/n/mebi)
-	fmt.Printf("| %s at rest, resident, with the program's file | %.1f MiB |\n", what, float64(resident)/n/mebi)
+	fmt.Printf("| %s at rest, with its share of the program's file | %.1f MiB |\n", what, float64(share)/n/mebi)
+	fmt.Printf("| %s at rest, resident, with all of the program's file | %.1f MiB |\n", what, float64(resident)/n/mebi)
 }
