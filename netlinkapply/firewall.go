@@ -233,9 +233,62 @@ func (k *Kernel) changeFirewall(c state.Change, firewall state.Firewall) error {
 		}
 	}
 	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("write the nftables table: %w", err)
+		return fmt.Errorf("write the nftables table: %w", explainNftables(err))
 	}
 	return verify(conn, t, firewall.Networks)
+}
+
+// rehearse tries a new table without its networks, so that a kernel that has not
+// all of nftables says so before anything else is changed. The last message of the
+// transaction cannot succeed, and the kernel takes the others back with it.
+func rehearse(firewall state.Firewall) error {
+	conn, err := nft()
+	if err != nil {
+		return err
+	}
+	t := conn.AddTable(table(firewall.Table))
+	for _, f := range state.Families {
+		if err := conn.AddSet(networksSet(t, f), nil); err != nil {
+			return err
+		}
+	}
+	for _, chain := range firewall.Chains {
+		if err := addChain(conn, t, chain); err != nil {
+			return err
+		}
+	}
+	conn.CreateTable(t)
+	if err := without(conn.Flush(), unix.EEXIST); err != nil {
+		return fmt.Errorf("try the nftables table: %w", explainNftables(err))
+	}
+	return nil
+}
+
+// without is the errors of a transaction, joined one in another, that are not the
+// expected one.
+func without(err error, expected unix.Errno) error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		if errors.Is(err, expected) {
+			return nil
+		}
+		return err
+	}
+	var others error
+	for _, e := range joined.Unwrap() {
+		others = errors.Join(others, without(e, expected))
+	}
+	return others
+}
+
+// explainNftables says what is missing where the kernel does not know an expression,
+// once rather than for each rule that has it. All but connection tracking's are
+// part of nftables itself.
+func explainNftables(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("this kernel's nftables has no connection tracking: load the module with `modprobe nft_ct` (%w)", unix.ENOENT)
+	}
+	return err
 }
 
 func addChain(conn *nftables.Conn, t *nftables.Table, chain state.Chain) error {

@@ -104,9 +104,16 @@ func (k *Kernel) Observe(_ context.Context, scope state.Scope) (state.State, err
 
 // Apply carries out a plan in order and stops at the first error. Neighbouring
 // changes of peers are one message; should it fail, they are tried one by one,
-// so that what could be done is.
+// so that what could be done is. What a kernel may not be able to do is tried first.
 func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result {
 	var result state.Result
+	for i, c := range plan {
+		if firewall, ok := c.Object.(state.Firewall); ok && i > 0 && c.Action == state.Create {
+			if err := rehearse(firewall); err != nil {
+				return state.Result{NotDone: plan, Failed: &plan[i], Err: explain(err)}
+			}
+		}
+	}
 	for rest := plan; len(rest) > 0; {
 		n := batch(rest)
 		if err := ctx.Err(); err != nil {

@@ -109,7 +109,11 @@ func (n *Node) defaultRoute(gateway netip.Addr) error {
 
 // Namespace opens the node's network namespace, for use.
 func (n *Node) Namespace(use func(netns.NsHandle) error) error {
-	ns, err := netns.GetFromPid(n.holder.Process.Pid)
+	return namespaceOf(n.holder.Process.Pid, use)
+}
+
+func namespaceOf(pid int, use func(netns.NsHandle) error) error {
+	ns, err := netns.GetFromPid(pid)
 	if err != nil {
 		return err
 	}
@@ -118,7 +122,12 @@ func (n *Node) Namespace(use func(netns.NsHandle) error) error {
 
 // Netlink works on the node's network.
 func (n *Node) Netlink(use func(*netlink.Handle) error) error {
-	return n.Namespace(func(ns netns.NsHandle) error {
+	return NetlinkOf(n.holder.Process.Pid, use)
+}
+
+// NetlinkOf works on the network that a process is in.
+func NetlinkOf(pid int, use func(*netlink.Handle) error) error {
+	return namespaceOf(pid, func(ns netns.NsHandle) error {
 		handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
