@@ -59,7 +59,7 @@ func (s *source) checkComplete(full cue.Value) Problems {
 func (s *source) place(p *Problem, paths ...string) {
 	for _, path := range paths {
 		if v := s.user.LookupPath(cue.ParsePath(path)); v.Exists() {
-			p.at(v.Pos())
+			s.at(p, v.Pos())
 			return
 		}
 	}

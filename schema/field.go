@@ -254,14 +254,14 @@ func (s *source) checkValues() Problems {
 	var problems Problems
 	add := func(path []string, v cue.Value, p Problem) {
 		p.File, p.Path = s.name, dotted(path)
-		p.at(s.position(v, errors.Newf(token.NoPos, "")))
+		s.at(&p, s.position(v, errors.Newf(token.NoPos, "")))
 		problems = append(problems, p)
 	}
 	var walk func(path []string, v cue.Value)
 	walk = func(path []string, v cue.Value) {
 		f, known := s.fields[schemaPath(path)]
 		if !known {
-			add(path, v, s.unknown(path))
+			add(path, v, s.unknown(path, v))
 			return
 		}
 		v, _ = v.Default()
@@ -290,16 +290,50 @@ func (s *source) checkValues() Problems {
 }
 
 // unknown explains a field that the schema does not have.
-func (s *source) unknown(path []string) Problem {
+func (s *source) unknown(path []string, v cue.Value) Problem {
 	name := path[len(path)-1]
 	siblings := s.fields[schemaPath(path[:len(path)-1])].children
 	p := Problem{Reason: "unknown field", Want: "one of " + quoteAll(siblings)}
-	if near := nearest(name, siblings); near != "" {
+	if one, found := holder(v); found && len(path) == 1 && !s.picked {
+		return s.unchosen([]string{name, one})
+	} else if near := nearest(name, siblings); near != "" {
 		p.Reason += fmt.Sprintf(", did you mean %q?", near)
 	} else if parent := parentOf(name); parent != "" {
 		p.Reason += fmt.Sprintf(", does it belong under %q?", parent)
 	}
 	return p
+}
+
+// holdsConfigs tells whether a path leads into one of several machine configs, of
+// which none was picked.
+func (s *source) holdsConfigs(path []string) bool {
+	if s.picked || len(path) < 3 {
+		return false
+	}
+	_, known := s.fields[path[0]]
+	return !known && slices.Contains(s.fields[""].children, path[2])
+}
+
+// unchosen explains that a config is to be picked, such as the one at path.
+func (s *source) unchosen(path []string) Problem {
+	return Problem{File: s.name, Path: path[0],
+		Reason: "unknown field, which holds machine configs",
+		Want:   "one of them, picked with -e, such as `-e '" + cue.MakePath(cue.Str(path[0]), cue.Str(path[1])).String() + "'`"}
+}
+
+// holder tells whether a value holds machine configs by their names, and the first
+// of these.
+func holder(v cue.Value) (name string, found bool) {
+	it, err := v.Fields()
+	if err != nil || !it.Next() {
+		return "", false
+	}
+	for _, section := range []string{"machine", "cluster"} {
+		if it.Value().LookupPath(cue.ParsePath(section)).IncompleteKind()&cue.StructKind != 0 {
+			return it.Selector().Unquoted(), true
+		}
+	}
+	return "", false
 }
 
 // nearest is the name that a typing error away from would give word, or "".

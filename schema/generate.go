@@ -76,6 +76,10 @@ func Generate(name string, b Blueprint) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if formatOf(name) == FormatYAML {
+		// Editors with a YAML language server check and complete by this.
+		out = append([]byte("# yaml-language-server: $schema="+JSONSchemaURL+"\n"), out...)
+	}
 	if _, err := Load(name, out); err != nil {
 		return nil, fmt.Errorf("the generated config is not valid: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/cuecontext"
+	cueerrors "cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 	"cuelang.org/go/encoding/json"
@@ -22,6 +23,9 @@ import (
 
 //go:embed machine.cue
 var machineCUE []byte
+
+// schemaName is what CUE knows the schema's file by.
+const schemaName = "machine.cue (schema)"
 
 // maxSize bounds a machine config in bytes. The largest sensible one, with
 // thousands of entries, stays well below.
@@ -53,13 +57,54 @@ func formatOf(name string) Format {
 	}
 }
 
-// Load reads a complete machine config. The ending of name tells its format;
-// name is otherwise used in messages only. A stream of several YAML documents
-// is one config: the documents are unified.
+// Source is where a machine config, or a part of one, is.
+type Source struct {
+	// Name is the path of a file, whose ending tells the format, or of a directory.
+	Name string
+	// Data is the text of the file; nil stands for the CUE package in a directory.
+	Data []byte
+}
+
+// Input is what makes up a machine config.
+type Input struct {
+	// Sources are unified: each may have what others leave out, none may contradict.
+	Sources []Source
+	// Expression, in CUE, picks the config out of them, such as "machines.web1".
+	// Empty, they are the config.
+	Expression string
+}
+
+// Load reads a complete machine config. The ending of name tells its format; what
+// a CUE file imports is looked for from name's directory on. A stream of several
+// YAML documents is one config: the documents are unified.
 //
 // The error is of type Problems where the fault is in the config.
 func Load(name string, data []byte) (*Config, error) {
-	return load(name, data, func(v cue.Value) cue.Value { return v }, (*source).checkComplete)
+	return Input{Sources: []Source{{name, data}}}.Load()
+}
+
+// Load reads a complete machine config, as the function does.
+func (in Input) Load() (*Config, error) {
+	_, config, err := in.load()
+	return config, err
+}
+
+// Resolve reads a complete machine config and returns it as one file that needs no
+// other: the file itself if the input is such a file, else the result, in CUE.
+func (in Input) Resolve() (Source, *Config, error) {
+	s, config, err := in.load()
+	if err != nil {
+		return Source{}, nil, err
+	}
+	if len(in.Sources) == 1 && in.Expression == "" && !s.foreign {
+		return in.Sources[0], config, nil
+	}
+	data, err := s.export(in)
+	return Source{Name: exportedName, Data: data}, config, err
+}
+
+func (in Input) load() (*source, *Config, error) {
+	return load(in, func(v cue.Value) cue.Value { return v }, (*source).checkComplete)
 }
 
 // LoadFragment reads a part of a machine config, as documentation shows them
@@ -67,74 +112,163 @@ func Load(name string, data []byte) (*Config, error) {
 // a piece that leaves out its parent (a document with "network" or "discovery"
 // at its root) is taken to belong where the schema has that field.
 func LoadFragment(name string, data []byte) (*Config, error) {
-	return load(name, data, placeFragment, nil)
+	_, config, err := load(Input{Sources: []Source{{name, data}}}, placeFragment, nil)
+	return config, err
 }
 
 // source is a config on its way from bytes to Config.
 type source struct {
+	// name is that of the first source, texts are those of files by the names that
+	// CUE knows them by.
 	name   string
+	texts  map[string][]byte
 	fields map[string]field
-	user   cue.Value
+	// shape is the schema, user what the user wrote.
+	shape, user cue.Value
+	// foreign tells that other files were needed.
+	foreign bool
+	// picked tells that an expression picked the config, prefix is its path.
+	picked bool
+	prefix []string
 }
 
 // load reads a config. Place puts each document where it belongs, check finds
 // what is wrong with the whole.
-func load(name string, data []byte, place func(cue.Value) cue.Value, check func(*source, cue.Value) Problems) (*Config, error) {
-	if len(data) > maxSize {
-		return nil, Problems{{File: name, Reason: fmt.Sprintf("is %d bytes long", len(data)),
-			Want: fmt.Sprintf("a machine config of at most %d bytes", maxSize)}}
+func load(in Input, place func(cue.Value) cue.Value, check func(*source, cue.Value) Problems) (*source, *Config, error) {
+	s := &source{name: "the config", texts: map[string][]byte{}, picked: in.Expression != ""}
+	if len(in.Sources) > 0 {
+		s.name = in.Sources[0].Name
+	}
+	for _, one := range in.Sources {
+		if len(one.Data) > maxSize {
+			return nil, nil, Problems{{File: one.Name, Reason: fmt.Sprintf("is %d bytes long", len(one.Data)),
+				Want: fmt.Sprintf("a machine config of at most %d bytes", maxSize)}}
+		}
+		s.texts[one.Name] = one.Data
 	}
 	ctx := cuecontext.New()
-	shape := ctx.CompileBytes(machineCUE, cue.Filename("machine.cue (schema)")).LookupPath(cue.ParsePath("#Config"))
+	shape := ctx.CompileBytes(machineCUE, cue.Filename(schemaName)).LookupPath(cue.ParsePath("#Machine"))
 	if err := shape.Err(); err != nil {
-		return nil, fmt.Errorf("compile the schema: %w", err)
+		return nil, nil, fmt.Errorf("compile the schema: %w", err)
 	}
-	documents, err := parse(ctx, name, data)
-	if err != nil {
-		return nil, syntaxProblems(name, data, err)
+	s.shape, s.fields = shape, fieldsOf(shape)
+	if err := s.read(ctx, in, place); err != nil {
+		return nil, nil, err
 	}
-	user := ctx.CompileString("{}")
-	for _, document := range documents {
-		if kind := document.IncompleteKind(); kind&cue.StructKind == 0 {
-			p := Problem{File: name, Reason: "is " + article(kind) + " where a machine config belongs",
-				Want: `a struct with the fields "machine" and "cluster"`}
-			p.at(positionIn(name, []token.Pos{document.Pos()}))
-			return nil, Problems{p}
-		}
-		user = user.Unify(place(document))
-	}
-	s := &source{name: name, fields: fieldsOf(shape), user: user}
-	full := shape.Unify(user)
+	full := shape.Unify(s.user)
 	if problems := s.problems(full, check); len(problems) > 0 {
-		return nil, problems
+		return nil, nil, problems
 	}
 	var config Config
 	if err := full.Decode(&config); err != nil {
-		return nil, Problems{{File: name, Reason: scrub(err.Error())}}
+		return nil, nil, Problems{{File: s.name, Reason: scrub(err.Error())}}
 	}
 	if problems := s.checkPeers(config.Cluster.Discovery.Registries.Static.Peers); len(problems) > 0 {
-		return nil, problems
+		return nil, nil, problems
 	}
-	return &config, nil
+	return s, &config, nil
 }
 
-// parse turns the bytes into CUE values, one a document.
-func parse(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
-	switch formatOf(name) {
+// read makes the value that the user wrote out of all sources.
+func (s *source) read(ctx *cue.Context, in Input, place func(cue.Value) cue.Value) error {
+	s.user = ctx.CompileString("{}")
+	for _, one := range in.Sources {
+		documents, err := s.parse(ctx, one)
+		if err != nil {
+			return s.syntaxProblems(one, err)
+		}
+		for _, document := range documents {
+			if err := s.checkRoot(document, one.Name); err != nil {
+				return err
+			}
+			if document = place(document); len(in.Sources) > 1 || document.IncompleteKind() != cue.BottomKind {
+				document = s.user.Unify(document)
+			} // else parts of it may be sound, and are gone once it is unified
+			s.user = document
+		}
+	}
+	if in.Expression == "" {
+		return nil
+	}
+	picked, err := s.pick(ctx, in.Expression)
+	if err != nil {
+		return err
+	}
+	s.user = picked
+	return s.checkRoot(picked, "-e "+in.Expression)
+}
+
+// pick evaluates an expression in the scope of what was read.
+func (s *source) pick(ctx *cue.Context, expression string) (cue.Value, error) {
+	name := "-e " + expression
+	expr, err := parser.ParseExpr(name, expression)
+	if err != nil {
+		return cue.Value{}, Problems{{File: name, Reason: scrub(messageOf(cueerrors.Promote(err, ""))), Want: `CUE, such as "machines.web1"`}}
+	}
+	if path := cue.ParsePath(expression); path.Err() == nil {
+		// Looked up, what is faulty beside it does not matter.
+		v := s.user.LookupPath(path)
+		if !v.Exists() {
+			return v, Problems{{File: name, Reason: "there is no such field", Want: "a machine config in " + s.name}}
+		}
+		for _, selector := range path.Selectors() {
+			s.prefix = append(s.prefix, unquoted(selector))
+		}
+		return v, nil
+	}
+	v := ctx.BuildExpr(expr, cue.Scope(s.user), cue.InferBuiltins(true))
+	if !v.Exists() {
+		reason := scrub(messageOf(cueerrors.Promote(v.Err(), "")))
+		return v, Problems{{File: name, Reason: reason, Want: "an expression for a machine config in " + s.name}}
+	}
+	return v, nil
+}
+
+// unquoted is a selector as the paths of errors have it.
+func unquoted(selector cue.Selector) string {
+	if selector.LabelType() == cue.StringLabel {
+		return selector.Unquoted()
+	}
+	return selector.String()
+}
+
+// checkRoot refuses what is no struct.
+func (s *source) checkRoot(v cue.Value, name string) error {
+	kind := v.IncompleteKind()
+	if kind == cue.BottomKind || kind&cue.StructKind != 0 {
+		return nil
+	}
+	p := Problem{File: name, Reason: "is " + article(kind) + " where a machine config belongs",
+		Want: `a struct with the fields "machine" and "cluster"`}
+	s.at(&p, v.Pos())
+	return Problems{p}
+}
+
+// parse turns a source into CUE values, one a document.
+func (s *source) parse(ctx *cue.Context, one Source) ([]cue.Value, error) {
+	if one.Data == nil && isDir(one.Name) {
+		s.foreign = true
+		return s.parsePackage(ctx, one.Name, ".", nil)
+	}
+	switch formatOf(one.Name) {
 	case FormatYAML:
-		return parseYAML(ctx, name, data)
+		return parseYAML(ctx, one.Name, one.Data)
 	case FormatJSON:
-		expr, err := json.Extract(name, data)
+		expr, err := json.Extract(one.Name, one.Data)
 		if err != nil {
 			return nil, err
 		}
-		return built(ctx.BuildExpr(expr, cue.Filename(name)))
+		return built(ctx.BuildExpr(expr, cue.Filename(one.Name)))
 	default:
-		file, err := parser.ParseFile(name, data, parser.ParseComments)
+		file, err := parser.ParseFile(one.Name, one.Data, parser.ParseComments)
 		if err != nil {
 			return nil, err
 		}
-		return built(ctx.BuildFile(file, cue.Filename(name)))
+		if modules, foreign := imports(file); modules {
+			s.foreign = s.foreign || foreign
+			return s.parsePackage(ctx, filepath.Dir(one.Name), filepath.Base(one.Name), one.Data)
+		}
+		return built(ctx.BuildFile(file, cue.Filename(one.Name)))
 	}
 }
 
@@ -208,4 +342,9 @@ func placeFragment(v cue.Value) cue.Value {
 		}
 	}
 	return v
+}
+
+// isUsers tells the positions in what the user wrote from those in the schema.
+func isUsers(pos token.Pos) bool {
+	return pos.IsValid() && pos.Filename() != "" && pos.Filename() != schemaName && !strings.HasSuffix(filepath.ToSlash(pos.Filename()), installedPath)
 }

@@ -9,9 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 )
 
@@ -26,6 +31,8 @@ type Problem struct {
 	Value string
 	// Reason says what is wrong, Want what would be right.
 	Reason, Want string
+	// Text is the line, without what could be secret.
+	Text string
 }
 
 func (p Problem) Error() string {
@@ -57,10 +64,42 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sort brings problems into the order of the file.
+// Reference is where the settings are documented.
+const Reference = "https://github.com/spanmesh/span/blob/main/docs/reference/machine.md"
+
+// Explain is Error with the line of each problem, a caret under the place, and where
+// the settings are documented.
+func (ps Problems) Explain() string {
+	var b strings.Builder
+	for _, p := range ps {
+		b.WriteString(p.Error() + "\n")
+		if p.Text == "" {
+			continue
+		}
+		number := strconv.Itoa(p.Line)
+		margin := strings.Repeat(" ", len(number))
+		fmt.Fprintf(&b, " %s | %s\n %s | %s^\n", number, p.Text, margin, blank(p.Text, p.Column-1))
+	}
+	b.WriteString("the settings are explained at " + Reference)
+	return b.String()
+}
+
+// blank is as wide as the first bytes of a line.
+func blank(line string, bytes int) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(line[:min(max(bytes, 0), len(line))], ""))
+}
+
+// sort brings problems into the order of the files.
 func (ps Problems) sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		switch {
+		case a.File != b.File:
+			return strings.Compare(a.File, b.File)
 		case a.Line != b.Line:
 			return a.Line - b.Line
 		case a.Column != b.Column:
@@ -72,13 +111,17 @@ func (ps Problems) sort() {
 }
 
 // syntaxProblems turns a parser's errors into Problems.
-func syntaxProblems(name string, data []byte, err error) Problems {
+func (s *source) syntaxProblems(one Source, err error) Problems {
 	var problems Problems
-	for _, e := range errors.Errors(err) {
-		p := Problem{File: name, Reason: scrub(messageOf(e))}
-		p.at(positionIn(name, errors.Positions(e)))
-		if p.Line == 0 || formatOf(name) == FormatJSON {
-			p.locate(data, err)
+	for _, e := range errors.Errors(errors.Promote(err, "")) {
+		p := Problem{File: one.Name, Reason: scrub(messageOf(e))}
+		if inner := stderrors.Unwrap(e); p.Reason == "" && inner != nil {
+			p.Reason = scrub(inner.Error())
+		}
+		s.at(&p, usersFirst(errors.Positions(e)))
+		if one.Data != nil && (p.Line == 0 || formatOf(one.Name) == FormatJSON) {
+			p.locate(one.Data, err)
+			s.quote(&p, one.Name)
 		}
 		if !slices.Contains(problems, p) {
 			problems = append(problems, p)
@@ -130,7 +173,13 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 	for _, found := range s.checkValues() {
 		add(found)
 	}
-	for _, e := range errors.Errors(full.Validate(cue.Concrete(true))) {
+	// A disjunction that nothing fits is an error without a place, followed by why
+	// each of its parts does not fit.
+	found := errors.Errors(full.Validate(cue.Concrete(true)))
+	slices.SortStableFunc(found, func(a, b errors.Error) int {
+		return boolOrder(usersFirst(errors.Positions(b)).IsValid(), usersFirst(errors.Positions(a)).IsValid())
+	})
+	for _, e := range found {
 		add(s.problem(e))
 	}
 	if check != nil {
@@ -142,48 +191,154 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 	return problems
 }
 
-// problem explains one error of CUE's in the terms of the schema.
-func (s *source) problem(e errors.Error) Problem {
-	path := e.Path()
+// boolOrder compares, false before true.
+func boolOrder(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// pathOf is the path of an error from the root of the config on.
+func (s *source) pathOf(e errors.Error) []string {
+	path := slices.Clone(e.Path())
+	for i, part := range path {
+		if name, err := strconv.Unquote(part); err == nil {
+			path[i] = name
+		}
+	}
 	for len(path) > 0 && strings.HasPrefix(path[0], "#") {
 		path = path[1:]
 	}
+	if len(s.prefix) > 0 && len(path) >= len(s.prefix) && slices.Equal(path[:len(s.prefix)], s.prefix) {
+		path = path[len(s.prefix):]
+	}
+	return path
+}
+
+// problem explains one error of CUE's in the terms of the schema.
+func (s *source) problem(e errors.Error) Problem {
+	path := s.pathOf(e)
 	value := s.user.LookupPath(selectors(path))
+	if s.holdsConfigs(path) {
+		path = path[:2]
+		p := s.unchosen(path)
+		s.at(&p, s.position(s.user.LookupPath(selectors(path[:1])), e))
+		return p
+	}
 	p := Problem{File: s.name, Path: dotted(path)}
-	p.at(s.position(value, e))
+	s.at(&p, s.position(value, e))
 	f, ok := s.fields[schemaPath(path)]
 	if !ok {
 		p.Reason = scrub(messageOf(e))
 		return p
 	}
+	if value.IncompleteKind() == cue.BottomKind {
+		// The schema is in what the user wrote: what does not fit is not to be had as
+		// a value any more.
+		if written, found := s.written(e); found {
+			value = written
+		}
+	}
 	p.Want, p.Value, p.Reason = f.want, f.show(value), f.fault(value, e)
 	return p
 }
 
-// position picks where in the user's file a fault is: at the value, or where
-// the error points.
-func (s *source) position(value cue.Value, e errors.Error) token.Pos {
-	if pos := value.Pos(); value.Exists() && pos.IsValid() && pos.Filename() == s.name {
-		return pos
+// written is the only literal of the user's that an error is about; two contradict
+// each other.
+func (s *source) written(e errors.Error) (v cue.Value, found bool) {
+	seen := map[token.Position]bool{}
+	for _, pos := range errors.Positions(e) {
+		if !isUsers(pos) || seen[pos.Position()] {
+			continue
+		}
+		seen[pos.Position()] = true
+		if literal := s.literal(pos); literal != nil {
+			if found {
+				return v, false
+			}
+			v, found = cuecontext.New().BuildExpr(literal), true
+		}
 	}
-	return positionIn(s.name, errors.Positions(e))
+	return v, found && v.Err() == nil
 }
 
-// positionIn is the first of positions that lies in the named file.
-func positionIn(name string, positions []token.Pos) token.Pos {
+// literal is the one that begins at a place in a CUE file; nil if none does.
+func (s *source) literal(pos token.Pos) (found ast.Expr) {
+	if formatOf(pos.Filename()) != FormatCUE {
+		return nil
+	}
+	file, err := parser.ParseFile(pos.Filename(), s.textOf(pos.Filename()))
+	if err != nil {
+		return nil
+	}
+	ast.Walk(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit, *ast.UnaryExpr:
+			if n.Pos().Offset() == pos.Offset() {
+				found = n.(ast.Expr)
+			}
+			return false
+		}
+		return true
+	}, nil)
+	return found
+}
+
+// position picks where in the user's files a fault is: at the value, or where the
+// error points.
+func (s *source) position(value cue.Value, e errors.Error) token.Pos {
+	if pos := value.Pos(); value.Exists() && isUsers(pos) {
+		return pos
+	}
+	return usersFirst(errors.Positions(e))
+}
+
+// usersFirst is the first of positions that lies in what the user wrote.
+func usersFirst(positions []token.Pos) token.Pos {
 	for _, pos := range positions {
-		if pos.IsValid() && pos.Filename() == name {
+		if isUsers(pos) {
 			return pos
 		}
 	}
 	return token.NoPos
 }
 
-func (p *Problem) at(pos token.Pos) {
-	if pos.IsValid() {
-		p.Line, p.Column = pos.Line(), pos.Column()
+// at says where a problem is.
+func (s *source) at(p *Problem, pos token.Pos) {
+	if !isUsers(pos) {
+		return
 	}
+	p.File, p.Line, p.Column = s.display(pos.Filename()), pos.Line(), pos.Column()
+	s.quote(p, pos.Filename())
 }
+
+// secretField matches a line that has a field for secrets: nothing on it is shown.
+var secretField = regexp.MustCompile(`(?i)secret|presharedkey`)
+
+// maxText is how much of a line is shown, in bytes.
+const maxText = 160
+
+// quote puts the line of a problem into it, by the name that CUE knows the file by.
+func (s *source) quote(p *Problem, name string) {
+	p.Text = ""
+	lines := bytes.SplitN(s.textOf(name), []byte("\n"), p.Line+1)
+	if p.Line < 1 || p.Line > len(lines) {
+		return
+	}
+	text := strings.TrimRight(string(lines[p.Line-1]), "\r")
+	if secretField.MatchString(text) || !utf8.ValidString(text) || len(text) > maxText || strings.ContainsFunc(text, unprintable) {
+		return
+	}
+	p.Text = scrub(text)
+}
+
+// unprintable tells what would upset a terminal.
+func unprintable(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }
 
 // messageOf formats the message of e alone, without the path and positions
 // that its Error method may add.

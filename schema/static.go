@@ -24,7 +24,7 @@ func (s *source) checkPeers(peers []StaticPeer) Problems {
 		p := Problem{File: s.name, Path: dotted(path), Value: value, Reason: reason, Want: want}
 		for ; len(path) > 0; path = path[:len(path)-1] {
 			if v := s.user.LookupPath(selectors(path)); v.Exists() {
-				p.at(s.position(v, nil))
+				s.at(&p, s.position(v, nil))
 				break
 			}
 		}
@@ -96,7 +96,7 @@ func (s *source) overlaps(peers []StaticPeer) Problems {
 			p := Problem{File: s.name, Path: path, Value: strconv.Quote(o.String()),
 				Reason: fmt.Sprintf("is inside of %s, which belongs to peers[%d]", outer.Prefix, outer.peer), Want: "networks that do not overlap"}
 			if v := s.user.LookupPath(cue.ParsePath(path)); v.Exists() {
-				p.at(s.position(v, nil))
+				s.at(&p, s.position(v, nil))
 			}
 			problems = append(problems, p)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/schema"
 )
 
 func newApply(s *settings) *cobra.Command {
@@ -28,7 +29,7 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 		Example: "  spanctl apply -f machine.cue --immediate\n  spanctl apply -f machine.cue --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			data, _, err := s.load()
+			source, config, err := s.load(cmd)
 			if err != nil {
 				return err
 			}
@@ -41,37 +42,38 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 			}
 			client, err := s.agent(cmd.Context())
 			if errors.Is(err, errNoAgent) {
-				return s.applyAlone(cmd, data, mode)
+				return s.applyAlone(cmd, source, config, mode)
 			}
 			if err != nil {
 				return err
 			}
-			return s.applyWith(cmd, client, data, mode)
+			return s.applyWith(cmd, client, source, mode)
 		},
 	}
+	s.pickFlag(cmd)
 	cmd.Flags().BoolVar(&immediate, "immediate", false, "put the config in force now")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what --immediate would change, and neither store nor change anything")
 	return cmd
 }
 
 // applyWith hands a config to the agent.
-func (s *settings) applyWith(cmd *cobra.Command, client agentpbconnect.AgentServiceClient, data []byte, mode agentpb.ApplyMode) error {
-	response, err := client.Apply(cmd.Context(), connect.NewRequest(&agentpb.ApplyRequest{Config: data, Filename: s.config, Mode: mode}))
+func (s *settings) applyWith(cmd *cobra.Command, client agentpbconnect.AgentServiceClient, source schema.Source, mode agentpb.ApplyMode) error {
+	response, err := client.Apply(cmd.Context(), connect.NewRequest(&agentpb.ApplyRequest{Config: source.Data, Filename: source.Name, Mode: mode}))
 	if err != nil {
-		return fmt.Errorf("apply %s: %w", s.config, err)
+		return fmt.Errorf("apply %s: %w", source.Name, err)
 	}
-	return s.applied(cmd, response.Msg, mode, nextWithAgent)
+	return s.applied(cmd, response.Msg, source, mode, nextWithAgent)
 }
 
 // applyAlone does a single pass in this process.
-func (s *settings) applyAlone(cmd *cobra.Command, data []byte, mode agentpb.ApplyMode) error {
-	once, config, err := s.alone(cmd)
+func (s *settings) applyAlone(cmd *cobra.Command, source schema.Source, config *schema.Config, mode agentpb.ApplyMode) error {
+	once, err := s.alone(cmd)
 	if err != nil {
 		return err
 	}
 	response := &agentpb.ApplyResponse{}
 	if mode != agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
-		if response.StoredAt, err = configfile.At(storedConfig()).Store(s.config, data); err != nil {
+		if response.StoredAt, err = configfile.At(storedConfig()).Store(source.Name, source.Data); err != nil {
 			return err
 		}
 	}
@@ -84,12 +86,12 @@ func (s *settings) applyAlone(cmd *cobra.Command, data []byte, mode agentpb.Appl
 	if err != nil {
 		return err
 	}
-	return s.applied(cmd, response, mode, nextWithoutAgent)
+	return s.applied(cmd, response, source, mode, nextWithoutAgent)
 }
 
 // applied prints what an apply came to.
-func (s *settings) applied(cmd *cobra.Command, response *agentpb.ApplyResponse, mode agentpb.ApplyMode, next string) error {
-	if path := response.GetStoredAt(); path != "" && path != s.config {
+func (s *settings) applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.Source, mode agentpb.ApplyMode, next string) error {
+	if path := response.GetStoredAt(); path != "" && path != source.Name {
 		cmd.PrintErrf("stored at %s\n", path)
 	}
 	switch mode {

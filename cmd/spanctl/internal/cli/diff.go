@@ -32,6 +32,7 @@ cannot be told.`,
 			return nil
 		},
 	}
+	s.pickFlag(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", outputText, "output format: text or json")
 	return cmd
 }
@@ -59,7 +60,11 @@ func (s *settings) diff(cmd *cobra.Command, output string) (*agentpb.Plan, error
 func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	client, err := s.agent(cmd.Context())
 	if errors.Is(err, errNoAgent) {
-		once, config, err := s.alone(cmd)
+		_, config, err := s.load(cmd)
+		if err != nil {
+			return nil, err
+		}
+		once, err := s.alone(cmd)
 		if err != nil {
 			return nil, err
 		}
@@ -70,11 +75,11 @@ func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	}
 	request := &agentpb.DiffRequest{}
 	if cmd.Flags().Changed("config") {
-		data, _, err := s.load()
+		source, _, err := s.load(cmd)
 		if err != nil {
 			return nil, err
 		}
-		request.Config, request.Filename = append([]byte{}, data...), s.config
+		request.Config, request.Filename = source.Data, source.Name
 	}
 	response, err := client.Diff(cmd.Context(), connect.NewRequest(request))
 	if err != nil {

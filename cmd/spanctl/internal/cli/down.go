@@ -37,7 +37,11 @@ next start.`,
 }
 
 func (s *settings) downAlone(cmd *cobra.Command) error {
-	once, config, err := s.alone(cmd)
+	_, config, err := s.load(cmd)
+	if err != nil {
+		return err
+	}
+	once, err := s.alone(cmd)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,12 +13,12 @@ import (
 
 // inspect prepares to look into the discovery of the config that the flags name.
 func (s *settings) inspect(cmd *cobra.Command) (*agent.Inspection, error) {
-	_, config, err := s.load()
+	_, config, err := s.load(cmd)
 	if err != nil {
 		return nil, err
 	}
 	if !config.Cluster.Discovery.Enabled {
-		return nil, errors.New("discovery is not enabled in " + s.config)
+		return nil, errors.New("discovery is not enabled in " + strings.Join(s.configs, ", "))
 	}
 	log, err := s.logger(cmd.ErrOrStderr())
 	if err != nil {

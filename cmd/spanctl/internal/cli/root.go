@@ -46,7 +46,7 @@ func (e statusError) Unwrap() error { return e.error }
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	root := newRoot()
+	root := Root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -66,7 +66,7 @@ func status(err error, stderr io.Writer) int {
 	var problems schema.Problems
 	if errors.As(err, &problems) {
 		// As compilers do, for editors to find the place.
-		_, _ = fmt.Fprintln(stderr, problems.Error())
+		_, _ = fmt.Fprintln(stderr, problems.Explain())
 	} else {
 		_, _ = fmt.Fprintln(stderr, "spanctl:", message(err))
 	}
@@ -86,20 +86,24 @@ const (
 
 // settings are the common flags.
 type settings struct {
-	config    string
-	stateDir  string
-	socket    string
-	wireguard string
-	logLevel  string
-	logFormat string
+	// configs are the files and directories that make up the config, of which
+	// expression picks it.
+	configs    []string
+	expression string
+	stateDir   string
+	socket     string
+	wireguard  string
+	logLevel   string
+	logFormat  string
 }
 
 // variable adds a flag whose default an environment variable gives.
-func variable(flags *pflag.FlagSet, p *string, name, short, env, fallback, usage string) {
-	flags.StringVarP(p, name, short, cmp.Or(os.Getenv(env), fallback), fmt.Sprintf("%s [$%s]", usage, env))
+func variable(flags *pflag.FlagSet, p *string, name, env, fallback, usage string) {
+	flags.StringVar(p, name, cmp.Or(os.Getenv(env), fallback), fmt.Sprintf("%s [$%s]", usage, env))
 }
 
-func newRoot() *cobra.Command {
+// Root is the command with all others below it.
+func Root() *cobra.Command {
 	s := &settings{}
 	root := &cobra.Command{
 		Use:   "spanctl",
@@ -116,15 +120,16 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 		SilenceUsage:  true,
 	}
 	flags := root.PersistentFlags()
-	variable(flags, &s.config, "config", "f", "SPANCTL_CONFIG", defaultConfig, "machine config, .cue, .yaml or .json")
-	variable(flags, &s.stateDir, "state-dir", "", "SPANCTL_STATE_DIR", defaultStateDir, "directory of what the machine keeps")
-	variable(flags, &s.socket, "socket", "", "SPANCTL_SOCKET", defaultSocket, "unix socket of the agent")
-	variable(flags, &s.wireguard, "wireguard", "", "SPANCTL_WIREGUARD", string(netlinkapply.Auto), "where WireGuard runs: auto, kernel or userspace")
-	variable(flags, &s.logLevel, "log-level", "", "SPANCTL_LOG_LEVEL", "info", "least level to log: debug, info, warn or error")
-	variable(flags, &s.logFormat, "log-format", "", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
+	flags.StringArrayVarP(&s.configs, "config", "f", []string{storedConfig()},
+		"machine config: a .cue, .yaml or .json file, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
+	variable(flags, &s.stateDir, "state-dir", "SPANCTL_STATE_DIR", defaultStateDir, "directory of what the machine keeps")
+	variable(flags, &s.socket, "socket", "SPANCTL_SOCKET", defaultSocket, "unix socket of the agent")
+	variable(flags, &s.wireguard, "wireguard", "SPANCTL_WIREGUARD", string(netlinkapply.Auto), "where WireGuard runs: auto, kernel or userspace")
+	variable(flags, &s.logLevel, "log-level", "SPANCTL_LOG_LEVEL", "info", "least level to log: debug, info, warn or error")
+	variable(flags, &s.logFormat, "log-format", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
 	root.AddCommand(
 		newRun(s), newApply(s), newDiff(s), newGet(s), newDown(s), newReload(s), newRotateKey(s), newVersion(s),
-		newGen(), newValidate(s), newDiscovery(s), newWireguardProcess(),
+		newGen(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(),
 	)
 	return root
 }
@@ -159,34 +164,6 @@ func (s *settings) machine(w io.Writer) (agent.Machine, error) {
 		return agent.Machine{}, fmt.Errorf("--wireguard is %q: want auto, kernel or userspace", s.wireguard)
 	}
 	return agent.Machine{StateDir: s.stateDir, Wireguard: mode, Log: log}, nil
-}
-
-// alone is the machine and its config, for commands that work without an agent.
-// They log warnings only, since they print what they do.
-func (s *settings) alone(cmd *cobra.Command) (agent.Once, *schema.Config, error) {
-	_, config, err := s.load()
-	if err != nil {
-		return agent.Once{}, nil, err
-	}
-	quiet := *s
-	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
-		quiet.logLevel = "warn"
-	}
-	machine, err := quiet.machine(cmd.ErrOrStderr())
-	return agent.Once{Machine: machine}, config, err
-}
-
-// storedConfig is where a config is stored when there is no agent to say so.
-func storedConfig() string { return cmp.Or(os.Getenv("SPANCTL_CONFIG"), defaultConfig) }
-
-// load reads and checks the config file that the flags name.
-func (s *settings) load() (data []byte, config *schema.Config, err error) {
-	data, err = os.ReadFile(s.config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the machine config: %w", err)
-	}
-	config, err = schema.Load(s.config, data)
-	return data, config, err
 }
 
 // oneOf checks the value of a flag.

@@ -40,7 +40,11 @@ Peers that run no agent have to be given the new public key by hand.`,
 }
 
 func (s *settings) rotateAlone(cmd *cobra.Command) error {
-	once, config, err := s.alone(cmd)
+	_, config, err := s.load(cmd)
+	if err != nil {
+		return err
+	}
+	once, err := s.alone(cmd)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,10 @@ the mesh as they ask for. Stopping the agent leaves the mesh up; ` + "`spanctl d
 it down. SIGHUP reads the config file again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := s.file()
+			if err != nil {
+				return err
+			}
 			machine, err := s.machine(cmd.ErrOrStderr())
 			if err != nil {
 				return err
@@ -26,7 +30,7 @@ it down. SIGHUP reads the config file again.`,
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, unix.SIGHUP)
 			defer signal.Stop(reload)
-			return agent.Run(cmd.Context(), agent.Options{Machine: machine, Config: s.config, Socket: s.socket, Reload: reload})
+			return agent.Run(cmd.Context(), agent.Options{Machine: machine, Config: config, Socket: s.socket, Reload: reload})
 		},
 	}
 }

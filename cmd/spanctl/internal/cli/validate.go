@@ -1,22 +1,30 @@
 package cli
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
 func newValidate(s *settings) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "validate -f FILE",
 		Short: "Check a machine config",
 		Long: `Check a machine config and print every fault with its place in the file, what is
 wrong and what would be right.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, _, err := s.load(); err != nil {
+			in, err := s.input(cmd)
+			if err != nil {
 				return err
 			}
-			cmd.Println(s.config, "is valid")
+			if _, err := in.Load(); err != nil {
+				return err
+			}
+			cmd.Println(strings.Join(s.configs, ", "), "is valid")
 			return nil
 		},
 	}
+	s.pickFlag(cmd)
+	return cmd
 }

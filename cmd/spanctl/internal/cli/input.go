@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/schema"
+)
+
+// standardInput is the name that stands for it.
+const standardInput = "-"
+
+// pickFlag adds the flag that picks a config out of several.
+func (s *settings) pickFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.expression, "expression", "e", "", "CUE expression that picks the config out of the files, such as machines.web1")
+}
+
+// file is the one file that holds the config, for who reads it again and again.
+func (s *settings) file() (string, error) {
+	if len(s.configs) != 1 || s.configs[0] == standardInput {
+		return "", errors.New("--config must be one file here")
+	}
+	return s.configs[0], nil
+}
+
+// input reads the files that the flags name.
+func (s *settings) input(cmd *cobra.Command) (schema.Input, error) {
+	in := schema.Input{Expression: s.expression}
+	for _, path := range s.configs {
+		one, err := sourceAt(cmd, path)
+		if err != nil {
+			return in, fmt.Errorf("read the machine config: %w", err)
+		}
+		in.Sources = append(in.Sources, one)
+	}
+	return in, nil
+}
+
+func sourceAt(cmd *cobra.Command, path string) (schema.Source, error) {
+	if path == standardInput {
+		data, err := io.ReadAll(cmd.InOrStdin())
+		return schema.Source{Name: nameFor(data), Data: data}, err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return schema.Source{Name: path}, nil
+	}
+	data, err := os.ReadFile(path)
+	// Not nil, which stands for a directory.
+	return schema.Source{Name: path, Data: append([]byte{}, data...)}, err
+}
+
+// nameFor names what came over standard input. What reads as a YAML mapping, as
+// JSON does too, is YAML: in CUE its lines would nest otherwise.
+func nameFor(data []byte) string {
+	var document yaml.Node
+	if yaml.Unmarshal(data, &document) == nil && len(document.Content) == 1 && document.Content[0].Kind == yaml.MappingNode {
+		return "stdin.yaml"
+	}
+	return "stdin.cue"
+}
+
+// load reads and checks the config that the flags name: as one file, and as values.
+func (s *settings) load(cmd *cobra.Command) (schema.Source, *schema.Config, error) {
+	in, err := s.input(cmd)
+	if err != nil {
+		return schema.Source{}, nil, err
+	}
+	return in.Resolve()
+}
+
+// alone is the machine, for commands that work without an agent. They log warnings
+// only, since they print what they do.
+func (s *settings) alone(cmd *cobra.Command) (agent.Once, error) {
+	quiet := *s
+	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
+		quiet.logLevel = "warn"
+	}
+	machine, err := quiet.machine(cmd.ErrOrStderr())
+	return agent.Once{Machine: machine}, err
+}
+
+// storedConfig is where a config is stored when there is no agent to say so.
+func storedConfig() string { return cmp.Or(os.Getenv("SPANCTL_CONFIG"), defaultConfig) }
