@@ -95,8 +95,9 @@ lint-generated: $(TOOLS)/buf
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf lint
 	@rm -rf .cache/generated
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate --output .cache/generated
+	go run ./cmd/spanctl/docs reference .cache/generated/docs/reference
 	@cd .cache/generated && find . -type f | while read -r f; do \
-		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate'"; exit 1; }; \
+		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs'"; exit 1; }; \
 	done
 
 .PHONY: lint-vulnerabilities
@@ -106,6 +107,14 @@ lint-vulnerabilities: $(TOOLS)/govulncheck
 .PHONY: generate
 generate: $(TOOLS)/buf ## Make the protocol code from the .proto files
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate
+
+.PHONY: docs
+docs: ## Make docs/reference from the commands and the schema
+	go run ./cmd/spanctl/docs reference docs/reference
+
+.PHONY: man
+man: ## Make the man pages, in bin/man
+	go run ./cmd/spanctl/docs man bin/man
 
 .PHONY: tidy
 tidy: ## Tidy all go.mod files and format the code

@@ -1,0 +1,94 @@
+// Docs writes the reference out of the commands and the schema.
+//
+//	docs reference DIRECTORY
+//	docs man DIRECTORY
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/cli"
+	"github.com/spanmesh/span/schema"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "docs:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return errors.New("want reference or man, and a directory")
+	}
+	// What the environment says is no default of the commands.
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "SPANCTL_") {
+			if err := os.Unsetenv(name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(args[1], 0o755); err != nil {
+		return err
+	}
+	root := cli.Root()
+	root.DisableAutoGenTag = true
+	if args[0] == "man" {
+		date := time.Time{} // the same pages from the same commands
+		return doc.GenManTree(root, &doc.GenManHeader{Title: "SPANCTL", Section: "1", Source: "spanctl", Date: &date}, args[1])
+	}
+	return reference(root, args[1])
+}
+
+// reference writes machine.md, machine.schema.json and spanctl.md.
+func reference(root *cobra.Command, dir string) error {
+	settings, err := schema.Markdown()
+	if err != nil {
+		return err
+	}
+	jsonSchema, err := schema.JSONSchema()
+	if err != nil {
+		return err
+	}
+	var commands bytes.Buffer
+	commands.WriteString("<!-- Made by `make docs` from the commands. -->\n\n# The commands\n\n")
+	if err := command(&commands, root); err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{"machine.md": settings, "machine.schema.json": jsonSchema, "spanctl.md": commands.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command writes a command and those below it.
+func command(to *bytes.Buffer, c *cobra.Command) error {
+	if c.Hidden || c.Name() == "help" {
+		return nil
+	}
+	if err := doc.GenMarkdownCustom(c, to, func(file string) string {
+		// All are in one document: a file's name is a heading.
+		return "#" + strings.ReplaceAll(strings.TrimSuffix(file, ".md"), "_", "-")
+	}); err != nil {
+		return err
+	}
+	for _, below := range c.Commands() {
+		if err := command(to, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
