@@ -56,8 +56,16 @@ func waitFor(now time.Time, s Status, count int) time.Duration {
 		return CrowdInterval
 	}
 	wait := min(max(now.Sub(s.Since)/patience, TrialInterval), RetryInterval)
+	if s.sent.IsZero() && now.Sub(s.LastEndpointChange) < RetryInterval {
+		// The time to answer runs from when it is seen that something was sent.
+		return TrialInterval
+	}
 	// Not past the end of the trial, when the next endpoint is due.
-	if left := s.LastEndpointChange.Add(trial).Sub(now); left > 0 {
+	end := s.LastEndpointChange.Add(trial)
+	if answered := s.sent.Add(answer); !s.sent.IsZero() && answered.After(end) {
+		end = answered
+	}
+	if left := end.Sub(now); left > 0 {
 		wait = min(wait, max(left, TrialInterval/2))
 	}
 	return wait
