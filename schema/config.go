@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/netip"
 	"strings"
 )
@@ -207,27 +205,6 @@ func (r ServiceRegistry) URLs() []string {
 	}
 	return []string{r.Endpoint}
 }
-
-// Secret is the text of a secret. It prints as "(hidden)" through fmt, slog
-// and encoding/json alike.
-type Secret string
-
-// hidden is what stands in for a secret, whatever is asked to print it.
-const hidden = "(hidden)"
-
-// Reveal returns the text as it was configured.
-func (s Secret) Reveal() string { return string(s) }
-
-// Format prints "(hidden)" for every verb: without it %x would print the text.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
-
-func (s Secret) String() string               { return hidden }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
-func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
-
-// Key decodes the 32 bytes that the secret stands for. Both base64 alphabets
-// are taken. Load refuses a secret for which this fails.
-func (s Secret) Key() ([32]byte, error) { return decodeKey(string(s)) }
 
 // keyLength is the length in bytes of a cluster ID and of a cluster secret.
 const keyLength = 32

@@ -49,17 +49,43 @@ func fieldsOf(shape cue.Value) map[string]field {
 			}
 			f.want, f.check = "a list, each item "+f.want, ""
 		case cue.StructKind:
-			for it, err := v.Fields(cue.Optional(true)); err == nil && it.Next(); {
-				name := it.Selector().Unquoted()
-				f.children = append(f.children, name)
-				walk(join(path, name), it.Value())
-			}
+			f.children = walkFields(path, v, walk)
 			f.want = "a struct with the fields " + quoteAll(f.children)
+		default:
+			for _, one := range alternatives(v) {
+				f.children = append(f.children, walkFields(path, one, walk)...)
+			}
 		}
 		fields[path] = f
 	}
 	walk("", shape)
 	return fields
+}
+
+// walkFields walks the fields of a struct and returns their names.
+func walkFields(path string, v cue.Value, walk func(string, cue.Value)) (names []string) {
+	for it, err := v.Fields(cue.Optional(true)); err == nil && it.Next(); {
+		name := it.Selector().Unquoted()
+		names = append(names, name)
+		walk(join(path, name), it.Value())
+	}
+	return names
+}
+
+// alternatives are the structs among the parts of a disjunction.
+func alternatives(v cue.Value) (structs []cue.Value) {
+	v = cue.Dereference(v)
+	op, parts := v.Expr()
+	if op != cue.OrOp {
+		if v.IncompleteKind() == cue.StructKind {
+			structs = append(structs, v)
+		}
+		return structs
+	}
+	for _, part := range parts {
+		structs = append(structs, alternatives(part)...)
+	}
+	return structs
 }
 
 func attribute(v cue.Value, name string) string {

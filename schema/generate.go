@@ -25,7 +25,7 @@ func GenerateSecrets(random io.Reader) (Secrets, error) {
 	}
 	return Secrets{
 		ID:     base64.StdEncoding.EncodeToString(raw[:keyLength]),
-		Secret: Secret(base64.StdEncoding.EncodeToString(raw[keyLength:])),
+		Secret: SecretText(base64.StdEncoding.EncodeToString(raw[keyLength:])),
 	}, nil
 }
 
@@ -101,7 +101,7 @@ func DecodeSecrets(name string, data []byte) (Secrets, error) {
 	if err != nil {
 		return Secrets{}, err
 	}
-	if config.Cluster.ID == "" || config.Cluster.Secret == "" {
+	if config.Cluster.ID == "" || config.Cluster.Secret.Reveal() == "" {
 		return Secrets{}, Problems{{File: name, Path: "cluster", Reason: "holds no id and secret",
 			Want: "a file that `spanctl gen secrets` wrote"}}
 	}

@@ -63,7 +63,7 @@ func TestGenerateSecretsNeedsRandomness(t *testing.T) {
 }
 
 func TestSecretPrintsHidden(t *testing.T) {
-	secret := Secret(testSecret)
+	secret := SecretText(testSecret)
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("loaded", "secret", secret, "config", Config{Cluster: Cluster{Secret: secret}})
 	encoded, err := json.Marshal(struct{ S Secret }{secret})

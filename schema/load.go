@@ -72,6 +72,9 @@ type Input struct {
 	// Expression, in CUE, picks the config out of them, such as "machines.web1".
 	// Empty, they are the config.
 	Expression string
+	// ReadSecret reads secrets that are kept elsewhere. Without it they are not read,
+	// and the config can be looked at but not put in force.
+	ReadSecret ReadSecret
 }
 
 // Load reads a complete machine config. The ending of name tells its format; what
@@ -165,6 +168,11 @@ func load(in Input, place func(cue.Value) cue.Value, check func(*source, cue.Val
 	}
 	if problems := s.checkPeers(config.Cluster.Discovery.Registries.Static.Peers); len(problems) > 0 {
 		return nil, nil, problems
+	}
+	if in.ReadSecret != nil {
+		if problems := s.readSecrets(&config, in.ReadSecret); len(problems) > 0 {
+			return nil, nil, problems
+		}
 	}
 	return s, &config, nil
 }

@@ -68,7 +68,7 @@ func TestLoadTakesEveryFormatAlike(t *testing.T) {
 			},
 			ExtraAnnouncedEndpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4000")},
 		}}},
-		Cluster: Cluster{ID: testID, Secret: testSecret, Discovery: Discovery{
+		Cluster: Cluster{ID: testID, Secret: SecretText(testSecret), Discovery: Discovery{
 			Enabled: true,
 			Registries: Registries{
 				Kubernetes: KubernetesRegistry{Disabled: true},
@@ -125,7 +125,7 @@ func TestGuideSnippets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !upgraded.KubeSpan().Enabled || upgraded.Cluster.Secret == "" {
+	if !upgraded.KubeSpan().Enabled || upgraded.Cluster.Secret.IsZero() {
 		t.Errorf("both.yaml lost something: %+v", upgraded)
 	}
 }

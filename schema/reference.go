@@ -17,60 +17,68 @@ func Markdown() ([]byte, error) {
 	var b strings.Builder
 	b.WriteString("<!-- Made by `make docs` from schema/machine.cue. -->\n\n# The machine config\n\n" +
 		"Every setting with its default. A config is written in CUE, YAML or JSON; [config.md](../config.md) shows how.\n")
-	if err := section(&b, "", shape, fieldsOf(shape)); err != nil {
+	if err := section(&b, part{"", []cue.Value{shape}}, fieldsOf(shape)); err != nil {
 		return nil, err
 	}
 	return []byte(b.String()), nil
 }
 
+// part is a struct of the schema, or the alternatives for one.
+type part struct {
+	path string
+	of   []cue.Value
+}
+
 // section writes the settings of a struct, then those of the structs in it.
-func section(b *strings.Builder, path string, v cue.Value, fields map[string]field) error {
-	type child struct {
-		path string
-		v    cue.Value
-	}
-	var children []child
-	it, err := v.Fields(cue.Optional(true))
-	if err != nil {
-		return fmt.Errorf("read the schema at %s: %w", path, err)
-	}
+func section(b *strings.Builder, p part, fields map[string]field) error {
+	var inner []part
 	var settings strings.Builder
-	for it.Next() {
-		here := join(path, it.Selector().Unquoted())
-		at := it.Value()
-		if at.IncompleteKind() == cue.StructKind {
-			children = append(children, child{here, at})
-			continue
+	for _, v := range p.of {
+		it, err := v.Fields(cue.Optional(true))
+		if err != nil {
+			return fmt.Errorf("read the schema at %s: %w", p.path, err)
 		}
-		f := fields[here]
-		want := strings.TrimPrefix(f.want, "a list, each item ")
-		kind := f.kind.String()
-		if f.kind == cue.ListKind {
-			kind = "list"
-			if item := at.LookupPath(cue.MakePath(cue.AnyIndex)); item.IncompleteKind() == cue.StructKind {
-				children = append(children, child{join(here, element), item})
-				want = "see below"
+		for it.Next() {
+			here, at := join(p.path, it.Selector().Unquoted()), it.Value()
+			if at.IncompleteKind() == cue.StructKind {
+				inner = append(inner, part{here, []cue.Value{at}})
+				continue
 			}
-			want = "of " + want
-		}
-		fmt.Fprintf(&settings, "\n### `%s`\n\n%s\n\n- Type: %s: %s\n", here, docOf(at), kind, want)
-		if value, has := at.Default(); has && value.IsConcrete() {
-			fmt.Fprintf(&settings, "- Default: `%v`\n", value)
+			inner = append(inner, setting(&settings, here, at, fields[here])...)
 		}
 	}
 	if settings.Len() > 0 {
-		fmt.Fprintf(b, "\n## `%s`\n", path)
-		if doc := docOf(v); doc != "" {
+		fmt.Fprintf(b, "\n## `%s`\n", p.path)
+		if doc := docOf(p.of[0]); doc != "" && len(p.of) == 1 {
 			fmt.Fprintf(b, "\n%s\n", doc)
 		}
 		b.WriteString(settings.String())
 	}
-	for _, c := range children {
-		if err := section(b, c.path, c.v, fields); err != nil {
+	for _, one := range inner {
+		if err := section(b, one, fields); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setting writes one, and returns the structs that it may be or hold.
+func setting(b *strings.Builder, path string, v cue.Value, f field) (inner []part) {
+	kind, want := f.kind.String(), f.want
+	switch {
+	case f.kind == cue.ListKind:
+		kind, want = "list", strings.Replace(want, "a list, each item", "of", 1)
+		if item := v.LookupPath(cue.MakePath(cue.AnyIndex)); item.IncompleteKind() == cue.StructKind {
+			inner = append(inner, part{join(path, element), []cue.Value{item}})
+		}
+	case f.kind&cue.StructKind != 0:
+		inner = append(inner, part{path, alternatives(v)})
+	}
+	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n- Type: %s: %s\n", path, docOf(v), kind, want)
+	if value, has := v.Default(); has && value.IsConcrete() {
+		fmt.Fprintf(b, "- Default: `%v`\n", value)
+	}
+	return inner
 }
 
 // docOf is the first comment on a field.

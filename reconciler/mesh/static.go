@@ -61,7 +61,7 @@ func hosts(networks []netip.Prefix) []netip.Addr {
 func PresharedKeys(affiliates []Affiliate, peers []schema.StaticPeer) (map[Key]PrivateKey, error) {
 	keys := map[Key]PrivateKey{}
 	for _, p := range peers {
-		if p.PresharedKey == "" {
+		if p.PresharedKey.IsZero() {
 			if slices.ContainsFunc(affiliates, func(a Affiliate) bool { return a.Static && a.KubeSpan.PublicKey == Key(p.PublicKey) }) {
 				keys[Key(p.PublicKey)] = PrivateKey{}
 			}

@@ -39,7 +39,7 @@ func TestStaticPeers(t *testing.T) {
 		t.Errorf("members are %+v", members)
 	}
 
-	static[1].PresharedKey = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
+	static[1].PresharedKey = schema.SecretText("dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc=")
 	keys, err := PresharedKeys(good, static)
 	if none, ok := keys[Key{7}]; err != nil || !ok || !none.IsZero() || keys[Key{1}].IsZero() || len(keys) != 2 {
 		t.Errorf("the preshared keys are %v, %v", keys, err)

@@ -53,7 +53,7 @@ func (k *keeper) start(ctx context.Context) {
 	if name == "" {
 		return
 	}
-	config, err := schema.Load(name, data)
+	config, err := load(name, data)
 	if err != nil {
 		k.log.Error("the last good config cannot be used", "error", err)
 		return
@@ -103,7 +103,7 @@ func (k *keeper) reload(ctx context.Context) (*reconciler.Pass, error) {
 
 // apply stores a config, valid ones only, and puts it in force.
 func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *reconciler.Pass, path string, err error) {
-	if _, err := schema.Load(name, data); err != nil {
+	if _, err := load(name, data); err != nil {
 		return nil, "", err
 	}
 	k.mu.Lock()
@@ -115,7 +115,7 @@ func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *rec
 	return pass, path, err
 }
 
-// stage stores a valid config for the next start.
+// stage stores a valid config for the next start. Its secrets are read then.
 func (k *keeper) stage(name string, data []byte) (path string, err error) {
 	if _, err := schema.Load(name, data); err != nil {
 		return "", err
@@ -135,7 +135,7 @@ func (k *keeper) stage(name string, data []byte) (path string, err error) {
 // one. k.mu is held.
 func (k *keeper) enforce(ctx context.Context, name string, data []byte) (*reconciler.Pass, error) {
 	k.seen, k.staged = contentOf(name, data), content{}
-	config, err := schema.Load(name, data)
+	config, err := load(name, data)
 	if err != nil {
 		k.blame(err)
 		return nil, err

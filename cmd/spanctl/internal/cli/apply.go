@@ -29,7 +29,7 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 		Example: "  spanctl apply -f machine.cue --immediate\n  spanctl apply -f machine.cue --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			source, config, err := s.load(cmd)
+			in, source, err := s.load(cmd)
 			if err != nil {
 				return err
 			}
@@ -42,7 +42,7 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 			}
 			client, err := s.agent(cmd.Context())
 			if errors.Is(err, errNoAgent) {
-				return s.applyAlone(cmd, source, config, mode)
+				return s.applyAlone(cmd, in, source, mode)
 			}
 			if err != nil {
 				return err
@@ -66,8 +66,8 @@ func (s *settings) applyWith(cmd *cobra.Command, client agentpbconnect.AgentServ
 }
 
 // applyAlone does a single pass in this process.
-func (s *settings) applyAlone(cmd *cobra.Command, source schema.Source, config *schema.Config, mode agentpb.ApplyMode) error {
-	once, err := s.alone(cmd)
+func (s *settings) applyAlone(cmd *cobra.Command, in schema.Input, source schema.Source, mode agentpb.ApplyMode) error {
+	once, config, err := s.alone(cmd, in)
 	if err != nil {
 		return err
 	}

@@ -60,11 +60,11 @@ func (s *settings) diff(cmd *cobra.Command, output string) (*agentpb.Plan, error
 func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	client, err := s.agent(cmd.Context())
 	if errors.Is(err, errNoAgent) {
-		_, config, err := s.load(cmd)
+		in, err := s.input(cmd)
 		if err != nil {
 			return nil, err
 		}
-		once, err := s.alone(cmd)
+		once, config, err := s.alone(cmd, in)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	}
 	request := &agentpb.DiffRequest{}
 	if cmd.Flags().Changed("config") {
-		source, _, err := s.load(cmd)
+		_, source, err := s.load(cmd)
 		if err != nil {
 			return nil, err
 		}

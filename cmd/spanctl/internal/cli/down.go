@@ -37,11 +37,11 @@ next start.`,
 }
 
 func (s *settings) downAlone(cmd *cobra.Command) error {
-	_, config, err := s.load(cmd)
+	in, err := s.input(cmd)
 	if err != nil {
 		return err
 	}
-	once, err := s.alone(cmd)
+	once, config, err := s.alone(cmd, in)
 	if err != nil {
 		return err
 	}

@@ -66,24 +66,29 @@ func nameFor(data []byte) string {
 	return "stdin.cue"
 }
 
-// load reads and checks the config that the flags name: as one file, and as values.
-func (s *settings) load(cmd *cobra.Command) (schema.Source, *schema.Config, error) {
-	in, err := s.input(cmd)
-	if err != nil {
-		return schema.Source{}, nil, err
+// load reads and checks the config that the flags name. Source is it as one file.
+func (s *settings) load(cmd *cobra.Command) (in schema.Input, source schema.Source, err error) {
+	if in, err = s.input(cmd); err != nil {
+		return in, source, err
 	}
-	return in.Resolve()
+	source, _, err = in.Resolve()
+	return in, source, err
 }
 
-// alone is the machine, for commands that work without an agent. They log warnings
-// only, since they print what they do.
-func (s *settings) alone(cmd *cobra.Command) (agent.Once, error) {
+// alone is the machine and its config with all secrets, for commands that work without
+// an agent. They log warnings only, since they print what they do.
+func (s *settings) alone(cmd *cobra.Command, in schema.Input) (agent.Once, *schema.Config, error) {
+	in.ReadSecret = agent.ReadSecret
+	config, err := in.Load()
+	if err != nil {
+		return agent.Once{}, nil, err
+	}
 	quiet := *s
 	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
 		quiet.logLevel = "warn"
 	}
 	machine, err := quiet.machine(cmd.ErrOrStderr())
-	return agent.Once{Machine: machine}, err
+	return agent.Once{Machine: machine}, config, err
 }
 
 // storedConfig is where a config is stored when there is no agent to say so.

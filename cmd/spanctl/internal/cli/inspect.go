@@ -13,7 +13,12 @@ import (
 
 // inspect prepares to look into the discovery of the config that the flags name.
 func (s *settings) inspect(cmd *cobra.Command) (*agent.Inspection, error) {
-	_, config, err := s.load(cmd)
+	in, err := s.input(cmd)
+	if err != nil {
+		return nil, err
+	}
+	in.ReadSecret = agent.ReadSecret
+	config, err := in.Load()
 	if err != nil {
 		return nil, err
 	}

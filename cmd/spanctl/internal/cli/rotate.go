@@ -40,11 +40,11 @@ Peers that run no agent have to be given the new public key by hand.`,
 }
 
 func (s *settings) rotateAlone(cmd *cobra.Command) error {
-	_, config, err := s.load(cmd)
+	in, err := s.input(cmd)
 	if err != nil {
 		return err
 	}
-	once, err := s.alone(cmd)
+	once, config, err := s.alone(cmd, in)
 	if err != nil {
 		return err
 	}

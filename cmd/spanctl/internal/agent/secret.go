@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spanmesh/span/schema"
+)
+
+// maxSecret bounds a file with a secret, in bytes.
+const maxSecret = 4 << 10
+
+// credentials is the variable with the directory that systemd puts a service's
+// credentials into (systemd.exec(5)).
+const credentials = "CREDENTIALS_DIRECTORY"
+
+// ReadSecret reads a secret that a config says is kept elsewhere.
+func ReadSecret(s schema.SecretSource) (string, error) {
+	switch {
+	case s.File != "":
+		return readSecretFile(s.File)
+	case s.Env != "":
+		text, set := os.LookupEnv(s.Env)
+		if !set {
+			return "", errors.New("is not set")
+		}
+		return text, nil
+	default:
+		dir := os.Getenv(credentials)
+		if dir == "" {
+			return "", errors.New("is not there: the service got no credentials; LoadCredential= in its unit passes them")
+		}
+		return readSecretFile(filepath.Join(dir, s.Credential))
+	}
+}
+
+func readSecretFile(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot be read: %w", err)
+	case len(text) > maxSecret:
+		return "", fmt.Errorf("is longer than %d bytes", maxSecret)
+	}
+	return string(text), nil
+}
+
+// load reads a config with its secrets, as it is put in force.
+func load(name string, data []byte) (*schema.Config, error) {
+	return schema.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret}.Load()
+}
