@@ -15,6 +15,7 @@ package agentpb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -39,6 +40,10 @@ const (
 	ApplyMode_APPLY_MODE_STAGED ApplyMode = 2
 	// Store nothing and change nothing, only make the plan.
 	ApplyMode_APPLY_MODE_DRY_RUN ApplyMode = 3
+	// Immediate where that cuts no traffic, else staged.
+	ApplyMode_APPLY_MODE_AUTO ApplyMode = 4
+	// Immediate, and what was before comes back unless Confirm is called in time.
+	ApplyMode_APPLY_MODE_TRY ApplyMode = 5
 )
 
 // Enum value maps for ApplyMode.
@@ -48,12 +53,16 @@ var (
 		1: "APPLY_MODE_IMMEDIATE",
 		2: "APPLY_MODE_STAGED",
 		3: "APPLY_MODE_DRY_RUN",
+		4: "APPLY_MODE_AUTO",
+		5: "APPLY_MODE_TRY",
 	}
 	ApplyMode_value = map[string]int32{
 		"APPLY_MODE_UNSPECIFIED": 0,
 		"APPLY_MODE_IMMEDIATE":   1,
 		"APPLY_MODE_STAGED":      2,
 		"APPLY_MODE_DRY_RUN":     3,
+		"APPLY_MODE_AUTO":        4,
+		"APPLY_MODE_TRY":         5,
 	}
 )
 
@@ -195,8 +204,10 @@ type ApplyRequest struct {
 	// The config, byte for byte as the user wrote it.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	// The name of its file, whose ending tells the format.
-	Filename      string    `protobuf:"bytes,2,opt,name=filename,proto3" json:"filename,omitempty"`
-	Mode          ApplyMode `protobuf:"varint,3,opt,name=mode,proto3,enum=spanctl.agent.v1.ApplyMode" json:"mode,omitempty"`
+	Filename string    `protobuf:"bytes,2,opt,name=filename,proto3" json:"filename,omitempty"`
+	Mode     ApplyMode `protobuf:"varint,3,opt,name=mode,proto3,enum=spanctl.agent.v1.ApplyMode" json:"mode,omitempty"`
+	// How long the trial is, with APPLY_MODE_TRY.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,11 +263,22 @@ func (x *ApplyRequest) GetMode() ApplyMode {
 	return ApplyMode_APPLY_MODE_UNSPECIFIED
 }
 
+func (x *ApplyRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
 type ApplyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Plan  *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Where the config was stored.
-	StoredAt      string `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
+	StoredAt string `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
+	// Until when the config is on trial.
+	TrialUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
+	// Set when APPLY_MODE_AUTO came to staging the config.
+	Staged        bool `protobuf:"varint,4,opt,name=staged,proto3" json:"staged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +327,376 @@ func (x *ApplyResponse) GetStoredAt() string {
 	return ""
 }
 
+func (x *ApplyResponse) GetTrialUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TrialUntil
+	}
+	return nil
+}
+
+func (x *ApplyResponse) GetStaged() bool {
+	if x != nil {
+		return x.Staged
+	}
+	return false
+}
+
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the config with this number, and its text.
+	Number        uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HistoryRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first; it is in force, unless the mesh was taken down.
+	Revisions []*Revision `protobuf:"bytes,1,rep,name=revisions,proto3" json:"revisions,omitempty"`
+	// Until when the newest is on trial, if it is.
+	TrialUntil    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HistoryResponse) GetRevisions() []*Revision {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetTrialUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TrialUntil
+	}
+	return nil
+}
+
+type Revision struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// What put it in force: "apply", "file", "rollback-3" and such.
+	How string `protobuf:"bytes,3,opt,name=how,proto3" json:"how,omitempty"`
+	// A name with the ending that tells the format.
+	Filename string `protobuf:"bytes,4,opt,name=filename,proto3" json:"filename,omitempty"`
+	// The text, with its secrets, if one was asked for.
+	Config        []byte `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revision) Reset() {
+	*x = Revision{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revision) ProtoMessage() {}
+
+func (x *Revision) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revision.ProtoReflect.Descriptor instead.
+func (*Revision) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Revision) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Revision) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Revision) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
+}
+
+func (x *Revision) GetFilename() string {
+	if x != nil {
+		return x.Filename
+	}
+	return ""
+}
+
+func (x *Revision) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number in the history; 0 stands for the one before the newest.
+	Number        uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RollbackRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type RollbackResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Plan     *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	StoredAt string                 `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
+	// What is in force again.
+	Revision      *Revision `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RollbackResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *RollbackResponse) GetStoredAt() string {
+	if x != nil {
+		return x.StoredAt
+	}
+	return ""
+}
+
+func (x *RollbackResponse) GetRevision() *Revision {
+	if x != nil {
+		return x.Revision
+	}
+	return nil
+}
+
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+type ConfirmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResponse) Reset() {
+	*x = ConfirmResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResponse) ProtoMessage() {}
+
+func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
 type DiffRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The config to compare with; without it, the one in force.
@@ -316,7 +708,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +720,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +733,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DiffRequest) GetConfig() []byte {
@@ -369,7 +761,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +773,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +786,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DiffResponse) GetPlan() *Plan {
@@ -419,7 +811,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +823,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +836,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type ReloadResponse struct {
@@ -456,7 +848,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +860,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +873,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReloadResponse) GetPlan() *Plan {
@@ -499,7 +891,7 @@ type DownRequest struct {
 
 func (x *DownRequest) Reset() {
 	*x = DownRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +903,7 @@ func (x *DownRequest) String() string {
 func (*DownRequest) ProtoMessage() {}
 
 func (x *DownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +916,7 @@ func (x *DownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownRequest.ProtoReflect.Descriptor instead.
 func (*DownRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type DownResponse struct {
@@ -536,7 +928,7 @@ type DownResponse struct {
 
 func (x *DownResponse) Reset() {
 	*x = DownResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +940,7 @@ func (x *DownResponse) String() string {
 func (*DownResponse) ProtoMessage() {}
 
 func (x *DownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +953,7 @@ func (x *DownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownResponse.ProtoReflect.Descriptor instead.
 func (*DownResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DownResponse) GetPlan() *Plan {
@@ -579,7 +971,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +983,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +996,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 type RotateKeyResponse struct {
@@ -619,7 +1011,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +1023,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +1036,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RotateKeyResponse) GetPlan() *Plan {
@@ -673,14 +1065,16 @@ type Plan struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Set when the plan was carried out in part.
-	Failure       *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	// What traffic the plan cuts, for people; empty if none.
+	Cuts          []string `protobuf:"bytes,3,rep,name=cuts,proto3" json:"cuts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +1086,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +1099,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Plan) GetChanges() []*Change {
@@ -718,6 +1112,13 @@ func (x *Plan) GetChanges() []*Change {
 func (x *Plan) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *Plan) GetCuts() []string {
+	if x != nil {
+		return x.Cuts
 	}
 	return nil
 }
@@ -735,7 +1136,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +1148,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +1161,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Failure) GetMessage() string {
@@ -793,7 +1194,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1206,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1219,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Change) GetAction() string {
@@ -867,7 +1268,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1280,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1293,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Field) GetName() string {
@@ -930,7 +1331,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1343,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1356,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListRequest) GetType() string {
@@ -989,7 +1390,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1402,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1415,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -1042,7 +1443,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1455,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1468,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -1102,7 +1503,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1515,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1528,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -1153,7 +1554,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1566,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1579,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1198,7 +1599,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1611,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1624,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1252,7 +1653,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1665,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1678,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1315,7 +1716,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1728,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1741,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -1389,21 +1790,45 @@ var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspanctl/agent/v1/agent.proto\x12\x10spanctl.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x1cspanctl/agent/v1/agent.proto\x12\x10spanctl.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10GetStatusRequest\"\x89\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x1f\n" +
 	"\vconfig_path\x18\x03 \x01(\tR\n" +
 	"configPath\x12!\n" +
-	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\"s\n" +
+	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\"\xa8\x01\n" +
 	"\fApplyRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12/\n" +
-	"\x04mode\x18\x03 \x01(\x0e2\x1b.spanctl.agent.v1.ApplyModeR\x04mode\"X\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x1b.spanctl.agent.v1.ApplyModeR\x04mode\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xad\x01\n" +
 	"\rApplyResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12\x1b\n" +
-	"\tstored_at\x18\x02 \x01(\tR\bstoredAt\"Q\n" +
+	"\tstored_at\x18\x02 \x01(\tR\bstoredAt\x12;\n" +
+	"\vtrial_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"trialUntil\x12\x16\n" +
+	"\x06staged\x18\x04 \x01(\bR\x06staged\"(\n" +
+	"\x0eHistoryRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\"\x88\x01\n" +
+	"\x0fHistoryResponse\x128\n" +
+	"\trevisions\x18\x01 \x03(\v2\x1a.spanctl.agent.v1.RevisionR\trevisions\x12;\n" +
+	"\vtrial_until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"trialUntil\"\x98\x01\n" +
+	"\bRevision\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03how\x18\x03 \x01(\tR\x03how\x12\x1a\n" +
+	"\bfilename\x18\x04 \x01(\tR\bfilename\x12\x16\n" +
+	"\x06config\x18\x05 \x01(\fR\x06config\")\n" +
+	"\x0fRollbackRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\"\x93\x01\n" +
+	"\x10RollbackResponse\x12*\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12\x1b\n" +
+	"\tstored_at\x18\x02 \x01(\tR\bstoredAt\x126\n" +
+	"\brevision\x18\x03 \x01(\v2\x1a.spanctl.agent.v1.RevisionR\brevision\"\x10\n" +
+	"\x0eConfirmRequest\"\x11\n" +
+	"\x0fConfirmResponse\"Q\n" +
 	"\vDiffRequest\x12\x1b\n" +
 	"\x06config\x18\x01 \x01(\fH\x00R\x06config\x88\x01\x01\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilenameB\t\n" +
@@ -1422,10 +1847,11 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\tR\tpublicKey\"o\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"\x83\x01\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
-	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\"7\n" +
+	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x12\n" +
+	"\x04cuts\x18\x03 \x03(\tR\x04cuts\"7\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\rR\x04done\"\x89\x01\n" +
@@ -1468,18 +1894,23 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated*p\n" +
+	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated*\x99\x01\n" +
 	"\tApplyMode\x12\x1a\n" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
-	"\x12APPLY_MODE_DRY_RUN\x10\x032\xf2\x04\n" +
+	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
+	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\xe5\x06\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12H\n" +
 	"\x05Apply\x12\x1e.spanctl.agent.v1.ApplyRequest\x1a\x1f.spanctl.agent.v1.ApplyResponse\x12E\n" +
 	"\x04Diff\x12\x1d.spanctl.agent.v1.DiffRequest\x1a\x1e.spanctl.agent.v1.DiffResponse\x12K\n" +
 	"\x06Reload\x12\x1f.spanctl.agent.v1.ReloadRequest\x1a .spanctl.agent.v1.ReloadResponse\x12E\n" +
-	"\x04Down\x12\x1d.spanctl.agent.v1.DownRequest\x1a\x1e.spanctl.agent.v1.DownResponse\x12T\n" +
+	"\x04Down\x12\x1d.spanctl.agent.v1.DownRequest\x1a\x1e.spanctl.agent.v1.DownResponse\x12N\n" +
+	"\aHistory\x12 .spanctl.agent.v1.HistoryRequest\x1a!.spanctl.agent.v1.HistoryResponse\x12Q\n" +
+	"\bRollback\x12!.spanctl.agent.v1.RollbackRequest\x1a\".spanctl.agent.v1.RollbackResponse\x12N\n" +
+	"\aConfirm\x12 .spanctl.agent.v1.ConfirmRequest\x1a!.spanctl.agent.v1.ConfirmResponse\x12T\n" +
 	"\tRotateKey\x12\".spanctl.agent.v1.RotateKeyRequest\x1a#.spanctl.agent.v1.RotateKeyResponse\x12E\n" +
 	"\x04List\x12\x1d.spanctl.agent.v1.ListRequest\x1a\x1e.spanctl.agent.v1.ListResponse\x12J\n" +
 	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
@@ -1497,76 +1928,97 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 2: spanctl.agent.v1.GetStatusResponse
 	(*ApplyRequest)(nil),          // 3: spanctl.agent.v1.ApplyRequest
 	(*ApplyResponse)(nil),         // 4: spanctl.agent.v1.ApplyResponse
-	(*DiffRequest)(nil),           // 5: spanctl.agent.v1.DiffRequest
-	(*DiffResponse)(nil),          // 6: spanctl.agent.v1.DiffResponse
-	(*ReloadRequest)(nil),         // 7: spanctl.agent.v1.ReloadRequest
-	(*ReloadResponse)(nil),        // 8: spanctl.agent.v1.ReloadResponse
-	(*DownRequest)(nil),           // 9: spanctl.agent.v1.DownRequest
-	(*DownResponse)(nil),          // 10: spanctl.agent.v1.DownResponse
-	(*RotateKeyRequest)(nil),      // 11: spanctl.agent.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),     // 12: spanctl.agent.v1.RotateKeyResponse
-	(*Plan)(nil),                  // 13: spanctl.agent.v1.Plan
-	(*Failure)(nil),               // 14: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 15: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 16: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 17: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 18: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 19: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 20: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 21: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 22: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 23: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 24: spanctl.agent.v1.Metadata
-	(*structpb.Struct)(nil),       // 25: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*HistoryRequest)(nil),        // 5: spanctl.agent.v1.HistoryRequest
+	(*HistoryResponse)(nil),       // 6: spanctl.agent.v1.HistoryResponse
+	(*Revision)(nil),              // 7: spanctl.agent.v1.Revision
+	(*RollbackRequest)(nil),       // 8: spanctl.agent.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 9: spanctl.agent.v1.RollbackResponse
+	(*ConfirmRequest)(nil),        // 10: spanctl.agent.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),       // 11: spanctl.agent.v1.ConfirmResponse
+	(*DiffRequest)(nil),           // 12: spanctl.agent.v1.DiffRequest
+	(*DiffResponse)(nil),          // 13: spanctl.agent.v1.DiffResponse
+	(*ReloadRequest)(nil),         // 14: spanctl.agent.v1.ReloadRequest
+	(*ReloadResponse)(nil),        // 15: spanctl.agent.v1.ReloadResponse
+	(*DownRequest)(nil),           // 16: spanctl.agent.v1.DownRequest
+	(*DownResponse)(nil),          // 17: spanctl.agent.v1.DownResponse
+	(*RotateKeyRequest)(nil),      // 18: spanctl.agent.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 19: spanctl.agent.v1.RotateKeyResponse
+	(*Plan)(nil),                  // 20: spanctl.agent.v1.Plan
+	(*Failure)(nil),               // 21: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 22: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 23: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 24: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 25: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 26: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 27: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 28: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 29: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 30: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 31: spanctl.agent.v1.Metadata
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 34: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	13, // 1: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	13, // 2: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	13, // 3: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	13, // 4: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	13, // 5: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	15, // 6: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	14, // 7: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	16, // 8: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	21, // 9: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	23, // 10: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	21, // 11: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	22, // 12: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	23, // 13: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	24, // 14: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	25, // 15: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	26, // 16: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	26, // 17: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 18: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 19: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	5,  // 20: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	7,  // 21: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	9,  // 22: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	11, // 23: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	17, // 24: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	19, // 25: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 26: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 27: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	6,  // 28: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	8,  // 29: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	10, // 30: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	12, // 31: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	18, // 32: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	20, // 33: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	32, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	20, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	33, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	7,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
+	33, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	33, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	20, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
+	7,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
+	20, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	20, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	20, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	20, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	22, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	21, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	23, // 15: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	28, // 16: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	30, // 17: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	28, // 18: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	29, // 19: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	30, // 20: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	31, // 21: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	34, // 22: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	33, // 23: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	33, // 24: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	1,  // 25: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 26: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	12, // 27: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	14, // 28: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	16, // 29: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	5,  // 30: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	8,  // 31: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	10, // 32: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	18, // 33: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	24, // 34: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	26, // 35: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 36: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 37: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	13, // 38: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	15, // 39: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	17, // 40: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	6,  // 41: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	9,  // 42: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	11, // 43: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	19, // 44: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	25, // 45: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	27, // 46: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	36, // [36:47] is the sub-list for method output_type
+	25, // [25:36] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -1574,14 +2026,14 @@ func file_spanctl_agent_v1_agent_proto_init() {
 	if File_spanctl_agent_v1_agent_proto != nil {
 		return
 	}
-	file_spanctl_agent_v1_agent_proto_msgTypes[4].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,12 @@ const (
 	AgentServiceReloadProcedure = "/spanctl.agent.v1.AgentService/Reload"
 	// AgentServiceDownProcedure is the fully-qualified name of the AgentService's Down RPC.
 	AgentServiceDownProcedure = "/spanctl.agent.v1.AgentService/Down"
+	// AgentServiceHistoryProcedure is the fully-qualified name of the AgentService's History RPC.
+	AgentServiceHistoryProcedure = "/spanctl.agent.v1.AgentService/History"
+	// AgentServiceRollbackProcedure is the fully-qualified name of the AgentService's Rollback RPC.
+	AgentServiceRollbackProcedure = "/spanctl.agent.v1.AgentService/Rollback"
+	// AgentServiceConfirmProcedure is the fully-qualified name of the AgentService's Confirm RPC.
+	AgentServiceConfirmProcedure = "/spanctl.agent.v1.AgentService/Confirm"
 	// AgentServiceRotateKeyProcedure is the fully-qualified name of the AgentService's RotateKey RPC.
 	AgentServiceRotateKeyProcedure = "/spanctl.agent.v1.AgentService/RotateKey"
 	// AgentServiceListProcedure is the fully-qualified name of the AgentService's List RPC.
@@ -69,6 +75,12 @@ type AgentServiceClient interface {
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down takes the mesh down until a config is applied or the agent starts anew.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
+	// History lists the configs that were in force.
+	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)
+	// Rollback puts a config of the history in force again.
+	Rollback(context.Context, *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error)
+	// Confirm ends the trial of a config: it stays.
+	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
 	// RotateKey gives the machine another WireGuard key pair.
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
@@ -118,6 +130,24 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Down")),
 			connect.WithClientOptions(opts...),
 		),
+		history: connect.NewClient[agentpb.HistoryRequest, agentpb.HistoryResponse](
+			httpClient,
+			baseURL+AgentServiceHistoryProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("History")),
+			connect.WithClientOptions(opts...),
+		),
+		rollback: connect.NewClient[agentpb.RollbackRequest, agentpb.RollbackResponse](
+			httpClient,
+			baseURL+AgentServiceRollbackProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Rollback")),
+			connect.WithClientOptions(opts...),
+		),
+		confirm: connect.NewClient[agentpb.ConfirmRequest, agentpb.ConfirmResponse](
+			httpClient,
+			baseURL+AgentServiceConfirmProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Confirm")),
+			connect.WithClientOptions(opts...),
+		),
 		rotateKey: connect.NewClient[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse](
 			httpClient,
 			baseURL+AgentServiceRotateKeyProcedure,
@@ -146,6 +176,9 @@ type agentServiceClient struct {
 	diff      *connect.Client[agentpb.DiffRequest, agentpb.DiffResponse]
 	reload    *connect.Client[agentpb.ReloadRequest, agentpb.ReloadResponse]
 	down      *connect.Client[agentpb.DownRequest, agentpb.DownResponse]
+	history   *connect.Client[agentpb.HistoryRequest, agentpb.HistoryResponse]
+	rollback  *connect.Client[agentpb.RollbackRequest, agentpb.RollbackResponse]
+	confirm   *connect.Client[agentpb.ConfirmRequest, agentpb.ConfirmResponse]
 	rotateKey *connect.Client[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse]
 	list      *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
 	watch     *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
@@ -176,6 +209,21 @@ func (c *agentServiceClient) Down(ctx context.Context, req *connect.Request[agen
 	return c.down.CallUnary(ctx, req)
 }
 
+// History calls spanctl.agent.v1.AgentService.History.
+func (c *agentServiceClient) History(ctx context.Context, req *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
+	return c.history.CallUnary(ctx, req)
+}
+
+// Rollback calls spanctl.agent.v1.AgentService.Rollback.
+func (c *agentServiceClient) Rollback(ctx context.Context, req *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
+	return c.rollback.CallUnary(ctx, req)
+}
+
+// Confirm calls spanctl.agent.v1.AgentService.Confirm.
+func (c *agentServiceClient) Confirm(ctx context.Context, req *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
+	return c.confirm.CallUnary(ctx, req)
+}
+
 // RotateKey calls spanctl.agent.v1.AgentService.RotateKey.
 func (c *agentServiceClient) RotateKey(ctx context.Context, req *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
 	return c.rotateKey.CallUnary(ctx, req)
@@ -203,6 +251,12 @@ type AgentServiceHandler interface {
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down takes the mesh down until a config is applied or the agent starts anew.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
+	// History lists the configs that were in force.
+	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)
+	// Rollback puts a config of the history in force again.
+	Rollback(context.Context, *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error)
+	// Confirm ends the trial of a config: it stays.
+	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
 	// RotateKey gives the machine another WireGuard key pair.
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
@@ -248,6 +302,24 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Down")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceHistoryHandler := connect.NewUnaryHandler(
+		AgentServiceHistoryProcedure,
+		svc.History,
+		connect.WithSchema(agentServiceMethods.ByName("History")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceRollbackHandler := connect.NewUnaryHandler(
+		AgentServiceRollbackProcedure,
+		svc.Rollback,
+		connect.WithSchema(agentServiceMethods.ByName("Rollback")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceConfirmHandler := connect.NewUnaryHandler(
+		AgentServiceConfirmProcedure,
+		svc.Confirm,
+		connect.WithSchema(agentServiceMethods.ByName("Confirm")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceRotateKeyHandler := connect.NewUnaryHandler(
 		AgentServiceRotateKeyProcedure,
 		svc.RotateKey,
@@ -278,6 +350,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceReloadHandler.ServeHTTP(w, r)
 		case AgentServiceDownProcedure:
 			agentServiceDownHandler.ServeHTTP(w, r)
+		case AgentServiceHistoryProcedure:
+			agentServiceHistoryHandler.ServeHTTP(w, r)
+		case AgentServiceRollbackProcedure:
+			agentServiceRollbackHandler.ServeHTTP(w, r)
+		case AgentServiceConfirmProcedure:
+			agentServiceConfirmHandler.ServeHTTP(w, r)
 		case AgentServiceRotateKeyProcedure:
 			agentServiceRotateKeyHandler.ServeHTTP(w, r)
 		case AgentServiceListProcedure:
@@ -311,6 +389,18 @@ func (UnimplementedAgentServiceHandler) Reload(context.Context, *connect.Request
 
 func (UnimplementedAgentServiceHandler) Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Down is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.History is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Rollback(context.Context, *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Rollback is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Confirm is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {

@@ -54,7 +54,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	worked := latest.New[struct{}, endpoints]()
 	p.engine.Keep = func(e endpoints) { worked.Push(struct{}{}, e) }
 	file := configfile.At(o.Config)
-	k := &keeper{file: file, dir: p.dir, loop: loop, log: o.Log}
+	k := &keeper{file: file, dir: p.dir, loop: loop, log: o.Log, trials: make(chan struct{}, 1)}
 	o.Log.Info("the agent starts", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -77,11 +77,12 @@ func Run(ctx context.Context, o Options) (err error) {
 			case <-ctx.Done():
 				return nil
 			case <-o.Reload:
-				_, _ = k.reload(ctx) // the keeper and the loop log their errors
+				_, _ = k.reload(ctx, "reload") // the keeper and the loop log their errors
 			}
 		}
 	})
 	group.Go(func() error { p.keepWorked(ctx, worked); return nil })
+	group.Go(func() error { k.followTrials(ctx); return nil })
 	err = group.Wait()
 	o.Log.Info("the agent stopped; the mesh stays up")
 	return err

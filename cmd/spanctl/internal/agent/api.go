@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -44,7 +47,8 @@ func failed(err error) error {
 	switch {
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
-	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh), errors.Is(err, fs.ErrNotExist),
+		errors.Is(err, errOnTrial), errors.Is(err, ErrNoTrial), errors.Is(err, statedir.ErrNoRevision):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, reconciler.ErrStopped):
 		code = connect.CodeUnavailable
@@ -66,31 +70,73 @@ func (a *api) GetStatus(context.Context, *connect.Request[agentpb.GetStatusReque
 
 // Apply implements the API.
 func (a *api) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
-	m := req.Msg
-	switch m.GetMode() {
-	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
-		pass, path, err := a.keeper.apply(ctx, m.GetFilename(), m.GetConfig())
-		plan, err := outcome(pass, err)
-		if err != nil {
-			return nil, failed(err)
-		}
-		return connect.NewResponse(&agentpb.ApplyResponse{Plan: plan, StoredAt: path}), nil
-	case agentpb.ApplyMode_APPLY_MODE_STAGED:
-		path, err := a.keeper.stage(m.GetFilename(), m.GetConfig())
-		if err != nil {
-			return nil, failed(err)
-		}
-		return connect.NewResponse(&agentpb.ApplyResponse{StoredAt: path}), nil
-	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		// Not nil: an empty config is a config too.
-		plan, err := a.diff(ctx, m.GetFilename(), append([]byte{}, m.GetConfig()...))
-		if err != nil {
-			return nil, failed(err)
-		}
-		return connect.NewResponse(&agentpb.ApplyResponse{Plan: plan}), nil
-	default:
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", m.GetMode()))
+	response, err := a.apply(ctx, req.Msg)
+	if err != nil {
+		return nil, failed(err)
 	}
+	return connect.NewResponse(response), nil
+}
+
+func (a *api) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *agentpb.ApplyResponse, err error) {
+	response = &agentpb.ApplyResponse{}
+	mode := m.GetMode()
+	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO || mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
+		// Not nil: an empty config is a config too.
+		if response.Plan, err = a.diff(ctx, m.GetFilename(), append([]byte{}, m.GetConfig()...)); err != nil {
+			return nil, err
+		}
+	}
+	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO {
+		mode = agentpb.ApplyMode_APPLY_MODE_IMMEDIATE
+		if len(response.GetPlan().GetCuts()) > 0 {
+			mode, response.Staged = agentpb.ApplyMode_APPLY_MODE_STAGED, true
+		}
+	}
+	var pass *reconciler.Pass
+	switch mode {
+	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		return response, nil
+	case agentpb.ApplyMode_APPLY_MODE_STAGED:
+		response.StoredAt, err = a.keeper.stage(m.GetFilename(), m.GetConfig())
+		return response, err
+	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
+		pass, response.StoredAt, err = a.keeper.apply(ctx, m.GetFilename(), m.GetConfig())
+	case agentpb.ApplyMode_APPLY_MODE_TRY:
+		var until time.Time
+		pass, response.StoredAt, until, err = a.keeper.try(ctx, m.GetFilename(), m.GetConfig(), m.GetTimeout().AsDuration())
+		response.TrialUntil = timestamppb.New(until)
+	default:
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode))
+	}
+	response.Plan, err = outcome(pass, err)
+	return response, err
+}
+
+// History implements the API.
+func (a *api) History(_ context.Context, req *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
+	response, err := historyOf(a.dir, int(req.Msg.GetNumber()))
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(response), nil
+}
+
+// Rollback implements the API.
+func (a *api) Rollback(ctx context.Context, req *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
+	pass, path, revision, err := a.keeper.rollback(ctx, int(req.Msg.GetNumber()))
+	plan, err := outcome(pass, err)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.RollbackResponse{Plan: plan, StoredAt: path, Revision: revisionOf(revision)}), nil
+}
+
+// Confirm implements the API.
+func (a *api) Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
+	if err := a.keeper.confirm(); err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.ConfirmResponse{}), nil
 }
 
 // RotateKey implements the API.
@@ -147,7 +193,7 @@ func (a *api) knowledgeFor(ctx context.Context, config *schema.Config) (*reconci
 
 // Reload implements the API.
 func (a *api) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
-	plan, err := outcome(a.keeper.reload(ctx))
+	plan, err := outcome(a.keeper.reload(ctx, "reload"))
 	if err != nil {
 		return nil, failed(err)
 	}

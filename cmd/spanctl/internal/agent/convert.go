@@ -4,18 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
 func planOf(plan state.Plan) *agentpb.Plan {
-	out := &agentpb.Plan{}
+	out := &agentpb.Plan{Cuts: plan.Cuts()}
 	for _, c := range plan {
 		shown := &agentpb.Change{Action: string(c.Action), Kind: c.Object.Kind(), Id: c.Object.ID(), Text: c.String()}
 		for _, f := range c.Fields {
@@ -82,4 +84,35 @@ func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
 		Spec: shown,
 		Row:  r.Type.Row(r),
 	}, nil
+}
+
+// historyOf shows the history; with a number, that config alone and its text.
+func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) {
+	response := &agentpb.HistoryResponse{}
+	trial, on, err := dir.Trial()
+	if err != nil {
+		return nil, err
+	}
+	if on {
+		response.TrialUntil = timestamppb.New(trial.Until)
+	}
+	if number != 0 {
+		r, data, err := dir.Read(number)
+		if err != nil {
+			return nil, err
+		}
+		shown := revisionOf(r)
+		shown.Config = data
+		response.Revisions = append(response.Revisions, shown)
+		return response, nil
+	}
+	all, err := dir.History()
+	for _, r := range all {
+		response.Revisions = append(response.Revisions, revisionOf(r))
+	}
+	return response, err
+}
+
+func revisionOf(r statedir.Revision) *agentpb.Revision {
+	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: filepath.Base(r.Path)}
 }

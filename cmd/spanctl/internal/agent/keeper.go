@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
@@ -16,7 +18,7 @@ import (
 
 // keeper decides which config is in force: the one in the file if it is valid,
 // else the last that was. A config that is staged in the file waits for the
-// agent's next start.
+// agent's next start. One on trial goes away again unless it is confirmed.
 type keeper struct {
 	file configfile.File
 	dir  *statedir.Dir
@@ -27,6 +29,8 @@ type keeper struct {
 	mu sync.Mutex
 	// seen is the content that was last dealt with, staged the one to pass over.
 	seen, staged content
+	// trials tells that a trial began or ended.
+	trials chan struct{}
 
 	faultMu sync.Mutex
 	fault   error
@@ -41,24 +45,25 @@ func contentOf(name string, data []byte) content {
 
 // start puts the config in the file in force, or the last good one.
 func (k *keeper) start(ctx context.Context) {
-	_, err := k.reload(ctx)
+	k.overdue()
+	_, err := k.reload(ctx, "start")
 	if err == nil || k.inForce(err) {
 		return
 	}
-	name, data, readErr := k.dir.LastGood()
+	last, data, readErr := k.dir.Read(0)
+	if errors.Is(readErr, statedir.ErrNoRevision) {
+		return
+	}
 	if readErr != nil {
 		k.log.Error("the last good config cannot be read", "error", readErr)
 		return
 	}
-	if name == "" {
-		return
-	}
-	config, err := load(name, data)
+	config, err := load(last.Path, data)
 	if err != nil {
 		k.log.Error("the last good config cannot be used", "error", err)
 		return
 	}
-	k.log.Warn("starting with the last good config instead", "file", name)
+	k.log.Warn("starting with the last good config instead", "file", last.Path)
 	// The loop logs the error of a pass, and tries again.
 	_, _ = k.loop.SetConfig(ctx, config)
 }
@@ -85,12 +90,12 @@ func (k *keeper) changed(ctx context.Context) {
 		k.seen = k.staged
 	default:
 		k.log.Info("the config file changed", "file", name)
-		_, _ = k.enforce(ctx, name, data) // enforce and the loop log their errors
+		_, _ = k.enforce(ctx, "file", name, data) // enforce and the loop log their errors
 	}
 }
 
 // reload puts the config in the file in force, staged or not.
-func (k *keeper) reload(ctx context.Context) (*reconciler.Pass, error) {
+func (k *keeper) reload(ctx context.Context, how string) (*reconciler.Pass, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	name, data, err := k.file.Read()
@@ -98,8 +103,11 @@ func (k *keeper) reload(ctx context.Context) (*reconciler.Pass, error) {
 		k.blame(err)
 		return nil, err
 	}
-	return k.enforce(ctx, name, data)
+	return k.enforce(ctx, how, name, data)
 }
+
+// errOnTrial refuses a config while another is on trial.
+var errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
 
 // apply stores a config, valid ones only, and puts it in force.
 func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *reconciler.Pass, path string, err error) {
@@ -108,10 +116,18 @@ func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *rec
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, on, err := k.dir.Trial(); on || err != nil {
+		return nil, "", cmp.Or(err, errOnTrial)
+	}
+	return k.store(ctx, "apply", name, data)
+}
+
+// store makes a config the one in the file and puts it in force. k.mu is held.
+func (k *keeper) store(ctx context.Context, how, name string, data []byte) (pass *reconciler.Pass, path string, err error) {
 	if path, err = k.file.Store(name, data); err != nil {
 		return nil, path, err
 	}
-	pass, err = k.enforce(ctx, path, data)
+	pass, err = k.enforce(ctx, how, path, data)
 	return pass, path, err
 }
 
@@ -122,6 +138,9 @@ func (k *keeper) stage(name string, data []byte) (path string, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, on, err := k.dir.Trial(); on || err != nil {
+		return "", cmp.Or(err, errOnTrial)
+	}
 	before := k.staged
 	// Both before the file is there: whoever reads it next must know.
 	k.staged = contentOf(k.file.PathFor(name), data)
@@ -131,9 +150,9 @@ func (k *keeper) stage(name string, data []byte) (path string, err error) {
 	return path, err
 }
 
-// enforce puts a config in force, if it is valid, and keeps it as the last good
-// one. k.mu is held.
-func (k *keeper) enforce(ctx context.Context, name string, data []byte) (*reconciler.Pass, error) {
+// enforce puts a config in force, if it is valid, and into the history, with how it
+// came. k.mu is held.
+func (k *keeper) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
 	k.seen, k.staged = contentOf(name, data), content{}
 	config, err := load(name, data)
 	if err != nil {
@@ -142,8 +161,8 @@ func (k *keeper) enforce(ctx context.Context, name string, data []byte) (*reconc
 	}
 	k.blame(nil)
 	warnOf(config, k.log)
-	if err := k.dir.KeepLastGood(name, data); err != nil {
-		k.log.Error("the config could not be kept as the last good one", "error", err)
+	if _, err := k.dir.Keep(time.Now(), how, name, data); err != nil {
+		k.log.Error("the config could not be put into the history", "error", err)
 	}
 	return k.loop.SetConfig(ctx, config)
 }

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -83,12 +84,18 @@ func (s *settings) alone(cmd *cobra.Command, in schema.Input) (agent.Once, *sche
 	if err != nil {
 		return agent.Once{}, nil, err
 	}
+	once, err := s.here(cmd)
+	return once, config, err
+}
+
+// here is the machine, for commands that work without an agent.
+func (s *settings) here(cmd *cobra.Command) (agent.Once, error) {
 	quiet := *s
 	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
 		quiet.logLevel = "warn"
 	}
 	machine, err := quiet.machine(cmd.ErrOrStderr())
-	return agent.Once{Machine: machine}, config, err
+	return agent.Once{Machine: machine, File: configfile.At(storedConfig())}, err
 }
 
 // storedConfig is where a config is stored when there is no agent to say so.

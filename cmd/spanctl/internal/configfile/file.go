@@ -9,15 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/schema"
 )
 
-const (
-	dirMode  = 0o755
-	fileMode = 0o600
-)
+const dirMode = 0o755
 
 // File is the place of a machine config.
 type File struct{ path string }
@@ -83,11 +79,21 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 		if other == path {
 			continue
 		}
-		if err := os.Remove(other); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Remove(other); err != nil {
 			return path, fmt.Errorf("remove the config that this one replaces: %w", err)
 		}
 	}
 	return path, nil
+}
+
+// Remove takes the config away.
+func (f File) Remove() error {
+	for _, path := range f.variants() {
+		if err := durable.Remove(path); err != nil {
+			return fmt.Errorf("remove the config: %w", err)
+		}
+	}
+	return nil
 }
 
 // write replaces the file that path leads to; a link stays a link.
@@ -95,5 +101,5 @@ func write(path string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return renameio.WriteFile(path, data, fileMode, renameio.WithStaticPermissions(fileMode))
+	return durable.Write(path, data)
 }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 )
 
 const (
@@ -24,8 +24,7 @@ const (
 	kubespanFile   = "kubespan-identity.yaml"
 	affiliatesFile = "affiliates.json"
 	workedFile     = "endpoints.json"
-	// lastGoodFile is followed by the ending of the config's own name.
-	lastGoodFile = "last-good"
+	trialFile      = "trial.json"
 )
 
 // Dir is an open state directory.
@@ -67,11 +66,7 @@ func (d *Dir) WireguardLog(link string) string {
 }
 
 func (d *Dir) write(name string, data []byte) error {
-	path := filepath.Join(d.path, name)
-	if err := renameio.WriteFile(path, data, fileMode, renameio.WithStaticPermissions(fileMode)); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return durable.Write(filepath.Join(d.path, name), data)
 }
 
 // read returns nil where there is no such file.
@@ -81,50 +76,4 @@ func (d *Dir) read(name string) ([]byte, error) {
 		return nil, nil
 	}
 	return data, err
-}
-
-// KeepLastGood keeps a config that was found valid, and the ending of its name,
-// which tells its format.
-func (d *Dir) KeepLastGood(name string, data []byte) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	file := lastGoodFile + filepath.Ext(name)
-	if err := d.write(file, data); err != nil {
-		return err
-	}
-	others, err := d.lastGood()
-	for _, other := range others {
-		if filepath.Base(other) != file {
-			err = errors.Join(err, os.Remove(other))
-		}
-	}
-	return err
-}
-
-// LastGood returns what KeepLastGood kept last. Name is empty if there is nothing.
-func (d *Dir) LastGood() (name string, data []byte, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	paths, err := d.lastGood()
-	if err != nil || len(paths) == 0 {
-		return "", nil, err
-	}
-	data, err = os.ReadFile(paths[0])
-	return paths[0], data, err
-}
-
-// lastGood lists the configs kept: one, or two after a crash between the
-// writing of one and the removal of the other.
-func (d *Dir) lastGood() ([]string, error) {
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, e := range entries {
-		if strings.TrimSuffix(e.Name(), filepath.Ext(e.Name())) == lastGoodFile {
-			paths = append(paths, filepath.Join(d.path, e.Name()))
-		}
-	}
-	return paths, nil
 }

@@ -1,6 +1,6 @@
 // Package statedir is the directory in which a machine keeps what must outlive
-// a reboot: its identity, what discovery last knew, and the last config that was
-// good.
+// a reboot: its identity, what discovery last knew, the last configs that were in
+// force, and until when the newest is on trial.
 //
 // node-identity.yaml and kubespan-identity.yaml have the fields that Talos gives
 // them. Files are mode 0600 and written whole: to a temporary file, synced, and

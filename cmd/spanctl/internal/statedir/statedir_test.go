@@ -2,6 +2,7 @@ package statedir
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -131,19 +132,72 @@ func TestOneProcessAtATime(t *testing.T) {
 	open(t, path)
 }
 
-func TestLastGood(t *testing.T) {
-	d := open(t, t.TempDir())
-	if name, _, err := d.LastGood(); name != "" || err != nil {
-		t.Errorf("at first there is %q, %v", name, err)
+func TestHistoryKeepsTheLastConfigs(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	if all, err := d.History(); len(all) != 0 || err != nil {
+		t.Errorf("at first there is %v, %v", all, err)
 	}
-	for _, c := range []struct{ name, text string }{{"/etc/spanctl/machine.cue", "a: 1"}, {"x.yaml", "a: 2"}, {"x.yaml", "a: 3"}, {"none", "a: 4"}} {
-		if err := d.KeepLastGood(c.name, []byte(c.text)); err != nil {
-			t.Fatal(err)
+	if _, _, err := d.Read(0); !errors.Is(err, ErrNoRevision) {
+		t.Errorf("at first the newest is %v", err)
+	}
+	begin := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	names := []string{"/etc/spanctl/machine.cue", "x.yaml", "none"}
+	for i := range 12 {
+		text := []byte(fmt.Sprintf("a: %d", i))
+		for range 2 { // the second is no other config
+			if _, err := d.Keep(begin.Add(time.Duration(i)*time.Hour), "apply", names[i%3], text); err != nil {
+				t.Fatal(err)
+			}
 		}
-		name, data, err := d.LastGood()
-		if err != nil || string(data) != c.text || filepath.Ext(name) != filepath.Ext(c.name) {
-			t.Errorf("of %+v is kept %q, %q, %v", c, name, data, err)
+		newest, data, err := d.Read(0)
+		if err != nil || newest.Number != i+1 || string(data) != string(text) || filepath.Ext(newest.Path) != filepath.Ext(names[i%3]) {
+			t.Errorf("the newest is %+v, %q, %v", newest, data, err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(path, historyDir, "notes.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := d.History()
+	if err != nil || len(all) != Kept || all[0].Number != 12 || all[Kept-1].Number != 3 {
+		t.Errorf("kept is %+v, %v", all, err)
+	}
+	third, data, err := d.Read(3)
+	if err != nil || string(data) != "a: 2" || third.How != "apply" || !third.Time.Equal(begin.Add(2*time.Hour).Truncate(time.Second)) {
+		t.Errorf("the third is %+v, %q, %v", third, data, err)
+	}
+	if _, _, err := d.Read(2); !errors.Is(err, ErrNoRevision) {
+		t.Errorf("the second is %v", err)
+	}
+	if info, err := os.Stat(third.Path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the third's file is %v, %v", info, err)
+	}
+}
+
+func TestTrial(t *testing.T) {
+	d := open(t, t.TempDir())
+	if _, on, err := d.Trial(); on || err != nil {
+		t.Errorf("at first one is on: %v, %v", on, err)
+	}
+	now := time.Now().Round(0)
+	want := Trial{Before: 3, Until: now.Add(time.Minute), Timeout: time.Minute}
+	if err := d.BeginTrial(want); err != nil {
+		t.Fatal(err)
+	}
+	got, on, err := d.Trial()
+	if !on || err != nil || got.Before != 3 || !got.Until.Equal(want.Until) || got.Left(now.Add(time.Second)) != 59*time.Second {
+		t.Errorf("got %+v, %v, %v", got, on, err)
+	}
+	if left := got.Left(now.Add(-time.Hour)); left != time.Minute {
+		t.Errorf("a clock set back by an hour leaves %v", left)
+	}
+	for range 2 {
+		if err := d.EndTrial(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, on, err := d.Trial(); on || err != nil {
+		t.Errorf("at the end one is on: %v, %v", on, err)
 	}
 }
 

@@ -1,0 +1,200 @@
+package statedir
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
+)
+
+// historyDir has a file for each of the last configs that were in force. Its name says
+// all but the text: NUMBER_TIME_HOW, and the ending of the config's own name.
+const historyDir = "history"
+
+// Kept is how many configs the history has.
+const Kept = 10
+
+// historyTime is how the time is written in a name, in UTC.
+const historyTime = "20060102T150405Z"
+
+// Revision is a config that was in force.
+type Revision struct {
+	// Number counts from 1 and is never used again.
+	Number int
+	// Time is when it was put in force.
+	Time time.Time
+	// How says what put it there, in small letters, digits and "-".
+	How string
+	// Path is its file, whose ending tells the format.
+	Path string
+}
+
+// ErrNoRevision says that the history has no such config, or none at all.
+var ErrNoRevision = errors.New("there is no such config in the history")
+
+// Keep puts a config that is in force into the history, as its newest, and forgets the
+// oldest. One that is the newest already is not put there again.
+func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all, err := d.history()
+	if err != nil {
+		return Revision{}, err
+	}
+	next := Revision{Number: 1, Time: now.UTC().Truncate(time.Second), How: how}
+	if len(all) > 0 {
+		newest, err := os.ReadFile(all[0].Path)
+		if err == nil && string(newest) == string(data) && filepath.Ext(all[0].Path) == filepath.Ext(name) {
+			return all[0], nil
+		}
+		next.Number = all[0].Number + 1
+	}
+	dir := filepath.Join(d.path, historyDir)
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return Revision{}, fmt.Errorf("make the history: %w", err)
+	}
+	file := fmt.Sprintf("%06d_%s_%s%s", next.Number, next.Time.Format(historyTime), how, filepath.Ext(name))
+	next.Path = filepath.Join(dir, file)
+	if err := durable.Write(next.Path, data); err != nil {
+		return Revision{}, err
+	}
+	for _, old := range all[min(Kept-1, len(all)):] {
+		err = errors.Join(err, durable.Remove(old.Path))
+	}
+	return next, err
+}
+
+// History lists the configs that were in force, the newest, which is in force, first.
+func (d *Dir) History() ([]Revision, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.history()
+}
+
+func (d *Dir) history() ([]Revision, error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, historyDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the history: %w", err)
+	}
+	var all []Revision
+	for _, e := range entries {
+		if r, ok := parseRevision(e.Name()); ok {
+			r.Path = filepath.Join(d.path, historyDir, e.Name())
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b Revision) int { return cmp.Compare(b.Number, a.Number) })
+	return all, nil
+}
+
+// parseRevision reads the name of a file; what others left there is none.
+func parseRevision(file string) (Revision, bool) {
+	parts := strings.SplitN(strings.TrimSuffix(file, filepath.Ext(file)), "_", 3)
+	if len(parts) != 3 {
+		return Revision{}, false
+	}
+	number, err := strconv.Atoi(parts[0])
+	at, timeErr := time.Parse(historyTime, parts[1])
+	return Revision{Number: number, Time: at, How: parts[2]}, err == nil && timeErr == nil && number > 0
+}
+
+// Read returns a config of the history; number 0 stands for the newest.
+func (d *Dir) Read(number int) (Revision, []byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all, err := d.history()
+	if err != nil {
+		return Revision{}, nil, err
+	}
+	for _, r := range all {
+		if number == 0 || r.Number == number {
+			data, err := os.ReadFile(r.Path)
+			return r, data, err
+		}
+	}
+	return Revision{}, nil, fmt.Errorf("%w: %d", ErrNoRevision, number)
+}
+
+// Trial is a config that goes away again unless it is confirmed.
+type Trial struct {
+	// Before is the number of the config that comes back then; 0 if there was none.
+	Before int `json:"before"`
+	// Until is when, Timeout how long the trial was to be.
+	Until   time.Time     `json:"until"`
+	Timeout time.Duration `json:"timeout"`
+}
+
+// Left is how long the trial still is. A clock that was set back does not prolong it
+// beyond what was asked for.
+func (t Trial) Left(now time.Time) time.Duration { return min(t.Until.Sub(now), t.Timeout) }
+
+// BeginTrial writes down that a trial begins, before anything else is changed.
+func (d *Dir) BeginTrial(t Trial) error {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.write(trialFile, data)
+}
+
+// Trial returns the trial that goes on, if one does.
+func (d *Dir) Trial() (t Trial, on bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data, err := d.read(trialFile)
+	if err != nil || data == nil {
+		return t, false, err
+	}
+	if err := json.Unmarshal(data, &t); err != nil {
+		return t, false, fmt.Errorf("read %s: %w", filepath.Join(d.path, trialFile), err)
+	}
+	return t, true, nil
+}
+
+// EndTrial forgets the trial.
+func (d *Dir) EndTrial() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return durable.Remove(filepath.Join(d.path, trialFile))
+}
+
+// AwaitConfirmation waits until the trial in a directory, which is not open, was ended
+// by someone, or ctx ends.
+func AwaitConfirmation(ctx context.Context, path string) (confirmed bool, err error) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return false, fmt.Errorf("watch the trial: %w", err)
+	}
+	defer func() { _ = watcher.Close() }()
+	if err := watcher.Add(path); err != nil {
+		return false, fmt.Errorf("watch the trial: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(path, trialFile)); errors.Is(err, os.ErrNotExist) {
+			return true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-watcher.Events:
+		case err := <-watcher.Errors:
+			return false, fmt.Errorf("watch the trial: %w", err)
+		}
+	}
+}
