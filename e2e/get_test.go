@@ -91,20 +91,25 @@ func TestPrivateKeyIsForRootAlone(t *testing.T) {
 	m := startMesh(t, 2)
 	m.awaitUp()
 	node := m.machines[0]
-	out := node.run("get", "kubespanidentities", "-o", "yaml")
+	out := node.run("get", "kubespanidentities", "-o", "yaml", "--show-secrets")
 	match := regexp.MustCompile(`privateKey: (\S{43}=)`).FindStringSubmatch(out)
 	if match == nil {
 		t.Fatalf("root does not see the private key:\n%s", out)
 	}
 	secret := regexp.MustCompile(`secret: "(.*)"`).FindStringSubmatch(m.config)[1]
 	places := map[string]string{"the agent's log": node.agent.Output(), "the server's log": m.server.Output()}
-	for _, resource := range []string{"kubespanidentities", "kubespanpeerspecs", "kubespanpeerstatuses", "kubespanendpoints", "affiliates", "members"} {
+	for _, resource := range []string{"kubespanidentities", "kubespanpeerspecs", "kubespanpeerstatuses", "kubespanendpoints", "affiliates", "members", "machineconfig", "events"} {
 		for _, output := range []string{"table", "json", "yaml"} {
-			if resource != "kubespanidentities" || output != "yaml" {
-				places["get "+resource+" -o "+output] = node.run("get", resource, "-o", output)
-			}
+			places["get "+resource+" -o "+output] = node.run("get", resource, "-o", output)
 		}
 	}
+	if config := node.run("get", "machineconfig", "-o", "yaml", "--show-secrets"); !strings.Contains(config, secret) {
+		t.Errorf("root does not see the cluster's secret:\n%s", config)
+	}
+	if config := places["get machineconfig -o yaml"]; !strings.Contains(config, "secret: (hidden)") || !strings.Contains(config, "mtu: 1420") {
+		t.Errorf("the config in force is shown as\n%s", config)
+	}
+	places["history"] = node.run("history") + node.run("history", "-o", "json")
 	places["the API without asking"] = node.curl("List", `{"type":"kubespanidentities"}`)
 	if err := node.agent.Stop(unix.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -104,6 +104,11 @@ type Engine struct {
 	moved bool
 }
 
+// show publishes the config in force.
+func (e *Engine) show(now time.Time, config *schema.Config) {
+	e.store.Replace(now, resource.MachineConfigs, map[string]any{"machine": resource.MachineConfig{Config: config}})
+}
+
 // glanceFor is how long a whole reading of the kernel holds.
 const glanceFor = 30 * time.Second
 

@@ -100,6 +100,47 @@ func (s Secret) Key() ([32]byte, error) {
 	return decodeKey(s.text)
 }
 
+// revealed is a secret as a config has it.
+func (s Secret) revealed() any {
+	if s.from != (SecretSource{}) {
+		return s.from
+	}
+	return s.text
+}
+
+// Revealed is the config for encoding/json, with the secrets that are in it.
+func (c *Config) Revealed() any {
+	type peer struct {
+		StaticPeer
+		PresharedKey any `json:"presharedKey"`
+	}
+	peers := make([]peer, len(c.Cluster.Discovery.Registries.Static.Peers))
+	for i, p := range c.Cluster.Discovery.Registries.Static.Peers {
+		peers[i] = peer{p, p.PresharedKey.revealed()}
+	}
+	type registries struct {
+		Registries
+		Static struct {
+			Peers []peer `json:"peers"`
+		} `json:"static"`
+	}
+	type discovery struct {
+		Discovery
+		Registries registries `json:"registries"`
+	}
+	type cluster struct {
+		Cluster
+		Secret    any       `json:"secret"`
+		Discovery discovery `json:"discovery"`
+	}
+	all := registries{Registries: c.Cluster.Discovery.Registries}
+	all.Static.Peers = peers
+	return struct {
+		Machine Machine `json:"machine"`
+		Cluster cluster `json:"cluster"`
+	}{c.Machine, cluster{c.Cluster, c.Cluster.Secret.revealed(), discovery{c.Cluster.Discovery, all}}}
+}
+
 // ReadSecret reads a secret that is kept outside of the config.
 type ReadSecret func(SecretSource) (string, error)
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
 )
 
 // Type describes one type of resource.
@@ -96,6 +97,17 @@ var (
 		},
 	}
 
+	// MachineConfigs has the config in force, with every default.
+	MachineConfigs = &Type{
+		Name: "MachineConfigs", Namespace: "config",
+		Aliases: []string{"machineconfigs", "machineconfig", "mc"},
+		Columns: []string{"KUBESPAN", "DISCOVERY"},
+		cells: func(spec any) []string {
+			s := spec.(MachineConfig)
+			return []string{strconv.FormatBool(s.KubeSpan().Enabled), strconv.FormatBool(s.Cluster.Discovery.Enabled)}
+		},
+	}
+
 	EventRecords = &Type{
 		Name: "Events", Namespace: "runtime",
 		Aliases: []string{"events", "event", "ev"},
@@ -107,7 +119,7 @@ var (
 	}
 
 	// Types lists them all.
-	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members, EventRecords}
+	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members, MachineConfigs, EventRecords}
 )
 
 // Lookup finds a type by what a user typed, in any case.
@@ -154,6 +166,12 @@ func (s IdentitySpec) Revealed() any {
 		PublicKey  mesh.Key     `json:"publicKey"`
 	}{s.Address, s.Subnet, s.PrivateKey.Reveal(), s.PublicKey}
 }
+
+// MachineConfig is the spec of MachineConfigs.
+type MachineConfig struct{ *schema.Config }
+
+// Revealed is the spec with its secrets.
+func (s MachineConfig) Revealed() any { return s.Config.Revealed() }
 
 // Affiliate is the spec of Affiliates.
 type Affiliate struct {

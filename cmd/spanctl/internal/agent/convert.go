@@ -58,11 +58,11 @@ func eventsOf(events []resource.Event, id string, reveal bool) ([]*agentpb.Event
 	return out, nil
 }
 
-// resourceOf shows a resource; reveal with its private key.
+// resourceOf shows a resource; reveal with its secrets.
 func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
 	spec := r.Spec
-	if identity, ok := spec.(resource.IdentitySpec); ok && reveal {
-		spec = identity.Revealed()
+	if secretive, ok := spec.(interface{ Revealed() any }); ok && reveal {
+		spec = secretive.Revealed()
 	}
 	encoded, err := json.Marshal(spec)
 	if err != nil {

@@ -40,8 +40,8 @@ type application struct {
 	timeout           time.Duration
 }
 
-func (a *application) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.mode, "mode", modeStaged, "auto, immediate, staged or try")
+func (a *application) flags(cmd *cobra.Command, mode string) {
+	cmd.Flags().StringVar(&a.mode, "mode", mode, "auto, immediate, staged or try")
 	cmd.Flags().BoolVar(&a.immediate, "immediate", false, "the same as --mode immediate")
 	cmd.Flags().BoolVar(&a.dryRun, "dry-run", false, "print what --immediate would change and what traffic it would cut, and neither store nor change anything")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
@@ -88,7 +88,8 @@ With an agent, the config is stored where the agent was told to find it. Without
 one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 		Example: `  spanctl apply -f machine.cue --immediate
   spanctl apply -f machine.cue --mode try --timeout 2m
-  spanctl apply -f cluster -e machines.web1 --dry-run`,
+  spanctl apply -f cluster -e machines.web1 --dry-run
+  spanctl apply -f machine.yaml -p '{"machine": {"network": {"kubespan": {"mtu": 1380}}}}' -p @site.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in, source, err := s.load(cmd)
@@ -99,7 +100,8 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 		},
 	}
 	s.pickFlag(cmd)
-	how.flags(cmd)
+	s.patchFlag(cmd)
+	how.flags(cmd, modeStaged)
 	return cmd
 }
 

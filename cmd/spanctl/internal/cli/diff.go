@@ -33,6 +33,7 @@ cannot be told.`,
 		},
 	}
 	s.pickFlag(cmd)
+	s.patchFlag(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", outputText, "output format: text or json")
 	return cmd
 }
@@ -60,7 +61,7 @@ func (s *settings) diff(cmd *cobra.Command, output string) (*agentpb.Plan, error
 func (s *settings) plan(cmd *cobra.Command) (*agentpb.Plan, error) {
 	client, err := s.agent(cmd.Context())
 	if errors.Is(err, errNoAgent) {
-		in, err := s.input(cmd)
+		in, _, err := s.load(cmd)
 		if err != nil {
 			return nil, err
 		}

@@ -17,15 +17,15 @@ import (
 
 func newGet(s *settings) *cobra.Command {
 	var output string
-	var watch bool
+	var watch, reveal bool
 	cmd := &cobra.Command{
 		Use:   "get RESOURCE [ID]",
 		Short: "Show what the agent knows and does",
 		Long: `Show resources of the agent. There are:
 
 ` + resourceHelp() + `
--o yaml shows the whole of each; the identity's private key is in it for root alone.
--w shows changes as they come.`,
+-o yaml and -o json show the whole of each, with "(hidden)" in place of secrets; root may
+have them shown with --show-secrets. -w shows changes as they come.`,
 		Example: "  spanctl get kubespanpeerstatuses -w\n  spanctl get members\n  spanctl get kubespanidentities -o yaml",
 		Args:    cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -45,7 +45,7 @@ func newGet(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			request := &agentpb.ListRequest{Type: args[0], Reveal: output == outputYAML}
+			request := &agentpb.ListRequest{Type: args[0], Reveal: reveal}
 			if len(args) > 1 {
 				request.Id = args[1]
 			}
@@ -57,6 +57,7 @@ func newGet(s *settings) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", outputTable, "output format: table, yaml or json")
+	cmd.Flags().BoolVar(&reveal, "show-secrets", false, "show secrets too, which is for root alone")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show changes as they come")
 	return cmd
 }

@@ -90,11 +90,13 @@ type settings struct {
 	// expression picks it.
 	configs    []string
 	expression string
-	stateDir   string
-	socket     string
-	wireguard  string
-	logLevel   string
-	logFormat  string
+	// patches are applied to it.
+	patches   []string
+	stateDir  string
+	socket    string
+	wireguard string
+	logLevel  string
+	logFormat string
 }
 
 // variable adds a flag whose default an environment variable gives.
@@ -128,7 +130,7 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 	variable(flags, &s.logLevel, "log-level", "SPANCTL_LOG_LEVEL", "info", "least level to log: debug, info, warn or error")
 	variable(flags, &s.logFormat, "log-format", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
 	root.AddCommand(
-		newRun(s), newApply(s), newConfirm(s), newHistory(s), newRollback(s), newDiff(s), newGet(s), newDown(s), newReload(s), newRotateKey(s), newVersion(s),
+		newRun(s), newApply(s), newConfirm(s), newHistory(s), newRollback(s), newPatch(s), newEdit(s), newDiff(s), newGet(s), newDown(s), newReload(s), newRotateKey(s), newVersion(s),
 		newGen(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(),
 	)
 	return root

@@ -14,11 +14,7 @@ func newValidate(s *settings) *cobra.Command {
 wrong and what would be right.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := s.input(cmd)
-			if err != nil {
-				return err
-			}
-			if _, err := in.Load(); err != nil {
+			if _, _, err := s.load(cmd); err != nil {
 				return err
 			}
 			cmd.Println(strings.Join(s.configs, ", "), "is valid")
@@ -26,5 +22,6 @@ wrong and what would be right.`,
 		},
 	}
 	s.pickFlag(cmd)
+	s.patchFlag(cmd)
 	return cmd
 }
