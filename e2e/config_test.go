@@ -128,7 +128,7 @@ func TestApply(t *testing.T) {
 		node.awaitClean()
 	})
 	t.Run("diff with a file is the same plan", func(t *testing.T) {
-		if o := node.try("diff", "-f", file); o.status != 1 || !strings.Contains(o.stdout, "mtu 1420 -> 1390") {
+		if o := node.try("diff", "-f", file); o.status != 1 || !strings.Contains(o.stdout, "\n link kubespan\n-  mtu 1420\n+  mtu 1390\n") {
 			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
 		}
 		if o := node.try("diff", "-f", file, "-o", "json"); o.status != 1 || !strings.Contains(o.stdout, `"to": "1390"`) {

@@ -37,7 +37,7 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 				t.Fatal(err)
 			}
 			node.role(d.role, d.arg)
-			if o := node.try("diff"); o.status != 1 || !strings.Contains(o.stdout, d.line) {
+			if o := node.try("diff", "-o", "text"); o.status != 1 || !strings.Contains(o.stdout, d.line) {
 				t.Errorf("diff: status %d, want %q in\n%s%s", o.status, d.line, o.stdout, o.stderr)
 			}
 			node.startAgent()

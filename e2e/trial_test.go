@@ -193,6 +193,18 @@ func TestHistory(t *testing.T) {
 			t.Errorf("line %d has no %s:\n%s", i, how, strings.Join(lines, "\n"))
 		}
 	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--from", "1", "--to", "2"}, " machine.network.kubespan\n-  mtu 1420\n+  mtu 1390\n"},
+		{[]string{"--from", "2"}, "-  mtu 1390\n+  mtu 1380\n"},
+		{[]string{"--to", "1"}, " link kubespan\n-  mtu 1380\n+  mtu 1420\n"},
+	} {
+		if o := node.try(append([]string{"diff"}, c.args...)...); o.status != 1 || !strings.Contains(o.stdout, c.want) {
+			t.Errorf("diff %v: status %d\n%s%s", c.args, o.status, o.stdout, o.stderr)
+		}
+	}
 	m.keepPinging(func() {
 		if out := node.run("rollback"); !strings.Contains(out, "mtu 1380 -> 1390") || node.stored() != second {
 			t.Errorf("it did %s\nand the file is\n%s", out, node.stored())

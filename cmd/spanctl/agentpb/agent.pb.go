@@ -1182,12 +1182,15 @@ type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "create", "update" or "delete".
 	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
-	// "link", "address", "route", "rule", "nftables", "sysctl" or "peer".
+	// "link", "address", "route", "rule", "nftables", "sysctl" or "peer"; between two
+	// configs "setting".
 	Kind   string   `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Id     string   `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	Fields []*Field `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
 	// The change on one line, for people.
-	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// The name of a peer.
+	Label         string `protobuf:"bytes,6,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1253,6 +1256,13 @@ func (x *Change) GetFields() []*Field {
 func (x *Change) GetText() string {
 	if x != nil {
 		return x.Text
+	}
+	return ""
+}
+
+func (x *Change) GetLabel() string {
+	if x != nil {
+		return x.Label
 	}
 	return ""
 }
@@ -1854,13 +1864,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04cuts\x18\x03 \x03(\tR\x04cuts\"7\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\rR\x04done\"\x89\x01\n" +
+	"\x04done\x18\x02 \x01(\rR\x04done\"\x9f\x01\n" +
 	"\x06Change\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12/\n" +
 	"\x06fields\x18\x04 \x03(\v2\x17.spanctl.agent.v1.FieldR\x06fields\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\"?\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12\x14\n" +
+	"\x05label\x18\x06 \x01(\tR\x05label\"?\n" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +

@@ -20,6 +20,9 @@ func planOf(plan state.Plan) *agentpb.Plan {
 	out := &agentpb.Plan{Cuts: plan.Cuts()}
 	for _, c := range plan {
 		shown := &agentpb.Change{Action: string(c.Action), Kind: c.Object.Kind(), Id: c.Object.ID(), Text: c.String()}
+		if peer, ok := c.Object.(state.Peer); ok {
+			shown.Label = peer.Label
+		}
 		for _, f := range c.Fields {
 			shown.Fields = append(shown.Fields, &agentpb.Field{Name: f.Name, From: f.From, To: f.To})
 		}

@@ -18,8 +18,10 @@ import (
 const (
 	outputTable = "table"
 	outputText  = "text"
-	outputYAML  = "yaml"
-	outputJSON  = "json"
+	// outputUnified is that of diff(1).
+	outputUnified = "unified"
+	outputYAML    = "yaml"
+	outputJSON    = "json"
 )
 
 // jsonOf is a message as indented JSON, always the same for the same message.

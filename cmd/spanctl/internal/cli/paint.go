@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"bytes"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+)
+
+// The values of --color.
+const (
+	colorAuto   = "auto"
+	colorAlways = "always"
+	colorNever  = "never"
+)
+
+// The escape sequences of terminals (ECMA-48, SGR).
+const (
+	bold  = "\x1b[1m"
+	red   = "\x1b[31m"
+	green = "\x1b[32m"
+	reset = "\x1b[0m"
+)
+
+// wantsColor tells whether to colour what is written to out. NO_COLOR turns it off
+// where nothing else was asked for (no-color.org).
+func wantsColor(out io.Writer, asked string) bool {
+	if asked != colorAuto {
+		return asked == colorAlways
+	}
+	file, ok := out.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))
+}
+
+// painter writes a plan as a unified diff.
+type painter struct {
+	out io.Writer
+	on  bool
+	buf bytes.Buffer
+}
+
+func (p *painter) line(color, text string) {
+	if p.on && color != "" {
+		text = color + text + reset
+	}
+	p.buf.WriteString(text + "\n")
+}
+
+// plan writes what the plan changes, by object, under the names of both sides. Without
+// a change it writes nothing.
+func (p *painter) plan(names [2]string, plan *agentpb.Plan) error {
+	if len(plan.GetChanges()) == 0 {
+		return nil
+	}
+	p.line(bold, "--- "+names[0])
+	p.line(bold, "+++ "+names[1])
+	last := ""
+	for _, c := range plan.GetChanges() {
+		head, mark, color := headOf(c), " ", ""
+		switch c.GetAction() {
+		case "create":
+			mark, color = "+", green
+		case "delete":
+			mark, color = "-", red
+		}
+		if mark+head != last {
+			p.line(color, mark+head)
+		}
+		last = mark + head
+		for _, f := range c.GetFields() {
+			if f.GetFrom() != "" {
+				p.line(red, "-  "+f.GetName()+" "+f.GetFrom())
+			}
+			if f.GetTo() != "" {
+				p.line(green, "+  "+f.GetName()+" "+f.GetTo())
+			}
+		}
+	}
+	_, err := p.out.Write(p.buf.Bytes())
+	return err
+}
+
+// headOf names the object of a change.
+func headOf(c *agentpb.Change) string {
+	if c.GetKind() == kindSetting {
+		return c.GetId()
+	}
+	return c.GetKind() + " " + c.GetId() + labelOf(c)
+}
+
+// labelOf is the peer's name in parentheses, as the change's text has it.
+func labelOf(c *agentpb.Change) string {
+	if c.GetLabel() == "" {
+		return ""
+	}
+	return " (" + c.GetLabel() + ")"
+}
