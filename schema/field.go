@@ -191,8 +191,13 @@ func (f field) fault(v cue.Value, e errors.Error) string {
 	return "does not fit"
 }
 
+// kindName has several kinds as people say them; CUE has them in parentheses, with bars.
+func kindName(kind cue.Kind) string {
+	return strings.ReplaceAll(strings.Trim(kind.String(), "()"), "|", " or ")
+}
+
 func article(kind cue.Kind) string {
-	name := kind.String()
+	name := kindName(kind)
 	if strings.ContainsRune("aeiou", rune(name[0])) {
 		return "an " + name
 	}
@@ -322,7 +327,11 @@ func (s *source) unknown(path []string, v cue.Value) Problem {
 	p := Problem{Reason: "unknown field", Want: "one of " + quoteAll(siblings)}
 	if one, found := holder(v); found && len(path) == 1 && !s.picked {
 		return s.unchosen([]string{name, one})
-	} else if near := nearest(name, siblings); near != "" {
+	}
+	if len(path) == 1 && !s.picked && isConfig(v) {
+		return s.unchosen(path)
+	}
+	if near := nearest(name, siblings); near != "" {
 		p.Reason += fmt.Sprintf(", did you mean %q?", near)
 	} else if parent := parentOf(name); parent != "" {
 		p.Reason += fmt.Sprintf(", does it belong under %q?", parent)
@@ -342,9 +351,13 @@ func (s *source) holdsConfigs(path []string) bool {
 
 // unchosen explains that a config is to be picked, such as the one at path.
 func (s *source) unchosen(path []string) Problem {
-	return Problem{File: s.name, Path: path[0],
-		Reason: "unknown field, which holds machine configs",
-		Want:   "one of them, picked with -e, such as `-e '" + cue.MakePath(cue.Str(path[0]), cue.Str(path[1])).String() + "'`"}
+	p := Problem{File: s.name, Path: path[0], Reason: "unknown field, which is a machine config of its own",
+		Want: "one config, picked with `-e '" + cue.MakePath(cue.Str(path[0])).String() + "'`"}
+	if len(path) > 1 {
+		p.Reason = "unknown field, which holds machine configs"
+		p.Want = "one of them, picked with -e, such as `-e '" + cue.MakePath(cue.Str(path[0]), cue.Str(path[1])).String() + "'`"
+	}
+	return p
 }
 
 // holder tells whether a value holds machine configs by their names, and the first
@@ -354,12 +367,17 @@ func holder(v cue.Value) (name string, found bool) {
 	if err != nil || !it.Next() {
 		return "", false
 	}
+	return it.Selector().Unquoted(), isConfig(it.Value())
+}
+
+// isConfig tells a value that has the sections of a machine config.
+func isConfig(v cue.Value) bool {
 	for _, section := range []string{"machine", "cluster"} {
-		if it.Value().LookupPath(cue.ParsePath(section)).IncompleteKind()&cue.StructKind != 0 {
-			return it.Selector().Unquoted(), true
+		if v.LookupPath(cue.ParsePath(section)).IncompleteKind()&cue.StructKind != 0 {
+			return true
 		}
 	}
-	return "", false
+	return false
 }
 
 // nearest is the name that a typing error away from would give word, or "".

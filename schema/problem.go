@@ -187,8 +187,30 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 			add(found)
 		}
 	}
+	problems = slices.DeleteFunc(problems, func(p Problem) bool { return s.isEcho(p, seen) })
 	problems.sort()
 	return problems
+}
+
+// isEcho tells a problem that is another's: of a value that may be a struct or not, and
+// of the fields in it. One field that is faulty says it better, several do not.
+func (s *source) isEcho(p Problem, seen map[string]bool) bool {
+	if f := s.fields[p.Path]; f.kind&cue.StructKind != 0 && f.kind != cue.StructKind {
+		inner, others := 0, 0
+		for it, err := s.user.LookupPath(cue.ParsePath(p.Path)).Fields(); err == nil && it.Next(); others++ {
+			if seen[join(p.Path, it.Selector().Unquoted())] {
+				inner++
+			}
+		}
+		return inner == 1 && others == 1
+	}
+	at := strings.LastIndex(p.Path, ".")
+	if at < 0 || !seen[p.Path[:at]] {
+		return false
+	}
+	parent := s.fields[p.Path[:at]]
+	fields, _ := s.user.LookupPath(cue.ParsePath(p.Path[:at])).Fields()
+	return parent.kind&cue.StructKind != 0 && parent.kind != cue.StructKind && fields != nil && fields.Next() && fields.Next()
 }
 
 // boolOrder compares, false before true.

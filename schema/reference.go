@@ -64,7 +64,7 @@ func section(b *strings.Builder, p part, fields map[string]field) error {
 
 // setting writes one, and returns the structs that it may be or hold.
 func setting(b *strings.Builder, path string, v cue.Value, f field) (inner []part) {
-	kind, want := f.kind.String(), f.want
+	kind, want := kindName(f.kind), f.want
 	switch {
 	case f.kind == cue.ListKind:
 		kind, want = "list", strings.Replace(want, "a list, each item", "of", 1)

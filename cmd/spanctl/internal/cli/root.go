@@ -131,7 +131,7 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 	variable(flags, &s.logFormat, "log-format", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
 	root.AddCommand(
 		newRun(s), newApply(s), newConfirm(s), newHistory(s), newRollback(s), newPatch(s), newEdit(s), newDiff(s), newGet(s), newDown(s), newReload(s), newRotateKey(s), newVersion(s),
-		newGen(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(),
+		newGen(), newImport(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(),
 	)
 	return root
 }
