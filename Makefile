@@ -122,9 +122,9 @@ tidy: ## Tidy all go.mod files and format the code
 	@gofmt -w $(MODULES)
 
 .PHONY: bench
-bench: setup $(TOOLS)/benchstat ## Run the benchmarks and summarize them
+bench: setup build $(TOOLS)/benchstat $(TOOLS)/cue ## Run the benchmarks and summarize them
 	@mkdir -p .cache
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
+	SPANCTL_BINARY=$(CURDIR)/bin/spanctl CUE_BINARY=$(CURDIR)/$(TOOLS)/cue go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
 
 .PHONY: bench-discovery
@@ -161,6 +161,11 @@ $(TOOLS)/etcd: tools/etcd/go.mod
 	@echo "building etcd, once"
 	@mkdir -p $(TOOLS)
 	cd tools/etcd && GOWORK=off go build -o $(CURDIR)/$(TOOLS)/etcd go.etcd.io/etcd/server/v3
+
+$(TOOLS)/cue: tools/cue/go.mod
+	@echo "building cue, once"
+	cd tools/cue && GOWORK=off GOBIN=$(CURDIR)/$(TOOLS) go install tool
+	@touch $(TOOLS)/cue
 
 $(TOOLS)/buf: tools/proto/go.mod
 	@echo "building the protocol tools, once"

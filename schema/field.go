@@ -204,6 +204,9 @@ func article(kind cue.Kind) string {
 	return "a " + name
 }
 
+// checkBit is the check of numbers: that a single bit is set.
+const checkBit = "bit"
+
 // checks are the finer checks that @check names.
 var checks = map[string]func(string) error{
 	"key": checkKey,
@@ -265,7 +268,7 @@ func checkURL(text string) error {
 }
 
 func (f field) verify(v cue.Value) error {
-	if f.check == "bit" {
+	if f.check == checkBit {
 		if n, err := v.Int64(); err == nil && n&(n-1) != 0 {
 			return stderrors.New("is not a single bit")
 		}

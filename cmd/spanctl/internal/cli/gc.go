@@ -19,6 +19,23 @@ const (
 	gcInterval = time.Second
 )
 
+// begin has the collector leave a command alone that is over before its garbage
+// matters, unless the user has set GOGC; stay has it work again in one that stays.
+func begin() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcMost)
+	}
+}
+
+// gcUsual is Go's default.
+const gcUsual = 100
+
+func stay() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcUsual)
+	}
+}
+
 // tuneGC follows what is kept until ctx ends, unless the user has set GOGC.
 func tuneGC(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {

@@ -44,6 +44,7 @@ func (e statusError) Unwrap() error { return e.error }
 
 // Main runs spanctl with arguments and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	begin()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	root := Root()

@@ -19,6 +19,7 @@ the mesh as they ask for. Stopping the agent leaves the mesh up; ` + "`spanctl d
 it down. SIGHUP reads the config file again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			stay()
 			config, err := s.file()
 			if err != nil {
 				return err

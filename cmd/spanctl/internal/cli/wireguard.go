@@ -15,6 +15,9 @@ func newWireguardProcess() *cobra.Command {
 		Short:  "Run WireGuard for a link in userspace",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
-		RunE:   func(_ *cobra.Command, args []string) error { return userspace.Main(args[0], args[1]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			stay()
+			return userspace.Main(args[0], args[1])
+		},
 	}
 }
