@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	cue "cuelang.org/go/cmd/cue/cmd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/cli"
@@ -11,6 +12,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		// What users have beside it.
+		"cue":     func() { os.Exit(cue.Main()) },
 		"spanctl": func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }

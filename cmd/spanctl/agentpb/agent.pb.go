@@ -199,6 +199,95 @@ func (x *GetStatusResponse) GetConfigError() string {
 	return ""
 }
 
+type GetConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigRequest) Reset() {
+	*x = GetConfigRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigRequest) ProtoMessage() {}
+
+func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
+func (*GetConfigRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+type GetConfigResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path of the file.
+	Filename      string `protobuf:"bytes,1,opt,name=filename,proto3" json:"filename,omitempty"`
+	Config        []byte `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigResponse) Reset() {
+	*x = GetConfigResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigResponse) ProtoMessage() {}
+
+func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
+func (*GetConfigResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetConfigResponse) GetFilename() string {
+	if x != nil {
+		return x.Filename
+	}
+	return ""
+}
+
+func (x *GetConfigResponse) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The config, byte for byte as the user wrote it.
@@ -214,7 +303,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +315,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +328,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApplyRequest) GetConfig() []byte {
@@ -285,7 +374,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +386,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +399,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApplyResponse) GetPlan() *Plan {
@@ -351,7 +440,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +452,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +465,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HistoryRequest) GetNumber() uint32 {
@@ -398,7 +487,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +499,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +512,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HistoryResponse) GetRevisions() []*Revision {
@@ -456,7 +545,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +557,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +570,7 @@ func (x *Revision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revision.ProtoReflect.Descriptor instead.
 func (*Revision) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Revision) GetNumber() uint32 {
@@ -529,7 +618,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +630,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +643,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RollbackRequest) GetNumber() uint32 {
@@ -576,7 +665,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +677,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +690,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RollbackResponse) GetPlan() *Plan {
@@ -633,7 +722,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +734,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +747,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 type ConfirmResponse struct {
@@ -669,7 +758,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +770,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +783,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 type DiffRequest struct {
@@ -708,7 +797,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +809,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +822,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DiffRequest) GetConfig() []byte {
@@ -761,7 +850,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +862,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +875,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DiffResponse) GetPlan() *Plan {
@@ -811,7 +900,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +912,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +925,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type ReloadResponse struct {
@@ -848,7 +937,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +949,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +962,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReloadResponse) GetPlan() *Plan {
@@ -891,7 +980,7 @@ type DownRequest struct {
 
 func (x *DownRequest) Reset() {
 	*x = DownRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +992,7 @@ func (x *DownRequest) String() string {
 func (*DownRequest) ProtoMessage() {}
 
 func (x *DownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1005,7 @@ func (x *DownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownRequest.ProtoReflect.Descriptor instead.
 func (*DownRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 type DownResponse struct {
@@ -928,7 +1017,7 @@ type DownResponse struct {
 
 func (x *DownResponse) Reset() {
 	*x = DownResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1029,7 @@ func (x *DownResponse) String() string {
 func (*DownResponse) ProtoMessage() {}
 
 func (x *DownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1042,7 @@ func (x *DownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownResponse.ProtoReflect.Descriptor instead.
 func (*DownResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DownResponse) GetPlan() *Plan {
@@ -971,7 +1060,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1072,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1085,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 type RotateKeyResponse struct {
@@ -1011,7 +1100,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1112,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1125,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RotateKeyResponse) GetPlan() *Plan {
@@ -1074,7 +1163,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1175,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1188,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Plan) GetChanges() []*Change {
@@ -1136,7 +1225,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1237,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1250,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Failure) GetMessage() string {
@@ -1197,7 +1286,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1298,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1311,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Change) GetAction() string {
@@ -1278,7 +1367,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1379,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1392,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Field) GetName() string {
@@ -1341,7 +1430,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1442,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1455,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRequest) GetType() string {
@@ -1400,7 +1489,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1501,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1514,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -1453,7 +1542,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1554,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1567,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -1513,7 +1602,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1614,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1627,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -1564,7 +1653,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1665,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1678,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1609,7 +1698,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1710,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1723,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1663,7 +1752,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1764,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1777,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1726,7 +1815,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1827,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1840,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -1807,7 +1896,11 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x1f\n" +
 	"\vconfig_path\x18\x03 \x01(\tR\n" +
 	"configPath\x12!\n" +
-	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\"\xa8\x01\n" +
+	"\fconfig_error\x18\x04 \x01(\tR\vconfigError\"\x12\n" +
+	"\x10GetConfigRequest\"G\n" +
+	"\x11GetConfigResponse\x12\x1a\n" +
+	"\bfilename\x18\x01 \x01(\tR\bfilename\x12\x16\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\"\xa8\x01\n" +
 	"\fApplyRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12/\n" +
@@ -1912,9 +2005,10 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\xe5\x06\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\xbb\a\n" +
 	"\fAgentService\x12T\n" +
-	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12H\n" +
+	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
+	"\tGetConfig\x12\".spanctl.agent.v1.GetConfigRequest\x1a#.spanctl.agent.v1.GetConfigResponse\x12H\n" +
 	"\x05Apply\x12\x1e.spanctl.agent.v1.ApplyRequest\x1a\x1f.spanctl.agent.v1.ApplyResponse\x12E\n" +
 	"\x04Diff\x12\x1d.spanctl.agent.v1.DiffRequest\x1a\x1e.spanctl.agent.v1.DiffResponse\x12K\n" +
 	"\x06Reload\x12\x1f.spanctl.agent.v1.ReloadRequest\x1a .spanctl.agent.v1.ReloadResponse\x12E\n" +
@@ -1939,94 +2033,98 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 2: spanctl.agent.v1.GetStatusResponse
-	(*ApplyRequest)(nil),          // 3: spanctl.agent.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 4: spanctl.agent.v1.ApplyResponse
-	(*HistoryRequest)(nil),        // 5: spanctl.agent.v1.HistoryRequest
-	(*HistoryResponse)(nil),       // 6: spanctl.agent.v1.HistoryResponse
-	(*Revision)(nil),              // 7: spanctl.agent.v1.Revision
-	(*RollbackRequest)(nil),       // 8: spanctl.agent.v1.RollbackRequest
-	(*RollbackResponse)(nil),      // 9: spanctl.agent.v1.RollbackResponse
-	(*ConfirmRequest)(nil),        // 10: spanctl.agent.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),       // 11: spanctl.agent.v1.ConfirmResponse
-	(*DiffRequest)(nil),           // 12: spanctl.agent.v1.DiffRequest
-	(*DiffResponse)(nil),          // 13: spanctl.agent.v1.DiffResponse
-	(*ReloadRequest)(nil),         // 14: spanctl.agent.v1.ReloadRequest
-	(*ReloadResponse)(nil),        // 15: spanctl.agent.v1.ReloadResponse
-	(*DownRequest)(nil),           // 16: spanctl.agent.v1.DownRequest
-	(*DownResponse)(nil),          // 17: spanctl.agent.v1.DownResponse
-	(*RotateKeyRequest)(nil),      // 18: spanctl.agent.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),     // 19: spanctl.agent.v1.RotateKeyResponse
-	(*Plan)(nil),                  // 20: spanctl.agent.v1.Plan
-	(*Failure)(nil),               // 21: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 22: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 23: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 24: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 25: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 26: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 27: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 28: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 29: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 30: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 31: spanctl.agent.v1.Metadata
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 34: google.protobuf.Struct
+	(*GetConfigRequest)(nil),      // 3: spanctl.agent.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),     // 4: spanctl.agent.v1.GetConfigResponse
+	(*ApplyRequest)(nil),          // 5: spanctl.agent.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 6: spanctl.agent.v1.ApplyResponse
+	(*HistoryRequest)(nil),        // 7: spanctl.agent.v1.HistoryRequest
+	(*HistoryResponse)(nil),       // 8: spanctl.agent.v1.HistoryResponse
+	(*Revision)(nil),              // 9: spanctl.agent.v1.Revision
+	(*RollbackRequest)(nil),       // 10: spanctl.agent.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 11: spanctl.agent.v1.RollbackResponse
+	(*ConfirmRequest)(nil),        // 12: spanctl.agent.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),       // 13: spanctl.agent.v1.ConfirmResponse
+	(*DiffRequest)(nil),           // 14: spanctl.agent.v1.DiffRequest
+	(*DiffResponse)(nil),          // 15: spanctl.agent.v1.DiffResponse
+	(*ReloadRequest)(nil),         // 16: spanctl.agent.v1.ReloadRequest
+	(*ReloadResponse)(nil),        // 17: spanctl.agent.v1.ReloadResponse
+	(*DownRequest)(nil),           // 18: spanctl.agent.v1.DownRequest
+	(*DownResponse)(nil),          // 19: spanctl.agent.v1.DownResponse
+	(*RotateKeyRequest)(nil),      // 20: spanctl.agent.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 21: spanctl.agent.v1.RotateKeyResponse
+	(*Plan)(nil),                  // 22: spanctl.agent.v1.Plan
+	(*Failure)(nil),               // 23: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 24: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 25: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 26: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 27: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 28: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 29: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 30: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 31: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 32: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 33: spanctl.agent.v1.Metadata
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 36: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	32, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
-	20, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	33, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
-	7,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	33, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	33, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
-	20, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
-	7,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
-	20, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	20, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	20, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	20, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	22, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	21, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	23, // 15: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	28, // 16: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	30, // 17: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	28, // 18: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	29, // 19: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	30, // 20: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	31, // 21: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	34, // 22: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	33, // 23: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	33, // 24: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	34, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	22, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	35, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	9,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
+	35, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	35, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	22, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
+	9,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
+	22, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	22, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	22, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	22, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	23, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	25, // 15: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	30, // 16: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	32, // 17: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	30, // 18: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	31, // 19: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	32, // 20: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	33, // 21: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	36, // 22: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	35, // 23: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	35, // 24: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	1,  // 25: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 26: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	12, // 27: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	14, // 28: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	16, // 29: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	5,  // 30: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	8,  // 31: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	10, // 32: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	18, // 33: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	24, // 34: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	26, // 35: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 36: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 37: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	13, // 38: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	15, // 39: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	17, // 40: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	6,  // 41: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	9,  // 42: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	11, // 43: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	19, // 44: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	25, // 45: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	27, // 46: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	36, // [36:47] is the sub-list for method output_type
-	25, // [25:36] is the sub-list for method input_type
+	3,  // 26: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 27: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 28: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 29: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 30: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 31: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 32: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 33: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 34: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	26, // 35: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	28, // 36: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 37: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 38: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 39: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 40: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 41: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 42: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 43: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 44: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 45: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 46: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	27, // 47: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	29, // 48: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	37, // [37:49] is the sub-list for method output_type
+	25, // [25:37] is the sub-list for method input_type
 	25, // [25:25] is the sub-list for extension type_name
 	25, // [25:25] is the sub-list for extension extendee
 	0,  // [0:25] is the sub-list for field type_name
@@ -2037,14 +2135,14 @@ func file_spanctl_agent_v1_agent_proto_init() {
 	if File_spanctl_agent_v1_agent_proto != nil {
 		return
 	}
-	file_spanctl_agent_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,8 @@ const (
 const (
 	// AgentServiceGetStatusProcedure is the fully-qualified name of the AgentService's GetStatus RPC.
 	AgentServiceGetStatusProcedure = "/spanctl.agent.v1.AgentService/GetStatus"
+	// AgentServiceGetConfigProcedure is the fully-qualified name of the AgentService's GetConfig RPC.
+	AgentServiceGetConfigProcedure = "/spanctl.agent.v1.AgentService/GetConfig"
 	// AgentServiceApplyProcedure is the fully-qualified name of the AgentService's Apply RPC.
 	AgentServiceApplyProcedure = "/spanctl.agent.v1.AgentService/Apply"
 	// AgentServiceDiffProcedure is the fully-qualified name of the AgentService's Diff RPC.
@@ -67,6 +69,8 @@ const (
 type AgentServiceClient interface {
 	// GetStatus tells what the agent runs with.
 	GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error)
+	// GetConfig returns the config file as it is, with its secrets.
+	GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error)
 	// Apply stores a machine config and puts it in force.
 	Apply(context.Context, *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error)
 	// Diff compares the kernel with a machine config and changes nothing.
@@ -104,6 +108,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceGetStatusProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("GetStatus")),
+			connect.WithClientOptions(opts...),
+		),
+		getConfig: connect.NewClient[agentpb.GetConfigRequest, agentpb.GetConfigResponse](
+			httpClient,
+			baseURL+AgentServiceGetConfigProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetConfig")),
 			connect.WithClientOptions(opts...),
 		),
 		apply: connect.NewClient[agentpb.ApplyRequest, agentpb.ApplyResponse](
@@ -172,6 +182,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 // agentServiceClient implements AgentServiceClient.
 type agentServiceClient struct {
 	getStatus *connect.Client[agentpb.GetStatusRequest, agentpb.GetStatusResponse]
+	getConfig *connect.Client[agentpb.GetConfigRequest, agentpb.GetConfigResponse]
 	apply     *connect.Client[agentpb.ApplyRequest, agentpb.ApplyResponse]
 	diff      *connect.Client[agentpb.DiffRequest, agentpb.DiffResponse]
 	reload    *connect.Client[agentpb.ReloadRequest, agentpb.ReloadResponse]
@@ -187,6 +198,11 @@ type agentServiceClient struct {
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
 func (c *agentServiceClient) GetStatus(ctx context.Context, req *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
 	return c.getStatus.CallUnary(ctx, req)
+}
+
+// GetConfig calls spanctl.agent.v1.AgentService.GetConfig.
+func (c *agentServiceClient) GetConfig(ctx context.Context, req *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error) {
+	return c.getConfig.CallUnary(ctx, req)
 }
 
 // Apply calls spanctl.agent.v1.AgentService.Apply.
@@ -243,6 +259,8 @@ func (c *agentServiceClient) Watch(ctx context.Context, req *connect.Request[age
 type AgentServiceHandler interface {
 	// GetStatus tells what the agent runs with.
 	GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error)
+	// GetConfig returns the config file as it is, with its secrets.
+	GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error)
 	// Apply stores a machine config and puts it in force.
 	Apply(context.Context, *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error)
 	// Diff compares the kernel with a machine config and changes nothing.
@@ -276,6 +294,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceGetStatusProcedure,
 		svc.GetStatus,
 		connect.WithSchema(agentServiceMethods.ByName("GetStatus")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceGetConfigHandler := connect.NewUnaryHandler(
+		AgentServiceGetConfigProcedure,
+		svc.GetConfig,
+		connect.WithSchema(agentServiceMethods.ByName("GetConfig")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceApplyHandler := connect.NewUnaryHandler(
@@ -342,6 +366,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		switch r.URL.Path {
 		case AgentServiceGetStatusProcedure:
 			agentServiceGetStatusHandler.ServeHTTP(w, r)
+		case AgentServiceGetConfigProcedure:
+			agentServiceGetConfigHandler.ServeHTTP(w, r)
 		case AgentServiceApplyProcedure:
 			agentServiceApplyHandler.ServeHTTP(w, r)
 		case AgentServiceDiffProcedure:
@@ -373,6 +399,10 @@ type UnimplementedAgentServiceHandler struct{}
 
 func (UnimplementedAgentServiceHandler) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetStatus is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetConfig is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) Apply(context.Context, *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {

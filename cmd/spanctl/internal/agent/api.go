@@ -68,6 +68,15 @@ func (a *api) GetStatus(context.Context, *connect.Request[agentpb.GetStatusReque
 	}), nil
 }
 
+// GetConfig implements the API.
+func (a *api) GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error) {
+	name, data, err := a.keeper.file.Read()
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.GetConfigResponse{Filename: name, Config: data}), nil
+}
+
 // Apply implements the API.
 func (a *api) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
 	response, err := a.apply(ctx, req.Msg)

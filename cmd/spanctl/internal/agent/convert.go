@@ -117,5 +117,5 @@ func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) 
 }
 
 func revisionOf(r statedir.Revision) *agentpb.Revision {
-	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: filepath.Base(r.Path)}
+	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
 }

@@ -102,7 +102,7 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 	s.pickFlag(cmd)
 	s.patchFlag(cmd)
 	how.flags(cmd, modeStaged)
-	return cmd
+	return about(cmd)
 }
 
 // apply has the agent apply a config, or without one does so itself.

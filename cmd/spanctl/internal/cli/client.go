@@ -23,6 +23,9 @@ const dialTimeout = 5 * time.Second
 
 // agent connects to the agent. The error is errNoAgent where there is none.
 func (s *settings) agent(ctx context.Context) (agentpbconnect.AgentServiceClient, error) {
+	if s.host != "" {
+		return s.remoteAgent(), nil
+	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		dialer := net.Dialer{Timeout: dialTimeout}
 		return dialer.DialContext(ctx, "unix", s.socket)
@@ -39,9 +42,23 @@ func (s *settings) agent(ctx context.Context) (agentpbconnect.AgentServiceClient
 	if err := probe.Close(); err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: dial}}
-	// The host is not looked up: the transport knows the socket.
-	return agentpbconnect.NewAgentServiceClient(client, "http://spanctl"), nil
+	return clientBy(dial), nil
+}
+
+// remoteAgent is the agent of another machine, which is reached once it is called.
+func (s *settings) remoteAgent() agentpbconnect.AgentServiceClient {
+	return clientBy(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		socket := ""
+		if s.socketSet {
+			socket = s.socket
+		}
+		return dialSSH(ctx, s.host, socket)
+	})
+}
+
+func clientBy(dial func(ctx context.Context, network, address string) (net.Conn, error)) agentpbconnect.AgentServiceClient {
+	// The host is not looked up: dial knows the way.
+	return agentpbconnect.NewAgentServiceClient(&http.Client{Transport: &http.Transport{DialContext: dial}}, "http://spanctl")
 }
 
 // message is an error in words for people; of an agent's answer, what it said.

@@ -61,7 +61,7 @@ cannot be told.`,
 	cmd.Flags().StringVar(&c.color, "color", colorAuto, "colours: auto, always or never")
 	cmd.Flags().StringVar(&c.from, "from", kernelSide, "what is compared: a file, a revision or kernel")
 	cmd.Flags().StringVar(&c.to, "to", "", "what it is compared with: a file or a revision (default: -f, or the config in force)")
-	return cmd
+	return about(cmd)
 }
 
 func (s *settings) diff(cmd *cobra.Command, c *comparison) (*agentpb.Plan, error) {

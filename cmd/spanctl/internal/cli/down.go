@@ -11,7 +11,7 @@ import (
 )
 
 func newDown(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "down",
 		Short: "Take the mesh down and leave discovery",
 		Long: `Remove from the kernel all that spanctl made, and tell discovery that the machine
@@ -33,7 +33,7 @@ next start.`,
 			}
 			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan(), nextWithoutAgent)
 		},
-	}
+	})
 }
 
 func (s *settings) downAlone(cmd *cobra.Command) error {
@@ -53,7 +53,7 @@ func (s *settings) downAlone(cmd *cobra.Command) error {
 }
 
 func newReload(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "reload",
 		Short: "Have the agent read its config file again and put it in force",
 		Args:  cobra.NoArgs,
@@ -68,5 +68,5 @@ func newReload(s *settings) *cobra.Command {
 			}
 			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan(), nextWithAgent)
 		},
-	}
+	})
 }

@@ -58,25 +58,24 @@ What happens then is the mode:
 	if err := cmd.MarkFlagRequired("patch"); err != nil {
 		panic(err) // the flag is not there: no user can cause it
 	}
-	return cmd
+	return about(cmd)
 }
 
 // current is the machine's config, as it is stored.
 func (s *settings) current(cmd *cobra.Command) (schema.Source, error) {
-	path := storedConfig()
 	client, err := s.agent(cmd.Context())
-	switch {
-	case err == nil:
-		status, err := call(cmd.Context(), client.GetStatus, &agentpb.GetStatusRequest{})
-		if err != nil {
-			return schema.Source{}, err
-		}
-		path = status.GetConfigPath()
-	case !errors.Is(err, errNoAgent):
+	if errors.Is(err, errNoAgent) {
+		name, data, err := configfile.At(storedConfig()).Read()
+		return schema.Source{Name: name, Data: data}, err
+	}
+	if err != nil {
 		return schema.Source{}, err
 	}
-	name, data, err := configfile.At(path).Read()
-	return schema.Source{Name: name, Data: data}, err
+	response, err := call(cmd.Context(), client.GetConfig, &agentpb.GetConfigRequest{})
+	if err != nil {
+		return schema.Source{}, err
+	}
+	return schema.Source{Name: response.GetFilename(), Data: append([]byte{}, response.GetConfig()...)}, nil
 }
 
 func newEdit(s *settings) *cobra.Command {
@@ -103,7 +102,7 @@ What happens then is the mode:
 		},
 	}
 	how.flags(cmd, modeAuto)
-	return cmd
+	return about(cmd)
 }
 
 // edit has the user edit a config until it is valid, and applies it. What was edited

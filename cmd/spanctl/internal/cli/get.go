@@ -49,7 +49,7 @@ have them shown with --show-secrets. -w shows changes as they come.`,
 			if len(args) > 1 {
 				request.Id = args[1]
 			}
-			printer := &printer{out: cmd.OutOrStdout(), output: output, watch: watch, table: table{out: cmd.OutOrStdout()}}
+			printer := &printer{out: cmd.OutOrStdout(), output: output, watch: watch, table: newTable(cmd)}
 			if watch {
 				return follow(cmd.Context(), client, request, printer)
 			}
@@ -59,7 +59,7 @@ have them shown with --show-secrets. -w shows changes as they come.`,
 	cmd.Flags().StringVarP(&output, "output", "o", outputTable, "output format: table, yaml or json")
 	cmd.Flags().BoolVar(&reveal, "show-secrets", false, "show secrets too, which is for root alone")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show changes as they come")
-	return cmd
+	return aboutTable(cmd)
 }
 
 // resourceHelp lists the names of the resources.

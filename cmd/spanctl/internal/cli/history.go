@@ -13,7 +13,7 @@ import (
 )
 
 func newConfirm(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the config that is on trial",
 		Long:  "End the trial that `spanctl apply --mode try` began: the config stays in force.",
@@ -33,7 +33,7 @@ func newConfirm(s *settings) *cobra.Command {
 			_, err = call(cmd.Context(), client.Confirm, &agentpb.ConfirmRequest{})
 			return err
 		},
-	}
+	})
 }
 
 func newHistory(s *settings) *cobra.Command {
@@ -72,11 +72,12 @@ changed since.`, statedir.Kept),
 				}
 				rows = append(rows, []string{strconv.Itoa(int(r.GetNumber())), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
 			}
-			return (&table{out: cmd.OutOrStdout()}).print(rows...)
+			shown := newTable(cmd)
+			return shown.print(rows...)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", outputTable, "output format: table or json")
-	return cmd
+	return aboutTable(cmd)
 }
 
 // history asks the agent for the history, or without one reads it. With a number, it is
@@ -97,7 +98,7 @@ func (s *settings) history(cmd *cobra.Command, number int) (*agentpb.HistoryResp
 }
 
 func newRollback(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "rollback [REVISION]",
 		Short: "Put a config of the history in force again",
 		Long: `Put a config of the history in force again, and store it where the agent reads it.
@@ -125,7 +126,7 @@ before that, which ends the trial.`,
 			}
 			return rolledBack(cmd, response.GetPlan(), int(response.GetRevision().GetNumber()), nextWithAgent)
 		},
-	}
+	})
 }
 
 func (s *settings) rollbackAlone(cmd *cobra.Command, number int) error {

@@ -66,12 +66,18 @@ func unfold(n *yaml.Node) {
 type table struct {
 	out    io.Writer
 	widths []int
+	// taken takes the rows, where they are to be part of another table.
+	taken *rows
 }
 
 // gap is the space between two columns.
 const gap = 3
 
 func (t *table) print(rows ...[]string) error {
+	if t.taken != nil {
+		t.taken.all = append(t.taken.all, rows...)
+		return nil
+	}
 	for _, row := range rows {
 		for i, cell := range row {
 			if i == len(t.widths) {

@@ -92,9 +92,14 @@ type settings struct {
 	configs    []string
 	expression string
 	// patches are applied to it.
-	patches   []string
-	stateDir  string
-	socket    string
+	patches  []string
+	stateDir string
+	socket   string
+	// socketSet tells that a flag says where the socket is.
+	socketSet bool
+	// host is another machine that a command is about, nodes are several.
+	host      string
+	nodes     []string
 	wireguard string
 	logLevel  string
 	logFormat string
@@ -130,10 +135,13 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 	variable(flags, &s.wireguard, "wireguard", "SPANCTL_WIREGUARD", string(netlinkapply.Auto), "where WireGuard runs: auto, kernel or userspace")
 	variable(flags, &s.logLevel, "log-level", "SPANCTL_LOG_LEVEL", "info", "least level to log: debug, info, warn or error")
 	variable(flags, &s.logFormat, "log-format", "SPANCTL_LOG_FORMAT", "text", "format of the log: text or json")
+	flags.StringVar(&s.host, "host", "", "machine that the command is about, reached by ssh: user@machine or ssh://user@machine:port")
+	flags.StringSliceVarP(&s.nodes, "nodes", "n", nil, "machines that the command is about, each as with --host; tables become one, with a column for the node")
 	root.AddCommand(
 		newRun(s), newApply(s), newConfirm(s), newHistory(s), newRollback(s), newPatch(s), newEdit(s), newDiff(s), newGet(s), newDown(s), newReload(s), newRotateKey(s), newVersion(s),
-		newGen(), newImport(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(),
+		newGen(), newImport(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(), newDialStdio(s),
 	)
+	s.reachNodes(root)
 	return root
 }
 

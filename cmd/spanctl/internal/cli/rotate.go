@@ -11,7 +11,7 @@ import (
 )
 
 func newRotateKey(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "rotate-key",
 		Short: "Give the machine another WireGuard key pair",
 		Long: `Make another WireGuard key pair, announce its public half through discovery, and
@@ -36,7 +36,7 @@ Peers that run no agent have to be given the new public key by hand.`,
 			}
 			return printRotation(cmd, response.Msg, nextWithAgent)
 		},
-	}
+	})
 }
 
 func (s *settings) rotateAlone(cmd *cobra.Command) error {

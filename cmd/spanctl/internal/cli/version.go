@@ -13,7 +13,7 @@ import (
 )
 
 func newVersion(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return about(&cobra.Command{
 		Use:   "version",
 		Short: "Print the version of spanctl, and of the agent if one runs",
 		Args:  cobra.NoArgs,
@@ -39,5 +39,5 @@ func newVersion(s *settings) *cobra.Command {
 			_, err = fmt.Fprintf(out, "agent   %s, commit %s\n", response.Msg.GetVersion(), response.Msg.GetCommit())
 			return err
 		},
-	}
+	})
 }

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// sshVariable names the program that reaches other machines, with arguments.
+const sshVariable = "SPANCTL_SSH"
+
+// dialCommand is what is run on another machine to reach its agent.
+const dialCommand = "dial-stdio"
+
+// newDialStdio is not for users: `--host` runs it on the other machine.
+func newDialStdio(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:    dialCommand,
+		Short:  "Connect standard input and output with the agent's socket",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(cmd.Context(), "unix", s.socket)
+			if err != nil {
+				return fmt.Errorf("no agent answers at %s: %w", s.socket, err)
+			}
+			defer func() { _ = conn.Close() }()
+			group := new(errgroup.Group)
+			group.Go(func() error {
+				_, err := io.Copy(conn, cmd.InOrStdin())
+				return errors.Join(err, conn.(*net.UnixConn).CloseWrite())
+			})
+			// What the agent has to say ends the connection, not what is asked.
+			_, err = io.Copy(cmd.OutOrStdout(), conn)
+			return err
+		},
+	}
+}
+
+// sshArguments are those that reach a host, which is one of ssh's, with ssh:// or not.
+func sshArguments(host string) ([]string, error) {
+	if !strings.Contains(host, "://") {
+		if host == "" || strings.HasPrefix(host, "-") {
+			return nil, fmt.Errorf("the host is %q: want user@machine or ssh://user@machine:port", host)
+		}
+		return []string{"--", host}, nil
+	}
+	u, err := url.Parse(host)
+	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("the host is %q: want ssh://user@machine:port", host)
+	}
+	if _, has := u.User.Password(); has {
+		return nil, errors.New("the host has a password in it: ssh asks for one, or uses a key")
+	}
+	var args []string
+	if u.User != nil {
+		args = append(args, "-l", u.User.Username())
+	}
+	if u.Port() != "" {
+		args = append(args, "-p", u.Port())
+	}
+	return append(args, "--", u.Hostname()), nil
+}
+
+// dialSSH connects to the agent of a host. Socket is where its socket is, "" for where
+// it is there by default.
+func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
+	args, err := sshArguments(host)
+	if err != nil {
+		return nil, err
+	}
+	program := strings.Fields(cmp.Or(os.Getenv(sshVariable), "ssh"))
+	remote := []string{"spanctl", dialCommand}
+	if socket != "" {
+		remote = append(remote, "--socket", quoteShell(socket))
+	}
+	// Not bound to ctx, which may be that of one call: closing the connection ends it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program[0], append(append(program[1:], args...), remote...)...)
+	c := &pipes{cmd: cmd, host: host}
+	cmd.Stderr = &c.said
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.in, c.out = in, out
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("reach %s by %s: %w", host, program[0], err)
+	}
+	return c, nil
+}
+
+// quoteShell is a word as the shell of another machine reads it.
+func quoteShell(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// pipes is a connection through the standard input and output of a program.
+type pipes struct {
+	cmd  *exec.Cmd
+	host string
+	in   io.WriteCloser
+	out  io.Reader
+	said limited
+	end  sync.Once
+}
+
+var _ net.Conn = (*pipes)(nil)
+
+// Read tells what the program said of it when there is nothing more.
+func (p *pipes) Read(b []byte) (int, error) {
+	n, err := p.out.Read(b)
+	if err != nil {
+		if said := p.said.String(); said != "" {
+			return n, fmt.Errorf("%s: %s", p.host, said)
+		}
+	}
+	return n, err
+}
+
+func (p *pipes) Write(b []byte) (int, error) { return p.in.Write(b) }
+
+// Close ends the program.
+func (p *pipes) Close() error {
+	p.end.Do(func() {
+		_ = p.in.Close()
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait() // it was killed
+	})
+	return nil
+}
+
+// sshAddress is the address at either end.
+type sshAddress string
+
+func (a sshAddress) Network() string { return "ssh" }
+func (a sshAddress) String() string  { return string(a) }
+
+func (p *pipes) LocalAddr() net.Addr  { return sshAddress("") }
+func (p *pipes) RemoteAddr() net.Addr { return sshAddress(p.host) }
+
+// Pipes have no deadlines; http.Transport sets none that matters here.
+func (p *pipes) SetDeadline(time.Time) error      { return nil }
+func (p *pipes) SetReadDeadline(time.Time) error  { return nil }
+func (p *pipes) SetWriteDeadline(time.Time) error { return nil }
+
+// limited keeps the beginning of what is written.
+type limited struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+const maxSaid = 4 << 10
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Write(b[:min(len(b), maxSaid-min(l.buf.Len(), maxSaid))])
+	return len(b), nil
+}
+
+func (l *limited) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(l.buf.String())
+}
