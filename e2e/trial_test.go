@@ -214,6 +214,12 @@ func TestHistory(t *testing.T) {
 		}
 	})
 	node.awaitClean()
+	if words := node.run("__complete", "rollback", ""); !strings.Contains(words, "3\tfile ") {
+		t.Errorf("the revisions are completed by\n%s", words)
+	}
+	if words := node.run("__complete", "get", "kubespanpeerspecs", ""); !strings.Contains(words, "=\tnode-2\n") {
+		t.Errorf("the peers are completed by\n%s", words)
+	}
 	if o := node.try("rollback", "99"); o.status != 1 || !strings.Contains(o.stderr, "there is no such config in the history: 99") {
 		t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
 	}

@@ -26,17 +26,9 @@ func newGet(s *settings) *cobra.Command {
 ` + resourceHelp() + `
 -o yaml and -o json show the whole of each, with "(hidden)" in place of secrets; root may
 have them shown with --show-secrets. -w shows changes as they come.`,
-		Example: "  spanctl get kubespanpeerstatuses -w\n  spanctl get members\n  spanctl get kubespanidentities -o yaml",
-		Args:    cobra.RangeArgs(1, 2),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			for _, t := range resource.Types {
-				if len(args) == 0 {
-					names = append(names, t.Aliases[0])
-				}
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
+		Example:           "  spanctl get kubespanpeerstatuses -w\n  spanctl get members\n  spanctl get kubespanidentities -o yaml",
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: s.completeResource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf("output", output, outputTable, outputYAML, outputJSON); err != nil {
 				return err

@@ -104,7 +104,8 @@ func newRollback(s *settings) *cobra.Command {
 		Long: `Put a config of the history in force again, and store it where the agent reads it.
 Without a number it is the one before the newest; while a config is on trial, the one
 before that, which ends the trial.`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: s.completeRevision,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			number := 0
 			if len(args) > 0 {

@@ -142,6 +142,7 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 		newGen(), newImport(), newValidate(s), newSchema(), newDiscovery(s), newWireguardProcess(), newDialStdio(s),
 	)
 	s.reachNodes(root)
+	completeFlags(root)
 	return root
 }
 
