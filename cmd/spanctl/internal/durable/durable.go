@@ -20,8 +20,18 @@ import (
 const mode = 0o600
 
 // Write makes data the content of the file at path.
-func Write(path string, data []byte) error {
-	if err := renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode)); err != nil {
+func Write(path string, data []byte) (err error) {
+	// Beside the file: what is in it may be secret, and is nothing for a directory that
+	// all share. The mode of an old file is not taken over.
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(mode), renameio.IgnoreUmask())
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, file.Cleanup()) }()
+	if _, err := file.Write(data); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return syncDir(path)
