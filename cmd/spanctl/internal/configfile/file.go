@@ -16,10 +16,14 @@ import (
 const dirMode = 0o755
 
 // File is the place of a machine config.
-type File struct{ path string }
+type File struct {
+	path string
+	// Disk is what the config is stored on.
+	Disk durable.Disk
+}
 
 // At is the config at path. It need not exist.
-func At(path string) File { return File{path} }
+func At(path string) File { return File{path: path} }
 
 // Path is where the config is expected.
 func (f File) Path() string { return f.path }
@@ -71,7 +75,7 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 		return path, fmt.Errorf("make the config's directory: %w", err)
 	}
 	if before, err := os.ReadFile(path); err != nil || string(before) != string(data) {
-		if err := write(path, data); err != nil {
+		if err := f.write(path, data); err != nil {
 			return path, fmt.Errorf("store the config: %w", err)
 		}
 	}
@@ -79,7 +83,7 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 		if other == path {
 			continue
 		}
-		if err := durable.Remove(other); err != nil {
+		if err := f.Disk.Remove(other); err != nil {
 			return path, fmt.Errorf("remove the config that this one replaces: %w", err)
 		}
 	}
@@ -89,7 +93,7 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 // Remove takes the config away.
 func (f File) Remove() error {
 	for _, path := range f.variants() {
-		if err := durable.Remove(path); err != nil {
+		if err := f.Disk.Remove(path); err != nil {
 			return fmt.Errorf("remove the config: %w", err)
 		}
 	}
@@ -97,9 +101,9 @@ func (f File) Remove() error {
 }
 
 // write replaces the file that path leads to; a link stays a link.
-func write(path string, data []byte) error {
+func (f File) write(path string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return durable.Write(path, data)
+	return f.Disk.Write(path, data)
 }

@@ -7,6 +7,7 @@ import (
 )
 
 func TestWriteAndRemove(t *testing.T) {
+	var disk Disk
 	path := filepath.Join(t.TempDir(), "file")
 	// One that was for all to read, and no other place to write to.
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
@@ -19,7 +20,7 @@ func TestWriteAndRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"a", "b"} {
-		if err := Write(path, []byte(text)); err != nil {
+		if err := disk.Write(path, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(path)
@@ -32,7 +33,7 @@ func TestWriteAndRemove(t *testing.T) {
 		t.Error("something was in the shared directory for temporary files")
 	}
 	for range 2 {
-		if err := Remove(path); err != nil {
+		if err := disk.Remove(path); err != nil {
 			t.Error(err)
 		}
 	}
@@ -40,7 +41,7 @@ func TestWriteAndRemove(t *testing.T) {
 	if err != nil || len(entries) != 0 {
 		t.Errorf("left are %v, %v", entries, err)
 	}
-	if err := Write(filepath.Join(path, "missing", "file"), nil); err == nil {
+	if err := disk.Write(filepath.Join(path, "missing", "file"), nil); err == nil {
 		t.Error("written into a directory that is not there")
 	}
 }

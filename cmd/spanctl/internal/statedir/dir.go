@@ -29,6 +29,9 @@ const (
 
 // Dir is an open state directory.
 type Dir struct {
+	// Disk is what the directory is on.
+	Disk durable.Disk
+
 	path string
 	lock *os.File
 	// mu is held while files are read and written.
@@ -66,7 +69,7 @@ func (d *Dir) WireguardLog(link string) string {
 }
 
 func (d *Dir) write(name string, data []byte) error {
-	return durable.Write(filepath.Join(d.path, name), data)
+	return d.Disk.Write(filepath.Join(d.path, name), data)
 }
 
 // read returns nil where there is no such file.

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 )
 
 // historyDir has a file for each of the last configs that were in force. Its name says
@@ -66,11 +64,11 @@ func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, erro
 	}
 	file := fmt.Sprintf("%06d_%s_%s%s", next.Number, next.Time.Format(historyTime), how, filepath.Ext(name))
 	next.Path = filepath.Join(dir, file)
-	if err := durable.Write(next.Path, data); err != nil {
+	if err := d.Disk.Write(next.Path, data); err != nil {
 		return Revision{}, err
 	}
 	for _, old := range all[min(Kept-1, len(all)):] {
-		err = errors.Join(err, durable.Remove(old.Path))
+		err = errors.Join(err, d.Disk.Remove(old.Path))
 	}
 	return next, err
 }
@@ -171,7 +169,7 @@ func (d *Dir) Trial() (t Trial, on bool, err error) {
 func (d *Dir) EndTrial() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return durable.Remove(filepath.Join(d.path, trialFile))
+	return d.Disk.Remove(filepath.Join(d.path, trialFile))
 }
 
 // AwaitConfirmation waits until the trial in a directory, which is not open, was ended
