@@ -15,6 +15,9 @@ var block = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 // TestConfigDocumentation follows docs/config.md from its start to its end: every
 // command in it is typed as it stands there, on a machine that has the files.
 func TestConfigDocumentation(t *testing.T) {
+	if inGuest() {
+		t.Skip("the documents are not in the guest")
+	}
 	document, err := os.ReadFile("../docs/config.md")
 	if err != nil {
 		t.Fatal(err)
@@ -32,14 +35,14 @@ func TestConfigDocumentation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cluster := m.config[strings.Index(m.config, "cluster: {"):]
+	_, secrets, _ := strings.Cut(m.config, "cluster: {")
 	put("base.cue", m.config)
 	put("old.cue", m.config)
 	put("new.cue", edit(m.config, "mtu: 1380"))
 	put("web1.cue", m.config)
 	put("web1.yaml", "machine: {network: {kubespan: {mtu: 1400}}}\n")
 	put("site.yaml", "machine: {network: {kubespan: {filters: {endpoints: [\"!10.0.0.0/8\"]}}}}\n")
-	put("cluster/secrets.cue", "package fleet\n\n_"+cluster)
+	put("cluster/secrets.cue", "package fleet\n\n_cluster: {"+secrets)
 
 	commands := 0
 	for _, found := range block.FindAllStringSubmatch(string(document), -1) {
