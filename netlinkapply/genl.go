@@ -3,15 +3,13 @@ package netlinkapply
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -22,7 +20,7 @@ const maxMessage = 32 << 10
 // configurePeers gives peers to the kernel's WireGuard, as wgctrl does. It is for
 // many peers: wgctrl makes an encoder for each attribute at each level, which takes
 // longer than the kernel's own work.
-func configurePeers(link string, peers []wgtypes.PeerConfig) error {
+func configurePeers(link string, peers []userspace.PeerSetting) error {
 	conn, err := genetlink.Dial(nil)
 	if err != nil {
 		return fmt.Errorf("open a netlink socket for WireGuard: %w", err)
@@ -45,7 +43,7 @@ func configurePeers(link string, peers []wgtypes.PeerConfig) error {
 
 // encodePeers writes as many peers as fit into a message, and returns the rest. A
 // peer with more networks than fit is continued in the rest.
-func encodePeers(link string, peers []wgtypes.PeerConfig) (message []byte, rest []wgtypes.PeerConfig) {
+func encodePeers(link string, peers []userspace.PeerSetting) (message []byte, rest []userspace.PeerSetting) {
 	a := attributes{buffer: make([]byte, 0, maxMessage+maxMessage/8)}
 	a.add(unix.WGDEVICE_A_IFNAME, append([]byte(link), 0))
 	list := a.open(unix.WGDEVICE_A_PEERS)
@@ -53,8 +51,8 @@ func encodePeers(link string, peers []wgtypes.PeerConfig) (message []byte, rest 
 		left := a.peer(peers[0])
 		if len(left) > 0 {
 			// Once in the kernel, the peer has what was sent: the rest is added.
-			next := wgtypes.PeerConfig{PublicKey: peers[0].PublicKey, UpdateOnly: true, AllowedIPs: left}
-			rest = append([]wgtypes.PeerConfig{next}, peers[1:]...)
+			next := userspace.PeerSetting{PublicKey: peers[0].PublicKey, UpdateOnly: true, AllowedIPs: left}
+			rest = append([]userspace.PeerSetting{next}, peers[1:]...)
 			a.end(list)
 			return a.buffer, rest
 		}
@@ -94,7 +92,7 @@ func (a *attributes) add(kind uint16, value []byte) {
 }
 
 // peer writes a peer, and returns its networks for which there was no room.
-func (a *attributes) peer(p wgtypes.PeerConfig) (left []net.IPNet) {
+func (a *attributes) peer(p userspace.PeerSetting) (left []netip.Prefix) {
 	at := a.open(0)
 	a.add(unix.WGPEER_A_PUBLIC_KEY, p.PublicKey[:])
 	var flags uint32
@@ -108,17 +106,19 @@ func (a *attributes) peer(p wgtypes.PeerConfig) (left []net.IPNet) {
 		flags |= unix.WGPEER_F_UPDATE_ONLY
 	}
 	if flags != 0 {
-		a.add(unix.WGPEER_A_FLAGS, binary.NativeEndian.AppendUint32(nil, flags))
+		var value [4]byte
+		binary.NativeEndian.PutUint32(value[:], flags)
+		a.add(unix.WGPEER_A_FLAGS, value[:])
 	}
-	if p.PresharedKey != nil {
+	if p.HasPresharedKey {
 		a.add(unix.WGPEER_A_PRESHARED_KEY, p.PresharedKey[:])
 	}
-	if p.Endpoint != nil {
-		a.add(unix.WGPEER_A_ENDPOINT, sockaddr(p.Endpoint.AddrPort()))
+	if p.Endpoint.IsValid() {
+		var space [unix.SizeofSockaddrInet6]byte
+		a.add(unix.WGPEER_A_ENDPOINT, sockaddr(space[:0], p.Endpoint))
 	}
-	if p.PersistentKeepaliveInterval != nil {
-		seconds := uint16(p.PersistentKeepaliveInterval.Seconds())
-		a.add(unix.WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, binary.NativeEndian.AppendUint16(nil, seconds))
+	if p.HasKeepalive {
+		a.add16(unix.WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, p.Keepalive)
 	}
 	if len(p.AllowedIPs) > 0 {
 		list := a.open(unix.WGPEER_A_ALLOWEDIPS)
@@ -135,27 +135,42 @@ func (a *attributes) peer(p wgtypes.PeerConfig) (left []net.IPNet) {
 	return left
 }
 
-func (a *attributes) network(n net.IPNet) {
-	prefix, _ := netipx.FromStdIPNet(&n)
+func (a *attributes) network(prefix netip.Prefix) {
 	at := a.open(0)
-	a.add(unix.WGALLOWEDIP_A_FAMILY, binary.NativeEndian.AppendUint16(nil, addressFamily(prefix.Addr())))
-	a.add(unix.WGALLOWEDIP_A_IPADDR, prefix.Addr().AsSlice())
-	a.add(unix.WGALLOWEDIP_A_CIDR_MASK, []byte{byte(prefix.Bits())})
+	address := prefix.Addr()
+	a.add16(unix.WGALLOWEDIP_A_FAMILY, addressFamily(address))
+	if address.Is4() {
+		value := address.As4()
+		a.add(unix.WGALLOWEDIP_A_IPADDR, value[:])
+	} else {
+		value := address.As16()
+		a.add(unix.WGALLOWEDIP_A_IPADDR, value[:])
+	}
+	bits := [1]byte{byte(prefix.Bits())}
+	a.add(unix.WGALLOWEDIP_A_CIDR_MASK, bits[:])
 	a.end(at)
+}
+
+func (a *attributes) add16(kind, value uint16) {
+	var bytes [2]byte
+	binary.NativeEndian.PutUint16(bytes[:], value)
+	a.add(kind, bytes[:])
 }
 
 func addressFamily(a netip.Addr) uint16 { return uint16(family(state.FamilyOf(a))) }
 
-// sockaddr is an endpoint as ip(7) and ipv6(7) have it.
-func sockaddr(e netip.AddrPort) []byte {
+// sockaddr appends an endpoint as ip(7) and ipv6(7) have it.
+func sockaddr(b []byte, e netip.AddrPort) []byte {
 	address := e.Addr().Unmap()
-	b := binary.NativeEndian.AppendUint16(nil, addressFamily(address))
+	b = binary.NativeEndian.AppendUint16(b, addressFamily(address))
 	b = binary.BigEndian.AppendUint16(b, e.Port())
 	if address.Is4() {
-		b = append(b, address.AsSlice()...)
+		value := address.As4()
+		b = append(b, value[:]...)
 		return append(b, make([]byte, unix.SizeofSockaddrInet4-len(b))...)
 	}
+	value := address.As16()
 	b = append(b, 0, 0, 0, 0) // the flow
-	b = append(b, address.AsSlice()...)
+	b = append(b, value[:]...)
 	return append(b, make([]byte, unix.SizeofSockaddrInet6-len(b))...)
 }

@@ -1,35 +1,32 @@
 package netlinkapply
 
 import (
-	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/mdlayher/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/netlinkapply/userspace"
 )
 
 // TestMessagesHoldAllPeersAndNetworks reads messages back with another decoder than
 // wrote them: the kernel reads them in the other tests, where it has WireGuard.
 func TestMessagesHoldAllPeersAndNetworks(t *testing.T) {
-	keepalive := 25 * time.Second
-	var peers []wgtypes.PeerConfig
+	var peers []userspace.PeerSetting
 	for i := range 700 {
-		p := wgtypes.PeerConfig{PublicKey: wgtypes.Key{byte(i), byte(i >> 8)}, PresharedKey: &wgtypes.Key{1}, ReplaceAllowedIPs: true,
-			PersistentKeepaliveInterval: &keepalive, Endpoint: &net.UDPAddr{IP: net.IPv4(192, 0, 2, byte(i)), Port: 1000 + i}}
+		p := userspace.PeerSetting{PublicKey: [32]byte{byte(i), byte(i >> 8)}, PresharedKey: [32]byte{1}, HasPresharedKey: true, ReplaceAllowedIPs: true,
+			Keepalive: 25, HasKeepalive: true, Endpoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), uint16(1000+i))}
 		networks := 2
 		if i == 300 {
 			networks = 5000
 		}
 		for n := range networks {
-			p.AllowedIPs = append(p.AllowedIPs, *netipx.PrefixIPNet(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 32)))
+			p.AllowedIPs = append(p.AllowedIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 32))
 		}
 		peers = append(peers, p)
 	}
-	networks, replaced, created := map[wgtypes.Key]int{}, map[wgtypes.Key]int{}, map[wgtypes.Key]int{}
+	networks, replaced, created := map[[32]byte]int{}, map[[32]byte]int{}, map[[32]byte]int{}
 	messages := 0
 	for rest := peers; len(rest) > 0; messages++ {
 		var message []byte
@@ -51,11 +48,11 @@ func TestMessagesHoldAllPeersAndNetworks(t *testing.T) {
 				decoder.Nested(func(list *netlink.AttributeDecoder) error {
 					for list.Next() {
 						list.Nested(func(p *netlink.AttributeDecoder) error {
-							var key wgtypes.Key
+							var key [32]byte
 							for p.Next() {
 								switch p.Type() {
 								case unix.WGPEER_A_PUBLIC_KEY:
-									key = wgtypes.Key(p.Bytes())
+									key = [32]byte(p.Bytes())
 								case unix.WGPEER_A_FLAGS:
 									if p.Uint32()&unix.WGPEER_F_REPLACE_ALLOWEDIPS != 0 {
 										replaced[key]++

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"go4.org/netipx"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -66,16 +64,18 @@ func (k *Kernel) changePeers(link string, changes state.Plan) error {
 // Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
 // and thus a handshake, not only to them but to every peer that follows one in
 // the same message, and some of those are to be quiet.
-func settings(changes state.Plan) iter.Seq[wgtypes.PeerConfig] {
-	return func(yield func(wgtypes.PeerConfig) bool) {
-		var begun []wgtypes.PeerConfig
+func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
+	return func(yield func(userspace.PeerSetting) bool) {
+		var begun []userspace.PeerSetting
 		for _, c := range changes {
-			for _, p := range peerConfigs(c, c.Object.(state.Peer)) {
-				if p.PersistentKeepaliveInterval != nil && *p.PersistentKeepaliveInterval > 0 {
-					begun = append(begun, p)
-				} else if !yield(p) {
-					return
-				}
+			quiet, p := settingsOf(c, c.Object.(state.Peer))
+			if quiet && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, HasKeepalive: true}) {
+				return
+			}
+			if p.Keepalive > 0 {
+				begun = append(begun, p)
+			} else if !yield(p) {
+				return
 			}
 		}
 		for _, p := range begun {
@@ -86,39 +86,34 @@ func settings(changes state.Plan) iter.Seq[wgtypes.PeerConfig] {
 	}
 }
 
-func peerConfigs(c state.Change, peer state.Peer) []wgtypes.PeerConfig {
-	p := wgtypes.PeerConfig{PublicKey: wgtypes.Key(peer.PublicKey)}
+// settingsOf is what a change says of its peer, and whether the keepalive is to be
+// switched off before: WireGuard tries a new endpoint only when it next has something
+// to send, which may be a whole keepalive interval away. It sends at once when the
+// keepalive is switched on, so it is switched off and on again.
+func settingsOf(c state.Change, peer state.Peer) (quiet bool, p userspace.PeerSetting) {
+	p.PublicKey = peer.PublicKey
 	if c.Action == state.Delete {
 		p.Remove, p.UpdateOnly = true, true
-		return []wgtypes.PeerConfig{p}
+		return false, p
 	}
 	p.UpdateOnly = c.Action == state.Update
 	if c.Has("presharedKey") {
-		key := wgtypes.Key(peer.PresharedKey.Bytes())
-		p.PresharedKey = &key
+		p.PresharedKey, p.HasPresharedKey = peer.PresharedKey.Bytes(), true
 	}
-	// A new peer has none by itself.
+	// A new peer has no keepalive by itself.
 	if c.Has("keepalive") && (c.Action != state.Create || peer.Keepalive != 0) {
-		p.PersistentKeepaliveInterval = &peer.Keepalive
+		p.Keepalive, p.HasKeepalive = uint16(peer.Keepalive.Seconds()), true
 	}
 	if c.Has("allowedIPs") {
-		p.ReplaceAllowedIPs = true
-		for _, prefix := range peer.AllowedIPs {
-			p.AllowedIPs = append(p.AllowedIPs, *netipx.PrefixIPNet(prefix))
-		}
+		p.ReplaceAllowedIPs, p.AllowedIPs = true, peer.AllowedIPs
 	}
 	if !c.Has("endpoint") {
-		return []wgtypes.PeerConfig{p}
+		return false, p
 	}
-	p.Endpoint = net.UDPAddrFromAddrPort(peer.Endpoint)
+	p.Endpoint = peer.Endpoint
 	if c.Action == state.Create || peer.Keepalive == 0 {
-		return []wgtypes.PeerConfig{p}
+		return false, p
 	}
-	// WireGuard tries a new endpoint only when it next has something to send,
-	// which may be a whole keepalive interval away. It sends at once when the
-	// keepalive is switched on, so it is switched off and on again.
-	var off time.Duration
-	quiet := wgtypes.PeerConfig{PublicKey: p.PublicKey, UpdateOnly: true, PersistentKeepaliveInterval: &off}
-	p.PersistentKeepaliveInterval = &peer.Keepalive
-	return []wgtypes.PeerConfig{quiet, p}
+	p.Keepalive, p.HasKeepalive = uint16(peer.Keepalive.Seconds()), true
+	return true, p
 }

@@ -7,20 +7,36 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
+
+// PeerSetting is what a configuration says of a peer. It is a plain value, of which
+// thousands are written one after the other.
+type PeerSetting struct {
+	PublicKey [32]byte
+	// Remove takes the peer away, UpdateOnly passes over one that is not there.
+	Remove, UpdateOnly bool
+	// PresharedKey is set if HasPresharedKey.
+	PresharedKey    [32]byte
+	HasPresharedKey bool
+	// Endpoint is left alone where it is not valid.
+	Endpoint netip.AddrPort
+	// Keepalive is set if HasKeepalive; in seconds, 0 turns it off.
+	Keepalive    uint16
+	HasKeepalive bool
+	// AllowedIPs are added, or with ReplaceAllowedIPs are all that there are.
+	ReplaceAllowedIPs bool
+	AllowedIPs        []netip.Prefix
+}
 
 // ConfigurePeers gives peers to the process that serves the link, which takes each
 // as it arrives: writing the next ones goes on meanwhile. An error of the process
 // is a unix.Errno; peers before the one that it refused are then configured.
-func ConfigurePeers(link string, peers iter.Seq[wgtypes.PeerConfig]) error {
+func ConfigurePeers(link string, peers iter.Seq[PeerSetting]) error {
 	conn, err := dial(link)
 	if err != nil {
 		return fmt.Errorf("reach the WireGuard process of %s: %w", link, err)
@@ -29,7 +45,7 @@ func ConfigurePeers(link string, peers iter.Seq[wgtypes.PeerConfig]) error {
 	return configure(conn, peers)
 }
 
-func configure(conn io.ReadWriter, peers iter.Seq[wgtypes.PeerConfig]) error {
+func configure(conn io.ReadWriter, peers iter.Seq[PeerSetting]) error {
 	text := bufio.NewWriter(conn)
 	_, _ = text.WriteString("set=1\n")
 	var line []byte
@@ -68,7 +84,7 @@ func answer(r io.Reader) error {
 
 // appendPeer writes a peer as WireGuard's cross-platform configuration protocol has
 // it (wireguard.com/xplatform), a line for each setting.
-func appendPeer(b []byte, p wgtypes.PeerConfig) []byte {
+func appendPeer(b []byte, p PeerSetting) []byte {
 	b = appendKey(b, "public_key=", p.PublicKey)
 	if p.Remove {
 		b = append(b, "remove=true\n"...)
@@ -76,38 +92,32 @@ func appendPeer(b []byte, p wgtypes.PeerConfig) []byte {
 	if p.UpdateOnly {
 		b = append(b, "update_only=true\n"...)
 	}
-	if p.PresharedKey != nil {
-		b = appendKey(b, "preshared_key=", *p.PresharedKey)
+	if p.HasPresharedKey {
+		b = appendKey(b, "preshared_key=", p.PresharedKey)
 	}
-	if p.Endpoint != nil {
+	if p.Endpoint.IsValid() {
 		b = append(b, "endpoint="...)
-		endpoint := p.Endpoint.AddrPort()
-		b = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port()).AppendTo(b)
+		b = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port()).AppendTo(b)
 		b = append(b, '\n')
 	}
-	if p.PersistentKeepaliveInterval != nil {
+	if p.HasKeepalive {
 		b = append(b, "persistent_keepalive_interval="...)
-		b = strconv.AppendInt(b, int64(p.PersistentKeepaliveInterval.Seconds()), 10)
+		b = strconv.AppendUint(b, uint64(p.Keepalive), 10)
 		b = append(b, '\n')
 	}
 	if p.ReplaceAllowedIPs {
 		b = append(b, "replace_allowed_ips=true\n"...)
 	}
-	for _, n := range p.AllowedIPs {
-		b = appendNetwork(b, n)
+	for _, prefix := range p.AllowedIPs {
+		b = append(b, "allowed_ip="...)
+		b = prefix.AppendTo(b)
+		b = append(b, '\n')
 	}
 	return b
 }
 
-func appendKey(b []byte, name string, key wgtypes.Key) []byte {
+func appendKey(b []byte, name string, key [32]byte) []byte {
 	b = append(b, name...)
 	b = hex.AppendEncode(b, key[:])
-	return append(b, '\n')
-}
-
-func appendNetwork(b []byte, n net.IPNet) []byte {
-	prefix, _ := netipx.FromStdIPNet(&n)
-	b = append(b, "allowed_ip="...)
-	b = prefix.AppendTo(b)
 	return append(b, '\n')
 }

@@ -9,14 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // newDevice is a WireGuard that sends nothing, with a way to configure it.
@@ -44,16 +41,15 @@ func newDevice(t *testing.T) (*device.Device, net.Conn) {
 
 func TestPeersAreConfigured(t *testing.T) {
 	wg, conn := newDevice(t)
-	keepalive := 25 * time.Second
-	first, second := wgtypes.Key{1}, wgtypes.Key{2}
-	err := configure(conn, slices.Values([]wgtypes.PeerConfig{
+	first, second := [32]byte{1}, [32]byte{2}
+	err := configure(conn, slices.Values([]PeerSetting{
 		{
-			PublicKey: first, PresharedKey: &wgtypes.Key{3}, Endpoint: &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 51820},
-			PersistentKeepaliveInterval: &keepalive, ReplaceAllowedIPs: true,
-			AllowedIPs: []net.IPNet{*netipx.PrefixIPNet(netip.MustParsePrefix("10.0.0.0/24")), *netipx.PrefixIPNet(netip.MustParsePrefix("fd00::1/128"))},
+			PublicKey: first, PresharedKey: [32]byte{3}, HasPresharedKey: true, Endpoint: netip.MustParseAddrPort("[2001:db8::1]:51820"),
+			Keepalive: 25, HasKeepalive: true, ReplaceAllowedIPs: true,
+			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::1/128")},
 		},
-		{PublicKey: second, Endpoint: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}},
-		{PublicKey: wgtypes.Key{9}, UpdateOnly: true},
+		{PublicKey: second, Endpoint: netip.MustParseAddrPort("[::ffff:192.0.2.1]:1")},
+		{PublicKey: [32]byte{9}, UpdateOnly: true},
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +70,7 @@ func TestPeersAreConfigured(t *testing.T) {
 		t.Errorf("%d peers are there", n)
 	}
 
-	if err := configure(conn, slices.Values([]wgtypes.PeerConfig{
+	if err := configure(conn, slices.Values([]PeerSetting{
 		{PublicKey: first, UpdateOnly: true, ReplaceAllowedIPs: true},
 		{PublicKey: second, Remove: true, UpdateOnly: true},
 	})); err != nil {
@@ -89,11 +85,12 @@ func TestPeersAreConfigured(t *testing.T) {
 // after it.
 func TestRefusalIsNamed(t *testing.T) {
 	_, conn := newDevice(t)
-	peers := make([]wgtypes.PeerConfig, 1000)
+	peers := make([]PeerSetting, 1000)
 	for i := range peers {
-		peers[i] = wgtypes.PeerConfig{PublicKey: wgtypes.Key{1, byte(i), byte(i >> 8)}}
+		peers[i] = PeerSetting{PublicKey: [32]byte{1, byte(i), byte(i >> 8)}}
 	}
-	peers[10].Endpoint = &net.UDPAddr{}
+	// Its text is no network.
+	peers[10].AllowedIPs = []netip.Prefix{{}}
 	if err := configure(conn, slices.Values(peers)); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("the error is %v", err)
 	}
