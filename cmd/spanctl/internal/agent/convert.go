@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -14,6 +15,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
 )
 
 func planOf(plan state.Plan) *agentpb.Plan {
@@ -118,4 +120,15 @@ func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) 
 
 func revisionOf(r statedir.Revision) *agentpb.Revision {
 	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
+}
+
+// ShowConfig is a config as `get machineconfig` shows the one in force, for where no agent
+// runs; reveal with its secrets.
+func ShowConfig(config *schema.Config, updated time.Time, reveal bool) (*agentpb.ListResponse, error) {
+	shown, err := resourceOf(resource.Resource{Type: resource.MachineConfigs, ID: "machine", Version: 1, Created: updated, Updated: updated,
+		Spec: resource.MachineConfig{Config: config}}, reveal)
+	if err != nil {
+		return nil, err
+	}
+	return &agentpb.ListResponse{Table: &agentpb.Table{Headings: resource.MachineConfigs.Headings()}, Resources: []*agentpb.Resource{shown}}, nil
 }
