@@ -159,6 +159,9 @@ func TestOtherMachines(t *testing.T) {
 				t.Errorf("%s: status %d\n%s", host, o.status, o.stderr)
 			}
 		}
+		if o := try("edit", "-n", strings.Join(hosts, ",")); o.status != 1 || !strings.Contains(o.stderr, "one machine at a time") {
+			t.Errorf("status %d\n%s", o.status, o.stderr)
+		}
 		if o := try("gen", "config", "--host", hosts[0]); o.status != 1 || !strings.Contains(o.stderr, "is about this machine") {
 			t.Errorf("status %d\n%s", o.status, o.stderr)
 		}

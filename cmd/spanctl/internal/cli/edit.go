@@ -102,7 +102,8 @@ What happens then is the mode:
 		},
 	}
 	how.flags(cmd, modeAuto)
-	return about(cmd)
+	cmd.Annotations = map[string]string{remote: single}
+	return cmd
 }
 
 // edit has the user edit a config until it is valid, and applies it. What was edited

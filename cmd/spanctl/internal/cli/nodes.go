@@ -17,6 +17,10 @@ import (
 // remote marks the commands that can be about another machine.
 const remote = "remote"
 
+// single marks those that are about one machine at a time, as they want somebody's
+// attention.
+const single = "single"
+
 // about marks a command as one that can be about another machine.
 func about(cmd *cobra.Command) *cobra.Command {
 	cmd.Annotations = map[string]string{remote: ""}
@@ -44,6 +48,8 @@ func (s *settings) reachNodes(c *cobra.Command) {
 			return run(cmd, args)
 		case s.host != "":
 			return errors.New("--host and --nodes both name machines: want one of them")
+		case cmd.Annotations[remote] == single:
+			return fmt.Errorf("`%s` is about one machine at a time: want --host", cmd.CommandPath())
 		}
 		return s.onNodes(cmd, args)
 	}
