@@ -78,7 +78,6 @@ SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s
 
 // TestOtherMachines has an operator's machine work on others through ssh.
 func TestOtherMachines(t *testing.T) {
-	scenario(t, "an operator works on other machines through ssh")
 	requiresSSH(t)
 	m := startMesh(t, 2)
 	m.awaitUp()
