@@ -16,14 +16,6 @@ import (
 	"github.com/spanmesh/span/e2e/lab"
 )
 
-// requiresGuest skips a test that would touch what is the whole machine's.
-func requiresGuest(t *testing.T, why string) {
-	t.Helper()
-	if !inGuest() {
-		t.Skip(why)
-	}
-}
-
 // TestKernelWithoutNftables takes modules away from the guest's kernel: first those
 // of nftables, then one that only some of the rules need.
 func TestKernelWithoutNftables(t *testing.T) {

@@ -423,9 +423,7 @@ func TestThingsInTheWay(t *testing.T) {
 // TestClockIsSet sets the clock of a machine, which in the guest is that of all.
 func TestClockIsSet(t *testing.T) {
 	scenario(t, "the clock is set by an hour, and no peer is lost")
-	if !inGuest() {
-		t.Skip("the clock is that of the whole machine")
-	}
+	requiresGuest(t, "the clock is that of the whole machine")
 	m := startMesh(t, 2)
 	m.awaitUp()
 	m.keepPinging(func() {

@@ -37,6 +37,14 @@ func scenario(t *testing.T, name string) {
 	})
 }
 
+// requiresGuest skips a test that would touch what is the whole machine's.
+func requiresGuest(t *testing.T, why string) {
+	t.Helper()
+	if !inGuest() {
+		t.Skip(why)
+	}
+}
+
 // requiresCurl skips a test in the guest, which has no curl: those that need it
 // are about discovery, which is the same there.
 func requiresCurl(t *testing.T) {

@@ -43,12 +43,8 @@ func operate(t *testing.T, file string, agent bool) {
 	m.serve()
 	node, other := m.machines[0], m.machines[1]
 	other.startAgent()
+	node.awaitDiscovered(other)
 	ctx := withPatience(t)
-	for !strings.Contains(node.run("discovery", "list"), other.Name) {
-		if ctx.Err() != nil {
-			t.Fatal("the other machine does not come to discovery")
-		}
-	}
 	if agent {
 		node.startAgent()
 		node.awaitUp(1)

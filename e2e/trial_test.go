@@ -113,12 +113,7 @@ func TestTrialWithoutAgent(t *testing.T) {
 	m.serve()
 	node, operator := m.machines[0], m.machines[1]
 	operator.startAgent()
-	ctx := withPatience(t)
-	for !strings.Contains(node.run("discovery", "list"), operator.Name) {
-		if ctx.Err() != nil {
-			t.Fatal("the operator's machine does not come to discovery")
-		}
-	}
+	node.awaitDiscovered(operator)
 	node.run("apply", "-f", node.Config(), "--immediate")
 	address := node.linkAddress()
 	operator.ping(address)

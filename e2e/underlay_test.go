@@ -87,9 +87,7 @@ func TestLoss(t *testing.T) {
 
 func TestDelay(t *testing.T) {
 	scenario(t, "a path of 100 ms with jitter, loss and packets out of order")
-	if !inGuest() {
-		t.Skip("the kernel of most machines has no netem")
-	}
+	requiresGuest(t, "the kernel of most machines has no netem")
 	m := newMesh(t, 3)
 	for _, machine := range m.machines {
 		err := machine.Netlink(func(h *netlink.Handle) error {

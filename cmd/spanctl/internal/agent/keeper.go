@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -106,9 +105,6 @@ func (k *keeper) reload(ctx context.Context, how string) (*reconciler.Pass, erro
 	return k.enforce(ctx, how, name, data)
 }
 
-// errOnTrial refuses a config while another is on trial.
-var errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
-
 // apply stores a config, valid ones only, and puts it in force.
 func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *reconciler.Pass, path string, err error) {
 	if _, err := load(name, data); err != nil {
@@ -116,8 +112,8 @@ func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *rec
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, on, err := k.dir.Trial(); on || err != nil {
-		return nil, "", cmp.Or(err, errOnTrial)
+	if err := noTrial(k.dir); err != nil {
+		return nil, "", err
 	}
 	return k.store(ctx, "apply", name, data)
 }
@@ -138,8 +134,8 @@ func (k *keeper) stage(name string, data []byte) (path string, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, on, err := k.dir.Trial(); on || err != nil {
-		return "", cmp.Or(err, errOnTrial)
+	if err := noTrial(k.dir); err != nil {
+		return "", err
 	}
 	before := k.staged
 	// Both before the file is there: whoever reads it next must know.

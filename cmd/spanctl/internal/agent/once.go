@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +53,8 @@ func (o Once) Diff(ctx context.Context, config *schema.Config) (plan *agentpb.Pl
 // Stage stores a config and does not put it in force.
 func (o Once) Stage(source schema.Source) (path string, err error) {
 	err = o.withDir(func(dir *statedir.Dir) error {
-		if _, on, err := dir.Trial(); on || err != nil {
-			return cmp.Or(err, errOnTrial)
+		if err := noTrial(dir); err != nil {
+			return err
 		}
 		path, err = o.File.Store(source.Name, source.Data)
 		return err
@@ -66,8 +65,8 @@ func (o Once) Stage(source schema.Source) (path string, err error) {
 // Apply stores a config, does a pass with it and publishes the machine.
 func (o Once) Apply(ctx context.Context, source schema.Source, config *schema.Config) (plan *agentpb.Plan, path string, err error) {
 	err = o.with(func(p *parts) error {
-		if _, on, err := p.dir.Trial(); on || err != nil {
-			return cmp.Or(err, errOnTrial)
+		if err := noTrial(p.dir); err != nil {
+			return err
 		}
 		plan, path, err = o.store(ctx, p, "apply", source, config)
 		return err
@@ -156,18 +155,12 @@ func (o Once) Rollback(ctx context.Context, number int) (plan *agentpb.Plan, r s
 			plan, err = o.leaveTrial(ctx, p)
 			return err
 		}
-		var data []byte
-		if r, data, err = p.dir.Read(number); err != nil {
-			return err
-		}
-		config, err := load(r.Path, data)
+		config, err := check(p.dir, number)
 		if err != nil {
 			return err
 		}
-		if _, err := o.File.Store(r.Path, data); err != nil {
-			return err
-		}
-		if err := p.dir.EndTrial(); err != nil {
+		var data []byte
+		if r, data, _, err = putBack(p.dir, o.File, number); err != nil {
 			return err
 		}
 		plan, _, err = o.store(ctx, p, fmt.Sprintf("rollback-%d", number), schema.Source{Name: r.Path, Data: data}, config)

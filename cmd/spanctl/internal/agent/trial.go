@@ -10,6 +10,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/schema"
 )
 
 // The bounds of a trial.
@@ -41,13 +42,25 @@ func (k *keeper) try(ctx context.Context, name string, data []byte, timeout time
 	return pass, path, trial.Until, err
 }
 
+// errOnTrial refuses a config while another is on trial.
+var errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
+
+// noTrial is an error where a config is on trial.
+func noTrial(dir *statedir.Dir) error {
+	_, on, err := dir.Trial()
+	if err == nil && on {
+		err = errOnTrial
+	}
+	return err
+}
+
 // beginTrial writes down what comes back after a trial, and when.
 func beginTrial(dir *statedir.Dir, file configfile.File, timeout time.Duration) (statedir.Trial, error) {
 	if timeout < trialAtLeast || timeout > trialAtMost {
 		return statedir.Trial{}, fmt.Errorf("a trial of %v: want %v to %v", timeout, trialAtLeast, trialAtMost)
 	}
-	if _, on, err := dir.Trial(); on || err != nil {
-		return statedir.Trial{}, errors.Join(err, errOnTrial)
+	if err := noTrial(dir); err != nil {
+		return statedir.Trial{}, err
 	}
 	before, known, err := dir.Read(0)
 	if err != nil && !errors.Is(err, statedir.ErrNoRevision) {
@@ -176,18 +189,11 @@ func (k *keeper) restore(ctx context.Context, how string, number int) (pass *rec
 		pass, err = k.loop.Down(ctx)
 		return pass, "", r, err
 	}
-	r, data, err := k.dir.Read(number)
+	if _, err := check(k.dir, number); err != nil {
+		return nil, "", r, err
+	}
+	r, data, path, err := putBack(k.dir, k.file, number)
 	if err != nil {
-		return nil, "", r, err
-	}
-	if _, err := load(r.Path, data); err != nil {
-		return nil, "", r, err
-	}
-	if path, err = k.file.Store(r.Path, data); err != nil {
-		return nil, path, r, err
-	}
-	// From here on the file has it, should the agent end.
-	if err := k.dir.EndTrial(); err != nil {
 		return nil, path, r, err
 	}
 	pass, err = k.enforce(ctx, how, path, data)
@@ -212,12 +218,27 @@ func undo(dir *statedir.Dir, file configfile.File, trial statedir.Trial) error {
 	if trial.Before == 0 {
 		return errors.Join(file.Remove(), dir.EndTrial())
 	}
-	r, data, err := dir.Read(trial.Before)
+	_, _, _, err := putBack(dir, file, trial.Before)
+	return err
+}
+
+// putBack makes a config of the history the one in the file, and ends the trial: from
+// then on the file has it, should the process end.
+func putBack(dir *statedir.Dir, file configfile.File, number int) (r statedir.Revision, data []byte, path string, err error) {
+	if r, data, err = dir.Read(number); err != nil {
+		return r, nil, "", err
+	}
+	if path, err = file.Store(r.Path, data); err != nil {
+		return r, nil, path, err
+	}
+	return r, data, path, dir.EndTrial()
+}
+
+// check tells whether a config of the history can be put in force.
+func check(dir *statedir.Dir, number int) (*schema.Config, error) {
+	r, data, err := dir.Read(number)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := file.Store(r.Path, data); err != nil {
-		return err
-	}
-	return dir.EndTrial()
+	return load(r.Path, data)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -150,7 +151,7 @@ func (s *settings) applyAlone(cmd *cobra.Command, in schema.Input, source schema
 		return err
 	}
 	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
-		return s.tryAlone(cmd, in, source, timeout)
+		return tryAlone(cmd, once, config, source, timeout)
 	}
 	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN || mode == agentpb.ApplyMode_APPLY_MODE_AUTO {
 		if response.Plan, err = once.Diff(cmd.Context(), config); err != nil {
@@ -171,11 +172,7 @@ func (s *settings) applyAlone(cmd *cobra.Command, in schema.Input, source schema
 }
 
 // tryAlone stays until the trial is over.
-func (s *settings) tryAlone(cmd *cobra.Command, in schema.Input, source schema.Source, timeout time.Duration) error {
-	once, config, err := s.alone(cmd, in)
-	if err != nil {
-		return err
-	}
+func tryAlone(cmd *cobra.Command, once agent.Once, config *schema.Config, source schema.Source, timeout time.Duration) error {
 	// The terminal may go away with what is cut.
 	signal.Ignore(unix.SIGHUP)
 	back, err := once.Try(cmd.Context(), source, config, timeout, func(plan *agentpb.Plan, path string, until time.Time) error {

@@ -67,8 +67,13 @@ func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, erro
 	if err := d.Disk.Write(next.Path, data); err != nil {
 		return Revision{}, err
 	}
+	trial, _, trialErr := d.trial()
+	err = errors.Join(err, trialErr)
 	for _, old := range all[min(Kept-1, len(all)):] {
-		err = errors.Join(err, d.Disk.Remove(old.Path))
+		// What comes back after a trial stays, however often the file is edited in it.
+		if old.Number != trial.Before {
+			err = errors.Join(err, d.Disk.Remove(old.Path))
+		}
 	}
 	return next, err
 }
@@ -155,6 +160,10 @@ func (d *Dir) BeginTrial(t Trial) error {
 func (d *Dir) Trial() (t Trial, on bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.trial()
+}
+
+func (d *Dir) trial() (t Trial, on bool, err error) {
 	data, err := d.read(trialFile)
 	if err != nil || data == nil {
 		return t, false, err

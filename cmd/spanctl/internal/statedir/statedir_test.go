@@ -174,6 +174,29 @@ func TestHistoryKeepsTheLastConfigs(t *testing.T) {
 	}
 }
 
+func TestTrialKeepsWhatComesBack(t *testing.T) {
+	d := open(t, t.TempDir())
+	keep := func(i int) {
+		t.Helper()
+		if _, err := d.Keep(time.Now(), "file", "machine.cue", []byte(fmt.Sprintf("a: %d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep(1)
+	if err := d.BeginTrial(Trial{Before: 1, Until: time.Now().Add(time.Hour), Timeout: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * Kept {
+		keep(i + 2)
+	}
+	if _, data, err := d.Read(1); err != nil || string(data) != "a: 1" {
+		t.Errorf("there is %q, %v", data, err)
+	}
+	if all, err := d.History(); err != nil || len(all) != Kept+1 {
+		t.Errorf("there are %d, %v", len(all), err)
+	}
+}
+
 func TestTrial(t *testing.T) {
 	d := open(t, t.TempDir())
 	if _, on, err := d.Trial(); on || err != nil {
