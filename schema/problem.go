@@ -176,9 +176,7 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 	// A disjunction that nothing fits is an error without a place, followed by why
 	// each of its parts does not fit.
 	found := errors.Errors(full.Validate(cue.Concrete(true)))
-	slices.SortStableFunc(found, func(a, b errors.Error) int {
-		return boolOrder(usersFirst(errors.Positions(b)).IsValid(), usersFirst(errors.Positions(a)).IsValid())
-	})
+	slices.SortStableFunc(found, func(a, b errors.Error) int { return placeless(a) - placeless(b) })
 	for _, e := range found {
 		add(s.problem(e))
 	}
@@ -195,7 +193,7 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 // isEcho tells a problem that is another's: of a value that may be a struct or not, and
 // of the fields in it. One field that is faulty says it better, several do not.
 func (s *source) isEcho(p Problem, seen map[string]bool) bool {
-	if f := s.fields[p.Path]; f.kind&cue.StructKind != 0 && f.kind != cue.StructKind {
+	if f := s.fields[general(p.Path)]; f.kind&cue.StructKind != 0 && f.kind != cue.StructKind {
 		inner, others := 0, 0
 		for it, err := s.user.LookupPath(cue.ParsePath(p.Path)).Fields(); err == nil && it.Next(); others++ {
 			if seen[join(p.Path, it.Selector().Unquoted())] {
@@ -208,21 +206,17 @@ func (s *source) isEcho(p Problem, seen map[string]bool) bool {
 	if at < 0 || !seen[p.Path[:at]] {
 		return false
 	}
-	parent := s.fields[p.Path[:at]]
+	parent := s.fields[general(p.Path[:at])]
 	fields, _ := s.user.LookupPath(cue.ParsePath(p.Path[:at])).Fields()
 	return parent.kind&cue.StructKind != 0 && parent.kind != cue.StructKind && fields != nil && fields.Next() && fields.Next()
 }
 
-// boolOrder compares, false before true.
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
+// placeless is 1 for an error without a place in what the user wrote, else 0.
+func placeless(e errors.Error) int {
+	if usersFirst(errors.Positions(e)).IsValid() {
 		return 0
-	case b:
-		return -1
-	default:
-		return 1
 	}
+	return 1
 }
 
 // pathOf is the path of an error from the root of the config on.
