@@ -15,7 +15,8 @@ import (
 	"cuelang.org/go/cue/token"
 )
 
-// field is what the schema says of one path beyond what CUE checks itself.
+// field is what the schema says of one path beyond what CUE checks itself. All of
+// them are in fields.go, so that a config is read without evaluating the schema for it.
 type field struct {
 	want     string
 	check    string
@@ -26,79 +27,6 @@ type field struct {
 
 // element is the path segment that stands for every index of a list.
 const element = "[]"
-
-// fieldsOf reads the attributes of every field below shape, by dotted path.
-func fieldsOf(shape cue.Value) map[string]field {
-	fields := map[string]field{}
-	var walk func(path string, v cue.Value)
-	walk = func(path string, v cue.Value) {
-		f := field{kind: v.IncompleteKind()}
-		f.want = attribute(v, "want")
-		f.check = attribute(v, "check")
-		secret := v.Attribute("secret")
-		f.secret = secret.Err() == nil
-		switch f.kind {
-		case cue.ListKind:
-			item := v.LookupPath(cue.MakePath(cue.AnyIndex))
-			if item.IncompleteKind() == cue.StructKind {
-				walk(join(path, element), item)
-			} else {
-				each := f
-				each.kind = item.IncompleteKind()
-				fields[join(path, element)] = each
-			}
-			f.want, f.check = "a list, each item "+f.want, ""
-		case cue.StructKind:
-			f.children = walkFields(path, v, walk)
-			f.want = "a struct with the fields " + quoteAll(f.children)
-		default:
-			for _, one := range alternatives(v) {
-				f.children = append(f.children, walkFields(path, one, walk)...)
-			}
-		}
-		fields[path] = f
-	}
-	walk("", shape)
-	return fields
-}
-
-// walkFields walks the fields of a struct and returns their names.
-func walkFields(path string, v cue.Value, walk func(string, cue.Value)) (names []string) {
-	for it, err := v.Fields(cue.Optional(true)); err == nil && it.Next(); {
-		name := it.Selector().Unquoted()
-		names = append(names, name)
-		walk(join(path, name), it.Value())
-	}
-	return names
-}
-
-// alternatives are the structs among the parts of a disjunction.
-func alternatives(v cue.Value) (structs []cue.Value) {
-	v = cue.Dereference(v)
-	op, parts := v.Expr()
-	if op != cue.OrOp {
-		if v.IncompleteKind() == cue.StructKind {
-			structs = append(structs, v)
-		}
-		return structs
-	}
-	for _, part := range parts {
-		structs = append(structs, alternatives(part)...)
-	}
-	return structs
-}
-
-func attribute(v cue.Value, name string) string {
-	a := v.Attribute(name)
-	if a.Err() != nil {
-		return ""
-	}
-	text, err := a.String(0)
-	if err != nil {
-		return ""
-	}
-	return text
-}
 
 func join(path, name string) string {
 	if path == "" {
@@ -293,7 +221,7 @@ func (s *source) checkValues() Problems {
 	}
 	var walk func(path []string, v cue.Value)
 	walk = func(path []string, v cue.Value) {
-		f, known := s.fields[schemaPath(path)]
+		f, known := fields()[schemaPath(path)]
 		if !known {
 			add(path, v, s.unknown(path, v))
 			return
@@ -326,7 +254,7 @@ func (s *source) checkValues() Problems {
 // unknown explains a field that the schema does not have.
 func (s *source) unknown(path []string, v cue.Value) Problem {
 	name := path[len(path)-1]
-	siblings := s.fields[schemaPath(path[:len(path)-1])].children
+	siblings := fields()[schemaPath(path[:len(path)-1])].children
 	p := Problem{Reason: "unknown field", Want: "one of " + quoteAll(siblings)}
 	if one, found := holder(v); found && len(path) == 1 && !s.picked {
 		return s.unchosen([]string{name, one})
@@ -348,8 +276,8 @@ func (s *source) holdsConfigs(path []string) bool {
 	if s.picked || len(path) < 3 {
 		return false
 	}
-	_, known := s.fields[path[0]]
-	return !known && slices.Contains(s.fields[""].children, path[2])
+	_, known := fields()[path[0]]
+	return !known && slices.Contains(fields()[""].children, path[2])
 }
 
 // unchosen explains that a config is to be picked, such as the one at path.

@@ -193,7 +193,7 @@ func (s *source) problems(full cue.Value, check func(*source, cue.Value) Problem
 // isEcho tells a problem that is another's: of a value that may be a struct or not, and
 // of the fields in it. One field that is faulty says it better, several do not.
 func (s *source) isEcho(p Problem, seen map[string]bool) bool {
-	if f := s.fields[general(p.Path)]; f.kind&cue.StructKind != 0 && f.kind != cue.StructKind {
+	if f := fields()[general(p.Path)]; f.kind&cue.StructKind != 0 && f.kind != cue.StructKind {
 		inner, others := 0, 0
 		for it, err := s.user.LookupPath(cue.ParsePath(p.Path)).Fields(); err == nil && it.Next(); others++ {
 			if seen[join(p.Path, it.Selector().Unquoted())] {
@@ -206,7 +206,7 @@ func (s *source) isEcho(p Problem, seen map[string]bool) bool {
 	if at < 0 || !seen[p.Path[:at]] {
 		return false
 	}
-	parent := s.fields[general(p.Path[:at])]
+	parent := fields()[general(p.Path[:at])]
 	fields, _ := s.user.LookupPath(cue.ParsePath(p.Path[:at])).Fields()
 	return parent.kind&cue.StructKind != 0 && parent.kind != cue.StructKind && fields != nil && fields.Next() && fields.Next()
 }
@@ -248,7 +248,7 @@ func (s *source) problem(e errors.Error) Problem {
 	}
 	p := Problem{File: s.name, Path: dotted(path)}
 	s.at(&p, s.position(value, e))
-	f, ok := s.fields[schemaPath(path)]
+	f, ok := fields()[schemaPath(path)]
 	if !ok {
 		p.Reason = scrub(messageOf(e))
 		return p

@@ -17,7 +17,7 @@ func Markdown() ([]byte, error) {
 	var b strings.Builder
 	b.WriteString("<!-- Made by `make docs` from schema/machine.cue. -->\n\n# The machine config\n\n" +
 		"Every setting with its default. A config is written in CUE, YAML or JSON; [config.md](../config.md) shows how.\n")
-	if err := section(&b, part{"", []cue.Value{shape}}, fieldsOf(shape)); err != nil {
+	if err := section(&b, part{"", []cue.Value{shape}}, fields()); err != nil {
 		return nil, err
 	}
 	return []byte(b.String()), nil
@@ -79,6 +79,22 @@ func setting(b *strings.Builder, path string, v cue.Value, f field) (inner []par
 		fmt.Fprintf(b, "- Default: `%v`\n", value)
 	}
 	return inner
+}
+
+// alternatives are the structs among the parts of a disjunction.
+func alternatives(v cue.Value) (structs []cue.Value) {
+	v = cue.Dereference(v)
+	op, parts := v.Expr()
+	if op != cue.OrOp {
+		if v.IncompleteKind() == cue.StructKind {
+			structs = append(structs, v)
+		}
+		return structs
+	}
+	for _, part := range parts {
+		structs = append(structs, alternatives(part)...)
+	}
+	return structs
 }
 
 // docOf is the first comment on a field.

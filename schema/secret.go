@@ -162,7 +162,7 @@ func (s *source) readSecrets(config *Config, read ReadSecret) Problems {
 			secret.text = text
 			return
 		}
-		p := Problem{File: s.name, Path: path, Value: secret.from.String(), Reason: scrub(err.Error()), Want: s.fields[general(path)].want}
+		p := Problem{File: s.name, Path: path, Value: secret.from.String(), Reason: scrub(err.Error()), Want: fields()[general(path)].want}
 		s.at(&p, s.position(s.user.LookupPath(cue.ParsePath(path)), nil))
 		problems = append(problems, p)
 	}

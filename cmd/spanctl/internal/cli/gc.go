@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,19 +21,31 @@ const (
 	gcInterval = time.Second
 )
 
-// begin has the collector leave a command alone that is over before its garbage
-// matters, unless the user has set GOGC; stay has it work again in one that stays.
+// Commands are over before the collector has freed much: it leaves them alone until
+// they have gcPatience percent of the 4 MiB of garbage at which it usually begins,
+// which is 96 MiB, and works as usual from then on.
+const (
+	gcPatience = 2400
+	gcUsual    = 100
+)
+
+// gcPatient tells that the collector has still to be set to its usual pace.
+var gcPatient atomic.Bool
+
+// begin has the collector wait, unless the user has set GOGC.
 func begin() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcMost)
+	if os.Getenv("GOGC") != "" {
+		return
 	}
+	gcPatient.Store(true)
+	debug.SetGCPercent(gcPatience)
+	// What nothing points to is cleaned up by the first collection.
+	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { stay() }, struct{}{})
 }
 
-// gcUsual is Go's default.
-const gcUsual = 100
-
+// stay has the collector work as usual, in a command that stays.
 func stay() {
-	if os.Getenv("GOGC") == "" {
+	if gcPatient.Swap(false) {
 		debug.SetGCPercent(gcUsual)
 	}
 }
@@ -41,6 +55,7 @@ func tuneGC(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
+	gcPatient.Store(false)
 	debug.SetGCPercent(gcMost)
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
