@@ -16,12 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/namespace"
-	"go.uber.org/zap"
+	"github.com/spanmesh/span/discoveryhttp/etcd"
+	"github.com/spanmesh/span/discoveryhttp/etcdpb"
 )
 
 // Etcd keeps affiliates in etcd, for several servers at once: what one writes
@@ -39,9 +35,8 @@ import (
 // it there. Limits are checked before writing, so that servers that write at the
 // same moment may exceed them by a few.
 type Etcd struct {
-	client *clientv3.Client
-	kv     clientv3.KV
-	watch  clientv3.Watcher
+	client *etcd.Client
+	prefix string
 	limits Limits
 	log    *slog.Logger
 	// leaseBase is the upper half of the IDs of our leases.
@@ -52,8 +47,10 @@ type Etcd struct {
 	// leases are those that were granted, by their end in seconds since 1970.
 	leases map[int64]bool
 	pins   map[string]pin
-	// following are the goroutines of mirrors.
+	// following are the goroutines of mirrors, which end with ctx.
 	following sync.WaitGroup
+	ctx       context.Context //nolint:containedctx // the store's life
+	stop      context.CancelFunc
 }
 
 // EtcdOptions say where etcd is.
@@ -69,10 +66,6 @@ type EtcdOptions struct {
 const (
 	// etcdTimeout bounds one operation.
 	etcdTimeout = 5 * time.Second
-	// dialTimeout and the keepalives find a member that is gone.
-	dialTimeout      = 3 * time.Second
-	keepaliveTime    = 2 * time.Second
-	keepaliveTimeout = 2 * time.Second
 	// leaseSlots is how many leases cover one TTL: keys whose lives end in the same
 	// slot share a lease, and live up to a slot longer.
 	leaseSlots = 30
@@ -82,25 +75,16 @@ const (
 
 // OpenEtcd connects to etcd and tries it.
 func OpenEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            o.Endpoints,
-		TLS:                  o.TLS,
-		DialTimeout:          dialTimeout,
-		DialKeepAliveTime:    keepaliveTime,
-		DialKeepAliveTimeout: keepaliveTimeout,
-		Logger:               zap.NewNop(), // what matters is in the errors
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to etcd: %w", err)
-	}
 	sum := sha256.Sum256([]byte(o.Prefix))
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Etcd{
-		client:    client,
-		kv:        namespace.NewKV(client.KV, o.Prefix),
-		watch:     namespace.NewWatcher(client.Watcher, o.Prefix),
+		client:    etcd.New(o.Endpoints, o.TLS),
+		prefix:    o.Prefix,
 		limits:    o.Limits,
 		log:       o.Log,
 		leaseBase: int64(binary.BigEndian.Uint32(sum[:])>>1) << 32,
+		ctx:       life,
+		stop:      stop,
 		mirrors:   map[string]*mirror{},
 		leases:    map[int64]bool{},
 		pins:      map[string]pin{},
@@ -112,14 +96,14 @@ func OpenEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
 }
 
 // clusterKey is the prefix of all keys of a cluster.
-func clusterKey(clusterID string) string {
+func (s *Etcd) clusterKey(clusterID string) string {
 	sum := sha256.Sum256([]byte(clusterID))
-	return "c/" + hex.EncodeToString(sum[:]) + "/"
+	return s.prefix + "c/" + hex.EncodeToString(sum[:]) + "/"
 }
 
 // affiliateKey is the prefix of all keys of an affiliate.
-func affiliateKey(clusterID, id string) string {
-	return clusterKey(clusterID) + hex.EncodeToString([]byte(id)) + "/"
+func (s *Etcd) affiliateKey(clusterID, id string) string {
+	return s.clusterKey(clusterID) + hex.EncodeToString([]byte(id)) + "/"
 }
 
 const (
@@ -129,19 +113,18 @@ const (
 
 // leaseFor is the lease of what ends at a time: its ID tells its end, so that all
 // servers share it, and the later of two is the larger.
-func (s *Etcd) leaseFor(ctx context.Context, now, expires time.Time) (clientv3.LeaseID, error) {
+func (s *Etcd) leaseFor(ctx context.Context, now, expires time.Time) (int64, error) {
 	slot := max(int64(expires.Sub(now).Seconds())/leaseSlots, 1)
 	end := (expires.Unix()/slot + 1) * slot
-	id := clientv3.LeaseID(s.leaseBase | end)
+	id := s.leaseBase | end
 	s.mu.Lock()
 	granted := s.leases[end]
 	s.mu.Unlock()
 	if granted {
 		return id, nil
 	}
-	_, err := clientv3.RetryLeaseClient(s.client).LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{ID: int64(id), TTL: end - now.Unix()})
 	// A lease that another server has granted is as good.
-	if err := rpctypes.Error(err); err != nil && !errors.Is(err, rpctypes.ErrLeaseExist) {
+	if err := s.client.Grant(ctx, id, end-now.Unix()); err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
@@ -153,23 +136,23 @@ func (s *Etcd) leaseFor(ctx context.Context, now, expires time.Time) (clientv3.L
 // known is what etcd has of an affiliate: the leases of its keys.
 type known struct {
 	data      bool
-	dataLease clientv3.LeaseID
-	endpoints map[string]clientv3.LeaseID
+	dataLease int64
+	endpoints map[string]int64
 }
 
 func (s *Etcd) known(ctx context.Context, prefix string) (known, error) {
-	k := known{endpoints: map[string]clientv3.LeaseID{}}
+	k := known{endpoints: map[string]int64{}}
 	// Asked for keys alone, etcd 3.7 leaves out their leases.
-	response, err := s.kv.Get(ctx, prefix, clientv3.WithPrefix())
+	response, err := s.client.Range(ctx, below(prefix))
 	if err != nil {
 		return k, err
 	}
-	for _, kv := range response.Kvs {
-		key := strings.TrimPrefix(string(kv.Key), prefix)
+	for _, kv := range response.GetKvs() {
+		key := strings.TrimPrefix(string(kv.GetKey()), prefix)
 		if key == dataKey {
-			k.data, k.dataLease = true, clientv3.LeaseID(kv.Lease)
+			k.data, k.dataLease = true, kv.GetLease()
 		} else {
-			k.endpoints[key] = clientv3.LeaseID(kv.Lease)
+			k.endpoints[key] = kv.GetLease()
 		}
 	}
 	return k, nil
@@ -180,7 +163,7 @@ func (s *Etcd) Update(ctx context.Context, clusterID string, u Update) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	err := s.update(ctx, clusterID, u)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if etcd.IsLeaseNotFound(err) {
 		// It ended, or was revoked, since it was granted.
 		s.mu.Lock()
 		clear(s.leases)
@@ -191,7 +174,7 @@ func (s *Etcd) Update(ctx context.Context, clusterID string, u Update) error {
 }
 
 func (s *Etcd) update(ctx context.Context, clusterID string, u Update) error {
-	prefix := affiliateKey(clusterID, u.ID)
+	prefix := s.affiliateKey(clusterID, u.ID)
 	have, err := s.known(ctx, prefix)
 	if err != nil {
 		return err
@@ -205,16 +188,16 @@ func (s *Etcd) update(ctx context.Context, clusterID string, u Update) error {
 	if err != nil {
 		return err
 	}
-	var puts []clientv3.Op
+	var puts []*etcdpb.RequestOp
 	if u.Data != nil {
-		puts = append(puts, clientv3.OpPut(prefix+dataKey, string(u.Data), clientv3.WithLease(max(lease, have.dataLease))))
+		puts = append(puts, put(prefix+dataKey, u.Data, max(lease, have.dataLease)))
 	}
 	for _, endpoint := range u.Endpoints {
 		key := endpointKey + hex.EncodeToString(endpoint)
 		before, exists := have.endpoints[key]
 		have.endpoints[key] = max(before, lease)
 		if !exists || before < lease {
-			puts = append(puts, clientv3.OpPut(prefix+key, "", clientv3.WithLease(lease)))
+			puts = append(puts, put(prefix+key, nil, lease))
 		}
 	}
 	if s.limits.Endpoints > 0 && len(have.endpoints) > s.limits.Endpoints {
@@ -223,7 +206,7 @@ func (s *Etcd) update(ctx context.Context, clusterID string, u Update) error {
 	if len(puts) == 0 {
 		return nil
 	}
-	_, err = s.kv.Txn(ctx).Then(puts...).Commit()
+	_, err = s.client.Txn(ctx, &etcdpb.TxnRequest{Success: puts})
 	return err
 }
 
@@ -232,11 +215,13 @@ func (s *Etcd) hasRoom(ctx context.Context, clusterID string) error {
 	if s.limits.Affiliates <= 0 {
 		return nil
 	}
-	response, err := s.kv.Get(ctx, clusterKey(clusterID), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	keys := below(s.clusterKey(clusterID))
+	keys.KeysOnly = true
+	response, err := s.client.Range(ctx, keys)
 	if err != nil {
 		return err
 	}
-	if len(newContents(clusterKey(clusterID), response.Kvs)) >= s.limits.Affiliates {
+	if len(newContents(s.clusterKey(clusterID), response.GetKvs())) >= s.limits.Affiliates {
 		return ErrTooManyAffiliates
 	}
 	return nil
@@ -246,7 +231,7 @@ func (s *Etcd) hasRoom(ctx context.Context, clusterID string) error {
 func (s *Etcd) Delete(ctx context.Context, clusterID, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
-	_, err := s.kv.Delete(ctx, affiliateKey(clusterID, id), clientv3.WithPrefix())
+	_, err := s.client.Txn(ctx, &etcdpb.TxnRequest{Success: []*etcdpb.RequestOp{removal(s.affiliateKey(clusterID, id))}})
 	return err
 }
 
@@ -254,11 +239,11 @@ func (s *Etcd) Delete(ctx context.Context, clusterID, id string) error {
 func (s *Etcd) List(ctx context.Context, clusterID string) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
-	response, err := s.kv.Get(ctx, clusterKey(clusterID), clientv3.WithPrefix())
+	response, err := s.client.Range(ctx, below(s.clusterKey(clusterID)))
 	if err != nil {
 		return nil, err
 	}
-	return newContents(clusterKey(clusterID), response.Kvs).list(), nil
+	return newContents(s.clusterKey(clusterID), response.GetKvs()).list(), nil
 }
 
 // Pin implements server.Store.
@@ -289,24 +274,51 @@ func (s *Etcd) pinned(ctx context.Context, clusterID string, hash []byte, now ti
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(clusterID))
-	key := "p/" + hex.EncodeToString(sum[:])
-	response, err := s.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, string(hash), clientv3.WithLease(lease))).
-		Else(clientv3.OpGet(key)).Commit()
-	if err != nil || response.Succeeded {
+	key := s.prefix + "p/" + hex.EncodeToString(sum[:])
+	pin := []*etcdpb.RequestOp{put(key, hash, lease)}
+	read := &etcdpb.RequestOp{Request: &etcdpb.RequestOp_RequestRange{RequestRange: &etcdpb.RangeRequest{Key: []byte(key)}}}
+	response, err := s.client.Txn(ctx, &etcdpb.TxnRequest{
+		Compare: []*etcdpb.Compare{missing(key)}, Success: pin, Failure: []*etcdpb.RequestOp{read},
+	})
+	if err != nil || response.GetSucceeded() {
 		return hash, err
 	}
-	kvs := response.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 0 {
+	if len(response.GetResponses()) == 0 || len(response.GetResponses()[0].GetResponseRange().GetKvs()) == 0 {
 		return nil, errors.New("the pin went while it was read")
 	}
-	if bytes.Equal(kvs[0].Value, hash) && clientv3.LeaseID(kvs[0].Lease) < lease {
-		if _, err := s.kv.Put(ctx, key, string(hash), clientv3.WithLease(lease)); err != nil {
+	found := response.GetResponses()[0].GetResponseRange().GetKvs()[0]
+	if bytes.Equal(found.GetValue(), hash) && found.GetLease() < lease {
+		if _, err := s.client.Txn(ctx, &etcdpb.TxnRequest{Success: pin}); err != nil {
 			return nil, err
 		}
 	}
-	return kvs[0].Value, nil
+	return found.GetValue(), nil
+}
+
+// below asks for all keys that begin with prefix.
+func below(prefix string) *etcdpb.RangeRequest {
+	return &etcdpb.RangeRequest{Key: []byte(prefix), RangeEnd: etcd.PrefixEnd(prefix)}
+}
+
+func put(key string, value []byte, lease int64) *etcdpb.RequestOp {
+	return &etcdpb.RequestOp{Request: &etcdpb.RequestOp_RequestPut{
+		RequestPut: &etcdpb.PutRequest{Key: []byte(key), Value: value, Lease: lease},
+	}}
+}
+
+// removal is that of all keys that begin with prefix.
+func removal(prefix string) *etcdpb.RequestOp {
+	return &etcdpb.RequestOp{Request: &etcdpb.RequestOp_RequestDeleteRange{
+		RequestDeleteRange: &etcdpb.DeleteRangeRequest{Key: []byte(prefix), RangeEnd: etcd.PrefixEnd(prefix)},
+	}}
+}
+
+// missing holds while there is no such key.
+func missing(key string) *etcdpb.Compare {
+	return &etcdpb.Compare{
+		Result: etcdpb.Compare_EQUAL, Target: etcdpb.Compare_CREATE, Key: []byte(key),
+		TargetUnion: &etcdpb.Compare_CreateRevision{CreateRevision: 0},
+	}
 }
 
 // Expire implements server.Store. What expires is etcd's to remove; here, what is
@@ -349,18 +361,16 @@ func (s *Etcd) Stats() Stats {
 func (s *Etcd) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
-	_, err := s.kv.Get(ctx, "ready")
+	_, err := s.client.Range(ctx, &etcdpb.RangeRequest{Key: []byte(s.prefix + "ready")})
 	return err
 }
 
 // Close implements server.Store.
 func (s *Etcd) Close() error {
-	err := s.client.Close()
+	s.stop()
 	s.following.Wait()
-	if errors.Is(err, context.Canceled) {
-		return nil // the client's own, at its end
-	}
-	return err
+	s.client.Close()
+	return nil
 }
 
 // contents are the affiliates of a cluster by their IDs.
@@ -400,8 +410,8 @@ func at(prefix string, key []byte) (id string, endpoint []byte, ok bool) {
 }
 
 // put takes a key into contents, and tells which affiliate that changed, if any.
-func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bool) {
-	id, endpoint, ok := at(prefix, kv.Key)
+func (c contents) put(prefix string, kv *etcdpb.KeyValue) (id string, changed bool) {
+	id, endpoint, ok := at(prefix, kv.GetKey())
 	if !ok {
 		return id, false
 	}
@@ -411,8 +421,8 @@ func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bo
 		c[id] = p
 	}
 	switch {
-	case endpoint == nil && (p.data == nil || !bytes.Equal(p.data, kv.Value)):
-		p.data = append([]byte{}, kv.Value...)
+	case endpoint == nil && (p.data == nil || !bytes.Equal(p.data, kv.GetValue())):
+		p.data = append([]byte{}, kv.GetValue()...)
 	case endpoint != nil && !slices.ContainsFunc(p.endpoints, func(e []byte) bool { return bytes.Equal(e, endpoint) }):
 		p.endpoints = append(slices.Clip(p.endpoints), endpoint)
 	default:
@@ -439,7 +449,7 @@ func (c contents) remove(prefix string, key []byte) (id string, changed bool) {
 }
 
 // newContents are the affiliates that keys make.
-func newContents(prefix string, kvs []*mvccpb.KeyValue) contents {
+func newContents(prefix string, kvs []*etcdpb.KeyValue) contents {
 	c := contents{}
 	for _, kv := range kvs {
 		c.put(prefix, kv)

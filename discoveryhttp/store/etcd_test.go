@@ -353,3 +353,36 @@ func TestEtcdSaysWhyItDoesNotOpen(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestEtcdMembersThatDoNotAnswer has one that nobody listens at and one that accepts
+// connections and says nothing before the one that works.
+func TestEtcdMembersThatDoNotAnswer(t *testing.T) {
+	e := sharedEtcd(t)
+	_ = openEtcd(t, e, "ready", store.Limits{}).Close()
+	closed, err := freeURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	s, err := store.OpenEtcd(t.Context(), store.EtcdOptions{
+		Endpoints: []string{closed, "http://" + silent.Addr().String(), e.url}, Prefix: "members/", Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	_, w, err := s.Watch(t.Context(), "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	update(t, s, "c", "a", "1", in(30))
+	events, err := w.Next(t.Context())
+	if err != nil || show(events[0].Affiliate) != "a=1[]" {
+		t.Errorf("the watcher got %v, %v", events, err)
+	}
+}

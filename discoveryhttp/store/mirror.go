@@ -2,10 +2,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"sync"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"github.com/spanmesh/span/discoveryhttp/etcd"
+	"github.com/spanmesh/span/discoveryhttp/etcdpb"
 )
 
 // mirror follows a cluster in etcd for all who watch it at this server.
@@ -62,7 +62,7 @@ func (s *Etcd) hold(clusterID string) (*mirror, error) {
 		if s.limits.Clusters > 0 && len(s.mirrors) >= s.limits.Clusters {
 			return nil, ErrTooManyClusters
 		}
-		m = &mirror{store: s, clusterID: clusterID, prefix: clusterKey(clusterID), stop: func() {}, watchers: map[*Watcher]bool{}}
+		m = &mirror{store: s, clusterID: clusterID, prefix: s.clusterKey(clusterID), stop: func() {}, watchers: map[*Watcher]bool{}}
 		s.mirrors[clusterID] = m
 	}
 	m.users++
@@ -90,40 +90,31 @@ func (s *Etcd) drop(m *mirror) {
 func (m *mirror) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
-	response, err := m.store.kv.Get(ctx, m.prefix, clientv3.WithPrefix())
+	response, err := m.store.client.Range(ctx, below(m.prefix))
 	if err != nil {
 		return err
 	}
-	m.contents = newContents(m.prefix, response.Kvs)
+	m.contents = newContents(m.prefix, response.GetKvs())
 	m.loaded = true
-	following, stop := context.WithCancel(context.Background())
+	following, stop := context.WithCancel(m.store.ctx)
 	m.store.mu.Lock()
 	m.stop = stop
 	m.store.mu.Unlock()
-	// Without a leader, a member would keep still rather than tell that it is cut off.
-	changes := m.store.watch.Watch(clientv3.WithRequireLeader(following), m.prefix, clientv3.WithPrefix(),
-		clientv3.WithRev(response.Header.Revision+1))
-	m.store.following.Go(func() { m.follow(following, changes) })
+	m.store.following.Go(func() { m.follow(following, response.GetHeader().GetRevision()+1) })
 	return nil
 }
 
-// follow takes changes until the mirror is stopped or etcd's watch ends, after
-// which everyone must start over.
-func (m *mirror) follow(ctx context.Context, changes clientv3.WatchChan) {
-	var err error
-	for response := range changes {
-		if err = response.Err(); err != nil {
-			break
-		}
+// follow takes changes from a revision on until the mirror is stopped or etcd's watch
+// ends, after which everyone must start over.
+func (m *mirror) follow(ctx context.Context, revision int64) {
+	changes := &etcdpb.WatchCreateRequest{Key: []byte(m.prefix), RangeEnd: etcd.PrefixEnd(m.prefix), StartRevision: revision}
+	err := m.store.client.Watch(ctx, changes, func(events []*etcdpb.Event) {
 		m.mu.Lock()
-		m.take(response.Events)
-		m.mu.Unlock()
-	}
+		defer m.mu.Unlock()
+		m.take(events)
+	})
 	if ctx.Err() != nil {
 		return
-	}
-	if err == nil {
-		err = errors.New("the watch of etcd ended")
 	}
 	m.store.log.Warn("a cluster is followed anew", "error", err)
 	m.store.mu.Lock()
@@ -138,11 +129,11 @@ func (m *mirror) follow(ctx context.Context, changes clientv3.WatchChan) {
 
 // take publishes what events change. What one revision did to an affiliate is one
 // change. m.mu is held.
-func (m *mirror) take(events []*clientv3.Event) {
+func (m *mirror) take(events []*etcdpb.Event) {
 	for len(events) > 0 {
-		revision := events[0].Kv.ModRevision
+		revision := events[0].GetKv().GetModRevision()
 		var touched []string
-		for len(events) > 0 && events[0].Kv.ModRevision == revision {
+		for len(events) > 0 && events[0].GetKv().GetModRevision() == revision {
 			id, changed := m.one(events[0])
 			if changed && (len(touched) == 0 || touched[len(touched)-1] != id) {
 				touched = append(touched, id)
@@ -161,12 +152,12 @@ func (m *mirror) take(events []*clientv3.Event) {
 	}
 }
 
-func (m *mirror) one(e *clientv3.Event) (id string, changed bool) {
-	if e.Type == clientv3.EventTypePut {
-		return m.contents.put(m.prefix, e.Kv)
+func (m *mirror) one(e *etcdpb.Event) (id string, changed bool) {
+	if e.GetType() == etcdpb.Event_PUT {
+		return m.contents.put(m.prefix, e.GetKv())
 	}
-	id, changed = m.contents.remove(m.prefix, e.Kv.Key)
-	if _, endpoint, ok := at(m.prefix, e.Kv.Key); ok && endpoint == nil {
+	id, changed = m.contents.remove(m.prefix, e.GetKv().GetKey())
+	if _, endpoint, ok := at(m.prefix, e.GetKv().GetKey()); ok && endpoint == nil {
 		m.store.following.Go(func() { m.store.sweep(m.clusterID, id) })
 	}
 	return id, changed
@@ -175,13 +166,13 @@ func (m *mirror) one(e *clientv3.Event) (id string, changed bool) {
 // sweep removes the endpoints of an affiliate that has gone. Every server that
 // watches does; where it is not done, they end with their leases.
 func (s *Etcd) sweep(clusterID, id string) {
-	ctx, cancel := context.WithTimeout(context.Background(), etcdTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, etcdTimeout)
 	defer cancel()
-	prefix := affiliateKey(clusterID, id)
-	_, err := s.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(prefix+dataKey), "=", 0)).
-		Then(clientv3.OpDelete(prefix, clientv3.WithPrefix())).Commit()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	prefix := s.affiliateKey(clusterID, id)
+	_, err := s.client.Txn(ctx, &etcdpb.TxnRequest{
+		Compare: []*etcdpb.Compare{missing(prefix + dataKey)}, Success: []*etcdpb.RequestOp{removal(prefix)},
+	})
+	if err != nil && ctx.Err() == nil {
 		s.log.Debug("the endpoints of an affiliate that has gone are left to their leases", "error", err)
 	}
 }
