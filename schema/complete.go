@@ -20,16 +20,16 @@ const wantKey = "base64 of 32 random bytes, the same on every machine: make one 
 // setting that is faulty itself is passed over.
 func (s *source) checkComplete(full cue.Value) Problems {
 	is := func(path string, want bool) bool {
-		got, err := full.LookupPath(cue.ParsePath(path)).Bool()
+		got, err := full.LookupPath(plainPath(path)).Bool()
 		return err == nil && got == want
 	}
 	missing := func(path string) bool {
-		v := s.user.LookupPath(cue.ParsePath(path))
+		v := s.user.LookupPath(plainPath(path))
 		text, err := v.String()
 		return !v.Exists() || err == nil && text == ""
 	}
 	discovery := is(pathDiscovery, true)
-	peers, _ := full.LookupPath(cue.ParsePath(pathPeers)).Len().Int64()
+	peers, _ := full.LookupPath(plainPath(pathPeers)).Len().Int64()
 	static := peers > 0
 	var problems Problems
 	for _, c := range []struct {
@@ -58,7 +58,7 @@ func (s *source) checkComplete(full cue.Value) Problems {
 // setting itself, or at the one that asks for it.
 func (s *source) place(p *Problem, paths ...string) {
 	for _, path := range paths {
-		if v := s.user.LookupPath(cue.ParsePath(path)); v.Exists() {
+		if v := s.user.LookupPath(plainPath(path)); v.Exists() {
 			s.at(p, v.Pos())
 			return
 		}

@@ -75,6 +75,9 @@ func selectors(path []string) cue.Path {
 	return cue.MakePath(out...)
 }
 
+// plainPath is a path of plain field names, dotted, which need no parser.
+func plainPath(path string) cue.Path { return selectors(strings.Split(path, ".")) }
+
 // maxShown is how much of a value a message quotes, in bytes.
 const maxShown = 60
 

@@ -75,3 +75,70 @@ var fields = sync.OnceValue(func() map[string]field {
 		"machine.network.kubespan.rulePriority":                         {kind: cue.IntKind, want: "a number from 1 to 32765, to come before the main table"},
 	}
 })
+
+// inlinedCUE is the schema as one definition. CUE evaluates a file's definitions one by one, and
+// those in them again: this is read in half of the time.
+const inlinedCUE = `#Machine: {
+	machine: network: kubespan: {
+		enabled: bool | *false
+		advertiseKubernetesNetworks: bool | *false
+		allowDownPeerBypass: bool | *false
+		harvestExtraEndpoints: bool | *false
+		mtu: int & >=1280 & <=65455 | "auto" | *1420
+		filters: {
+			endpoints: [...string]
+			peerEndpoints: [...string]
+			excludeAdvertisedNetworks: [...string]
+		}
+		extraAnnouncedEndpoints: [...string]
+		advertisedNetworks: [...string]
+		bypass: [...string]
+		relay: {
+			offer: bool | *false
+			use: bool | *false
+		}
+		listenPort: int & >=1 & <=65535 | *51820
+		interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"
+		routingTable: int & >=1 & <=252 | int & >=256 & <=4294967295 | *180
+		rulePriority: int & >=1 & <=32765 | *32500
+		fwmark: int & >=1 & <=1073741824 | *32
+		persistentKeepalive: int & >=0 & <=65535 | *25
+	}
+	cluster: {
+		id?: string
+		secret?: string | ({
+			file: =~"^/"
+		} | {
+			env: =~"^[A-Za-z_][A-Za-z0-9_]*$"
+		} | {
+			credential: =~"^[A-Za-z0-9._-]+$"
+		})
+		discovery: {
+			enabled: bool | *false
+			registries: {
+				kubernetes: disabled: bool | *true
+				service: {
+					disabled: bool | *false
+					endpoint: string | *"https://discovery.talos.dev/"
+					endpoints: [...string]
+					protocol: "grpc" | "connect" | *"auto"
+					ca?: string
+				}
+				static: peers: [... {
+					name?: =~"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$"
+					publicKey?: string
+					presharedKey?: string | ({
+						file: =~"^/"
+					} | {
+						env: =~"^[A-Za-z_][A-Za-z0-9_]*$"
+					} | {
+						credential: =~"^[A-Za-z0-9._-]+$"
+					})
+					endpoints: [...string]
+					allowedIPs: [...string]
+				}]
+			}
+		}
+	}
+}
+`

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
@@ -151,7 +152,7 @@ func load(in Input, place func(cue.Value) cue.Value, check func(*source, cue.Val
 		s.texts[one.Name] = one.Data
 	}
 	ctx := cuecontext.New()
-	shape := ctx.CompileBytes(machineCUE, cue.Filename(schemaName)).LookupPath(cue.ParsePath("#Machine"))
+	shape := ctx.CompileString(inlinedCUE, cue.Filename(schemaName)).LookupPath(cue.ParsePath("#Machine"))
 	if err := shape.Err(); err != nil {
 		return nil, nil, fmt.Errorf("compile the schema: %w", err)
 	}
@@ -362,12 +363,12 @@ func (s *source) parse(ctx *cue.Context, one Source) ([]cue.Value, error) {
 }
 
 // documentEnd matches the line that ends a YAML document.
-var documentEnd = regexp.MustCompile(`(?m)^\.\.\.$`)
+var documentEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^\.\.\.$`) })
 
 func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
 	// The parser wants "---" after the "..." that ends a document, YAML 1.2
 	// does not, and excerpts of files have "..." alone.
-	data = documentEnd.ReplaceAll(data, []byte("---"))
+	data = documentEnd().ReplaceAll(data, []byte("---"))
 	decoder := yaml.NewDecoder(name, bytes.NewReader(data))
 	var documents []cue.Value
 	for {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -132,7 +133,7 @@ func (s *source) syntaxProblems(one Source, err error) Problems {
 }
 
 // yamlPosition matches the line that the YAML parser puts before a message.
-var yamlPosition = regexp.MustCompile(`^(?s).*?:(\d+): (.*)$`)
+var yamlPosition = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?s).*?:(\d+): (.*)$`) })
 
 // locate finds the position of a syntax error in the message of a parser that
 // does not give it otherwise.
@@ -149,7 +150,7 @@ func (p *Problem) locate(data []byte, err error) {
 	}
 	p.Line, p.Column = 1, 1
 	p.Reason = strings.TrimPrefix(scrub(err.Error()), p.File+": ")
-	if match := yamlPosition.FindStringSubmatch(err.Error()); match != nil {
+	if match := yamlPosition().FindStringSubmatch(err.Error()); match != nil {
 		p.Line, _ = strconv.Atoi(match[1])
 		p.Reason = scrub(match[2])
 	}
@@ -334,7 +335,7 @@ func (s *source) at(p *Problem, pos token.Pos) {
 }
 
 // secretField matches a line that has a field for secrets: nothing on it is shown.
-var secretField = regexp.MustCompile(`(?i)secret|presharedkey`)
+var secretField = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)secret|presharedkey`) })
 
 // maxText is how much of a line is shown, in bytes.
 const maxText = 160
@@ -347,7 +348,7 @@ func (s *source) quote(p *Problem, name string) {
 		return
 	}
 	text := strings.TrimRight(string(lines[p.Line-1]), "\r")
-	if secretField.MatchString(text) || !utf8.ValidString(text) || len(text) > maxText || strings.ContainsFunc(text, unprintable) {
+	if secretField().MatchString(text) || !utf8.ValidString(text) || len(text) > maxText || strings.ContainsFunc(text, unprintable) {
 		return
 	}
 	p.Text = scrub(text)
@@ -364,11 +365,11 @@ func messageOf(e errors.Error) string {
 }
 
 // secretLike matches runs of the base64 alphabets as long as a key.
-var secretLike = regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}=*`)
+var secretLike = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}=*`) })
 
 // scrub takes out of a foreign message whatever could be a key: a parser may
 // quote the text that it could not read.
-func scrub(message string) string { return secretLike.ReplaceAllString(message, hidden) }
+func scrub(message string) string { return secretLike().ReplaceAllString(message, hidden) }
 
 func quoteAll(names []string) string {
 	quoted := make([]string, len(names))

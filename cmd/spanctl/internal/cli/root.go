@@ -45,8 +45,8 @@ func (e statusError) Unwrap() error { return e.error }
 // Main runs spanctl with arguments and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	begin()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	root := Root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -127,6 +127,7 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { heedSignals(cmd) }
 	flags := root.PersistentFlags()
 	flags.StringArrayVarP(&s.configs, "config", "f", []string{storedConfig()},
 		"machine config: a .cue, .yaml or .json file, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
@@ -144,6 +145,20 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 	s.reachNodes(root)
 	completeFlags(root)
 	return root
+}
+
+// killable marks commands that need not be told to end: they change nothing.
+const killable = "killable"
+
+// heedSignals ends the context of a command when the process is told to end. That takes
+// a thread, which is a twentieth of the time of a short command.
+func heedSignals(cmd *cobra.Command) {
+	if _, free := cmd.Annotations[killable]; free {
+		return
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, unix.SIGTERM)
+	context.AfterFunc(cmd.Context(), stop)
+	cmd.SetContext(ctx)
 }
 
 // logger makes the log that the flags ask for.

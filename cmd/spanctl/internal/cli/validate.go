@@ -21,6 +21,7 @@ wrong and what would be right.`,
 			return nil
 		},
 	}
+	cmd.Annotations = map[string]string{killable: ""}
 	s.pickFlag(cmd)
 	s.patchFlag(cmd)
 	return cmd
