@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spanmesh/span/e2e/lab"
 )
@@ -63,8 +64,8 @@ PermitRootLogin yes
 StrictModes no
 UsePAM no
 PidFile none
-SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s
-`, m.Address, hostKey, publicKey, bin, m.Socket()))
+SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s SPANCTL_CONFIG=%s SPANCTL_STATE_DIR=%s SPANCTL_WIREGUARD=%s
+`, m.Address, hostKey, publicKey, bin, m.Socket(), m.Config(), m.StateDir(), os.Getenv("SPANCTL_WIREGUARD")))
 	if o := m.finish(m.Command(withPatience(m.t), "mkdir", "-p", "/run/sshd")); o.status != 0 {
 		m.t.Fatal(o.stderr)
 	}
@@ -74,6 +75,19 @@ SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s
 	}
 	m.await(p, "Server listening")
 	return p
+}
+
+// awaitStored waits until the stored config has a text.
+func (m *machine) awaitStored(text string) {
+	m.t.Helper()
+	ctx := withPatience(m.t)
+	for !strings.Contains(m.stored(), text) {
+		select {
+		case <-ctx.Done():
+			m.t.Fatalf("the config is\n%s", m.stored())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // TestOtherMachines has an operator's machine work on others through ssh.
@@ -144,10 +158,40 @@ func TestOtherMachines(t *testing.T) {
 			t.Errorf("the config is\n%s", m.machines[1].stored())
 		}
 	})
+	t.Run("where no agent runs", func(t *testing.T) {
+		there := m.machines[1]
+		stop(t, there.agent)
+		file := operator.file("alone.cue", edit(m.config, "mtu: 1360"))
+		if o := try("diff", "-f", file, "--host", hosts[1]); o.status != 1 || !strings.Contains(o.stdout, "+  mtu 1360") {
+			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
+		}
+		if out := run("apply", "-f", file, "--immediate", "--host", hosts[1]); !strings.Contains(out, "mtu 1380 -> 1360") || there.stored() != edit(m.config, "mtu: 1360") {
+			t.Errorf("it did %s", out)
+		}
+		run("patch", "-p", "machine: network: kubespan: mtu: 1350", "--mode", "try", "--timeout", "1h", "--host", hosts[1])
+		if o := try("apply", "-f", file, "--host", hosts[1]); o.status != 1 || !strings.Contains(o.stderr, "on trial") {
+			t.Errorf("during the trial: status %d\n%s", o.status, o.stderr)
+		}
+		run("confirm", "--host", hosts[1])
+		run("rollback", "--host", hosts[1])
+		if history := run("history", "--host", hosts[1]); !strings.Contains(history, "rollback") || !strings.Contains(history, "try") {
+			t.Errorf("the history is\n%s", history)
+		}
+		run("get", "machineconfig", "-o", "yaml", "--host", hosts[1])
+		run("down", "--host", hosts[1])
+		if o := there.try("diff"); o.status != 1 || !strings.Contains(o.stdout, "+link kubespan") {
+			t.Errorf("after down: status %d\n%s%s", o.status, o.stdout, o.stderr)
+		}
+		// A trial that nobody confirms is ended over there, by what began it.
+		run("apply", "-f", file, "--immediate", "--host", hosts[1])
+		run("patch", "-p", "machine: network: kubespan: mtu: 1340", "--mode", "try", "--timeout", "3s", "--host", hosts[1])
+		there.awaitStored("mtu: 1360")
+		there.startAgent()
+	})
 	t.Run("what cannot be is said", func(t *testing.T) {
 		stop(t, m.machines[1].agent)
 		o := try("get", "members", "-n", strings.Join(hosts, ","))
-		if o.status != 1 || !strings.Contains(o.stdout, hosts[0]) || !strings.Contains(o.stderr, hosts[1]+": ") || !strings.Contains(o.stderr, "no agent answers at "+m.machines[1].Socket()) {
+		if o.status != 1 || !strings.Contains(o.stdout, hosts[0]) || !strings.Contains(o.stderr, hosts[1]+": ") || !strings.Contains(o.stderr, "no agent is running at "+m.machines[1].Socket()) {
 			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
 		}
 		if o := try("get", "members", "--host", "root@"+operator.Address.String()); o.status != 1 || !strings.Contains(o.stderr, "Connection refused") {

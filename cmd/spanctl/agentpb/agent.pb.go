@@ -1218,7 +1218,9 @@ type Failure struct {
 	// What went wrong, for people.
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// How many changes, from the first, were made before.
-	Done          uint32 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Done uint32 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// What happens next, for people.
+	Next          string `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1267,13 @@ func (x *Failure) GetDone() uint32 {
 		return x.Done
 	}
 	return 0
+}
+
+func (x *Failure) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
 }
 
 type Change struct {
@@ -1954,10 +1963,11 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
 	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x12\n" +
-	"\x04cuts\x18\x03 \x03(\tR\x04cuts\"7\n" +
+	"\x04cuts\x18\x03 \x03(\tR\x04cuts\"K\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\rR\x04done\"\x9f\x01\n" +
+	"\x04done\x18\x02 \x01(\rR\x04done\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\tR\x04next\"\x9f\x01\n" +
 	"\x06Change\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +

@@ -148,16 +148,7 @@ func listen(path string) (net.Listener, error) {
 
 // serve answers the API until ctx ends.
 func serve(ctx context.Context, listener net.Listener, a *api) error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler:           a.handler(),
-		Protocols:         protocols,
-		ReadHeaderTimeout: 10 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       withCaller,
-	}
+	server := newServer(ctx, a)
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
@@ -33,12 +32,6 @@ type api struct {
 }
 
 var _ agentpbconnect.AgentServiceHandler = (*api)(nil)
-
-func (a *api) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(agentpbconnect.NewAgentServiceHandler(a, connect.WithReadMaxBytes(maxRequest)))
-	return mux
-}
 
 // failed gives an error the code that fits.
 func failed(err error) error {
@@ -215,7 +208,8 @@ func (a *api) Down(ctx context.Context, _ *connect.Request[agentpb.DownRequest])
 	if err != nil {
 		return nil, failed(err)
 	}
-	return connect.NewResponse(&agentpb.DownResponse{Plan: plan}), nil
+	// The agent does not try by itself: it stays idle after this.
+	return connect.NewResponse(&agentpb.DownResponse{Plan: alone(plan)}), nil
 }
 
 // lookup finds a type by what a user typed.

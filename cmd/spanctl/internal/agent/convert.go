@@ -122,9 +122,9 @@ func revisionOf(r statedir.Revision) *agentpb.Revision {
 	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
 }
 
-// ShowConfig is a config as `get machineconfig` shows the one in force, for where no agent
+// showConfig is a config as `get machineconfig` shows the one in force, for where no agent
 // runs; reveal with its secrets.
-func ShowConfig(config *schema.Config, updated time.Time, reveal bool) (*agentpb.ListResponse, error) {
+func showConfig(config *schema.Config, updated time.Time, reveal bool) (*agentpb.ListResponse, error) {
 	shown, err := resourceOf(resource.Resource{Type: resource.MachineConfigs, ID: "machine", Version: 1, Created: updated, Updated: updated,
 		Spec: resource.MachineConfig{Config: config}}, reveal)
 	if err != nil {

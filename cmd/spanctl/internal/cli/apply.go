@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/schema"
 )
@@ -93,11 +92,11 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
   spanctl apply -f machine.yaml -p '{"machine": {"network": {"kubespan": {"mtu": 1380}}}}' -p @site.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, source, err := s.load(cmd)
+			source, err := s.load(cmd)
 			if err != nil {
 				return err
 			}
-			return s.apply(cmd, in, source, &how)
+			return s.apply(cmd, source, &how)
 		},
 	}
 	s.pickFlag(cmd)
@@ -106,78 +105,39 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
 	return about(cmd)
 }
 
-// apply has the agent apply a config, or without one does so itself.
-func (s *settings) apply(cmd *cobra.Command, in schema.Input, source schema.Source, how *application) error {
+// apply has the agent apply a config.
+func (s *settings) apply(cmd *cobra.Command, source schema.Source, how *application) error {
 	mode, err := how.asked()
 	if err != nil {
 		return err
 	}
-	client, err := s.agent(cmd.Context())
-	if errors.Is(err, errNoAgent) {
-		return s.applyAlone(cmd, in, source, mode, how.timeout)
-	}
+	client, err := s.agent(cmd.Context(), cmd)
 	if err != nil {
 		return err
 	}
-	return applyWith(cmd, client, source, mode, how.timeout)
-}
-
-// applyWith hands a config to the agent.
-func applyWith(cmd *cobra.Command, client agentpbconnect.AgentServiceClient, source schema.Source, mode agentpb.ApplyMode, timeout time.Duration) error {
-	response, err := client.Apply(cmd.Context(), connect.NewRequest(&agentpb.ApplyRequest{
-		Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(timeout),
-	}))
+	if alone, is := client.(aloneClient); is && mode == agentpb.ApplyMode_APPLY_MODE_TRY {
+		return tryAlone(cmd, alone.Once, source, how.timeout)
+	}
+	response, err := call(cmd.Context(), client.Apply, &agentpb.ApplyRequest{
+		Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(how.timeout),
+	})
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", source.Name, err)
 	}
-	return applied(cmd, response.Msg, source, mode, nextWithAgent)
-}
-
-// applyAlone does a single pass in this process.
-func (s *settings) applyAlone(cmd *cobra.Command, in schema.Input, source schema.Source, mode agentpb.ApplyMode, timeout time.Duration) error {
-	response := &agentpb.ApplyResponse{}
-	if mode == agentpb.ApplyMode_APPLY_MODE_STAGED {
-		once, err := s.here(cmd)
-		if err == nil {
-			response.StoredAt, err = once.Stage(source)
-		}
-		if err != nil {
-			return err
-		}
-		return applied(cmd, response, source, mode, nextWithoutAgent)
-	}
-	once, config, err := s.alone(cmd, in)
-	if err != nil {
-		return err
-	}
-	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
-		return tryAlone(cmd, once, config, source, timeout)
-	}
-	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN || mode == agentpb.ApplyMode_APPLY_MODE_AUTO {
-		if response.Plan, err = once.Diff(cmd.Context(), config); err != nil {
-			return err
-		}
-	}
-	switch {
-	case mode == agentpb.ApplyMode_APPLY_MODE_AUTO && len(response.GetPlan().GetCuts()) > 0:
-		response.Staged = true
-		response.StoredAt, err = once.Stage(source)
-	case mode != agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		response.Plan, response.StoredAt, err = once.Apply(cmd.Context(), source, config)
-	}
-	if err != nil {
-		return err
-	}
-	return applied(cmd, response, source, mode, nextWithoutAgent)
+	return applied(cmd, response, source, mode)
 }
 
 // tryAlone stays until the trial is over.
-func tryAlone(cmd *cobra.Command, once agent.Once, config *schema.Config, source schema.Source, timeout time.Duration) error {
+func tryAlone(cmd *cobra.Command, once agent.Once, source schema.Source, timeout time.Duration) error {
+	config, err := schema.Input{Sources: []schema.Source{source}, ReadSecret: agent.ReadSecret}.Load()
+	if err != nil {
+		return err
+	}
 	// The terminal may go away with what is cut.
 	signal.Ignore(unix.SIGHUP)
 	back, err := once.Try(cmd.Context(), source, config, timeout, func(plan *agentpb.Plan, path string, until time.Time) error {
 		return applied(cmd, &agentpb.ApplyResponse{Plan: plan, StoredAt: path, TrialUntil: timestamppb.New(until)}, source,
-			agentpb.ApplyMode_APPLY_MODE_TRY, nextWithoutAgent)
+			agentpb.ApplyMode_APPLY_MODE_TRY)
 	})
 	switch {
 	case err != nil:
@@ -187,11 +147,11 @@ func tryAlone(cmd *cobra.Command, once agent.Once, config *schema.Config, source
 		return nil
 	}
 	cmd.PrintErrln("not confirmed: the config before is in force again")
-	return errors.Join(printDone(cmd.OutOrStdout(), back, nextWithoutAgent), exitStatus(exitError))
+	return errors.Join(printDone(cmd.OutOrStdout(), back), exitStatus(exitError))
 }
 
 // applied prints what an apply came to.
-func applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.Source, mode agentpb.ApplyMode, next string) error {
+func applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.Source, mode agentpb.ApplyMode) error {
 	if path := response.GetStoredAt(); path != "" && path != source.Name {
 		cmd.PrintErrf("stored at %s\n", path)
 	}
@@ -209,7 +169,7 @@ func applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.
 	case mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
 		return printDryRun(cmd, response.GetPlan())
 	}
-	err := printDone(cmd.OutOrStdout(), response.GetPlan(), next)
+	err := printDone(cmd.OutOrStdout(), response.GetPlan())
 	if until := response.GetTrialUntil(); until != nil {
 		cmd.PrintErrf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back\n", until.AsTime().Local().Format(time.TimeOnly))
 	}

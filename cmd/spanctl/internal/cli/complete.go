@@ -25,7 +25,7 @@ func (s *settings) completeResource(cmd *cobra.Command, args []string, _ string)
 		}
 	case 1:
 		response := complete(s, cmd, func(ctx context.Context) (*agentpb.ListResponse, error) {
-			client, err := s.agent(ctx)
+			client, err := s.agent(ctx, cmd)
 			if err != nil {
 				return nil, err
 			}

@@ -102,7 +102,7 @@ func (s *settings) compare(cmd *cobra.Command, c *comparison) (plan *agentpb.Pla
 			return nil, names, err
 		}
 	case cmd.Flags().Changed("config") || len(s.patches) > 0:
-		_, source, err := s.load(cmd)
+		source, err := s.load(cmd)
 		if err != nil {
 			return nil, names, err
 		}
@@ -182,24 +182,10 @@ func orNone(value string) string {
 	return value
 }
 
-// plan asks the agent, or without one reads the kernel itself. To is nil for the config
-// in force, which without an agent is the one in the file.
+// plan asks the agent. To is nil for the config in force, which without an agent is the
+// one in the file.
 func (s *settings) plan(cmd *cobra.Command, to *schema.Source) (*agentpb.Plan, error) {
-	client, err := s.agent(cmd.Context())
-	if errors.Is(err, errNoAgent) {
-		in, err := s.input(cmd)
-		if to != nil {
-			in, err = schema.Input{Sources: []schema.Source{*to}}, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		once, config, err := s.alone(cmd, in)
-		if err != nil {
-			return nil, err
-		}
-		return once.Diff(cmd.Context(), config)
-	}
+	client, err := s.agent(cmd.Context(), cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ var (
 )
 
 // TestDocumentedCommandsExist looks at every command that the documents name: there are
-// such a command and such flags. Those of docs/config.md are run as they stand by another
-// test.
+// such a command and such flags. Those in blocks are run as they stand by the tests of
+// e2e.
 func TestDocumentedCommandsExist(t *testing.T) {
 	documents, err := filepath.Glob("../../../../docs/*.md")
 	if err != nil || len(documents) < 5 {

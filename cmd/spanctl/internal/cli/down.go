@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"connectrpc.com/connect"
@@ -20,10 +19,7 @@ next ` + "`spanctl apply --immediate` or `spanctl reload`" + `, an edit of the c
 next start.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
-				return s.downAlone(cmd)
-			}
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -31,25 +27,9 @@ next start.`,
 			if err != nil {
 				return fmt.Errorf("take the mesh down: %w", err)
 			}
-			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan(), nextWithoutAgent)
+			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan())
 		},
 	})
-}
-
-func (s *settings) downAlone(cmd *cobra.Command) error {
-	in, err := s.input(cmd)
-	if err != nil {
-		return err
-	}
-	once, config, err := s.alone(cmd, in)
-	if err != nil {
-		return err
-	}
-	plan, err := once.Down(cmd.Context(), config)
-	if err != nil {
-		return err
-	}
-	return printDone(cmd.OutOrStdout(), plan, nextWithoutAgent)
 }
 
 func newReload(s *settings) *cobra.Command {
@@ -58,7 +38,7 @@ func newReload(s *settings) *cobra.Command {
 		Short: "Have the agent read its config file again and put it in force",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.agent(cmd.Context())
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -66,7 +46,7 @@ func newReload(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan(), nextWithAgent)
+			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan())
 		},
 	})
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -46,11 +45,10 @@ What happens then is the mode:
 			if err != nil {
 				return err
 			}
-			in := schema.Input{Sources: []schema.Source{source}}
-			if _, err := in.Load(); err != nil {
+			if _, err := schema.Load(source.Name, source.Data); err != nil {
 				return err
 			}
-			return s.apply(cmd, in, source, &how)
+			return s.apply(cmd, source, &how)
 		},
 	}
 	s.patchFlag(cmd)
@@ -63,11 +61,7 @@ What happens then is the mode:
 
 // current is the machine's config, as it is stored.
 func (s *settings) current(cmd *cobra.Command) (schema.Source, error) {
-	client, err := s.agent(cmd.Context())
-	if errors.Is(err, errNoAgent) {
-		name, data, err := configfile.At(storedConfig()).Read()
-		return schema.Source{Name: name, Data: data}, err
-	}
+	client, err := s.agent(cmd.Context(), cmd)
 	if err != nil {
 		return schema.Source{}, err
 	}
@@ -133,7 +127,7 @@ func (s *settings) applyEdited(cmd *cobra.Command, edited, base schema.Source, h
 	if !bytes.Equal(now.Data, base.Data) {
 		return fmt.Errorf("%s was changed by someone else meanwhile", base.Name)
 	}
-	return s.apply(cmd, schema.Input{Sources: []schema.Source{edited}}, edited, how)
+	return s.apply(cmd, edited, how)
 }
 
 // editUntilValid returns what the user made of a config; nil if nothing. With an error,

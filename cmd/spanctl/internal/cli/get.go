@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -15,10 +12,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
-	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
-	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/reconciler/resource"
-	"github.com/spanmesh/span/schema"
 )
 
 func newGet(s *settings) *cobra.Command {
@@ -39,10 +33,7 @@ have them shown with --show-secrets. -w shows changes as they come.`,
 			if err := oneOf("output", output, outputTable, outputYAML, outputJSON); err != nil {
 				return err
 			}
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) && !watch && slices.Contains(resource.MachineConfigs.Aliases, strings.ToLower(args[0])) {
-				return s.showStored(cmd, output, reveal)
-			}
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -61,32 +52,6 @@ have them shown with --show-secrets. -w shows changes as they come.`,
 	cmd.Flags().BoolVar(&reveal, "show-secrets", false, "show secrets too, which is for root alone")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show changes as they come")
 	return aboutTable(cmd)
-}
-
-// showStored shows the stored config, where no agent has one in force.
-func (s *settings) showStored(cmd *cobra.Command, output string, reveal bool) error {
-	if reveal && os.Geteuid() != 0 {
-		return errors.New("--show-secrets is for root alone")
-	}
-	name, data, err := configfile.At(storedConfig()).Read()
-	if err != nil {
-		return err
-	}
-	config, err := schema.Load(name, data)
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	response, err := agent.ShowConfig(config, info.ModTime(), reveal)
-	if err != nil {
-		return err
-	}
-	p := &printer{out: cmd.OutOrStdout(), output: output, table: newTable(cmd)}
-	p.head(response.GetTable())
-	return p.events([]*agentpb.Event{{Resource: response.GetResources()[0]}})
 }
 
 // resourceHelp lists the names of the resources.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -19,14 +18,7 @@ func newConfirm(s *settings) *cobra.Command {
 		Long:  "End the trial that `spanctl apply --mode try` began: the config stays in force.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
-				once, err := s.here(cmd)
-				if err != nil {
-					return err
-				}
-				return once.Confirm()
-			}
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -80,17 +72,10 @@ changed since.`, statedir.Kept),
 	return aboutTable(cmd)
 }
 
-// history asks the agent for the history, or without one reads it. With a number, it is
+// history asks for the history. With a number, it is
 // that config alone, and its text.
 func (s *settings) history(cmd *cobra.Command, number int) (*agentpb.HistoryResponse, error) {
-	client, err := s.agent(cmd.Context())
-	if errors.Is(err, errNoAgent) {
-		once, err := s.here(cmd)
-		if err != nil {
-			return nil, err
-		}
-		return once.History(number)
-	}
+	client, err := s.agent(cmd.Context(), cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +99,7 @@ before that, which ends the trial.`,
 					return fmt.Errorf("the revision is %q: want a number that `spanctl history` shows", args[0])
 				}
 			}
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
-				return s.rollbackAlone(cmd, number)
-			}
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -125,28 +107,16 @@ before that, which ends the trial.`,
 			if err != nil {
 				return err
 			}
-			return rolledBack(cmd, response.GetPlan(), int(response.GetRevision().GetNumber()), nextWithAgent)
+			return rolledBack(cmd, response.GetPlan(), int(response.GetRevision().GetNumber()))
 		},
 	})
 }
 
-func (s *settings) rollbackAlone(cmd *cobra.Command, number int) error {
-	once, err := s.here(cmd)
-	if err != nil {
-		return err
-	}
-	plan, r, err := once.Rollback(cmd.Context(), number)
-	if err != nil {
-		return err
-	}
-	return rolledBack(cmd, plan, r.Number, nextWithoutAgent)
-}
-
-func rolledBack(cmd *cobra.Command, plan *agentpb.Plan, number int, next string) error {
+func rolledBack(cmd *cobra.Command, plan *agentpb.Plan, number int) error {
 	if number == 0 {
 		cmd.PrintErrln("there was no config before")
 	} else {
 		cmd.PrintErrln("back to revision", number)
 	}
-	return printDone(cmd.OutOrStdout(), plan, next)
+	return printDone(cmd.OutOrStdout(), plan)
 }

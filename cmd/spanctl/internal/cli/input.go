@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
-	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -105,50 +102,25 @@ func nameFor(name string, data []byte) string {
 }
 
 // load reads and checks the config that the flags name. Source is it as one file.
-func (s *settings) load(cmd *cobra.Command) (in schema.Input, source schema.Source, err error) {
-	if in, err = s.input(cmd); err != nil {
-		return in, source, err
+func (s *settings) load(cmd *cobra.Command) (source schema.Source, err error) {
+	in, err := s.input(cmd)
+	if err != nil {
+		return source, err
 	}
 	if len(s.patches) == 0 {
 		source, _, err = in.Resolve()
-		return in, source, err
+		return source, err
 	}
 	// A file may be completed by its patches; what is made of several must be sound.
 	source = in.Sources[0]
 	if len(in.Sources) > 1 || in.Expression != "" || source.Data == nil {
 		if source, _, err = in.Resolve(); err != nil {
-			return in, source, err
+			return source, err
 		}
 	}
 	if source, err = s.patched(cmd, source); err != nil {
-		return in, source, err
+		return source, err
 	}
-	in = schema.Input{Sources: []schema.Source{source}}
-	source, _, err = in.Resolve()
-	return in, source, err
+	source, _, err = schema.Input{Sources: []schema.Source{source}}.Resolve()
+	return source, err
 }
-
-// alone is the machine and its config with all secrets, for commands that work without
-// an agent. They log warnings only, since they print what they do.
-func (s *settings) alone(cmd *cobra.Command, in schema.Input) (agent.Once, *schema.Config, error) {
-	in.ReadSecret = agent.ReadSecret
-	config, err := in.Load()
-	if err != nil {
-		return agent.Once{}, nil, err
-	}
-	once, err := s.here(cmd)
-	return once, config, err
-}
-
-// here is the machine, for commands that work without an agent.
-func (s *settings) here(cmd *cobra.Command) (agent.Once, error) {
-	quiet := *s
-	if !cmd.Flags().Changed("log-level") && os.Getenv("SPANCTL_LOG_LEVEL") == "" {
-		quiet.logLevel = "warn"
-	}
-	machine, err := quiet.machine(cmd.ErrOrStderr())
-	return agent.Once{Machine: machine, File: configfile.At(storedConfig())}, err
-}
-
-// storedConfig is where a config is stored when there is no agent to say so.
-func storedConfig() string { return cmp.Or(os.Getenv("SPANCTL_CONFIG"), defaultConfig) }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -113,7 +114,7 @@ func printPlan(out io.Writer, changes []*agentpb.Change) error {
 
 // printDone prints a plan that was carried out, and its failure as an error that
 // says what was not done and what happens next.
-func printDone(out io.Writer, plan *agentpb.Plan, next string) error {
+func printDone(out io.Writer, plan *agentpb.Plan) error {
 	changes := plan.GetChanges()
 	failure := plan.GetFailure()
 	if failure == nil {
@@ -132,11 +133,5 @@ func printDone(out io.Writer, plan *agentpb.Plan, next string) error {
 		left.WriteString("\n  " + c.GetText())
 	}
 	return fmt.Errorf("%s\n%d of %d changes were made; these were not:%s\n%s",
-		failure.GetMessage(), done, len(changes), left.String(), next)
+		failure.GetMessage(), done, len(changes), left.String(), cmp.Or(failure.GetNext(), "the agent tries again by itself; see its log"))
 }
-
-// What happens after a plan was carried out in part.
-const (
-	nextWithAgent    = "the agent tries again by itself; see its log"
-	nextWithoutAgent = "once the cause is mended, run the command again: it continues where it stopped"
-)

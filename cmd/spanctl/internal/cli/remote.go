@@ -11,12 +11,14 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // sshVariable names the program that reaches other machines, with arguments.
@@ -29,14 +31,25 @@ const dialCommand = "dial-stdio"
 func newDialStdio(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:    dialCommand,
-		Short:  "Connect standard input and output with the agent's socket",
+		Short:  "Connect standard input and output with the agent, or without one be it",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var dialer net.Dialer
-			conn, err := dialer.DialContext(cmd.Context(), "unix", s.socket)
-			if err != nil {
-				return fmt.Errorf("no agent answers at %s: %w", s.socket, err)
+			conn, err := s.dialAgent(cmd.Context())
+			if errors.Is(err, errNoAgent) {
+				alone, err := s.alone(cmd)
+				if err != nil {
+					return err
+				}
+				// What a call has begun, such as a trial, does not end with the way here.
+				signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+				defer alone.Wait()
+				conn, err = alone.Dial()
+				if err != nil {
+					return err
+				}
+			} else if err != nil {
+				return err
 			}
 			defer func() { _ = conn.Close() }()
 			group := new(errgroup.Group)

@@ -23,10 +23,7 @@ changed, since nobody would know the machine any more.
 Peers that run no agent have to be given the new public key by hand.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
-				return s.rotateAlone(cmd)
-			}
+			client, err := s.agent(cmd.Context(), cmd)
 			if err != nil {
 				return err
 			}
@@ -34,28 +31,12 @@ Peers that run no agent have to be given the new public key by hand.`,
 			if err != nil {
 				return fmt.Errorf("rotate the key: %w", err)
 			}
-			return printRotation(cmd, response.Msg, nextWithAgent)
+			return printRotation(cmd, response.Msg)
 		},
 	})
 }
 
-func (s *settings) rotateAlone(cmd *cobra.Command) error {
-	in, err := s.input(cmd)
-	if err != nil {
-		return err
-	}
-	once, config, err := s.alone(cmd, in)
-	if err != nil {
-		return err
-	}
-	response, err := once.RotateKey(cmd.Context(), config)
-	if err != nil {
-		return err
-	}
-	return printRotation(cmd, response, nextWithoutAgent)
-}
-
-func printRotation(cmd *cobra.Command, r *agentpb.RotateKeyResponse, next string) error {
+func printRotation(cmd *cobra.Command, r *agentpb.RotateKeyResponse) error {
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "public key before: %s\npublic key now:    %s\n", r.GetPublicKeyBefore(), r.GetPublicKey())
-	return errors.Join(err, printDone(cmd.OutOrStdout(), r.GetPlan(), next))
+	return errors.Join(err, printDone(cmd.OutOrStdout(), r.GetPlan()))
 }

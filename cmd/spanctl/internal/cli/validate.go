@@ -14,7 +14,7 @@ func newValidate(s *settings) *cobra.Command {
 wrong and what would be right.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, _, err := s.load(cmd); err != nil {
+			if _, err := s.load(cmd); err != nil {
 				return err
 			}
 			cmd.Println(strings.Join(s.configs, ", "), "is valid")

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -23,8 +22,8 @@ func newVersion(s *settings) *cobra.Command {
 				version.Version, version.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH); err != nil {
 				return err
 			}
-			client, err := s.agent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
+			client, err := s.agent(cmd.Context(), cmd)
+			if _, alone := client.(aloneClient); alone {
 				return nil
 			}
 			if err != nil {
