@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
-MODULES := schema reconciler discoveryhttp netlinkapply cmd/spanctl e2e
+MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanctl e2e
 PACKAGES := $(MODULES:%=./%/...)
 TOOLS := .tools/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -39,7 +39,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
 
 .PHONY: test-host
-test-host: setup build etcd ## Run the tests on this machine, end to end ones included
+test-host: setup build etcd kubernetes ## Run the tests on this machine, end to end ones included
 	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
@@ -71,6 +71,9 @@ build: ## Build bin/spanctl, static, for this machine
 
 .PHONY: etcd
 etcd: $(TOOLS)/etcd ## Build the etcd that tests keep affiliates in
+
+.PHONY: kubernetes
+kubernetes: $(TOOLS)/kube-apiserver ## Build the API server and kubectl that tests work with
 
 .PHONY: setup
 setup: ## Install what building and testing need
@@ -161,6 +164,16 @@ $(TOOLS)/etcd: tools/etcd/go.mod
 	@echo "building etcd, once"
 	@mkdir -p $(TOOLS)
 	cd tools/etcd && GOWORK=off go build -o $(CURDIR)/$(TOOLS)/etcd go.etcd.io/etcd/server/v3
+
+KUBERNETES := k8s.io/component-base/version
+
+# Without its version kubectl fails.
+$(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
+	@echo "building the Kubernetes API server and kubectl, once; this takes some minutes"
+	@mkdir -p $(TOOLS)
+	cd tools/kubernetes && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ \
+		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$$(awk '$$1 == "k8s.io/kubernetes" {print $$2}' go.mod) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=36" \
+		k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
 
 $(TOOLS)/cue: tools/cue/go.mod
 	@echo "building cue, once"

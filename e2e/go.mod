@@ -5,6 +5,7 @@ go 1.26.0
 replace (
 	github.com/spanmesh/span/cmd/spanctl => ../cmd/spanctl
 	github.com/spanmesh/span/discoveryhttp => ../discoveryhttp
+	github.com/spanmesh/span/discoverykube => ../discoverykube
 	github.com/spanmesh/span/netlinkapply => ../netlinkapply
 	github.com/spanmesh/span/reconciler => ../reconciler
 	github.com/spanmesh/span/schema => ../schema

@@ -17,6 +17,9 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/e2e/lab"
@@ -333,4 +336,61 @@ func setClock(args []string) error {
 	}
 	now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
 	return unix.Settimeofday(&now)
+}
+
+// whole sends echo requests of args[1] bytes, headers included, to args[0], which nobody
+// on the way may cut into pieces, until one is answered.
+func whole(args []string) error {
+	to, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	size, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	network, level, option, header := "ip4:icmp", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, 20
+	var kind, reply icmp.Type = ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply
+	if to.Is6() {
+		network, level, option, header = "ip6:ipv6-icmp", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, 40
+		kind, reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
+	}
+	conn, err := net.ListenPacket(network, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	raw, err := conn.(*net.IPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, unix.IP_PMTUDISC_DO) }); err != nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	const icmpHeader = 8
+	message := icmp.Message{Type: kind, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Data: make([]byte, size-header-icmpHeader)}}
+	packet, err := message.Marshal(nil)
+	if err != nil {
+		return err
+	}
+	buffer := make([]byte, size)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if _, failed = conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); failed != nil {
+			return failed
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			return err
+		}
+		for {
+			n, _, err := conn.ReadFrom(buffer)
+			if err != nil {
+				break
+			}
+			if got, err := icmp.ParseMessage(kind.Protocol(), buffer[:n]); err == nil && got.Type == reply && n == size-header {
+				return nil
+			}
+		}
+	}
+	return errors.New("nothing came back")
 }

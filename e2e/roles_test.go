@@ -33,6 +33,7 @@ var roles = map[string]lab.Role{
 	"flood":          flood,
 
 	"lose":            lose,
+	"whole":           whole,
 	"dead-link":       deadLink,
 	"part":            part,
 	"forward":         forward,

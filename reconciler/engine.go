@@ -42,6 +42,8 @@ type Knowledge struct {
 	Affiliates []mesh.Affiliate
 	// Seen are this machine's addresses as others see them.
 	Seen []netip.Addr
+	// Node is what a Kubernetes cluster says of this machine.
+	Node mesh.Node
 	// Refused tells, by node ID, why a registry did not take affiliates.
 	Refused map[string]string
 	// Version differs from that of any other knowledge of the same registry; zero
@@ -75,6 +77,9 @@ type Engine struct {
 	// tried early. Keep, if set, is given what they have become.
 	Worked map[mesh.Key]netip.AddrPort
 	Keep   func(worked map[mesh.Key]netip.AddrPort)
+	// LinkMTU, if set, is given the link's MTU in bytes when it has become another; 0
+	// when there is no link any more.
+	LinkMTU func(mtu int)
 
 	kernel   Kernel
 	identify Identify
@@ -99,6 +104,8 @@ type Engine struct {
 	// settled that the last pass came to its end.
 	published *gathered
 	settled   bool
+	// mtu is what LinkMTU was given last.
+	mtu int
 	// moved tells that the last pass gave WireGuard another port or the like, so that
 	// the peers look for it in the wrong place until they hear of it.
 	moved bool
@@ -315,10 +322,24 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	} else {
 		e.call(ctx, p)
 	}
-	e.settled = p.Result.Err == nil
+	if e.settled = p.Result.Err == nil; e.settled {
+		e.tellMTU(p)
+	}
 	e.remember(now, p)
 	e.publish(now, p)
 	return p.Err()
+}
+
+// tellMTU tells of the link's MTU: of none, where a pass was to remove the link.
+func (e *Engine) tellMTU(p *Pass) {
+	mtu := 0
+	if p.config != nil && p.config.KubeSpan().Enabled {
+		mtu = p.mtu
+	}
+	if e.LinkMTU != nil && mtu != e.mtu {
+		e.mtu = mtu
+		e.LinkMTU(mtu)
+	}
 }
 
 // call speaks to the peers that are to give a sign of life.
@@ -346,7 +367,7 @@ func (e *Engine) Next(config *schema.Config, known Knowledge, identify Identify)
 	if err != nil {
 		return mesh.Affiliate{}, fmt.Errorf("make another key: %w", err)
 	}
-	return mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen), nil
+	return mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Node), nil
 }
 
 // Remove takes down all that is under the marks of scope.

@@ -53,7 +53,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 		return nil
 	}
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
-	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen)
+	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
 	static := config.Cluster.Discovery.Registries.Static.Peers
 	g.merged = mesh.WithStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}), static)
 	g.good, g.refused = mesh.Vet(identity, g.merged)

@@ -95,14 +95,18 @@ type seat struct {
 	secret  schema.Secret
 	mark    uint32
 	service schema.ServiceRegistry
+	// kubernetes is asked for the others, or with pods for this machine's Node.
+	kubernetes schema.KubernetesRegistry
+	pods       bool
 }
 
 func seatOf(c *schema.Config) seat {
-	if c == nil || !c.Cluster.Discovery.Enabled || c.Cluster.Discovery.Registries.Service.Disabled {
+	if c == nil || !c.AsksDiscovery() {
 		return seat{}
 	}
-	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, service: c.Cluster.Discovery.Registries.Service,
-		mark: c.KubeSpan().FirewallMark}
+	registries := c.Cluster.Discovery.Registries
+	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, service: registries.Service,
+		kubernetes: registries.Kubernetes, pods: c.KubeSpan().AdvertiseKubernetesNetworks, mark: c.KubeSpan().FirewallMark}
 }
 
 // NewLoop makes a loop. Run must be called for it to do anything.
@@ -249,7 +253,7 @@ func (l *Loop) take() (Knowledge, error) {
 // known is what discovery knows: all there is, where none is asked.
 func (l *Loop) known() Knowledge {
 	if l.registry == nil {
-		return Knowledge{Complete: l.config != nil && l.config.Cluster.Discovery.Registries.Service.Disabled, Version: 1}
+		return Knowledge{Complete: l.config != nil && !l.config.Cluster.Discovery.Registries.AskOthers(), Version: 1}
 	}
 	return l.registry.Known()
 }

@@ -38,9 +38,7 @@ func (s *source) checkComplete(full cue.Value) Problems {
 	}{
 		{is(pathKubeSpan, true) && is(pathDiscovery, false), pathDiscovery,
 			"is false, but KubeSpan is enabled and finds its peers through discovery", "true", pathKubeSpan},
-		{discovery && is(pathKubernetes, false), pathKubernetes,
-			"is false, but this version of spanctl has no Kubernetes registry", "true", pathDiscovery},
-		{discovery && is(pathService, true) && !static, pathService,
+		{discovery && is(pathService, true) && is(pathKubernetes, true) && !static, pathService,
 			"is true, but discovery is enabled and needs at least one registry", "false", pathDiscovery},
 		{discovery && missing(pathID), pathID, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},
 		{discovery && missing(pathSecret), pathSecret, "is missing, but discovery is enabled and needs it", wantKey, pathDiscovery},

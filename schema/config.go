@@ -183,6 +183,12 @@ func (k StaticKey) MarshalText() ([]byte, error) {
 // KubernetesRegistry uses Kubernetes Nodes.
 type KubernetesRegistry struct {
 	Disabled bool `json:"disabled"`
+	// Kubeconfig is a path, "" for the service account of the pod.
+	Kubeconfig string `json:"kubeconfig"`
+	// NodeName is "" for what a kubelet would take.
+	NodeName string `json:"nodeName"`
+	// APIServerPort is 0 for none.
+	APIServerPort int `json:"apiServerPort"`
 }
 
 // ServiceRegistry uses a discovery service.
@@ -193,6 +199,20 @@ type ServiceRegistry struct {
 	// Protocol is "auto", "grpc" or "connect".
 	Protocol string `json:"protocol"`
 	CA       string `json:"ca"`
+}
+
+// AskOthers tells whether a registry asks others for the machines of the cluster.
+func (r *Registries) AskOthers() bool { return !r.Service.Disabled || !r.Kubernetes.Disabled }
+
+// AsksKubernetes tells whether a Kubernetes API server is asked: for the machines of the
+// cluster, or for the networks of the pods on this one.
+func (c *Config) AsksKubernetes() bool {
+	return c.Cluster.Discovery.Enabled && (!c.Cluster.Discovery.Registries.Kubernetes.Disabled || c.KubeSpan().AdvertiseKubernetesNetworks)
+}
+
+// AsksDiscovery tells whether anybody is asked.
+func (c *Config) AsksDiscovery() bool {
+	return c.Cluster.Discovery.Enabled && (c.Cluster.Discovery.Registries.AskOthers() || c.AsksKubernetes())
 }
 
 // URLs are those of all services; none where the registry is disabled.

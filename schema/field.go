@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/errors"
@@ -151,6 +154,8 @@ var checks = map[string]func(string) error{
 	"endpoint": checkEndpoint,
 	"url":      checkURL,
 	"pem":      checkPEM,
+	"path":     checkPath,
+	"node":     checkNode,
 }
 
 func notA(what string, err error) error {
@@ -174,6 +179,29 @@ func checkEndpoint(text string) error {
 		return fmt.Errorf("has port 0")
 	case endpoint.Addr().Zone() != "":
 		return fmt.Errorf("has a zone, which means nothing to other machines")
+	}
+	return nil
+}
+
+// checkPath takes nothing for a path, too.
+func checkPath(text string) error {
+	if text != "" && !filepath.IsAbs(text) {
+		return stderrors.New("is not an absolute path")
+	}
+	return nil
+}
+
+// nodeNames are DNS subdomains (RFC 1123), as Kubernetes has them for names.
+var nodeNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+})
+
+const maxNodeName = 253
+
+// checkNode takes nothing for the name of a Node, too.
+func checkNode(text string) error {
+	if text != "" && (len(text) > maxNodeName || !nodeNames().MatchString(text)) {
+		return stderrors.New("is not the name of a Node")
 	}
 	return nil
 }

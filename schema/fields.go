@@ -16,8 +16,11 @@ var fields = sync.OnceValue(func() map[string]field {
 		"cluster.discovery":            {kind: cue.StructKind, want: "a struct with the fields \"enabled\", \"registries\"", children: []string{"enabled", "registries"}},
 		"cluster.discovery.enabled":    {kind: cue.BoolKind, want: "true or false"},
 		"cluster.discovery.registries": {kind: cue.StructKind, want: "a struct with the fields \"kubernetes\", \"service\", \"static\"", children: []string{"kubernetes", "service", "static"}},
-		"cluster.discovery.registries.kubernetes":                              {kind: cue.StructKind, want: "a struct with the fields \"disabled\"", children: []string{"disabled"}},
+		"cluster.discovery.registries.kubernetes":                              {kind: cue.StructKind, want: "a struct with the fields \"disabled\", \"kubeconfig\", \"nodeName\", \"apiServerPort\"", children: []string{"disabled", "kubeconfig", "nodeName", "apiServerPort"}},
+		"cluster.discovery.registries.kubernetes.apiServerPort":                {kind: cue.IntKind, want: "a port number from 1 to 65535"},
 		"cluster.discovery.registries.kubernetes.disabled":                     {kind: cue.BoolKind, want: "true or false"},
+		"cluster.discovery.registries.kubernetes.kubeconfig":                   {kind: cue.StringKind, want: "an absolute path, or nothing in a pod", check: "path"},
+		"cluster.discovery.registries.kubernetes.nodeName":                     {kind: cue.StringKind, want: "the name of a Kubernetes Node, in lower case", check: "node"},
 		"cluster.discovery.registries.service":                                 {kind: cue.StructKind, want: "a struct with the fields \"disabled\", \"endpoint\", \"endpoints\", \"protocol\", \"ca\"", children: []string{"disabled", "endpoint", "endpoints", "protocol", "ca"}},
 		"cluster.discovery.registries.service.ca":                              {kind: cue.StringKind, want: "certificates in PEM, beginning with -----BEGIN CERTIFICATE-----", check: "pem"},
 		"cluster.discovery.registries.service.disabled":                        {kind: cue.BoolKind, want: "true or false"},
@@ -116,7 +119,12 @@ const inlinedCUE = `#Machine: {
 		discovery: {
 			enabled: bool | *false
 			registries: {
-				kubernetes: disabled: bool | *true
+				kubernetes: {
+					disabled: bool | *true
+					kubeconfig: string | *""
+					nodeName: string | *""
+					apiServerPort?: int & >=1 & <=65535
+				}
 				service: {
 					disabled: bool | *false
 					endpoint: string | *"https://discovery.talos.dev/"

@@ -156,7 +156,7 @@ func (t *talosImport) discovery(d map[string]any) {
 		t.endpoints = append(t.endpoints, endpoint)
 	}
 	if kubernetes := child(registries, "kubernetes"); kubernetes != nil && kubernetes["disabled"] != true {
-		t.left = append(t.left, "cluster.discovery.registries.kubernetes: this version of spanctl has no Kubernetes registry")
+		t.left = append(t.left, "cluster.discovery.registries.kubernetes: it needs a kubeconfig of this machine, see docs/kubernetes.md")
 	}
 	t.rest("cluster.discovery.registries", registries, "service", "kubernetes")
 }

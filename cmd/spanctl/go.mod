@@ -4,6 +4,7 @@ go 1.26.0
 
 replace (
 	github.com/spanmesh/span/discoveryhttp => ../../discoveryhttp
+	github.com/spanmesh/span/discoverykube => ../../discoverykube
 	github.com/spanmesh/span/netlinkapply => ../../netlinkapply
 	github.com/spanmesh/span/reconciler => ../../reconciler
 	github.com/spanmesh/span/schema => ../../schema
@@ -17,6 +18,7 @@ require (
 	github.com/google/renameio/v2 v2.0.2
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spanmesh/span/discoveryhttp v0.0.0-00010101000000-000000000000
+	github.com/spanmesh/span/discoverykube v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/netlinkapply v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/reconciler v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000

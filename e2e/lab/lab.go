@@ -30,6 +30,8 @@ type Lab struct {
 	mu    sync.Mutex
 	nodes []*Node
 	sites []*Site
+	// pods are the networks between nodes and their pods.
+	pods []*segment
 }
 
 // segment is a network: a bridge of the lab's that nodes are attached to.
@@ -91,6 +93,9 @@ func (l *Lab) Close() error {
 	l.nodes = nil
 	for _, s := range l.sites {
 		err = errors.Join(err, s.segment.close())
+	}
+	for _, s := range l.pods {
+		err = errors.Join(err, s.close())
 	}
 	return errors.Join(err, l.segment.close(), os.RemoveAll(l.Dir))
 }

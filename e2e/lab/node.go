@@ -95,6 +95,26 @@ func (n *Node) attach(name string, s *segment, prefix netip.Prefix) error {
 	})
 }
 
+func (n *Node) addAddress(name string, prefix netip.Prefix) error {
+	return n.Netlink(func(h *netlink.Handle) error {
+		link, err := h.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return h.AddrAdd(link, Address(prefix))
+	})
+}
+
+func (n *Node) setMTU(name string, mtu int) error {
+	return n.Netlink(func(h *netlink.Handle) error {
+		link, err := h.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return h.LinkSetMTU(link, mtu)
+	})
+}
+
 // Address is a prefix as an address of a link. Nobody else in a lab has it, so
 // that nobody is asked.
 func Address(prefix netip.Prefix) *netlink.Addr {

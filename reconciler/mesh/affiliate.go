@@ -45,8 +45,11 @@ type ControlPlane struct {
 	APIServerPort int `json:"apiServerPort,omitempty"`
 }
 
-// MachineTypeWorker is the type of a machine that runs no control plane.
-const MachineTypeWorker = "worker"
+// The types of machines, by whether they run the control plane of a Kubernetes cluster.
+const (
+	MachineTypeWorker       = "worker"
+	MachineTypeControlPlane = "controlplane"
+)
 
 // Merge joins the affiliates that several registries know: lists are united in
 // order without duplicates, and of the other fields a later registry's wins

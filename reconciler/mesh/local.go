@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -49,26 +50,50 @@ type Link struct {
 	Up bool
 }
 
+// Node is what a Kubernetes cluster says of the machine; its zero value means that the
+// machine is in none.
+type Node struct {
+	// Name is that of the Node, "" for the host's.
+	Name string `json:"name"`
+	// PodNetworks are those of the pods on the machine.
+	PodNetworks []netip.Prefix `json:"podNetworks,omitempty"`
+	// ControlPlane tells a machine of the control plane, APIServerPort where its API
+	// server is, 0 for unknown.
+	ControlPlane  bool `json:"controlPlane,omitempty"`
+	APIServerPort int  `json:"apiServerPort,omitempty"`
+}
+
 // LocalAffiliate is what a machine with this identity, config and host
 // publishes. Seen are the machine's addresses as others see them, such as a
-// discovery service behind a NAT.
-func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr) Affiliate {
-	addresses := slices.DeleteFunc(slices.Clone(host.Addresses), id.Subnet.Contains)
+// discovery service behind a NAT. Addresses in the networks of its pods are not the
+// machine's for others: they are the same wherever the cluster's network plugin says so.
+func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, node Node) Affiliate {
+	addresses := slices.DeleteFunc(slices.Clone(host.Addresses), func(a netip.Addr) bool {
+		return id.Subnet.Contains(a) || slices.ContainsFunc(node.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
+	})
 	a := Affiliate{
 		NodeID:          id.NodeID,
 		Addresses:       addresses,
 		Hostname:        host.Hostname,
-		Nodename:        host.Hostname,
+		Nodename:        cmp.Or(node.Name, host.Hostname),
 		MachineType:     MachineTypeWorker,
 		OperatingSystem: host.OperatingSystem,
+		ControlPlane:    ControlPlane{APIServerPort: node.APIServerPort},
+	}
+	if node.ControlPlane || node.APIServerPort != 0 {
+		a.MachineType = MachineTypeControlPlane
 	}
 	if !config.Enabled {
 		return a
 	}
+	networks := config.AdvertisedNetworks
+	if config.AdvertiseKubernetesNetworks {
+		networks = unite(networks, node.PodNetworks)
+	}
 	a.KubeSpan = KubeSpan{
 		PublicKey:                 id.PublicKey,
 		Address:                   id.Address.Addr(),
-		AdditionalAddresses:       masked(config.AdvertisedNetworks),
+		AdditionalAddresses:       masked(networks),
 		ExcludeAdvertisedNetworks: config.Filters.ExcludeAdvertisedNetworks,
 		Endpoints:                 endpoints(id, config, unite(addresses, seen)),
 		Relay:                     config.Relay.Offer && host.Forwards,

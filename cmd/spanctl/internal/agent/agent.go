@@ -53,6 +53,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	loop := reconciler.NewLoop(p.engine, p.discover, o.Log)
 	worked := latest.New[struct{}, endpoints]()
 	p.engine.Keep = func(e endpoints) { worked.Push(struct{}{}, e) }
+	p.engine.LinkMTU = func(mtu int) {
+		if err := tellMTU(filepath.Dir(o.Socket), mtu); err != nil {
+			o.Log.Error("the MTU of the link could not be written down for network plugins", "error", err)
+		}
+	}
 	file := configfile.At(o.Config)
 	k := &keeper{file: file, dir: p.dir, loop: loop, log: o.Log, trials: make(chan struct{}, 1)}
 	o.Log.Info("the agent starts", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)

@@ -156,7 +156,6 @@ func (k *keeper) enforce(ctx context.Context, how, name string, data []byte) (*r
 		return nil, err
 	}
 	k.blame(nil)
-	warnOf(config, k.log)
 	if _, err := k.dir.Keep(time.Now(), how, name, data); err != nil {
 		k.log.Error("the config could not be put into the history", "error", err)
 	}

@@ -68,25 +68,6 @@ func (p *parts) close() error {
 	return p.dir.Close()
 }
 
-// client makes the machine's client of the discovery service that config names,
-// which begins with what was known before.
-func (p *parts) client(config *schema.Config, changed func()) (*discoveryhttp.Client, error) {
-	nodeID, err := p.dir.NodeID()
-	if err != nil {
-		return nil, fmt.Errorf("establish the machine's identity: %w", err)
-	}
-	options, err := discoveryOptions(config, p.log)
-	if err != nil {
-		return nil, err
-	}
-	remembered, err := p.dir.Remembered(config.Cluster.ID)
-	if err != nil {
-		p.log.Warn("what discovery knew before cannot be read; beginning anew", "error", err)
-	}
-	options.NodeID, options.Remembered, options.Changed = nodeID, remembered, changed
-	return discoveryhttp.NewClient(options)
-}
-
 // discoveryOptions are those of a client of the discovery that config describes,
 // without who the client is.
 func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Options, error) {
@@ -105,17 +86,4 @@ func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Op
 		FirewallMark: config.KubeSpan().FirewallMark,
 		Log:          log,
 	}, nil
-}
-
-// warnOf says what of a config does nothing yet.
-func warnOf(config *schema.Config, log *slog.Logger) {
-	if config.KubeSpan().AdvertiseKubernetesNetworks {
-		log.Warn("machine.network.kubespan.advertiseKubernetesNetworks has no effect: this version of spanctl knows no pod networks")
-	}
-}
-
-func knowledgeOf(client *discoveryhttp.Client) reconciler.Knowledge {
-	// The version is read first: news that come meanwhile are told of again.
-	version := client.Version()
-	return reconciler.Knowledge{Version: version, Affiliates: client.Affiliates(), Seen: client.Seen(), Refused: client.Refused(), Complete: client.Complete()}
 }

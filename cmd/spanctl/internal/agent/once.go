@@ -76,7 +76,6 @@ func (o Once) Apply(ctx context.Context, source schema.Source, config *schema.Co
 
 // store makes a config the one in the file and in force.
 func (o Once) store(ctx context.Context, p *parts, how string, source schema.Source, config *schema.Config) (*agentpb.Plan, string, error) {
-	warnOf(config, o.Log)
 	path, err := o.File.Store(source.Name, source.Data)
 	if err != nil {
 		return nil, path, err
@@ -90,16 +89,16 @@ func (o Once) store(ctx context.Context, p *parts, how string, source schema.Sou
 
 // enforce does a pass with a config and publishes the machine.
 func (p *parts) enforce(ctx context.Context, config *schema.Config) (*agentpb.Plan, error) {
-	known, client, err := p.ask(ctx, config)
+	known, asked, err := p.ask(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	pass, err := p.engine.Run(ctx, time.Now(), config, known)
-	if pass != nil && client != nil {
-		if err := p.dir.Remember(config.Cluster.ID, client.Remember()); err != nil {
+	if pass != nil && asked != nil {
+		if err := p.dir.Remember(config.Cluster.ID, asked.remembered()); err != nil {
 			p.log.Warn("what discovery knows could not be written down", "error", err)
 		}
-		if err := client.Push(ctx, pass.Local); err != nil {
+		if err := asked.push(ctx, pass.Local); err != nil {
 			p.log.Warn("this machine could not be published; the others do not know of it yet", "error", err)
 		}
 	}
@@ -209,11 +208,11 @@ func (o Once) withDir(f func(*statedir.Dir) error) error {
 
 // RotateKey gives the machine another key pair, announces it and does a pass.
 func (o Once) RotateKey(ctx context.Context, config *schema.Config) (response *agentpb.RotateKeyResponse, err error) {
-	if !config.KubeSpan().Enabled || config.Cluster.Discovery.Registries.Service.Disabled {
+	if !config.KubeSpan().Enabled || !config.Cluster.Discovery.Registries.AskOthers() {
 		return nil, reconciler.ErrNoMesh
 	}
 	err = o.with(func(p *parts) error {
-		known, client, err := p.ask(ctx, config)
+		known, asked, err := p.ask(ctx, config)
 		if err != nil {
 			return err
 		}
@@ -222,7 +221,7 @@ func (o Once) RotateKey(ctx context.Context, config *schema.Config) (response *a
 		if err != nil {
 			return err
 		}
-		if err := client.Push(ctx, local); err != nil {
+		if err := asked.announce(ctx, local); err != nil {
 			return fmt.Errorf("the key was not changed, since the others could not be told: %w", err)
 		}
 		if err := rotation.Keep(); err != nil {
@@ -251,9 +250,9 @@ func (o Once) Down(ctx context.Context, config *schema.Config) (plan *agentpb.Pl
 func (p *parts) leave(ctx context.Context, config *schema.Config) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	client, err := p.client(config, nil)
+	registries, err := p.registries(config, nil)
 	if err == nil {
-		err = client.Leave(ctx)
+		err = registries.leave(ctx)
 	}
 	if err != nil {
 		p.log.Warn("discovery could not be told that this machine leaves; it forgets by itself",
@@ -261,21 +260,21 @@ func (p *parts) leave(ctx context.Context, config *schema.Config) {
 	}
 }
 
-// ask reads once what a config's discovery knows. Where discovery cannot be reached, what was known before has to do. Client is nil without
+// ask reads once what a config's discovery knows. Where discovery cannot be reached, what was known before has to do. Asked is nil without
 // discovery.
-func (p *parts) ask(ctx context.Context, config *schema.Config) (known reconciler.Knowledge, client *discoveryhttp.Client, err error) {
+func (p *parts) ask(ctx context.Context, config *schema.Config) (known reconciler.Knowledge, asked *registries, err error) {
 	if !config.Cluster.Discovery.Enabled {
 		return known, nil, nil
 	}
-	if client, err = p.client(config, nil); err != nil {
+	if asked, err = p.registries(config, nil); err != nil {
 		return known, nil, err
 	}
-	if err := client.Fetch(ctx); err != nil {
+	if err := asked.fetch(ctx); err != nil {
 		if ctx.Err() != nil {
 			return known, nil, ctx.Err()
 		}
 		p.log.Warn("discovery cannot be reached; going by what was known before", "error", err)
-		return knowledgeOf(client), client, nil
+		return asked.known(), asked, nil
 	}
-	return knowledgeOf(client), client, nil
+	return asked.known(), asked, nil
 }

@@ -25,10 +25,10 @@ const (
 	leaveTimeout = 3 * time.Second
 )
 
-// seat is a discovery client at work, with its cache on disk. It implements
+// seat is the clients of discovery at work, with their cache on disk. It implements
 // reconciler.Registry.
 type seat struct {
-	client    *discoveryhttp.Client
+	asked     *registries
 	dir       *statedir.Dir
 	clusterID string
 	log       *slog.Logger
@@ -36,7 +36,7 @@ type seat struct {
 	news  chan struct{}
 	stop  context.CancelFunc
 	group *errgroup.Group
-	// known is what the client knew when it was last asked: to list it all again
+	// known is what they knew when they were last asked: to list it all again
 	// for each pass would cost more than the pass.
 	known reconciler.Knowledge
 }
@@ -46,7 +46,7 @@ var _ reconciler.Registry = (*seat)(nil)
 // discover implements reconciler.Discover.
 func (p *parts) discover(config *schema.Config, changed func()) (reconciler.Registry, error) {
 	s := &seat{dir: p.dir, clusterID: config.Cluster.ID, log: p.log, news: make(chan struct{}, 1)}
-	client, err := p.client(config, func() {
+	asked, err := p.registries(config, func() {
 		select {
 		case s.news <- struct{}{}:
 		default:
@@ -56,10 +56,13 @@ func (p *parts) discover(config *schema.Config, changed func()) (reconciler.Regi
 	if err != nil {
 		return nil, err
 	}
-	s.client = client
+	s.asked = asked
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop, s.group = stop, new(errgroup.Group)
-	s.group.Go(func() error { client.Run(ctx); return nil })
+	s.group.Go(func() error { asked.service.Run(ctx); return nil })
+	if asked.nodes != nil {
+		s.group.Go(func() error { asked.nodes.Run(ctx); return nil })
+	}
 	s.group.Go(func() error { s.keepCache(ctx); return nil })
 	return s, nil
 }
@@ -86,30 +89,30 @@ func (s *seat) keepCache(ctx context.Context) {
 }
 
 func (s *seat) save() {
-	if err := s.dir.Remember(s.clusterID, s.client.Remember()); err != nil {
+	if err := s.dir.Remember(s.clusterID, s.asked.remembered()); err != nil {
 		s.log.Error("what discovery knows could not be written down", "error", err)
 	}
 }
 
 // Known implements reconciler.Registry.
 func (s *seat) Known() reconciler.Knowledge {
-	if s.known.Version != s.client.Version() {
-		s.known = knowledgeOf(s.client)
+	if s.known.Version != s.asked.version() {
+		s.known = s.asked.known()
 	}
 	return s.known
 }
 
 // Stirred implements reconciler.Registry.
-func (s *seat) Stirred() { s.client.Reconnect() }
+func (s *seat) Stirred() { s.asked.reconnect() }
 
 // Announce implements reconciler.Registry.
 func (s *seat) Announce(ctx context.Context, local mesh.Affiliate) error {
-	return s.client.Announce(ctx, local)
+	return s.asked.announce(ctx, local)
 }
 
 // Publish implements reconciler.Registry.
 func (s *seat) Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort) {
-	s.client.Publish(local, harvested)
+	s.asked.publish(local, harvested)
 }
 
 // Close implements reconciler.Registry.
@@ -121,7 +124,7 @@ func (s *seat) Close(leave bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if err := s.client.Leave(ctx); err != nil {
+	if err := s.asked.leave(ctx); err != nil {
 		s.log.Warn("discovery could not be told that this machine leaves; it forgets by itself",
 			"after", discoveryhttp.TTL.String(), "error", err)
 	}

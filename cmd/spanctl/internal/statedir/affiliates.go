@@ -8,13 +8,21 @@ import (
 	"path/filepath"
 
 	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/discoverykube"
 )
 
 // affiliateCache is the content of affiliates.json.
 type affiliateCache struct {
 	// Cluster is the hash of the ID of the cluster that the affiliates are of.
-	Cluster    string                     `json:"cluster"`
+	Cluster string `json:"cluster"`
+	Known
+}
+
+// Known is what discovery knows of a cluster.
+type Known struct {
+	// Affiliates are those of discovery services, Nodes what a Kubernetes cluster says.
 	Affiliates []discoveryhttp.Remembered `json:"affiliates"`
+	Nodes      discoverykube.Remembered   `json:"nodes,omitzero"`
 }
 
 func hashOf(clusterID string) string {
@@ -23,8 +31,8 @@ func hashOf(clusterID string) string {
 }
 
 // Remember keeps what discovery knows of a cluster.
-func (d *Dir) Remember(clusterID string, affiliates []discoveryhttp.Remembered) error {
-	data, err := json.Marshal(affiliateCache{Cluster: hashOf(clusterID), Affiliates: affiliates})
+func (d *Dir) Remember(clusterID string, known Known) error {
+	data, err := json.Marshal(affiliateCache{Cluster: hashOf(clusterID), Known: known})
 	if err != nil {
 		return fmt.Errorf("encode the affiliates: %w", err)
 	}
@@ -35,19 +43,19 @@ func (d *Dir) Remember(clusterID string, affiliates []discoveryhttp.Remembered) 
 
 // Remembered returns what was last known of a cluster; nothing if that was
 // another. The cache can be done without: an error says why it is not used.
-func (d *Dir) Remembered(clusterID string) ([]discoveryhttp.Remembered, error) {
+func (d *Dir) Remembered(clusterID string) (known Known, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	data, err := d.read(affiliatesFile)
 	if err != nil || data == nil {
-		return nil, err
+		return known, err
 	}
 	var cache affiliateCache
 	if err := json.Unmarshal(data, &cache); err != nil {
-		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.path, affiliatesFile), err)
+		return known, fmt.Errorf("read %s: %w", filepath.Join(d.path, affiliatesFile), err)
 	}
 	if cache.Cluster != hashOf(clusterID) {
-		return nil, nil
+		return known, nil
 	}
-	return cache.Affiliates, nil
+	return cache.Known, nil
 }

@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/discoverykube"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -227,18 +229,24 @@ func TestTrial(t *testing.T) {
 func TestRemember(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
-	if known, err := d.Remembered("c"); known != nil || err != nil {
+	if known, err := d.Remembered("c"); !reflect.DeepEqual(known, Known{}) || err != nil {
 		t.Errorf("at first there is %v, %v", known, err)
 	}
-	kept := []discoveryhttp.Remembered{{Affiliate: mesh.Affiliate{NodeID: "a", KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{1}}}, LastSeen: time.Unix(1, 0).UTC()}}
+	a := mesh.Affiliate{NodeID: "a", KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{1}}}
+	kept := Known{
+		Affiliates: []discoveryhttp.Remembered{{Affiliate: a, LastSeen: time.Unix(1, 0).UTC()}},
+		Nodes: discoverykube.Remembered{
+			Affiliates: []mesh.Affiliate{a}, Node: mesh.Node{Name: "n", PodNetworks: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/24")}},
+		},
+	}
 	if err := d.Remember("c", kept); err != nil {
 		t.Fatal(err)
 	}
 	known, err := d.Remembered("c")
-	if err != nil || len(known) != 1 || known[0].Affiliate.KubeSpan.PublicKey != (mesh.Key{1}) || !known[0].LastSeen.Equal(kept[0].LastSeen) {
+	if err != nil || !reflect.DeepEqual(known, kept) {
 		t.Errorf("there is %+v, %v", known, err)
 	}
-	if known, err := d.Remembered("another"); known != nil || err != nil {
+	if known, err := d.Remembered("another"); !reflect.DeepEqual(known, Known{}) || err != nil {
 		t.Errorf("another cluster is given %v, %v", known, err)
 	}
 	text, err := os.ReadFile(filepath.Join(path, affiliatesFile))
@@ -248,7 +256,7 @@ func TestRemember(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(path, affiliatesFile), text[:len(text)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if known, err := d.Remembered("c"); known != nil || err == nil {
+	if known, err := d.Remembered("c"); !reflect.DeepEqual(known, Known{}) || err == nil {
 		t.Errorf("of half a file there is %v, %v", known, err)
 	}
 }
