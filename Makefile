@@ -39,7 +39,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
 
 .PHONY: test-host
-test-host: setup build etcd kubernetes ## Run the tests on this machine, end to end ones included
+test-host: setup build etcd kubernetes packages $(TOOLS)/helm ## Run the tests on this machine, end to end ones included
 	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
@@ -75,6 +75,14 @@ etcd: $(TOOLS)/etcd ## Build the etcd that tests keep affiliates in
 .PHONY: kubernetes
 kubernetes: $(TOOLS)/kube-apiserver ## Build the API server and kubectl that tests work with
 
+.PHONY: packages
+packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the container image, in .cache/packages
+	@tools/package $(VERSION)
+
+.PHONY: manifests
+manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes out of the chart
+	@tools/manifests deploy/kubernetes
+
 .PHONY: setup
 setup: ## Install what building and testing need
 	@tools/setup
@@ -94,13 +102,14 @@ lint-modules:
 	done
 
 .PHONY: lint-generated
-lint-generated: $(TOOLS)/buf
+lint-generated: $(TOOLS)/buf $(TOOLS)/helm
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf lint
 	@rm -rf .cache/generated
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate --output .cache/generated
 	go run ./cmd/spanctl/docs reference .cache/generated/docs/reference
+	@tools/manifests .cache/generated/deploy/kubernetes
 	@cd .cache/generated && find . -type f | while read -r f; do \
-		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs'"; exit 1; }; \
+		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs manifests'"; exit 1; }; \
 	done
 
 .PHONY: lint-vulnerabilities
@@ -174,6 +183,19 @@ $(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
 	cd tools/kubernetes && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ \
 		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$$(awk '$$1 == "k8s.io/kubernetes" {print $$2}' go.mod) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=36" \
 		k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+
+HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil
+
+$(TOOLS)/helm: tools/helm/go.mod
+	@echo "building helm, once; this takes a minute"
+	@mkdir -p $(TOOLS)
+	cd tools/helm && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/helm \
+		-ldflags "-s -w -X $(HELM_KUBERNETES).k8sVersionMajor=1 -X $(HELM_KUBERNETES).k8sVersionMinor=36" helm.sh/helm/v3/cmd/helm
+
+$(TOOLS)/nfpm: tools/packages/go.mod $(wildcard tools/packages/image/*.go)
+	@echo "building what makes packages, once"
+	@mkdir -p $(TOOLS)
+	cd tools/packages && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ github.com/goreleaser/nfpm/v2/cmd/nfpm ./image
 
 $(TOOLS)/cue: tools/cue/go.mod
 	@echo "building cue, once"

@@ -67,7 +67,7 @@ func (d *desk) types(line string) string {
 	line = strings.TrimSuffix(strings.TrimSpace(line), " &")
 	d.commands++
 	switch {
-	case strings.Contains(line, " serve ") && !strings.Contains(line, "--help"):
+	case strings.Contains(line+" ", " serve ") && !strings.Contains(line, "--help"):
 		d.await(d.begin(line), "serving discovery")
 		return ""
 	case line == "spanctl run":
@@ -230,6 +230,82 @@ func TestTalosDocumentationIsFollowed(t *testing.T) {
 	if d.commands < 6 {
 		t.Errorf("only %d commands were found", d.commands)
 	}
+}
+
+// TestKubernetesDocumentationIsFollowed has an API server. What installs k3s or Kubernetes
+// itself, or asks the service manager, is left out.
+func TestKubernetesDocumentationIsFollowed(t *testing.T) {
+	text, blocks := document(t, "docs/kubernetes.md")
+	m := newMesh(t, 0)
+	m.serve()
+	c := m.discovery.kubernetes()
+	d := m.add(t, "worker-1").desk()
+	c.addNode("worker-1", "fd42::/64")
+	d.put("ca.crt", string(c.ca))
+	deploy, err := filepath.Abs("../deploy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(d.dir, "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{deploy: filepath.Join(d.dir, "deploy"), program(t, "kubectl"): filepath.Join(bin, "kubectl"), program(t, "helm"): filepath.Join(bin, "helm")} {
+		if err := os.Symlink(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubeconfig := filepath.Join(d.dir, "kubeconfig")
+	here := strings.NewReplacer("203.0.113.1", m.discovery.Address.String(), "/etc/spanctl/kubeconfig", kubeconfig, "cluster.id=ID", "cluster.id=EUsCYz+oHNuBppS51P9aKSIOyYvIPmbZK944PWgiyMQ=",
+		"cluster.secret=SECRET", "cluster.secret=AbdsWjY9i797kGglghKvtGdxCsdllX9CemLq+WGVeaw=")
+	foreign := regexp.MustCompile(`systemctl|k3s|kubeadm|^ip |^ *--`)
+	settings := 0
+	for _, b := range blocks {
+		switch b.language {
+		case "cue":
+			settings++
+			d.put("part.cue", here.Replace(b.text))
+			d.types("spanctl gen config --with-kubespan --force -o base.cue")
+			d.types("spanctl validate -f base.cue -f part.cue")
+		case "sh":
+			for line := range strings.Lines(b.text) {
+				if strings.HasPrefix(line, "kubectl apply") || strings.HasPrefix(line, "kubectl -n") || strings.HasPrefix(line, "helm") {
+					line = strings.Replace("KUBECONFIG="+c.admin+" "+line, "--create-namespace", "--set agent.rbac.create=false", 1)
+				}
+				if strings.HasPrefix(line, "MESH=") {
+					d.awaitIdentity()
+					if out := d.types(strings.TrimSpace(line) + "; echo $MESH"); strings.TrimSpace(out) != d.meshAddress().String() {
+						t.Errorf("the mesh's address is %q", out)
+					}
+				} else if !foreign.MatchString(line) {
+					d.types(here.Replace(line))
+				}
+				if strings.HasPrefix(line, "spanctl apply") {
+					d.types("spanctl run")
+				}
+			}
+		}
+	}
+	// The account of the document is good for the registry.
+	if err := os.WriteFile(filepath.Join(d.dir, "registry.cue"), []byte(edit(read(t, filepath.Join(d.dir, "machine.cue")), "advertiseKubernetesNetworks: true")+
+		fmt.Sprintf("cluster: discovery: registries: kubernetes: {disabled: false, kubeconfig: %q}\n", kubeconfig)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.types("spanctl apply -f registry.cue --immediate")
+	c.awaitAnnotations("worker-1", func(got map[string]string) bool { return got[ofPrefixes] == "fd42::/64" })
+	d.typesInline(text)
+	if d.commands < 20 || settings < 4 {
+		t.Errorf("only %d commands and %d settings were found", d.commands, settings)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // TestMeshDocumentationIsFollowed takes its settings as they stand, but for the keys.

@@ -112,9 +112,12 @@ func (k *Kernel) gateways() map[int]netip.Addr {
 	return gateways
 }
 
+// systemSettings is where those of this network namespace are.
+const systemSettings = "/proc/sys/net"
+
 // sysctl reads a setting below net, "" where there is none.
 func sysctl(path string) string {
-	value, err := os.ReadFile(filepath.Join("/proc/sys/net", path))
+	value, err := os.ReadFile(filepath.Join(systemSettings, path))
 	if err != nil {
 		return ""
 	}

@@ -32,10 +32,18 @@ func isStrict(link string) bool {
 	return own != reversePathLoose && all != reversePathLoose && (own == reversePathStrict || all == reversePathStrict)
 }
 
+// outsideSettings is where a container has the settings of the machine's network that it
+// may write: those in /proc/sys it may only read.
+const outsideSettings = "/host/proc/sys/net"
+
 // loosen has the kernel check only that there is a way back at all.
 func loosen(r state.ReversePath) error {
-	path := filepath.Join("/proc/sys/net/ipv4/conf", r.Link, "rp_filter")
-	if err := os.WriteFile(path, []byte(reversePathLoose), 0); err != nil {
+	path := filepath.Join("ipv4/conf", r.Link, "rp_filter")
+	err := os.WriteFile(filepath.Join(systemSettings, path), []byte(reversePathLoose), 0)
+	if err != nil && os.WriteFile(filepath.Join(outsideSettings, path), []byte(reversePathLoose), 0) == nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("packets out of the tunnel are dropped by rp_filter, and it cannot be changed here: run `sysctl -w %s=%s` outside (%w)",
 			r.ID(), reversePathLoose, err)
 	}

@@ -1,0 +1,126 @@
+// Command image makes an OCI image of a static binary and nothing else, without Docker.
+//
+//	image -binary bin/spanctl -version v1.0.0 -time 1700000000 -o .cache/packages/spanctl.tar
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func main() {
+	binary := flag.String("binary", "bin/spanctl", "the static binary")
+	version := flag.String("version", "unknown", "the version, for the image's name and labels")
+	seconds := flag.Int64("time", 0, "when the image was made, in seconds since 1970")
+	out := flag.String("o", "spanctl.tar", "where to write the image")
+	flag.Parse()
+	if err := run(*binary, *version, time.Unix(*seconds, 0).UTC(), *out); err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+func run(binary, version string, made time.Time, out string) error {
+	image, err := build(binary, version, made)
+	if err != nil {
+		return err
+	}
+	tag, err := name.NewTag("spanctl:" + version)
+	if err != nil {
+		return err
+	}
+	if err := tarball.WriteToFile(out, tag, image); err != nil {
+		return err
+	}
+	digest, err := image.Digest()
+	fmt.Println(tag, digest, "in", out)
+	return err
+}
+
+func build(binary, version string, made time.Time) (v1.Image, error) {
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		return nil, err
+	}
+	content, err := layerOf(data, made)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+		tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, err
+	}
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	if image, err = mutate.Append(image, mutate.Addendum{
+		Layer: layer, History: v1.History{Created: v1.Time{Time: made}, CreatedBy: "make packages"},
+	}); err != nil {
+		return nil, err
+	}
+	if image, err = mutate.ConfigFile(image, configOf(image, version)); err != nil {
+		return nil, err
+	}
+	return mutate.CreatedAt(image, v1.Time{Time: made})
+}
+
+// configOf completes the config that appending the layer began.
+func configOf(image v1.Image, version string) *v1.ConfigFile {
+	config, err := image.ConfigFile()
+	if err != nil {
+		config = &v1.ConfigFile{}
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.Config = v1.Config{
+		Entrypoint: []string{"/usr/bin/spanctl"},
+		Cmd:        []string{"run"},
+		Env:        []string{"PATH=/usr/bin"},
+		WorkingDir: "/",
+		Labels: map[string]string{
+			"org.opencontainers.image.title":    "spanctl",
+			"org.opencontainers.image.version":  version,
+			"org.opencontainers.image.source":   "https://github.com/spanmesh/span",
+			"org.opencontainers.image.licenses": "Apache-2.0",
+		},
+	}
+	return config
+}
+
+// layerOf is a file system with the binary and the directories that it works in. Equal
+// inputs give equal bytes.
+func layerOf(binary []byte, made time.Time) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, dir := range []struct {
+		name string
+		mode int64
+	}{{"etc/", 0o755}, {"etc/spanctl/", 0o700}, {"run/", 0o755}, {"run/spanctl/", 0o755}, {"tmp/", 0o1777}, {"usr/", 0o755}, {"usr/bin/", 0o755}, {"var/", 0o755}, {"var/lib/", 0o755}, {"var/lib/spanctl/", 0o700}} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir.name, Mode: dir.mode, ModTime: made}); err != nil {
+			return nil, err
+		}
+	}
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/spanctl", Mode: 0o755, Size: int64(len(binary)), ModTime: made}
+	if err := w.WriteHeader(header); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(binary); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
