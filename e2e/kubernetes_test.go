@@ -275,15 +275,18 @@ func TestPods(t *testing.T) {
 		third.write(m.inKubernetes(account, false, "advertiseKubernetesNetworks: true"))
 		third.startAgent()
 		m.machines[0].awaitUp(2)
-		holders := func() (n int) {
-			for line := range strings.Lines(m.machines[0].run("get", "kubespanpeerspecs", "-o", "json")) {
-				n += strings.Count(line, `"10.42.7.0/24"`)
+		holders := 0
+		m.machines[0].follow("kubespanpeerspecs", func(specs map[string]map[string]any) bool {
+			holders = 0
+			for _, spec := range specs {
+				holders += strings.Count(fmt.Sprint(spec["allowedIPs"]), "10.42.7.0/24")
 			}
-			return n
+			return len(specs) == 2
+		})
+		if holders != 1 {
+			t.Errorf("%d peers have the network", holders)
 		}
-		if n := holders(); n < 1 {
-			t.Errorf("%d peers have the network", n)
-		}
+		third.awaitUp(2)
 		m.machines[0].awaitClean()
 	})
 }

@@ -25,6 +25,9 @@ func (s *settings) inspect(cmd *cobra.Command) (*agent.Inspection, error) {
 	if !config.Cluster.Discovery.Enabled {
 		return nil, errors.New("discovery is not enabled in " + strings.Join(s.configs, ", "))
 	}
+	if config.Cluster.Discovery.Registries.Service.Disabled {
+		return nil, errors.New("no discovery service is asked by " + strings.Join(s.configs, ", ") + ": `spanctl get affiliates` shows what an agent knows by its other registries")
+	}
 	log, err := s.logger(cmd.ErrOrStderr())
 	if err != nil {
 		return nil, err
