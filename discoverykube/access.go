@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -158,6 +159,9 @@ func parseKubeconfig(data []byte, dir string) (*access, error) {
 	if a.server, err = url.Parse(cluster.Server); err != nil || a.server.Host == "" || a.server.Scheme != "https" && a.server.Scheme != "http" {
 		return nil, errors.New("has no URL of an API server, such as https://203.0.113.1:6443")
 	}
+	if a.server.Scheme == "http" && !isLoopback(a.server.Hostname()) {
+		return nil, errors.New("has an API server that is reached without TLS: the token could be read on the way")
+	}
 	if cluster.Proxy != "" {
 		proxy, err := url.Parse(cluster.Proxy)
 		if err != nil || proxy.Host == "" {
@@ -169,6 +173,11 @@ func parseKubeconfig(data []byte, dir string) (*access, error) {
 		return nil, err
 	}
 	return a, user.identify(a, dir)
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // current is what the current context names, or the only cluster and user there are.
@@ -269,6 +278,8 @@ const (
 	// pingAfter and pingTimeout find a connection that died in silence.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 10 * time.Second
+	// idleTimeout ends connections that were made before the network changed.
+	idleTimeout = 90 * time.Second
 )
 
 // transport makes connections. Mark is put on their packets, which then stay outside of
@@ -294,6 +305,7 @@ func (a *access) transport(mark func(network, address string, c syscall.RawConn)
 		TLSClientConfig:     a.tls,
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     idleTimeout,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 }

@@ -39,6 +39,7 @@ func TestBadKubeconfigs(t *testing.T) {
 		"current-context: x\n": `no context "x"`,
 		head:                   `no cluster "k"`,
 		head + cluster:         `no user "u"`,
+		head + "clusters:\n- name: k\n  cluster: {server: 'http://192.0.2.1:8080'}\nusers:\n- name: u\n":                        "without TLS",
 		head + "clusters:\n- name: k\n  cluster: {server: '192.0.2.1'}\nusers:\n- name: u\n":                                    "no URL of an API server",
 		head + "clusters:\n- name: k\n  cluster: {server: 'https://a', certificate-authority-data: '###'}\nusers:\n- name: u\n": "certificate-authority: is no base64",
 		head + "clusters:\n- name: k\n  cluster: {server: 'https://a', certificate-authority: /nowhere}\nusers:\n- name: u\n":   "/nowhere: no such file",

@@ -53,6 +53,9 @@ func (e *apiError) Error() string {
 	return e.Message
 }
 
+// errUnreadable says that what came is no answer of an API server.
+var errUnreadable = errors.New("cannot be read")
+
 // isGone tells that a watch has to begin with a list anew.
 func isGone(err error) bool {
 	var e *apiError
@@ -200,7 +203,7 @@ func (a *api) call(ctx context.Context, method, path string, query url.Values, k
 	}
 	defer func() { _ = reader.Close() }()
 	if err := json.NewDecoder(io.LimitReader(reader, maxPage)).Decode(answer); err != nil {
-		return fmt.Errorf("the answer of the API server cannot be read: %w", err)
+		return fmt.Errorf("the answer of the API server %w: %w", errUnreadable, err)
 	}
 	return nil
 }
@@ -227,18 +230,18 @@ func (a *api) watch(ctx context.Context, name, version string, take func(n Node,
 			Object json.RawMessage `json:"object"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
-			return version, fmt.Errorf("an event of the API server cannot be read: %w", err)
+			return version, fmt.Errorf("an event of the API server %w: %w", errUnreadable, err)
 		}
 		if event.Type == "ERROR" {
 			e := &apiError{}
 			if err := json.Unmarshal(event.Object, e); err != nil {
-				return version, fmt.Errorf("an event of the API server cannot be read: %w", err)
+				return version, fmt.Errorf("an event of the API server %w: %w", errUnreadable, err)
 			}
 			return version, e
 		}
 		var w wireNode
 		if err := json.Unmarshal(event.Object, &w); err != nil {
-			return version, fmt.Errorf("an event of the API server cannot be read: %w", err)
+			return version, fmt.Errorf("an event of the API server %w: %w", errUnreadable, err)
 		}
 		version = w.Metadata.ResourceVersion
 		if event.Type != "BOOKMARK" {

@@ -108,8 +108,8 @@ func NewClient(o Options) *Client {
 }
 
 // server is the API server. What says how it is reached is read when it is needed, and
-// again after the API server did not know who is asking: a machine may join a cluster
-// while spanctl runs on it, and get other credentials.
+// again after hangUp, as when the API server did not know who is asking: a machine may
+// join a cluster while spanctl runs on it, and get other credentials.
 func (c *Client) server() (*api, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,15 +130,13 @@ func (c *Client) server() (*api, error) {
 	return c.api, nil
 }
 
-// hangUp closes the connections, and with forget has the credentials read again.
-func (c *Client) hangUp(forget bool) {
+// hangUp closes the connections: the next request makes others, with credentials that are
+// read again.
+func (c *Client) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.api == nil {
-		return
-	}
-	c.api.client.CloseIdleConnections()
-	if forget {
+	if c.api != nil {
+		c.api.client.CloseIdleConnections()
 		c.api = nil
 	}
 }
@@ -254,7 +252,7 @@ func (c *Client) Run(ctx context.Context) {
 	group.Go(func() error { c.follow(ctx); return nil })
 	group.Go(func() error { c.keep(ctx); return nil })
 	_ = group.Wait() // neither returns an error
-	c.hangUp(false)
+	c.hangUp()
 }
 
 func pauses() *backoff.ExponentialBackOff {
@@ -270,22 +268,26 @@ func (c *Client) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := c.followOnce(ctx, &version)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case isGone(err):
-			version = ""
-			continue
-		case err == nil:
-			pause.Reset()
-			continue
 		}
 		if time.Since(began) > watchAtLeast {
 			pause.Reset()
 		}
+		if statusOf(err) != 0 || errors.Is(err, errUnreadable) {
+			// It may be another API server, or what is known not what it has.
+			version = ""
+		}
+		if err == nil || isGone(err) {
+			// Usually after minutes; but nothing says so.
+			if time.Since(began) < calm {
+				c.rest(ctx, calm)
+			}
+			continue
+		}
 		c.complain(notFollowed, err)
 		if statusOf(err) == http.StatusUnauthorized {
-			c.hangUp(true)
+			c.hangUp()
 		}
 		c.rest(ctx, pause.NextBackOff())
 	}
@@ -296,7 +298,7 @@ func (c *Client) rest(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-c.again:
-		c.hangUp(false)
+		c.hangUp()
 	case <-time.After(d):
 	}
 }
@@ -324,7 +326,7 @@ func (c *Client) followOnce(ctx context.Context, version *string) error {
 	go func() {
 		select {
 		case <-c.again:
-			c.hangUp(false)
+			c.hangUp()
 			cancel()
 		case <-stop:
 		}

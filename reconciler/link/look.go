@@ -14,6 +14,10 @@ const (
 	// reading them all so often would cost more than it tells.
 	CrowdInterval = 5 * time.Second
 	crowd         = 500
+	// sendsWithin is how long WireGuard may take to send to another endpoint: it begins a
+	// handshake every 5 seconds and a third at most (REKEY_TIMEOUT and its jitter, section
+	// 6.1 of the protocol's paper).
+	sendsWithin = 6 * time.Second
 	// patience is how many times longer than a wait a peer was not up.
 	patience = 10
 )
@@ -56,9 +60,9 @@ func waitFor(now time.Time, s Status, count int) time.Duration {
 		return CrowdInterval
 	}
 	wait := min(max(now.Sub(s.Since)/patience, TrialInterval), RetryInterval)
-	if s.sent.IsZero() && now.Sub(s.LastEndpointChange) < RetryInterval {
+	if s.sent.IsZero() && now.Sub(s.LastEndpointChange) < sendsWithin {
 		// The time to answer runs from when it is seen that something was sent.
-		return TrialInterval
+		wait = TrialInterval
 	}
 	// Not past the end of the trial, when the next endpoint is due.
 	end := s.LastEndpointChange.Add(trial)
