@@ -181,7 +181,24 @@ func (s *service) publish(ctx context.Context) error {
 	if err != nil || p == nil {
 		return err
 	}
+	ctx, cancel := lasting(ctx, lastWord)
+	defer cancel()
 	return s.push(ctx, p)
+}
+
+// lastWord is how long a call that is under way may go on when the client ends. One that
+// is cut off may be carried out all the same, after the next: the machine would be
+// published again by its last update when it has already left.
+const lastWord = time.Second
+
+// lasting is a context that ends some time after ctx does.
+func lasting(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // push sends a sealed publication.
