@@ -114,6 +114,7 @@ func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
 		return nil, err
 	}
 	c.in, c.out = in, out
+	c.wait = sync.OnceFunc(func() { _ = cmd.Wait() }) // what it said tells more than its status
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("reach %s by %s: %w", host, program[0], err)
 	}
@@ -130,8 +131,13 @@ type pipes struct {
 	in   io.WriteCloser
 	out  io.Reader
 	said limited
+	// wait waits for the program to end, and for what it said.
+	wait func()
 	end  sync.Once
 }
+
+// lastWords is how long the program may take to end once it has nothing more to say.
+const lastWords = 2 * time.Second
 
 var _ net.Conn = (*pipes)(nil)
 
@@ -139,6 +145,12 @@ var _ net.Conn = (*pipes)(nil)
 func (p *pipes) Read(b []byte) (int, error) {
 	n, err := p.out.Read(b)
 	if err != nil {
+		ended := make(chan struct{})
+		go func() { p.wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(lastWords):
+		}
 		if said := p.said.String(); said != "" {
 			return n, fmt.Errorf("%s: %s", p.host, said)
 		}
@@ -153,7 +165,7 @@ func (p *pipes) Close() error {
 	p.end.Do(func() {
 		_ = p.in.Close()
 		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait() // it was killed
+		p.wait()
 	})
 	return nil
 }
