@@ -168,12 +168,9 @@ func (m *mesh) awaitUp() {
 // awaitDiscovered waits until discovery tells the machine of another.
 func (m *machine) awaitDiscovered(other *machine) {
 	m.t.Helper()
-	ctx := withPatience(m.t)
-	for !strings.Contains(m.run("discovery", "list"), other.Name) {
-		if ctx.Err() != nil {
-			m.t.Fatalf("%s does not come to discovery", other.Name)
-		}
-	}
+	p := m.start("discovery", "watch")
+	m.await(p, other.Name)
+	stop(m.t, p)
 }
 
 func withPatience(t *testing.T) context.Context {
