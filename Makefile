@@ -175,13 +175,15 @@ $(TOOLS)/etcd: tools/etcd/go.mod
 	cd tools/etcd && GOWORK=off go build -o $(CURDIR)/$(TOOLS)/etcd go.etcd.io/etcd/server/v3
 
 KUBERNETES := k8s.io/component-base/version
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' tools/kubernetes/go.mod)
+KUBERNETES_MINOR := $(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 
 # Without its version kubectl fails.
 $(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
 	@echo "building the Kubernetes API server and kubectl, once; this takes some minutes"
 	@mkdir -p $(TOOLS)
 	cd tools/kubernetes && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ \
-		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$$(awk '$$1 == "k8s.io/kubernetes" {print $$2}' go.mod) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=36" \
+		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=$(KUBERNETES_MINOR)" \
 		k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
 
 HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil
@@ -190,7 +192,7 @@ $(TOOLS)/helm: tools/helm/go.mod
 	@echo "building helm, once; this takes a minute"
 	@mkdir -p $(TOOLS)
 	cd tools/helm && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/helm \
-		-ldflags "-s -w -X $(HELM_KUBERNETES).k8sVersionMajor=1 -X $(HELM_KUBERNETES).k8sVersionMinor=36" helm.sh/helm/v3/cmd/helm
+		-ldflags "-s -w -X $(HELM_KUBERNETES).k8sVersionMajor=1 -X $(HELM_KUBERNETES).k8sVersionMinor=$(KUBERNETES_MINOR)" helm.sh/helm/v3/cmd/helm
 
 $(TOOLS)/nfpm: tools/packages/go.mod $(wildcard tools/packages/image/*.go)
 	@echo "building what makes packages, once"

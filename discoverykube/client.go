@@ -3,7 +3,6 @@ package discoverykube
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -174,33 +172,45 @@ func (c *Client) Affiliates() []mesh.Affiliate {
 	if len(c.remembered.Affiliates) > 0 {
 		return slices.Clone(c.remembered.Affiliates)
 	}
-	found := map[string]mesh.Affiliate{}
-	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
-		e := c.nodes[name]
-		if _, taken := found[e.affiliate.NodeID]; e.refused == nil && !taken {
-			found[e.affiliate.NodeID] = e.affiliate
-		}
+	owners := c.owners()
+	affiliates := make([]mesh.Affiliate, 0, len(owners))
+	for _, id := range slices.Sorted(maps.Keys(owners)) {
+		affiliates = append(affiliates, c.nodes[owners[id]].affiliate)
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b mesh.Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return affiliates
 }
 
-// Refused tells, by node ID, why what Nodes say is not used.
+// owners are the names of the Nodes that are used, by node ID. c.mu is held.
+func (c *Client) owners() map[string]string {
+	owners := make(map[string]string, len(c.nodes))
+	for name, e := range c.nodes {
+		if other, taken := owners[e.affiliate.NodeID]; e.refused == nil && (!taken || name < other) {
+			owners[e.affiliate.NodeID] = name
+		}
+	}
+	return owners
+}
+
+// Refused tells, by node ID, why what Nodes say is not used; by node ID and name where
+// another Node has the ID.
 func (c *Client) Refused() map[string]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	refused := map[string]string{}
-	owners := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
-		e := c.nodes[name]
-		owner, taken := owners[e.affiliate.NodeID]
-		switch {
-		case e.refused != nil:
-			refused[e.affiliate.NodeID] = fmt.Sprintf("Node %s: %v", name, e.refused)
-		case taken:
-			refused[e.affiliate.NodeID+" (Node "+name+")"] = fmt.Sprintf("Node %s has this node ID, too: was a machine cloned with its state directory?", owner)
-		default:
-			owners[e.affiliate.NodeID] = name
+	refused, owners := map[string]string{}, c.owners()
+	for name, e := range c.nodes {
+		id := e.affiliate.NodeID
+		owner, owned := owners[id]
+		if owner == name {
+			continue
 		}
+		why := fmt.Sprintf("Node %s has this node ID, too: was a machine cloned with its state directory?", owner)
+		if e.refused != nil {
+			why = fmt.Sprintf("Node %s: %v", name, e.refused)
+		}
+		if owned {
+			id += " (Node " + name + ")"
+		}
+		refused[id] = why
 	}
 	return refused
 }
@@ -229,18 +239,6 @@ func (c *Client) Node() mesh.Node {
 // Remember is what the next client of this machine should begin with.
 func (c *Client) Remember() Remembered { return Remembered{Affiliates: c.Affiliates(), Node: c.Node()} }
 
-// Publish says what the annotations of this machine's Node are from now on. It does not
-// wait.
-func (c *Client) Publish(local mesh.Affiliate) {
-	if c.options.OwnNode {
-		return
-	}
-	c.mu.Lock()
-	c.wanted = &local
-	c.mu.Unlock()
-	signal(c.kick)
-}
-
 // Reconnect makes the connections anew, as is needed when the machine's network has
 // changed.
 func (c *Client) Reconnect() { signal(c.again) }
@@ -253,105 +251,6 @@ func (c *Client) Run(ctx context.Context) {
 	group.Go(func() error { c.keep(ctx); return nil })
 	_ = group.Wait() // neither returns an error
 	c.hangUp()
-}
-
-func pauses() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = pauseAtLeast, pauseAtMost, 2
-	return b
-}
-
-// follow lists and watches until ctx ends.
-func (c *Client) follow(ctx context.Context) {
-	pause := pauses()
-	version := ""
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := c.followOnce(ctx, &version)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > watchAtLeast {
-			pause.Reset()
-		}
-		if statusOf(err) != 0 || errors.Is(err, errUnreadable) {
-			// It may be another API server, or what is known not what it has.
-			version = ""
-		}
-		if err == nil || isGone(err) {
-			// Usually after minutes; but nothing says so.
-			if time.Since(began) < calm {
-				c.rest(ctx, calm)
-			}
-			continue
-		}
-		c.complain(notFollowed, err)
-		if statusOf(err) == http.StatusUnauthorized {
-			c.hangUp()
-		}
-		c.rest(ctx, pause.NextBackOff())
-	}
-}
-
-// rest waits, but not when the network has changed.
-func (c *Client) rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-c.again:
-		c.hangUp()
-	case <-time.After(d):
-	}
-}
-
-// followOnce lists, where there is no version to go on from, and watches until that
-// ends.
-func (c *Client) followOnce(ctx context.Context, version *string) error {
-	server, err := c.server()
-	if err != nil {
-		return err
-	}
-	if *version == "" {
-		nodes, listed, err := server.list(ctx, c.only())
-		if err != nil {
-			c.refuse(err)
-			return err
-		}
-		c.replace(nodes)
-		*version = listed
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-c.again:
-			c.hangUp()
-			cancel()
-		case <-stop:
-		}
-	}()
-	last, err := server.watch(ctx, c.only(), *version, c.take)
-	*version = last
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-// refuse notes that the API server will not tell: waiting for it would keep what has
-// left the mesh.
-func (c *Client) refuse(err error) {
-	if status := statusOf(err); status != http.StatusForbidden && status != http.StatusUnauthorized {
-		return
-	}
-	c.mu.Lock()
-	news := !c.heard
-	c.heard = true
-	c.mu.Unlock()
-	if news {
-		c.changed()
-	}
 }
 
 // complain logs a failure, once for as long as it is the same.
@@ -379,191 +278,4 @@ func (c *Client) explain(err error) error {
 	default:
 		return err
 	}
-}
-
-// replace takes the Nodes of a list.
-func (c *Client) replace(nodes []Node) {
-	c.mu.Lock()
-	c.nodes, c.own, c.heard, c.remembered = map[string]entry{}, nil, true, Remembered{}
-	delete(c.why, notFollowed)
-	for _, n := range nodes {
-		c.put(n)
-	}
-	missing := c.own == nil
-	c.mu.Unlock()
-	if missing {
-		c.complain(notPublished, &apiError{Status: http.StatusNotFound})
-	}
-	c.changed()
-	signal(c.kick)
-}
-
-// take takes a change.
-func (c *Client) take(n Node, deleted bool) {
-	c.mu.Lock()
-	before, own := c.nodes[n.Name], c.own
-	if deleted {
-		delete(c.nodes, n.Name)
-		if n.Name == c.options.NodeName {
-			c.own = nil
-		}
-	} else {
-		c.put(n)
-	}
-	// Nodes change every few minutes, mostly without news for the mesh.
-	news := !same(before, c.nodes[n.Name]) || n.Name == c.options.NodeName && !samePods(own, c.own)
-	c.mu.Unlock()
-	if news {
-		c.changed()
-	}
-	if n.Name == c.options.NodeName {
-		signal(c.kick)
-	}
-}
-
-// put notes a Node. c.mu is held.
-func (c *Client) put(n Node) {
-	if n.Name == c.options.NodeName {
-		c.own = &n
-		return
-	}
-	a, found, err := Decode(n)
-	if !found || a.NodeID == c.options.NodeID {
-		delete(c.nodes, n.Name)
-		return
-	}
-	c.nodes[n.Name] = entry{a, err}
-}
-
-func same(a, b entry) bool {
-	x, y := Encode(a.affiliate), Encode(b.affiliate)
-	return maps.Equal(x, y) && (a.refused == nil) == (b.refused == nil) && a.affiliate.MachineType == b.affiliate.MachineType &&
-		a.affiliate.Hostname == b.affiliate.Hostname && a.affiliate.OperatingSystem == b.affiliate.OperatingSystem
-}
-
-func samePods(a, b *Node) bool {
-	return a == b || a != nil && b != nil && slices.Equal(a.PodCIDRs, b.PodCIDRs) && a.isControlPlane() == b.isControlPlane()
-}
-
-// keep writes the annotations of this machine's Node whenever they are not what they
-// should be, until ctx ends.
-func (c *Client) keep(ctx context.Context) {
-	pause := pauses()
-	for ctx.Err() == nil {
-		wait := time.Duration(-1)
-		if local, due := c.due(); due {
-			if err := c.apply(ctx, local); err != nil && ctx.Err() == nil {
-				c.complain(notPublished, err)
-				wait = pause.NextBackOff()
-			} else {
-				pause.Reset()
-				wait = calm
-			}
-		}
-		if wait < 0 {
-			select {
-			case <-ctx.Done():
-			case <-c.kick:
-			}
-			continue
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
-}
-
-// due is what is to be published, if the Node does not have it.
-func (c *Client) due() (mesh.Affiliate, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.wanted == nil || c.own == nil {
-		return mesh.Affiliate{}, false
-	}
-	wanted := Encode(*c.wanted)
-	tried := maps.Equal(c.asked, wanted) && maps.Equal(c.got, c.own.Annotations)
-	return *c.wanted, !tried && !maps.Equal(c.own.Annotations, wanted)
-}
-
-// apply writes the annotations and notes the Node as it is then.
-func (c *Client) apply(ctx context.Context, local mesh.Affiliate) error {
-	c.mu.Lock()
-	own := c.own
-	c.mu.Unlock()
-	if own == nil {
-		return &apiError{Status: http.StatusNotFound}
-	}
-	wanted := Encode(local)
-	server, err := c.server()
-	if err != nil {
-		return err
-	}
-	n, err := server.apply(ctx, own.Name, own.UID, wanted)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.own, c.asked, c.got = &n, wanted, n.Annotations
-	return nil
-}
-
-// Fetch reads the Nodes once.
-func (c *Client) Fetch(ctx context.Context) error {
-	server, err := c.server()
-	if err != nil {
-		return err
-	}
-	nodes, _, err := server.list(ctx, c.only())
-	if err != nil {
-		return fmt.Errorf("list the Nodes of the cluster: %w", c.explain(err))
-	}
-	c.replace(nodes)
-	return nil
-}
-
-// Push publishes once.
-func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
-	if c.options.OwnNode {
-		return nil
-	}
-	if err := c.ensureOwn(ctx); err != nil {
-		return err
-	}
-	if err := c.apply(ctx, local); err != nil {
-		return fmt.Errorf("publish this machine on its Node: %w", c.explain(err))
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wanted = &local
-	return nil
-}
-
-func (c *Client) ensureOwn(ctx context.Context) error {
-	c.mu.Lock()
-	known := c.own != nil
-	c.mu.Unlock()
-	if known {
-		return nil
-	}
-	return c.Fetch(ctx)
-}
-
-// Leave takes the annotations off this machine's Node. That there is none is no error.
-func (c *Client) Leave(ctx context.Context) error {
-	if c.options.OwnNode {
-		return nil
-	}
-	if err := c.ensureOwn(ctx); err != nil {
-		return err
-	}
-	err := c.apply(ctx, mesh.Affiliate{})
-	if statusOf(err) == http.StatusNotFound {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("take this machine off its Node: %w", c.explain(err))
-	}
-	return nil
 }

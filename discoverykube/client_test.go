@@ -28,7 +28,7 @@ type fakeAPI struct {
 	nodes   []string
 	lists   int
 	watches chan func(w http.ResponseWriter)
-	applied []string
+	applied chan string
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,14 +49,12 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			f.t.Error(err)
 		}
-		f.mu.Lock()
-		f.applied = append(f.applied, body.Metadata.UID)
-		f.mu.Unlock()
 		text, err := json.Marshal(map[string]any{"metadata": map[string]any{"name": body.Metadata.Name, "uid": body.Metadata.UID, "annotations": body.Metadata.Annotations}})
 		if err != nil {
 			f.t.Error(err)
 		}
 		_, _ = w.Write(text)
+		f.applied <- body.Metadata.UID
 	case r.URL.Query().Get("watch") != "":
 		select {
 		case answer := <-f.watches:
@@ -94,7 +92,7 @@ func wire(name, id string) string {
 // started is a client at work on a fake API server.
 func started(t *testing.T, f *fakeAPI) (c *Client, kubeconfig string, changed chan struct{}) {
 	t.Helper()
-	f.t, f.watches = t, make(chan func(http.ResponseWriter))
+	f.t, f.watches, f.applied = t, make(chan func(http.ResponseWriter)), make(chan string, 10)
 	server := httptest.NewTLSServer(f)
 	t.Cleanup(server.Close)
 	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -214,22 +212,14 @@ func TestPublishes(t *testing.T) {
 	for range 3 {
 		c.Publish(mesh.Affiliate{NodeID: "own-id"})
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		f.mu.Lock()
-		applied := len(f.applied)
-		f.mu.Unlock()
-		if applied > 0 || time.Now().After(deadline) {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	if uid := <-f.applied; uid != "uid-own" {
+		t.Errorf("it applied to %q", uid)
 	}
 	if err := c.Leave(t.Context()); err != nil {
 		t.Error(err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.applied) != 2 || f.applied[0] != "uid-own" {
-		t.Errorf("it applied to %q", f.applied)
+	<-f.applied
+	if len(f.applied) != 0 {
+		t.Errorf("it applied %d times more", len(f.applied))
 	}
 }

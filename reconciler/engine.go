@@ -104,7 +104,8 @@ type Engine struct {
 	// settled that the last pass came to its end.
 	published *gathered
 	settled   bool
-	// mtu is what LinkMTU was given last.
+	// mtu is what LinkMTU was given last; -1 for nothing: what an earlier process told may
+	// not hold any more.
 	mtu int
 	// moved tells that the last pass gave WireGuard another port or the like, so that
 	// the peers look for it in the wrong place until they hear of it.
@@ -122,7 +123,7 @@ const glanceFor = 30 * time.Second
 // NewEngine makes an engine that works on kernel and publishes to store.
 func NewEngine(kernel Kernel, identify Identify, store *resource.Store, log *slog.Logger) *Engine {
 	return &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewEvents(store), log: log,
-		Worked: map[mesh.Key]netip.AddrPort{}, statuses: map[mesh.Key]link.Status{}, warned: map[string]bool{}}
+		Worked: map[mesh.Key]netip.AddrPort{}, statuses: map[mesh.Key]link.Status{}, warned: map[string]bool{}, mtu: -1}
 }
 
 // Pass is what one pass found and did.

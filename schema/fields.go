@@ -80,7 +80,7 @@ var fields = sync.OnceValue(func() map[string]field {
 })
 
 // inlinedCUE is the schema as one definition. CUE evaluates a file's definitions one by one, and
-// those in them again: this is read in half of the time.
+// those in them again.
 const inlinedCUE = `#Machine: {
 	machine: network: kubespan: {
 		enabled: bool | *false

@@ -105,7 +105,7 @@ func fieldsSource(fields map[string]field, inlined string) string {
 		b.WriteString("},\n")
 	}
 	b.WriteString("}\n})\n\n// inlinedCUE is the schema as one definition. CUE evaluates a file's definitions one by one, and\n" +
-		"// those in them again: this is read in half of the time.\n" +
+		"// those in them again.\n" +
 		"const inlinedCUE = `" + inlined + "`\n")
 	return b.String()
 }

@@ -14,7 +14,7 @@ import (
 
 // program is a copy of a binary that `make bench` built, as an installation makes it: a
 // file that the linker wrote piece by piece lies otherwise in the page cache, and
-// starts a tenth slower.
+// starts slower.
 func program(b *testing.B, variable string) string {
 	b.Helper()
 	path := os.Getenv(variable)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
@@ -24,9 +25,8 @@ type registries struct {
 	service *discoveryhttp.Client
 	// nodes asks a Kubernetes API server; nil where none is to be asked.
 	nodes *discoverykube.Client
-	// publishes tells that the Node is to have what others should know.
-	publishes bool
-	apiPort   int
+	// config says which of them have what others should know.
+	config schema.Registries
 }
 
 // nodeNameVariable has the name of the Node in a pod, whose host name is its own.
@@ -48,19 +48,18 @@ func (p *parts) registries(config *schema.Config, changed func()) (*registries, 
 		p.log.Warn("what discovery knew before cannot be read; beginning anew", "error", err)
 	}
 	options.NodeID, options.Remembered, options.Changed = nodeID, remembered.Affiliates, changed
-	r := &registries{}
+	r := &registries{config: config.Cluster.Discovery.Registries}
 	if r.service, err = discoveryhttp.NewClient(options); err != nil {
 		return nil, err
 	}
 	if !config.AsksKubernetes() {
 		return r, nil
 	}
-	kubernetes := config.Cluster.Discovery.Registries.Kubernetes
+	kubernetes := r.config.Kubernetes
 	name, err := nodeName(kubernetes)
 	if err != nil {
 		return nil, err
 	}
-	r.publishes, r.apiPort = !kubernetes.Disabled, kubernetes.APIServerPort
 	r.nodes = discoverykube.NewClient(discoverykube.Options{
 		Kubeconfig: kubernetes.Kubeconfig, NodeName: name, NodeID: nodeID, OwnNode: kubernetes.Disabled,
 		Mark: discoveryhttp.Mark(config.KubeSpan().FirewallMark), Remembered: remembered.Nodes, Changed: changed, Log: p.log,
@@ -93,7 +92,7 @@ func (r *registries) known() reconciler.Knowledge {
 	maps.Copy(k.Refused, r.nodes.Refused())
 	k.Complete = k.Complete && r.nodes.Complete()
 	k.Node = r.nodes.Node()
-	k.Node.APIServerPort = r.apiPort
+	k.Node.APIServerPort = r.config.Kubernetes.APIServerPort
 	return k
 }
 
@@ -131,15 +130,17 @@ func (r *registries) publish(local mesh.Affiliate, harvested map[string][]netip.
 
 // announce publishes now, and waits until one of them has taken it.
 func (r *registries) announce(ctx context.Context, local mesh.Affiliate) error {
-	if !r.publishes {
-		return r.service.Announce(ctx, local)
+	var failures []error
+	if !r.config.Kubernetes.Disabled {
+		failures = append(failures, r.nodes.Push(ctx, local))
 	}
-	err := r.nodes.Push(ctx, local)
-	second := r.service.Announce(ctx, local)
-	if err == nil || second == nil {
+	if !r.config.Service.Disabled {
+		failures = append(failures, r.service.Announce(ctx, local))
+	}
+	if slices.Contains(failures, nil) {
 		return nil
 	}
-	return errors.Join(err, second)
+	return errors.Join(failures...)
 }
 
 // fetch reads once what they know. It fails where one does, and the others have been
@@ -155,7 +156,7 @@ func (r *registries) fetch(ctx context.Context) error {
 // push publishes once.
 func (r *registries) push(ctx context.Context, local mesh.Affiliate) error {
 	err := r.service.Push(ctx, local)
-	if r.publishes {
+	if r.nodes != nil {
 		err = errors.Join(err, r.nodes.Push(ctx, local))
 	}
 	return err
@@ -164,7 +165,7 @@ func (r *registries) push(ctx context.Context, local mesh.Affiliate) error {
 // leave takes the machine away from all of them.
 func (r *registries) leave(ctx context.Context) error {
 	err := r.service.Leave(ctx)
-	if r.publishes {
+	if r.nodes != nil {
 		err = errors.Join(err, r.nodes.Leave(ctx))
 	}
 	return err

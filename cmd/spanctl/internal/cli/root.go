@@ -151,7 +151,7 @@ every other through discovery and keeps an encrypted WireGuard tunnel to it.
 const killable = "killable"
 
 // heedSignals ends the context of a command when the process is told to end. That takes
-// a thread, which is a twentieth of the time of a short command.
+// a thread, which the shortest commands do without.
 func heedSignals(cmd *cobra.Command) {
 	if _, free := cmd.Annotations[killable]; free {
 		return
