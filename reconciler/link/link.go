@@ -105,10 +105,12 @@ type Status struct {
 	// failed as a whole.
 	Tried  []netip.AddrPort
 	Rounds int
-	// sent is when something was first seen to go to the endpoint on trial, heard
-	// tells that something came since it is, alive that it was data: of a session
-	// that is older than the trial.
+	// sent is by when something went to the endpoint on trial, heard tells that
+	// something came since it is, alive that it was data: of a session that is older
+	// than the trial. What is first seen to be sent after WireGuard was given another
+	// endpoint may still have gone to the one before, which unsure tells.
 	sent         time.Time
+	unsure       bool
 	heard, alive bool
 	// shown is the time of LastHandshake as WireGuard tells it: by a clock that may
 	// have been set since.

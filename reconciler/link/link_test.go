@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -126,30 +127,59 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestDeadEndpointsAreCycled follows a peer of which only the sixth endpoint
-// answers, with looks as NextLook has them.
+// wireguard is the part of WireGuard that calls a peer: a handshake is begun every 5
+// seconds, and up to a third more, at the endpoint that is set at that moment.
+type wireguard struct {
+	seen   Observed
+	answer netip.AddrPort
+	next   time.Time
+	random *rand.Rand
+}
+
+// until lets the time pass.
+func (w *wireguard) until(now time.Time) {
+	for !w.next.After(now) {
+		w.seen.TransmitBytes += initiation
+		if w.seen.Endpoint == w.answer {
+			w.seen.LastHandshake, w.seen.ReceiveBytes = w.next.Add(time.Millisecond), 92
+		}
+		w.next = w.next.Add(5*time.Second + time.Duration(w.random.Int64N(int64(time.Second/3))))
+	}
+}
+
+// TestDeadEndpointsAreCycled follows a peer of which only the sixth endpoint answers,
+// with looks as NextLook has them, on a machine that takes its time between a look and
+// what follows from it: no endpoint may be left that nothing was sent to.
 func TestDeadEndpointsAreCycled(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two, away, netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:1"), three}, Begins: true}
-	var status Status
-	var seen Observed
-	now := start
-	for now.Before(at(120)) {
-		var do Move
-		status, do = Step(now, spec, status, seen)
-		if do.Endpoint.IsValid() {
-			seen = Observed{Present: true, Endpoint: do.Endpoint, TransmitBytes: seen.TransmitBytes + 148}
+	var worst time.Duration
+	for seed := range uint64(2000) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		up := func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
+		w := wireguard{answer: three, next: start.Add(up(time.Second)), random: random}
+		var status Status
+		now := start
+		for now.Before(at(120)) {
+			w.until(now)
+			var do Move
+			status, do = Step(now, spec, status, w.seen)
+			if status.State == Up {
+				break
+			}
+			done := now.Add(up(200 * time.Millisecond))
+			w.until(done)
+			if do.Endpoint.IsValid() {
+				w.seen.Present, w.seen.Endpoint = true, do.Endpoint
+			}
+			now = done.Add(lookAt(now, status))
 		}
-		if seen.Endpoint == three && seen.LastHandshake.IsZero() {
-			seen.LastHandshake = now.Add(time.Millisecond)
+		took := now.Sub(start)
+		worst = max(worst, took)
+		if status.State != Up || took > 35*time.Second {
+			t.Errorf("run %d: %s after %v", seed, status.State, took)
 		}
-		if status.State == Up {
-			break
-		}
-		now = now.Add(lookAt(now, status))
 	}
-	if took := now.Sub(start); status.State != Up || took > 30*time.Second {
-		t.Errorf("%s after %v: %+v", status.State, took, status)
-	}
+	t.Logf("at most %v", worst)
 }
 
 // TestOneSideBegins follows the machine that is to wait.

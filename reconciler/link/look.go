@@ -60,7 +60,7 @@ func waitFor(now time.Time, s Status, count int) time.Duration {
 		return CrowdInterval
 	}
 	wait := min(max(now.Sub(s.Since)/patience, TrialInterval), RetryInterval)
-	if s.sent.IsZero() && now.Sub(s.LastEndpointChange) < sendsWithin {
+	if (s.sent.IsZero() || s.sent.After(now)) && now.Sub(s.LastEndpointChange) < sendsWithin {
 		// The time to answer runs from when it is seen that something was sent.
 		wait = TrialInterval
 	}

@@ -27,6 +27,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	}
 	if do.Endpoint.IsValid() {
 		after.changed(now, do.Endpoint)
+		after.unsure = seen.Present
 	}
 	after.addresses, after.endpoints = spec.Addresses, spec.Listed
 	after.State = after.stateAt(now)
@@ -106,9 +107,16 @@ func (s *Status) count(now time.Time, before Status, seen Observed) {
 		s.received, s.probed, s.withdrawn, s.heard = now, time.Time{}, false, true
 		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiation != 0
 	}
-	if seen.TransmitBytes != before.TransmitBytes && s.sent.IsZero() {
-		s.sent = now
+	if seen.TransmitBytes != before.TransmitBytes {
+		sent := now
+		if s.unsure {
+			sent = s.LastEndpointChange.Add(sendsWithin)
+		}
+		if s.sent.IsZero() || sent.Before(s.sent) {
+			s.sent = sent
+		}
 	}
+	s.unsure = false
 }
 
 // adopt takes over a peer that WireGuard has but this process has not seen,
@@ -122,7 +130,7 @@ func (s *Status) adopt(now time.Time, seen Observed) {
 // changed begins the trial of an endpoint.
 func (s *Status) changed(now time.Time, to netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = to, now
-	s.sent, s.heard, s.alive, s.probed, s.withdrawn, s.received = time.Time{}, false, false, time.Time{}, false, now
+	s.sent, s.unsure, s.heard, s.alive, s.probed, s.withdrawn, s.received = time.Time{}, false, false, false, time.Time{}, false, now
 }
 
 // isUp tells whether the endpoint has shown a handshake that still counts, or data
