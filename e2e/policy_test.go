@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/e2e/lab"
@@ -208,6 +209,41 @@ func TestNetworksOfOthers(t *testing.T) {
 	if strings.Contains(specs, gateway.Address.String()+":51820") || !strings.Contains(specs, "10.99.0.0/16") {
 		t.Errorf("the peers are:\n%s", specs)
 	}
+	m.diffsAreClean()
+}
+
+// TestAddressesOfTheConfig has machines with an IPv4 address in the mesh, and no route but
+// those of their links.
+func TestAddressesOfTheConfig(t *testing.T) {
+	scenario(t, "machines have further addresses in the mesh, and change them")
+	m := newMesh(t, 2)
+	for i, machine := range m.machines {
+		machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
+	}
+	one, two := m.machines[0], m.machines[1]
+	m.start()
+	m.awaitUp()
+	first, second, other := netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("10.99.0.2"), netip.MustParseAddr("10.99.0.3")
+	one.ping(second)
+	two.ping(first)
+	one.transfer(two, second, 1<<20)
+	if err := one.Netlink(func(h *netlink.Handle) error {
+		routes, err := h.RouteGet(second.AsSlice())
+		if err == nil && (len(routes) != 1 || !routes[0].Src.Equal(first.AsSlice())) {
+			t.Errorf("it is not the address that packets come from: %v", routes)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	m.keepPinging(func() {
+		one.after(func() { one.write(edit(m.config, `addresses: ["10.99.0.3/24"]`)) }, "- address 10.99.0.1/24")
+		two.awaitNetwork(one.Name, "10.99.0.3/32")
+	})
+	two.ping(other)
+	one.ping(second)
+	m.diffsAreClean()
+	one.after(func() { one.write(m.config) }, "- address 10.99.0.3/24")
 	m.diffsAreClean()
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// observeAddresses reads the addresses of our link but for link-local ones,
-// which the kernel makes.
+// observeAddresses reads the addresses of our link but for the link-local ones of
+// IPv6, which the kernel makes.
 func (k *Kernel) observeAddresses(s *state.State, link netlink.Link) error {
 	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
@@ -21,7 +21,7 @@ func (k *Kernel) observeAddresses(s *state.State, link netlink.Link) error {
 	}
 	for _, a := range addresses {
 		prefix, ok := netipx.FromStdIPNet(a.IPNet)
-		if ok && !prefix.Addr().IsLinkLocalUnicast() {
+		if ok && (prefix.Addr().Is4() || !prefix.Addr().IsLinkLocalUnicast()) {
 			s.Addresses = append(s.Addresses, keepHost(a.IPNet, prefix))
 		}
 	}
@@ -42,7 +42,7 @@ func (k *Kernel) changeAddress(c state.Change, a state.Address) error {
 	// No duplicate address detection: nobody else on the link could answer.
 	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(a.Prefix), Flags: unix.IFA_F_NODAD}
 	address.IP = a.Addr().AsSlice()
-	if a.Addr().Is4() {
+	if a.Prefix == state.Dummy {
 		// Not to be taken as the source of what goes further than the link.
 		address.Scope = int(netlink.SCOPE_LINK)
 	}

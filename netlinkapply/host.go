@@ -32,14 +32,14 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 		return mesh.Host{}, fmt.Errorf("list links: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Name, b.Attrs().Name) })
-	inner := innerBridges(links)
+	inner, carried := innerBridges(links), carriedBy(links, meshLink)
 	wanted := map[int]bool{}
 	for _, link := range links {
 		attrs := link.Attrs()
 		if host.MAC == nil && isPhysical(link) {
 			host.MAC = attrs.HardwareAddr
 		}
-		wanted[attrs.Index] = attrs.Name != meshLink && attrs.Flags&net.FlagLoopback == 0 && !inner[attrs.Index]
+		wanted[attrs.Index] = attrs.Name != meshLink && attrs.Flags&net.FlagLoopback == 0 && !inner[attrs.Index] && !carried[attrs.Index]
 	}
 	byLink, err := k.reachable(wanted)
 	if err != nil {
@@ -160,6 +160,25 @@ func innerBridges(links []netlink.Link) map[int]bool {
 		}
 	}
 	return inner
+}
+
+// carriedBy are the links whose packets the mesh's own link carries, such as the VXLAN of
+// a network plugin: nobody reaches this machine by their addresses who is not in the mesh
+// already.
+func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
+	carried := map[int]bool{}
+	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == meshLink })
+	if at < 0 {
+		return carried
+	}
+	mesh := links[at].Attrs().Index
+	for _, link := range links {
+		vxlan, is := link.(*netlink.Vxlan)
+		if link.Attrs().ParentIndex == mesh || is && vxlan.VtepDevIndex == mesh {
+			carried[link.Attrs().Index] = true
+		}
+	}
+	return carried
 }
 
 // operatingSystem reads the name of the system from an os-release(5) file.

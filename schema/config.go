@@ -41,6 +41,7 @@ type KubeSpan struct {
 	Filters                     Filters          `json:"filters"`
 	ExtraAnnouncedEndpoints     []netip.AddrPort `json:"extraAnnouncedEndpoints"`
 	AdvertisedNetworks          []netip.Prefix   `json:"advertisedNetworks"`
+	Addresses                   []netip.Prefix   `json:"addresses"`
 	Bypass                      []netip.Prefix   `json:"bypass"`
 	Relay                       Relay            `json:"relay"`
 	ListenPort                  int              `json:"listenPort"`

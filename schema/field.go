@@ -151,6 +151,7 @@ var checks = map[string]func(string) error{
 	"filter": func(text string) error {
 		return notA("a network in CIDR notation", new(Filter).UnmarshalText([]byte(text)))
 	},
+	"address":  checkAddress,
 	"endpoint": checkEndpoint,
 	"url":      checkURL,
 	"pem":      checkPEM,
@@ -168,6 +169,19 @@ func notA(what string, err error) error {
 func checkKey(text string) error {
 	_, err := decodeKey(text)
 	return err
+}
+
+func checkAddress(text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return notA("an address with a prefix length", err)
+	case !prefix.Addr().IsGlobalUnicast():
+		return stderrors.New("is no address that other machines can reach this one at")
+	case prefix.Addr() == prefix.Masked().Addr() && !prefix.IsSingleIP():
+		return stderrors.New("is a network, without the address that this machine has in it")
+	}
+	return nil
 }
 
 func checkEndpoint(text string) error {

@@ -41,14 +41,16 @@ var fields = sync.OnceValue(func() map[string]field {
 		"cluster.discovery.registries.static.peers.[].presharedKey.env":        {kind: cue.StringKind, want: "the name of an environment variable"},
 		"cluster.discovery.registries.static.peers.[].presharedKey.file":       {kind: cue.StringKind, want: "an absolute path"},
 		"cluster.discovery.registries.static.peers.[].publicKey":               {kind: cue.StringKind, want: "the public key that `wg pubkey` prints: base64 of 32 bytes", check: "key"},
-		"cluster.id":                {kind: cue.StringKind, want: "base64 of 32 random bytes, as `spanctl gen secrets` writes it", check: "key"},
-		"cluster.secret":            {kind: cue.StringKind | cue.StructKind, want: "base64 of 32 random bytes, as `spanctl gen secrets` writes it, or where that is kept: {file: \"/path\"}, {env: \"NAME\"} or {credential: \"NAME\"}", check: "key", secret: true, children: []string{"file", "env", "credential"}},
-		"cluster.secret.credential": {kind: cue.StringKind, want: "the name of a systemd credential"},
-		"cluster.secret.env":        {kind: cue.StringKind, want: "the name of an environment variable"},
-		"cluster.secret.file":       {kind: cue.StringKind, want: "an absolute path"},
-		"machine":                   {kind: cue.StructKind, want: "a struct with the fields \"network\"", children: []string{"network"}},
-		"machine.network":           {kind: cue.StructKind, want: "a struct with the fields \"kubespan\"", children: []string{"kubespan"}},
-		"machine.network.kubespan":  {kind: cue.StructKind, want: "a struct with the fields \"enabled\", \"advertiseKubernetesNetworks\", \"allowDownPeerBypass\", \"harvestExtraEndpoints\", \"mtu\", \"filters\", \"extraAnnouncedEndpoints\", \"advertisedNetworks\", \"bypass\", \"relay\", \"listenPort\", \"interfaceName\", \"routingTable\", \"rulePriority\", \"fwmark\", \"persistentKeepalive\"", children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "bypass", "relay", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
+		"cluster.id":                            {kind: cue.StringKind, want: "base64 of 32 random bytes, as `spanctl gen secrets` writes it", check: "key"},
+		"cluster.secret":                        {kind: cue.StringKind | cue.StructKind, want: "base64 of 32 random bytes, as `spanctl gen secrets` writes it, or where that is kept: {file: \"/path\"}, {env: \"NAME\"} or {credential: \"NAME\"}", check: "key", secret: true, children: []string{"file", "env", "credential"}},
+		"cluster.secret.credential":             {kind: cue.StringKind, want: "the name of a systemd credential"},
+		"cluster.secret.env":                    {kind: cue.StringKind, want: "the name of an environment variable"},
+		"cluster.secret.file":                   {kind: cue.StringKind, want: "an absolute path"},
+		"machine":                               {kind: cue.StructKind, want: "a struct with the fields \"network\"", children: []string{"network"}},
+		"machine.network":                       {kind: cue.StructKind, want: "a struct with the fields \"kubespan\"", children: []string{"kubespan"}},
+		"machine.network.kubespan":              {kind: cue.StructKind, want: "a struct with the fields \"enabled\", \"advertiseKubernetesNetworks\", \"allowDownPeerBypass\", \"harvestExtraEndpoints\", \"mtu\", \"filters\", \"extraAnnouncedEndpoints\", \"advertisedNetworks\", \"addresses\", \"bypass\", \"relay\", \"listenPort\", \"interfaceName\", \"routingTable\", \"rulePriority\", \"fwmark\", \"persistentKeepalive\"", children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "relay", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
+		"machine.network.kubespan.addresses":    {kind: cue.ListKind, want: "a list, each item an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\""},
+		"machine.network.kubespan.addresses.[]": {kind: cue.StringKind, want: "an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\"", check: "address"},
 		"machine.network.kubespan.advertiseKubernetesNetworks":          {kind: cue.BoolKind, want: "true or false"},
 		"machine.network.kubespan.advertisedNetworks":                   {kind: cue.ListKind, want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
 		"machine.network.kubespan.advertisedNetworks.[]":                {kind: cue.StringKind, want: "a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\"", check: "cidr"},
@@ -95,6 +97,7 @@ const inlinedCUE = `#Machine: {
 		}
 		extraAnnouncedEndpoints: [...string]
 		advertisedNetworks: [...string]
+		addresses: [...string]
 		bypass: [...string]
 		relay: {
 			offer: bool | *false

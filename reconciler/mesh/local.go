@@ -86,7 +86,10 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 	if !config.Enabled {
 		return a
 	}
-	networks := config.AdvertisedNetworks
+	networks := slices.Clone(config.AdvertisedNetworks)
+	for _, address := range config.Addresses {
+		networks = append(networks, netip.PrefixFrom(address.Addr(), address.Addr().BitLen()))
+	}
 	if config.AdvertiseKubernetesNetworks {
 		networks = unite(networks, node.PodNetworks)
 	}

@@ -20,6 +20,8 @@ func TestLocalAffiliate(t *testing.T) {
 			Endpoints:                 []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
 			ExcludeAdvertisedNetworks: prefixes("10.9.0.0/16"),
 		},
+		AdvertisedNetworks:      prefixes("10.8.1.0/16"),
+		Addresses:               prefixes("10.99.0.1/24"),
 		ExtraAnnouncedEndpoints: addrPorts("203.0.113.1:4000", "10.0.0.1:51820"),
 	}
 	want := Affiliate{
@@ -27,6 +29,7 @@ func TestLocalAffiliate(t *testing.T) {
 		Addresses: addrs("10.0.0.1", "192.168.1.1", "2001:db8::1"),
 		KubeSpan: KubeSpan{
 			PublicKey: Key{1}, Address: netip.MustParseAddr("fd00:0:0:2::1"),
+			AdditionalAddresses:       prefixes("10.8.0.0/16", "10.99.0.1/32"),
 			ExcludeAdvertisedNetworks: prefixes("10.9.0.0/16"),
 			Endpoints: addrPorts("10.0.0.1:51820", "[2001:db8::1]:51820", "198.51.100.7:51820",
 				"203.0.113.1:4000"),

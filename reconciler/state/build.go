@@ -33,11 +33,13 @@ type Inputs struct {
 	Retain []Peer
 }
 
-// Dummy is an address that the link has and nothing is ever sent from or to (RFC
-// 7600). Where the kernel checks the source of packets at all, as it does by
-// default on most systems, it drops all IPv4 packets that come in over a link
-// without an IPv4 address (fib_frontend.c).
-var Dummy = netip.MustParsePrefix("192.0.0.8/32")
+// Dummy is an address that the link has and nothing is ever sent from or to. Where
+// the kernel checks the source of packets at all, as it does by default on most
+// systems, it drops all IPv4 packets that come in over a link without an IPv4
+// address (fib_frontend.c). It is link-local, so that programs that look for the
+// address of a link, as flannel does, take one of the config first; and of those that
+// no machine gives itself (RFC 3927, section 2.1).
+var Dummy = netip.MustParsePrefix("169.254.0.8/32")
 
 // ScopeOf is what spanctl owns on a machine with this config.
 func ScopeOf(k *schema.KubeSpan) Scope {
@@ -66,7 +68,7 @@ func Build(in Inputs) State {
 			ListenPort:   in.KubeSpan.ListenPort,
 			FirewallMark: marks.Own,
 		},
-		Addresses: []netip.Prefix{in.Identity.LinkAddress(), Dummy},
+		Addresses: append([]netip.Prefix{in.Identity.LinkAddress(), Dummy}, in.KubeSpan.Addresses...),
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
 		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
 	}

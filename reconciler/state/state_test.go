@@ -78,7 +78,7 @@ func TestTheMeshComesAndGoes(t *testing.T) {
 		"+ link kubespan: mtu 1420, privateKey (hidden, public " + public.String() + "), listenPort 51820, firewallMark 0x20, up true",
 		"+ peer AAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= (peer-0): presharedKey (hidden), keepalive 25s, " +
 			"allowedIPs 10.0.0.0/32 100.64.0.0/28 " + subnet + "::1/128, endpoint 10.0.0.0:51820",
-		"+ address 192.0.0.8/32",
+		"+ address 169.254.0.8/32",
 		"+ address " + subnet + ":0:ff:fe00:ff/64",
 		"+ route 0.0.0.0/0 table 180: link kubespan, mtu 1420",
 		"+ route ::/0 table 180: link kubespan, mtu 1420",
