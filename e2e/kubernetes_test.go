@@ -294,16 +294,32 @@ func TestPods(t *testing.T) {
 // pod adds one behind the machine, whose link has the MTU of mtu.env.
 func (m *machine) pod(t *testing.T, name string, networks ...string) *machine {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(m.Dir, "mtu.env"))
+	return m.podAt(t, name, setting(t, filepath.Join(m.Dir, "mtu.env"), "SPANCTL_MTU"), networks...)
+}
+
+// setting is a number in a file of NAME=VALUE.
+func setting(t *testing.T, path, name string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, value, _ := strings.Cut(string(text), "SPANCTL_MTU=")
-	value, _, _ = strings.Cut(value, "\n")
-	mtu, err := strconv.Atoi(value)
-	if err != nil {
-		t.Fatal(err)
+	for line := range strings.Lines(string(text)) {
+		if value, is := strings.CutPrefix(line, name+"="); is {
+			number, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return number
+		}
 	}
+	t.Fatalf("%s has no %s:\n%s", path, name, text)
+	return 0
+}
+
+// podAt is pod with another MTU.
+func (m *machine) podAt(t *testing.T, name string, mtu int, networks ...string) *machine {
+	t.Helper()
 	prefixes := make([]netip.Prefix, len(networks))
 	for i, network := range networks {
 		prefixes[i] = netip.MustParsePrefix(network)

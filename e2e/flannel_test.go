@@ -1,0 +1,76 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// TestFlannel has flannel carry the pods between the mesh's addresses, as k3s does, which has
+// it built in: a control plane with a public address and a machine behind a NAT.
+func TestFlannel(t *testing.T) {
+	scenario(t, "flannel's VXLAN runs between the mesh's addresses")
+	flannel := program(t, "flannel")
+	for _, c := range []struct {
+		name, families string
+		pods           func(n int) []string
+	}{
+		{"IPv6", `"EnableIPv4": false, "Network": "0.0.0.0/0", "EnableIPv6": true, "IPv6Network": "fd42::/56"`, func(n int) []string { return []string{fmt.Sprintf("fd42:0:0:%d::/64", n)} }},
+		{"IPv4", `"Network": "10.42.0.0/16"`, func(n int) []string { return []string{fmt.Sprintf("10.42.%d.0/24", n)} }},
+		{"both families", `"Network": "10.42.0.0/16", "EnableIPv6": true, "IPv6Network": "fd42::/56"`, func(n int) []string {
+			return []string{fmt.Sprintf("10.42.%d.0/24", n), fmt.Sprintf("fd42:0:0:%d::/64", n)}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMesh(t, 0)
+			control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
+			k := control.kubernetes()
+			// As machines with a public address have one.
+			control.role("default-route", "172.20.0.254")
+			m.behind(t, lab.Cone, "node")
+			for i, machine := range m.machines {
+				machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
+			}
+			m.start()
+			m.awaitUp()
+			// flannel takes 50 bytes off the link's MTU, and VXLAN over IPv6 has 70.
+			network := control.file("net-conf.json", `{"EnableNFTables": true, "Backend": {"Type": "vxlan", "MTU": 1400}, `+c.families+`}`)
+			var pods []*machine
+			for i, machine := range m.machines {
+				k.addNode(machine.Name, c.pods(i)...)
+				// A kubelet's Node is never without.
+				k.kubectl("", "annotate", "node", machine.Name, "volumes.kubernetes.io/controller-managed-attach-detach=true")
+				subnet := filepath.Join(machine.Dir, "subnet.env")
+				cmd := machine.Command(context.WithoutCancel(t.Context()), flannel, "--kube-subnet-mgr", "--kubeconfig-file", k.admin,
+					"--iface", "kubespan", "--net-config-path", network, "--subnet-file", subnet, "--ip-masq")
+				cmd.Env = append(cmd.Environ(), "NODE_NAME="+machine.Name)
+				p, err := lab.Start(cmd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				machine.await(p, "Running backend")
+				pods = append(pods, machine.podAt(t, "pod-of-"+machine.Name, setting(t, subnet, "FLANNEL_MTU"), c.pods(i)...))
+			}
+			for i, from := range pods {
+				for _, network := range c.pods(1 - i) {
+					address := netip.MustParsePrefix(network).Addr().Next().Next()
+					from.ping(address)
+					from.role("whole", address.String(), "1350")
+					from.transfer(pods[1-i], address, 1<<20)
+					// As an API server calls a webhook.
+					m.machines[i].transfer(pods[1-i], address, 1<<20)
+				}
+			}
+			// Pods belong to flannel, and so do the addresses of its own links.
+			if specs := m.machines[1].run("get", "kubespanpeerspecs"); strings.Contains(specs, "10.42.0.0") {
+				t.Errorf("flannel's address is the machine's:\n%s", specs)
+			}
+			m.diffsAreClean()
+		})
+	}
+}
