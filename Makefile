@@ -73,7 +73,7 @@ build: ## Build bin/spanctl, static, for this machine
 etcd: $(TOOLS)/etcd ## Build the etcd that tests keep affiliates in
 
 .PHONY: kubernetes
-kubernetes: $(TOOLS)/kube-apiserver ## Build the API server and kubectl that tests work with
+kubernetes: $(TOOLS)/kube-apiserver ## Build the control plane, kubeadm and kubectl that tests work with
 
 .PHONY: packages
 packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the container image, in .cache/packages
@@ -180,11 +180,11 @@ KUBERNETES_MINOR := $(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 
 # Without its version kubectl fails.
 $(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
-	@echo "building the Kubernetes API server and kubectl, once; this takes some minutes"
+	@echo "building the control plane of Kubernetes, kubeadm and kubectl, once; this takes some minutes"
 	@mkdir -p $(TOOLS)
 	cd tools/kubernetes && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ \
 		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=$(KUBERNETES_MINOR)" \
-		k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+		$(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager kubeadm kubectl)
 
 # One of its backends is in C. Later versions import a module that the checksum database does not know.
 $(TOOLS)/flannel: tools/flannel/go.mod

@@ -86,11 +86,17 @@ func (c *cluster) serveAPI() {
 	}
 	c.server = p
 	c.await(p, "Serving securely")
+	c.awaitReady()
+}
+
+// awaitReady waits until the API server is more than there.
+func (c *cluster) awaitReady() {
+	c.t.Helper()
 	// It answers before it is ready, and nothing tells when.
 	deadline := time.Now().Add(patience)
 	for o := c.tryKubectl("", "get", "--raw", "/readyz"); o.status != 0; o = c.tryKubectl("", "get", "--raw", "/readyz") {
 		if time.Now().After(deadline) {
-			c.t.Fatalf("the API server is not ready: %s\n%s", o.stderr, p.Output())
+			c.t.Fatalf("the API server is not ready: %s", o.stderr)
 		}
 	}
 }
