@@ -2,13 +2,16 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"go.yaml.in/yaml/v3"
+	"go4.org/netipx"
 
 	"github.com/spanmesh/span/e2e/lab"
 )
@@ -70,30 +73,43 @@ func TestKubeadm(t *testing.T) {
 	scenario(t, "kubeadm makes a cluster whose addresses are the mesh's")
 	kubeadm := program(t, "kubeadm")
 	text, _ := document(t, "docs/kubernetes.md")
-	command := regexp.MustCompile(`(?s)\nkubeadm init (.*?[^\\])\n`).FindStringSubmatch(text)
-	if command == nil || !strings.Contains(text, "`kubeadm join 203.0.113.1:6443 ...`") {
-		t.Fatal("the document has no such commands any more")
+	lines := regexp.MustCompile(`(?s)\nkubeadm init (.*?[^\\])\n`).FindAllStringSubmatch(text, -1)
+	if len(lines) != 2 || !strings.Contains(text, "`kubeadm join 203.0.113.1:6443 ...`") {
+		t.Fatal("the document has other commands now")
 	}
-	m := newMesh(t, 0)
-	control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
-	control.role("default-route", "172.20.0.254")
-	worker := m.behind(t, lab.Cone, "worker")
-	for _, machine := range m.machines {
-		machine.write(m.config)
-		machine.upper("/etc", "/var/lib")
-		// kubeadm asks for its own name.
-		machine.succeeds("sh", "-c", "echo 127.0.1.1 "+machine.Name+" >> /etc/hosts")
+	for i, family := range []string{"IPv6", "IPv4"} {
+		t.Run(family, func(t *testing.T) {
+			m := newMesh(t, 0)
+			control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
+			control.role("default-route", "172.20.0.254")
+			m.behind(t, lab.Cone, "worker")
+			for i, machine := range m.machines {
+				machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
+				machine.upper("/etc", "/var/lib")
+				// kubeadm asks for its own name.
+				machine.succeeds("sh", "-c", "echo 127.0.1.1 "+machine.Name+" >> /etc/hosts")
+			}
+			m.start()
+			m.awaitUp()
+			inside := "10.99.0.1"
+			if family == "IPv6" {
+				inside = control.meshAddress().String()
+			}
+			arguments := strings.NewReplacer("203.0.113.1", control.Address.String(), `"$MESH"`, inside, "\\\n", " ").Replace(lines[i][1])
+			m.byKubeadm(kubeadm, inside, strings.Fields(arguments))
+		})
 	}
-	m.start()
-	m.awaitUp()
-	public, mesh := control.Address.String(), control.meshAddress().String()
-	arguments := strings.NewReplacer("203.0.113.1", public, `"$MESH"`, mesh, "\\\n", " ").Replace(command[1])
+}
+
+// byKubeadm makes a cluster of a control plane, which is at an address of the mesh, and a
+// worker.
+func (m *mesh) byKubeadm(kubeadm, inside string, arguments []string) {
+	control, worker := m.machines[0], m.machines[1]
+	t := control.t
 	version := strings.TrimSpace(control.succeeds(kubeadm, "version", "-o", "short"))
 	initialize := func(skip string) string {
-		return control.succeeds(kubeadm, append([]string{"init", "--ignore-preflight-errors", "all", "--kubernetes-version", version, "--skip-phases", skip},
-			strings.Fields(arguments)...)...)
+		return control.succeeds(kubeadm, append([]string{"init", "--ignore-preflight-errors", "all", "--kubernetes-version", version, "--skip-phases", skip}, arguments...)...)
 	}
-
 	initialize("preflight,kubelet-start,wait-control-plane,upload-config,mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command")
 	c := &cluster{machine: control, admin: "/etc/kubernetes/super-admin.conf", ca: []byte(control.succeeds("cat", "/etc/kubernetes/pki/ca.crt"))}
 	c.runStatic("etcd", "ready to serve client requests")
@@ -104,36 +120,49 @@ func TestKubeadm(t *testing.T) {
 	c.addNode(control.Name)
 	c.addNode(worker.Name)
 	out := initialize("preflight,certs,kubeconfig,etcd,control-plane,kubelet-start,wait-control-plane,kubelet-finalize")
+	if got := c.kubectl("", "get", "endpointslices", "kubernetes", "-o", "jsonpath={.endpoints[*].addresses[*]}"); got != inside {
+		t.Errorf("the API server is at %q, want %s", got, inside)
+	}
 
-	t.Run("the API server is at the mesh's address", func(t *testing.T) {
-		if got := c.kubectl("", "get", "endpointslices", "kubernetes", "-o", "jsonpath={.endpoints[*].addresses[*]}"); got != mesh {
-			t.Errorf("it is at %q, want %s", got, mesh)
+	joins := regexp.MustCompile(`(?s)kubeadm join (\S+ --token \S+) \\\s+(--discovery-token-ca-cert-hash \S+)`).FindStringSubmatch(out)
+	if joins == nil || !strings.HasPrefix(joins[1], control.Address.String()+":6443 ") {
+		t.Fatalf("how to join is not said:\n%s", out)
+	}
+	worker.succeeds(kubeadm, append([]string{"join", "--ignore-preflight-errors", "all", "--skip-phases", "kubelet-start,kubelet-wait-bootstrap"},
+		strings.Fields(joins[1]+" "+joins[2])...)...)
+
+	// A kubelet's credentials are enough for a machine's own Node.
+	kubeconfigs := []string{"/etc/kubernetes/kubelet.conf", c.account()}
+	var pods []*machine
+	var networks []string
+	for i, machine := range m.machines {
+		c.kubectl("", "wait", "--for", "jsonpath={.spec.podCIDR}", "node", machine.Name)
+		networks = append(networks, c.kubectl("", "get", "node", machine.Name, "-o", "jsonpath={.spec.podCIDR}"))
+		machine.write(edit(read(t, machine.Config()), "advertiseKubernetesNetworks: true") + fmt.Sprintf("cluster: discovery: registries: kubernetes: kubeconfig: %q\n", kubeconfigs[i]))
+		pods = append(pods, machine.pod(t, "pod-of-"+machine.Name, networks[i]))
+	}
+	for i, from := range pods {
+		m.machines[i].awaitNetwork(m.machines[1-i].Name, networks[1-i])
+		from.transfer(pods[1-i], pods[1-i].Address, 1<<20)
+		// There is a default route of IPv4 alone here.
+		if pods[i].Address.Is6() {
+			m.machines[i].lastResort()
 		}
-	})
-	t.Run("a machine behind a NAT joins by the public address", func(t *testing.T) {
-		joins := regexp.MustCompile(`(?s)kubeadm join (\S+ --token \S+) \\\s+(--discovery-token-ca-cert-hash \S+)`).FindStringSubmatch(out)
-		if joins == nil || !strings.HasPrefix(joins[1], public+":6443 ") {
-			t.Fatalf("how to join is not said:\n%s", out)
-		}
-		arguments := append([]string{"join", "--ignore-preflight-errors", "all", "--skip-phases", "kubelet-start,kubelet-wait-bootstrap"},
-			strings.Fields(joins[1]+" "+joins[2])...)
-		worker.succeeds(kubeadm, arguments...)
-	})
-	t.Run("the pods reach each other by the networks that the controller manager gives", func(t *testing.T) {
-		// A kubelet's credentials are enough for a machine's own Node.
-		kubeconfigs := []string{"/etc/kubernetes/kubelet.conf", c.account()}
-		var pods []*machine
-		for i, machine := range m.machines {
-			c.kubectl("", "wait", "--for", "jsonpath={.spec.podCIDR}", "node", machine.Name)
-			network := c.kubectl("", "get", "node", machine.Name, "-o", "jsonpath={.spec.podCIDR}")
-			machine.write(edit(m.config, "advertiseKubernetesNetworks: true") + "cluster: discovery: registries: kubernetes: kubeconfig: \"" + kubeconfigs[i] + "\"\n")
-			pods = append(pods, machine.pod(t, "pod-of-"+machine.Name, network))
-		}
-		for i, from := range pods {
-			to := pods[1-i]
-			m.machines[i].awaitNetwork(m.machines[1-i].Name, netip.PrefixFrom(to.Address, 64).Masked().String())
-			from.transfer(to, to.Address, 1<<20)
-		}
-	})
+		m.machines[i].transfer(pods[1-i], pods[1-i].Address, 1<<20)
+	}
 	m.diffsAreClean()
+}
+
+// lastResort is the document's route for machines without a default route of IPv6.
+func (m *machine) lastResort() {
+	m.t.Helper()
+	if err := m.Netlink(func(h *netlink.Handle) error {
+		link, err := h.LinkByName("kubespan")
+		if err != nil {
+			return err
+		}
+		return h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: netipx.PrefixIPNet(netip.MustParsePrefix("::/0")), Priority: 65535})
+	}); err != nil {
+		m.t.Fatal(err)
+	}
 }
