@@ -242,19 +242,7 @@ func TestPods(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(m.machines[0].Dir, "mtu.env")); err != nil || string(text) != "SPANCTL_MTU=1420\nSPANCTL_VXLAN_MTU=1350\n" {
 		t.Errorf("the MTU for network plugins is %q, %v", text, err)
 	}
-	reach := func(from, to int, network string) {
-		t.Helper()
-		address := netip.MustParsePrefix(network).Addr().Next().Next()
-		pods[from].ping(address)
-		pods[from].transfer(pods[to], address, 4<<20)
-		// A packet as large as the tunnel takes, and not to be cut.
-		pods[from].role("whole", address.String(), strconv.Itoa(1420))
-	}
-	for i := range 2 {
-		for _, network := range networks[1-i] {
-			reach(i, 1-i, network)
-		}
-	}
+	reachEachOther(pods, networks)
 	t.Run("the address of a network plugin's bridge is nobody's", func(t *testing.T) {
 		if got := c.annotations("node-1")["networking.talos.dev/self-ips"]; got != m.machines[0].Address.String() {
 			t.Errorf("it publishes %q", got)
@@ -289,6 +277,39 @@ func TestPods(t *testing.T) {
 		third.awaitUp(2)
 		m.machines[0].awaitClean()
 	})
+}
+
+// reachEachOther has each of two pods reach the other by all its networks.
+func reachEachOther(pods []*machine, networks [][]string) {
+	for i, from := range pods {
+		from.t.Helper()
+		for _, network := range networks[1-i] {
+			address := netip.MustParsePrefix(network).Addr().Next().Next()
+			from.ping(address)
+			from.transfer(pods[1-i], address, 4<<20)
+			// A packet as large as the tunnel takes, and not to be cut.
+			from.role("whole", address.String(), strconv.Itoa(1420))
+		}
+	}
+}
+
+// TestPodsOfTheConfig has pods whose networks the config tells, as without an API server.
+func TestPodsOfTheConfig(t *testing.T) {
+	scenario(t, "pods reach pods by networks of the config, by both families and in whole packets")
+	m := newMesh(t, 2)
+	networks := [][]string{{"10.42.1.0/24", "fd42:0:0:1::/64"}, {"10.42.2.0/24", "fd42:0:0:2::/64"}}
+	for i, machine := range m.machines {
+		machine.write(edit(m.config, fmt.Sprintf("advertisedNetworks: [%q, %q]", networks[i][0], networks[i][1])))
+	}
+	m.start()
+	m.awaitUp()
+	var pods []*machine
+	for i, machine := range m.machines {
+		pods = append(pods, machine.pod(t, fmt.Sprintf("pod-%d", i+1), networks[i]...))
+		machine.awaitNetwork(m.machines[1-i].Name, networks[1-i][0])
+	}
+	reachEachOther(pods, networks)
+	m.diffsAreClean()
 }
 
 // pod adds one behind the machine, whose link has the MTU of mtu.env.
