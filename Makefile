@@ -36,7 +36,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
 .PHONY: test
-test: test-host test-guest $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
+test: test-host test-guest $(if $(TESTFLAGS),,test-units) $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
 
 .PHONY: test-host
 test-host: setup build etcd kubernetes packages $(TOOLS)/helm $(TOOLS)/flannel ## Run the tests on this machine, end to end ones included
@@ -54,6 +54,10 @@ test-guest: setup build ## Run the tests of the mesh on the kernel's own WireGua
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
 	@rm -f $(SCENARIOS)/kernel
 	@tools/guest-tests $(SCENARIOS)/kernel -parallel $(PARALLEL) $(TESTFLAGS)
+
+.PHONY: test-units
+test-units: setup packages ## Run the packages' units under systemd, in the guest
+	@tools/guest-units
 
 .PHONY: test-matrix
 test-matrix: ## Check that docs/testing.md is what the tests said; UPDATE=1 writes it

@@ -28,6 +28,9 @@ type Options struct {
 	Config, Socket string
 	// Reload asks for the config file to be read again, as SIGHUP does.
 	Reload <-chan os.Signal
+	// Ready is called when the API is served and the config, if there is one, was put in
+	// force or could not be. It may be nil.
+	Ready func()
 }
 
 const (
@@ -72,6 +75,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	})
 	group.Go(func() error {
 		k.start(ctx)
+		if o.Ready != nil {
+			o.Ready()
+		}
 		return o.persist(ctx, "changes of the config file", func() error {
 			return file.Watch(ctx, func() { k.changed(ctx) })
 		})
