@@ -39,7 +39,7 @@ demo: setup build ## Three machines become a mesh before your eyes, in namespace
 test: test-host test-guest $(if $(TESTFLAGS),,test-units) $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
 
 .PHONY: test-host
-test-host: setup build etcd kubernetes packages $(TOOLS)/helm $(TOOLS)/flannel ## Run the tests on this machine, end to end ones included
+test-host: setup build etcd kubernetes packages $(TOOLS)/helm $(TOOLS)/flannel $(TOOLS)/talos-registry ## Run the tests on this machine, end to end ones included
 	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace
 	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
@@ -195,6 +195,21 @@ $(TOOLS)/flannel: tools/flannel/go.mod
 	@echo "building flannel, once; this takes a minute"
 	@mkdir -p $(TOOLS)
 	cd tools/flannel && GOWORK=off CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/flannel github.com/flannel-io/flannel
+
+# The registry is an internal package, so that its program is built in a copy of the module,
+# which has another one inside of it.
+$(TOOLS)/talos-registry: tools/talos/go.mod tools/talos/registry/main.go
+	@echo "building the registry of Talos Linux, once; this takes a minute"
+	@mkdir -p $(TOOLS) .cache
+	rm -rf .cache/talos
+	cd tools/talos && GOWORK=off go mod download
+	cp -r "$$(cd tools/talos && GOWORK=off go list -m -f '{{.Dir}}' github.com/siderolabs/talos)" .cache/talos
+	chmod -R u+w .cache/talos
+	cp -r "$$(cd tools/talos && GOWORK=off go list -m -f '{{.Dir}}' github.com/siderolabs/talos/pkg/machinery)" .cache/talos/pkg/machinery
+	chmod -R u+w .cache/talos
+	cp -r tools/talos/registry .cache/talos/internal/spanctl
+	cd .cache/talos && GOWORK=off go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/talos-registry ./internal/spanctl
+	rm -rf .cache/talos
 
 HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil
 

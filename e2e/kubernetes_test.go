@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -123,6 +124,42 @@ func (m *machine) nodeID() string {
 	_, id, _ := strings.Cut(string(text), "nodeId: ")
 	id, _, _ = strings.Cut(id, "\n")
 	return id
+}
+
+// TestTalosRegistry has Talos' own registry annotate a Node, and read what ours has.
+func TestTalosRegistry(t *testing.T) {
+	scenario(t, "Talos' registry and spanctl read each other's annotations")
+	registry := program(t, "talos-registry")
+	m := newMesh(t, 1)
+	c := m.discovery.kubernetes()
+	node := m.machines[0]
+	c.addNode(node.Name)
+	c.addNode("talos")
+	// As a kubelet's Node has some.
+	c.kubectl("", "annotate", "node", "talos", "volumes.kubernetes.io/controller-managed-attach-detach=true")
+	node.write(m.inKubernetes(c.account(), false, `addresses: ["10.99.0.1/24"]`, `advertisedNetworks: ["10.98.0.0/16"]`))
+	node.startAgent()
+	node.awaitIdentity()
+
+	talos := m.add(t, "talos")
+	const id, key = "2VfX3nu67ZtZPl57IdJrU87BMjVWkSBJiL9ulP9TCnF", "06D9QQOydzKrOL7oeLiqHy9OWE8KtmJzZII2A5/FLFI="
+	inside := node.meshAddress().As16()
+	inside[15]++
+	address, endpoint := netip.AddrFrom16(inside), netip.AddrPortFrom(talos.Address, 51820)
+	p, err := lab.Start(talos.Command(context.WithoutCancel(t.Context()), registry, c.admin, "talos", id, key, address.String(), talos.Address.String(),
+		endpoint.String(), "10.97.0.0/16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := strings.Fields(node.run("get", "kubespanidentities"))
+	talos.await(p, fmt.Sprintf("%s %s %s %s [%s] [%s:51820] [10.98.0.0/16 10.99.0.1/32]\n", node.Name, node.nodeID(), identity[7], node.meshAddress(), node.Address, node.Address))
+	node.follow("affiliates", func(specs map[string]map[string]any) bool { return specs[id] != nil })
+	node.follow("kubespanpeerspecs", func(specs map[string]map[string]any) bool {
+		spec := fmt.Sprint(specs[key])
+		return strings.Contains(spec, endpoint.String()) && strings.Contains(spec, "10.97.0.0/16") && strings.Contains(spec, address.String()+"/128") && strings.Contains(spec, talos.Address.String()+"/32")
+	})
+	node.run("down")
+	c.awaitAnnotations(node.Name, func(got map[string]string) bool { return got[ofNodeID] == "" })
 }
 
 // TestBothRegistries has a machine that is known to the service alone, one that is known

@@ -296,7 +296,7 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 		e.settled = false
 		return nil, err
 	}
-	e.warn(now, p, live)
+	e.warn(now, p, config.KubeSpan().Addresses, live)
 	return p, e.apply(ctx, now, p)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -329,6 +330,23 @@ func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 		}
 	}
 	if events := store.List(resource.EventRecords); len(events) != 1 || events[0].Spec.(resource.EventRecord).Count != 1 {
+		t.Errorf("events are %+v", events)
+	}
+}
+
+func TestAddressOfAnothersNetworkIsWarnedOf(t *testing.T) {
+	engine, kernel, store := newEngine()
+	kernel.links = []mesh.Link{{Name: "eth0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}}}
+	for _, address := range []string{"10.98.0.1/24", "10.99.1.1/32", "10.99.0.1/24"} {
+		if events := store.List(resource.EventRecords); len(events) > 0 {
+			t.Fatalf("events before %s are %+v", address, events)
+		}
+		if _, err := engine.Run(t.Context(), start, config(t, fmt.Sprintf("addresses: [%q]", address)), complete()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := store.List(resource.EventRecords)
+	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.EventRecord).Message, "that of the link eth0") {
 		t.Errorf("events are %+v", events)
 	}
 }

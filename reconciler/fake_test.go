@@ -26,6 +26,7 @@ type fakeKernel struct {
 	applied  int
 	probed   []netip.Addr
 	address  netip.Addr
+	links    []mesh.Link
 	// refuse makes Apply fail at the first change that it says true of.
 	refuse func(state.Change) bool
 }
@@ -39,7 +40,7 @@ func (k *fakeKernel) Host(string) (mesh.Host, error) {
 	if !address.IsValid() {
 		address = netip.MustParseAddr("10.0.0.100")
 	}
-	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}}, nil
+	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Links: k.links}, nil
 }
 
 func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {

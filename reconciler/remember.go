@@ -116,10 +116,10 @@ func (e *Engine) keepWorked(p *Pass) {
 const forgotten = 64
 
 // warn tells once of what others have where ours is, and of what does not fit.
-func (e *Engine) warn(now time.Time, p *Pass, live state.State) {
-	conflicts := live.Conflicts
+func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live state.State) {
+	conflicts := append(slices.Clip(live.Conflicts), contested(addresses, p.host.Links)...)
 	if p.mtu > p.room {
-		conflicts = append(slices.Clip(conflicts), state.Conflict{
+		conflicts = append(conflicts, state.Conflict{
 			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.room),
 			Remedy: `set machine.network.kubespan.mtu to "auto"`,
 		})
@@ -133,4 +133,20 @@ func (e *Engine) warn(now time.Time, p *Pass, live state.State) {
 		}
 	}
 	e.warned = warned
+}
+
+// contested are the config's addresses whose network a link of the machine has, too.
+func contested(addresses []netip.Prefix, links []mesh.Link) []state.Conflict {
+	var conflicts []state.Conflict
+	for _, a := range addresses {
+		for _, l := range links {
+			if !a.IsSingleIP() && slices.ContainsFunc(l.Networks, a.Overlaps) {
+				conflicts = append(conflicts, state.Conflict{
+					What:   fmt.Sprintf("the network of the address %s in the mesh is that of the link %s, too", a, l.Name),
+					Remedy: "let machine.network.kubespan.addresses be of a network that is nowhere else",
+				})
+			}
+		}
+	}
+	return conflicts
 }
