@@ -173,10 +173,16 @@ func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
 	}
 	mesh := links[at].Attrs().Index
 	for _, link := range links {
-		vxlan, is := link.(*netlink.Vxlan)
-		if link.Attrs().ParentIndex == mesh || is && vxlan.VtepDevIndex == mesh {
-			carried[link.Attrs().Index] = true
+		attrs := link.Attrs()
+		// The other end of a pair may have the same index in another namespace.
+		below := attrs.ParentIndex
+		if attrs.NetNsID >= 0 {
+			below = 0
 		}
+		if vxlan, is := link.(*netlink.Vxlan); is {
+			below = vxlan.VtepDevIndex
+		}
+		carried[attrs.Index] = below == mesh
 	}
 	return carried
 }

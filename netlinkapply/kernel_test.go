@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -444,6 +447,60 @@ func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
 	}
 	if host.MAC != nil {
 		t.Errorf("a namespace without a card has the MAC %v", host.MAC)
+	}
+}
+
+// TestHostLeavesOutWhatTheMeshCarries has a VXLAN over the mesh's link, and a link whose
+// other end is in another namespace, with the index that the mesh's link has here.
+func TestHostLeavesOutWhatTheMeshCarries(t *testing.T) {
+	k := open(t)
+	outside := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "far0"}
+	if err := netlink.LinkAdd(outside); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(outside) })
+	end, err := netlink.LinkByName("far0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := netns.New()
+	if err == nil {
+		err = netns.Set(here)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(far.Close(), here.Close()) })
+	if err := netlink.LinkSetNsFd(end, int(far)); err != nil {
+		t.Fatal(err)
+	}
+	inMesh := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "kubespan", Index: end.Attrs().Index}, PeerName: "mesh1"}
+	if err := netlink.LinkAdd(inMesh); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(inMesh) })
+	overlay := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "flannel.1"}, VxlanId: 1, VtepDevIndex: end.Attrs().Index, Port: 8472}
+	if err := netlink.LinkAdd(overlay); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(overlay) })
+	for link, address := range map[netlink.Link]string{outside: "192.0.2.7/24", overlay: "10.42.0.0/32"} {
+		if err := netlink.AddrAdd(link, mustAddr(address)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, err := k.Host("kubespan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7")}; !slices.Equal(want, host.Addresses) {
+		t.Errorf("addresses are %v, want %v", host.Addresses, want)
 	}
 }
 
