@@ -231,6 +231,7 @@ func TestNextLook(t *testing.T) {
 		{"one that nothing was sent to yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, TrialInterval},
 		{"one that may answer past its trial", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-trial),
 			sent: start.Add(300*time.Millisecond - answer)}}, 300 * time.Millisecond},
+		{"one that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, unsure: true}}, settleInterval},
 		{"one on trial", []Status{well, trying}, TrialInterval},
 		{"one on trial in a crowd", many, CrowdInterval},
 		{"one that is quiet", []Status{{State: Up, received: start, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},

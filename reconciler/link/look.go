@@ -10,6 +10,9 @@ const (
 	// not, the longer the wait, up to RetryInterval.
 	TrialInterval = 500 * time.Millisecond
 	RetryInterval = 2 * time.Second
+	// settleInterval is for a peer that was given another endpoint: what is seen to be
+	// sent from then on goes there.
+	settleInterval = 50 * time.Millisecond
 	// CrowdInterval is the same for a mesh of more than crowd peers, where
 	// reading them all so often would cost more than it tells.
 	CrowdInterval = 5 * time.Second
@@ -58,6 +61,9 @@ func (s *Status) judgement() time.Time {
 func waitFor(now time.Time, s Status, count int) time.Duration {
 	if count > crowd {
 		return CrowdInterval
+	}
+	if s.unsure {
+		return settleInterval
 	}
 	wait := min(max(now.Sub(s.Since)/patience, TrialInterval), RetryInterval)
 	if (s.sent.IsZero() || s.sent.After(now)) && now.Sub(s.LastEndpointChange) < sendsWithin {
