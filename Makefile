@@ -190,11 +190,12 @@ $(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
 		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=$(KUBERNETES_MINOR)" \
 		$(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager kubeadm kubectl)
 
-# One of its backends is in C. Later versions import a module that the checksum database does not know.
-$(TOOLS)/flannel: tools/flannel/go.mod
-	@echo "building flannel, once; this takes a minute"
+# One of its backends is in C. Later versions import a module that the checksum database does
+# not know. It shares the client of Kubernetes with the above, which is most of it.
+$(TOOLS)/flannel: tools/kubernetes/go.mod
+	@echo "building flannel, once"
 	@mkdir -p $(TOOLS)
-	cd tools/flannel && GOWORK=off CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/flannel github.com/flannel-io/flannel
+	cd tools/kubernetes && GOWORK=off CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/flannel github.com/flannel-io/flannel
 
 # The registry is an internal package, so that its program is built in a copy of the module,
 # which has another one inside of it.
