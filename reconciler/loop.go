@@ -125,7 +125,8 @@ func NewLoop(engine *Engine, discover Discover, log *slog.Logger) *Loop {
 func (l *Loop) Run(ctx context.Context) {
 	defer close(l.stopped)
 	defer l.leave(false)
-	next := time.NewTimer(0)
+	// There is nothing to do before there is a config, which wakes.
+	next := time.NewTimer(retryAtMost)
 	defer next.Stop()
 	for {
 		glance := false

@@ -28,12 +28,10 @@ const (
 	// initiation is the size of a request for a handshake, in bytes (WireGuard
 	// paper, section 5.4.2). WireGuard counts it as received, as it does data.
 	initiation = 148
-	// trial is how long an endpoint has to show a handshake: WireGuard sends a
-	// second request after 5 seconds (Rekey-Timeout), which is then for the next
-	// endpoint.
-	trial = 5 * time.Second
-	// answer is how long an answer may take from when a request was seen to go out.
-	answer = time.Second
+	// answer is how long a handshake may take from when the request for it was seen to
+	// go out. WireGuard sends the next after 5 seconds (Rekey-Timeout), which is then
+	// for the next endpoint: there is time until then for a look that comes late.
+	answer = 2 * time.Second
 	// trialAtMost ends the trial of an endpoint that was heard and yet had no
 	// handshake, as when the requests of both sides cross, or that nothing was
 	// sent to.

@@ -71,11 +71,7 @@ func waitFor(now time.Time, s Status, count int) time.Duration {
 		wait = TrialInterval
 	}
 	// Not past the end of the trial, when the next endpoint is due.
-	end := s.LastEndpointChange.Add(trial)
-	if answered := s.sent.Add(answer); !s.sent.IsZero() && answered.After(end) {
-		end = answered
-	}
-	if left := end.Sub(now); left > 0 {
+	if left := s.sent.Add(answer).Sub(now); !s.sent.IsZero() && left > 0 {
 		wait = min(wait, max(left, TrialInterval/2))
 	}
 	return wait

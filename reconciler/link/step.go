@@ -169,8 +169,6 @@ func (s *Status) onTrial(now time.Time) bool {
 	switch {
 	case s.Since.After(s.LastEndpointChange) || passed >= trialAtMost:
 		return false // it was up, and is no more
-	case passed < trial:
-		return true
 	default:
 		return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
 	}
