@@ -478,3 +478,16 @@ func (m *machine) answers(to netip.Addr) bool {
 	_, err := m.Ping(ctx, to)
 	return err == nil
 }
+
+// wantsUsers skips a test in the user namespace of somebody who is not root, which has one
+// user.
+func wantsUsers(t *testing.T, why string) {
+	t.Helper()
+	users, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fields := strings.Fields(string(users)); len(fields) == 3 && fields[2] == "1" {
+		t.Skip("this user namespace has one user, and " + why)
+	}
+}

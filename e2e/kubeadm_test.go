@@ -72,6 +72,7 @@ func (c *cluster) runStatic(name, ready string) {
 func TestKubeadm(t *testing.T) {
 	scenario(t, "kubeadm makes a cluster whose addresses are the mesh's")
 	kubeadm := program(t, "kubeadm")
+	wantsUsers(t, "the files of this machine that kubeadm writes beside are another user's")
 	text, _ := document(t, "docs/kubernetes.md")
 	lines := regexp.MustCompile(`(?s)\nkubeadm init (.*?[^\\])\n`).FindAllStringSubmatch(text, -1)
 	if len(lines) != 2 || !strings.Contains(text, "`kubeadm join 203.0.113.1:6443 ...`") {

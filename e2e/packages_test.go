@@ -21,13 +21,7 @@ func built(t *testing.T, pattern string) string {
 	if inGuest() {
 		t.Skip("the packages are not in the guest")
 	}
-	users, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fields := strings.Fields(string(users)); len(fields) == 3 && fields[2] == "1" {
-		t.Skip("packages have files of several users, and this user namespace has one")
-	}
+	wantsUsers(t, "packages have files of several users")
 	found, err := filepath.Glob(filepath.Join("../.cache/packages", pattern))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("make the packages first, with `make packages`: %v, %v", found, err)
