@@ -27,15 +27,9 @@ func TestFlannel(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newMesh(t, 0)
-			control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
+			m := hybrid(t)
+			control := m.machines[0]
 			k := control.kubernetes()
-			// As machines with a public address have one.
-			control.role("default-route", "172.20.0.254")
-			m.behind(t, lab.Cone, "node")
-			for i, machine := range m.machines {
-				machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
-			}
 			m.start()
 			m.awaitUp()
 			// flannel takes 50 bytes off the link's MTU, and VXLAN over IPv6 has 70.

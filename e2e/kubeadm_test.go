@@ -3,18 +3,33 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"go.yaml.in/yaml/v3"
-	"go4.org/netipx"
 
 	"github.com/spanmesh/span/e2e/lab"
 )
+
+// lastResort is the document's route for machines without a default route of IPv6.
+const lastResort = "ip -6 route add default dev kubespan metric 65535"
+
+// hybrid is a control plane with a public address and a worker behind a NAT, neither
+// started, with addresses of IPv4 in the mesh.
+func hybrid(t *testing.T) *mesh {
+	t.Helper()
+	m := newMesh(t, 0)
+	control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
+	// As machines with a public address have one.
+	control.role("default-route", "172.20.0.254")
+	m.behind(t, lab.Cone, "worker")
+	for i, machine := range m.machines {
+		machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
+	}
+	return m
+}
 
 // upper mounts directories of this machine of the lab anew: what is written there is
 // seen by nobody else, and is gone with it.
@@ -75,17 +90,14 @@ func TestKubeadm(t *testing.T) {
 	wantsUsers(t, "the files of this machine that kubeadm writes beside are another user's")
 	text, _ := document(t, "docs/kubernetes.md")
 	lines := regexp.MustCompile(`(?s)\nkubeadm init (.*?[^\\])\n`).FindAllStringSubmatch(text, -1)
-	if len(lines) != 2 || !strings.Contains(text, "`kubeadm join 203.0.113.1:6443 ...`") {
+	if len(lines) != 2 || !strings.Contains(text, "\n"+lastResort+"\n") || !strings.Contains(text, "`kubeadm join 203.0.113.1:6443 ...`") {
 		t.Fatal("the document has other commands now")
 	}
 	for i, family := range []string{"IPv6", "IPv4"} {
 		t.Run(family, func(t *testing.T) {
-			m := newMesh(t, 0)
-			control := m.join(&machine{Node: m.discovery.Node, t: t, binary: m.Binary})
-			control.role("default-route", "172.20.0.254")
-			m.behind(t, lab.Cone, "worker")
-			for i, machine := range m.machines {
-				machine.write(edit(m.config, fmt.Sprintf(`addresses: ["10.99.0.%d/24"]`, i+1)))
+			m := hybrid(t)
+			control := m.machines[0]
+			for _, machine := range m.machines {
 				machine.upper("/etc", "/var/lib")
 				// kubeadm asks for its own name.
 				machine.succeeds("sh", "-c", "echo 127.0.1.1 "+machine.Name+" >> /etc/hosts")
@@ -147,23 +159,9 @@ func (m *mesh) byKubeadm(kubeadm, inside string, arguments []string) {
 		from.transfer(pods[1-i], pods[1-i].Address, 1<<20)
 		// There is a default route of IPv4 alone here.
 		if pods[i].Address.Is6() {
-			m.machines[i].lastResort()
+			m.machines[i].succeeds("sh", "-c", lastResort)
 		}
 		m.machines[i].transfer(pods[1-i], pods[1-i].Address, 1<<20)
 	}
 	m.diffsAreClean()
-}
-
-// lastResort is the document's route for machines without a default route of IPv6.
-func (m *machine) lastResort() {
-	m.t.Helper()
-	if err := m.Netlink(func(h *netlink.Handle) error {
-		link, err := h.LinkByName("kubespan")
-		if err != nil {
-			return err
-		}
-		return h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: netipx.PrefixIPNet(netip.MustParsePrefix("::/0")), Priority: 65535})
-	}); err != nil {
-		m.t.Fatal(err)
-	}
 }
