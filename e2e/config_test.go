@@ -81,6 +81,8 @@ func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
 	node := m.machines[0]
 	bad := edit(m.config, "mtu: 1000")
 	m.keepPinging(func() {
+		// As a file is that an editor, or a shell's ">", is about to write.
+		node.after(func() { node.write("") }, "machine.cue:1:1: is empty")
 		node.after(func() { node.write(bad) }, "machine.cue:5:2: machine.network.kubespan.mtu: 1000: is out of range")
 	})
 	if o := node.try("diff"); o.status != 0 || !strings.Contains(o.stderr, "is out of range") {

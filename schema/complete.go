@@ -32,6 +32,14 @@ func (s *source) checkComplete(full cue.Value) Problems {
 	peers, _ := full.LookupPath(plainPath(pathPeers)).Len().Int64()
 	static := peers > 0
 	var problems Problems
+	if s.empty() {
+		// A file that is being written has nothing in it for a moment: it must not pass
+		// for the config of a machine without KubeSpan.
+		p := Problem{File: s.name, Reason: "is empty",
+			Want: `a machine config with the fields "machine" and "cluster"; one to leave the mesh has machine: network: kubespan: enabled: false`}
+		s.at(&p, s.user.Pos())
+		problems = append(problems, p)
+	}
 	for _, c := range []struct {
 		wrong                       bool
 		path, reason, want, askedBy string
@@ -50,6 +58,12 @@ func (s *source) checkComplete(full cue.Value) Problems {
 		}
 	}
 	return problems
+}
+
+// empty tells a config that sets nothing at all.
+func (s *source) empty() bool {
+	fields, err := s.user.Fields()
+	return err == nil && !fields.Next()
 }
 
 // place puts a problem at the first of paths that the user wrote: at the

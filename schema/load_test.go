@@ -130,9 +130,9 @@ func TestGuideSnippets(t *testing.T) {
 	}
 }
 
-func TestEmptyConfigIsAllDefaults(t *testing.T) {
+func TestWhatIsNotSetIsDefault(t *testing.T) {
 	for _, name := range []string{"a.cue", "a.yaml"} {
-		config, err := Load(name, nil)
+		config, err := Load(name, []byte("machine: {}"))
 		if err != nil {
 			t.Fatal(err)
 		}
