@@ -49,7 +49,7 @@ func (m *machine) linkKind() (kind string) {
 // TestTenMachinesMesh also measures, for a promise made to users: every peer is
 // up within ten seconds of the start.
 func TestTenMachinesMesh(t *testing.T) {
-	scenario(t, "ten machines mesh within ten seconds")
+	scenario(t, "ten machines mesh")
 	m := newMesh(t, 10)
 	m.serve()
 	began := time.Now()
@@ -59,9 +59,15 @@ func TestTenMachinesMesh(t *testing.T) {
 	m.awaitUp()
 	took := time.Since(began)
 	t.Logf("ten machines saw each other up %.1f s after the first start", took.Seconds())
-	if took > 10*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	t.Run("within ten seconds", func(t *testing.T) {
+		scenario(t, "ten machines mesh within ten seconds")
+		if inGuest() {
+			t.Skip("one emulated processor does the work of ten machines")
+		}
+		if took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
 	table := m.machines[0].run("get", "kubespanpeerstatuses")
 	if n := strings.Count(table, "   up   "); n != 9 {
 		t.Errorf("%d peers are shown as up, want 9:\n%s", n, table)
