@@ -1,10 +1,12 @@
 package e2e_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -169,9 +171,29 @@ func TestApply(t *testing.T) {
 		if _, err := os.Stat(node.Config()); err == nil {
 			t.Error("the config in CUE is still there")
 		}
-		// An edit of that file counts.
+		// An edit of that file counts, when the whole of it is there: the first piece alone
+		// is the config of a machine that looks for its cluster elsewhere.
+		edited := strings.Replace(m.yaml(), "enabled: true", "enabled: true\n            mtu: 1400", 1)
+		cut := strings.Index(edited, "        registries:")
+		file, err := os.OpenFile(stored, os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(piece string) {
+			if _, err := file.WriteString(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		from := len(node.agent.Output())
+		write(edited[:cut])
+		soon, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := node.agent.Await(soon, from, "the config file changed"); err == nil {
+			t.Error("it did not wait for the rest of the file")
+		}
 		node.after(func() {
-			if err := os.WriteFile(stored, []byte(strings.Replace(m.yaml(), "enabled: true", "enabled: true\n            mtu: 1400", 1)), 0o600); err != nil {
+			write(edited[cut:])
+			if err := file.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}, "mtu 1420 -> 1400")

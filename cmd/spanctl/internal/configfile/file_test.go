@@ -126,3 +126,63 @@ func TestWatch(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWatchWaitsForTheRest has a file come in pieces, as over a slow network, and then
+// one that never comes to its end.
+func TestWatchWaitsForTheRest(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "machine.cue")
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan string, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- configfile.At(path).Watch(ctx, func() {
+			data, _ := os.ReadFile(path)
+			seen <- string(data)
+		})
+	}()
+	await := func(want string) {
+		t.Helper()
+		select {
+		case got := <-seen:
+			if got != want {
+				t.Errorf("the config is %q, want %q", got, want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("nothing was told of %q", want)
+		}
+	}
+	await("")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(piece string) {
+		t.Helper()
+		if _, err := file.WriteString(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one,")
+	select {
+	case got := <-seen:
+		t.Errorf("it was told of %q, which is not all", got)
+	case <-time.After(time.Second):
+	}
+	write(" two")
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	await("one, two")
+
+	if file, err = os.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	write("one, and")
+	await("one, and")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -17,6 +18,8 @@ const (
 	quiet = 100 * time.Millisecond
 	// patience is how long a change waits for stillness at most.
 	patience = time.Second
+	// writing is how long a change waits for whoever has the file open to write it.
+	writing = 10 * time.Second
 )
 
 // Watch calls changed whenever the config may have changed, until ctx ends.
@@ -93,17 +96,36 @@ func next(ctx context.Context, watcher *fsnotify.Watcher) error {
 	}
 }
 
-// settle waits until the directory is still.
+// settle waits until the directory is still and the config is written to its end: what
+// comes over a network, such as with scp, comes in pieces.
 func (f File) settle(ctx context.Context, watcher *fsnotify.Watcher) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	busy, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	open, stop := context.WithTimeout(ctx, writing)
+	defer stop()
 	for {
 		still, stop := context.WithTimeout(ctx, quiet)
 		err := next(still, watcher)
-		over := still.Err() != nil
+		over := still.Err() != nil || busy.Err() != nil
 		stop()
-		if err != nil || over {
+		if err != nil || open.Err() != nil || over && !f.isBeingWritten() {
 			return err
 		}
 	}
+}
+
+// isBeingWritten tells whether a process has the config open for writing. No such file
+// gets a read lease (fcntl(2), F_SETLEASE); where the file system has none to give, or
+// to us, it counts as written.
+func (f File) isBeingWritten() bool {
+	for _, path := range f.variants() {
+		file, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		_, err = unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		_ = file.Close() // which gives the lease back
+		return errors.Is(err, unix.EAGAIN)
+	}
+	return false
 }
