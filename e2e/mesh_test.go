@@ -46,8 +46,8 @@ func (m *machine) linkKind() (kind string) {
 	return kind
 }
 
-// TestTenMachinesMesh also measures, for a promise made to users: every peer is
-// up within ten seconds of the start.
+// TestTenMachinesMesh also measures, where the processor is a real one, for a promise
+// made to users: every peer is up within ten seconds of the start.
 func TestTenMachinesMesh(t *testing.T) {
 	scenario(t, "ten machines mesh")
 	m := newMesh(t, 10)

@@ -165,13 +165,10 @@ func (s *Status) stateAt(now time.Time) State {
 
 // onTrial tells whether the endpoint may still show a handshake.
 func (s *Status) onTrial(now time.Time) bool {
-	passed := now.Sub(s.LastEndpointChange)
-	switch {
-	case s.Since.After(s.LastEndpointChange) || passed >= trialAtMost:
-		return false // it was up, and is no more
-	default:
-		return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
+	if s.Since.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= trialAtMost {
+		return false // it was up and is no more, or had its time
 	}
+	return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
 }
 
 // due tells whether it is time for another endpoint of a peer that is not up.
