@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/spanmesh/span/schema => ../schema
 
 require (
+	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/google/go-cmp v0.7.0
 	github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb

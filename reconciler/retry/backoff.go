@@ -1,0 +1,38 @@
+package retry
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// multiplier is how much longer a pause is than the one before.
+	multiplier = 2
+	// jitter is the largest difference between a pause and its nominal length, as a
+	// fraction of that length.
+	jitter = 0.5
+)
+
+// Backoff is a sequence of pauses. Make one with New.
+type Backoff struct {
+	exponential *backoff.ExponentialBackOff
+}
+
+// New returns the sequence whose pauses double from first to longest. A pause is
+// up to a half shorter or longer than that: the longest is one and a half times
+// longest.
+func New(first, longest time.Duration) *Backoff {
+	return &Backoff{exponential: &backoff.ExponentialBackOff{
+		InitialInterval:     first,
+		MaxInterval:         longest,
+		Multiplier:          multiplier,
+		RandomizationFactor: jitter,
+	}}
+}
+
+// Next returns the pause before the next attempt, and doubles the one after it.
+func (b *Backoff) Next() time.Duration { return b.exponential.NextBackOff() }
+
+// Reset starts the sequence over. Call it after a success.
+func (b *Backoff) Reset() { b.exponential.Reset() }
