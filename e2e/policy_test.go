@@ -471,7 +471,7 @@ func TestClockIsSet(t *testing.T) {
 		for _, machine := range m.machines {
 			machine.awaitUp(1)
 		}
-		if said := m.machines[0].agent.Output()[from:]; strings.Contains(said, "peer is down") {
+		if said := m.machines[0].agent.Output()[from:]; strings.Contains(said, "peer down") {
 			t.Errorf("the agent said:\n%s", said)
 		}
 	})

@@ -28,7 +28,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/netnstest"
 	"github.com/spanmesh/span/netlinkapply/userspace"
-	"github.com/spanmesh/span/reconciler/link"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -769,7 +769,7 @@ func TestQuietPeerIsNotCalled(t *testing.T) {
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	called, quiet := listenUDP(t), listenUDP(t)
 	in.Redirects[in.Peers[0].PublicKey], in.Redirects[in.Peers[1].PublicKey] = called.port, quiet.port
-	in.Statuses = map[mesh.Key]link.Status{in.Peers[1].PublicKey: {QuietUntil: time.Now()}}
+	in.Statuses = map[mesh.Key]peer.Status{in.Peers[1].PublicKey: {InitiateAfter: time.Now()}}
 	desired := state.Build(in)
 	reach(t, k, desired)
 	if !called.hears(t, 10*time.Second) {

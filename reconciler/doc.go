@@ -3,9 +3,9 @@
 //
 // Engine is one pass: gather what the host and the kernel show, build the
 // desired document, compare, apply, and publish what `spanctl get` shows. Its
-// decisions are pure functions of the packages mesh, link and state.
+// decisions are pure functions of the packages mesh, peer and state.
 //
-// A pass has an Occasion: where only time has passed, a glance at WireGuard's
+// A pass has a Trigger: where only time has passed, a glance at WireGuard's
 // peers is enough, since of everything else the kernel tells. gather.go makes the
 // peers, peers.go moves their states on, remember.go and publish.go tell what came
 // of it, repair.go what others had changed.

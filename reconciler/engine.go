@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -54,29 +54,29 @@ type Knowledge struct {
 	Complete bool
 }
 
-// Occasion is what a pass is done for.
-type Occasion struct {
-	// Glance tells that nothing is known to have changed: WireGuard's peers are
+// Trigger is what a pass is done for.
+type Trigger struct {
+	// PeersOnly tells that nothing is known to have changed: WireGuard's peers are
 	// read, and of the rest what the last pass found is taken to hold, if that was
 	// not long ago.
-	Glance bool
-	// Stirred tells that the machine's addresses or routes have changed, so that
+	PeersOnly bool
+	// NetworkChanged tells that the machine's addresses or routes have changed, so that
 	// it is not known any more who can be reached where.
-	Stirred bool
-	// ClockSet is by how much the clock was set since the last pass.
-	ClockSet time.Duration
+	NetworkChanged bool
+	// ClockStep is by how much the clock was set since the last pass.
+	ClockStep time.Duration
 }
 
 // Engine does passes. It remembers the state of each peer between them and is
 // for one goroutine.
 type Engine struct {
-	// AlwaysBegins makes this machine open the conversation with every new peer,
+	// AlwaysInitiate makes this machine open the conversation with every new peer,
 	// which a single pass must: no second one would do it later.
-	AlwaysBegins bool
-	// Worked are the endpoints at which peers were last reached, by key; they are
+	AlwaysInitiate bool
+	// LastGood are the endpoints at which peers were last reached, by key; they are
 	// tried early. Keep, if set, is given what they have become.
-	Worked map[mesh.Key]netip.AddrPort
-	Keep   func(worked map[mesh.Key]netip.AddrPort)
+	LastGood     map[mesh.Key]netip.AddrPort
+	SaveLastGood func(lastGood map[mesh.Key]netip.AddrPort)
 	// LinkMTU, if set, is given the link's MTU in bytes when it has become another; 0
 	// when there is no link any more.
 	LinkMTU func(mtu int)
@@ -84,10 +84,10 @@ type Engine struct {
 	kernel   Kernel
 	identify Identify
 	store    *resource.Store
-	events   *resource.Events
+	events   *resource.Recorder
 	log      *slog.Logger
 
-	statuses map[mesh.Key]link.Status
+	statuses map[mesh.Key]peer.Status
 	via      map[mesh.Key]mesh.Key
 	// byNode are the endpoints at which machines were last reached, by node ID.
 	byNode   map[string]netip.AddrPort
@@ -122,8 +122,8 @@ const glanceFor = 30 * time.Second
 
 // NewEngine makes an engine that works on kernel and publishes to store.
 func NewEngine(kernel Kernel, identify Identify, store *resource.Store, log *slog.Logger) *Engine {
-	return &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewEvents(store), log: log,
-		Worked: map[mesh.Key]netip.AddrPort{}, statuses: map[mesh.Key]link.Status{}, warned: map[string]bool{}, mtu: -1}
+	return &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewRecorder(store), log: log,
+		LastGood: map[mesh.Key]netip.AddrPort{}, statuses: map[mesh.Key]peer.Status{}, warned: map[string]bool{}, mtu: -1}
 }
 
 // Pass is what one pass found and did.
@@ -137,16 +137,16 @@ type Pass struct {
 	// others, by node ID, that they do not list themselves.
 	Local     mesh.Affiliate
 	Harvested map[string][]netip.AddrPort
-	// NextLook is when the kernel should be looked at again.
-	NextLook time.Duration
-	// Stirred tells that the machine's network has changed since the pass before.
-	Stirred bool
+	// NextCheck is when the kernel should be looked at again.
+	NextCheck time.Duration
+	// NetworkChanged tells that the machine's network has changed since the pass before.
+	NetworkChanged bool
 	// Same tells that config, host and discovery, and who goes through a relay, are
 	// what they were in the pass before, which succeeded.
 	Same bool
 
 	gathered
-	statuses map[mesh.Key]link.Status
+	statuses map[mesh.Key]peer.Status
 	// via has the peers whose traffic another carries, probes the peers that are to
 	// be asked for a sign of life.
 	via    map[mesh.Key]mesh.Key
@@ -182,12 +182,12 @@ func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config,
 	// What is gathered here is not what the next pass goes by: it has to see for
 	// itself what has changed since the last.
 	seen, seenAt, gathered := e.seen, e.seenAt, e.gathered
-	p, live, err := e.begin(ctx, now, config, known, Occasion{})
+	p, live, err := e.begin(ctx, now, config, known, Trigger{})
 	e.seen, e.seenAt, e.gathered = seen, seenAt, gathered
 	if err != nil {
 		return nil, err
 	}
-	redirects := e.step(p, now, config, live, Occasion{})
+	redirects := e.step(p, now, config, live, Trigger{})
 	for _, peer := range live.Peers {
 		delete(redirects, peer.PublicKey)
 	}
@@ -195,8 +195,8 @@ func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config,
 }
 
 // begin reads the kernel and makes the peers.
-func (e *Engine) begin(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Occasion) (*Pass, state.State, error) {
-	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextLook: link.RestInterval, statuses: map[mesh.Key]link.Status{}}
+func (e *Engine) begin(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Trigger) (*Pass, state.State, error) {
+	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval, statuses: map[mesh.Key]peer.Status{}}
 	if live, ok := e.glance(ctx, now, p.Scope, config, known, o); ok {
 		p.gathered, p.Local = *e.gathered, e.gathered.local
 		return p, live, nil
@@ -213,8 +213,8 @@ func (e *Engine) begin(ctx context.Context, now time.Time, config *schema.Config
 }
 
 // glance is the state that was last read, with the peers of now.
-func (e *Engine) glance(ctx context.Context, now time.Time, scope state.Scope, config *schema.Config, known Knowledge, o Occasion) (state.State, bool) {
-	if !o.Glance || e.seen == nil || now.Sub(e.seenAt) >= glanceFor || e.seen.Link.Name == "" ||
+func (e *Engine) glance(ctx context.Context, now time.Time, scope state.Scope, config *schema.Config, known Knowledge, o Trigger) (state.State, bool) {
+	if !o.PeersOnly || e.seen == nil || now.Sub(e.seenAt) >= glanceFor || e.seen.Link.Name == "" ||
 		e.gathered == nil || !e.gathered.holds(config, known) {
 		return state.State{}, false
 	}
@@ -234,7 +234,7 @@ func (e *Engine) compare(p *Pass, now time.Time, config *schema.Config, known Kn
 		p.Plan = state.Diff(state.State{}, live)
 		return nil
 	}
-	if err := barred(live); err != nil {
+	if err := checkConflicts(live); err != nil {
 		return err
 	}
 	key, err := config.Cluster.Secret.Key()
@@ -264,7 +264,7 @@ func (e *Engine) compare(p *Pass, now time.Time, config *schema.Config, known Kn
 
 // barred refuses to make a mesh beside what is in its way. One that is there
 // already stays, since taking it down would help nobody.
-func barred(live state.State) error {
+func checkConflicts(live state.State) error {
 	if live.Owned() {
 		return nil
 	}
@@ -278,18 +278,18 @@ func barred(live state.State) error {
 
 // Run is a whole pass: compare, apply, remember and publish.
 func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
-	return e.RunFor(ctx, now, config, known, Occasion{})
+	return e.RunFor(ctx, now, config, known, Trigger{})
 }
 
 // RunFor is Run for an occasion.
-func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Occasion) (*Pass, error) {
+func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, o Trigger) (*Pass, error) {
 	last := e.gathered
 	p, live, err := e.begin(ctx, now, config, known, o)
 	if err != nil {
 		return nil, err
 	}
-	p.Stirred = o.Stirred || last != nil && !last.host.Equal(p.host)
-	o.Stirred = p.Stirred || e.moved
+	p.NetworkChanged = o.NetworkChanged || last != nil && !last.host.Equal(p.host)
+	o.NetworkChanged = p.NetworkChanged || e.moved
 	redirects := e.step(p, now, config, live, o)
 	p.Same = last == e.gathered && last != nil && e.settled && maps.Equal(p.via, e.via)
 	if err := e.compare(p, now, config, known, live, redirects); err != nil {
@@ -316,23 +316,23 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		}
 	}
 	if e.moved {
-		p.NextLook = 0
+		p.NextCheck = 0
 	}
 	if p.Result.Err != nil {
 		e.seen = nil
 	} else {
-		e.call(ctx, p)
+		e.probeSilent(ctx, p)
 	}
 	if e.settled = p.Result.Err == nil; e.settled {
-		e.tellMTU(p)
+		e.publishMTU(p)
 	}
 	e.remember(now, p)
 	e.publish(now, p)
 	return p.Err()
 }
 
-// tellMTU tells of the link's MTU: of none, where a pass was to remove the link.
-func (e *Engine) tellMTU(p *Pass) {
+// publishMTU tells of the link's MTU: of none, where a pass was to remove the link.
+func (e *Engine) publishMTU(p *Pass) {
 	mtu := 0
 	if p.config != nil && p.config.KubeSpan().Enabled {
 		mtu = p.mtu
@@ -344,8 +344,8 @@ func (e *Engine) tellMTU(p *Pass) {
 }
 
 // call speaks to the peers that are to give a sign of life.
-func (e *Engine) call(ctx context.Context, p *Pass) {
-	if p.Stirred {
+func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
+	if p.NetworkChanged {
 		if err := e.kernel.ForgetSources(ctx, p.Scope); err != nil {
 			e.log.Warn("WireGuard could not be told that the machine's addresses changed", "error", err)
 		}
@@ -378,7 +378,7 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.seen = nil
-	p := &Pass{Scope: scope, NextLook: link.RestInterval, Plan: state.Diff(state.State{}, live), statuses: map[mesh.Key]link.Status{}}
+	p := &Pass{Scope: scope, NextCheck: peer.IdleInterval, Plan: state.Diff(state.State{}, live), statuses: map[mesh.Key]peer.Status{}}
 	return p, e.apply(ctx, now, p)
 }
 
@@ -393,7 +393,7 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.seen = nil
-	p := &Pass{Scope: before, NextLook: link.RestInterval}
+	p := &Pass{Scope: before, NextCheck: peer.IdleInterval}
 	for _, c := range state.Diff(state.State{}, live) {
 		switch c.Object.(type) {
 		case state.Route, state.Rule:

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -34,7 +34,7 @@ func newEngine() (*reconciler.Engine, *fakeKernel, *resource.Store) {
 
 func TestSecondPassHasNothingToDo(t *testing.T) {
 	engine, kernel, _ := newEngine()
-	engine.AlwaysBegins = true
+	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
 	for i, want := range []int{10, 0, 0} {
 		pass, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), known)
@@ -62,7 +62,7 @@ func TestPlanChangesNothing(t *testing.T) {
 // is the agent's work, not a difference from the config.
 func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 	engine, _, _ := newEngine()
-	engine.AlwaysBegins = true
+	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820", "10.0.0.1:51821"))
 	if _, err := engine.Run(t.Context(), start, config(t, ""), known); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 
 func TestFailedChangeIsDoneByTheNextPass(t *testing.T) {
 	engine, kernel, _ := newEngine()
-	engine.AlwaysBegins = true
+	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
 	kernel.refuse = func(c state.Change) bool { return c.Object.Kind() == "peer" }
 	pass, err := engine.Run(t.Context(), start, config(t, ""), known)
@@ -178,9 +178,9 @@ func TestWhatIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range store.List(resource.PeerStatuses) {
-		want := link.Unknown
+		want := peer.Unknown
 		if r.ID == up.String() {
-			want = link.Up
+			want = peer.Up
 		}
 		if got := r.Spec.(resource.PeerStatus).State; got != want {
 			t.Errorf("%s is %s, want %s", r.ID, got, want)
@@ -209,13 +209,13 @@ func up(now time.Time, keys ...byte) func(*state.State) {
 
 func TestGlanceReadsPeersAloneForAWhile(t *testing.T) {
 	engine, kernel, _ := newEngine()
-	engine.AlwaysBegins = true
+	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
 	known.Version = 1
 	c := config(t, "")
 	run := func(after time.Duration) *reconciler.Pass {
 		t.Helper()
-		pass, err := engine.RunFor(t.Context(), start.Add(after), c, known, reconciler.Occasion{Glance: true})
+		pass, err := engine.RunFor(t.Context(), start.Add(after), c, known, reconciler.Trigger{PeersOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +274,7 @@ func TestRelayCarriesWhatCannotBeReached(t *testing.T) {
 	if want := []mesh.Key{relay.KubeSpan.PublicKey}; !slices.Equal(pass.Local.KubeSpan.Relays, want) {
 		t.Errorf("published as reached are %v", pass.Local.KubeSpan.Relays)
 	}
-	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != link.Down {
+	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != peer.Down {
 		t.Errorf("shown is %+v", s)
 	}
 	kernel.edit(up(start.Add(41*time.Second), 2))
@@ -329,7 +329,7 @@ func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 			t.Errorf("a mesh that is there: %v", err)
 		}
 	}
-	if events := store.List(resource.EventRecords); len(events) != 1 || events[0].Spec.(resource.EventRecord).Count != 1 {
+	if events := store.List(resource.EventType); len(events) != 1 || events[0].Spec.(resource.Event).Count != 1 {
 		t.Errorf("events are %+v", events)
 	}
 }
@@ -338,15 +338,15 @@ func TestAddressOfAnothersNetworkIsWarnedOf(t *testing.T) {
 	engine, kernel, store := newEngine()
 	kernel.links = []mesh.Link{{Name: "eth0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}}}
 	for _, address := range []string{"10.98.0.1/24", "10.99.1.1/32", "10.99.0.1/24"} {
-		if events := store.List(resource.EventRecords); len(events) > 0 {
+		if events := store.List(resource.EventType); len(events) > 0 {
 			t.Fatalf("events before %s are %+v", address, events)
 		}
 		if _, err := engine.Run(t.Context(), start, config(t, fmt.Sprintf("addresses: [%q]", address)), complete()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	events := store.List(resource.EventRecords)
-	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.EventRecord).Message, "that of the link eth0") {
+	events := store.List(resource.EventType)
+	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.Event).Message, "that of the link eth0") {
 		t.Errorf("events are %+v", events)
 	}
 }
@@ -406,7 +406,7 @@ func TestFailureAtEveryStepIsHealed(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for step := 0; ; step++ {
 				engine, kernel, _ := newEngine()
-				engine.AlwaysBegins = true
+				engine.AlwaysInitiate = true
 				if _, err := engine.Run(t.Context(), start, config(t, c.before), c.knownThen); err != nil {
 					t.Fatal(err)
 				}
@@ -487,14 +487,14 @@ func BenchmarkPass(b *testing.B) {
 		for _, run := range []struct {
 			name    string
 			changes int
-			o       reconciler.Occasion
+			o       reconciler.Trigger
 		}{
-			{"unchanged", 0, reconciler.Occasion{}}, {"glance", 0, reconciler.Occasion{Glance: true}},
-			{"changed=1", 1, reconciler.Occasion{}}, {"changed=100", 100, reconciler.Occasion{}},
+			{"unchanged", 0, reconciler.Trigger{}}, {"glance", 0, reconciler.Trigger{PeersOnly: true}},
+			{"changed=1", 1, reconciler.Trigger{}}, {"changed=100", 100, reconciler.Trigger{}},
 		} {
 			b.Run(fmt.Sprintf("%s/peers=%d", run.name, n), func(b *testing.B) {
 				engine := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
-				engine.AlwaysBegins = true
+				engine.AlwaysInitiate = true
 				known := known
 				pass := func(want int) {
 					b.Helper()

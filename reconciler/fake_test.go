@@ -203,7 +203,7 @@ func (r *fakeRegistry) Announce(_ context.Context, local mesh.Affiliate) error {
 	return r.deaf
 }
 
-func (r *fakeRegistry) Stirred() {
+func (r *fakeRegistry) NetworkChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stirred++

@@ -56,7 +56,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
 	static := config.Cluster.Discovery.Registries.Static.Peers
 	g.merged = mesh.WithStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}), static)
-	g.good, g.refused = mesh.Vet(identity, g.merged)
+	g.good, g.refused = mesh.Filter(identity, g.merged)
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
 		if err := g.makePeers(kubespan, static); err != nil {

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -25,8 +25,8 @@ type Registry interface {
 	Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort)
 	// Announce says so now, and waits until discovery has taken it.
 	Announce(ctx context.Context, local mesh.Affiliate) error
-	// Stirred tells that the machine's network has changed.
-	Stirred()
+	// NetworkChanged tells that the machine's network has changed.
+	NetworkChanged()
 	// Close ends the membership of this process; with leave, the others are
 	// told that the machine has left.
 	Close(leave bool)
@@ -59,8 +59,8 @@ const (
 	News Why = 1 << iota
 	// Drift: something changed in the kernel.
 	Drift
-	// Stirred: the machine was asleep, or its clock was set.
-	Stirred
+	// NetworkChanged: the machine was asleep, or its clock was set.
+	NetworkChanged
 )
 
 // ErrStopped is returned by the methods of a Loop that does not run any more.
@@ -182,8 +182,8 @@ func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
 		return retryAtMost
 	}
 	began := time.Now()
-	pass, err := l.pass(ctx, Occasion{Glance: glance && why == 0, Stirred: why&Stirred != 0,
-		ClockSet: time.Duration(l.clockSet.Swap(0))})
+	pass, err := l.pass(ctx, Trigger{PeersOnly: glance && why == 0, NetworkChanged: why&NetworkChanged != 0,
+		ClockStep: time.Duration(l.clockSet.Swap(0))})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("the pass failed", "error", err, "retry_in", l.retryIn().String())
@@ -193,8 +193,8 @@ func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
 	if why&News == 0 {
 		l.repaired(pass)
 	}
-	rest := min(max(share*time.Since(began), restAtLeast), link.RestInterval)
-	return min(rest, pass.NextLook)
+	rest := min(max(share*time.Since(began), restAtLeast), peer.IdleInterval)
+	return min(rest, pass.NextCheck)
 }
 
 func (l *Loop) retryIn() time.Duration {
@@ -202,7 +202,7 @@ func (l *Loop) retryIn() time.Duration {
 }
 
 // pass is one pass with the current config.
-func (l *Loop) pass(ctx context.Context, o Occasion) (*Pass, error) {
+func (l *Loop) pass(ctx context.Context, o Trigger) (*Pass, error) {
 	known, err := l.take()
 	var pass *Pass
 	if err == nil {
@@ -217,8 +217,8 @@ func (l *Loop) pass(ctx context.Context, o Occasion) (*Pass, error) {
 	l.failures = 0
 	if l.registry != nil {
 		l.registry.Publish(pass.Local, pass.Harvested)
-		if pass.Stirred {
-			l.registry.Stirred()
+		if pass.NetworkChanged {
+			l.registry.NetworkChanged()
 		}
 	}
 	return pass, nil
@@ -278,7 +278,7 @@ func (l *Loop) Wake(why Why) {
 // Woken tells that the machine was suspended, or its clock set by some time.
 func (l *Loop) Woken(set time.Duration) {
 	l.clockSet.Add(int64(set))
-	l.Wake(Stirred)
+	l.Wake(NetworkChanged)
 }
 
 // do runs f on the loop's goroutine and waits for it.
@@ -314,7 +314,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		l.config, l.down = config, false
 		l.engine.show(time.Now(), config)
 		l.Wake(News) // and again soon, with what discovery says then
-		return l.pass(ctx, Occasion{})
+		return l.pass(ctx, Trigger{})
 	})
 }
 
@@ -389,7 +389,7 @@ func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) 
 		if err := keep(); err != nil {
 			return nil, err
 		}
-		return l.pass(ctx, Occasion{})
+		return l.pass(ctx, Trigger{})
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -77,7 +77,7 @@ func TestQuietMeshRests(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		before := r.kernel.passes()
-		time.Sleep(10 * link.RestInterval)
+		time.Sleep(10 * peer.IdleInterval)
 		synctest.Wait()
 		// On this clock a pass takes no time, so that the loop rests for a second.
 		if passes := r.kernel.passes() - before; passes > 301 {
@@ -244,8 +244,8 @@ func TestRepairsAreToldAndSlowDown(t *testing.T) {
 			t.Error("the repair was not done at all")
 		}
 		reasons := map[string]int{}
-		for _, e := range r.store.List(resource.EventRecords) {
-			reasons[e.Spec.(resource.EventRecord).Reason] += e.Spec.(resource.EventRecord).Count
+		for _, e := range r.store.List(resource.EventType) {
+			reasons[e.Spec.(resource.Event).Reason] += e.Spec.(resource.Event).Count
 		}
 		if reasons["Repaired"] != 14 || reasons["Fight"] != 2 {
 			t.Errorf("events are %v", reasons)

@@ -9,33 +9,33 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
-func isUp(s link.Status) bool { return s.State == link.Up }
+func isUp(s peer.Status) bool { return s.State == peer.Up }
 
 // step moves every peer's status on and returns the endpoints to set now.
-func (e *Engine) step(p *Pass, now time.Time, config *schema.Config, live state.State, o Occasion) map[mesh.Key]netip.AddrPort {
-	seen := make(map[mesh.Key]link.Observed, len(live.Peers))
-	for _, peer := range live.Peers {
-		seen[peer.PublicKey] = link.Observed{Present: true, Endpoint: peer.Endpoint, LastHandshake: peer.LastHandshake,
-			ReceiveBytes: peer.ReceiveBytes, TransmitBytes: peer.TransmitBytes}
+func (e *Engine) step(p *Pass, now time.Time, config *schema.Config, live state.State, o Trigger) map[mesh.Key]netip.AddrPort {
+	seen := make(map[mesh.Key]peer.Observed, len(live.Peers))
+	for _, found := range live.Peers {
+		seen[found.PublicKey] = peer.Observed{Present: true, Endpoint: found.Endpoint, LastHandshake: found.LastHandshake,
+			ReceiveBytes: found.ReceiveBytes, TransmitBytes: found.TransmitBytes}
 	}
 	redirects := map[mesh.Key]netip.AddrPort{}
 	for i := range p.specs {
 		spec := &p.specs[i]
 		k := spec.PublicKey
-		before := e.statuses[k].Shift(o.ClockSet)
-		wanted := link.Spec{Endpoints: spec.Endpoints, Addresses: spec.Addresses,
-			Listed: spec.Endpoints, Begins: e.AlwaysBegins || p.identity.PublicKey.Compare(k) < 0, Stirred: o.Stirred}
+		before := e.statuses[k].Shift(o.ClockStep)
+		wanted := peer.Spec{Endpoints: spec.Endpoints, Addresses: spec.Addresses,
+			Listed: spec.Endpoints, Initiator: e.AlwaysInitiate || p.identity.PublicKey.Compare(k) < 0, NetworkChanged: o.NetworkChanged}
 		// A peer that does well needs no order, and most do.
 		if !isUp(before) || seen[k].Endpoint != before.Endpoint || !now.Before(before.Expires()) {
-			wanted.Endpoints = mesh.Rank(p.host.Links, e.worked(spec), spec)
+			wanted.Endpoints = mesh.Rank(p.host.Links, e.lastGood(spec), spec)
 		}
-		status, do := link.Step(now, wanted, before, seen[k])
+		status, do := peer.Step(now, wanted, before, seen[k])
 		p.statuses[k] = status
 		if do.Endpoint.IsValid() {
 			redirects[k] = do.Endpoint
@@ -44,14 +44,14 @@ func (e *Engine) step(p *Pass, now time.Time, config *schema.Config, live state.
 			p.probes = append(p.probes, address)
 		}
 	}
-	p.NextLook = link.NextLook(now, maps.Values(p.statuses), len(p.statuses))
+	p.NextCheck = peer.NextCheck(now, maps.Values(p.statuses), len(p.statuses))
 	e.relay(p, config)
 	return redirects
 }
 
 // worked is where a peer was reached last: also under the key that it had before.
-func (e *Engine) worked(spec *mesh.PeerSpec) netip.AddrPort {
-	if endpoint, known := e.Worked[spec.PublicKey]; known {
+func (e *Engine) lastGood(spec *mesh.PeerSpec) netip.AddrPort {
+	if endpoint, known := e.LastGood[spec.PublicKey]; known {
 		return endpoint
 	}
 	return e.byNode[spec.NodeID]
@@ -82,7 +82,7 @@ func (e *Engine) relay(p *Pass, config *schema.Config) {
 	p.via = map[mesh.Key]mesh.Key{}
 	for i := range p.specs {
 		spec := &p.specs[i]
-		if s := p.statuses[spec.PublicKey]; isUp(s) || !s.Hopeless() || len(spec.Relays) == 0 {
+		if s := p.statuses[spec.PublicKey]; isUp(s) || !s.Unreachable() || len(spec.Relays) == 0 {
 			continue
 		}
 		if relay, found := mesh.PickRelay(p.identity.PublicKey, *spec, offers); found {

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -88,9 +88,9 @@ func (p *Pass) relayName(key mesh.Key) string {
 	return ""
 }
 
-func peerStatus(label string, s link.Status, relay string) resource.PeerStatus {
+func peerStatus(label string, s peer.Status, relay string) resource.PeerStatus {
 	if s.State == "" {
-		s.State = link.Unknown
+		s.State = peer.Unknown
 	}
 	return resource.PeerStatus{
 		Endpoint:           s.Endpoint,

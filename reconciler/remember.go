@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -17,11 +18,11 @@ import (
 // pass decides again.
 func (e *Engine) remember(now time.Time, p *Pass) {
 	for _, c := range p.Result.NotDone {
-		if peer, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
-			if before, known := e.statuses[peer.PublicKey]; known {
-				p.statuses[peer.PublicKey] = before
+		if changed, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
+			if before, known := e.statuses[changed.PublicKey]; known {
+				p.statuses[changed.PublicKey] = before
 			} else {
-				delete(p.statuses, peer.PublicKey)
+				delete(p.statuses, changed.PublicKey)
 			}
 		}
 	}
@@ -29,31 +30,47 @@ func (e *Engine) remember(now time.Time, p *Pass) {
 	for id, reason := range p.refused {
 		if e.refused[id] != reason {
 			e.log.Warn("an affiliate is refused", "affiliate", id, "reason", reason)
-			e.events.Add(now, resource.Warning, "AffiliateRefused", id, reason)
+			e.events.Record(now, resource.Warning, "AffiliateRefused", id, reason)
 		}
 	}
 	if !slices.Equal(e.overlaps, p.overlaps) {
 		e.tellOverlaps(now, p)
 	}
 	e.statuses, e.via, e.overlaps, e.refused = p.statuses, p.via, p.overlaps, p.refused
-	e.keepWorked(p)
+	e.saveLastGood(p)
 }
 
 func (e *Engine) tellPeers(now time.Time, p *Pass) {
 	for i := range p.specs {
 		spec := &p.specs[i]
 		before, after := e.statuses[spec.PublicKey], p.statuses[spec.PublicKey]
-		if before.State != after.State && after.State != "" {
-			e.log.Info("peer is "+string(after.State), "peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", after.Endpoint.String())
+		if before.State != after.State {
+			e.logState(spec, after)
 		}
 		if was, is := e.via[spec.PublicKey], p.via[spec.PublicKey]; was != is {
 			message := "its traffic goes directly again"
-			if !is.IsZero() {
+			if is.IsZero() {
+				e.log.Info("peer reached directly", "peer", spec.Label, "key", spec.PublicKey.String())
+			} else {
 				message = "cannot be reached; its traffic goes through the relay " + p.label(is)
+				e.log.Info("peer relayed", "peer", spec.Label, "key", spec.PublicKey.String(), "relay", p.label(is))
 			}
-			e.log.Info("peer "+message, "peer", spec.Label, "key", spec.PublicKey.String())
-			e.events.Add(now, resource.Normal, "PeerRelayed", nameOf(spec), message)
+			e.events.Record(now, resource.Normal, "PeerRelayed", nameOf(spec), message)
 		}
+	}
+}
+
+// logState logs the new state of a peer. An endpoint on trial is the agent's daily
+// work; the state that the trial leads to is what an operator wants to see.
+func (e *Engine) logState(spec *mesh.PeerSpec, s peer.Status) {
+	attrs := []any{"peer", spec.Label, "key", spec.PublicKey.String(), "endpoint", s.Endpoint.String()}
+	switch s.State {
+	case peer.Up:
+		e.log.Info("peer up", attrs...)
+	case peer.Down:
+		e.log.Info("peer down", attrs...)
+	case peer.Unknown:
+		e.log.Debug("peer endpoint on trial", attrs...)
 	}
 }
 
@@ -81,34 +98,34 @@ func (e *Engine) tellOverlaps(now time.Time, p *Pass) {
 		}
 		e.log.Warn("two peers claim the same addresses; the one whose key sorts first has them",
 			"from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
-		e.events.Add(now, resource.Warning, "AddressesOverlap", p.label(o.Loser),
+		e.events.Record(now, resource.Warning, "AddressesOverlap", p.label(o.Loser),
 			"claims addresses from "+o.From.String()+" that belong to "+p.label(o.Winner))
 	}
 }
 
-// keepWorked notes where peers are reached.
-func (e *Engine) keepWorked(p *Pass) {
+// saveLastGood notes where peers are reached.
+func (e *Engine) saveLastGood(p *Pass) {
 	changed := false
 	byNode := make(map[string]netip.AddrPort, len(p.specs))
 	for i := range p.specs {
 		spec := &p.specs[i]
 		k := spec.PublicKey
-		if s := p.statuses[k]; isUp(s) && s.Endpoint.IsValid() && e.Worked[k] != s.Endpoint {
-			e.Worked[k], changed = s.Endpoint, true
+		if s := p.statuses[k]; isUp(s) && s.Endpoint.IsValid() && e.LastGood[k] != s.Endpoint {
+			e.LastGood[k], changed = s.Endpoint, true
 		}
-		if endpoint, known := e.Worked[k]; known {
+		if endpoint, known := e.LastGood[k]; known {
 			byNode[spec.NodeID] = endpoint
 		}
 	}
 	if len(p.specs) > 0 {
 		e.byNode = byNode
 	}
-	if len(e.Worked) > 2*len(p.specs)+forgotten {
-		maps.DeleteFunc(e.Worked, func(k mesh.Key, _ netip.AddrPort) bool { _, still := p.statuses[k]; return !still })
+	if len(e.LastGood) > 2*len(p.specs)+forgotten {
+		maps.DeleteFunc(e.LastGood, func(k mesh.Key, _ netip.AddrPort) bool { _, still := p.statuses[k]; return !still })
 		changed = true
 	}
-	if changed && e.Keep != nil {
-		e.Keep(maps.Clone(e.Worked))
+	if changed && e.SaveLastGood != nil {
+		e.SaveLastGood(maps.Clone(e.LastGood))
 	}
 }
 
@@ -129,7 +146,7 @@ func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live sta
 		warned[c.What] = true
 		if !e.warned[c.What] {
 			e.log.Warn(c.What, "remedy", c.Remedy)
-			e.events.Add(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
+			e.events.Record(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
 		}
 	}
 	e.warned = warned

@@ -60,11 +60,11 @@ func (l *Loop) repaired(p *Pass) {
 	now := time.Now()
 	for _, c := range done {
 		l.log.Warn("what is spanctl's was changed by someone else, and is repaired", "change", c.String())
-		l.engine.events.Add(now, resource.Warning, "Repaired", c.Object.Kind()+" "+c.Object.ID(), "changed by someone else and repaired: "+c.String())
+		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object.Kind()+" "+c.Object.ID(), "changed by someone else and repaired: "+c.String())
 	}
 	if pause := l.fight.note(now); pause > 0 {
 		l.log.Warn("something changes what is spanctl's again and again; repairs slow down", "repairs", l.fight.repairs, "next_in", pause.String())
-		l.engine.events.Add(now, resource.Warning, "Fight", done[0].Object.Kind()+" "+done[0].Object.ID(),
+		l.engine.events.Record(now, resource.Warning, "Fight", done[0].Object.Kind()+" "+done[0].Object.ID(),
 			"something changes it again and again; find out what, or take the mesh down")
 	}
 }

@@ -121,7 +121,7 @@ func (c *crowd) awaitUp(ctx context.Context) error {
 			position := 0
 			for range len(c.agents) - 1 {
 				var err error
-				if position, err = agent.Await(ctx, position, "peer is up"); err != nil {
+				if position, err = agent.Await(ctx, position, "peer up"); err != nil {
 					return err
 				}
 			}

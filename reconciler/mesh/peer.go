@@ -51,7 +51,7 @@ func PeerSpecs(self Identity, affiliates []Affiliate) ([]PeerSpec, []Overlap) {
 		claims = appendClaims(claims, owner, a)
 		sizes[owner] = len(claims) - before
 	}
-	granted, lost := settle(claims)
+	granted, lost := resolveClaims(claims)
 
 	specs := make([]PeerSpec, len(peers))
 	static := false
@@ -119,7 +119,7 @@ func appendClaims(claims []claim, owner int, a *Affiliate) []claim {
 		}
 		return claims
 	}
-	// Claims of one owner may overlap each other: settle joins them.
+	// Claims of one owner may overlap each other: resolveClaims joins them.
 	add := func(r netipx.IPRange) {
 		if r.IsValid() {
 			claims = append(claims, claim{r, owner})

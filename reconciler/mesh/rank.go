@@ -11,7 +11,7 @@ import (
 // The classes of endpoints, in the order in which they are tried.
 const (
 	classSameNetwork = iota
-	classWorked
+	classLastGood
 	classPublic
 	classOther
 	// classNoFamily is for those of an IP version that this machine does not have.
@@ -25,10 +25,10 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 // links should try them: addresses of the peer in its own networks first, then the
 // endpoint that worked last, then public addresses, then the rest. The one that
 // worked is among them also where nobody lists it any more.
-func Rank(links []Link, worked netip.AddrPort, peer *PeerSpec) []netip.AddrPort {
+func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPort {
 	endpoints := peer.Endpoints
-	if worked.IsValid() && !slices.Contains(endpoints, worked) {
-		endpoints = append(slices.Clip(endpoints), worked)
+	if lastGood.IsValid() && !slices.Contains(endpoints, lastGood) {
+		endpoints = append(slices.Clip(endpoints), lastGood)
 	}
 	if len(endpoints) < 2 {
 		return endpoints
@@ -41,8 +41,8 @@ func Rank(links []Link, worked netip.AddrPort, peer *PeerSpec) []netip.AddrPort 
 			return classSameNetwork
 		case a.Is4() && !has4 || !a.Is4() && !has6:
 			return classNoFamily
-		case e == worked:
-			return classWorked
+		case e == lastGood:
+			return classLastGood
 		case a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a):
 			return classPublic
 		default:

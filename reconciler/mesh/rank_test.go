@@ -22,27 +22,27 @@ func TestRank(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		links     []Link
-		worked    string
+		lastGood  string
 		endpoints []netip.AddrPort
 		addresses []netip.Addr
 		want      []netip.AddrPort
 	}{
-		{"the same network, the one that worked, public, the rest", dual, "100.64.9.9:7",
+		{"the same network, the last good one, public, the rest", dual, "100.64.9.9:7",
 			endpointsOf("192.168.3.3:1", "198.51.100.1:1", "10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7"), addrs("10.1.0.9", "2001:db8:1::9", "192.168.3.3"),
 			endpointsOf("10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7", "198.51.100.1:1", "192.168.3.3:1")},
 		{"what the peer has no more is no neighbour", dual, "", endpointsOf("10.1.0.8:1", "10.1.0.9:1"), addrs("10.1.0.9"), endpointsOf("10.1.0.9:1", "10.1.0.8:1")},
-		{"what worked is tried though nobody lists it", only4, "203.0.113.5:4000", endpointsOf("198.51.100.1:1"), nil, endpointsOf("203.0.113.5:4000", "198.51.100.1:1")},
+		{"what lastGood is tried though nobody lists it", only4, "203.0.113.5:4000", endpointsOf("198.51.100.1:1"), nil, endpointsOf("203.0.113.5:4000", "198.51.100.1:1")},
 		{"an IP version that the machine does not have comes last", only4, "", endpointsOf("[2001:db8::1]:1", "192.168.0.1:1"), nil, endpointsOf("192.168.0.1:1", "[2001:db8::1]:1")},
 		{"nothing is known of the machine", nil, "", endpointsOf("[2001:db8::1]:1", "198.51.100.1:1"), nil, endpointsOf("[2001:db8::1]:1", "198.51.100.1:1")},
 		{"none", dual, "", nil, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var worked netip.AddrPort
-			if c.worked != "" {
-				worked = netip.MustParseAddrPort(c.worked)
+			var lastGood netip.AddrPort
+			if c.lastGood != "" {
+				lastGood = netip.MustParseAddrPort(c.lastGood)
 			}
 			before := slices.Clone(c.endpoints)
-			got := Rank(c.links, worked, &PeerSpec{Endpoints: c.endpoints, Addresses: c.addresses})
+			got := Rank(c.links, lastGood, &PeerSpec{Endpoints: c.endpoints, Addresses: c.addresses})
 			if !slices.Equal(got, c.want) || !slices.Equal(before, c.endpoints) {
 				t.Errorf("got %v, want %v; the input is %v", got, c.want, c.endpoints)
 			}

@@ -17,7 +17,7 @@ func TestStaticPeers(t *testing.T) {
 	pretender.NodeID = "static:phone"
 	greedy := peer(2, addrs("10.7.0.1")) // claims what the config gives to the phone
 	all := WithStatic([]Affiliate{peer(1, addrs("10.0.0.1")), greedy, pretender}, static)
-	good, refused := Vet(self, all)
+	good, refused := Filter(self, all)
 	if len(refused) != 0 || len(good) != 3 {
 		t.Fatalf("good are %+v, refused %v", good, refused)
 	}

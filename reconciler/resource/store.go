@@ -21,8 +21,8 @@ type Resource struct {
 	Spec    any
 }
 
-// Event is a change of one resource. A deleted resource is shown as it was.
-type Event struct {
+// Change is a change of one resource. A deleted resource is shown as it was.
+type Change struct {
 	Resource Resource
 	Deleted  bool
 }
@@ -50,7 +50,7 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 	for id, r := range known {
 		if _, stays := specs[id]; !stays {
 			delete(known, id)
-			s.publish(Event{Resource: r, Deleted: true})
+			s.publish(Change{Resource: r, Deleted: true})
 		}
 	}
 	for id, spec := range specs {
@@ -64,7 +64,7 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 			r.Version, r.Updated, r.Spec = r.Version+1, now, spec
 		}
 		known[id] = r
-		s.publish(Event{Resource: r})
+		s.publish(Change{Resource: r})
 	}
 }
 
@@ -94,7 +94,7 @@ func (s *Store) list(t *Type) []Resource {
 }
 
 // publish queues an event for the watchers of its type. s.mu is held.
-func (s *Store) publish(e Event) {
+func (s *Store) publish(e Change) {
 	for w := range s.watchers {
 		if w.of == e.Resource.Type {
 			w.events.Push(e.Resource.ID, e)
@@ -107,7 +107,7 @@ func (s *Store) publish(e Event) {
 func (s *Store) Watch(t *Type) ([]Resource, *Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &Watcher{of: t, store: s, events: latest.New[string, Event]()}
+	w := &Watcher{of: t, store: s, events: latest.New[string, Change]()}
 	if s.watchers == nil {
 		s.watchers = map[*Watcher]bool{}
 	}
@@ -119,12 +119,12 @@ func (s *Store) Watch(t *Type) ([]Resource, *Watcher) {
 type Watcher struct {
 	of     *Type
 	store  *Store
-	events *latest.Queue[string, Event]
+	events *latest.Queue[string, Change]
 }
 
 // Next waits for changes and returns all that are queued, at least one, or the
 // context's error.
-func (w *Watcher) Next(ctx context.Context) ([]Event, error) { return w.events.Next(ctx) }
+func (w *Watcher) Next(ctx context.Context) ([]Change, error) { return w.events.Next(ctx) }
 
 // Close ends the watch.
 func (w *Watcher) Close() {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -108,18 +108,18 @@ var (
 		},
 	}
 
-	EventRecords = &Type{
+	EventType = &Type{
 		Name: "Events", Namespace: "runtime",
 		Aliases: []string{"events", "event", "ev"},
 		Columns: []string{"LAST SEEN", "COUNT", "SEVERITY", "REASON", "OBJECT", "MESSAGE"},
 		cells: func(spec any) []string {
-			s := spec.(EventRecord)
+			s := spec.(Event)
 			return []string{s.Last.UTC().Format(time.RFC3339), strconv.Itoa(s.Count), string(s.Severity), s.Reason, s.Object, s.Message}
 		},
 	}
 
 	// Types lists them all.
-	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members, MachineConfigs, EventRecords}
+	Types = []*Type{Identities, PeerSpecs, PeerStatuses, Endpoints, Affiliates, Members, MachineConfigs, EventType}
 )
 
 // Lookup finds a type by what a user typed, in any case.
@@ -194,7 +194,7 @@ type PeerSpec struct {
 type PeerStatus struct {
 	Endpoint           netip.AddrPort `json:"endpoint,omitzero"`
 	Label              string         `json:"label"`
-	State              link.State     `json:"state"`
+	State              peer.State     `json:"state"`
 	ReceiveBytes       int64          `json:"receiveBytes"`
 	TransmitBytes      int64          `json:"transmitBytes"`
 	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`

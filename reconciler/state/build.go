@@ -7,8 +7,8 @@ import (
 
 	"go4.org/netipx"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -27,7 +27,7 @@ type Inputs struct {
 	Via map[mesh.Key]mesh.Key
 	// Statuses and Redirects are per peer: what is known of it, and the endpoint
 	// that is to be set now, if any.
-	Statuses  map[mesh.Key]link.Status
+	Statuses  map[mesh.Key]peer.Status
 	Redirects map[mesh.Key]netip.AddrPort
 	// Retain are live peers to keep as they are, besides Peers.
 	Retain []Peer
@@ -84,7 +84,7 @@ func Build(in Inputs) State {
 		// Forced routing: what belongs to a peer that is down is dropped by
 		// WireGuard rather than sent in the clear.
 		_, relayed := in.Via[spec.PublicKey]
-		if !in.KubeSpan.AllowDownPeerBypass || relayed || in.Statuses[spec.PublicKey].State == link.Up {
+		if !in.KubeSpan.AllowDownPeerBypass || relayed || in.Statuses[spec.PublicKey].State == peer.Up {
 			s.route(in.Identity.Subnet, spec.AllowedIPs)
 		}
 	}
@@ -173,7 +173,7 @@ func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) 
 	if !slices.IsSortedFunc(p.AllowedIPs, comparePrefixes) {
 		p.AllowedIPs = slices.Clone(p.AllowedIPs) // for Normalize to sort
 	}
-	if status.Quiet() {
+	if status.InitiationDeferred() {
 		p.Keepalive = 0
 	}
 	if redirect, ok := in.Redirects[spec.PublicKey]; ok {

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/spanmesh/span/reconciler/link"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -32,7 +32,7 @@ func inputs(tb testing.TB, n int) state.Inputs {
 		KubeSpan:     schema.KubeSpan{Enabled: true, ListenPort: 51820, InterfaceName: "kubespan", RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25},
 		MTU:          1420,
 		PresharedKey: mesh.SecretKey([32]byte{2}),
-		Statuses:     map[mesh.Key]link.Status{},
+		Statuses:     map[mesh.Key]peer.Status{},
 		Redirects:    map[mesh.Key]netip.AddrPort{},
 	}
 	for i := range n {
@@ -207,7 +207,7 @@ func TestBuild(t *testing.T) {
 	t.Run("unless they may be bypassed", func(t *testing.T) {
 		in := inputs(t, 3)
 		in.KubeSpan.AllowDownPeerBypass = true
-		in.Statuses[in.Peers[1].PublicKey] = link.Status{State: link.Up}
+		in.Statuses[in.Peers[1].PublicKey] = peer.Status{State: peer.Up}
 		got := state.Build(in).Firewall.Networks
 		if want := in.Peers[1].AllowedIPs[:2]; !slices.Equal(got, want) {
 			t.Errorf("routed are %v, want %v", got, want)
@@ -215,7 +215,7 @@ func TestBuild(t *testing.T) {
 	})
 	t.Run("a quiet peer has no keepalive", func(t *testing.T) {
 		in := inputs(t, 2)
-		in.Statuses[in.Peers[1].PublicKey] = link.Status{QuietUntil: time.Unix(1, 0)}
+		in.Statuses[in.Peers[1].PublicKey] = peer.Status{InitiateAfter: time.Unix(1, 0)}
 		s := state.Build(in)
 		if s.Peers[0].Keepalive != 25*time.Second || s.Peers[1].Keepalive != 0 {
 			t.Errorf("keepalives are %v and %v", s.Peers[0].Keepalive, s.Peers[1].Keepalive)

@@ -54,8 +54,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	loop := reconciler.NewLoop(p.engine, p.discover, o.Log)
-	worked := latest.New[struct{}, endpoints]()
-	p.engine.Keep = func(e endpoints) { worked.Push(struct{}{}, e) }
+	lastGood := latest.New[struct{}, endpoints]()
+	p.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	p.engine.LinkMTU = func(mtu int) {
 		if err := tellMTU(filepath.Dir(o.Socket), mtu); err != nil {
 			o.Log.Error("the MTU of the link could not be written down for network plugins", "error", err)
@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			}
 		}
 	})
-	group.Go(func() error { p.keepWorked(ctx, worked); return nil })
+	group.Go(func() error { p.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { k.followTrials(ctx); return nil })
 	err = group.Wait()
 	o.Log.Info("the agent stopped; the mesh stays up")
@@ -102,14 +102,14 @@ func Run(ctx context.Context, o Options) (err error) {
 // endpoints are where peers were last reached.
 type endpoints = map[mesh.Key]netip.AddrPort
 
-// keepWorked writes down where peers are reached, for a start without discovery.
-func (p *parts) keepWorked(ctx context.Context, queue *latest.Queue[struct{}, endpoints]) {
+// saveLastGood writes down where peers are reached, for a start without discovery.
+func (p *parts) saveLastGood(ctx context.Context, queue *latest.Queue[struct{}, endpoints]) {
 	for {
 		values, err := queue.Next(ctx)
 		if err != nil {
 			return
 		}
-		if err := p.dir.KeepWorked(values[len(values)-1]); err != nil {
+		if err := p.dir.SaveLastGood(values[len(values)-1]); err != nil {
 			p.log.Error("where peers are reached could not be written down", "error", err)
 		}
 		// What comes meanwhile is written together.

@@ -252,7 +252,7 @@ func (a *api) Watch(ctx context.Context, req *connect.Request[agentpb.WatchReque
 	}
 	there, watcher := a.store.Watch(t)
 	defer watcher.Close()
-	events := make([]resource.Event, len(there))
+	events := make([]resource.Change, len(there))
 	for i, r := range there {
 		events[i].Resource = r
 	}

@@ -48,7 +48,7 @@ func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 }
 
 // eventsOf shows the events of the resource with an ID, or of all if id is empty.
-func eventsOf(events []resource.Event, id string, reveal bool) ([]*agentpb.Event, error) {
+func eventsOf(events []resource.Change, id string, reveal bool) ([]*agentpb.Event, error) {
 	var out []*agentpb.Event
 	for _, e := range events {
 		if id != "" && id != e.Resource.ID {

@@ -63,7 +63,7 @@ func (i *Inspection) List(ctx context.Context) ([]*agentpb.Event, error) {
 	}
 	i.refresh()
 	list := i.store.List(resource.Affiliates)
-	events := make([]resource.Event, len(list))
+	events := make([]resource.Change, len(list))
 	for n, r := range list {
 		events[n].Resource = r
 	}

@@ -55,11 +55,11 @@ func (m Machine) open() (*parts, error) {
 	}
 	store := &resource.Store{}
 	engine := reconciler.NewEngine(kernel, dir.Identify, store, m.Log)
-	worked, err := dir.Worked()
+	lastGood, err := dir.LastGood()
 	if err != nil {
 		m.Log.Warn("where peers were last reached cannot be read; beginning anew", "error", err)
 	}
-	maps.Copy(engine.Worked, worked)
+	maps.Copy(engine.LastGood, lastGood)
 	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
 }
 

@@ -29,7 +29,7 @@ func (o Once) with(f func(p *parts) error) error {
 	if err != nil {
 		return err
 	}
-	p.engine.AlwaysBegins = true
+	p.engine.AlwaysInitiate = true
 	return errors.Join(f(p), p.close())
 }
 

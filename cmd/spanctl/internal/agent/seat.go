@@ -102,8 +102,8 @@ func (s *seat) Known() reconciler.Knowledge {
 	return s.known
 }
 
-// Stirred implements reconciler.Registry.
-func (s *seat) Stirred() { s.asked.reconnect() }
+// NetworkChanged implements reconciler.Registry.
+func (s *seat) NetworkChanged() { s.asked.reconnect() }
 
 // Announce implements reconciler.Registry.
 func (s *seat) Announce(ctx context.Context, local mesh.Affiliate) error {

@@ -23,7 +23,7 @@ const (
 	nodeFile       = "node-identity.yaml"
 	kubespanFile   = "kubespan-identity.yaml"
 	affiliatesFile = "affiliates.json"
-	workedFile     = "endpoints.json"
+	lastGoodFile   = "endpoints.json"
 	trialFile      = "trial.json"
 )
 

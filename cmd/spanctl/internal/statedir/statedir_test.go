@@ -313,22 +313,22 @@ func TestRotationIsInUseOnceItIsKept(t *testing.T) {
 	}
 }
 
-func TestWorked(t *testing.T) {
+func TestLastGood(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "state"))
-	if worked, err := d.Worked(); err != nil || len(worked) != 0 {
-		t.Errorf("at the start: %v, %v", worked, err)
+	if lastGood, err := d.LastGood(); err != nil || len(lastGood) != 0 {
+		t.Errorf("at the start: %v, %v", lastGood, err)
 	}
 	want := map[mesh.Key]netip.AddrPort{{1}: netip.MustParseAddrPort("192.0.2.1:1"), {2}: netip.MustParseAddrPort("[2001:db8::1]:2")}
-	if err := d.KeepWorked(want); err != nil {
+	if err := d.SaveLastGood(want); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := d.Worked(); err != nil || !maps.Equal(got, want) {
+	if got, err := d.LastGood(); err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if err := os.WriteFile(filepath.Join(d.path, workedFile), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.path, lastGoodFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Worked(); err == nil {
+	if _, err := d.LastGood(); err == nil {
 		t.Error("a damaged file was read")
 	}
 }

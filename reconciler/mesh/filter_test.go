@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestVet(t *testing.T) {
+func TestFilter(t *testing.T) {
 	self := Identity{NodeID: "node-5", PublicKey: Key{5}, Subnet: netip.MustParsePrefix("fd00::/64"), Address: netip.MustParsePrefix("fd00::5/128")}
 	own := peer(5, nil)
 	impostor := peer(5, nil)
@@ -22,7 +22,7 @@ func TestVet(t *testing.T) {
 	twin.KubeSpan.Address = peer(1, nil).KubeSpan.Address
 	plain := Affiliate{NodeID: "plain"}
 	all := []Affiliate{again, twin, plain, outside, clone, impostor, own, peer(1, nil), peer(2, nil)}
-	good, refused := Vet(self, all)
+	good, refused := Filter(self, all)
 	want := map[string]string{
 		"impostor": "claims this machine's public key",
 		"node-6":   "claims this machine's address fd00::5: do both have the same MAC?",

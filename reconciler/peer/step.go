@@ -1,4 +1,4 @@
-package link
+package peer
 
 import (
 	"net/netip"
@@ -7,27 +7,27 @@ import (
 )
 
 // Step makes a peer's next status, and says what to do about it.
-func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Move) {
+func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Action) {
 	after = before
-	after.take(now, before, seen)
+	after.observe(now, before, seen)
 	up := after.isUp(now)
 	if up {
-		after.Since, after.Tried, after.Rounds = now, nil, 0
+		after.LastUp, after.Tried, after.Rounds = now, nil, 0
 	}
-	after.hush(now, up || spec.Begins, seen.Present)
+	after.deferInitiation(now, up || spec.Initiator, seen.Present)
 	switch {
 	case !seen.Present && before.Endpoint.IsValid() && before.State != Down:
 		// Someone removed the peer: it comes back with the endpoint it had.
 		do.Endpoint = before.Endpoint
-	case !up && after.due(now, spec):
-		do.Endpoint = after.next(spec.Endpoints)
+	case !up && after.nextDue(now, spec):
+		do.Endpoint = after.nextEndpoint(spec.Endpoints)
 		after.LastUsedEndpoint = do.Endpoint
 	case up:
-		do.Probe = after.ask(now, before, spec)
+		do.Probe = after.probe(now, before, spec)
 	}
 	if do.Endpoint.IsValid() {
-		after.changed(now, do.Endpoint)
-		after.unsure = seen.Present
+		after.startTrial(now, do.Endpoint)
+		after.sendUnconfirmed = seen.Present
 	}
 	after.addresses, after.endpoints = spec.Addresses, spec.Listed
 	after.State = after.stateAt(now)
@@ -35,55 +35,55 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 }
 
 // ask tells whether a peer that is up is to be asked for a sign of life now.
-func (s *Status) ask(now time.Time, before Status, spec Spec) bool {
+func (s *Status) probe(now time.Time, before Status, spec Spec) bool {
 	switch {
-	case s.hasLeft(before, spec):
-		s.probed, s.withdrawn = now, true
-	case spec.Stirred:
-		s.probed = now
-	case !s.probed.IsZero():
-		if now.Sub(s.asked) < askAgain {
+	case s.endpointWithdrawn(before, spec):
+		s.probingSince, s.withdrawn = now, true
+	case spec.NetworkChanged:
+		s.probingSince = now
+	case !s.probingSince.IsZero():
+		if now.Sub(s.lastProbe) < probeInterval {
 			return false
 		}
-	case now.Sub(s.received) >= silence || len(before.endpoints) > 0 && !slices.Equal(before.endpoints, spec.Listed):
-		s.probed = now
+	case now.Sub(s.lastReceived) >= probeAfter || len(before.endpoints) > 0 && !slices.Equal(before.endpoints, spec.Listed):
+		s.probingSince = now
 	default:
 		return false
 	}
-	s.asked = now
+	s.lastProbe = now
 	return true
 }
 
 // hasLeft tells whether the peer had the address in use at the last step, and says
 // that it has it no more.
-func (s *Status) hasLeft(before Status, spec Spec) bool {
+func (s *Status) endpointWithdrawn(before Status, spec Spec) bool {
 	a := s.Endpoint.Addr()
 	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, a) && !slices.Contains(spec.Addresses, a)
 }
 
 // hush has a new peer be quiet, unless this machine begins, and ends it.
-func (s *Status) hush(now time.Time, speaks, present bool) {
+func (s *Status) deferInitiation(now time.Time, speaks, present bool) {
 	switch {
 	case !present && !speaks:
-		s.QuietUntil = now.Add(quiet)
-	case speaks || !s.QuietUntil.After(now):
-		s.QuietUntil = time.Time{}
+		s.InitiateAfter = now.Add(initiationDelay)
+	case speaks || !s.InitiateAfter.After(now):
+		s.InitiateAfter = time.Time{}
 	}
 }
 
 // take takes in what WireGuard shows.
-func (s *Status) take(now time.Time, before Status, seen Observed) {
+func (s *Status) observe(now time.Time, before Status, seen Observed) {
 	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
-	if !seen.LastHandshake.Equal(s.shown) {
-		s.LastHandshake, s.shown = seen.LastHandshake, seen.LastHandshake
+	if !seen.LastHandshake.Equal(s.kernelHandshake) {
+		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
 	}
-	if s.Since.IsZero() {
-		s.Since, s.received = now, now
+	if s.LastUp.IsZero() {
+		s.LastUp, s.lastReceived = now, now
 		if seen.Present {
 			s.adopt(now, seen)
 		}
 	}
-	s.count(now, before, seen)
+	s.readCounters(now, before, seen)
 	if !seen.Endpoint.IsValid() {
 		return
 	}
@@ -92,7 +92,7 @@ func (s *Status) take(now time.Time, before Status, seen Observed) {
 	}
 	if before.Endpoint.IsValid() && seen.Endpoint != before.Endpoint && !s.isUp(now) {
 		// WireGuard goes where something genuine came from: that is no dead end.
-		s.changed(now, seen.Endpoint)
+		s.startTrial(now, seen.Endpoint)
 		s.heard = true
 	}
 	s.Endpoint = seen.Endpoint
@@ -102,52 +102,52 @@ func (s *Status) take(now time.Time, before Status, seen Observed) {
 }
 
 // count notes what the counters tell. They begin again when a peer is made anew.
-func (s *Status) count(now time.Time, before Status, seen Observed) {
+func (s *Status) readCounters(now time.Time, before Status, seen Observed) {
 	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
-		s.received, s.probed, s.withdrawn, s.heard = now, time.Time{}, false, true
-		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiation != 0
+		s.lastReceived, s.probingSince, s.withdrawn, s.heard = now, time.Time{}, false, true
+		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiationSize != 0
 	}
 	if seen.TransmitBytes != before.TransmitBytes {
 		sent := now
-		if s.unsure {
-			sent = s.LastEndpointChange.Add(sendsWithin)
+		if s.sendUnconfirmed {
+			sent = s.LastEndpointChange.Add(initiationWithin)
 		}
-		if s.sent.IsZero() || sent.Before(s.sent) {
-			s.sent = sent
+		if s.sentAt.IsZero() || sent.Before(s.sentAt) {
+			s.sentAt = sent
 		}
 	}
-	s.unsure = false
+	s.sendUnconfirmed = false
 }
 
 // adopt takes over a peer that WireGuard has but this process has not seen,
 // as after a restart. A tunnel that works stays up; another gets its trial.
 func (s *Status) adopt(now time.Time, seen Observed) {
-	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeLifetime {
+	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeExpiry {
 		s.LastEndpointChange = now
 	}
 }
 
 // changed begins the trial of an endpoint.
-func (s *Status) changed(now time.Time, to netip.AddrPort) {
+func (s *Status) startTrial(now time.Time, to netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = to, now
-	s.sent, s.unsure, s.heard, s.alive, s.probed, s.withdrawn, s.received = time.Time{}, false, false, false, time.Time{}, false, now
+	s.sentAt, s.sendUnconfirmed, s.heard, s.alive, s.probingSince, s.withdrawn, s.lastReceived = time.Time{}, false, false, false, time.Time{}, false, now
 }
 
 // isUp tells whether the endpoint has shown a handshake that still counts, or data
 // of one before, and the peer does not owe a sign of life.
 func (s *Status) isUp(now time.Time) bool {
-	owes := !s.probed.IsZero() && now.Sub(s.probed) >= s.signWithin()
+	owes := !s.probingSince.IsZero() && now.Sub(s.probingSince) >= s.probeTimeLimit()
 	age := now.Sub(s.LastHandshake)
-	shown := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeLifetime
-	return (shown || s.alive && age < sessionLifetime) && !owes
+	shown := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeExpiry
+	return (shown || s.alive && age < rejectAfterTime) && !owes
 }
 
 // signWithin is how long a sign of life may take.
-func (s *Status) signWithin() time.Duration {
+func (s *Status) probeTimeLimit() time.Duration {
 	if s.withdrawn {
-		return lifeSignMoved
+		return withdrawnTimeout
 	}
-	return lifeSign
+	return probeTimeout
 }
 
 func (s *Status) stateAt(now time.Time) State {
@@ -165,20 +165,20 @@ func (s *Status) stateAt(now time.Time) State {
 
 // onTrial tells whether the endpoint may still show a handshake.
 func (s *Status) onTrial(now time.Time) bool {
-	if s.Since.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= trialAtMost {
+	if s.LastUp.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
 		return false // it was up and is no more, or had its time
 	}
-	return s.heard || s.sent.IsZero() || now.Sub(s.sent) < answer
+	return s.heard || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
 }
 
 // due tells whether it is time for another endpoint of a peer that is not up.
-func (s *Status) due(now time.Time, spec Spec) bool {
+func (s *Status) nextDue(now time.Time, spec Spec) bool {
 	switch {
 	case len(spec.Endpoints) == 0:
 		return false
 	case !s.LastUsedEndpoint.IsValid():
 		return true
-	case spec.Stirred && now.Sub(s.LastEndpointChange) >= steady:
+	case spec.NetworkChanged && now.Sub(s.LastEndpointChange) >= minEndpointTrial:
 		s.Tried, s.Rounds = nil, 0
 		return true
 	case s.onTrial(now):
@@ -190,7 +190,7 @@ func (s *Status) due(now time.Time, spec Spec) bool {
 
 // next is the first candidate that has not failed in this round. A round ends
 // when all have.
-func (s *Status) next(candidates []netip.AddrPort) netip.AddrPort {
+func (s *Status) nextEndpoint(candidates []netip.AddrPort) netip.AddrPort {
 	tried := slices.Clip(s.Tried)
 	for _, e := range []netip.AddrPort{s.LastUsedEndpoint, s.Endpoint} {
 		if e.IsValid() && !slices.Contains(tried, e) {
@@ -215,16 +215,16 @@ func (s *Status) next(candidates []netip.AddrPort) netip.AddrPort {
 
 // Expires is when a peer that is up is so no longer, if nothing is heard of it.
 func (s Status) Expires() time.Time {
-	expires := s.LastHandshake.Add(handshakeLifetime)
-	if sign := s.probed.Add(s.signWithin()); !s.probed.IsZero() && sign.Before(expires) {
+	expires := s.LastHandshake.Add(handshakeExpiry)
+	if sign := s.probingSince.Add(s.probeTimeLimit()); !s.probingSince.IsZero() && sign.Before(expires) {
 		return sign
 	}
 	return expires
 }
 
-// Hopeless tells that all endpoints of a peer were tried, and there is none that
+// Unreachable tells that all endpoints of a peer were tried, and there is none that
 // leads to it.
-func (s Status) Hopeless() bool {
+func (s Status) Unreachable() bool {
 	return s.State == Down && s.Rounds > 0 || s.State == Down && len(s.Tried) == 0 || s.State == Unknown && !s.LastUsedEndpoint.IsValid()
 }
 
@@ -233,7 +233,7 @@ func (s Status) Shift(by time.Duration) Status {
 	if by == 0 {
 		return s
 	}
-	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.QuietUntil, &s.EndpointSince, &s.Since, &s.sent, &s.received, &s.probed, &s.asked} {
+	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp, &s.sentAt, &s.lastReceived, &s.probingSince, &s.lastProbe} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}

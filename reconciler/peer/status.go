@@ -1,4 +1,4 @@
-package link
+package peer
 
 import (
 	"net/netip"
@@ -19,23 +19,23 @@ const (
 )
 
 const (
-	// handshakeLifetime is the age at which a handshake says nothing any more:
+	// handshakeExpiry is the age at which a handshake says nothing any more:
 	// the WireGuard protocol's Reject-After-Time, Rekey-Timeout and
 	// Rekey-Attempt-Time of 180, 5 and 90 seconds (WireGuard paper, section 6.1).
-	handshakeLifetime = (180 + 5 + 90) * time.Second
-	// sessionLifetime is how long data may come after a handshake: Reject-After-Time.
-	sessionLifetime = 180 * time.Second
+	handshakeExpiry = (180 + 5 + 90) * time.Second
+	// rejectAfterTime is how long data may come after a handshake: Reject-After-Time.
+	rejectAfterTime = 180 * time.Second
 	// initiation is the size of a request for a handshake, in bytes (WireGuard
 	// paper, section 5.4.2). WireGuard counts it as received, as it does data.
-	initiation = 148
+	initiationSize = 148
 	// answer is how long a handshake may take from when the request for it was seen to
 	// go out. WireGuard sends the next after 5 seconds (Rekey-Timeout), which is then
 	// for the next endpoint: there is time until then for a look that comes late.
-	answer = 2 * time.Second
-	// trialAtMost ends the trial of an endpoint that was heard and yet had no
+	endpointTrial = 2 * time.Second
+	// maxEndpointTrial ends the trial of an endpoint that was heard and yet had no
 	// handshake, as when the requests of both sides cross, or that nothing was
 	// sent to.
-	trialAtMost = 15 * time.Second
+	maxEndpointTrial = 15 * time.Second
 )
 
 const (
@@ -43,23 +43,23 @@ const (
 	// for a sign of life: longer than the usual keepalive, although of two sides
 	// that send keepalives one alone may do so, since those of the other put off
 	// its own.
-	silence = 35 * time.Second
-	// lifeSign is how long the sign may take: WireGuard answers data with a
+	probeAfter = 35 * time.Second
+	// probeTimeout is how long the sign may take: WireGuard answers data with a
 	// keepalive after 10 seconds, and asks for a new session after 15 without
 	// (Keepalive-Timeout and Rekey-Timeout).
-	lifeSign = 15 * time.Second
-	// askAgain is how long until it is asked once more: data may be lost.
-	askAgain = 3 * time.Second
-	// lifeSignMoved is the same for a peer that says that it has left the endpoint.
-	lifeSignMoved = 2 * time.Second
-	// steady is how long an endpoint is tried at least when the network changes.
-	steady = 2 * time.Second
+	probeTimeout = 15 * time.Second
+	// probeInterval is how long until it is asked once more: data may be lost.
+	probeInterval = 3 * time.Second
+	// withdrawnTimeout is the same for a peer that says that it has left the endpoint.
+	withdrawnTimeout = 2 * time.Second
+	// minEndpointTrial is how long an endpoint is tried at least when the network changes.
+	minEndpointTrial = 2 * time.Second
 )
 
 // quiet is how long the machine that does not begin waits for the other to: a
 // handshake takes one round trip, and half a second more for the other machine
 // to learn of this one.
-const quiet = time.Second
+const initiationDelay = time.Second
 
 // Spec is what is configured of a peer.
 type Spec struct {
@@ -69,14 +69,14 @@ type Spec struct {
 	// discovery lists them.
 	Addresses []netip.Addr
 	Listed    []netip.AddrPort
-	// Begins tells that this machine opens the conversation with a new peer. Of
+	// Initiator tells that this machine opens the conversation with a new peer. Of
 	// two machines one should: handshakes that cross spoil each other, and
 	// WireGuard tries again only after 5 seconds (WireGuard paper, section 6.4).
 	// When both begin, or both wait, the tunnel still comes up, later.
-	Begins bool
-	// Stirred tells that the network of this machine has changed since the last
+	Initiator bool
+	// NetworkChanged tells that the network of this machine has changed since the last
 	// step: what was true of an endpoint may be so no more.
-	Stirred bool
+	NetworkChanged bool
 }
 
 // Status is what is known of a peer; its zero value is a peer not seen before.
@@ -89,33 +89,39 @@ type Status struct {
 	LastUsedEndpoint   netip.AddrPort
 	LastEndpointChange time.Time
 	LastHandshake      time.Time
-	// QuietUntil is set while a new peer is left to begin: without keepalives,
+	// InitiateAfter is set while a new peer is left to begin: without keepalives,
 	// which would make WireGuard begin itself.
-	QuietUntil time.Time
+	InitiateAfter time.Time
 	// ReceiveBytes and TransmitBytes are WireGuard's counters.
 	ReceiveBytes, TransmitBytes int64
 
 	// EndpointSince is when Endpoint was first seen to be what it is.
 	EndpointSince time.Time
-	// Since is when the peer was last up, or first seen if it never was.
-	Since time.Time
+	// LastUp is when the peer was last up, or first seen if it never was.
+	LastUp time.Time
 	// Tried are the endpoints of this round that failed, Rounds how many rounds
 	// failed as a whole.
 	Tried  []netip.AddrPort
 	Rounds int
-	// sent is by when something went to the endpoint on trial, heard tells that
-	// something came since it is, alive that it was data: of a session that is older
-	// than the trial. What is first seen to be sent after WireGuard was given another
-	// endpoint may still have gone to the one before, which unsure tells.
-	sent         time.Time
-	unsure       bool
-	heard, alive bool
-	// shown is the time of LastHandshake as WireGuard tells it: by a clock that may
-	// have been set since.
-	shown time.Time
-	// received is when something last came, probed when the peer was first asked for
-	// a sign of life that has not come yet, asked when it was last.
-	received, probed, asked time.Time
+	// sentAt is by when a packet went to the endpoint on trial; zero when none was seen to.
+	sentAt time.Time
+	// sendUnconfirmed is set until the first reading after WireGuard was given another
+	// endpoint: what that reading counts as sent may have gone to the one before.
+	sendUnconfirmed bool
+	// heard is set when anything was received since the trial began.
+	heard bool
+	// alive is set when something other than a handshake was received since the trial
+	// began: the session is older than the trial.
+	alive bool
+	// kernelHandshake is LastHandshake as WireGuard reports it, by a clock that may have
+	// been set since.
+	kernelHandshake time.Time
+	// lastReceived is when the peer last sent something.
+	lastReceived time.Time
+	// probingSince is when the first liveness probe without an answer was sent.
+	probingSince time.Time
+	// lastProbe is when the last liveness probe was sent.
+	lastProbe time.Time
 	// addresses and endpoints are those that the peer had at the last step, withdrawn
 	// tells that it was asked for a sign of life since it left the one in use.
 	addresses []netip.Addr
@@ -124,7 +130,7 @@ type Status struct {
 }
 
 // Quiet tells that the peer is to have no keepalives for now.
-func (s Status) Quiet() bool { return !s.QuietUntil.IsZero() }
+func (s Status) InitiationDeferred() bool { return !s.InitiateAfter.IsZero() }
 
 // Observed is what WireGuard shows of a peer.
 type Observed struct {
@@ -135,8 +141,8 @@ type Observed struct {
 	ReceiveBytes, TransmitBytes int64
 }
 
-// Move is what to do about a peer now.
-type Move struct {
+// Action is what to do about a peer now.
+type Action struct {
 	// Endpoint is to be set; it is invalid when WireGuard's own is to be left
 	// alone, which it is as long as the peer is up, wherever it may have roamed.
 	Endpoint netip.AddrPort

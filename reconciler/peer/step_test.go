@@ -1,4 +1,4 @@
-package link
+package peer
 
 import (
 	"math/rand/v2"
@@ -41,14 +41,14 @@ func TestStates(t *testing.T) {
 		{"never answered", 5000, never, Down},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change), Since: at(change), received: at(c.now)}
+			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change), LastUp: at(change), lastReceived: at(c.now)}
 			seen := Observed{Present: true, Endpoint: one}
 			if c.handshake != never {
 				seen.LastHandshake = at(c.handshake)
 			}
 			// A single endpoint is kept, so that nothing is set.
 			after, do := Step(at(c.now), Spec{Endpoints: []netip.AddrPort{one}}, before, seen)
-			if after.State != c.want || do != (Move{}) {
+			if after.State != c.want || do != (Action{}) {
 				t.Errorf("state %s, move %v, want %s and none", after.State, do, c.want)
 			}
 		})
@@ -76,19 +76,19 @@ func TestEndpoints(t *testing.T) {
 			up, netip.AddrPort{}, Up},
 		{"one on trial is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(996)}, Observed{Present: true, Endpoint: one},
 			netip.AddrPort{}, Unknown},
-		{"one that was called and did not answer gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sent: at(996)},
+		{"one that was called and did not answer gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sentAt: at(996)},
 			Observed{Present: true, Endpoint: one}, two, Unknown},
 		{"one that was called just now is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(994), TransmitBytes: 1},
 			Observed{Present: true, Endpoint: one, TransmitBytes: 149}, netip.AddrPort{}, Unknown},
-		{"one that was heard has longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sent: at(990)},
+		{"one that was heard has longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sentAt: at(990)},
 			Observed{Present: true, Endpoint: one, ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
-		{"one whose session goes on at a new endpoint is up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), shown: at(900), LastHandshake: at(900)},
+		{"one whose session goes on at a new endpoint is up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 32}, netip.AddrPort{}, Up},
-		{"one of which only a request for a session came is not", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), shown: at(900), LastHandshake: at(900)},
+		{"one of which only a request for a session came is not", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
 		{"one that WireGuard moved is given a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
-		{"one that does not give its sign of life gets the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probed: at(985), received: at(950)},
+		{"one that does not give its sign of life gets the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probingSince: at(985), lastReceived: at(950)},
 			up, two, Unknown},
 		{"one that is down gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
 		{"after the last comes the first, in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
@@ -110,12 +110,12 @@ func TestEndpoints(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.before.LastUsedEndpoint.IsValid() {
-				c.before.Since = at(800)
-				if c.before.received.IsZero() {
-					c.before.received = at(990)
+				c.before.LastUp = at(800)
+				if c.before.lastReceived.IsZero() {
+					c.before.lastReceived = at(990)
 				}
 			}
-			after, do := Step(at(1000), Spec{Endpoints: c.spec, Begins: true}, c.before, c.seen)
+			after, do := Step(at(1000), Spec{Endpoints: c.spec, Initiator: true}, c.before, c.seen)
 			set := do.Endpoint
 			if set != c.want || after.State != c.state {
 				t.Errorf("set %v, state %s, want %v and %s", set, after.State, c.want, c.state)
@@ -139,7 +139,7 @@ type wireguard struct {
 // until lets the time pass.
 func (w *wireguard) until(now time.Time) {
 	for !w.next.After(now) {
-		w.seen.TransmitBytes += initiation
+		w.seen.TransmitBytes += initiationSize
 		if w.seen.Endpoint == w.answer {
 			w.seen.LastHandshake, w.seen.ReceiveBytes = w.next.Add(time.Millisecond), 92
 		}
@@ -148,10 +148,10 @@ func (w *wireguard) until(now time.Time) {
 }
 
 // TestDeadEndpointsAreCycled follows a peer of which only the sixth endpoint answers,
-// with looks as NextLook has them, on a machine that takes its time between a look and
+// with looks as NextCheck has them, on a machine that takes its time between a look and
 // what follows from it: no endpoint may be left that nothing was sent to.
 func TestDeadEndpointsAreCycled(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one, two, away, netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:1"), three}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one, two, away, netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:1"), three}, Initiator: true}
 	var worst time.Duration
 	for seed := range uint64(2000) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -161,7 +161,7 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 		now := start
 		for now.Before(at(120)) {
 			w.until(now)
-			var do Move
+			var do Action
 			status, do = Step(now, spec, status, w.seen)
 			if status.State == Up {
 				break
@@ -171,7 +171,7 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 			if do.Endpoint.IsValid() {
 				w.seen.Present, w.seen.Endpoint = true, do.Endpoint
 			}
-			now = done.Add(lookAt(now, status))
+			now = done.Add(checkAt(now, status))
 		}
 		took := now.Sub(start)
 		worst = max(worst, took)
@@ -186,83 +186,83 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 func TestOneSideBegins(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one}}
 	created, do := Step(start, spec, Status{}, Observed{})
-	if !created.Quiet() || do.Endpoint != one {
+	if !created.InitiationDeferred() || do.Endpoint != one {
 		t.Fatalf("a new peer is not quiet, or has no endpoint: %+v", created)
 	}
-	if look := lookAt(start, created); look > quiet {
+	if look := checkAt(start, created); look > initiationDelay {
 		t.Errorf("the next look is in %v, after the end of the quiet", look)
 	}
 	present := Observed{Present: true, Endpoint: one}
-	if s, _ := Step(start.Add(quiet/2), spec, created, present); !s.Quiet() {
+	if s, _ := Step(start.Add(initiationDelay/2), spec, created, present); !s.InitiationDeferred() {
 		t.Error("not quiet for long enough")
 	}
-	if s, _ := Step(start.Add(quiet), spec, created, present); s.Quiet() {
+	if s, _ := Step(start.Add(initiationDelay), spec, created, present); s.InitiationDeferred() {
 		t.Error("quiet for too long")
 	}
 	answered := present
-	answered.LastHandshake = start.Add(quiet / 4)
-	if s, _ := Step(start.Add(quiet/2), spec, created, answered); s.Quiet() || s.State != Up {
+	answered.LastHandshake = start.Add(initiationDelay / 4)
+	if s, _ := Step(start.Add(initiationDelay/2), spec, created, answered); s.InitiationDeferred() || s.State != Up {
 		t.Errorf("quiet although the other has begun: %+v", s)
 	}
-	spec.Begins = true
-	if s, _ := Step(start, spec, Status{}, Observed{}); s.Quiet() {
+	spec.Initiator = true
+	if s, _ := Step(start, spec, Status{}, Observed{}); s.InitiationDeferred() {
 		t.Error("the machine that begins is quiet")
 	}
 }
 
 func TestNextLook(t *testing.T) {
-	well := Status{State: Up, received: start}
-	trying := Status{State: Unknown, LastUsedEndpoint: one, Since: start}
-	many := slices.Repeat([]Status{well}, crowd+1)
+	well := Status{State: Up, lastReceived: start}
+	trying := Status{State: Unknown, LastUsedEndpoint: one, LastUp: start}
+	many := slices.Repeat([]Status{well}, largeMesh+1)
 	many[0] = trying
 	for _, c := range []struct {
 		name     string
 		statuses []Status
 		want     time.Duration
 	}{
-		{"no peers", nil, RestInterval},
-		{"peers that are up or have nothing to try", []Status{well, {State: Unknown}}, RestInterval},
-		{"one that was silent for long", []Status{well, {State: Up, received: start.Add(-20 * time.Second)}}, silence - 20*time.Second},
+		{"no peers", nil, IdleInterval},
+		{"peers that are up or have nothing to try", []Status{well, {State: Unknown}}, IdleInterval},
+		{"one that was silent for long", []Status{well, {State: Up, lastReceived: start.Add(-20 * time.Second)}}, probeAfter - 20*time.Second},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RetryInterval},
-		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, Since: start.Add(-10 * time.Second)}}, time.Second},
-		{"one that owes a sign of life", []Status{{State: Up, probed: start.Add(-14 * time.Second), asked: start}}, lifeSign - 14*time.Second},
-		{"one that is to be asked again", []Status{{State: Up, probed: start.Add(-time.Second), asked: start.Add(-time.Second)}}, askAgain - time.Second},
+		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
+		{"one that owes a sign of life", []Status{{State: Up, probingSince: start.Add(-14 * time.Second), lastProbe: start}}, probeTimeout - 14*time.Second},
+		{"one that is to be asked again", []Status{{State: Up, probingSince: start.Add(-time.Second), lastProbe: start.Add(-time.Second)}}, probeInterval - time.Second},
 		{"one that nothing was sent to yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, TrialInterval},
-		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-answer),
-			sent: start.Add(300*time.Millisecond - answer)}}, 300 * time.Millisecond},
-		{"one that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, unsure: true}}, settleInterval},
+		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-endpointTrial),
+			sentAt: start.Add(300*time.Millisecond - endpointTrial)}}, 300 * time.Millisecond},
+		{"one that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, sendUnconfirmed: true}}, confirmInterval},
 		{"one on trial", []Status{well, trying}, TrialInterval},
-		{"one on trial in a crowd", many, CrowdInterval},
-		{"one that is quiet", []Status{{State: Up, received: start, QuietUntil: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
-		{"one whose quiet is over", []Status{{State: Up, received: start, QuietUntil: start.Add(-time.Second)}}, 0},
+		{"one on trial in a largeMesh", many, LargeMeshInterval},
+		{"one that is quiet", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
+		{"one whose quiet is over", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := NextLook(start, slices.Values(c.statuses), len(c.statuses)); got != c.want {
+			if got := NextCheck(start, slices.Values(c.statuses), len(c.statuses)); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
 	}
 }
 
-func lookAt(now time.Time, s Status) time.Duration {
-	return NextLook(now, slices.Values([]Status{s}), 1)
+func checkAt(now time.Time, s Status) time.Duration {
+	return NextCheck(now, slices.Values([]Status{s}), 1)
 }
 
 // TestSignsOfLife follows a peer that is up and falls silent.
 func TestSignsOfLife(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, do := Step(start, spec, Status{}, seen)
-	if do != (Move{}) || status.State != Up {
+	if do != (Action{}) || status.State != Up {
 		t.Fatalf("at the start: %v, %s", do, status.State)
 	}
-	if status, do = Step(at(34), spec, status, seen); do != (Move{}) {
+	if status, do = Step(at(34), spec, status, seen); do != (Action{}) {
 		t.Errorf("asked too early: %v", do)
 	}
 	if status, do = Step(at(35), spec, status, seen); !do.Probe || status.State != Up {
-		t.Fatalf("after the silence: %v, %s", do, status.State)
+		t.Fatalf("after the probeAfter: %v, %s", do, status.State)
 	}
-	if _, do = Step(at(37), spec, status, seen); do != (Move{}) {
+	if _, do = Step(at(37), spec, status, seen); do != (Action{}) {
 		t.Errorf("asked again at once: %v", do)
 	}
 	if status, do = Step(at(38), spec, status, seen); !do.Probe {
@@ -270,21 +270,21 @@ func TestSignsOfLife(t *testing.T) {
 	}
 	answered := seen
 	answered.ReceiveBytes++
-	if s, do := Step(at(49), spec, status, answered); do != (Move{}) || s.State != Up || !s.probed.IsZero() {
+	if s, do := Step(at(49), spec, status, answered); do != (Action{}) || s.State != Up || !s.probingSince.IsZero() {
 		t.Errorf("after the answer: %v, %s", do, s.State)
 	}
 	if s, do := Step(at(50), spec, status, seen); do.Endpoint != two || s.State != Unknown {
 		t.Errorf("without an answer: %v, %s", do, s.State)
 	}
 	spec.Endpoints = spec.Endpoints[:1]
-	if s, do := Step(at(50), spec, status, seen); do != (Move{}) || s.State != Down {
+	if s, do := Step(at(50), spec, status, seen); do != (Action{}) || s.State != Down {
 		t.Errorf("without an answer and another endpoint: %v, %s", do, s.State)
 	}
 }
 
 // TestPeerListsAnotherEndpoint has a peer whose listen port changed.
 func TestPeerListsAnotherEndpoint(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
 	spec.Endpoints, spec.Listed = []netip.AddrPort{one, two}, []netip.AddrPort{one, two}
@@ -299,7 +299,7 @@ func TestPeerListsAnotherEndpoint(t *testing.T) {
 
 // TestPeerMoves has a peer withdraw the endpoint at which it is reached.
 func TestPeerMoves(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one}, Addresses: []netip.Addr{one.Addr()}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one}, Addresses: []netip.Addr{one.Addr()}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
 	spec.Endpoints, spec.Addresses = []netip.AddrPort{one, two}, []netip.Addr{two.Addr()}
@@ -307,27 +307,27 @@ func TestPeerMoves(t *testing.T) {
 	if !do.Probe || status.State != Up {
 		t.Fatalf("%v, %s", do, status.State)
 	}
-	if wait := lookAt(at(1), status); wait != lifeSignMoved {
+	if wait := checkAt(at(1), status); wait != withdrawnTimeout {
 		t.Errorf("the next look is in %v", wait)
 	}
 	if _, do = Step(at(3), spec, status, seen); do.Endpoint != two {
 		t.Errorf("without an answer: %v", do)
 	}
 	seen.ReceiveBytes++
-	if s, do := Step(at(3), spec, status, seen); do != (Move{}) || s.State != Up {
+	if s, do := Step(at(3), spec, status, seen); do != (Action{}) || s.State != Up {
 		t.Errorf("with an answer: %v, %s", do, s.State)
 	}
 }
 
 // TestStirred has the network of the machine change.
 func TestStirred(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true, Stirred: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true, NetworkChanged: true}
 	up := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, up)
 	if _, do := Step(at(1), spec, status, up); !do.Probe || do.Endpoint.IsValid() {
 		t.Errorf("a peer that is up: %v", do)
 	}
-	down := Status{LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(0), Tried: []netip.AddrPort{one}, Since: at(-100), Rounds: 3}
+	down := Status{LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(0), Tried: []netip.AddrPort{one}, LastUp: at(-100), Rounds: 3}
 	if s, do := Step(at(3), spec, down, Observed{Present: true, Endpoint: two}); do.Endpoint != one || s.Rounds != 0 {
 		t.Errorf("a peer that is down: %v, %d rounds", do, s.Rounds)
 	}
@@ -338,7 +338,7 @@ func TestStirred(t *testing.T) {
 
 // TestClockThatIsSet has the clock jump by a day: what was up still is.
 func TestClockThatIsSet(t *testing.T) {
-	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Begins: true}
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
 	const day = 24 * time.Hour

@@ -22,13 +22,13 @@ type loss struct {
 	from          netip.Addr
 }
 
-// settle gives every claimed address to the owner with the best right. Granted
+// resolveClaims gives every claimed address to the owner with the best right. Granted
 // ranges are disjoint, in the order of addresses, and joined where one owner's
 // adjoin. Each owner that loses an address is among the losses once.
 //
 // It walks the claims in the order of their first address and keeps those that
 // are still open in a heap: O(n log n), however much they overlap.
-func settle(claims []claim) (granted []claim, losses []loss) {
+func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	slices.SortFunc(claims, func(a, b claim) int {
 		if c := a.From().Compare(b.From()); c != 0 {
 			return c

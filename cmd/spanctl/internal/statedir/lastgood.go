@@ -9,29 +9,29 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// KeepWorked keeps where peers were last reached.
-func (d *Dir) KeepWorked(endpoints map[mesh.Key]netip.AddrPort) error {
+// SaveLastGood keeps where peers were last reached.
+func (d *Dir) SaveLastGood(endpoints map[mesh.Key]netip.AddrPort) error {
 	data, err := json.Marshal(endpoints)
 	if err != nil {
 		return fmt.Errorf("encode the endpoints: %w", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.write(workedFile, data)
+	return d.write(lastGoodFile, data)
 }
 
-// Worked returns what KeepWorked kept last. It can be done without: an error says
+// LastGood returns what SaveLastGood kept last. It can be done without: an error says
 // why it is not used.
-func (d *Dir) Worked() (map[mesh.Key]netip.AddrPort, error) {
+func (d *Dir) LastGood() (map[mesh.Key]netip.AddrPort, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	data, err := d.read(workedFile)
+	data, err := d.read(lastGoodFile)
 	if err != nil || data == nil {
 		return nil, err
 	}
 	var endpoints map[mesh.Key]netip.AddrPort
 	if err := json.Unmarshal(data, &endpoints); err != nil {
-		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.path, workedFile), err)
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.path, lastGoodFile), err)
 	}
 	return endpoints, nil
 }

@@ -17,8 +17,8 @@ const (
 	Warning Severity = "Warning"
 )
 
-// EventRecord is the spec of EventRecords: something that happened.
-type EventRecord struct {
+// Event is the spec of EventType: something that happened.
+type Event struct {
 	Severity Severity `json:"severity"`
 	// Reason is a word for programs, such as "Repaired"; Object is what it happened to.
 	Reason  string `json:"reason"`
@@ -33,26 +33,26 @@ type EventRecord struct {
 // maxEvents is how many events are kept: the oldest go.
 const maxEvents = 200
 
-// Events are what has happened. What happens again is counted, not repeated.
+// Recorder are what has happened. What happens again is counted, not repeated.
 // They are for one goroutine.
-type Events struct {
+type Recorder struct {
 	store *Store
 	last  int
-	byID  map[string]EventRecord
+	byID  map[string]Event
 }
 
-// NewEvents makes an empty list of events, which is shown in store.
-func NewEvents(store *Store) *Events { return &Events{store: store, byID: map[string]EventRecord{}} }
+// NewRecorder makes an empty list of events, which is shown in store.
+func NewRecorder(store *Store) *Recorder { return &Recorder{store: store, byID: map[string]Event{}} }
 
 // Add notes that something happened.
-func (e *Events) Add(now time.Time, severity Severity, reason, object, message string) {
+func (e *Recorder) Record(now time.Time, severity Severity, reason, object, message string) {
 	id := ""
 	for known, r := range e.byID {
 		if r.Severity == severity && r.Reason == reason && r.Object == object && r.Message == message {
 			id = known
 		}
 	}
-	record := EventRecord{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now}
+	record := Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now}
 	if id != "" {
 		record.Count, record.First = e.byID[id].Count+1, e.byID[id].First
 	} else {
@@ -70,5 +70,5 @@ func (e *Events) Add(now time.Time, severity Severity, reason, object, message s
 	for id, r := range e.byID {
 		specs[id] = r
 	}
-	e.store.Replace(now, EventRecords, specs)
+	e.store.Replace(now, EventType, specs)
 }

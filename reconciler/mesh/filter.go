@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Vet tells, by node ID, why merged affiliates are not to be used, and returns
+// Filter tells, by node ID, why merged affiliates are not to be used, and returns
 // the others in their order. A registry lets through whatever holds the cluster's
 // secret, and a machine can be cloned, misconfigured or taken over:
 //
@@ -17,7 +17,7 @@ import (
 // Two others with one address are both let through, and PeerSpecs gives it to one
 // of them: a machine that was set up anew has the address of what it was before,
 // which discovery remembers for a while.
-func Vet(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[string]string) {
+func Filter(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[string]string) {
 	refused = map[string]string{}
 	owners := map[Key]string{}
 	// Merged affiliates are in order already.
