@@ -1,6 +1,6 @@
 #!/bin/sh
-# After the package has gone. Its identity and config stay for the next installation,
-# but for a purge.
+# Runs after the removal. Identity and config stay for the next installation, except
+# after a purge.
 set -e
 
 if [ -d /run/systemd/system ]; then

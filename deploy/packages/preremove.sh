@@ -1,6 +1,6 @@
 #!/bin/sh
-# Before the package goes, not before it is upgraded: rpm passes the number of packages
-# that will be left, dpkg "remove" or "upgrade".
+# Runs before a removal, and does nothing before an upgrade. rpm passes the number of
+# packages that remain, dpkg "remove" or "upgrade".
 set -e
 
 case "$1" in
@@ -10,7 +10,7 @@ esac
 if [ -d /run/systemd/system ]; then
   systemctl --no-reload disable --now spanctl.service spanctl-discovery.service || true
 fi
-# Nothing of the mesh is left without the program that could take it down.
+# Without the program, nobody could take the mesh down.
 if [ -e /etc/spanctl/machine.cue ] || [ -e /etc/spanctl/machine.yaml ] || [ -e /etc/spanctl/machine.json ]; then
   /usr/bin/spanctl down > /dev/null || echo "spanctl: the mesh could not be taken down" >&2
 fi
