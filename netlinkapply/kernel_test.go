@@ -28,8 +28,8 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/netnstest"
 	"github.com/spanmesh/span/netlinkapply/userspace"
-	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -77,7 +77,7 @@ func inputs(t testing.TB, n int) state.Inputs {
 	}
 	k := *config.KubeSpan()
 	k.Enabled = true
-	in := state.Inputs{Identity: identity, KubeSpan: k, MTU: 1420, PresharedKey: mesh.SecretKey([32]byte{1}), Redirects: map[mesh.Key]netip.AddrPort{}}
+	in := state.Inputs{Identity: identity, KubeSpan: k, MTU: 1420, PresharedKey: mesh.SecretKey([32]byte{1})}
 	for i := range n {
 		var key mesh.Key
 		binary.BigEndian.PutUint32(key[:], uint32(i+1))
@@ -86,7 +86,8 @@ func inputs(t testing.TB, n int) state.Inputs {
 		binary.BigEndian.PutUint32(v6[8:], uint32(i))
 		in.Peers = append(in.Peers, mesh.PeerSpec{PublicKey: key, Label: fmt.Sprintf("peer-%d", i),
 			AllowedIPs: []netip.Prefix{netip.PrefixFrom(v4, 32), netip.PrefixFrom(netip.AddrFrom16(v6), 96)}})
-		in.Redirects[key] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1000+i))
+		endpoint := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1000+i))
+		in.Connections = append(in.Connections, peer.Connection{Key: key, Action: peer.Action{Endpoint: endpoint}})
 	}
 	return in
 }
@@ -647,8 +648,8 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 2)
 	in.KubeSpan.PersistentKeepalive = 0
-	for key := range in.Redirects {
-		in.Redirects[key] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
+	for i := range in.Connections {
+		in.Connections[i].Action.Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
 	}
 	reach(t, k, state.Build(in))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
@@ -717,7 +718,7 @@ func TestPortInUseChangesNothing(t *testing.T) {
 	reach(t, k, state.Build(in))
 	taken := listenUDP(t)
 	in.KubeSpan.ListenPort = int(taken.port.Port())
-	in.Redirects = nil
+	in.Connections = nil
 	plan := diff(t, k, state.Build(in))
 	result := k.Apply(t.Context(), scopeOf(t), plan)
 	if result.Err == nil || !errors.Is(result.Err, unix.EADDRINUSE) || !strings.Contains(result.Err.Error(), "set machine.network.kubespan.listenPort") {
@@ -768,8 +769,8 @@ func TestQuietPeerIsNotCalled(t *testing.T) {
 	in := inputs(t, 2)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	called, quiet := listenUDP(t), listenUDP(t)
-	in.Redirects[in.Peers[0].PublicKey], in.Redirects[in.Peers[1].PublicKey] = called.port, quiet.port
-	in.Statuses = map[mesh.Key]peer.Status{in.Peers[1].PublicKey: {InitiateAfter: time.Now()}}
+	in.Connections[0].Action.Endpoint, in.Connections[1].Action.Endpoint = called.port, quiet.port
+	in.Connections[1].Status.InitiateAfter = time.Now()
 	desired := state.Build(in)
 	reach(t, k, desired)
 	if !called.hears(t, 10*time.Second) {
@@ -778,7 +779,7 @@ func TestQuietPeerIsNotCalled(t *testing.T) {
 	if quiet.hears(t, 500*time.Millisecond) {
 		t.Error("the quiet peer was called")
 	}
-	in.Statuses = nil
+	in.Connections[1].Status.InitiateAfter = time.Time{}
 	reach(t, k, state.Build(in))
 	if !quiet.hears(t, 10*time.Second) {
 		t.Error("the peer was not called when its keepalives were switched on")
@@ -792,12 +793,12 @@ func TestNewEndpointIsCalledAtOnce(t *testing.T) {
 	in := inputs(t, 1)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	first, second := listenUDP(t), listenUDP(t)
-	in.Redirects[in.Peers[0].PublicKey] = first.port
+	in.Connections[0].Action.Endpoint = first.port
 	reach(t, k, state.Build(in))
 	if !first.hears(t, 10*time.Second) {
 		t.Fatal("the first endpoint was not called")
 	}
-	in.Redirects[in.Peers[0].PublicKey] = second.port
+	in.Connections[0].Action.Endpoint = second.port
 	reach(t, k, state.Build(in))
 	if !second.hears(t, 10*time.Second) {
 		t.Error("the second endpoint was not called")

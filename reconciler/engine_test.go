@@ -346,7 +346,7 @@ func TestAddressOfAnothersNetworkIsWarnedOf(t *testing.T) {
 		}
 	}
 	events := store.List(resource.EventType)
-	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.Event).Message, "that of the link eth0") {
+	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.Event).Message, "the link eth0 is attached to") {
 		t.Errorf("events are %+v", events)
 	}
 }

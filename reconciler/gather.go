@@ -3,7 +3,6 @@ package reconciler
 import (
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
@@ -80,15 +79,4 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, static []schema.StaticPe
 		g.mtu = g.room
 	}
 	return nil
-}
-
-// offers are the relays that are up.
-func (p *Pass) offers() []mesh.Key {
-	var offers []mesh.Key
-	for i := range p.specs {
-		if s := &p.specs[i]; s.Relay && isUp(p.statuses[s.PublicKey]) {
-			offers = append(offers, s.PublicKey)
-		}
-	}
-	return slices.Clip(offers[:min(len(offers), mesh.MaxRelays)])
 }

@@ -312,7 +312,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 			}
 		}
 		l.config, l.down = config, false
-		l.engine.show(time.Now(), config)
+		l.engine.publishConfig(time.Now(), config)
 		l.Wake(News) // and again soon, with what discovery says then
 		return l.pass(ctx, Trigger{})
 	})

@@ -7,16 +7,16 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
 )
 
-// publish shows the pass in the resource store. Resources of a mesh that is not
-// there are gone.
+// publish shows the pass in the resource store.
 func (e *Engine) publish(now time.Time, p *Pass) {
-	e.showStatuses(now, p)
-	// What was gathered changes rarely, and there is much of it.
+	e.publishStatuses(now, p)
 	if e.gathered != nil && e.published == e.gathered && p.config != nil {
 		return
 	}
+	// What was gathered changes rarely and there is much of it: it is published once.
 	e.published = nil
 	if p.config != nil {
 		e.published = e.gathered
@@ -64,35 +64,24 @@ func (p *Pass) peerSpecs() map[string]any {
 	return specs
 }
 
-// showStatuses shows how the peers are, which changes all the time.
-func (e *Engine) showStatuses(now time.Time, p *Pass) {
-	statuses, endpoints := make(map[string]any, len(p.specs)), make(map[string]any, len(p.specs))
-	for i := range p.specs {
-		spec := &p.specs[i]
-		id := spec.PublicKey.String()
-		s := p.statuses[spec.PublicKey]
-		statuses[id] = peerStatus(spec.Label, s, p.relayName(spec.PublicKey))
-		if isUp(s) && s.Endpoint.IsValid() {
-			endpoints[id] = resource.Endpoint{AffiliateID: spec.NodeID, Endpoint: s.Endpoint}
+// publishStatuses shows the state of the peers, which changes all the time.
+func (e *Engine) publishStatuses(now time.Time, p *Pass) {
+	statuses, endpoints := make(map[string]any, len(p.peers)), make(map[string]any, len(p.peers))
+	for i := range p.peers {
+		c := &p.peers[i]
+		id := c.Key.String()
+		statuses[id] = p.peerStatus(p.specs[i].Label, c)
+		if c.IsUp() && c.Status.Endpoint.IsValid() {
+			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Endpoint: c.Status.Endpoint}
 		}
 	}
 	e.store.Replace(now, resource.PeerStatuses, statuses)
 	e.store.Replace(now, resource.Endpoints, endpoints)
 }
 
-// relayName is the name of the peer that carries the traffic of another, or "".
-func (p *Pass) relayName(key mesh.Key) string {
-	if relay, relayed := p.via[key]; relayed {
-		return p.label(relay)
-	}
-	return ""
-}
-
-func peerStatus(label string, s peer.Status, relay string) resource.PeerStatus {
-	if s.State == "" {
-		s.State = peer.Unknown
-	}
-	return resource.PeerStatus{
+func (p *Pass) peerStatus(label string, c *peer.Connection) resource.PeerStatus {
+	s := &c.Status
+	shown := resource.PeerStatus{
 		Endpoint:           s.Endpoint,
 		Label:              label,
 		State:              s.State,
@@ -101,6 +90,17 @@ func peerStatus(label string, s peer.Status, relay string) resource.PeerStatus {
 		LastHandshakeTime:  s.LastHandshake,
 		LastUsedEndpoint:   s.LastUsedEndpoint,
 		LastEndpointChange: s.LastEndpointChange,
-		Relay:              relay,
 	}
+	if shown.State == "" {
+		shown.State = peer.Unknown
+	}
+	if c.Relayed() {
+		shown.Relay = p.label(c.Relay)
+	}
+	return shown
+}
+
+// publishConfig shows the config in force.
+func (e *Engine) publishConfig(now time.Time, config *schema.Config) {
+	e.store.Replace(now, resource.MachineConfigs, map[string]any{"machine": resource.MachineConfig{Config: config}})
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Step makes a peer's next status, and says what to do about it.
+// Step returns a peer's next status and what to do about the peer.
 func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Action) {
 	after = before
-	after.observe(now, before, seen)
+	after.observe(now, &before, seen)
 	up := after.isUp(now)
 	if up {
 		after.LastUp, after.Tried, after.Rounds = now, nil, 0
@@ -17,62 +17,25 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	after.deferInitiation(now, up || spec.Initiator, seen.Present)
 	switch {
 	case !seen.Present && before.Endpoint.IsValid() && before.State != Down:
-		// Someone removed the peer: it comes back with the endpoint it had.
+		// Another program removed the peer: it is restored with the endpoint that it had.
 		do.Endpoint = before.Endpoint
 	case !up && after.nextDue(now, spec):
 		do.Endpoint = after.nextEndpoint(spec.Endpoints)
 		after.LastUsedEndpoint = do.Endpoint
 	case up:
-		do.Probe = after.probe(now, before, spec)
+		do.Probe = after.probe(now, &before, spec)
 	}
 	if do.Endpoint.IsValid() {
 		after.startTrial(now, do.Endpoint)
 		after.sendUnconfirmed = seen.Present
 	}
-	after.addresses, after.endpoints = spec.Addresses, spec.Listed
+	after.addresses, after.listed = spec.Addresses, spec.Listed
 	after.State = after.stateAt(now)
 	return after, do
 }
 
-// ask tells whether a peer that is up is to be asked for a sign of life now.
-func (s *Status) probe(now time.Time, before Status, spec Spec) bool {
-	switch {
-	case s.endpointWithdrawn(before, spec):
-		s.probingSince, s.withdrawn = now, true
-	case spec.NetworkChanged:
-		s.probingSince = now
-	case !s.probingSince.IsZero():
-		if now.Sub(s.lastProbe) < probeInterval {
-			return false
-		}
-	case now.Sub(s.lastReceived) >= probeAfter || len(before.endpoints) > 0 && !slices.Equal(before.endpoints, spec.Listed):
-		s.probingSince = now
-	default:
-		return false
-	}
-	s.lastProbe = now
-	return true
-}
-
-// hasLeft tells whether the peer had the address in use at the last step, and says
-// that it has it no more.
-func (s *Status) endpointWithdrawn(before Status, spec Spec) bool {
-	a := s.Endpoint.Addr()
-	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, a) && !slices.Contains(spec.Addresses, a)
-}
-
-// hush has a new peer be quiet, unless this machine begins, and ends it.
-func (s *Status) deferInitiation(now time.Time, speaks, present bool) {
-	switch {
-	case !present && !speaks:
-		s.InitiateAfter = now.Add(initiationDelay)
-	case speaks || !s.InitiateAfter.After(now):
-		s.InitiateAfter = time.Time{}
-	}
-}
-
-// take takes in what WireGuard shows.
-func (s *Status) observe(now time.Time, before Status, seen Observed) {
+// observe takes over what WireGuard shows.
+func (s *Status) observe(now time.Time, before *Status, seen Observed) {
 	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
 	if !seen.LastHandshake.Equal(s.kernelHandshake) {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
@@ -91,7 +54,7 @@ func (s *Status) observe(now time.Time, before Status, seen Observed) {
 		s.EndpointSince = now
 	}
 	if before.Endpoint.IsValid() && seen.Endpoint != before.Endpoint && !s.isUp(now) {
-		// WireGuard goes where something genuine came from: that is no dead end.
+		// WireGuard changes an endpoint only to where an authentic packet came from.
 		s.startTrial(now, seen.Endpoint)
 		s.heard = true
 	}
@@ -101,10 +64,20 @@ func (s *Status) observe(now time.Time, before Status, seen Observed) {
 	}
 }
 
-// count notes what the counters tell. They begin again when a peer is made anew.
-func (s *Status) readCounters(now time.Time, before Status, seen Observed) {
+// adopt takes over a peer of an earlier process. One with a recent handshake stays up, any
+// other gets a trial.
+func (s *Status) adopt(now time.Time, seen Observed) {
+	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeExpiry {
+		s.LastEndpointChange = now
+	}
+}
+
+// readCounters derives what was received and sent since the last step. The counters start
+// at zero again when a peer is made anew.
+func (s *Status) readCounters(now time.Time, before *Status, seen Observed) {
 	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
-		s.lastReceived, s.probingSince, s.withdrawn, s.heard = now, time.Time{}, false, true
+		s.lastReceived, s.heard = now, true
+		s.probingSince, s.withdrawn = time.Time{}, false
 		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiationSize != 0
 	}
 	if seen.TransmitBytes != before.TransmitBytes {
@@ -119,35 +92,71 @@ func (s *Status) readCounters(now time.Time, before Status, seen Observed) {
 	s.sendUnconfirmed = false
 }
 
-// adopt takes over a peer that WireGuard has but this process has not seen,
-// as after a restart. A tunnel that works stays up; another gets its trial.
-func (s *Status) adopt(now time.Time, seen Observed) {
-	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeExpiry {
-		s.LastEndpointChange = now
+// deferInitiation leaves a new peer without keepalives for initiationDelay, unless
+// this machine initiates.
+func (s *Status) deferInitiation(now time.Time, initiates, present bool) {
+	switch {
+	case !present && !initiates:
+		s.InitiateAfter = now.Add(initiationDelay)
+	case initiates || !s.InitiateAfter.After(now):
+		s.InitiateAfter = time.Time{}
 	}
 }
 
-// changed begins the trial of an endpoint.
-func (s *Status) startTrial(now time.Time, to netip.AddrPort) {
-	s.Endpoint, s.LastEndpointChange = to, now
-	s.sentAt, s.sendUnconfirmed, s.heard, s.alive, s.probingSince, s.withdrawn, s.lastReceived = time.Time{}, false, false, false, time.Time{}, false, now
+// probe reports whether a liveness probe is due for a peer that is up, and notes that it is
+// sent.
+func (s *Status) probe(now time.Time, before *Status, spec Spec) bool {
+	relisted := len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed)
+	switch {
+	case s.addressWithdrawn(before, spec):
+		s.probingSince, s.withdrawn = now, true
+	case spec.NetworkChanged:
+		s.probingSince = now
+	case !s.probingSince.IsZero():
+		if now.Sub(s.lastProbe) < probeInterval {
+			return false
+		}
+	case now.Sub(s.lastReceived) >= probeAfter || relisted:
+		s.probingSince = now
+	default:
+		return false
+	}
+	s.lastProbe = now
+	return true
 }
 
-// isUp tells whether the endpoint has shown a handshake that still counts, or data
-// of one before, and the peer does not owe a sign of life.
-func (s *Status) isUp(now time.Time) bool {
-	owes := !s.probingSince.IsZero() && now.Sub(s.probingSince) >= s.probeTimeLimit()
-	age := now.Sub(s.LastHandshake)
-	shown := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeExpiry
-	return (shown || s.alive && age < rejectAfterTime) && !owes
+// addressWithdrawn reports whether the peer listed the address in use at the last step
+// and no longer does.
+func (s *Status) addressWithdrawn(before *Status, spec Spec) bool {
+	inUse := s.Endpoint.Addr()
+	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, inUse) && !slices.Contains(spec.Addresses, inUse)
 }
 
-// signWithin is how long a sign of life may take.
-func (s *Status) probeTimeLimit() time.Duration {
+// probeDeadline returns until when a probe has to be answered.
+func (s *Status) probeDeadline() time.Time {
 	if s.withdrawn {
-		return withdrawnTimeout
+		return s.probingSince.Add(withdrawnTimeout)
 	}
-	return probeTimeout
+	return s.probingSince.Add(probeTimeout)
+}
+
+// startTrial starts the trial of an endpoint.
+func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
+	s.Endpoint, s.LastEndpointChange = endpoint, now
+	s.sentAt, s.sendUnconfirmed = time.Time{}, false
+	s.heard, s.alive, s.lastReceived = false, false, now
+	s.probingSince, s.withdrawn = time.Time{}, false
+}
+
+// isUp reports whether the endpoint in use had a recent handshake, or data of a session
+// from before, and no probe is overdue.
+func (s *Status) isUp(now time.Time) bool {
+	if !s.probingSince.IsZero() && !now.Before(s.probeDeadline()) {
+		return false
+	}
+	age := now.Sub(s.LastHandshake)
+	handshake := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeExpiry
+	return handshake || s.alive && age < rejectAfterTime
 }
 
 func (s *Status) stateAt(now time.Time) State {
@@ -163,15 +172,15 @@ func (s *Status) stateAt(now time.Time) State {
 	}
 }
 
-// onTrial tells whether the endpoint may still show a handshake.
+// onTrial reports whether the endpoint in use may still answer.
 func (s *Status) onTrial(now time.Time) bool {
 	if s.LastUp.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
-		return false // it was up and is no more, or had its time
+		return false // it was up and is no longer, or its time is over
 	}
 	return s.heard || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
 }
 
-// due tells whether it is time for another endpoint of a peer that is not up.
+// nextDue reports whether a peer that is not up is due to be given another endpoint.
 func (s *Status) nextDue(now time.Time, spec Spec) bool {
 	switch {
 	case len(spec.Endpoints) == 0:
@@ -188,8 +197,8 @@ func (s *Status) nextDue(now time.Time, spec Spec) bool {
 	return !only
 }
 
-// next is the first candidate that has not failed in this round. A round ends
-// when all have.
+// nextEndpoint returns the first candidate that has not failed in this round. When all
+// have, the next round begins.
 func (s *Status) nextEndpoint(candidates []netip.AddrPort) netip.AddrPort {
 	tried := slices.Clip(s.Tried)
 	for _, e := range []netip.AddrPort{s.LastUsedEndpoint, s.Endpoint} {
@@ -211,32 +220,4 @@ func (s *Status) nextEndpoint(candidates []netip.AddrPort) netip.AddrPort {
 		}
 	}
 	return candidates[0]
-}
-
-// Expires is when a peer that is up is so no longer, if nothing is heard of it.
-func (s Status) Expires() time.Time {
-	expires := s.LastHandshake.Add(handshakeExpiry)
-	if sign := s.probingSince.Add(s.probeTimeLimit()); !s.probingSince.IsZero() && sign.Before(expires) {
-		return sign
-	}
-	return expires
-}
-
-// Unreachable tells that all endpoints of a peer were tried, and there is none that
-// leads to it.
-func (s Status) Unreachable() bool {
-	return s.State == Down && s.Rounds > 0 || s.State == Down && len(s.Tried) == 0 || s.State == Unknown && !s.LastUsedEndpoint.IsValid()
-}
-
-// Shift is the status by a clock that was set by some time.
-func (s Status) Shift(by time.Duration) Status {
-	if by == 0 {
-		return s
-	}
-	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp, &s.sentAt, &s.lastReceived, &s.probingSince, &s.lastProbe} {
-		if !t.IsZero() {
-			*t = t.Add(by)
-		}
-	}
-	return s
 }

@@ -237,7 +237,7 @@ func TestNextLook(t *testing.T) {
 		{"one whose quiet is over", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := NextCheck(start, slices.Values(c.statuses), len(c.statuses)); got != c.want {
+			if got := NextCheck(start, pointers(c.statuses), len(c.statuses)); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
@@ -245,7 +245,7 @@ func TestNextLook(t *testing.T) {
 }
 
 func checkAt(now time.Time, s Status) time.Duration {
-	return NextCheck(now, slices.Values([]Status{s}), 1)
+	return NextCheck(now, pointers([]Status{s}), 1)
 }
 
 // TestSignsOfLife follows a peer that is up and falls silent.
@@ -362,5 +362,16 @@ func BenchmarkStep(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Step(at(1000), spec, before, seen)
+	}
+}
+
+// pointers yields the elements of a list.
+func pointers(statuses []Status) func(yield func(*Status) bool) {
+	return func(yield func(*Status) bool) {
+		for i := range statuses {
+			if !yield(&statuses[i]) {
+				return
+			}
+		}
 	}
 }

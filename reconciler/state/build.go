@@ -23,12 +23,9 @@ type Inputs struct {
 	// MTU is that of the link, in bytes.
 	MTU   int
 	Peers []mesh.PeerSpec
-	// Via has the peers whose traffic another peer carries, by the key of each.
-	Via map[mesh.Key]mesh.Key
-	// Statuses and Redirects are per peer: what is known of it, and the endpoint
-	// that is to be set now, if any.
-	Statuses  map[mesh.Key]peer.Status
-	Redirects map[mesh.Key]netip.AddrPort
+	// Connections are the connections to the peers, sorted by key. A peer without one is
+	// new and has no endpoint.
+	Connections peer.Connections
 	// Retain are live peers to keep as they are, besides Peers.
 	Retain []Peer
 }
@@ -79,18 +76,18 @@ func Build(in Inputs) State {
 			Mark: marks.Routed, Mask: marks.Mask, Table: scope.RoutingTable})
 	}
 	carried := in.carried()
-	for _, spec := range in.Peers {
-		s.Peers = append(s.Peers, in.peer(spec, carried))
+	for i := range in.Peers {
+		spec, c := &in.Peers[i], in.connection(i)
+		s.Peers = append(s.Peers, in.peer(spec, c, carried))
 		// Forced routing: what belongs to a peer that is down is dropped by
 		// WireGuard rather than sent in the clear.
-		_, relayed := in.Via[spec.PublicKey]
-		if !in.KubeSpan.AllowDownPeerBypass || relayed || in.Statuses[spec.PublicKey].State == peer.Up {
+		if !in.KubeSpan.AllowDownPeerBypass || c.Relayed() || c.IsUp() {
 			s.route(in.Identity.Subnet, spec.AllowedIPs)
 		}
 	}
-	for _, peer := range in.Retain {
-		s.Peers = append(s.Peers, peer)
-		s.route(in.Identity.Subnet, peer.AllowedIPs)
+	for _, retained := range in.Retain {
+		s.Peers = append(s.Peers, retained)
+		s.route(in.Identity.Subnet, retained.AllowedIPs)
 	}
 	s.Firewall.Networks = Without(s.Firewall.Networks, in.KubeSpan.Bypass)
 	s.Normalize()
@@ -100,15 +97,20 @@ func Build(in Inputs) State {
 // carried are the networks that relays carry, by the key of the relay.
 func (in *Inputs) carried() map[mesh.Key][]netip.Prefix {
 	networks := map[mesh.Key][]netip.Prefix{}
-	if len(in.Via) == 0 {
-		return networks
-	}
-	for _, spec := range in.Peers {
-		if relay, relayed := in.Via[spec.PublicKey]; relayed {
-			networks[relay] = append(networks[relay], spec.AllowedIPs...)
+	for i := range in.Peers {
+		if c := in.connection(i); c.Relayed() {
+			networks[c.Relay] = append(networks[c.Relay], in.Peers[i].AllowedIPs...)
 		}
 	}
 	return networks
+}
+
+// connection returns the connection to the peer at index i: an empty one for a new peer.
+func (in *Inputs) connection(i int) *peer.Connection {
+	if c := in.Connections.Find(in.Peers[i].PublicKey, i); c != nil {
+		return c
+	}
+	return &peer.Connection{}
 }
 
 // Without takes the networks of remove out of disjoint networks. A network that
@@ -151,12 +153,11 @@ func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
 	}
 }
 
-func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) Peer {
-	status := in.Statuses[spec.PublicKey]
+func (in *Inputs) peer(spec *mesh.PeerSpec, c *peer.Connection, carried map[mesh.Key][]netip.Prefix) Peer {
 	p := Peer{
 		PublicKey:    spec.PublicKey,
 		PresharedKey: in.PresharedKey,
-		Endpoint:     status.Endpoint,
+		Endpoint:     c.Status.Endpoint,
 		Keepalive:    time.Duration(in.KubeSpan.PersistentKeepalive) * time.Second,
 		AllowedIPs:   spec.AllowedIPs,
 		Label:        spec.Label,
@@ -164,7 +165,7 @@ func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) 
 	if own, ok := in.PresharedKeys[spec.PublicKey]; ok {
 		p.PresharedKey = own
 	}
-	if _, relayed := in.Via[spec.PublicKey]; relayed {
+	if c.Relayed() {
 		p.AllowedIPs = nil
 	}
 	if more := carried[spec.PublicKey]; len(more) > 0 {
@@ -173,11 +174,11 @@ func (in *Inputs) peer(spec mesh.PeerSpec, carried map[mesh.Key][]netip.Prefix) 
 	if !slices.IsSortedFunc(p.AllowedIPs, comparePrefixes) {
 		p.AllowedIPs = slices.Clone(p.AllowedIPs) // for Normalize to sort
 	}
-	if status.InitiationDeferred() {
+	if c.Status.InitiationDeferred() {
 		p.Keepalive = 0
 	}
-	if redirect, ok := in.Redirects[spec.PublicKey]; ok {
-		p.Endpoint, p.Redirect = redirect, true
+	if c.Action.Endpoint.IsValid() {
+		p.Endpoint, p.Redirect = c.Action.Endpoint, true
 	}
 	return p
 }

@@ -32,8 +32,6 @@ func inputs(tb testing.TB, n int) state.Inputs {
 		KubeSpan:     schema.KubeSpan{Enabled: true, ListenPort: 51820, InterfaceName: "kubespan", RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25},
 		MTU:          1420,
 		PresharedKey: mesh.SecretKey([32]byte{2}),
-		Statuses:     map[mesh.Key]peer.Status{},
-		Redirects:    map[mesh.Key]netip.AddrPort{},
 	}
 	for i := range n {
 		var key mesh.Key
@@ -44,7 +42,7 @@ func inputs(tb testing.TB, n int) state.Inputs {
 		pods := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>12), byte(i >> 4), byte(i << 4)}), 28)
 		in.Peers = append(in.Peers, mesh.PeerSpec{PublicKey: key, Label: fmt.Sprintf("peer-%d", i), Address: netip.AddrFrom16(address),
 			AllowedIPs: []netip.Prefix{netip.PrefixFrom(v4, 32), pods, netip.PrefixFrom(netip.AddrFrom16(address), 128)}})
-		in.Redirects[key] = netip.AddrPortFrom(v4, 51820)
+		in.Connections = append(in.Connections, peer.Connection{Key: key, Action: peer.Action{Endpoint: netip.AddrPortFrom(v4, 51820)}})
 	}
 	return in
 }
@@ -207,7 +205,7 @@ func TestBuild(t *testing.T) {
 	t.Run("unless they may be bypassed", func(t *testing.T) {
 		in := inputs(t, 3)
 		in.KubeSpan.AllowDownPeerBypass = true
-		in.Statuses[in.Peers[1].PublicKey] = peer.Status{State: peer.Up}
+		in.Connections[1].Status.State = peer.Up
 		got := state.Build(in).Firewall.Networks
 		if want := in.Peers[1].AllowedIPs[:2]; !slices.Equal(got, want) {
 			t.Errorf("routed are %v, want %v", got, want)
@@ -215,7 +213,7 @@ func TestBuild(t *testing.T) {
 	})
 	t.Run("a quiet peer has no keepalive", func(t *testing.T) {
 		in := inputs(t, 2)
-		in.Statuses[in.Peers[1].PublicKey] = peer.Status{InitiateAfter: time.Unix(1, 0)}
+		in.Connections[1].Status.InitiateAfter = time.Unix(1, 0)
 		s := state.Build(in)
 		if s.Peers[0].Keepalive != 25*time.Second || s.Peers[1].Keepalive != 0 {
 			t.Errorf("keepalives are %v and %v", s.Peers[0].Keepalive, s.Peers[1].Keepalive)
@@ -241,7 +239,7 @@ func TestBuild(t *testing.T) {
 	t.Run("the traffic of a peer goes to its relay", func(t *testing.T) {
 		in := inputs(t, 3)
 		in.KubeSpan.AllowDownPeerBypass = true
-		in.Via = map[mesh.Key]mesh.Key{in.Peers[0].PublicKey: in.Peers[2].PublicKey}
+		in.Connections[0].Relay = in.Peers[2].PublicKey
 		s := state.Build(in)
 		if len(s.Peers[0].AllowedIPs) != 0 || len(s.Peers[1].AllowedIPs) != 3 || len(s.Peers[2].AllowedIPs) != 6 || len(s.Firewall.Networks) != 2 {
 			t.Errorf("peers are %+v, routed %v", s.Peers, s.Firewall.Networks)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
@@ -59,7 +58,7 @@ func (m Machine) open() (*parts, error) {
 	if err != nil {
 		m.Log.Warn("where peers were last reached cannot be read; beginning anew", "error", err)
 	}
-	maps.Copy(engine.LastGood, lastGood)
+	engine.RestoreLastGood(lastGood)
 	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
 }
 

@@ -1,0 +1,82 @@
+package reconciler
+
+import (
+	"context"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// apply carries out the plan of a pass, then commits and publishes what came of it.
+func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
+	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
+	e.deviceChanged = false
+	for _, c := range p.Result.Done {
+		e.log.Info("changed", "change", c.String())
+		switch c.Object.(type) {
+		case state.Peer:
+		case state.Link:
+			e.deviceChanged = c.Action == state.Update
+			e.lastRead = nil
+		default:
+			e.lastRead = nil
+		}
+	}
+	if e.deviceChanged {
+		p.NextCheck = 0
+	}
+	if e.converged = p.Result.Err == nil; e.converged {
+		e.probeSilent(ctx, p)
+		e.publishMTU(p)
+	} else {
+		e.lastRead = nil
+	}
+	e.report(now, p, e.commit(p))
+	e.publish(now, p)
+	return p.Err()
+}
+
+// commit makes the connections of a pass the present ones and returns the peers whose state
+// or relay has changed.
+func (e *Engine) commit(p *Pass) []peer.Transition {
+	notDone := map[mesh.Key]bool{}
+	for _, c := range p.Result.NotDone {
+		if wanted, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
+			notDone[wanted.PublicKey] = true
+		}
+	}
+	transitions, lastGood := e.tracker.Commit(p.peers, notDone)
+	if lastGood && e.SaveLastGood != nil {
+		e.SaveLastGood(e.tracker.LastGood())
+	}
+	return transitions
+}
+
+// publishMTU reports a change of the link's MTU: 0 where the pass removed the link.
+func (e *Engine) publishMTU(p *Pass) {
+	mtu := 0
+	if p.config != nil && p.config.KubeSpan().Enabled {
+		mtu = p.mtu
+	}
+	if e.LinkMTU != nil && mtu != e.mtu {
+		e.mtu = mtu
+		e.LinkMTU(mtu)
+	}
+}
+
+// probeSilent sends the liveness probes that are due.
+func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
+	if p.NetworkChanged {
+		if err := e.kernel.ForgetSources(ctx, p.Scope); err != nil {
+			e.log.Warn("source addresses not renewed", "error", err)
+		}
+	}
+	if len(p.probes) == 0 {
+		return
+	}
+	if err := e.kernel.Probe(ctx, p.Scope, p.probes); err != nil {
+		e.log.Warn("liveness probe failed", "peers", len(p.probes), "error", err)
+	}
+}

@@ -1,0 +1,109 @@
+package reconciler
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
+)
+
+// Pass is what one pass found and did.
+type Pass struct {
+	// Scope is what the pass worked on.
+	Scope state.Scope
+	// Plan is the difference between the kernel and the desired document.
+	Plan state.Plan
+	// Result is how far the plan was carried out.
+	Result state.Result
+	// Local is what the machine should publish.
+	Local mesh.Affiliate
+	// Harvested has the endpoints of other machines that these do not list themselves, by
+	// node ID.
+	Harvested map[string][]netip.AddrPort
+	// NextCheck is how long the next reading of the kernel may wait.
+	NextCheck time.Duration
+	// NetworkChanged is set when the machine's network has changed since the last pass.
+	NetworkChanged bool
+	// Same is set when the last pass succeeded, and config, host, discovery and relays have
+	// not changed since.
+	Same bool
+
+	gathered
+	// peers are the connections to the peers of gathered.specs, in the same order.
+	peers peer.Connections
+	// probes are the mesh addresses of the peers that are to be probed.
+	probes []netip.Addr
+}
+
+// Err returns the error that ended the pass early, with what was and was not done.
+func (p *Pass) Err() error {
+	if p.Result.Err == nil {
+		return nil
+	}
+	return &ApplyError{Result: p.Result}
+}
+
+// ApplyError is the error of a plan that was carried out in part.
+type ApplyError struct{ Result state.Result }
+
+func (e *ApplyError) Error() string {
+	what := "the plan"
+	if e.Result.Failed != nil {
+		what = e.Result.Failed.String()
+	}
+	return fmt.Sprintf("%s: %v (%d of %d changes were made before; the next pass tries the rest again)",
+		what, e.Result.Err, len(e.Result.Done), len(e.Result.Done)+len(e.Result.NotDone))
+}
+
+func (e *ApplyError) Unwrap() error { return e.Result.Err }
+
+// compare makes the plan.
+func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, live state.State) error {
+	kubespan := config.KubeSpan()
+	if !kubespan.Enabled {
+		p.Plan = state.Diff(state.State{}, live)
+		return nil
+	}
+	if err := checkConflicts(live); err != nil {
+		return err
+	}
+	key, err := config.Cluster.Secret.Key()
+	if err != nil {
+		return fmt.Errorf("cluster.secret %w", err)
+	}
+	in := state.Inputs{
+		Identity:      p.identity,
+		KubeSpan:      *kubespan,
+		MTU:           p.mtu,
+		PresharedKey:  mesh.SecretKey(key),
+		PresharedKeys: p.preshared,
+		Peers:         p.specs,
+		Connections:   p.peers,
+	}
+	if !known.Complete {
+		in.Retain = state.Retained(in, live)
+	}
+	p.Plan = state.Diff(state.Build(in), live)
+	if kubespan.HarvestExtraEndpoints {
+		p.Harvested = p.peers.Harvest(now, p.identity.PublicKey, p.specs)
+	}
+	return nil
+}
+
+// checkConflicts returns an error when something that another program owns prevents a mesh.
+// A mesh that exists already stays: taking it down would not help.
+func checkConflicts(live state.State) error {
+	if live.Owned() {
+		return nil
+	}
+	for _, c := range live.Conflicts {
+		if c.Bars {
+			return fmt.Errorf("nothing was changed: %s: %s", c.What, c.Remedy)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// Connection is everything known about how to reach one peer.
+type Connection struct {
+	// Key is the peer's public key.
+	Key mesh.Key
+	// NodeID is the node ID of the peer's affiliate.
+	NodeID string
+	// Candidates are the endpoints to try, best first. While the peer is up they are in
+	// the order of discovery, since none is to be tried.
+	Candidates []netip.AddrPort
+	// LastGood is the endpoint at which the peer was last up, perhaps under another key or
+	// by an earlier process; invalid for none.
+	LastGood netip.AddrPort
+	// Status has the endpoint in use, those that failed, and the state.
+	Status Status
+	// Action is what is to be done in this pass.
+	Action Action
+	// Relay is the peer that carries this one's traffic; zero for none.
+	Relay mesh.Key
+}
+
+// IsUp reports whether the peer is up.
+func (c *Connection) IsUp() bool { return c.Status.State == Up }
+
+// Relayed reports whether a relay carries the peer's traffic.
+func (c *Connection) Relayed() bool { return !c.Relay.IsZero() }
+
+// Connections are the connections to the peers of a mesh, sorted by key.
+type Connections []Connection
+
+// Find returns the connection to the peer with a key, or nil. Other lists of peers have the
+// same order: the connection is first looked for at index hint.
+func (cs Connections) Find(key mesh.Key, hint int) *Connection {
+	if hint < len(cs) && cs[hint].Key == key {
+		return &cs[hint]
+	}
+	i, found := slices.BinarySearchFunc(cs, key, func(c Connection, k mesh.Key) int { return c.Key.Compare(k) })
+	if !found {
+		return nil
+	}
+	return &cs[i]
+}
+
+// NextCheck returns how long the next reading of the peers may wait.
+func (cs Connections) NextCheck(now time.Time) time.Duration {
+	return NextCheck(now, func(yield func(*Status) bool) {
+		for i := range cs {
+			if !yield(&cs[i].Status) {
+				return
+			}
+		}
+	}, len(cs))
+}
+
+// SameRelays reports whether both lists have the same peers behind the same relays.
+func (cs Connections) SameRelays(other Connections) bool {
+	return slices.EqualFunc(cs, other, func(a, b Connection) bool { return a.Key == b.Key && a.Relay == b.Relay })
+}

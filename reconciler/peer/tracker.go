@@ -1,0 +1,184 @@
+package peer
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// Tracker owns the connections to the peers of one mesh, and the last good endpoint of
+// every machine that was a peer. It is for one goroutine. The zero value has no peers.
+//
+// A pass asks for the Next connections, applies what they ask for, and commits them. Until
+// then the tracker is unchanged, so that a plan may be made and thrown away.
+type Tracker struct {
+	connections Connections
+	// lastGood has the last good endpoints by key, also of peers that left.
+	lastGood map[mesh.Key]netip.AddrPort
+	// byNode has the same by node ID, for a peer with a new key.
+	byNode map[string]netip.AddrPort
+}
+
+// Input is what the next connections depend on, besides the present ones.
+type Input struct {
+	// Self is this machine's public key.
+	Self mesh.Key
+	// Links are this machine's links. They rank the candidates.
+	Links []mesh.Link
+	// Specs are the peers, sorted by key.
+	Specs []mesh.PeerSpec
+	// Observed is what WireGuard shows, sorted by key.
+	Observed []Observed
+	// NetworkChanged is Spec.NetworkChanged for all peers.
+	NetworkChanged bool
+	// AlwaysInitiate makes this machine the initiator for all peers.
+	AlwaysInitiate bool
+}
+
+// Connections returns the connections that were committed last. They must not be changed.
+func (t *Tracker) Connections() Connections { return t.connections }
+
+// Next returns the next connection to each peer of in.Specs, in their order.
+func (t *Tracker) Next(now time.Time, in Input) Connections {
+	next := make(Connections, len(in.Specs))
+	before, observed := t.connections, in.Observed
+	for i := range in.Specs {
+		spec, c := &in.Specs[i], &next[i]
+		for len(before) > 0 && before[0].Key.Compare(spec.PublicKey) < 0 {
+			before = before[1:]
+		}
+		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
+			observed = observed[1:]
+		}
+		if len(before) > 0 && before[0].Key == spec.PublicKey {
+			c.Status, c.LastGood = before[0].Status, before[0].LastGood
+		}
+		var seen Observed
+		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
+			seen = observed[0]
+		}
+		c.Key, c.NodeID = spec.PublicKey, spec.NodeID
+		if !c.LastGood.IsValid() {
+			c.LastGood = t.recall(spec)
+		}
+		c.step(now, &in, spec, seen)
+	}
+	return next
+}
+
+// step moves a connection on from its status of the last pass.
+func (c *Connection) step(now time.Time, in *Input, spec *mesh.PeerSpec, seen Observed) {
+	c.Candidates = spec.Endpoints
+	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && now.Before(c.Status.Expires())
+	if !stays {
+		c.Candidates = mesh.Rank(in.Links, c.LastGood, spec)
+	}
+	c.Status, c.Action = Step(now, Spec{
+		Endpoints:      c.Candidates,
+		Addresses:      spec.Addresses,
+		Listed:         spec.Endpoints,
+		Initiator:      in.AlwaysInitiate || in.Self.Compare(spec.PublicKey) < 0,
+		NetworkChanged: in.NetworkChanged,
+	}, c.Status, seen)
+	if c.IsUp() && c.Status.Endpoint.IsValid() {
+		c.LastGood = c.Status.Endpoint
+	}
+}
+
+// recall returns the last good endpoint of a peer without a connection: under its key, or
+// else under the key that the machine had before.
+func (t *Tracker) recall(spec *mesh.PeerSpec) netip.AddrPort {
+	if endpoint, known := t.lastGood[spec.PublicKey]; known {
+		return endpoint
+	}
+	return t.byNode[spec.NodeID]
+}
+
+// Transition is a change of a peer's state or relay. Before is nil for a new peer.
+type Transition struct {
+	Before, After *Connection
+}
+
+// Commit makes next the present connections. A peer in notDone, whose change did not
+// reach WireGuard, keeps its present status, so that the next pass decides again. Commit
+// returns the peers whose state or relay changed, and reports whether LastGood did.
+func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitions []Transition, lastGood bool) {
+	for i := range next {
+		after := &next[i]
+		before := t.connections.Find(after.Key, i)
+		if notDone[after.Key] {
+			after.Status = Status{}
+			if before != nil {
+				after.Status = before.Status
+			}
+		}
+		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay {
+			transitions = append(transitions, Transition{before, after})
+		}
+		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
+			lastGood = t.remember(after) || lastGood
+		}
+	}
+	t.connections = next
+	return transitions, t.forget() || lastGood
+}
+
+// remember keeps the last good endpoint of a connection and reports whether it is new.
+func (t *Tracker) remember(c *Connection) bool {
+	if !c.LastGood.IsValid() {
+		return false
+	}
+	if t.lastGood == nil {
+		t.lastGood = map[mesh.Key]netip.AddrPort{}
+	}
+	if t.byNode == nil {
+		t.byNode = map[string]netip.AddrPort{}
+	}
+	t.byNode[c.NodeID] = c.LastGood
+	if t.lastGood[c.Key] == c.LastGood {
+		return false
+	}
+	t.lastGood[c.Key] = c.LastGood
+	return true
+}
+
+// maxDeparted is how many peers that left are remembered beyond the number of present ones.
+const maxDeparted = 64
+
+// forget drops the machines that left, once there are many, and reports whether it did. It
+// keeps them while there are no peers: the mesh may only be disabled for now.
+func (t *Tracker) forget() bool {
+	if len(t.connections) == 0 || len(t.lastGood) <= 2*len(t.connections)+maxDeparted {
+		return false
+	}
+	clear(t.lastGood)
+	clear(t.byNode)
+	for i := range t.connections {
+		t.remember(&t.connections[i])
+	}
+	return true
+}
+
+// Shift moves all times after the machine's clock was stepped by some time.
+func (t *Tracker) Shift(by time.Duration) {
+	if by == 0 {
+		return
+	}
+	for i := range t.connections {
+		c := &t.connections[i]
+		c.Status = c.Status.Shift(by)
+	}
+}
+
+// LastGood returns a copy of the last good endpoints by key.
+func (t *Tracker) LastGood() map[mesh.Key]netip.AddrPort { return maps.Clone(t.lastGood) }
+
+// Restore adds the last good endpoints of an earlier process. They are tried early.
+func (t *Tracker) Restore(lastGood map[mesh.Key]netip.AddrPort) {
+	if t.lastGood == nil {
+		t.lastGood = make(map[mesh.Key]netip.AddrPort, len(lastGood))
+	}
+	maps.Copy(t.lastGood, lastGood)
+}

@@ -1,0 +1,112 @@
+package reconciler
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// report logs what is new since the last pass, and records it as events.
+func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
+	for _, t := range transitions {
+		e.reportPeer(now, p, t)
+	}
+	for id, reason := range p.refused {
+		if e.refused[id] != reason {
+			e.log.Warn("affiliate refused", "affiliate", id, "reason", reason)
+			e.events.Record(now, resource.Warning, "AffiliateRefused", id, reason)
+		}
+	}
+	for _, o := range p.overlaps {
+		if !slices.Contains(e.overlaps, o) {
+			e.log.Warn("peer addresses overlap", "from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
+			e.events.Record(now, resource.Warning, "AddressesOverlap", p.label(o.Loser),
+				"claims addresses from "+o.From.String()+" that belong to "+p.label(o.Winner))
+		}
+	}
+	e.overlaps, e.refused = p.overlaps, p.refused
+}
+
+// reportPeer reports the new state and the new relay of a peer. The trial of an endpoint is
+// logged at Debug: an operator wants to see the state that it leads to.
+func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
+	was, is := peer.Connection{}, t.After
+	if t.Before != nil {
+		was = *t.Before
+	}
+	name := p.label(is.Key)
+	log := e.log.With("peer", name, "key", is.Key.String())
+	if was.Status.State != is.Status.State {
+		log := log.With("endpoint", is.Status.Endpoint.String())
+		switch is.Status.State {
+		case peer.Up:
+			log.Info("peer up")
+		case peer.Down:
+			log.Info("peer down")
+		case peer.Unknown:
+			log.Debug("peer endpoint on trial")
+		}
+	}
+	switch {
+	case was.Relay == is.Relay:
+	case is.Relayed():
+		log.Info("peer relayed", "relay", p.label(is.Relay))
+		e.events.Record(now, resource.Normal, "PeerRelayed", name, "cannot be reached; its traffic goes through the relay "+p.label(is.Relay))
+	default:
+		log.Info("peer reached directly")
+		e.events.Record(now, resource.Normal, "PeerRelayed", name, "its traffic goes directly again")
+	}
+}
+
+// label returns the name of the peer with a key: the key, if it has none.
+func (p *Pass) label(key mesh.Key) string {
+	i, found := slices.BinarySearchFunc(p.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+	if !found || p.specs[i].Label == "" {
+		return key.String()
+	}
+	return p.specs[i].Label
+}
+
+// warn reports conflicts with other programs and settings that do not fit the machine,
+// once each.
+func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live state.State) {
+	conflicts := append(slices.Clip(live.Conflicts), contested(addresses, p.host.Links)...)
+	if p.mtu > p.room {
+		conflicts = append(conflicts, state.Conflict{
+			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.room),
+			Remedy: `set machine.network.kubespan.mtu to "auto"`,
+		})
+	}
+	warned := make(map[string]bool, len(conflicts))
+	for _, c := range conflicts {
+		warned[c.What] = true
+		if !e.warned[c.What] {
+			e.log.Warn("conflict", "cause", c.What, "remedy", c.Remedy)
+			e.events.Record(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
+		}
+	}
+	e.warned = warned
+}
+
+// contested returns a conflict for each network of the config's addresses that a link of
+// the machine is attached to.
+func contested(addresses []netip.Prefix, links []mesh.Link) []state.Conflict {
+	var conflicts []state.Conflict
+	for _, a := range addresses {
+		for _, l := range links {
+			if !a.IsSingleIP() && slices.ContainsFunc(l.Networks, a.Overlaps) {
+				conflicts = append(conflicts, state.Conflict{
+					What:   fmt.Sprintf("the mesh address %s is in a network that the link %s is attached to", a, l.Name),
+					Remedy: "use a network for machine.network.kubespan.addresses that no link is attached to",
+				})
+			}
+		}
+	}
+	return conflicts
+}
