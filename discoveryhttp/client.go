@@ -1,8 +1,8 @@
 package discoveryhttp
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,65 +12,70 @@ import (
 	"reflect"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/spanmesh/span/discoveryhttp/payload"
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Options are what a client needs to know.
+// Options are the inputs of a client.
 type Options struct {
-	// Endpoints are the URLs of the services. The machine is published to all, and
-	// what they know is merged.
+	// Endpoints are the URLs of the services, at least one. The machine is published to
+	// all of them, and what they know is merged.
 	Endpoints []string
-	// Protocol is how they are spoken to.
+	// Protocol is the protocol of all services; Auto if empty.
 	Protocol Protocol
-	// CA are the authorities, PEM, that sign certificates of services, besides the
-	// system's.
+	// CA has certificates in PEM, which are trusted in addition to the system's.
 	CA        string
 	ClusterID string
 	// Secret is the decoded cluster secret.
 	Secret [32]byte
-	// NodeID is this machine's, whose affiliate is not among the others.
+	// NodeID is this machine's. Snapshot leaves it out.
 	NodeID string
-	// Version tells the services what is calling.
-	Version string
-	// FirewallMark goes on the client's packets.
-	FirewallMark uint32
-	// Remembered is what was known before.
-	Remembered []Remembered
-	// Changed is called, from any goroutine, when what is known has changed.
+	// UserAgent is the calling program and its version, for the services.
+	UserAgent string
+	// Dial makes connections; nil uses net.Dialer.
+	Dial reconciler.DialFunc
+	// Cache is what Cache of an earlier client returned; nil for nothing.
+	Cache []byte
+	// Changed is called, from any goroutine, when Snapshot has changed. It may be nil.
 	Changed func()
 	Log     *slog.Logger
 }
 
-// Client is a seat in one or several discovery services.
+// Client is a machine's membership in one or several discovery services. It implements
+// reconciler.Registry.
 type Client struct {
 	options  Options
 	cipher   *payload.Cipher
 	log      *slog.Logger
 	services []*service
-	version  atomic.Uint64
 
+	// mu guards wanted, which Run keeps published; nil for nothing.
 	mu     sync.Mutex
 	wanted *publication
 }
 
 // publication is what a client keeps published.
 type publication struct {
-	local     mesh.Affiliate
-	harvested map[string][]netip.AddrPort
-	// sealed is local's ciphertext. It is kept, since a service tells everyone
-	// of data that differ.
+	reconciler.Publication
+	// sealed and endpoints are the ciphertexts of Local and its endpoints; nil until
+	// they are needed. They are kept, because sealing Local again gives another
+	// ciphertext, which a service would send to every machine.
 	sealed    []byte
 	endpoints [][]byte
 }
 
-// NewClient makes a client. It does nothing until Run, Fetch or Push is called.
+// NewClient returns a client. It makes no connection before Run, Fetch, Announce or Leave.
 func NewClient(o Options) (*Client, error) {
+	if len(o.Endpoints) == 0 {
+		return nil, errors.New("no endpoint of a discovery service is set")
+	}
+	cached, err := decodeCache(o.Cache)
+	if err != nil {
+		o.Log.Warn("discovery cache not readable; starting without it", "error", err)
+	}
 	cipher, err := payload.NewCipher(o.Secret)
 	if err != nil {
 		return nil, err
@@ -80,26 +85,24 @@ func NewClient(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{options: o, cipher: cipher, log: o.Log}
-	c.version.Store(1)
 	for _, endpoint := range o.Endpoints {
 		d, err := newDialer(o, token)
 		if err != nil {
 			return nil, err
 		}
-		s, err := newService(c, endpoint, d)
+		s, err := newService(c, endpoint, d, cached)
 		if err != nil {
 			return nil, err
 		}
 		c.services = append(c.services, s)
 		if isExposed(endpoint) {
-			c.log.Warn("discovery is not over TLS: payloads are sealed, but who is in the cluster can be seen and withheld on the way",
-				"endpoint", endpoint)
+			c.log.Warn("discovery uses plain HTTP: membership can be observed or blocked on the path", "endpoint", endpoint)
 		}
 	}
 	return c, nil
 }
 
-// isExposed tells an endpoint that is reached over a network without TLS.
+// isExposed reports whether an endpoint is reached over a network without TLS.
 func isExposed(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "http" {
@@ -109,68 +112,49 @@ func isExposed(endpoint string) bool {
 	return u.Hostname() != "localhost" && (err != nil || !address.IsLoopback())
 }
 
-// Affiliates are the other machines that are known now, by node ID.
-func (c *Client) Affiliates() []mesh.Affiliate {
-	registries := make([][]mesh.Affiliate, len(c.services))
-	for i, s := range c.services {
-		registries[i] = s.affiliates()
-	}
-	return mesh.Merge(registries...)
-}
-
-// Refused tells, by ID, why affiliates that a service has are not used.
-func (c *Client) Refused() map[string]string {
-	refused := map[string]string{}
+// Snapshot implements reconciler.Registry: what at least one service knows.
+func (c *Client) Snapshot() reconciler.Snapshot {
+	snapshot := reconciler.Snapshot{Refused: map[string]string{}}
+	var affiliates [][]mesh.Affiliate
 	for _, s := range c.services {
-		s.mu.Lock()
-		maps.Copy(refused, s.refused)
-		s.mu.Unlock()
+		known := s.snapshot()
+		affiliates = append(affiliates, known.Affiliates)
+		maps.Copy(snapshot.Refused, known.Refused)
+		for _, address := range known.Seen {
+			if !slices.Contains(snapshot.Seen, address) {
+				snapshot.Seen = append(snapshot.Seen, address)
+			}
+		}
+		snapshot.Complete = snapshot.Complete || known.Complete
 	}
-	return refused
+	snapshot.Affiliates = mesh.Merge(affiliates...)
+	return snapshot
 }
 
-// Complete tells whether a service was heard, or there is none: who is not among
-// Affiliates is not in the cluster.
-func (c *Client) Complete() bool {
-	return len(c.services) == 0 || slices.ContainsFunc(c.services, (*service).wasHeard)
-}
-
-// Remember is what the next client of this machine should begin with.
-func (c *Client) Remember() []Remembered {
-	latest := map[string]Remembered{}
+// Cache implements reconciler.Registry: the machines, with the times they were seen last.
+func (c *Client) Cache() ([]byte, error) {
+	latest := map[string]cachedAffiliate{}
 	now := time.Now()
 	for _, s := range c.services {
-		for _, r := range s.remembered(now) {
-			if before, known := latest[r.Affiliate.NodeID]; !known || before.LastSeen.Before(r.LastSeen) {
-				latest[r.Affiliate.NodeID] = r
+		for _, a := range s.cached(now) {
+			if before, known := latest[a.Affiliate.NodeID]; !known || before.LastSeen.Before(a.LastSeen) {
+				latest[a.Affiliate.NodeID] = a
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(latest), func(a, b Remembered) int { return cmp.Compare(a.Affiliate.NodeID, b.Affiliate.NodeID) })
+	return json.Marshal(slices.SortedFunc(maps.Values(latest), compareCached))
 }
 
-// Seen are this machine's addresses as the services see them.
-func (c *Client) Seen() []netip.Addr {
-	var seen []netip.Addr
-	for _, s := range c.services {
-		s.mu.Lock()
-		if s.seen.IsValid() && !slices.Contains(seen, s.seen) {
-			seen = append(seen, s.seen)
-		}
-		s.mu.Unlock()
-	}
-	return seen
-}
-
-// Publish says what the client keeps published from now on. It does not wait.
-func (c *Client) Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort) {
+// Publish implements reconciler.Registry.
+func (c *Client) Publish(p reconciler.Publication) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wanted != nil && reflect.DeepEqual(c.wanted.local, local) && (len(harvested) == 0 || reflect.DeepEqual(c.wanted.harvested, harvested)) {
+	same := c.wanted != nil && reflect.DeepEqual(c.wanted.Local, p.Local)
+	if same && (len(p.Harvested) == 0 || reflect.DeepEqual(c.wanted.Harvested, p.Harvested)) {
 		return
 	}
-	next := &publication{local: local, harvested: harvested}
-	if c.wanted != nil && reflect.DeepEqual(c.wanted.local, local) {
+	next := &publication{Publication: p}
+	if same {
 		next.sealed, next.endpoints = c.wanted.sealed, c.wanted.endpoints
 	}
 	c.wanted = next
@@ -179,7 +163,7 @@ func (c *Client) Publish(local mesh.Affiliate, harvested map[string][]netip.Addr
 	}
 }
 
-// publication returns what is to be published, sealed; nil if there is nothing.
+// publication returns what Run keeps published, sealed; nil for nothing.
 func (c *Client) publication() (*publication, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -189,15 +173,15 @@ func (c *Client) publication() (*publication, error) {
 	return c.wanted, c.seal(c.wanted)
 }
 
-// seal encrypts a publication unless it is already.
+// seal encrypts a publication that is not encrypted yet.
 func (c *Client) seal(p *publication) (err error) {
 	if p.sealed != nil {
 		return nil
 	}
-	if p.endpoints, err = c.sealEndpoints(p.local.KubeSpan.Endpoints); err != nil {
+	if p.endpoints, err = c.sealEndpoints(p.Local.KubeSpan.Endpoints); err != nil {
 		return err
 	}
-	p.sealed, err = c.cipher.SealAffiliate(p.local)
+	p.sealed, err = c.cipher.SealAffiliate(p.Local)
 	return err
 }
 
@@ -212,21 +196,14 @@ func (c *Client) sealEndpoints(endpoints []netip.AddrPort) ([][]byte, error) {
 	return sealed, nil
 }
 
-// Announce publishes at once, and waits until a service has taken it. What is
-// kept published from then on is this.
+// Announce implements reconciler.Registry: at least one service has accepted it.
 func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
-	p := &publication{local: local}
+	p := &publication{Publication: reconciler.Publication{Local: local}}
 	if err := c.seal(p); err != nil {
 		return err
 	}
-	failures := make([]error, len(c.services))
-	var group errgroup.Group
-	for i, s := range c.services {
-		group.Go(func() error { failures[i] = s.push(ctx, p); return nil })
-	}
-	_ = group.Wait() // the failures are kept apart
-	if !slices.Contains(failures, nil) {
-		return fmt.Errorf("publish to discovery: %w", errors.Join(failures...))
+	if err := c.each("publish to discovery", func(s *service) error { return s.push(ctx, p) }); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,87 +211,69 @@ func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
 	return nil
 }
 
-// Reconnect makes the connections anew, as is needed when the machine's network
-// has changed.
-func (c *Client) Reconnect() {
+// NetworkChanged implements reconciler.Registry.
+func (c *Client) NetworkChanged() {
 	for _, s := range c.services {
 		s.reconnect()
 	}
 }
 
-// Version differs from that of any earlier knowledge of this client.
-func (c *Client) Version() uint64 { return c.version.Load() }
-
-// Run keeps publishing and watching until ctx ends. It leaves the affiliate at
-// the services; Leave takes it away.
+// Run implements reconciler.Registry.
 func (c *Client) Run(ctx context.Context) {
-	group, ctx := errgroup.WithContext(ctx)
+	var group sync.WaitGroup
 	for _, s := range c.services {
-		group.Go(func() error { s.publishLoop(ctx); return nil })
-		group.Go(func() error { s.watchLoop(ctx); return nil })
+		group.Go(func() { s.publishLoop(ctx) })
+		group.Go(func() { s.watchLoop(ctx) })
 	}
-	_ = group.Wait() // the loops return no errors
+	group.Wait()
 	for _, s := range c.services {
-		s.close()
+		s.closeIdle()
 	}
 }
 
-// each does something at every service at once. It fails only where it fails at
-// all of them.
+// each calls do for all services at once. It fails only if all calls fail.
 func (c *Client) each(what string, do func(*service) error) error {
-	if len(c.services) == 0 {
-		return nil
-	}
 	failures := make([]error, len(c.services))
-	var group errgroup.Group
+	var group sync.WaitGroup
 	for i, s := range c.services {
-		group.Go(func() error {
+		group.Go(func() {
 			failures[i] = do(s)
-			s.close()
-			return nil
+			s.closeIdle()
 		})
 	}
-	_ = group.Wait() // the failures are kept apart
+	group.Wait()
 	if slices.Contains(failures, nil) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, errors.Join(failures...))
 }
 
-// Leave takes the machine's affiliate away from the services. That it is not
-// there is no error.
+// Leave implements reconciler.Registry.
 func (c *Client) Leave(ctx context.Context) error {
-	return c.each("tell discovery that this machine leaves", func(s *service) error { return s.remove(ctx, c.options.NodeID) })
-}
-
-// Remove takes any affiliate away.
-func (c *Client) Remove(ctx context.Context, id string) error {
-	return c.each("remove the affiliate from discovery", func(s *service) error { return s.remove(ctx, id) })
-}
-
-// Push publishes once.
-func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
-	p := &publication{local: local}
-	if err := c.seal(p); err != nil {
-		return err
+	if err := c.Remove(ctx, c.options.NodeID); err != nil {
+		return fmt.Errorf("%w (the services drop this machine %v after its last update)", err, TTL)
 	}
-	return c.each("publish to discovery", func(s *service) error { return s.push(ctx, p) })
+	return nil
 }
 
-// Fetch reads once what the services know.
+// Remove removes the affiliate of any machine from the services.
+func (c *Client) Remove(ctx context.Context, id string) error {
+	return c.each("remove the affiliate "+id+" from discovery", func(s *service) error { return s.remove(ctx, id) })
+}
+
+// Fetch implements reconciler.Registry.
 func (c *Client) Fetch(ctx context.Context) error {
-	return c.each("ask discovery", func(s *service) error { return s.fetch(ctx) })
+	return c.each("read from discovery", func(s *service) error { return s.fetch(ctx) })
 }
 
 func (c *Client) changed() {
-	c.version.Add(1)
 	if c.options.Changed != nil {
 		c.options.Changed()
 	}
 }
 
-// deleted notes that one service told of deletions: those that cannot be heard
-// now would remember the machines for long.
+// deleted has all other services forget machines that one service has deleted. A service
+// that cannot be reached now would remember them for long.
 func (c *Client) deleted(at *service, ids []string) {
 	for _, s := range c.services {
 		if s != at {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
-	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler"
 )
 
 const (
@@ -44,13 +44,13 @@ type service struct {
 	stirred chan struct{}
 	// connection is to the endpoint, or to where it has sent us.
 	connection serverpbconnect.ClusterClient
-	roster     *roster
+	membership *membership
 	seen       netip.Addr
 	refused    map[string]string
-	heard      bool
+	answered   bool
 }
 
-func newService(c *Client, endpoint string, d *dialer) (*service, error) {
+func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate) (*service, error) {
 	connection, err := d.dial(endpoint)
 	if err != nil {
 		return nil, err
@@ -62,29 +62,29 @@ func newService(c *Client, endpoint string, d *dialer) (*service, error) {
 		connection: connection,
 		republish:  make(chan struct{}, 1),
 		stirred:    make(chan struct{}),
-		roster:     newRoster(c.options.Remembered),
+		membership: newMembership(cached),
 		refused:    map[string]string{},
 	}, nil
 }
 
-func (s *service) close() { s.dialer.close() }
+func (s *service) closeIdle() { s.dialer.closeIdle() }
 
-func (s *service) affiliates() []mesh.Affiliate {
+// snapshot returns what this service knows.
+func (s *service) snapshot() reconciler.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.roster.affiliates()
+	snapshot := reconciler.Snapshot{Affiliates: s.membership.affiliates(), Refused: maps.Clone(s.refused), Complete: s.answered}
+	if s.seen.IsValid() {
+		snapshot.Seen = []netip.Addr{s.seen}
+	}
+	return snapshot
 }
 
-func (s *service) remembered(now time.Time) []Remembered {
+// cached returns what the next process should start with.
+func (s *service) cached(now time.Time) []cachedAffiliate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.roster.remembered(now)
-}
-
-func (s *service) wasHeard() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heard
+	return s.membership.cached(now)
 }
 
 // current is the connection to use for a call.
@@ -98,11 +98,11 @@ func (s *service) current() serverpbconnect.ClusterClient {
 func (s *service) forget(ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.roster.connected {
+	if s.membership.connected {
 		return
 	}
 	for _, id := range ids {
-		s.roster.remove(id)
+		s.membership.remove(id)
 	}
 }
 
@@ -164,7 +164,7 @@ func (s *service) publishLoop(ctx context.Context) {
 				return
 			}
 			wait := waits.NextBackOff()
-			s.complain("publishing to discovery failed", err, wait)
+			s.complain("publishing failed", err, wait)
 			s.publishSoon()
 			if !s.pause(ctx, wait) {
 				return
@@ -203,10 +203,10 @@ func lasting(ctx context.Context, after time.Duration) (context.Context, context
 
 // push sends a sealed publication.
 func (s *service) push(ctx context.Context, p *publication) error {
-	if err := s.update(ctx, p.local.NodeID, p.sealed, p.endpoints); err != nil {
+	if err := s.update(ctx, p.Local.NodeID, p.sealed, p.endpoints); err != nil {
 		return err
 	}
-	for id, endpoints := range p.harvested {
+	for id, endpoints := range p.Harvested {
 		sealed, err := s.client.sealEndpoints(endpoints)
 		if err != nil {
 			return err
@@ -254,9 +254,10 @@ func (s *service) fetch(ctx context.Context) error {
 	}
 	affiliates := s.open(response.Msg.GetAffiliates())
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.heard = true
-	s.roster.snapshot(time.Now(), affiliates)
+	s.answered = true
+	s.membership.snapshot(time.Now(), affiliates)
+	s.mu.Unlock()
+	s.client.changed()
 	return nil
 }
 
@@ -295,7 +296,7 @@ func (s *service) greet(ctx context.Context, connection serverpbconnect.ClusterC
 	defer cancel()
 	response, err := connection.Hello(ctx, connect.NewRequest(&serverpb.HelloRequest{
 		ClusterId:     s.client.options.ClusterID,
-		ClientVersion: s.client.options.Version,
+		ClientVersion: s.client.options.UserAgent,
 	}))
 	if err != nil {
 		return nil, err
@@ -325,7 +326,7 @@ func (s *service) watchLoop(ctx context.Context) {
 		began := time.Now()
 		err := s.watch(ctx)
 		s.mu.Lock()
-		s.roster.disconnect(time.Now())
+		s.membership.disconnect(time.Now())
 		s.mu.Unlock()
 		if ctx.Err() != nil {
 			return
@@ -334,7 +335,7 @@ func (s *service) watchLoop(ctx context.Context) {
 			waits.Reset()
 		}
 		wait := waits.NextBackOff()
-		s.complain("the connection to discovery broke", err, wait)
+		s.complain("discovery unreachable", err, wait)
 		if !s.pause(ctx, wait) {
 			return
 		}
@@ -375,7 +376,7 @@ func (s *service) watch(ctx context.Context) error {
 		}
 		return errors.New("the service ended the stream")
 	})
-	sweep := time.NewTicker(comeback / 4)
+	sweep := time.NewTicker(returnTime / 4)
 	defer sweep.Stop()
 	for {
 		var changed bool
@@ -393,7 +394,7 @@ func (s *service) watch(ctx context.Context) error {
 			first = false
 		case now := <-sweep.C:
 			s.mu.Lock()
-			changed = s.roster.expire(now)
+			changed = s.membership.expire(now)
 			s.mu.Unlock()
 		}
 		if changed {
@@ -414,12 +415,12 @@ func (s *service) news(message *serverpb.WatchResponse, snapshot bool) (changed 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if snapshot {
-		s.heard = true
+		s.answered = true
 		s.keepRefusals(message.GetAffiliates())
-		return s.roster.snapshot(now, affiliates)
+		return s.membership.snapshot(now, affiliates)
 	}
 	for _, a := range affiliates {
-		changed = s.roster.set(now, a) || changed
+		changed = s.membership.set(now, a) || changed
 	}
 	return changed
 }
@@ -431,7 +432,7 @@ func (s *service) gone(affiliates []*serverpb.Affiliate) {
 	for i, a := range affiliates {
 		ids[i] = a.GetId()
 		delete(s.refused, a.GetId())
-		s.roster.remove(a.GetId())
+		s.membership.remove(a.GetId())
 	}
 	s.mu.Unlock()
 	s.client.deleted(s, ids)

@@ -12,12 +12,10 @@ import (
 	"net/url"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/hashicorp/go-retryablehttp"
-	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 )
@@ -47,16 +45,6 @@ const (
 	// affiliates with 64 endpoints each stays below.
 	maxMessage = 64 << 20
 )
-
-// Mark puts a firewall mark on a socket. It is best effort: a process without
-// CAP_NET_ADMIN may not, and needs it only where a mesh is.
-func Mark(mark uint32) func(network, address string, c syscall.RawConn) error {
-	return func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
-		})
-	}
-}
 
 // dialer makes connections to a service and where it sends us.
 type dialer struct {
@@ -110,11 +98,14 @@ func newDialer(o Options, token string) (*dialer, error) {
 		config.RootCAs = pool
 	}
 	d := &dialer{protocol: o.Protocol, token: token, open: map[*tracked]bool{}}
-	// Marked packets stay out of the tunnels: discovery must not depend on what it
-	// is there to set up.
-	plain := net.Dialer{Timeout: dialTimeout, Control: Mark(o.FirewallMark)}
+	plain := o.Dial
+	if plain == nil {
+		plain = new(net.Dialer).DialContext
+	}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := plain.DialContext(ctx, network, address)
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		c, err := plain(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +140,7 @@ func (d *dialer) alternate() {
 	d.second = !d.second
 }
 
-func (d *dialer) close() {
+func (d *dialer) closeIdle() {
 	d.grpc.CloseIdleConnections()
 	d.connect.CloseIdleConnections()
 }

@@ -14,10 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/reconciler"
 )
 
 // access is how an API server is reached and who asks.
@@ -282,17 +283,21 @@ const (
 	idleTimeout = 90 * time.Second
 )
 
-// transport makes connections. Mark is put on their packets, which then stay outside of
+// transport makes connections. The packets of marked have the firewall mark, and stay outside of
 // the mesh; where that leads nowhere, since the API server has an address in the mesh,
 // they go without.
-func (a *access) transport(mark func(network, address string, c syscall.RawConn) error) *http.Transport {
+func (a *access) transport(marked reconciler.DialFunc) *http.Transport {
+	plain := net.Dialer{Timeout: dialTimeout}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		marked := net.Dialer{Timeout: dialTimeout, Control: mark}
-		conn, err := marked.DialContext(ctx, network, address)
-		if err == nil || mark == nil {
-			return conn, err
+		if marked == nil {
+			return plain.DialContext(ctx, network, address)
 		}
-		plain := net.Dialer{Timeout: dialTimeout}
+		markedCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		conn, err := marked(markedCtx, network, address)
+		if err == nil {
+			return conn, nil
+		}
 		conn, second := plain.DialContext(ctx, network, address)
 		if second != nil {
 			return nil, err

@@ -9,12 +9,11 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -30,8 +29,8 @@ type Options struct {
 	// OwnNode has only this machine's Node followed, for its pods' networks: nothing is
 	// published.
 	OwnNode bool
-	// Mark puts the firewall mark on the client's packets.
-	Mark func(network, address string, c syscall.RawConn) error
+	// Dial makes connections with the firewall mark; nil for connections without.
+	Dial reconciler.DialFunc
 	// Remembered is what was known before.
 	Remembered Remembered
 	// Changed is called, from any goroutine, when what is known has changed.
@@ -49,7 +48,6 @@ type Remembered struct {
 type Client struct {
 	options Options
 	log     *slog.Logger
-	version atomic.Uint64
 	// kick has the annotations looked at again, again the watch begun anew.
 	kick  chan struct{}
 	again chan struct{}
@@ -101,7 +99,6 @@ func NewClient(o Options) *Client {
 		nodes:      map[string]entry{},
 		why:        map[string]string{},
 	}
-	c.version.Store(1)
 	return c
 }
 
@@ -124,7 +121,7 @@ func (c *Client) server() (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.api = &api{access: a, client: &http.Client{Transport: a.transport(c.options.Mark)}}
+	c.api = &api{access: a, client: &http.Client{Transport: a.transport(c.options.Dial)}}
 	return c.api, nil
 }
 
@@ -155,14 +152,10 @@ func signal(ch chan struct{}) {
 }
 
 func (c *Client) changed() {
-	c.version.Add(1)
 	if c.options.Changed != nil {
 		c.options.Changed()
 	}
 }
-
-// Version differs from that of any earlier knowledge of this client.
-func (c *Client) Version() uint64 { return c.version.Load() }
 
 // Affiliates are the other machines that are known now, by node ID. Of two Nodes with
 // one node ID, the first by name has it.

@@ -10,6 +10,7 @@ replace (
 require (
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/spanmesh/span/reconciler v0.0.0-00010101000000-000000000000
+	github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sync v0.25.0
 )
@@ -27,7 +28,6 @@ require (
 	github.com/pelletier/go-toml/v2 v2.3.1 // indirect
 	github.com/protocolbuffers/txtpbfmt v0.0.0-20260420112717-c39628bde8b5 // indirect
 	github.com/rogpeppe/go-internal v1.15.0 // indirect
-	github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000 // indirect
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // indirect
 	golang.org/x/net v0.56.0 // indirect
 	golang.org/x/oauth2 v0.36.0 // indirect

@@ -35,14 +35,14 @@ func TestKilledAgentForgetsNoTunnel(t *testing.T) {
 	node := m.machines[0]
 	m.keepPinging(func() {
 		node.killAgent()
-		if err := os.Remove(filepath.Join(node.StateDir(), "affiliates.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(node.StateDir(), "discovery-service.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 		if err := m.server.Stop(unix.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		node.startAgent()
-		node.await(node.agent, "the connection to discovery broke")
+		node.await(node.agent, "discovery unreachable")
 		node.awaitClean()
 		if peers := node.role("peers"); strings.Count(peers, "\n") != 1 {
 			t.Errorf("WireGuard's peers are:\n%s", peers)

@@ -47,7 +47,7 @@ func TestDiscoveryRestartsWithItsMemory(t *testing.T) {
 		if err := m.server.Stop(unix.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		first.await(first.agent, "the connection to discovery broke")
+		first.await(first.agent, "discovery unreachable")
 		m.serve("--store", store)
 		late := m.add(t, "late")
 		late.write(m.config)
@@ -79,7 +79,7 @@ func TestDiscoveryBeyondLoopbackWantsTLS(t *testing.T) {
 		machine.startThis(agent)
 	}
 	m.awaitUp()
-	if said := m.machines[0].agent.Output(); strings.Contains(said, "not over TLS") {
+	if said := m.machines[0].agent.Output(); strings.Contains(said, "discovery uses plain HTTP") {
 		t.Errorf("TLS is not seen as such:\n%s", said)
 	}
 

@@ -105,7 +105,7 @@ func sendOver(c syscall.RawConn, scope state.Scope) error {
 	var failure error
 	err := c.Control(func(fd uintptr) {
 		failure = errors.Join(unix.BindToDevice(int(fd), scope.LinkName),
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(scope.RoutedMark)))
+			setMark(fd, scope.RoutedMark))
 	})
 	return errors.Join(err, failure)
 }

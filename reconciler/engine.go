@@ -35,21 +35,22 @@ type Kernel interface {
 // use.
 type Identify func(clusterID string, host mesh.Host) (mesh.Identity, error)
 
-// Knowledge is what discovery knows.
+// Knowledge is what all registries know together.
 type Knowledge struct {
-	// Affiliates are those of the other machines.
+	// Affiliates are the other machines, sorted by node ID. Static peers are among them.
 	Affiliates []mesh.Affiliate
+	// PresharedKeys are the keys of single peers, in place of the cluster secret.
+	PresharedKeys map[mesh.Key]mesh.PrivateKey
 	// Seen are this machine's addresses as others see them.
 	Seen []netip.Addr
-	// Node is what a Kubernetes cluster says of this machine.
+	// Node is what a Kubernetes cluster knows about this machine.
 	Node mesh.Node
-	// Refused tells, by node ID, why a registry did not take affiliates.
+	// Refused has the reasons why registries do not use affiliates, by node ID.
 	Refused map[string]string
-	// Version differs from that of any other knowledge of the same registry; zero
-	// is never the same.
+	// Version is another one whenever the rest has changed; 0 if that is not known.
 	Version uint64
-	// Complete tells that discovery was heard since the process began: who is
-	// not among Affiliates has left the mesh.
+	// Complete is set when every registry has answered: a machine that is not among
+	// Affiliates has left the mesh.
 	Complete bool
 }
 

@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -162,68 +163,163 @@ func identify(clusterID string, _ mesh.Host) (mesh.Identity, error) {
 	return mesh.NewIdentity("self", mesh.SecretKey([32]byte{16}), clusterID, net.HardwareAddr{2, 0, 0, 0, 0, 0xff})
 }
 
-// fakeRegistry knows what the test tells it.
+// fakeRegistry knows what the test lets it learn. It is open while the test's config enables
+// the discovery service.
 type fakeRegistry struct {
-	mu        sync.Mutex
-	known     reconciler.Knowledge
-	changed   func()
-	published []mesh.Affiliate
-	harvested map[string][]netip.AddrPort
-	closed    []bool
-	announced []mesh.Affiliate
-	deaf      error
-	stirred   int
+	mu          sync.Mutex
+	snapshot    reconciler.Snapshot
+	changed     func()
+	opened      int
+	running     int
+	left        int
+	published   []mesh.Affiliate
+	harvested   map[string][]netip.AddrPort
+	announced   []mesh.Affiliate
+	networks    int
+	cache       []byte
+	fetchErr    error
+	announceErr error
+	leaveErr    error
 }
 
-func (r *fakeRegistry) discover(_ *schema.Config, changed func()) (reconciler.Registry, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.changed = changed
-	return r, nil
+// driver opens r again and again.
+func (r *fakeRegistry) driver(name string) reconciler.Driver {
+	return reconciler.Driver{
+		Name: name,
+		Settings: func(c *schema.Config) any {
+			if !c.Cluster.Discovery.Enabled || c.Cluster.Discovery.Registries.Service.Disabled {
+				return nil
+			}
+			return c.Cluster.Discovery.Registries.Service
+		},
+		Open: func(o reconciler.RegistryOptions) (reconciler.Registry, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.changed = o.Changed
+			r.opened++
+			r.cache = o.Cache
+			return r, nil
+		},
+	}
 }
 
-func (r *fakeRegistry) Known() reconciler.Knowledge {
+func (r *fakeRegistry) Run(ctx context.Context) {
+	r.mu.Lock()
+	r.running++
+	r.mu.Unlock()
+	<-ctx.Done()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known
+	r.running--
 }
 
-func (r *fakeRegistry) Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort) {
+func (r *fakeRegistry) Fetch(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.published, r.harvested = append(r.published, local), harvested
+	return r.fetchErr
+}
+
+func (r *fakeRegistry) Snapshot() reconciler.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshot
+}
+
+func (r *fakeRegistry) Publish(p reconciler.Publication) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.published, r.harvested = append(r.published, p.Local), p.Harvested
 }
 
 func (r *fakeRegistry) Announce(_ context.Context, local mesh.Affiliate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.deaf == nil {
+	if r.announceErr == nil {
 		r.announced = append(r.announced, local)
 	}
-	return r.deaf
+	return r.announceErr
+}
+
+func (r *fakeRegistry) Leave(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running > 0 {
+		return errors.New("left while it runs")
+	}
+	if r.leaveErr == nil {
+		r.left++
+	}
+	return r.leaveErr
 }
 
 func (r *fakeRegistry) NetworkChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stirred++
+	r.networks++
 }
 
-func (r *fakeRegistry) Close(leave bool) {
+func (r *fakeRegistry) Cache() ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = append(r.closed, leave)
+	return json.Marshal(len(r.snapshot.Affiliates))
 }
 
-// learn tells the registry what discovery knows now.
+// learn has the registry know these machines.
 func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	r.mu.Lock()
-	r.known = reconciler.Knowledge{Affiliates: affiliates, Complete: true, Version: r.known.Version + 1}
+	r.snapshot = reconciler.Snapshot{Affiliates: affiliates, Complete: true}
 	changed := r.changed
 	r.mu.Unlock()
 	if changed != nil {
 		changed()
 	}
+}
+
+// get returns what f reads.
+func get[T any](r *fakeRegistry, f func(*fakeRegistry) T) T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f(r)
+}
+
+// counts are how often the registry was opened and left, and how many follow it.
+func (r *fakeRegistry) counts() [3]int {
+	return get(r, func(r *fakeRegistry) [3]int { return [3]int{r.opened, r.left, r.running} })
+}
+
+// fakeCache is a reconciler.CacheStore in memory.
+type fakeCache struct {
+	mu   sync.Mutex
+	data map[string]string
+}
+
+func (c *fakeCache) Load(registry, clusterID string) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if text, found := c.data[registry+" "+clusterID]; found {
+		return []byte(text), nil
+	}
+	return nil, nil
+}
+
+func (c *fakeCache) Save(registry, clusterID string, data []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.data == nil {
+		c.data = map[string]string{}
+	}
+	c.data[registry+" "+clusterID] = string(data)
+	return nil
+}
+
+// discovery returns a Discovery of these registries, with a cache in memory.
+func discovery(drivers ...reconciler.Driver) *reconciler.Discovery {
+	return reconciler.NewDiscovery(reconciler.DiscoveryOptions{
+		Drivers: drivers,
+		NodeID:  func() (string, error) { return "self", nil },
+		Cache:   &fakeCache{},
+		Log:     discard(),
+	})
 }
 
 // affiliate is another machine with key and address n.

@@ -53,30 +53,24 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	}
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
 	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
-	static := config.Cluster.Discovery.Registries.Static.Peers
-	g.merged = mesh.WithStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}), static)
+	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged)
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
-		if err := g.makePeers(kubespan, static); err != nil {
-			return err
-		}
+		g.makePeers(kubespan, known.PresharedKeys)
 	}
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
 }
 
-func (g *gathered) makePeers(kubespan *schema.KubeSpan, static []schema.StaticPeer) (err error) {
+func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
 	g.specs, g.overlaps = mesh.PeerSpecs(g.identity, g.good)
 	for i := range g.specs {
 		g.specs[i].Endpoints = mesh.Candidates(g.identity, g.host, kubespan.Filters.PeerEndpoints, g.specs[i].Endpoints)
 	}
-	if g.preshared, err = mesh.PresharedKeys(g.good, static); err != nil {
-		return fmt.Errorf("cluster.discovery.registries.static.peers: presharedKey %w", err)
-	}
+	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
 	g.room = mesh.PathMTU(g.host.Links, g.specs)
 	if g.mtu = int(kubespan.MTU); kubespan.MTU == schema.AutoMTU {
 		g.mtu = g.room
 	}
-	return nil
 }

@@ -3,38 +3,14 @@ package reconciler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/netip"
-	"reflect"
 	"sync/atomic"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
-
-// Registry is a machine's seat in discovery. Its methods do not wait for the
-// network, but for Announce and Close.
-type Registry interface {
-	// Known is what discovery knows now.
-	Known() Knowledge
-	// Publish says what the others should know, from now on.
-	Publish(local mesh.Affiliate, harvested map[string][]netip.AddrPort)
-	// Announce says so now, and waits until discovery has taken it.
-	Announce(ctx context.Context, local mesh.Affiliate) error
-	// NetworkChanged tells that the machine's network has changed.
-	NetworkChanged()
-	// Close ends the membership of this process; with leave, the others are
-	// told that the machine has left.
-	Close(leave bool)
-}
-
-// Discover takes a seat in the discovery that config describes. It calls
-// changed whenever Known has changed.
-type Discover func(config *schema.Config, changed func()) (Registry, error)
 
 const (
 	// settle is how long a pass waits for more news to come with the first.
@@ -68,9 +44,9 @@ var ErrStopped = errors.New("the agent is stopping")
 
 // Loop runs passes. Its methods are safe for concurrent use.
 type Loop struct {
-	engine   *Engine
-	discover Discover
-	log      *slog.Logger
+	engine    *Engine
+	discovery *Discovery
+	log       *slog.Logger
 
 	requests chan func(ctx context.Context)
 	wake     chan struct{}
@@ -80,51 +56,29 @@ type Loop struct {
 	stopped  chan struct{}
 
 	// What follows belongs to the goroutine of Run.
-	config   *schema.Config
-	down     bool
-	registry Registry
-	seat     seat
-	failures int
-	fight    fight
-}
-
-// seat is what a Registry depends on: another one is needed when it changes.
-type seat struct {
-	enabled bool
-	id      string
-	secret  schema.Secret
-	mark    uint32
-	service schema.ServiceRegistry
-	// kubernetes is asked for the others, or with pods for this machine's Node.
-	kubernetes schema.KubernetesRegistry
-	pods       bool
-}
-
-func seatOf(c *schema.Config) seat {
-	if c == nil || !c.AsksDiscovery() {
-		return seat{}
-	}
-	registries := c.Cluster.Discovery.Registries
-	return seat{enabled: true, id: c.Cluster.ID, secret: c.Cluster.Secret, service: registries.Service,
-		kubernetes: registries.Kubernetes, pods: c.KubeSpan().AdvertiseKubernetesNetworks, mark: c.KubeSpan().FirewallMark}
+	config *schema.Config
+	// down is set after Down, leaveFailed if the registries still have the machine then.
+	down, leaveFailed bool
+	failures          int
+	fight             fight
 }
 
 // NewLoop makes a loop. Run must be called for it to do anything.
-func NewLoop(engine *Engine, discover Discover, log *slog.Logger) *Loop {
+func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 	return &Loop{
-		engine:   engine,
-		discover: discover,
-		log:      log,
-		requests: make(chan func(context.Context)),
-		wake:     make(chan struct{}, 1),
-		stopped:  make(chan struct{}),
+		engine:    engine,
+		discovery: discovery,
+		log:       log,
+		requests:  make(chan func(context.Context)),
+		wake:      make(chan struct{}, 1),
+		stopped:   make(chan struct{}),
 	}
 }
 
 // Run does passes until ctx ends, and leaves the mesh as it is then.
 func (l *Loop) Run(ctx context.Context) {
 	defer close(l.stopped)
-	defer l.leave(false)
+	defer l.discovery.Close()
 	// There is nothing to do before there is a config, which wakes.
 	next := time.NewTimer(retryAtMost)
 	defer next.Stop()
@@ -203,23 +157,21 @@ func (l *Loop) retryIn() time.Duration {
 
 // pass is one pass with the current config.
 func (l *Loop) pass(ctx context.Context, o Trigger) (*Pass, error) {
-	known, err := l.take()
 	var pass *Pass
+	err := l.discovery.Follow(l.config, func() { l.Wake(News) })
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
-		pass, err = l.engine.RunFor(ctx, time.Now(), l.config, known, o)
+		pass, err = l.engine.RunFor(ctx, time.Now(), l.config, l.discovery.Knowledge(), o)
 	}
 	if err != nil {
 		l.failures++
 		return pass, err
 	}
 	l.failures = 0
-	if l.registry != nil {
-		l.registry.Publish(pass.Local, pass.Harvested)
-		if pass.NetworkChanged {
-			l.registry.NetworkChanged()
-		}
+	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
+	if pass.NetworkChanged {
+		l.discovery.NetworkChanged()
 	}
 	return pass, nil
 }
@@ -230,40 +182,6 @@ func (l *Loop) Scope() state.Scope {
 		return *scope
 	}
 	return state.Scope{}
-}
-
-// take makes sure of the right seat in discovery and returns what it knows.
-func (l *Loop) take() (Knowledge, error) {
-	if wanted := seatOf(l.config); !reflect.DeepEqual(wanted, l.seat) {
-		// With another mark on its packets the machine is still where it was.
-		before := l.seat
-		before.mark = wanted.mark
-		l.leave(!reflect.DeepEqual(wanted, before))
-		if wanted.enabled {
-			registry, err := l.discover(l.config, func() { l.Wake(News) })
-			if err != nil {
-				return Knowledge{}, err
-			}
-			l.registry = registry
-		}
-		l.seat = wanted
-	}
-	return l.known(), nil
-}
-
-// known is what discovery knows: all there is, where none is asked.
-func (l *Loop) known() Knowledge {
-	if l.registry == nil {
-		return Knowledge{Complete: l.config != nil && !l.config.Cluster.Discovery.Registries.AskOthers(), Version: 1}
-	}
-	return l.registry.Known()
-}
-
-func (l *Loop) leave(forGood bool) {
-	if l.registry != nil {
-		l.registry.Close(forGood)
-	}
-	l.registry, l.seat = nil, seat{}
 }
 
 // Wake asks for a pass soon, and says why. It never blocks.
@@ -330,7 +248,7 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 			return nil, ErrNoConfig
 		}
 		if known == nil {
-			current := l.known()
+			current := l.discovery.Knowledge()
 			known = &current
 		}
 		return l.engine.Plan(ctx, time.Now(), config, *known)
@@ -340,22 +258,29 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 // ErrNoConfig says that no config was ever in force.
 var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanctl apply -f FILE`")
 
-// SameDiscovery tells whether the loop's knowledge of discovery holds for config.
+// SameDiscovery reports whether the loop follows the registries that config asks for.
 func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same bool, err error) {
-	err = l.do(ctx, func(context.Context) { same = reflect.DeepEqual(seatOf(config), l.seat) })
+	err = l.do(ctx, func(context.Context) { same = l.discovery.Same(config) })
 	return same, err
 }
 
-// Down leaves discovery and removes the mesh. The loop stays idle until the
-// next SetConfig.
+// Down leaves discovery and removes the mesh. The loop stays idle until the next
+// SetConfig. With a LeaveError the mesh is removed; Down again leaves again.
 func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if l.config == nil {
 			return nil, ErrNoConfig
 		}
-		l.down = true
-		l.leave(true)
-		return l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
+		var left error
+		if !l.down || l.leaveFailed {
+			left = LeaveDiscovery(ctx, l.discovery, l.config)
+		}
+		l.down, l.leaveFailed = true, left != nil
+		pass, err := l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
+		if err == nil {
+			err = left
+		}
+		return pass, err
 	})
 }
 
@@ -367,31 +292,19 @@ func (l *Loop) request(ctx context.Context, f func(ctx context.Context) (*Pass, 
 	return pass, err
 }
 
-// RotateKey gives the machine another key pair, in the order that loses least:
-// the new public key is announced, then used. Next makes the pair, keep makes it
-// the machine's. Without discovery to announce it, nothing is changed: nobody
-// would know the machine any more.
+// RotateKey gives the machine another key pair, as the function RotateKey does, and does a
+// pass that uses it.
 func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) (*Pass, error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		switch {
 		case l.config == nil:
 			return nil, ErrNoConfig
-		case l.registry == nil || l.down || !l.config.KubeSpan().Enabled:
+		case l.down:
 			return nil, ErrNoMesh
 		}
-		local, err := l.engine.Next(l.config, l.registry.Known(), next)
-		if err != nil {
-			return nil, err
-		}
-		if err := l.registry.Announce(ctx, local); err != nil {
-			return nil, fmt.Errorf("the key was not changed, since the others could not be told: %w", err)
-		}
-		if err := keep(); err != nil {
+		if err := RotateKey(ctx, l.engine, l.discovery, l.config, next, keep); err != nil {
 			return nil, err
 		}
 		return l.pass(ctx, Trigger{})
 	})
 }
-
-// ErrNoMesh says that there is no mesh with discovery to announce a key in.
-var ErrNoMesh = errors.New("the machine is in no mesh with a discovery service")

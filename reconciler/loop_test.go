@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/reconciler/static"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -31,7 +31,7 @@ func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &running{store: &resource.Store{}, kernel: &fakeKernel{}, registry: &fakeRegistry{}}
 		engine := reconciler.NewEngine(r.kernel, identify, r.store, discard())
-		r.Loop = reconciler.NewLoop(engine, r.registry.discover, discard())
+		r.Loop = reconciler.NewLoop(engine, discovery(r.registry.driver("fake"), static.Driver()), discard())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -137,25 +137,37 @@ func TestDriftIsRepaired(t *testing.T) {
 	})
 }
 
-func TestAnotherDiscoveryIsAnotherSeat(t *testing.T) {
+func TestRegistryIsReopenedWithOtherSettings(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		here := config(t, "")
-		if _, err := r.SetConfig(t.Context(), here); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.SetConfig(t.Context(), config(t, "mtu: 1400")); err != nil || len(r.registry.closed) != 0 {
-			t.Errorf("a new MTU closed the seat: %v, %v", r.registry.closed, err)
-		}
-		if _, err := r.SetConfig(t.Context(), config(t, "fwmark: 0x100")); err != nil || !slices.Equal(r.registry.closed, []bool{false}) {
-			t.Errorf("another mark: seats closed: %v, %v", r.registry.closed, err)
-		}
 		there := *here
 		there.Cluster.Discovery.Registries.Service.Endpoint = "http://127.0.0.1:2"
-		if same, err := r.SameDiscovery(t.Context(), &there); err != nil || same {
-			t.Errorf("same discovery: %v, %v", same, err)
-		}
-		if _, err := r.SetConfig(t.Context(), &there); err != nil || !slices.Equal(r.registry.closed, []bool{false, true}) {
-			t.Errorf("seats closed: %v, %v", r.registry.closed, err)
+		elsewhere := there
+		elsewhere.Cluster.ID = "another"
+		none := elsewhere
+		none.Cluster.Discovery.Registries.Service.Disabled = true
+		for _, step := range []struct {
+			name   string
+			config *schema.Config
+			want   [3]int
+		}{
+			{"the first config", here, [3]int{1, 0, 1}},
+			{"another MTU", config(t, "mtu: 1400"), [3]int{1, 0, 1}},
+			{"another mark: reopened without leaving", config(t, "fwmark: 0x100"), [3]int{2, 0, 1}},
+			{"another endpoint: left and reopened", &there, [3]int{3, 1, 1}},
+			{"another cluster: left and reopened", &elsewhere, [3]int{4, 2, 1}},
+			{"disabled: left", &none, [3]int{4, 3, 0}},
+		} {
+			if same, err := r.SameDiscovery(t.Context(), step.config); err != nil || same != (step.name == "another MTU") {
+				t.Errorf("%s: same discovery: %v, %v", step.name, same, err)
+			}
+			if _, err := r.SetConfig(t.Context(), step.config); err != nil {
+				t.Errorf("%s: %v", step.name, err)
+			}
+			synctest.Wait()
+			if got := r.registry.counts(); got != step.want {
+				t.Errorf("%s: opened, left, running %v, want %v", step.name, got, step.want)
+			}
 		}
 	})
 }
@@ -168,8 +180,11 @@ func TestDownStaysDownUntilTheNextConfig(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Down(t.Context()); err != nil || !slices.Equal(r.registry.closed, []bool{true}) {
-			t.Errorf("down: %v, seats closed with %v", err, r.registry.closed)
+		if _, err := r.Down(t.Context()); err != nil || r.registry.counts() != [3]int{1, 1, 0} {
+			t.Errorf("down: %v, opened, left, running %v", err, r.registry.counts())
+		}
+		if _, err := r.Down(t.Context()); err != nil || r.registry.counts() != [3]int{1, 1, 0} {
+			t.Errorf("down again: %v, opened, left, running %v", err, r.registry.counts())
 		}
 		r.Wake(reconciler.News)
 		time.Sleep(5 * time.Minute)
@@ -273,11 +288,11 @@ func TestRotateKey(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
 		}
-		r.registry.deaf = errRefused
+		r.registry.announceErr = errRefused
 		if _, err := r.RotateKey(t.Context(), next, keep); !errors.Is(err, errRefused) || kept != 0 {
 			t.Errorf("without discovery: kept %d times, %v", kept, err)
 		}
-		r.registry.deaf = nil
+		r.registry.announceErr = nil
 		if _, err := r.RotateKey(t.Context(), next, keep); err != nil || kept != 1 {
 			t.Errorf("kept %d times, %v", kept, err)
 		}
@@ -294,8 +309,8 @@ func TestNetworkChangeIsPassedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		if r.registry.stirred != 0 {
-			t.Errorf("stirred %d times without a change", r.registry.stirred)
+		if r.registry.networks != 0 {
+			t.Errorf("told of %d changes of the network without one", r.registry.networks)
 		}
 		r.kernel.edit(func(*state.State) { r.kernel.address = netip.MustParseAddr("10.0.0.200") })
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil {
@@ -304,8 +319,8 @@ func TestNetworkChangeIsPassedOn(t *testing.T) {
 		r.Wake(reconciler.Drift)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
-		if r.registry.stirred != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {
-			t.Errorf("stirred %d times, published is %+v", r.registry.stirred, r.registry.published)
+		if r.registry.networks != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {
+			t.Errorf("told of %d changes of the network, published is %+v", r.registry.networks, r.registry.published)
 		}
 	})
 }

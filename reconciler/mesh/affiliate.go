@@ -17,8 +17,8 @@ type Affiliate struct {
 	OperatingSystem string       `json:"operatingSystem,omitempty"`
 	KubeSpan        KubeSpan     `json:"kubespan,omitzero"`
 	ControlPlane    ControlPlane `json:"controlPlane,omitzero"`
-	// Static tells that this machine's own config describes the affiliate, and no
-	// registry does.
+	// Static is set for a peer that this machine's own config describes, and no other
+	// registry has.
 	Static bool `json:"static,omitempty"`
 }
 
@@ -53,11 +53,15 @@ const (
 
 // Merge joins the affiliates that several registries know: lists are united in
 // order without duplicates, and of the other fields a later registry's wins
-// where it is not empty. The result is sorted by node ID.
+// where it is not empty. The result is sorted by node ID. An affiliate with a node ID of
+// static peers is left out unless it is Static.
 func Merge(registries ...[]Affiliate) []Affiliate {
 	merged := map[string]Affiliate{}
 	for _, registry := range registries {
 		for _, a := range registry {
+			if !a.Static && IsStaticID(a.NodeID) {
+				continue
+			}
 			if known, ok := merged[a.NodeID]; ok {
 				a = join(known, a)
 			}

@@ -1,77 +1,63 @@
 package mesh
 
 import (
-	"net/netip"
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
-
-	"github.com/spanmesh/span/schema"
 )
 
-// staticPrefix begins the node IDs of static peers. No machine has such a node
-// ID: the digits are others.
+// staticPrefix starts the node IDs of static peers. It is not base62, so no machine has
+// such a node ID.
 const staticPrefix = "static:"
 
-// WithStatic adds the peers that the config describes to those that registries
-// know. One whose key a registry's affiliate has is joined with it; any other is
-// an affiliate of its own. Registries' affiliates that pretend to be static are
-// left out.
-func WithStatic(known []Affiliate, peers []schema.StaticPeer) []Affiliate {
-	if len(peers) == 0 {
-		return known
+// StaticID returns the node ID of the static peer with that name.
+func StaticID(name string) string { return staticPrefix + name }
+
+// IsStaticID reports whether id is the node ID of a static peer.
+func IsStaticID(id string) bool { return strings.HasPrefix(id, staticPrefix) }
+
+// JoinStatic adds the endpoints and networks of each static peer to the affiliate with the
+// same public key, if there is one. The result is sorted by node ID.
+func JoinStatic(affiliates []Affiliate) []Affiliate {
+	if !slices.ContainsFunc(affiliates, func(a Affiliate) bool { return a.Static }) {
+		return affiliates
 	}
-	byKey := make(map[Key]string, len(known))
-	all := make([]Affiliate, 0, len(known)+len(peers))
-	for _, a := range known {
-		if strings.HasPrefix(a.NodeID, staticPrefix) {
+	joined := make([]Affiliate, 0, len(affiliates))
+	byKey := make(map[Key]int, len(affiliates))
+	for _, a := range affiliates {
+		if a.Static {
 			continue
 		}
-		all = append(all, a)
 		if !a.KubeSpan.IsZero() {
-			byKey[a.KubeSpan.PublicKey] = a.NodeID
+			byKey[a.KubeSpan.PublicKey] = len(joined)
 		}
+		joined = append(joined, a)
 	}
-	static := make([]Affiliate, 0, len(peers))
-	for _, p := range peers {
-		a := Affiliate{NodeID: byKey[Key(p.PublicKey)], KubeSpan: KubeSpan{
-			PublicKey: Key(p.PublicKey), AdditionalAddresses: p.AllowedIPs, Endpoints: p.Endpoints}}
-		if a.NodeID == "" {
-			a.NodeID, a.Nodename, a.Hostname, a.Static = staticPrefix+p.Name, p.Name, p.Name, true
-			a.Addresses = hosts(p.AllowedIPs)
-		}
-		static = append(static, a)
-	}
-	return Merge(all, static)
-}
-
-// hosts are the networks that are one address each.
-func hosts(networks []netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	for _, n := range networks {
-		if n.IsSingleIP() {
-			out = append(out, n.Addr())
-		}
-	}
-	return out
-}
-
-// PresharedKeys are the preshared keys that the config gives to static peers:
-// the zero key for those that have none. Who is of the cluster and was given no
-// other is not among them.
-func PresharedKeys(affiliates []Affiliate, peers []schema.StaticPeer) (map[Key]PrivateKey, error) {
-	keys := map[Key]PrivateKey{}
-	for _, p := range peers {
-		if p.PresharedKey.IsZero() {
-			if slices.ContainsFunc(affiliates, func(a Affiliate) bool { return a.Static && a.KubeSpan.PublicKey == Key(p.PublicKey) }) {
-				keys[Key(p.PublicKey)] = PrivateKey{}
-			}
+	for _, a := range affiliates {
+		if !a.Static {
 			continue
 		}
-		raw, err := p.PresharedKey.Key()
-		if err != nil {
-			return nil, err
+		if i, known := byKey[a.KubeSpan.PublicKey]; known {
+			joined[i] = join(joined[i], Affiliate{KubeSpan: a.KubeSpan})
+		} else {
+			joined = append(joined, a)
 		}
-		keys[Key(p.PublicKey)] = SecretKey(raw)
 	}
-	return keys, nil
+	slices.SortFunc(joined, func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return joined
+}
+
+// PresharedKeys returns the keys that peers have in place of the cluster secret: those that
+// are set, and the zero key for a static peer without. The cluster secret is for machines
+// of the cluster alone.
+func PresharedKeys(affiliates []Affiliate, set map[Key]PrivateKey) map[Key]PrivateKey {
+	keys := map[Key]PrivateKey{}
+	for _, a := range affiliates {
+		if a.Static {
+			keys[a.KubeSpan.PublicKey] = PrivateKey{}
+		}
+	}
+	maps.Copy(keys, set)
+	return keys
 }

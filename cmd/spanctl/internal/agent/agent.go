@@ -38,6 +38,9 @@ const (
 	socketMask = 0o177
 	// shutdownTimeout is how long calls have to end once the agent stops.
 	shutdownTimeout = 3 * time.Second
+	// lastEndpointsDelay is how long changes of the last endpoints are collected before
+	// they are written.
+	lastEndpointsDelay = time.Second
 	// watchPause is the wait before a watch that failed is begun again.
 	watchPause = time.Second
 )
@@ -53,7 +56,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	loop := reconciler.NewLoop(p.engine, p.discover, o.Log)
+	loop := reconciler.NewLoop(p.engine, p.newDiscovery(), o.Log)
 	lastGood := latest.New[struct{}, endpoints]()
 	p.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	p.engine.LinkMTU = func(mtu int) {
@@ -115,7 +118,7 @@ func (p *parts) saveLastGood(ctx context.Context, queue *latest.Queue[struct{}, 
 		// What comes meanwhile is written together.
 		select {
 		case <-ctx.Done():
-		case <-time.After(cacheSettle):
+		case <-time.After(lastEndpointsDelay):
 		}
 	}
 }

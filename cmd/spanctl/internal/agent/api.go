@@ -40,7 +40,7 @@ func failed(err error) error {
 	switch {
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
-	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh), errors.Is(err, fs.ErrNotExist),
+	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh), errors.Is(err, reconciler.ErrNoPublisher), errors.Is(err, fs.ErrNotExist),
 		errors.Is(err, errOnTrial), errors.Is(err, ErrNoTrial), errors.Is(err, statedir.ErrNoRevision):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, reconciler.ErrStopped):
@@ -189,8 +189,12 @@ func (a *api) knowledgeFor(ctx context.Context, config *schema.Config) (*reconci
 	if err != nil || same || !config.Cluster.Discovery.Enabled {
 		return nil, err
 	}
-	known, _, err := a.ask(ctx, config)
-	return &known, err
+	discovery := a.newDiscovery()
+	if err := a.ask(ctx, discovery, config); err != nil {
+		return nil, err
+	}
+	known := discovery.Knowledge()
+	return &known, nil
 }
 
 // Reload implements the API.

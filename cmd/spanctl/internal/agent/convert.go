@@ -37,12 +37,16 @@ func planOf(plan state.Plan) *agentpb.Plan {
 // of passes that changed nothing stay errors.
 func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 	var partial *reconciler.ApplyError
-	if pass == nil || err != nil && !errors.As(err, &partial) {
+	var left *reconciler.LeaveError
+	if pass == nil || err != nil && !errors.As(err, &partial) && !errors.As(err, &left) {
 		return nil, err
 	}
 	plan := planOf(pass.Plan)
-	if partial != nil {
+	switch {
+	case partial != nil:
 		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done))}
+	case left != nil:
+		plan.Failure = &agentpb.Failure{Message: left.Error(), Done: uint32(len(pass.Result.Done))}
 	}
 	return plan, nil
 }

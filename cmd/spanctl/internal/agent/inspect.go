@@ -9,33 +9,36 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/discoveryhttp"
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
 
-// Inspection looks into the discovery of a cluster from outside: it is nobody in
-// it, publishes nothing and needs no state directory.
+// Inspection reads the discovery service of a cluster without being a member: it publishes
+// nothing and needs no state directory.
 type Inspection struct {
-	client *discoveryhttp.Client
-	store  resource.Store
-	news   chan struct{}
+	client  *discoveryhttp.Client
+	store   resource.Store
+	changes chan struct{}
 }
 
-// Inspect prepares to look with a machine config, which has the keys.
+// Inspect returns an Inspection of the cluster of a machine config, which has the keys.
 func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
-	options, err := discoveryOptions(config, log)
-	if err != nil {
-		return nil, err
-	}
-	i := &Inspection{news: make(chan struct{}, 1)}
-	options.Changed = func() {
-		select {
-		case i.news <- struct{}{}:
-		default:
-		}
-	}
-	i.client, err = discoveryhttp.NewClient(options)
+	i := &Inspection{changes: make(chan struct{}, 1)}
+	var err error
+	i.client, err = discoveryhttp.Open(reconciler.RegistryOptions{
+		Config:    config,
+		UserAgent: userAgent(),
+		Dial:      markedDialer(config.KubeSpan().FirewallMark),
+		Changed: func() {
+			select {
+			case i.changes <- struct{}{}:
+			default:
+			}
+		},
+		Log: log,
+	})
 	return i, err
 }
 
@@ -44,13 +47,14 @@ func (*Inspection) Table() *agentpb.Table {
 	return &agentpb.Table{Headings: resource.Affiliates.Headings()}
 }
 
-// refresh puts what the client knows into the store.
+// refresh puts what the service has into the store.
 func (i *Inspection) refresh() {
 	specs := map[string]any{}
-	for id, reason := range i.client.Refused() {
+	snapshot := i.client.Snapshot()
+	for id, reason := range snapshot.Refused {
 		specs[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
 	}
-	for _, a := range i.client.Affiliates() {
+	for _, a := range snapshot.Affiliates {
 		specs[a.NodeID] = resource.Affiliate{Affiliate: a}
 	}
 	i.store.Replace(time.Now(), resource.Affiliates, specs)
@@ -97,7 +101,7 @@ func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) erro
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-i.news:
+			case <-i.changes:
 				i.refresh()
 			}
 		}

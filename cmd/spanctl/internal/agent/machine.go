@@ -3,18 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
-	"github.com/spanmesh/span/cmd/spanctl/internal/version"
-	"github.com/spanmesh/span/discoveryhttp"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
-	"github.com/spanmesh/span/schema"
 )
 
 // WireguardCommand is the name of the hidden command that runs WireGuard for a
@@ -65,24 +61,4 @@ func (m Machine) open() (*parts, error) {
 func (p *parts) close() error {
 	p.kernel.Close()
 	return p.dir.Close()
-}
-
-// discoveryOptions are those of a client of the discovery that config describes,
-// without who the client is.
-func discoveryOptions(config *schema.Config, log *slog.Logger) (discoveryhttp.Options, error) {
-	secret, err := config.Cluster.Secret.Key()
-	if err != nil {
-		return discoveryhttp.Options{}, fmt.Errorf("cluster.secret %w", err)
-	}
-	service := config.Cluster.Discovery.Registries.Service
-	return discoveryhttp.Options{
-		Endpoints:    service.URLs(),
-		Protocol:     discoveryhttp.Protocol(service.Protocol),
-		CA:           service.CA,
-		ClusterID:    config.Cluster.ID,
-		Secret:       secret,
-		Version:      "spanctl/" + version.Version,
-		FirewallMark: config.KubeSpan().FirewallMark,
-		Log:          log,
-	}, nil
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
-	"github.com/spanmesh/span/discoveryhttp"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -36,11 +35,11 @@ func (o Once) with(f func(p *parts) error) error {
 // Diff compares the kernel with a config and changes nothing in it.
 func (o Once) Diff(ctx context.Context, config *schema.Config) (plan *agentpb.Plan, err error) {
 	err = o.with(func(p *parts) error {
-		known, _, err := p.ask(ctx, config)
-		if err != nil {
+		discovery := p.newDiscovery()
+		if err := p.ask(ctx, discovery, config); err != nil {
 			return err
 		}
-		pass, err := p.engine.Plan(ctx, time.Now(), config, known)
+		pass, err := p.engine.Plan(ctx, time.Now(), config, discovery.Knowledge())
 		if err != nil {
 			return err
 		}
@@ -89,20 +88,23 @@ func (o Once) store(ctx context.Context, p *parts, how string, source schema.Sou
 
 // enforce does a pass with a config and publishes the machine.
 func (p *parts) enforce(ctx context.Context, config *schema.Config) (*agentpb.Plan, error) {
-	known, asked, err := p.ask(ctx, config)
-	if err != nil {
+	discovery := p.newDiscovery()
+	if err := p.ask(ctx, discovery, config); err != nil {
 		return nil, err
 	}
-	pass, err := p.engine.Run(ctx, time.Now(), config, known)
-	if pass != nil && asked != nil {
-		if err := p.dir.Remember(config.Cluster.ID, asked.remembered()); err != nil {
-			p.log.Warn("what discovery knows could not be written down", "error", err)
-		}
-		if err := asked.push(ctx, pass.Local); err != nil {
-			p.log.Warn("this machine could not be published; the others do not know of it yet", "error", err)
-		}
+	pass, err := p.engine.Run(ctx, time.Now(), config, discovery.Knowledge())
+	if pass == nil {
+		return nil, err
 	}
-	return outcome(pass, err)
+	discovery.SaveCaches()
+	announced := discovery.Announce(ctx, pass.Local)
+	plan, err := outcome(pass, err)
+	// Static peers need to be told nothing.
+	if announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) && plan.GetFailure() == nil {
+		plan.Failure = &agentpb.Failure{Done: uint32(len(pass.Result.Done)),
+			Message: "the mesh is set up here, but the other machines do not know of this one: " + announced.Error()}
+	}
+	return plan, err
 }
 
 // Try is Apply until the trial is over: then what was before comes back, unless the
@@ -208,26 +210,16 @@ func (o Once) withDir(f func(*statedir.Dir) error) error {
 
 // RotateKey gives the machine another key pair, announces it and does a pass.
 func (o Once) RotateKey(ctx context.Context, config *schema.Config) (response *agentpb.RotateKeyResponse, err error) {
-	if !config.KubeSpan().Enabled || !config.Cluster.Discovery.Registries.AskOthers() {
-		return nil, reconciler.ErrNoMesh
-	}
 	err = o.with(func(p *parts) error {
-		known, asked, err := p.ask(ctx, config)
-		if err != nil {
+		discovery := p.newDiscovery()
+		if err := p.ask(ctx, discovery, config); err != nil {
 			return err
 		}
 		rotation := p.dir.Rotate()
-		local, err := p.engine.Next(config, known, rotation.Next)
-		if err != nil {
+		if err := reconciler.RotateKey(ctx, p.engine, discovery, config, rotation.Next, rotation.Keep); err != nil {
 			return err
 		}
-		if err := asked.announce(ctx, local); err != nil {
-			return fmt.Errorf("the key was not changed, since the others could not be told: %w", err)
-		}
-		if err := rotation.Keep(); err != nil {
-			return err
-		}
-		plan, err := outcome(p.engine.Run(ctx, time.Now(), config, known))
+		plan, err := outcome(p.engine.Run(ctx, time.Now(), config, discovery.Knowledge()))
 		response = &agentpb.RotateKeyResponse{Plan: plan, PublicKeyBefore: rotation.Before.String(), PublicKey: rotation.After().String()}
 		return err
 	})
@@ -237,44 +229,28 @@ func (o Once) RotateKey(ctx context.Context, config *schema.Config) (response *a
 // Down removes what a config put into the kernel and leaves its discovery.
 func (o Once) Down(ctx context.Context, config *schema.Config) (plan *agentpb.Plan, err error) {
 	err = o.with(func(p *parts) error {
-		if config.Cluster.Discovery.Enabled {
-			p.leave(ctx, config)
+		left := reconciler.LeaveDiscovery(ctx, p.newDiscovery(), config)
+		pass, err := p.engine.Remove(ctx, time.Now(), state.ScopeOf(config.KubeSpan()))
+		if err == nil {
+			err = left
 		}
-		var err error
-		plan, err = outcome(p.engine.Remove(ctx, time.Now(), state.ScopeOf(config.KubeSpan())))
+		plan, err = outcome(pass, err)
 		return err
 	})
 	return plan, err
 }
 
-func (p *parts) leave(ctx context.Context, config *schema.Config) {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
-	registries, err := p.registries(config, nil)
-	if err == nil {
-		err = registries.leave(ctx)
+// ask opens the registries of a config and reads them once. Where they cannot be reached,
+// what was known before has to do.
+func (p *parts) ask(ctx context.Context, discovery *reconciler.Discovery, config *schema.Config) error {
+	if err := discovery.Open(config); err != nil {
+		return err
 	}
-	if err != nil {
-		p.log.Warn("discovery could not be told that this machine leaves; it forgets by itself",
-			"after", discoveryhttp.TTL.String(), "error", err)
-	}
-}
-
-// ask reads once what a config's discovery knows. Where discovery cannot be reached, what was known before has to do. Asked is nil without
-// discovery.
-func (p *parts) ask(ctx context.Context, config *schema.Config) (known reconciler.Knowledge, asked *registries, err error) {
-	if !config.Cluster.Discovery.Enabled {
-		return known, nil, nil
-	}
-	if asked, err = p.registries(config, nil); err != nil {
-		return known, nil, err
-	}
-	if err := asked.fetch(ctx); err != nil {
+	if err := discovery.Fetch(ctx); err != nil {
 		if ctx.Err() != nil {
-			return known, nil, ctx.Err()
+			return ctx.Err()
 		}
-		p.log.Warn("discovery cannot be reached; going by what was known before", "error", err)
-		return asked.known(), asked, nil
+		p.log.Warn("discovery unreachable; using what was known before", "error", err)
 	}
-	return asked.known(), asked, nil
+	return nil
 }

@@ -19,12 +19,14 @@ const (
 
 // The files of the directory.
 const (
-	lockFile       = "lock"
-	nodeFile       = "node-identity.yaml"
-	kubespanFile   = "kubespan-identity.yaml"
-	affiliatesFile = "affiliates.json"
-	lastGoodFile   = "endpoints.json"
-	trialFile      = "trial.json"
+	lockFile     = "lock"
+	nodeFile     = "node-identity.yaml"
+	kubespanFile = "kubespan-identity.yaml"
+	lastGoodFile = "endpoints.json"
+	trialFile    = "trial.json"
+	// oldCacheFile had the caches of all registries before each had a file of its own. It
+	// is removed: what it had is asked of the registries again.
+	oldCacheFile = "affiliates.json"
 )
 
 // Dir is an open state directory.
@@ -56,6 +58,8 @@ func Open(path string) (*Dir, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", path, err), lock.Close())
 	}
+	// The machine works with the file there, too.
+	_ = os.Remove(filepath.Join(path, oldCacheFile))
 	return &Dir{path: path, lock: lock}, nil
 }
 

@@ -8,13 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/spanmesh/span/discoveryhttp"
-	"github.com/spanmesh/span/discoverykube"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -226,39 +223,51 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-func TestRemember(t *testing.T) {
+func TestRegistryCaches(t *testing.T) {
 	path := t.TempDir()
-	d := open(t, path)
-	if known, err := d.Remembered("c"); !reflect.DeepEqual(known, Known{}) || err != nil {
-		t.Errorf("at first there is %v, %v", known, err)
-	}
-	a := mesh.Affiliate{NodeID: "a", KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{1}}}
-	kept := Known{
-		Affiliates: []discoveryhttp.Remembered{{Affiliate: a, LastSeen: time.Unix(1, 0).UTC()}},
-		Nodes: discoverykube.Remembered{
-			Affiliates: []mesh.Affiliate{a}, Node: mesh.Node{Name: "n", PodNetworks: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/24")}},
-		},
-	}
-	if err := d.Remember("c", kept); err != nil {
+	old := filepath.Join(path, oldCacheFile)
+	if err := os.WriteFile(old, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	known, err := d.Remembered("c")
-	if err != nil || !reflect.DeepEqual(known, kept) {
-		t.Errorf("there is %+v, %v", known, err)
+	d := open(t, path)
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the cache of an earlier version is still there: %v", err)
 	}
-	if known, err := d.Remembered("another"); !reflect.DeepEqual(known, Known{}) || err != nil {
-		t.Errorf("another cluster is given %v, %v", known, err)
+	load := func(registry, cluster, want string) {
+		t.Helper()
+		if data, err := d.Load(registry, cluster); err != nil || string(data) != want {
+			t.Errorf("%s in %s: %q, %v, want %q", registry, cluster, data, err, want)
+		}
 	}
-	text, err := os.ReadFile(filepath.Join(path, affiliatesFile))
+	load("service", "c", "")
+	for registry, data := range map[string]string{"service": `["a"]`, "kubernetes": `{"node":"n"}`} {
+		if err := d.Save(registry, "c", []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("service", "c", `["a"]`)
+	load("kubernetes", "c", `{"node":"n"}`)
+	load("service", "another", "")
+
+	file := filepath.Join(path, cacheFile("service"))
+	text, err := os.ReadFile(file)
 	if err != nil || strings.Contains(string(text), `"c"`) {
 		t.Errorf("the cluster's ID is on disk in clear: %s, %v", text, err)
 	}
-	if err := os.WriteFile(filepath.Join(path, affiliatesFile), text[:len(text)/2], 0o600); err != nil {
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the mode of the file is %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(file, text[:len(text)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if known, err := d.Remembered("c"); !reflect.DeepEqual(known, Known{}) || err == nil {
-		t.Errorf("of half a file there is %v, %v", known, err)
+	if data, err := d.Load("service", "c"); data != nil || err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("of half a file there is %q, %v", data, err)
 	}
+	load("kubernetes", "c", `{"node":"n"}`)
+	if err := d.Save("service", "another", []byte("[]")); err != nil {
+		t.Fatal(err)
+	}
+	load("service", "c", "")
 }
 
 func FuzzParseIdentityFiles(f *testing.F) {

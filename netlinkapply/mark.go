@@ -1,0 +1,24 @@
+package netlinkapply
+
+import (
+	"context"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// MarkedDialer returns a dial function whose packets have a firewall mark (SO_MARK,
+// socket(7)), by which they stay out of the tunnels. A process without CAP_NET_ADMIN cannot
+// set the mark, and its connections go without: it cannot have a mesh either.
+func MarkedDialer(mark uint32) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = setMark(fd, mark) })
+	}}
+	return dialer.DialContext
+}
+
+// setMark is the only place that sets the mark of a socket.
+func setMark(fd uintptr, mark uint32) error {
+	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+}

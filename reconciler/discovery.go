@@ -1,0 +1,334 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
+)
+
+// DiscoveryOptions are what Discovery needs of its machine.
+type DiscoveryOptions struct {
+	// Drivers are the registries that a config may ask for. Where several registries
+	// know a field of an affiliate, the last one's value is used.
+	Drivers []Driver
+	// NodeID returns this machine's node ID.
+	NodeID func() (string, error)
+	// UserAgent is the program and its version.
+	UserAgent string
+	// Dialer makes connections with a firewall mark; nil for connections without.
+	Dialer func(firewallMark uint32) DialFunc
+	Cache  CacheStore
+	Log    *slog.Logger
+}
+
+// Discovery is a machine's membership in the registries that its config asks for. Follow
+// keeps them at work; Open and Fetch ask them once. Its methods are for one goroutine.
+type Discovery struct {
+	options DiscoveryOptions
+	// sessions are the open registries, in the order of the drivers.
+	sessions []*discoverySession
+	// opened is set while all registries that the config asks for are open.
+	opened bool
+	// version increases with every change of what is known, from any goroutine.
+	version atomic.Uint64
+	// knowledge is what was known at its version.
+	knowledge Knowledge
+}
+
+// NewDiscovery returns a Discovery without an open registry.
+func NewDiscovery(o DiscoveryOptions) *Discovery {
+	d := &Discovery{options: o}
+	d.version.Store(1)
+	return d
+}
+
+// Follow opens the registries that config asks for and follows them until Close. Those
+// that are open with other settings are closed, and left first unless only the firewall
+// mark differs. It calls changed, from any goroutine, when Knowledge has changed.
+func (d *Discovery) Follow(config *schema.Config, changed func()) error {
+	return d.open(config, func(s *discoverySession) { s.follow() }, changed)
+}
+
+// Open opens the registries that config asks for, with what their caches know.
+func (d *Discovery) Open(config *schema.Config) error {
+	return d.open(config, func(*discoverySession) {}, func() {})
+}
+
+func (d *Discovery) open(config *schema.Config, start func(*discoverySession), changed func()) error {
+	d.closeOutdated(config)
+	var sessions []*discoverySession
+	var failures []error
+	for _, driver := range d.options.Drivers {
+		key, wanted := keyOf(driver, config)
+		if !wanted {
+			continue
+		}
+		s := d.session(driver.Name)
+		if s == nil {
+			var err error
+			if s, err = d.openSession(driver, key, config, changed); err != nil {
+				failures = append(failures, fmt.Errorf("open the registry %s: %w", driver.Name, err))
+				continue
+			}
+			start(s)
+			d.version.Add(1)
+		}
+		sessions = append(sessions, s)
+	}
+	d.sessions, d.opened = sessions, len(failures) == 0
+	return errors.Join(failures...)
+}
+
+// keyOf returns what the registry of a driver depends on, and whether config asks for it.
+func keyOf(driver Driver, config *schema.Config) (key discoveryKey, wanted bool) {
+	settings := driver.Settings(config)
+	return discoveryKey{clusterID: config.Cluster.ID, secret: config.Cluster.Secret,
+		firewallMark: config.KubeSpan().FirewallMark, settings: settings}, settings != nil
+}
+
+// session returns the open registry of that name, or nil.
+func (d *Discovery) session(name string) *discoverySession {
+	if i := slices.IndexFunc(d.sessions, func(s *discoverySession) bool { return s.name == name }); i >= 0 {
+		return d.sessions[i]
+	}
+	return nil
+}
+
+// closeOutdated closes the registries that config asks for with other settings, or not
+// at all.
+func (d *Discovery) closeOutdated(config *schema.Config) {
+	var outdated, left []*discoverySession
+	for _, driver := range d.options.Drivers {
+		s := d.session(driver.Name)
+		if s == nil {
+			continue
+		}
+		key, wanted := keyOf(driver, config)
+		if wanted && reflect.DeepEqual(key, s.key) {
+			continue
+		}
+		outdated = append(outdated, s)
+		// With another firewall mark alone, the machine is still the same member.
+		key.firewallMark = s.key.firewallMark
+		if !wanted || !reflect.DeepEqual(key, s.key) {
+			left = append(left, s)
+		}
+	}
+	d.remove(outdated)
+	_ = d.leave(context.Background(), left) // leave logs each failure
+}
+
+// remove closes sessions and forgets them.
+func (d *Discovery) remove(closed []*discoverySession) {
+	if len(closed) == 0 {
+		return
+	}
+	for _, s := range closed {
+		s.close()
+	}
+	d.sessions = slices.DeleteFunc(d.sessions, func(s *discoverySession) bool { return slices.Contains(closed, s) })
+	d.opened = false
+	d.version.Add(1)
+}
+
+func (d *Discovery) openSession(driver Driver, key discoveryKey, config *schema.Config, changed func()) (*discoverySession, error) {
+	nodeID, err := d.options.NodeID()
+	if err != nil {
+		return nil, fmt.Errorf("establish the machine's identity: %w", err)
+	}
+	s := &discoverySession{name: driver.Name, key: key, cache: d.options.Cache,
+		log: d.options.Log.With("registry", driver.Name), changes: make(chan struct{}, 1)}
+	cached, err := s.cache.Load(driver.Name, key.clusterID)
+	if err != nil {
+		s.log.Warn("discovery cache not readable; starting without it", "error", err)
+	}
+	o := RegistryOptions{
+		Config:    config,
+		NodeID:    nodeID,
+		UserAgent: d.options.UserAgent,
+		Cache:     cached,
+		Changed: func() {
+			d.version.Add(1)
+			s.markChanged()
+			changed()
+		},
+		Log: s.log,
+	}
+	if d.options.Dialer != nil {
+		o.Dial = d.options.Dialer(key.firewallMark)
+	}
+	s.registry, err = driver.Open(o)
+	return s, err
+}
+
+// Same reports whether the open registries are those that config asks for.
+func (d *Discovery) Same(config *schema.Config) bool {
+	wanted := 0
+	for _, driver := range d.options.Drivers {
+		key, asked := keyOf(driver, config)
+		if !asked {
+			continue
+		}
+		wanted++
+		if s := d.session(driver.Name); s == nil || !reflect.DeepEqual(s.key, key) {
+			return false
+		}
+	}
+	return wanted == len(d.sessions)
+}
+
+// Fetch reads the registries once. It fails where one does, after all were asked.
+func (d *Discovery) Fetch(ctx context.Context) error {
+	defer d.version.Add(1)
+	return errors.Join(d.each(d.sessions, func(s *discoverySession) error { return s.registry.Fetch(ctx) })...)
+}
+
+// each calls do for several sessions at once and returns what each call returned.
+func (d *Discovery) each(sessions []*discoverySession, do func(*discoverySession) error) []error {
+	results := make([]error, len(sessions))
+	var group sync.WaitGroup
+	for i, s := range sessions {
+		group.Go(func() {
+			if err := do(s); err != nil {
+				results[i] = fmt.Errorf("registry %s: %w", s.name, err)
+			}
+		})
+	}
+	group.Wait()
+	return results
+}
+
+// Knowledge returns what the open registries know. It lists them only if one has changed.
+func (d *Discovery) Knowledge() Knowledge {
+	// The version is read first: what changes meanwhile is in the next call's result.
+	version := d.version.Load()
+	if d.knowledge.Version == version {
+		return d.knowledge
+	}
+	snapshots := make([]Snapshot, len(d.sessions))
+	for i, s := range d.sessions {
+		snapshots[i] = s.registry.Snapshot()
+	}
+	d.knowledge = mergeSnapshots(snapshots)
+	d.knowledge.Version = version
+	d.knowledge.Complete = d.knowledge.Complete && d.opened
+	return d.knowledge
+}
+
+// mergeSnapshots joins what several registries know.
+func mergeSnapshots(snapshots []Snapshot) Knowledge {
+	k := Knowledge{Complete: true, Refused: map[string]string{}, PresharedKeys: map[mesh.Key]mesh.PrivateKey{}}
+	var affiliates [][]mesh.Affiliate
+	for _, s := range snapshots {
+		if len(s.Affiliates) > 0 {
+			affiliates = append(affiliates, s.Affiliates)
+		}
+		for _, address := range s.Seen {
+			if !slices.Contains(k.Seen, address) {
+				k.Seen = append(k.Seen, address)
+			}
+		}
+		if s.Node.Name != "" {
+			k.Node = s.Node
+		}
+		maps.Copy(k.Refused, s.Refused)
+		maps.Copy(k.PresharedKeys, s.PresharedKeys)
+		k.Complete = k.Complete && s.Complete
+	}
+	if len(affiliates) == 1 {
+		k.Affiliates = affiliates[0]
+	} else {
+		k.Affiliates = mesh.Merge(affiliates...)
+	}
+	return k
+}
+
+// Publish sets what the registries keep published.
+func (d *Discovery) Publish(p Publication) {
+	for _, s := range d.sessions {
+		s.registry.Publish(p)
+	}
+}
+
+// NetworkChanged has all registries make their connections anew.
+func (d *Discovery) NetworkChanged() {
+	for _, s := range d.sessions {
+		s.registry.NetworkChanged()
+	}
+}
+
+// Announce publishes this machine now and waits until at least one registry has accepted
+// it. It is an error if none did; ErrNoPublisher if the config has none that could.
+func (d *Discovery) Announce(ctx context.Context, local mesh.Affiliate) error {
+	results := d.each(d.sessions, func(s *discoverySession) error { return s.registry.Announce(ctx, local) })
+	results = slices.DeleteFunc(results, func(err error) bool { return errors.Is(err, ErrReadOnly) })
+	if len(results) == 0 {
+		return ErrNoPublisher
+	}
+	if !slices.Contains(results, nil) {
+		return errors.Join(results...)
+	}
+	for _, err := range results {
+		if err != nil {
+			d.options.Log.Warn("publishing failed", "error", err)
+		}
+	}
+	return nil
+}
+
+// SaveCaches writes the caches of the open registries. Follow does it by itself.
+func (d *Discovery) SaveCaches() {
+	for _, s := range d.sessions {
+		s.saveCache()
+	}
+}
+
+// Close stops following all registries and leaves the machine published.
+func (d *Discovery) Close() { d.remove(slices.Clone(d.sessions)) }
+
+// Leave closes all registries and removes this machine from them. It fails where one
+// registry could not be reached: the other machines go on using what it has.
+func (d *Discovery) Leave(ctx context.Context) error {
+	left := slices.Clone(d.sessions)
+	d.remove(left)
+	return d.leave(ctx, left)
+}
+
+// leave removes this machine from registries, and logs each failure.
+func (d *Discovery) leave(ctx context.Context, sessions []*discoverySession) error {
+	results := d.each(sessions, func(s *discoverySession) error { return s.leave(ctx) })
+	for i, err := range results {
+		if err != nil {
+			sessions[i].log.Warn("leaving discovery failed", "error", err)
+		}
+	}
+	return errors.Join(results...)
+}
+
+// LeaveError says that the mesh is removed from this machine, but that registries still
+// have the machine.
+type LeaveError struct{ Err error }
+
+func (e *LeaveError) Error() string {
+	return "the mesh is removed here, but the other machines were not told: " + e.Err.Error()
+}
+
+func (e *LeaveError) Unwrap() error { return e.Err }
+
+// LeaveDiscovery removes the machine from all registries that config asks for, also where
+// they are not followed. Its error is a *LeaveError.
+func LeaveDiscovery(ctx context.Context, d *Discovery, config *schema.Config) error {
+	if err := errors.Join(d.Open(config), d.Leave(ctx)); err != nil {
+		return &LeaveError{Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package reconciler
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/spanmesh/span/schema"
+)
+
+const (
+	// cacheDelay is how long changes are collected before the cache is written.
+	cacheDelay = time.Second
+	// cacheInterval is how often the cache is written without a change: registries keep
+	// there when they saw a machine last.
+	cacheInterval = 5 * time.Minute
+	// leaveTimeout bounds Registry.Leave.
+	leaveTimeout = 3 * time.Second
+)
+
+// discoveryKey is what an open registry depends on.
+type discoveryKey struct {
+	clusterID    string
+	secret       schema.Secret
+	firewallMark uint32
+	settings     any
+}
+
+// discoverySession is one open registry.
+type discoverySession struct {
+	name     string
+	key      discoveryKey
+	registry Registry
+	cache    CacheStore
+	log      *slog.Logger
+
+	// stop ends the goroutines of follow; nil if the registry is not followed.
+	stop  context.CancelFunc
+	group sync.WaitGroup
+	// changes has an element when the registry has changed since the cache was written.
+	changes chan struct{}
+}
+
+// follow runs the registry and keeps its cache, until close.
+func (s *discoverySession) follow() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.group.Go(func() { s.registry.Run(ctx) })
+	s.group.Go(func() { s.keepCache(ctx) })
+}
+
+// markChanged has the cache written soon.
+func (s *discoverySession) markChanged() {
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}
+
+// keepCache writes the cache after changes, at intervals, and when ctx ends.
+func (s *discoverySession) keepCache(ctx context.Context) {
+	ticker := time.NewTicker(cacheInterval)
+	defer ticker.Stop()
+	defer s.saveCache()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changes:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(cacheDelay):
+			}
+		case <-ticker.C:
+		}
+		s.saveCache()
+	}
+}
+
+// saveCache writes the cache. The mesh works without it, so a failure is only logged.
+func (s *discoverySession) saveCache() {
+	data, err := s.registry.Cache()
+	if err == nil && data != nil {
+		err = s.cache.Save(s.name, s.key.clusterID, data)
+	}
+	if err != nil {
+		s.log.Error("discovery cache not written", "error", err)
+	}
+}
+
+// close stops following the registry.
+func (s *discoverySession) close() {
+	if s.stop == nil {
+		return
+	}
+	s.stop()
+	s.group.Wait()
+}
+
+// leave removes the machine from the registry.
+func (s *discoverySession) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	return s.registry.Leave(ctx)
+}
