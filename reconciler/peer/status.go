@@ -137,7 +137,7 @@ func (s Status) Shift(by time.Duration) Status {
 
 // Observed is what WireGuard shows of a peer.
 type Observed struct {
-	// Key is the peer's public key. Step does not look at it.
+	// Key is the peer's public key. Step ignores it.
 	Key mesh.Key
 	// Present is set when WireGuard has the peer.
 	Present bool

@@ -18,8 +18,8 @@ var (
 
 func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 
-// TestStates has the times of the KubeSpan states: what is shown of a peer whose
-// endpoint was set at second 1000, by when its last handshake was.
+// TestStates checks the times of the KubeSpan states of a peer whose endpoint was set at
+// second 1000.
 func TestStates(t *testing.T) {
 	const change, never = 1000, -1
 	for _, c := range []struct {
@@ -28,9 +28,9 @@ func TestStates(t *testing.T) {
 		want           State
 	}{
 		{"just set", 1000, never, Unknown},
-		{"just set, with a handshake of the endpoint before", 1001, 999, Unknown},
+		{"just set, with a handshake at the previous endpoint", 1001, 999, Unknown},
 		{"answered at once", 1001, 1001, Up},
-		{"late in its trial, since nothing was sent yet", 1014, never, Unknown},
+		{"late in its trial, as nothing was sent yet", 1014, never, Unknown},
 		{"past its trial", 1015, never, Down},
 		{"past its trial, with an old handshake", 1016, 999, Down},
 		{"answered late", 1016, 1015, Up},
@@ -46,16 +46,16 @@ func TestStates(t *testing.T) {
 			if c.handshake != never {
 				seen.LastHandshake = at(c.handshake)
 			}
-			// A single endpoint is kept, so that nothing is set.
+			// A single endpoint is never replaced.
 			after, do := Step(at(c.now), Spec{Endpoints: []netip.AddrPort{one}}, before, seen)
 			if after.State != c.want || do != (Action{}) {
-				t.Errorf("state %s, move %v, want %s and none", after.State, do, c.want)
+				t.Errorf("state %s, action %v, want %s and none", after.State, do, c.want)
 			}
 		})
 	}
 }
 
-// TestEndpoints tells which endpoint is set for a peer.
+// TestEndpoints checks which endpoint is set for a peer.
 func TestEndpoints(t *testing.T) {
 	all := []netip.AddrPort{one, two, three}
 	up := Observed{Present: true, Endpoint: one, LastHandshake: at(990)}
@@ -67,45 +67,45 @@ func TestEndpoints(t *testing.T) {
 		want   netip.AddrPort
 		state  State
 	}{
-		{"a new peer gets its first", all, Status{}, Observed{}, one, Unknown},
-		{"a new peer without any gets none", nil, Status{}, Observed{}, netip.AddrPort{}, Unknown},
-		{"one that is up keeps its own", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, up, netip.AddrPort{}, Up},
-		{"one that is up and roamed is left alone", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
+		{"a new peer gets the first", all, Status{}, Observed{}, one, Unknown},
+		{"a new peer without endpoints gets none", nil, Status{}, Observed{}, netip.AddrPort{}, Unknown},
+		{"up: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, up, netip.AddrPort{}, Up},
+		{"up and roamed: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away, LastHandshake: at(990)}, netip.AddrPort{}, Up},
-		{"one that is up stays when its endpoint is listed no more", []netip.AddrPort{two}, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
+		{"up at an endpoint that is no longer listed: it stays", []netip.AddrPort{two}, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)},
 			up, netip.AddrPort{}, Up},
-		{"one on trial is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(996)}, Observed{Present: true, Endpoint: one},
+		{"on trial: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(996)}, Observed{Present: true, Endpoint: one},
 			netip.AddrPort{}, Unknown},
-		{"one that was called and did not answer gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sentAt: at(996)},
+		{"no answer to an initiation: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sentAt: at(996)},
 			Observed{Present: true, Endpoint: one}, two, Unknown},
-		{"one that was called just now is given its time", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(994), TransmitBytes: 1},
+		{"an initiation was sent just now: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(994), TransmitBytes: 1},
 			Observed{Present: true, Endpoint: one, TransmitBytes: 149}, netip.AddrPort{}, Unknown},
-		{"one that was heard has longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sentAt: at(990)},
+		{"something was received: the trial takes longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sentAt: at(990)},
 			Observed{Present: true, Endpoint: one, ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
-		{"one whose session goes on at a new endpoint is up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
+		{"data of an older session at the new endpoint: up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 32}, netip.AddrPort{}, Up},
-		{"one of which only a request for a session came is not", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
+		{"only an initiation received at the new endpoint: not up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: at(900), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
-		{"one that WireGuard moved is given a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
+		{"WireGuard changed the endpoint: a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
-		{"one that does not give its sign of life gets the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probingSince: at(985), lastReceived: at(950)},
+		{"no answer to a probe: the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probingSince: at(985), lastReceived: at(950)},
 			up, two, Unknown},
-		{"one that is down gets the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
-		{"after the last comes the first, in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
+		{"down: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
+		{"after the last, the first in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
 			Observed{Present: true, Endpoint: three}, one, Down},
-		{"of those that did not fail the first is next", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: three}, one, Unknown},
-		{"after one that is listed no more comes the first", all, Status{LastUsedEndpoint: away, LastEndpointChange: at(900)},
+		{"the first that has not failed is next", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: three}, one, Unknown},
+		{"after one that is no longer listed, the first", all, Status{LastUsedEndpoint: away, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, one, Unknown},
-		{"a single one is kept", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, netip.AddrPort{}, Down},
-		{"a single one is set again after roaming", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900), Endpoint: away},
+		{"a single endpoint stays", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, netip.AddrPort{}, Down},
+		{"a single endpoint is set again after roaming", all[:1], Status{LastUsedEndpoint: one, LastEndpointChange: at(900), Endpoint: away},
 			Observed{Present: true, Endpoint: away}, one, Down},
-		{"a peer that was removed comes back where it was", all, Status{State: Up, LastUsedEndpoint: two, Endpoint: away, LastEndpointChange: at(900), LastHandshake: at(990)},
+		{"removed by another program while up: the same endpoint", all, Status{State: Up, LastUsedEndpoint: two, Endpoint: away, LastEndpointChange: at(900), LastHandshake: at(990)},
 			Observed{}, away, Unknown},
-		{"a peer that was removed when it was down comes back with the next", all, Status{State: Down, LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(900)},
+		{"removed by another program while down: the next", all, Status{State: Down, LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(900)},
 			Observed{}, one, Unknown},
-		{"one found up at the start stays up", all, Status{}, up, netip.AddrPort{}, Up},
-		{"one found without a handshake gets its trial", all, Status{}, Observed{Present: true, Endpoint: two}, netip.AddrPort{}, Unknown},
-		{"one that called first is up without an endpoint of ours", nil, Status{},
+		{"found up at the start: stays up", all, Status{}, up, netip.AddrPort{}, Up},
+		{"found without a handshake at the start: a trial", all, Status{}, Observed{Present: true, Endpoint: two}, netip.AddrPort{}, Unknown},
+		{"up without endpoints: the peer initiated", nil, Status{},
 			Observed{Present: true, Endpoint: away, LastHandshake: at(999)}, netip.AddrPort{}, Up},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -121,14 +121,14 @@ func TestEndpoints(t *testing.T) {
 				t.Errorf("set %v, state %s, want %v and %s", set, after.State, c.want, c.state)
 			}
 			if set.IsValid() && (after.Endpoint != set || !after.LastEndpointChange.Equal(at(1000))) {
-				t.Errorf("the status does not tell of the change: %+v", after)
+				t.Errorf("the status does not have the change: %+v", after)
 			}
 		})
 	}
 }
 
-// wireguard is the part of WireGuard that calls a peer: a handshake is begun every 5
-// seconds, and up to a third more, at the endpoint that is set at that moment.
+// wireguard simulates WireGuard's initiations: one every 5 seconds and up to a third more,
+// to the endpoint that is set at that moment.
 type wireguard struct {
 	seen   Observed
 	answer netip.AddrPort
@@ -136,7 +136,7 @@ type wireguard struct {
 	random *rand.Rand
 }
 
-// until lets the time pass.
+// until advances the time.
 func (w *wireguard) until(now time.Time) {
 	for !w.next.After(now) {
 		w.seen.TransmitBytes += initiationSize
@@ -147,9 +147,9 @@ func (w *wireguard) until(now time.Time) {
 	}
 }
 
-// TestDeadEndpointsAreCycled follows a peer of which only the sixth endpoint answers,
-// with looks as NextCheck has them, on a machine that takes its time between a look and
-// what follows from it: no endpoint may be left that nothing was sent to.
+// TestDeadEndpointsAreCycled has a peer of which only the sixth endpoint answers. Readings
+// are as far apart as NextCheck returns, and what follows from a reading takes time. No
+// endpoint may be given up before something was sent to it.
 func TestDeadEndpointsAreCycled(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two, away, netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:1"), three}, Initiator: true}
 	var worst time.Duration
@@ -182,35 +182,35 @@ func TestDeadEndpointsAreCycled(t *testing.T) {
 	t.Logf("at most %v", worst)
 }
 
-// TestOneSideBegins follows the machine that is to wait.
-func TestOneSideBegins(t *testing.T) {
+// TestOtherSideInitiates is about the machine that is not the initiator.
+func TestOtherSideInitiates(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one}}
 	created, do := Step(start, spec, Status{}, Observed{})
 	if !created.InitiationDeferred() || do.Endpoint != one {
-		t.Fatalf("a new peer is not quiet, or has no endpoint: %+v", created)
+		t.Fatalf("a new peer has a keepalive, or no endpoint: %+v", created)
 	}
-	if look := checkAt(start, created); look > initiationDelay {
-		t.Errorf("the next look is in %v, after the end of the quiet", look)
+	if check := checkAt(start, created); check > initiationDelay {
+		t.Errorf("the next check is in %v, after the delay", check)
 	}
 	present := Observed{Present: true, Endpoint: one}
 	if s, _ := Step(start.Add(initiationDelay/2), spec, created, present); !s.InitiationDeferred() {
-		t.Error("not quiet for long enough")
+		t.Error("initiation is not deferred for long enough")
 	}
 	if s, _ := Step(start.Add(initiationDelay), spec, created, present); s.InitiationDeferred() {
-		t.Error("quiet for too long")
+		t.Error("initiation is deferred for too long")
 	}
 	answered := present
 	answered.LastHandshake = start.Add(initiationDelay / 4)
 	if s, _ := Step(start.Add(initiationDelay/2), spec, created, answered); s.InitiationDeferred() || s.State != Up {
-		t.Errorf("quiet although the other has begun: %+v", s)
+		t.Errorf("initiation is deferred although the other side has initiated: %+v", s)
 	}
 	spec.Initiator = true
 	if s, _ := Step(start, spec, Status{}, Observed{}); s.InitiationDeferred() {
-		t.Error("the machine that begins is quiet")
+		t.Error("the initiator defers its initiation")
 	}
 }
 
-func TestNextLook(t *testing.T) {
+func TestNextCheck(t *testing.T) {
 	well := Status{State: Up, lastReceived: start}
 	trying := Status{State: Unknown, LastUsedEndpoint: one, LastUp: start}
 	many := slices.Repeat([]Status{well}, largeMesh+1)
@@ -221,20 +221,20 @@ func TestNextLook(t *testing.T) {
 		want     time.Duration
 	}{
 		{"no peers", nil, IdleInterval},
-		{"peers that are up or have nothing to try", []Status{well, {State: Unknown}}, IdleInterval},
-		{"one that was silent for long", []Status{well, {State: Up, lastReceived: start.Add(-20 * time.Second)}}, probeAfter - 20*time.Second},
+		{"peers that are up or have no endpoints", []Status{well, {State: Unknown}}, IdleInterval},
+		{"a silent peer: until it is probed", []Status{well, {State: Up, lastReceived: start.Add(-20 * time.Second)}}, probeAfter - 20*time.Second},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, RetryInterval},
-		{"one that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
-		{"one that owes a sign of life", []Status{{State: Up, probingSince: start.Add(-14 * time.Second), lastProbe: start}}, probeTimeout - 14*time.Second},
-		{"one that is to be asked again", []Status{{State: Up, probingSince: start.Add(-time.Second), lastProbe: start.Add(-time.Second)}}, probeInterval - time.Second},
-		{"one that nothing was sent to yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, TrialInterval},
-		{"one whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-endpointTrial),
+		{"a peer that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
+		{"a probed peer: until the deadline", []Status{{State: Up, probingSince: start.Add(-14 * time.Second), lastProbe: start}}, probeTimeout - 14*time.Second},
+		{"a probed peer: until the next probe", []Status{{State: Up, probingSince: start.Add(-time.Second), lastProbe: start.Add(-time.Second)}}, probeInterval - time.Second},
+		{"an endpoint to which nothing was sent yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, TrialInterval},
+		{"an endpoint whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-endpointTrial),
 			sentAt: start.Add(300*time.Millisecond - endpointTrial)}}, 300 * time.Millisecond},
-		{"one that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, sendUnconfirmed: true}}, confirmInterval},
-		{"one on trial", []Status{well, trying}, TrialInterval},
-		{"one on trial in a largeMesh", many, LargeMeshInterval},
-		{"one that is quiet", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
-		{"one whose quiet is over", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(-time.Second)}}, 0},
+		{"a peer that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, sendUnconfirmed: true}}, confirmInterval},
+		{"a peer on trial", []Status{well, trying}, TrialInterval},
+		{"a peer on trial in a large mesh", many, LargeMeshInterval},
+		{"a peer with a deferred initiation", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
+		{"a peer whose initiation is due", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := NextCheck(start, pointers(c.statuses), len(c.statuses)); got != c.want {
@@ -248,8 +248,8 @@ func checkAt(now time.Time, s Status) time.Duration {
 	return NextCheck(now, pointers([]Status{s}), 1)
 }
 
-// TestSignsOfLife follows a peer that is up and falls silent.
-func TestSignsOfLife(t *testing.T) {
+// TestSilentPeerIsProbed has a peer fall silent that is up.
+func TestSilentPeerIsProbed(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, do := Step(start, spec, Status{}, seen)
@@ -257,16 +257,16 @@ func TestSignsOfLife(t *testing.T) {
 		t.Fatalf("at the start: %v, %s", do, status.State)
 	}
 	if status, do = Step(at(34), spec, status, seen); do != (Action{}) {
-		t.Errorf("asked too early: %v", do)
+		t.Errorf("probed too early: %v", do)
 	}
 	if status, do = Step(at(35), spec, status, seen); !do.Probe || status.State != Up {
 		t.Fatalf("after the probeAfter: %v, %s", do, status.State)
 	}
 	if _, do = Step(at(37), spec, status, seen); do != (Action{}) {
-		t.Errorf("asked again at once: %v", do)
+		t.Errorf("probed again at once: %v", do)
 	}
 	if status, do = Step(at(38), spec, status, seen); !do.Probe {
-		t.Error("not asked again, although the first time may have been lost")
+		t.Error("not probed again, although the first probe may have been lost")
 	}
 	answered := seen
 	answered.ReceiveBytes++
@@ -282,7 +282,7 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
-// TestPeerListsAnotherEndpoint has a peer whose listen port changed.
+// TestPeerListsAnotherEndpoint has a peer change its listen port.
 func TestPeerListsAnotherEndpoint(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one}, Listed: []netip.AddrPort{one}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
@@ -297,8 +297,8 @@ func TestPeerListsAnotherEndpoint(t *testing.T) {
 	}
 }
 
-// TestPeerMoves has a peer withdraw the endpoint at which it is reached.
-func TestPeerMoves(t *testing.T) {
+// TestPeerWithdrawsAddress has a peer withdraw the address at which it is reached.
+func TestPeerWithdrawsAddress(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one}, Addresses: []netip.Addr{one.Addr()}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
@@ -308,7 +308,7 @@ func TestPeerMoves(t *testing.T) {
 		t.Fatalf("%v, %s", do, status.State)
 	}
 	if wait := checkAt(at(1), status); wait != withdrawnTimeout {
-		t.Errorf("the next look is in %v", wait)
+		t.Errorf("the next check is in %v", wait)
 	}
 	if _, do = Step(at(3), spec, status, seen); do.Endpoint != two {
 		t.Errorf("without an answer: %v", do)
@@ -319,8 +319,8 @@ func TestPeerMoves(t *testing.T) {
 	}
 }
 
-// TestStirred has the network of the machine change.
-func TestStirred(t *testing.T) {
+// TestNetworkChanged has the network of the machine change.
+func TestNetworkChanged(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true, NetworkChanged: true}
 	up := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, up)
@@ -336,8 +336,8 @@ func TestStirred(t *testing.T) {
 	}
 }
 
-// TestClockThatIsSet has the clock jump by a day: what was up still is.
-func TestClockThatIsSet(t *testing.T) {
+// TestClockStep sets the clock by a day: a peer that was up still is.
+func TestClockStep(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, Initiator: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(-1), ReceiveBytes: 100}
 	status, _ := Step(start, spec, Status{}, seen)
