@@ -391,16 +391,16 @@ func TestFight(t *testing.T) {
 	for range 5 {
 		position := len(node.agent.Output())
 		node.role("delete-rules")
-		if _, err := node.agent.Await(withPatience(t), position, `is repaired" change="+ rule ipv6 32500`); err != nil {
+		if _, err := node.agent.Await(withPatience(t), position, `"reverted external change" change="+ rule ipv6 32500`); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Logf("five repairs took %.1f s, each with a program that was started to do the damage", time.Since(began).Seconds())
 	node.role("delete-rules")
-	if _, err := node.agent.Await(withPatience(t), from, "repairs slow down"); err != nil {
+	if _, err := node.agent.Await(withPatience(t), from, "repeated external changes"); err != nil {
 		t.Fatal(err)
 	}
-	if events := node.run("get", "events"); !strings.Contains(events, "Repaired") || !strings.Contains(events, "Fight") {
+	if events := node.run("get", "events"); !strings.Contains(events, "Repaired") || !strings.Contains(events, "RepeatedRepairs") {
 		t.Errorf("the events are:\n%s", events)
 	}
 	node.awaitClean()

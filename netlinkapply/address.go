@@ -34,7 +34,12 @@ func keepHost(from *net.IPNet, prefix netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(address, prefix.Bits())
 }
 
-func (k *Kernel) changeAddress(c state.Change, a state.Address) error {
+func (k *Kernel) changeAddress(c state.AddressChange) error {
+	deleted := c.Action() == state.Delete
+	a := c.New
+	if deleted {
+		a = c.Old
+	}
 	link, err := k.handle.LinkByName(a.Link)
 	if err != nil {
 		return err
@@ -43,10 +48,10 @@ func (k *Kernel) changeAddress(c state.Change, a state.Address) error {
 	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(a.Prefix), Flags: unix.IFA_F_NODAD}
 	address.IP = a.Addr().AsSlice()
 	if a.Prefix == state.Dummy {
-		// Not to be taken as the source of what goes further than the link.
+		// The kernel then never picks it as a source for packets beyond the link.
 		address.Scope = int(netlink.SCOPE_LINK)
 	}
-	if c.Action == state.Delete {
+	if deleted {
 		err := k.handle.AddrDel(link, address)
 		if errors.Is(err, unix.EADDRNOTAVAIL) {
 			return nil

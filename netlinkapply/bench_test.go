@@ -76,7 +76,7 @@ func BenchmarkPeers(b *testing.B) {
 		// a userspace process gets faster with each: its memory is there already.
 		b.Run(name("first-of-peers"), func(b *testing.B) {
 			peers := slices.DeleteFunc(state.Diff(full, none), func(c state.Change) bool {
-				_, isPeer := c.Object.(state.Peer)
+				_, isPeer := c.(state.PeerChange)
 				return !isPeer
 			})
 			var ours, theirs time.Duration

@@ -90,7 +90,7 @@ func compile(s state.Statement) ([]expr.Any, error) {
 	case state.FollowOutside:
 		return join(isReplyOf(s), accept()), nil
 	default:
-		return nil, fmt.Errorf("there is no firewall rule for %q", s)
+		return nil, fmt.Errorf("there is no firewall rule for the operation %q", s.Op)
 	}
 }
 
@@ -227,7 +227,7 @@ func render(exprs []expr.Any) string {
 // foreign.
 func recognize(r *nftables.Rule) state.Statement {
 	text := comment(r.UserData)
-	statement, err := state.ParseStatement(text)
+	statement, err := state.ParseComment(text)
 	if err == nil {
 		if exprs, err := compile(statement); err == nil && render(exprs) == render(r.Exprs) {
 			return statement

@@ -203,16 +203,21 @@ func perChunk(networks []netip.Prefix, f func(state.Family, []nftables.SetElemen
 
 // changeFirewall makes, replaces or removes the table in one transaction, so
 // that no packet meets half of it.
-func (k *Kernel) changeFirewall(c state.Change, firewall state.Firewall) error {
+func (k *Kernel) changeFirewall(c state.FirewallChange) error {
 	conn, err := nft()
 	if err != nil {
 		return err
+	}
+	deleted := c.Action() == state.Delete
+	firewall := c.New
+	if deleted {
+		firewall = c.Old
 	}
 	t := table(firewall.Table)
 	// Deleting needs a table to delete, and adding one that exists does nothing.
 	conn.AddTable(t)
 	conn.DelTable(t)
-	if c.Action == state.Delete {
+	if deleted {
 		return conn.Flush()
 	}
 	t = conn.AddTable(t)
@@ -305,7 +310,7 @@ func addChain(conn *nftables.Conn, t *nftables.Table, chain state.Chain) error {
 			return err
 		}
 		conn.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: exprs,
-			UserData: userdata.AppendString(nil, userdata.TypeComment, s.String())})
+			UserData: userdata.AppendString(nil, userdata.TypeComment, s.Comment())})
 	}
 	return nil
 }
@@ -331,19 +336,19 @@ func verify(conn *nftables.Conn, t *nftables.Table, wanted []netip.Prefix) error
 }
 
 // changeNetworks adds and removes networks in one transaction.
-func (k *Kernel) changeNetworks(n state.Networks) error {
+func (k *Kernel) changeNetworks(n state.NetworksChange) error {
 	conn, err := nft()
 	if err != nil {
 		return err
 	}
 	t := table(n.Table)
-	err = perChunk(n.Remove, func(f state.Family, all []nftables.SetElement) error {
+	err = perChunk(n.Removed, func(f state.Family, all []nftables.SetElement) error {
 		return conn.SetDeleteElements(networksSet(t, f), all)
 	})
 	if err != nil {
 		return err
 	}
-	err = perChunk(n.Add, func(f state.Family, all []nftables.SetElement) error {
+	err = perChunk(n.Added, func(f state.Family, all []nftables.SetElement) error {
 		return conn.SetAddElements(networksSet(t, f), all)
 	})
 	if err != nil {

@@ -108,21 +108,17 @@ func (k *Kernel) Observe(_ context.Context, scope state.Scope) (state.State, err
 func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result {
 	var result state.Result
 	for i, c := range plan {
-		if firewall, ok := c.Object.(state.Firewall); ok && i > 0 && c.Action == state.Create {
-			if err := rehearse(firewall); err != nil {
-				return state.Result{NotDone: plan, Failed: &plan[i], Err: explain(err)}
+		if c, is := c.(state.FirewallChange); is && i > 0 && c.Action() == state.Create {
+			if err := rehearse(c.New); err != nil {
+				return state.Result{NotDone: plan, Failed: c, Err: explain(err)}
 			}
 		}
 	}
 	for rest := plan; len(rest) > 0; {
-		n := batch(rest)
 		if err := ctx.Err(); err != nil {
 			return failed(result, rest, err)
 		}
-		err := k.change(ctx, scope, rest[:n])
-		if err != nil && n > 1 {
-			n, err = 1, k.change(ctx, scope, rest[:1])
-		}
+		n, err := k.changeNext(ctx, scope, rest)
 		if err != nil {
 			return failed(result, rest, explain(err))
 		}
@@ -133,44 +129,56 @@ func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) 
 }
 
 func failed(result state.Result, rest state.Plan, err error) state.Result {
-	result.NotDone, result.Failed, result.Err = rest, &rest[0], err
+	result.NotDone, result.Failed, result.Err = rest, rest[0], err
 	return result
 }
 
-// batch is how many changes at the head of plan go together.
-func batch(plan state.Plan) int {
-	n := 0
-	for n < len(plan) {
-		if _, ok := plan[n].Object.(state.Peer); !ok {
-			break
-		}
-		n++
+// changeNext carries out the first change of plan, or all peers at its head. It returns how many
+// changes were made.
+func (k *Kernel) changeNext(ctx context.Context, scope state.Scope, plan state.Plan) (int, error) {
+	peers := peersAtHead(plan)
+	if len(peers) == 0 {
+		return 1, k.change(ctx, plan[0])
 	}
-	return max(n, 1)
+	err := k.changePeers(scope.LinkName, peers)
+	if err != nil && len(peers) > 1 {
+		peers = peers[:1]
+		err = k.changePeers(scope.LinkName, peers)
+	}
+	return len(peers), err
 }
 
-// change carries out one change, or a batch of peers.
-func (k *Kernel) change(ctx context.Context, scope state.Scope, changes state.Plan) error {
-	c := changes[0]
-	switch object := c.Object.(type) {
-	case state.Link:
-		return k.changeLink(ctx, c, object)
-	case state.Peer:
-		return k.changePeers(scope.LinkName, changes)
-	case state.Address:
-		return k.changeAddress(c, object)
-	case state.Route:
-		return k.changeRoute(c, object)
-	case state.Rule:
-		return k.changeRule(c, object)
-	case state.Firewall:
-		return k.changeFirewall(c, object)
-	case state.Networks:
-		return k.changeNetworks(object)
-	case state.ReversePath:
-		return loosen(object)
+func peersAtHead(plan state.Plan) []state.PeerChange {
+	var peers []state.PeerChange
+	for _, c := range plan {
+		peer, is := c.(state.PeerChange)
+		if !is {
+			break
+		}
+		peers = append(peers, peer)
+	}
+	return peers
+}
+
+// change carries out a change of anything but a peer.
+func (k *Kernel) change(ctx context.Context, c state.Change) error {
+	switch c := c.(type) {
+	case state.LinkChange:
+		return k.changeLink(ctx, c)
+	case state.AddressChange:
+		return k.changeAddress(c)
+	case state.RouteChange:
+		return k.changeRoute(c)
+	case state.RuleChange:
+		return k.changeRule(c)
+	case state.FirewallChange:
+		return k.changeFirewall(c)
+	case state.NetworksChange:
+		return k.changeNetworks(c)
+	case state.ReversePathChange:
+		return loosen(c)
 	default:
-		return fmt.Errorf("a change of a %T is not known", object)
+		return fmt.Errorf("unknown change %T", c)
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -101,7 +102,7 @@ func reach(t *testing.T, k *netlinkapply.Kernel, desired state.State) int {
 	plan := diff(t, k, desired)
 	result := k.Apply(ctx, scopeOf(t), plan)
 	if result.Err != nil {
-		t.Fatalf("apply %s: %v", result.Failed, result.Err)
+		t.Fatalf("apply %s: %v", planprint.Describe(result.Failed), result.Err)
 	}
 	for i := range desired.Peers {
 		desired.Peers[i].Redirect = false
@@ -128,7 +129,7 @@ func scopeOf(t testing.TB) state.Scope {
 
 func text(p state.Plan) (s string) {
 	for _, c := range p {
-		s += c.String() + "\n"
+		s += planprint.Describe(c).String() + "\n"
 	}
 	return s
 }

@@ -82,14 +82,15 @@ func (k *Kernel) Peers(_ context.Context, scope state.Scope) (peers []state.Peer
 	return s.Peers, err
 }
 
-func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) error {
-	if c.Action == state.Delete {
-		return k.deleteLink(ctx, l.Name)
+func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
+	if c.Action() == state.Delete {
+		return k.deleteLink(ctx, c.Old.Name)
 	}
-	if err := probePort(ctx, c, l); err != nil {
+	if err := probePort(ctx, c); err != nil {
 		return err
 	}
-	if c.Action == state.Create {
+	l := c.New
+	if c.Action() == state.Create {
 		if err := k.createLink(ctx, l); err != nil {
 			return err
 		}
@@ -98,15 +99,15 @@ func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) e
 	if err != nil {
 		return err
 	}
-	if err := configure(c, l); err != nil {
+	if err := configure(c); err != nil {
 		return err
 	}
-	if c.Has("mtu") && link.Attrs().MTU != l.MTU {
+	if c.Old.MTU != l.MTU && link.Attrs().MTU != l.MTU {
 		if err := k.handle.LinkSetMTU(link, l.MTU); err != nil {
 			return fmt.Errorf("set the MTU: %w", err)
 		}
 	}
-	if c.Has("up") {
+	if l.Up && !c.Old.Up {
 		if err := k.handle.LinkSetUp(link); err != nil {
 			return explainPort(l.ListenPort, fmt.Errorf("set the link up: %w", err))
 		}
@@ -115,16 +116,17 @@ func (k *Kernel) changeLink(ctx context.Context, c state.Change, l state.Link) e
 }
 
 // configure sets those of the WireGuard device's settings that differ.
-func configure(c state.Change, l state.Link) error {
+func configure(c state.LinkChange) error {
+	l := c.New
 	var config wgtypes.Config
-	if c.Has("privateKey") {
+	if c.NewPrivateKey() {
 		key := wgtypes.Key(l.PrivateKey.Bytes())
 		config.PrivateKey = &key
 	}
-	if c.Has("listenPort") {
+	if c.Old.ListenPort != l.ListenPort {
 		config.ListenPort = &l.ListenPort
 	}
-	if c.Has("firewallMark") {
+	if c.Old.FirewallMark != l.FirewallMark {
 		mark := int(l.FirewallMark)
 		config.FirewallMark = &mark
 	}
@@ -140,8 +142,9 @@ func configure(c state.Change, l state.Link) error {
 
 // probePort tries a new listen port before anything is changed: userspace
 // WireGuard lets go of the old port first, and would be left with none.
-func probePort(ctx context.Context, c state.Change, l state.Link) error {
-	if !c.Has("listenPort") {
+func probePort(ctx context.Context, c state.LinkChange) error {
+	l := c.New
+	if c.Old.ListenPort == l.ListenPort {
 		return nil
 	}
 	var config net.ListenConfig

@@ -37,15 +37,15 @@ func isStrict(link string) bool {
 const outsideSettings = "/host/proc/sys/net"
 
 // loosen has the kernel check only that there is a way back at all.
-func loosen(r state.ReversePath) error {
-	path := filepath.Join("ipv4/conf", r.Link, "rp_filter")
+func loosen(c state.ReversePathChange) error {
+	path := filepath.Join("ipv4/conf", c.Link, "rp_filter")
 	err := os.WriteFile(filepath.Join(systemSettings, path), []byte(reversePathLoose), 0)
 	if err != nil && os.WriteFile(filepath.Join(outsideSettings, path), []byte(reversePathLoose), 0) == nil {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("packets out of the tunnel are dropped by rp_filter, and it cannot be changed here: run `sysctl -w %s=%s` outside (%w)",
-			r.ID(), reversePathLoose, err)
+		return fmt.Errorf("packets out of the tunnel are dropped by rp_filter, and it cannot be changed here: run `sysctl -w net.ipv4.conf.%s.rp_filter=%s` outside (%w)",
+			c.Link, reversePathLoose, err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package netlinkapply
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"net/netip"
 	"slices"
@@ -42,13 +41,9 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 
 // changePeers sets up, changes and removes peers in one message. WireGuard is
 // never told to replace all peers, which would end every session.
-func (k *Kernel) changePeers(link string, changes state.Plan) error {
+func (k *Kernel) changePeers(link string, changes []state.PeerChange) error {
 	for _, c := range changes {
-		peer, ok := c.Object.(state.Peer)
-		if !ok {
-			return fmt.Errorf("%s among peers", c)
-		}
-		if peer.PublicKey.IsZero() {
+		if c.Old.PublicKey.IsZero() && c.New.PublicKey.IsZero() {
 			// WireGuard would take it and never reach it.
 			return errors.New("a peer without a public key")
 		}
@@ -64,11 +59,11 @@ func (k *Kernel) changePeers(link string, changes state.Plan) error {
 // Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
 // and thus a handshake, not only to them but to every peer that follows one in
 // the same message, and some of those are to be quiet.
-func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
+func settings(changes []state.PeerChange) iter.Seq[userspace.PeerSetting] {
 	return func(yield func(userspace.PeerSetting) bool) {
 		var begun []userspace.PeerSetting
 		for _, c := range changes {
-			quiet, p := settingsOf(c, c.Object.(state.Peer))
+			quiet, p := settingsOf(c)
 			if quiet && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, HasKeepalive: true}) {
 				return
 			}
@@ -90,28 +85,28 @@ func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
 // switched off before: WireGuard tries a new endpoint only when it next has something
 // to send, which may be a whole keepalive interval away. It sends at once when the
 // keepalive is switched on, so it is switched off and on again.
-func settingsOf(c state.Change, peer state.Peer) (quiet bool, p userspace.PeerSetting) {
-	p.PublicKey = peer.PublicKey
-	if c.Action == state.Delete {
-		p.Remove, p.UpdateOnly = true, true
+func settingsOf(c state.PeerChange) (quiet bool, p userspace.PeerSetting) {
+	action, peer := c.Action(), c.New
+	if action == state.Delete {
+		p.PublicKey, p.Remove, p.UpdateOnly = c.Old.PublicKey, true, true
 		return false, p
 	}
-	p.UpdateOnly = c.Action == state.Update
-	if c.Has("presharedKey") {
+	p.PublicKey = peer.PublicKey
+	p.UpdateOnly = action == state.Update
+	if c.NewPresharedKey() {
 		p.PresharedKey, p.HasPresharedKey = peer.PresharedKey.Bytes(), true
 	}
-	// A new peer has no keepalive by itself.
-	if c.Has("keepalive") && (c.Action != state.Create || peer.Keepalive != 0) {
+	if c.NewKeepalive() {
 		p.Keepalive, p.HasKeepalive = uint16(peer.Keepalive.Seconds()), true
 	}
-	if c.Has("allowedIPs") {
+	if c.NewAllowedIPs() {
 		p.ReplaceAllowedIPs, p.AllowedIPs = true, peer.AllowedIPs
 	}
-	if !c.Has("endpoint") {
+	if !c.NewEndpoint() {
 		return false, p
 	}
 	p.Endpoint = peer.Endpoint
-	if c.Action == state.Create || peer.Keepalive == 0 {
+	if action == state.Create || peer.Keepalive == 0 {
 		return false, p
 	}
 	p.Keepalive, p.HasKeepalive = uint16(peer.Keepalive.Seconds()), true

@@ -50,9 +50,9 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 
 func foreignRoute(f state.Family, r netlink.Route) state.Conflict {
 	return state.Conflict{
-		What:   fmt.Sprintf("routing table %d holds routes that spanctl did not make, such as that to %s", r.Table, destination(f, r)),
-		Remedy: "set machine.network.kubespan.routingTable to a table that nobody uses, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
-		Bars:   true,
+		What:     fmt.Sprintf("routing table %d holds routes that spanctl did not make, such as that to %s", r.Table, destination(f, r)),
+		Remedy:   "set machine.network.kubespan.routingTable to a table that nobody uses, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
+		Blocking: true,
 	}
 }
 
@@ -66,7 +66,12 @@ func destination(f state.Family, r netlink.Route) netip.Prefix {
 	return f.Everything()
 }
 
-func (k *Kernel) changeRoute(c state.Change, r state.Route) error {
+func (k *Kernel) changeRoute(c state.RouteChange) error {
+	deleted := c.Action() == state.Delete
+	r := c.New
+	if deleted {
+		r = c.Old
+	}
 	route := &netlink.Route{
 		Family:   family(r.Family),
 		Dst:      netipx.PrefixIPNet(r.Destination),
@@ -80,10 +85,10 @@ func (k *Kernel) changeRoute(c state.Change, r state.Route) error {
 	switch {
 	case err == nil:
 		route.LinkIndex = link.Attrs().Index
-	case c.Action != state.Delete || !errors.As(err, &absent):
+	case !deleted || !errors.As(err, &absent):
 		return err
 	}
-	if c.Action == state.Delete {
+	if deleted {
 		err := k.handle.RouteDel(route)
 		if errors.Is(err, unix.ESRCH) {
 			return nil

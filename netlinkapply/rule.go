@@ -36,9 +36,9 @@ func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []state.Conf
 	switch {
 	case r.Priority == scope.RulePriority:
 		return []state.Conflict{{
-			What:   fmt.Sprintf("a rule of %s that spanctl did not make has the priority %d", f, r.Priority),
-			Remedy: "set machine.network.kubespan.rulePriority to a number that nobody uses",
-			Bars:   true,
+			What:     fmt.Sprintf("a rule of %s that spanctl did not make has the priority %d", f, r.Priority),
+			Remedy:   "set machine.network.kubespan.rulePriority to a number that nobody uses",
+			Blocking: true,
 		}}
 	case r.Mark != 0 && r.Mask != nil && *r.Mask != fullMask && *r.Mask&scope.MarkMask != 0:
 		return []state.Conflict{{
@@ -54,14 +54,19 @@ func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []state.Conf
 // fullMask is the mask of rules that name none: they claim no bits of their own.
 const fullMask = 0xffffffff
 
-func (k *Kernel) changeRule(c state.Change, r state.Rule) error {
+func (k *Kernel) changeRule(c state.RuleChange) error {
+	deleted := c.Action() == state.Delete
+	r := c.New
+	if deleted {
+		r = c.Old
+	}
 	rule := netlink.NewRule()
 	rule.Family = family(r.Family)
 	rule.Priority = r.Priority
 	rule.Mark, rule.Mask = r.Mark, &r.Mask
 	rule.Table = r.Table
 	rule.Protocol = state.Protocol
-	if c.Action == state.Delete {
+	if deleted {
 		err := k.handle.RuleDel(rule)
 		if errors.Is(err, unix.ENOENT) {
 			return nil

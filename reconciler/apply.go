@@ -6,6 +6,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -14,13 +15,11 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
 	e.deviceChanged = false
 	for _, c := range p.Result.Done {
-		e.log.Info("changed", "change", c.String())
-		switch c.Object.(type) {
-		case state.Peer:
-		case state.Link:
-			e.deviceChanged = c.Action == state.Update
-			e.lastRead = nil
-		default:
+		e.log.Info("changed", "change", planprint.Describe(c).String())
+		if link, is := c.(state.LinkChange); is {
+			e.deviceChanged = link.ResetsDevice()
+		}
+		if _, is := c.(state.PeerChange); !is {
 			e.lastRead = nil
 		}
 	}
@@ -43,8 +42,8 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 func (e *Engine) commit(p *Pass) []peer.Transition {
 	notDone := map[mesh.Key]bool{}
 	for _, c := range p.Result.NotDone {
-		if wanted, ok := c.Object.(state.Peer); ok && c.Action != state.Delete {
-			notDone[wanted.PublicKey] = true
+		if c, is := c.(state.PeerChange); is && c.Action() != state.Delete {
+			notDone[c.New.PublicKey] = true
 		}
 	}
 	transitions, lastGood := e.tracker.Commit(p.peers, notDone)

@@ -187,8 +187,8 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 	e.lastRead = nil
 	p := &Pass{Scope: before, NextCheck: peer.IdleInterval}
 	for _, c := range state.Diff(state.State{}, live) {
-		switch c.Object.(type) {
-		case state.Route, state.Rule:
+		switch c.(type) {
+		case state.RouteChange, state.RuleChange:
 			p.Plan = append(p.Plan, c)
 		}
 	}

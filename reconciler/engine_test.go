@@ -71,7 +71,7 @@ func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 	if pass, err := engine.Plan(t.Context(), later, config(t, ""), known); err != nil || len(pass.Plan) != 0 {
 		t.Errorf("the plan is %v, %v", pass.Plan, err)
 	}
-	if pass, err := engine.Run(t.Context(), later, config(t, ""), known); err != nil || len(pass.Plan) != 1 || !pass.Plan[0].Has("endpoint") {
+	if pass, err := engine.Run(t.Context(), later, config(t, ""), known); err != nil || len(pass.Plan) != 1 || !setsEndpoint(pass.Plan[0]) {
 		t.Errorf("the pass did %v, %v", pass.Plan, err)
 	}
 }
@@ -80,7 +80,7 @@ func TestFailedChangeIsDoneByTheNextPass(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
-	kernel.refuse = func(c state.Change) bool { return c.Object.Kind() == "peer" }
+	kernel.refuse = isChange[state.PeerChange]
 	pass, err := engine.Run(t.Context(), start, config(t, ""), known)
 	var partial *reconciler.ApplyError
 	if !errors.As(err, &partial) || !errors.Is(err, errRefused) || len(partial.Result.Done) != 1 || len(partial.Result.NotDone) != len(pass.Plan)-1 {
@@ -224,10 +224,10 @@ func TestGlanceReadsPeersAloneForAWhile(t *testing.T) {
 	run(0)
 	run(time.Second)
 	kernel.edit(func(s *state.State) { s.Rules, s.Peers = nil, nil })
-	if pass := run(2 * time.Second); len(pass.Plan) != 1 || pass.Plan[0].Object.Kind() != "peer" {
+	if pass := run(2 * time.Second); len(pass.Plan) != 1 || !isChange[state.PeerChange](pass.Plan[0]) {
 		t.Errorf("a glance saw %v", pass.Plan)
 	}
-	if pass := run(40 * time.Second); len(pass.Plan) != 2 || pass.Plan[0].Object.Kind() != "rule" {
+	if pass := run(40 * time.Second); len(pass.Plan) != 2 || !isChange[state.RuleChange](pass.Plan[0]) {
 		t.Errorf("the whole reading saw %v", pass.Plan)
 	}
 }
@@ -313,7 +313,7 @@ func TestAnotherKeyIsReachedWhereTheLastWas(t *testing.T) {
 
 func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 	engine, kernel, store := newEngine()
-	kernel.live.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Bars: true}}
+	kernel.live.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Blocking: true}}
 	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err == nil || kernel.applied != 0 {
 		t.Errorf("%d changes, %v", kernel.applied, err)
 	}
@@ -322,7 +322,7 @@ func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel.edit(func(s *state.State) {
-		s.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Bars: true}}
+		s.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Blocking: true}}
 	})
 	for range 2 {
 		if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {

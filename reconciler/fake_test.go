@@ -81,7 +81,7 @@ func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) st
 	defer k.mu.Unlock()
 	for i, c := range plan {
 		if k.refuse != nil && k.refuse(c) {
-			return state.Result{Done: plan[:i], NotDone: plan[i:], Failed: &plan[i], Err: errRefused}
+			return state.Result{Done: plan[:i], NotDone: plan[i:], Failed: c, Err: errRefused}
 		}
 		k.change(c)
 		k.applied++
@@ -90,38 +90,56 @@ func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) st
 }
 
 func (k *fakeKernel) change(c state.Change) {
-	gone := c.Action == state.Delete
-	switch o := c.Object.(type) {
-	case state.Link:
-		k.live.Link = o
+	gone := c.Action() == state.Delete
+	switch c := c.(type) {
+	case state.LinkChange:
+		k.live.Link = c.New
 		if gone {
-			k.live.Link, k.live.Addresses, k.live.Peers = state.Link{}, nil, nil
+			k.live.Addresses, k.live.Peers = nil, nil
 		}
-	case state.Address:
-		k.live.Addresses = replace(k.live.Addresses, o.Prefix, gone, func(a netip.Prefix) bool { return a == o.Prefix })
-	case state.Route:
-		k.live.Routes = replace(k.live.Routes, o, gone, func(r state.Route) bool { return r.Destination == o.Destination })
-	case state.Rule:
-		k.live.Rules = replace(k.live.Rules, o, gone, func(r state.Rule) bool { return r == o })
-	case state.Firewall:
-		k.live.Firewall = o
-		if gone {
-			k.live.Firewall = state.Firewall{}
-		}
-	case state.Networks:
-		k.live.Firewall.Networks = slices.DeleteFunc(append(k.live.Firewall.Networks, o.Add...),
-			func(p netip.Prefix) bool { return slices.Contains(o.Remove, p) })
-	case state.ReversePath:
+	case state.AddressChange:
+		k.live.Addresses = replace(k.live.Addresses, c.New.Prefix, gone, func(a netip.Prefix) bool { return a == c.Old.Prefix || a == c.New.Prefix })
+	case state.RouteChange:
+		k.live.Routes = replace(k.live.Routes, c.New, gone, func(r state.Route) bool {
+			return r.Destination == c.Old.Destination || r.Destination == c.New.Destination
+		})
+	case state.RuleChange:
+		k.live.Rules = replace(k.live.Rules, c.New, gone, func(r state.Rule) bool { return r == c.Old || r == c.New })
+	case state.FirewallChange:
+		k.live.Firewall = c.New
+	case state.NetworksChange:
+		k.live.Firewall.Networks = slices.DeleteFunc(append(k.live.Firewall.Networks, c.Added...),
+			func(p netip.Prefix) bool { return slices.Contains(c.Removed, p) })
+	case state.ReversePathChange:
 		k.live.StrictReversePath = false
-	case state.Peer:
-		o.Redirect, o.Label = false, ""
-		for _, before := range k.live.Peers {
-			if before.PublicKey == o.PublicKey {
-				o.LastHandshake, o.ReceiveBytes, o.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes
-			}
-		}
-		k.live.Peers = replace(k.live.Peers, o, gone, func(p state.Peer) bool { return p.PublicKey == o.PublicKey })
+	case state.PeerChange:
+		k.changePeer(c, gone)
 	}
+}
+
+func (k *fakeKernel) changePeer(c state.PeerChange, gone bool) {
+	peer := c.New
+	if gone {
+		peer = c.Old
+	}
+	peer.Redirect, peer.Label = false, ""
+	for _, before := range k.live.Peers {
+		if before.PublicKey == peer.PublicKey {
+			peer.LastHandshake, peer.ReceiveBytes, peer.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes
+		}
+	}
+	k.live.Peers = replace(k.live.Peers, peer, gone, func(p state.Peer) bool { return p.PublicKey == peer.PublicKey })
+}
+
+// isChange reports whether c is of the type C.
+func isChange[C state.Change](c state.Change) bool {
+	_, is := c.(C)
+	return is
+}
+
+func setsEndpoint(c state.Change) bool {
+	peer, is := c.(state.PeerChange)
+	return is && peer.NewEndpoint()
 }
 
 func replace[T any](list []T, v T, gone bool, same func(T) bool) []T {

@@ -60,7 +60,7 @@ type Loop struct {
 	// down is set after Down, leaveFailed if the registries still have the machine then.
 	down, leaveFailed bool
 	failures          int
-	fight             fight
+	repairs           repairBackoff
 }
 
 // NewLoop makes a loop. Run must be called for it to do anything.
@@ -91,7 +91,7 @@ func (l *Loop) Run(ctx context.Context) {
 			request(ctx)
 			continue
 		case <-l.wake:
-			l.await(ctx, settle+l.calm())
+			l.await(ctx, settle+l.repairPause())
 			// What came meanwhile is in this pass.
 			select {
 			case <-l.wake:
@@ -104,12 +104,12 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// calm is how long to leave alone what someone else changes all the time.
-func (l *Loop) calm() time.Duration {
+// repairPause returns how long to wait before another external change is reverted.
+func (l *Loop) repairPause() time.Duration {
 	if Why(l.why.Load()) != Drift {
 		return 0
 	}
-	return max(time.Until(l.fight.until), 0)
+	return max(time.Until(l.repairs.until), 0)
 }
 
 // await lets time pass while requests are served.
@@ -145,7 +145,7 @@ func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
 		return l.retryIn()
 	}
 	if why&News == 0 {
-		l.repaired(pass)
+		l.reportRepairs(pass)
 	}
 	rest := min(max(share*time.Since(began), restAtLeast), peer.IdleInterval)
 	return min(rest, pass.NextCheck)

@@ -91,7 +91,7 @@ func TestQuietMeshRests(t *testing.T) {
 
 func TestFailedPassIsRepeatedWithGrowingPauses(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
-		r.kernel.refuse = func(c state.Change) bool { return c.Object.Kind() == "link" }
+		r.kernel.refuse = isChange[state.LinkChange]
 		began := time.Now()
 		if _, err := r.SetConfig(t.Context(), config(t, "")); !errors.Is(err, errRefused) {
 			t.Fatalf("got %v", err)
@@ -251,7 +251,7 @@ func TestRepairsAreToldAndSlowDown(t *testing.T) {
 			}
 		}
 		if repaired(500 * time.Millisecond) {
-			t.Error("a repair was done at once in a fight")
+			t.Error("a repair was done at once after many in a row")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -262,7 +262,7 @@ func TestRepairsAreToldAndSlowDown(t *testing.T) {
 		for _, e := range r.store.List(resource.EventType) {
 			reasons[e.Spec.(resource.Event).Reason] += e.Spec.(resource.Event).Count
 		}
-		if reasons["Repaired"] != 14 || reasons["Fight"] != 2 {
+		if reasons["Repaired"] != 14 || reasons["RepeatedRepairs"] != 2 {
 			t.Errorf("events are %v", reasons)
 		}
 		time.Sleep(2 * time.Minute)

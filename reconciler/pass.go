@@ -7,6 +7,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -53,7 +54,7 @@ type ApplyError struct{ Result state.Result }
 func (e *ApplyError) Error() string {
 	what := "the plan"
 	if e.Result.Failed != nil {
-		what = e.Result.Failed.String()
+		what = planprint.Describe(e.Result.Failed).String()
 	}
 	return fmt.Sprintf("%s: %v (%d of %d changes were made before; the next pass tries the rest again)",
 		what, e.Result.Err, len(e.Result.Done), len(e.Result.Done)+len(e.Result.NotDone))
@@ -101,7 +102,7 @@ func checkConflicts(live state.State) error {
 		return nil
 	}
 	for _, c := range live.Conflicts {
-		if c.Bars {
+		if c.Blocking {
 			return fmt.Errorf("nothing was changed: %s: %s", c.What, c.Remedy)
 		}
 	}

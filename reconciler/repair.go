@@ -3,79 +3,82 @@ package reconciler
 import (
 	"time"
 
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// fight is the memory of repairs, so that spanctl and another program do not
-// change the same thing back and forth without a pause.
-type fight struct {
-	// repairs are how many there were in a row, last when the last one was.
+// repairBackoff slows repairs down, so that spanctl and another program do not change the
+// same object back and forth without a pause.
+type repairBackoff struct {
+	// repairs is the number of passes in a row that repaired something.
 	repairs int
-	last    time.Time
-	// until is when the next repair may be.
+	// last is the time of the last one.
+	last time.Time
+	// until is the earliest time of the next one.
 	until time.Time
 }
 
 const (
-	// atOnce is how many repairs in a row are done without a pause, which then
-	// doubles from one to the next, from pauseAtLeast to pauseAtMost.
-	atOnce       = 5
-	pauseAtLeast = time.Second
-	pauseAtMost  = 30 * time.Second
-	// peace ends a row of repairs.
-	peace = time.Minute
+	// repairsAtOnce is how many repairs in a row are done without a pause.
+	repairsAtOnce = 5
+	// minRepairPause is the first pause. Each one is twice the one before, up to maxRepairPause.
+	minRepairPause = time.Second
+	maxRepairPause = 30 * time.Second
+	// quietPeriod without a repair ends the row.
+	quietPeriod = time.Minute
 )
 
-// note counts a repair and tells how long to pause now.
-func (f *fight) note(now time.Time) time.Duration {
-	if now.Sub(f.last) >= peace {
-		f.repairs = 0
+// note counts a repair and returns how long to wait before the next one.
+func (b *repairBackoff) note(now time.Time) time.Duration {
+	if now.Sub(b.last) >= quietPeriod {
+		b.repairs = 0
 	}
-	f.repairs++
-	f.last = now
-	if f.repairs <= atOnce {
+	b.repairs++
+	b.last = now
+	if b.repairs <= repairsAtOnce {
 		return 0
 	}
-	pause := min(pauseAtLeast<<min(f.repairs-atOnce-1, 10), pauseAtMost)
-	f.until = now.Add(pause)
+	pause := min(minRepairPause<<min(b.repairs-repairsAtOnce-1, 10), maxRepairPause)
+	b.until = now.Add(pause)
 	return pause
 }
 
-// repaired looks for repairs in what a pass did, which neither the config nor
-// discovery asked for.
-func (l *Loop) repaired(p *Pass) {
+// reportRepairs logs and records the repairs of a pass. A change is a repair if neither the config
+// nor discovery has asked for it.
+func (l *Loop) reportRepairs(p *Pass) {
 	if !p.Same {
 		return
 	}
-	var done []state.Change
+	var repairs []planprint.Change
 	for _, c := range p.Result.Done {
 		if isRepair(c) {
-			done = append(done, c)
+			repairs = append(repairs, planprint.Describe(c))
 		}
 	}
-	if len(done) == 0 {
+	if len(repairs) == 0 {
 		return
 	}
 	now := time.Now()
-	for _, c := range done {
-		l.log.Warn("what is spanctl's was changed by someone else, and is repaired", "change", c.String())
-		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object.Kind()+" "+c.Object.ID(), "changed by someone else and repaired: "+c.String())
+	for _, c := range repairs {
+		l.log.Warn("reverted external change", "change", c.String())
+		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object(), "reverted external change: "+c.String())
 	}
-	if pause := l.fight.note(now); pause > 0 {
-		l.log.Warn("something changes what is spanctl's again and again; repairs slow down", "repairs", l.fight.repairs, "next_in", pause.String())
-		l.engine.events.Record(now, resource.Warning, "Fight", done[0].Object.Kind()+" "+done[0].Object.ID(),
-			"something changes it again and again; find out what, or take the mesh down")
+	if pause := l.repairs.note(now); pause > 0 {
+		l.log.Warn("repeated external changes", "repairs", l.repairs.repairs, "retry_in", pause.String())
+		l.engine.events.Record(now, resource.Warning, "RepeatedRepairs", repairs[0].Object(),
+			"changed again and again by another program; find that program, or take the mesh down")
 	}
 }
 
-// isRepair tells a change that is not the mesh's daily work, which is endpoints
-// and keepalives, and networks as peers come and go.
+// isRepair reports whether a change in an otherwise unchanged mesh reverts what another program
+// did. Endpoints, keepalives and routed networks change with the state of peers, so they
+// are no repairs.
 func isRepair(c state.Change) bool {
-	switch c.Object.(type) {
-	case state.Peer:
-		return c.Action != state.Update || c.Has("allowedIPs") || c.Has("presharedKey")
-	case state.Networks:
+	switch c := c.(type) {
+	case state.PeerChange:
+		return c.Action() != state.Update || c.NewAllowedIPs() || c.NewPresharedKey()
+	case state.NetworksChange:
 		return false
 	default:
 		return true

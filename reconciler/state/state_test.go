@@ -15,6 +15,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -60,7 +61,7 @@ func made(s state.State) state.State {
 // lines is a plan as it is printed, without what the tests do not look at.
 func lines(p state.Plan) []string {
 	var b strings.Builder
-	if err := p.Write(&b); err != nil {
+	if err := planprint.Write(&b, p); err != nil {
 		panic(err) // not reached: a builder takes everything
 	}
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -224,7 +225,7 @@ func TestBuild(t *testing.T) {
 		in.MTU = 1280
 		for _, statement := range state.Build(in).Firewall.Chains[0].Statements {
 			if want := map[state.Family]int{state.IPv4: 1240, state.IPv6: 1220}[statement.Family]; statement.Op == state.ClampMSS && statement.MSS != want {
-				t.Errorf("%s: want %d", statement, want)
+				t.Errorf("%s: want %d", statement.Comment(), want)
 			}
 		}
 	})
@@ -281,7 +282,7 @@ func TestRetained(t *testing.T) {
 	}
 	in.Retain = kept
 	desired := state.Build(in)
-	if plan := state.Diff(desired, live); slices.ContainsFunc(plan, func(c state.Change) bool { return c.Object.ID() == gone.PublicKey.String() }) {
+	if plan := state.Diff(desired, live); slices.ContainsFunc(plan, func(c state.Change) bool { return planprint.Describe(c).ID == gone.PublicKey.String() }) {
 		t.Errorf("the peer that is kept is touched:\n%v", lines(plan))
 	}
 	if !slices.Contains(desired.Firewall.Networks, gone.AllowedIPs[0]) {
@@ -292,13 +293,13 @@ func TestRetained(t *testing.T) {
 func TestStatementText(t *testing.T) {
 	for _, chain := range state.Build(inputs(t, 0)).Firewall.Chains {
 		for _, s := range chain.Statements {
-			if got, err := state.ParseStatement(s.String()); err != nil || got != s {
-				t.Errorf("%q reads as %+v, %v", s, got, err)
+			if got, err := state.ParseComment(s.Comment()); err != nil || got != s {
+				t.Errorf("%q reads as %+v, %v", s.Comment(), got, err)
 			}
 		}
 	}
 	for _, bad := range []string{"", "accept", "accept mark 0x20/0x60 x", "clamp mss x ipv4", "foreign rule: x", "accept mark 0x020/0x60"} {
-		if got, err := state.ParseStatement(bad); err == nil {
+		if got, err := state.ParseComment(bad); err == nil {
 			t.Errorf("%q reads as %+v", bad, got)
 		}
 	}
@@ -310,8 +311,8 @@ func TestLongListsAreCutInLines(t *testing.T) {
 	if !strings.HasSuffix(last, "10.0.0.7/32 and 92 more") {
 		t.Errorf("the line is %q", last)
 	}
-	if networks, ok := plan[len(plan)-1].Object.(state.Networks); !ok || len(networks.Add) != 100 {
-		t.Errorf("the change has lost networks: %+v", plan[len(plan)-1].Object)
+	if networks, ok := plan[len(plan)-1].(state.NetworksChange); !ok || len(networks.Added) != 100 {
+		t.Errorf("the change has lost networks: %+v", plan[len(plan)-1])
 	}
 }
 
@@ -349,4 +350,22 @@ func BenchmarkDiff(b *testing.B) {
 		one.Peers[n/2].AllowedIPs = nil
 		run("one-changed", one, 1)
 	}
+}
+
+// TestDiffWithoutFirewall has desired states that name no nftables table.
+func TestDiffWithoutFirewall(t *testing.T) {
+	desired := state.Build(inputs(t, 1))
+	live := made(desired)
+	desired.Firewall = state.Firewall{}
+	if plan := state.Diff(desired, state.State{}); slices.ContainsFunc(plan, isFirewall) {
+		t.Errorf("a table without a name is made:\n%v", lines(plan))
+	}
+	if diff := cmp.Diff([]string{"- nftables inet spanctl"}, lines(state.Diff(desired, live))); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func isFirewall(c state.Change) bool {
+	_, is := c.(state.FirewallChange)
+	return is
 }

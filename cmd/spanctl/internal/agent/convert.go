@@ -13,19 +13,18 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
 func planOf(plan state.Plan) *agentpb.Plan {
-	out := &agentpb.Plan{Cuts: plan.Cuts()}
+	out := &agentpb.Plan{Cuts: planprint.Impact(plan.Impact())}
 	for _, c := range plan {
-		shown := &agentpb.Change{Action: string(c.Action), Kind: c.Object.Kind(), Id: c.Object.ID(), Text: c.String()}
-		if peer, ok := c.Object.(state.Peer); ok {
-			shown.Label = peer.Label
-		}
-		for _, f := range c.Fields {
+		text := planprint.Describe(c)
+		shown := &agentpb.Change{Action: string(text.Action), Kind: text.Kind, Id: text.ID, Label: text.Label, Text: text.String()}
+		for _, f := range text.Fields {
 			shown.Fields = append(shown.Fields, &agentpb.Field{Name: f.Name, From: f.From, To: f.To})
 		}
 		out.Changes = append(out.Changes, shown)

@@ -1,0 +1,64 @@
+package planprint
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// Impact returns a line for each interruption of traffic.
+func Impact(interruptions []state.Interruption) []string {
+	var lines []string
+	for _, i := range interruptions {
+		lines = append(lines, interruption(i))
+	}
+	return lines
+}
+
+// interruption says what traffic is interrupted, and why.
+func interruption(i state.Interruption) string {
+	switch c := i.Change.(type) {
+	case state.LinkChange:
+		return linkInterruption(i.Cause, c)
+	case state.PeerChange:
+		return peerInterruption(i, c)
+	case state.AddressChange:
+		return fmt.Sprintf("connections from and to %s: the address is removed", c.Old.Addr())
+	case state.RouteChange:
+		return fmt.Sprintf("what the tunnel carries to %s: the route is removed", c.Old.Destination)
+	case state.RuleChange:
+		return fmt.Sprintf("all %s traffic through the mesh: the rule is removed", c.Old.Family)
+	case state.FirewallChange:
+		return fmt.Sprintf("all traffic through the mesh: nftables %s is removed", c.Old.Table)
+	default:
+		return fmt.Sprintf("%s: %s", Describe(c).Object(), i.Cause)
+	}
+}
+
+func linkInterruption(cause state.Cause, c state.LinkChange) string {
+	switch cause {
+	case state.LinkReplaced:
+		return fmt.Sprintf("all tunnels: link %s is made anew, each needs a handshake", c.Old.Name)
+	case state.LinkRemoved:
+		return fmt.Sprintf("all traffic through the mesh: link %s is removed", c.Old.Name)
+	case state.PrivateKeyChanged:
+		return "all tunnels, until the peers know the new key: each needs a handshake"
+	default:
+		return "all tunnels for a moment: the peers hear of the new port by the next packet"
+	}
+}
+
+func peerInterruption(i state.Interruption, c state.PeerChange) string {
+	peer := pick(c.Action() == state.Delete, c.Old, c.New)
+	name := cmp.Or(peer.Label, peer.PublicKey.String())
+	switch i.Cause {
+	case state.PeerRemoved:
+		return fmt.Sprintf("all traffic with peer %s: it is removed", name)
+	case state.PresharedKeyChanged:
+		return fmt.Sprintf("traffic with peer %s, until it has the new preshared key too", name)
+	default:
+		return fmt.Sprintf("traffic with %s through peer %s", listed(i.Networks, ", ", netip.Prefix.String), name)
+	}
+}

@@ -1,0 +1,168 @@
+package state
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// Action is what a change does to its object.
+type Action string
+
+// The actions.
+const (
+	Create Action = "create"
+	Update Action = "update"
+	Delete Action = "delete"
+)
+
+// Change is one step of a plan. It is a LinkChange, PeerChange, AddressChange,
+// RouteChange, RuleChange, FirewallChange, NetworksChange or ReversePathChange.
+//
+// Most have the object before and after. A zero Old means that the change creates
+// the object, a zero New that it deletes it.
+type Change interface {
+	// Action returns what the change does to its object.
+	Action() Action
+	// isChange keeps the set of changes closed, so that a switch over them can be complete.
+	isChange()
+}
+
+// Plan is the ordered list of changes that lead from the live state to the
+// desired one.
+type Plan []Change
+
+// Result is how far a plan was carried out.
+type Result struct {
+	// Done are the changes that were made.
+	Done Plan
+	// NotDone are the changes that were not made, in the plan's order.
+	NotDone Plan
+	// Failed is the change that Err is about: the first of NotDone, or one that failed its
+	// check before anything was changed. It is nil without an error.
+	Failed Change
+	// Err is why the plan was not carried out wholly.
+	Err error
+}
+
+// LinkChange is a change of the WireGuard link or of its device's settings.
+type LinkChange struct{ Old, New Link }
+
+// PeerChange is a change of a WireGuard peer.
+type PeerChange struct{ Old, New Peer }
+
+// AddressChange adds an address to a link or removes one.
+type AddressChange struct{ Old, New Address }
+
+// RouteChange is a change of a route.
+type RouteChange struct{ Old, New Route }
+
+// RuleChange adds a routing rule or removes one.
+type RuleChange struct{ Old, New Rule }
+
+// FirewallChange replaces the nftables table as a whole.
+type FirewallChange struct{ Old, New Firewall }
+
+// NetworksChange changes the routed networks of an nftables table that stays otherwise.
+type NetworksChange struct {
+	Table          string
+	Added, Removed []netip.Prefix
+}
+
+// ReversePathChange loosens the kernel's check of the source of packets from a link
+// (rp_filter).
+type ReversePathChange struct{ Link string }
+
+// Address is an address on a link.
+type Address struct {
+	netip.Prefix
+	Link string
+}
+
+// Action implements Change.
+func (c LinkChange) Action() Action { return action(c.Old.Name == "", c.New.Name == "") }
+
+// Action implements Change.
+func (c PeerChange) Action() Action {
+	return action(c.Old.PublicKey.IsZero(), c.New.PublicKey.IsZero())
+}
+
+// Action implements Change.
+func (c AddressChange) Action() Action { return action(!c.Old.IsValid(), !c.New.IsValid()) }
+
+// Action implements Change.
+func (c RouteChange) Action() Action { return action(c.Old == Route{}, c.New == Route{}) }
+
+// Action implements Change.
+func (c RuleChange) Action() Action { return action(c.Old == Rule{}, c.New == Rule{}) }
+
+// Action implements Change.
+func (c FirewallChange) Action() Action { return action(c.Old.Table == "", c.New.Table == "") }
+
+// Action implements Change.
+func (NetworksChange) Action() Action { return Update }
+
+// Action implements Change.
+func (ReversePathChange) Action() Action { return Update }
+
+func action(noOld, noNew bool) Action {
+	switch {
+	case noOld:
+		return Create
+	case noNew:
+		return Delete
+	default:
+		return Update
+	}
+}
+
+func (LinkChange) isChange()        {}
+func (PeerChange) isChange()        {}
+func (AddressChange) isChange()     {}
+func (RouteChange) isChange()       {}
+func (RuleChange) isChange()        {}
+func (FirewallChange) isChange()    {}
+func (NetworksChange) isChange()    {}
+func (ReversePathChange) isChange() {}
+
+// NewPrivateKey reports whether the change sets another private key. Keys with the same public
+// half are the same: the kernel clamps a key (RFC 7748) when it takes it.
+func (c LinkChange) NewPrivateKey() bool {
+	return c.Old.PrivateKey != c.New.PrivateKey && c.Old.PrivateKey.Public() != c.New.PrivateKey.Public()
+}
+
+// ResetsDevice reports whether the change gives a device that exists another key, port or
+// firewall mark, or sets it up. Peers then have to learn this machine's endpoint again.
+func (c LinkChange) ResetsDevice() bool {
+	return c.Action() == Update && (c.NewPrivateKey() || c.Old.ListenPort != c.New.ListenPort ||
+		c.Old.FirewallMark != c.New.FirewallMark || c.Old.Up != c.New.Up)
+}
+
+// NewPresharedKey reports whether the change sets another preshared key, or none in place of one.
+func (c PeerChange) NewPresharedKey() bool { return c.Old.PresharedKey != c.New.PresharedKey }
+
+// NewKeepalive reports whether the change sets another keepalive interval, or turns it off.
+func (c PeerChange) NewKeepalive() bool { return c.Old.Keepalive != c.New.Keepalive }
+
+// NewAllowedIPs reports whether the change sets other allowed IPs.
+func (c PeerChange) NewAllowedIPs() bool { return !slices.Equal(c.Old.AllowedIPs, c.New.AllowedIPs) }
+
+// NewEndpoint reports whether the change sets another endpoint. A live endpoint stays
+// unless the desired peer has Redirect, since it may have roamed.
+func (c PeerChange) NewEndpoint() bool {
+	wanted, live := c.New.Endpoint, c.Old.Endpoint
+	return wanted.IsValid() && wanted != live && (c.New.Redirect || !live.IsValid())
+}
+
+// differs reports whether the change sets anything.
+func (c LinkChange) differs() bool {
+	before, after := c.Old, c.New
+	before.PrivateKey, after.PrivateKey = mesh.PrivateKey{}, mesh.PrivateKey{}
+	return before != after || c.NewPrivateKey()
+}
+
+// differs reports whether the change sets anything.
+func (c PeerChange) differs() bool {
+	return c.NewPresharedKey() || c.NewKeepalive() || c.NewAllowedIPs() || c.NewEndpoint()
+}

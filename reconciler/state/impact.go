@@ -1,0 +1,147 @@
+package state
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+)
+
+// Cause is why a plan interrupts traffic.
+type Cause string
+
+// The causes.
+const (
+	LinkRemoved Cause = "link removed"
+	// LinkReplaced is a link that is deleted while another is made.
+	LinkReplaced        Cause = "link replaced"
+	PrivateKeyChanged   Cause = "private key changed"
+	ListenPortChanged   Cause = "listen port changed"
+	PeerRemoved         Cause = "peer removed"
+	PresharedKeyChanged Cause = "preshared key changed"
+	AllowedIPsRemoved   Cause = "allowed IPs removed"
+	AddressRemoved      Cause = "address removed"
+	RouteRemoved        Cause = "route removed"
+	RuleRemoved         Cause = "rule removed"
+	FirewallRemoved     Cause = "firewall removed"
+)
+
+// Interruption is traffic that a plan interrupts.
+type Interruption struct {
+	Cause Cause
+	// Change is the step of the plan that interrupts it.
+	Change Change
+	// Networks are what a peer carries no longer, for AllowedIPsRemoved.
+	Networks []netip.Prefix
+}
+
+// Impact returns what traffic the plan interrupts; none for a plan that only adds.
+// A link that is removed stands for everything that goes with it.
+func (p Plan) Impact() []Interruption {
+	var interruptions []Interruption
+	for _, c := range p {
+		cause, networks := p.cause(c)
+		switch cause {
+		case "":
+		case LinkRemoved, LinkReplaced:
+			return []Interruption{{Cause: cause, Change: c}}
+		default:
+			interruptions = append(interruptions, Interruption{Cause: cause, Change: c, Networks: networks})
+		}
+	}
+	return interruptions
+}
+
+// cause returns why a change interrupts traffic, "" if it does not. The networks are those of
+// AllowedIPsRemoved.
+func (p Plan) cause(c Change) (Cause, []netip.Prefix) {
+	switch c := c.(type) {
+	case LinkChange:
+		return p.linkCause(c), nil
+	case PeerChange:
+		return peerCause(c)
+	case AddressChange:
+		if c.Action() == Delete {
+			return AddressRemoved, nil
+		}
+	case RouteChange:
+		again := func(other RouteChange) bool { return other.New.Destination == c.Old.Destination }
+		if c.Action() == Delete && !creates(p, again) {
+			return RouteRemoved, nil
+		}
+	case RuleChange:
+		again := func(other RuleChange) bool { return other.New.Family == c.Old.Family }
+		if c.Action() == Delete && !creates(p, again) {
+			return RuleRemoved, nil
+		}
+	case FirewallChange:
+		if c.Action() == Delete {
+			return FirewallRemoved, nil
+		}
+	}
+	return "", nil
+}
+
+// creates reports whether the plan creates an object of the kind that C changes, and that matches.
+func creates[C Change](p Plan, matches func(C) bool) bool {
+	for _, c := range p {
+		if c, is := c.(C); is && c.Action() == Create && matches(c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p Plan) linkCause(c LinkChange) Cause {
+	switch {
+	case c.Action() == Delete && creates(p, func(LinkChange) bool { return true }):
+		return LinkReplaced
+	case c.Action() == Delete:
+		return LinkRemoved
+	case c.Action() == Create:
+		return ""
+	case c.NewPrivateKey():
+		return PrivateKeyChanged
+	case c.Old.ListenPort != c.New.ListenPort:
+		return ListenPortChanged
+	default:
+		return ""
+	}
+}
+
+func peerCause(c PeerChange) (Cause, []netip.Prefix) {
+	switch {
+	case c.Action() == Delete:
+		return PeerRemoved, nil
+	case c.Action() == Create:
+		return "", nil
+	case c.NewPresharedKey():
+		return PresharedKeyChanged, nil
+	}
+	if lost := uncovered(c.Old.AllowedIPs, c.New.AllowedIPs); len(lost) > 0 {
+		return AllowedIPsRemoved, lost
+	}
+	return "", nil
+}
+
+// uncovered returns the networks of before that after does not contain wholly.
+func uncovered(before, after []netip.Prefix) []netip.Prefix {
+	candidates := without(before, after)
+	if len(candidates) == 0 {
+		return nil
+	}
+	var b netipx.IPSetBuilder
+	for _, network := range after {
+		b.AddPrefix(network)
+	}
+	covered, err := b.IPSet()
+	if err != nil {
+		return candidates // not reached: allowed IPs are valid networks
+	}
+	var lost []netip.Prefix
+	for _, network := range candidates {
+		if !covered.ContainsPrefix(network) {
+			lost = append(lost, network)
+		}
+	}
+	return lost
+}
