@@ -3,7 +3,6 @@ package discoverykube
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -22,13 +21,14 @@ const (
 	annotationExcluded  = "networking.talos.dev/kubespan-exclude-advertised-networks"
 )
 
-// annotations are all of them.
+// annotations has all of them.
 var annotations = []string{
 	annotationNodeID, annotationAddresses, annotationPort, annotationAddress,
 	annotationKey, annotationPrefixes, annotationEndpoints, annotationExcluded,
 }
 
-// What a Node may claim at most. The numbers are those of discovery services.
+// The limits on what the annotations of a Node may have. They are those of a discovery
+// service.
 const (
 	maxNodeID   = 256
 	maxList     = 256
@@ -36,26 +36,8 @@ const (
 	maxPort     = 65535
 )
 
-// The labels that kubeadm and its kin put on Nodes of the control plane.
-var controlPlaneLabels = []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"}
-
-// Node is what the registry needs of a Kubernetes Node.
-type Node struct {
-	Name, UID   string
-	Annotations map[string]string
-	Labels      map[string]string
-	// PodCIDRs are the networks of the pods on the Node.
-	PodCIDRs []netip.Prefix
-	// Hostname and OSImage are what its kubelet says.
-	Hostname, OSImage string
-}
-
-func (n *Node) isControlPlane() bool {
-	return slices.ContainsFunc(controlPlaneLabels, func(label string) bool { _, has := n.Labels[label]; return has })
-}
-
-// Encode makes the annotations of an affiliate. What is empty has none.
-func Encode(a mesh.Affiliate) map[string]string {
+// encode returns the annotations of an affiliate. Empty fields have none.
+func encode(a mesh.Affiliate) map[string]string {
 	out := map[string]string{}
 	set := func(name, value string) {
 		if value != "" {
@@ -89,25 +71,24 @@ func list[T fmt.Stringer](values []T) string {
 	return strings.Join(texts, ",")
 }
 
-// Decode reads the affiliate of a Node. It is not found on a Node without a node ID,
-// whose machine is not in the mesh. The error says which annotation is not what it
-// should be.
-func Decode(n Node) (a mesh.Affiliate, found bool, err error) {
-	id := n.Annotations[annotationNodeID]
+// decode returns the affiliate of a Node. A Node without a node ID has none: its machine is
+// not in the mesh. The error names the first annotation that is invalid.
+func decode(n node) (a mesh.Affiliate, found bool, err error) {
+	id := n.annotations[annotationNodeID]
 	if id == "" {
 		return a, false, nil
 	}
 	if len(id) > maxNodeID {
-		return mesh.Affiliate{NodeID: id[:maxNodeID]}, true, fmt.Errorf("the annotation %s has %d bytes: want at most %d", annotationNodeID, len(id), maxNodeID)
+		return mesh.Affiliate{NodeID: id[:maxNodeID]}, true, fmt.Errorf("annotation %s has %d bytes: want at most %d", annotationNodeID, len(id), maxNodeID)
 	}
-	a = mesh.Affiliate{NodeID: id, Nodename: n.Name, Hostname: n.Hostname, OperatingSystem: n.OSImage, MachineType: mesh.MachineTypeWorker}
+	a = mesh.Affiliate{NodeID: id, Nodename: n.name, Hostname: n.hostname, OperatingSystem: n.osImage, MachineType: mesh.MachineTypeWorker}
 	if a.Hostname == "" {
-		a.Hostname = n.Name
+		a.Hostname = n.name
 	}
 	if n.isControlPlane() {
 		a.MachineType = mesh.MachineTypeControlPlane
 	}
-	r := reader{annotations: n.Annotations}
+	r := reader{annotations: n.annotations}
 	a.Addresses = many(&r, annotationAddresses, maxList, netip.ParseAddr)
 	a.ControlPlane.APIServerPort = one(&r, annotationPort, parsePort)
 	a.KubeSpan = mesh.KubeSpan{
@@ -123,7 +104,7 @@ func Decode(n Node) (a mesh.Affiliate, found bool, err error) {
 	return a, true, r.err
 }
 
-// reader reads annotations until one is wrong.
+// reader reads annotations until one is invalid.
 type reader struct {
 	annotations map[string]string
 	err         error
@@ -135,11 +116,11 @@ func (r *reader) fail(name, value string, err error) {
 		if len(value) > shown {
 			value = strings.ToValidUTF8(value[:shown], "") + "…"
 		}
-		r.err = fmt.Errorf("the annotation %s has %q: %w", name, value, err)
+		r.err = fmt.Errorf("annotation %s has %q: %w", name, value, err)
 	}
 }
 
-// one reads a single value; its zero value if there is none.
+// one reads a single value. It returns the zero value if there is none.
 func one[T any](r *reader, name string, parse func(string) (T, error)) (v T) {
 	text := r.annotations[name]
 	if text == "" {
@@ -153,15 +134,15 @@ func one[T any](r *reader, name string, parse func(string) (T, error)) (v T) {
 	return parsed
 }
 
-// many reads a list of at most so many values.
-func many[T any](r *reader, name string, most int, parse func(string) (T, error)) (values []T) {
+// many reads a list of at most limit values.
+func many[T any](r *reader, name string, limit int, parse func(string) (T, error)) (values []T) {
 	text := r.annotations[name]
 	if text == "" {
 		return nil
 	}
 	for part := range strings.SplitSeq(text, ",") {
-		if len(values) == most {
-			r.fail(name, text, fmt.Errorf("want at most %d", most))
+		if len(values) == limit {
+			r.fail(name, text, fmt.Errorf("want at most %d", limit))
 			return nil
 		}
 		v, err := parse(strings.TrimSpace(part))

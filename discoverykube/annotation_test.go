@@ -10,11 +10,11 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// talos are the annotations as KubeSpan on Talos Linux writes them.
-func talos() Node {
-	return Node{
-		Name: "worker-1",
-		Annotations: map[string]string{
+// talos returns a Node with the annotations that KubeSpan on Talos Linux writes.
+func talos() node {
+	return node{
+		name: "worker-1",
+		annotations: map[string]string{
 			annotationNodeID:    "7x1SuC8Ege5BGXdAfTEff5iQnlWZLfv9h1LGMxA2pYkC",
 			annotationAddresses: "192.0.2.10,2001:db8::10",
 			annotationAddress:   "fd83:b1f7:fcb5:2802:8c13:71ff:feaf:7c94",
@@ -23,16 +23,16 @@ func talos() Node {
 			annotationEndpoints: "192.0.2.10:51820,[2001:db8::10]:51820",
 			annotationExcluded:  "10.244.3.128/25",
 		},
-		Labels:   map[string]string{"node-role.kubernetes.io/control-plane": ""},
-		Hostname: "worker-1.example.com",
-		OSImage:  "Talos (v1.11.0)",
+		labels:   map[string]string{"node-role.kubernetes.io/control-plane": ""},
+		hostname: "worker-1.example.com",
+		osImage:  "Talos (v1.11.0)",
 	}
 }
 
 func TestDecodeTalos(t *testing.T) {
 	n := talos()
-	n.Annotations[annotationPort] = "6443"
-	a, found, err := Decode(n)
+	n.annotations[annotationPort] = "6443"
+	a, found, err := decode(n)
 	if err != nil || !found {
 		t.Fatalf("found %v, %v", found, err)
 	}
@@ -54,26 +54,26 @@ func TestDecodeTalos(t *testing.T) {
 	if !reflect.DeepEqual(a, want) {
 		t.Errorf("got  %+v\nwant %+v", a, want)
 	}
-	if again := Encode(a); !maps.Equal(again, n.Annotations) {
-		t.Errorf("written again, they are %v", again)
+	if again := encode(a); !maps.Equal(again, n.annotations) {
+		t.Errorf("encoded again: %v", again)
 	}
 }
 
 func TestNodesThatAreNotInTheMesh(t *testing.T) {
-	if _, found, err := Decode(Node{Name: "a", Annotations: map[string]string{annotationKey: "x"}}); found || err != nil {
+	if _, found, err := decode(node{name: "a", annotations: map[string]string{annotationKey: "x"}}); found || err != nil {
 		t.Errorf("without a node ID: found %v, %v", found, err)
 	}
-	a, found, err := Decode(Node{Name: "a", Annotations: map[string]string{annotationNodeID: "1", annotationEndpoints: "192.0.2.1:1"}})
+	a, found, err := decode(node{name: "a", annotations: map[string]string{annotationNodeID: "1", annotationEndpoints: "192.0.2.1:1"}})
 	if !found || err != nil || !reflect.DeepEqual(a.KubeSpan, mesh.KubeSpan{}) || a.Hostname != "a" {
 		t.Errorf("without a key: %+v, %v, %v", a, found, err)
 	}
-	if got := Encode(a); len(got) != 1 {
-		t.Errorf("what is empty is written: %v", got)
+	if got := encode(a); len(got) != 1 {
+		t.Errorf("empty fields are written: %v", got)
 	}
 }
 
-// TestVandalizedAnnotations has each of them wrong.
-func TestVandalizedAnnotations(t *testing.T) {
+// TestInvalidAnnotations has each annotation invalid.
+func TestInvalidAnnotations(t *testing.T) {
 	for name, value := range map[string]string{
 		annotationNodeID:    strings.Repeat("a", maxNodeID+1),
 		annotationAddresses: "192.0.2.300",
@@ -85,29 +85,29 @@ func TestVandalizedAnnotations(t *testing.T) {
 		annotationPort:      "70000",
 	} {
 		n := talos()
-		n.Annotations[name] = value
-		a, found, err := Decode(n)
+		n.annotations[name] = value
+		a, found, err := decode(n)
 		if !found || err == nil || !strings.Contains(err.Error(), name) || len(err.Error()) > 300 || a.NodeID == "" {
 			t.Errorf("%s: %v, %v", name, found, err)
 		}
 	}
 }
 
-// FuzzDecode looks for panics, and for what is not the same when it was written again.
+// FuzzDecode looks for panics, and for affiliates that do not survive encode and decode.
 func FuzzDecode(f *testing.F) {
 	n := talos()
-	f.Add(n.Annotations[annotationNodeID], n.Annotations[annotationAddresses], n.Annotations[annotationAddress], n.Annotations[annotationKey],
-		n.Annotations[annotationPrefixes], n.Annotations[annotationEndpoints], n.Annotations[annotationExcluded], "6443")
+	f.Add(n.annotations[annotationNodeID], n.annotations[annotationAddresses], n.annotations[annotationAddress], n.annotations[annotationKey],
+		n.annotations[annotationPrefixes], n.annotations[annotationEndpoints], n.annotations[annotationExcluded], "6443")
 	f.Fuzz(func(t *testing.T, id, addresses, address, key, prefixes, endpoints, excluded, port string) {
-		n := Node{Name: "n", Annotations: map[string]string{
+		n := node{name: "n", annotations: map[string]string{
 			annotationNodeID: id, annotationAddresses: addresses, annotationAddress: address, annotationKey: key,
 			annotationPrefixes: prefixes, annotationEndpoints: endpoints, annotationExcluded: excluded, annotationPort: port,
 		}}
-		a, found, err := Decode(n)
+		a, found, err := decode(n)
 		if err != nil || !found {
 			return
 		}
-		again, found, err := Decode(Node{Name: "n", Annotations: Encode(a)})
+		again, found, err := decode(node{name: "n", annotations: encode(a)})
 		if err != nil || !found || !reflect.DeepEqual(a, again) {
 			t.Errorf("%+v became %+v, %v", a, again, err)
 		}

@@ -17,48 +17,38 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// fakeAPI answers as an API server in what a real one does seldom: lists in several
-// pages, watches that are too old, tokens that it does not know any more. Package e2e has
-// a real one.
+// fakeAPI is an API server that does what a real one does seldom: lists of several pages,
+// watches whose version is too old, tokens that expire. Package e2e has a real one.
 type fakeAPI struct {
-	t     *testing.T
-	token string
+	t *testing.T
 
 	mu      sync.Mutex
+	token   string
 	nodes   []string
 	lists   int
-	watches chan func(w http.ResponseWriter)
+	watches chan answerWatch
 	applied chan string
 }
+
+// answerWatch answers a watch that began at a resource version.
+type answerWatch func(w http.ResponseWriter, version string)
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	unknown := r.Header.Get("Authorization") != "Bearer "+f.token
 	f.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case unknown:
 		w.WriteHeader(http.StatusUnauthorized)
-		fmt.Fprint(w, `{"kind":"Status","code":401,"reason":"Unauthorized","message":"Unauthorized"}`)
+		fmt.Fprint(w, `{"apiVersion":"v1","kind":"Status","status":"Failure","code":401,"reason":"Unauthorized","message":"Unauthorized"}`)
 	case r.Method == http.MethodPatch:
-		var body struct {
-			Metadata struct {
-				Name, UID   string
-				Annotations map[string]string
-			}
-		}
-		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-			f.t.Error(err)
-		}
-		text, err := json.Marshal(map[string]any{"metadata": map[string]any{"name": body.Metadata.Name, "uid": body.Metadata.UID, "annotations": body.Metadata.Annotations}})
-		if err != nil {
-			f.t.Error(err)
-		}
-		_, _ = w.Write(text)
-		f.applied <- body.Metadata.UID
+		f.apply(w, r)
 	case r.URL.Query().Get("watch") != "":
+		_ = http.NewResponseController(w).Flush()
 		select {
 		case answer := <-f.watches:
-			answer(w)
+			answer(w, r.URL.Query().Get("resourceVersion"))
 		case <-r.Context().Done():
 		}
 	default:
@@ -66,7 +56,28 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// list has one Node a page.
+func (f *fakeAPI) apply(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if query.Get("fieldManager") != "spanctl" || query.Get("force") != "true" || r.Header.Get("Content-Type") != "application/apply-patch+yaml" {
+		f.t.Errorf("%s %v is no server-side apply of spanctl", r.URL, r.Header)
+	}
+	var body struct {
+		APIVersion, Kind string
+		Metadata         struct {
+			Name, UID   string
+			Annotations map[string]string
+		}
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		f.t.Error(err)
+	}
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		f.t.Error(err)
+	}
+	f.applied <- body.Metadata.UID
+}
+
+// list answers with a page of one Node.
 func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,43 +93,72 @@ func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 	if at+1 < len(f.nodes) {
 		next = fmt.Sprint(at + 1)
 	}
-	fmt.Fprintf(w, `{"metadata":{"resourceVersion":"7","continue":%q},"items":[%s]}`, next, f.nodes[at])
+	fmt.Fprintf(w, `{"apiVersion":"v1","kind":"NodeList","metadata":{"resourceVersion":"7","continue":%q},"items":[%s]}`, next, f.nodes[at])
 }
 
+// set replaces the Nodes and the token that is accepted.
+func (f *fakeAPI) set(token string, nodes ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.token, f.nodes = token, nodes
+}
+
+// wire returns a Node in JSON.
 func wire(name, id string) string {
-	return fmt.Sprintf(`{"metadata":{"name":%q,"uid":"uid-%s","resourceVersion":"8","annotations":{%q:%q,"other":"x"}}}`, name, name, annotationNodeID, id)
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Node","metadata":{"name":%q,"uid":"uid-%s","resourceVersion":"8","annotations":{%q:%q,"other":"x"}}}`, name, name, annotationNodeID, id)
 }
 
-// started is a client at work on a fake API server.
-func started(t *testing.T, f *fakeAPI) (c *Client, kubeconfig string, changed chan struct{}) {
+// expired ends a watch as a real API server does when its version is too old.
+func expired(w http.ResponseWriter, _ string) {
+	fmt.Fprintln(w, `{"type":"ERROR","object":{"apiVersion":"v1","kind":"Status","status":"Failure","code":410,"reason":"Expired","message":"too old resource version"}}`)
+}
+
+// serve starts the API server and returns its URL.
+func (f *fakeAPI) serve(t *testing.T) string {
 	t.Helper()
-	f.t, f.watches, f.applied = t, make(chan func(http.ResponseWriter)), make(chan string, 10)
+	f.t, f.watches, f.applied = t, make(chan answerWatch), make(chan string, 10)
 	server := httptest.NewTLSServer(f)
 	t.Cleanup(server.Close)
-	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	writeKubeconfig(t, kubeconfig, server.URL, f.token)
-	changed = make(chan struct{}, 100)
-	c = NewClient(Options{
-		Kubeconfig: kubeconfig, NodeName: "own", NodeID: "own-id", Log: slog.New(slog.DiscardHandler),
-		Remembered: Remembered{Affiliates: []mesh.Affiliate{{NodeID: "from before"}}}, Changed: func() { changed <- struct{}{} },
+	return server.URL
+}
+
+// client is a running Client with what it logged.
+type client struct {
+	*Client
+	changed chan struct{}
+	logs    *logs
+}
+
+// run starts a client.
+func run(t *testing.T, kubeconfig string) client {
+	t.Helper()
+	c := client{changed: make(chan struct{}, 100), logs: &logs{news: make(chan struct{}, 100)}}
+	c.Client = NewClient(Options{
+		Kubeconfig: kubeconfig, NodeName: "own", NodeID: "own-id", Log: slog.New(slog.NewTextHandler(c.logs, nil)),
+		Remembered: Remembered{Affiliates: []mesh.Affiliate{{NodeID: "from before"}}}, Changed: func() { notify(c.changed) },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return c, kubeconfig, changed
+	return c
 }
 
-func writeKubeconfig(t *testing.T, path, server, token string) {
+// runWithToken starts a client with a static token, and returns its kubeconfig.
+func runWithToken(t *testing.T, f *fakeAPI) (client, string) {
 	t.Helper()
-	text := head + fmt.Sprintf("clusters:\n- name: k\n  cluster: {server: %q, insecure-skip-tls-verify: true}\nusers:\n- name: u\n  user: {token: %q}\n", server, token)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	writeKubeconfig(t, kubeconfig, f.serve(t), "token: "+f.token)
+	return run(t, kubeconfig), kubeconfig
 }
 
-// until waits for a change after which the client knows these node IDs.
-func until(t *testing.T, c *Client, changed chan struct{}, want ...string) {
+func writeKubeconfig(t *testing.T, path, server, user string) {
+	t.Helper()
+	writeFile(t, path, head+fmt.Sprintf("clusters:\n- name: k\n  cluster: {server: %q, insecure-skip-tls-verify: true}\nusers:\n- name: u\n  user: {%s}\n", server, user))
+}
+
+// awaitNodeIDs waits until the client knows these node IDs.
+func (c client) awaitNodeIDs(t *testing.T, want ...string) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
@@ -130,96 +170,149 @@ func until(t *testing.T, c *Client, changed chan struct{}, want ...string) {
 			return
 		}
 		select {
-		case <-changed:
+		case <-c.changed:
 		case <-deadline:
-			t.Fatalf("it knows %q, want %q", got, want)
+			t.Fatalf("the client knows %q, want %q; it logged:\n%s", got, want, c.logs)
+		}
+	}
+}
+
+// logs has the lines that were logged.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+	news chan struct{}
+}
+
+func (l *logs) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer notify(l.news)
+	return l.text.Write(line)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// await waits until a text is logged.
+func (l *logs) await(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.After(30 * time.Second); !strings.Contains(l.String(), text); {
+		select {
+		case <-l.news:
+		case <-deadline:
+			t.Fatalf("%q is not logged:\n%s", text, l)
 		}
 	}
 }
 
 func TestClientFollows(t *testing.T) {
 	f := &fakeAPI{token: "t", nodes: []string{wire("own", ""), wire("a", "1"), wire("b", "2")}}
-	c, _, changed := started(t, f)
-	until(t, c, changed, "1", "2")
+	c, _ := runWithToken(t, f)
+	c.awaitNodeIDs(t, "1", "2")
 	if !c.Complete() {
-		t.Error("the Nodes were listed, and it waits for more")
+		t.Error("the Nodes were listed, and the client is not complete")
 	}
-	// One comes, one goes, one is a clone; a bookmark has the version alone.
-	f.watches <- func(w http.ResponseWriter) {
+	// A Node is added, one is deleted, one is a clone. A bookmark has a version only.
+	f.watches <- func(w http.ResponseWriter, _ string) {
 		for _, line := range []string{
 			`{"type":"ADDED","object":` + wire("c", "3") + `}`,
 			`{"type":"DELETED","object":` + wire("a", "1") + `}`,
 			`{"type":"MODIFIED","object":` + wire("d", "2") + `}`,
-			`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}`,
+			`{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Node","metadata":{"resourceVersion":"9"}}}`,
 		} {
 			fmt.Fprintln(w, line)
 		}
 	}
-	until(t, c, changed, "2", "3")
-	for deadline := time.After(30 * time.Second); !strings.Contains(c.Refused()["2 (Node d)"], "Node b has this node ID"); {
+	c.awaitNodeIDs(t, "2", "3")
+	for deadline := time.After(30 * time.Second); !strings.Contains(c.Refused()["2 (Node d)"], "Node b has the same node ID"); {
 		select {
-		case <-changed:
+		case <-c.changed:
 		case <-deadline:
 			t.Fatalf("refused are %v", c.Refused())
 		}
 	}
-	// The version is too old: it lists anew.
-	f.mu.Lock()
-	f.nodes = []string{wire("own", ""), wire("e", "5")}
-	f.mu.Unlock()
-	f.watches <- func(w http.ResponseWriter) {
-		fmt.Fprintln(w, `{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"}}`)
+	// The watch goes on where it ended, until its version is too old.
+	f.set("t", wire("own", ""), wire("e", "5"))
+	f.watches <- func(w http.ResponseWriter, version string) {
+		if version != "9" {
+			t.Errorf("the watch goes on at %q", version)
+		}
+		expired(w, version)
 	}
-	until(t, c, changed, "5")
-	// A watch that ends goes on where it was; what cannot be read is no reason to forget.
-	f.watches <- func(http.ResponseWriter) {}
-	f.watches <- func(w http.ResponseWriter) { fmt.Fprintln(w, `{"type":`) }
-	until(t, c, changed, "5")
-	f.watches <- func(http.ResponseWriter) {}
+	c.awaitNodeIDs(t, "5")
+	// An event that cannot be decoded removes nothing.
+	f.watches <- func(w http.ResponseWriter, _ string) { fmt.Fprintln(w, `{"type":`) }
+	f.watches <- func(http.ResponseWriter, string) {}
+	c.awaitNodeIDs(t, "5")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lists != 3 {
-		t.Errorf("it listed %d times", f.lists)
+		t.Errorf("the client listed %d times", f.lists)
 	}
 }
 
-// TestCredentialsAreReadAgain has the token replaced.
-func TestCredentialsAreReadAgain(t *testing.T) {
+// TestTokenReplaced has another token in the kubeconfig.
+func TestTokenReplaced(t *testing.T) {
 	f := &fakeAPI{token: "first", nodes: []string{wire("own", ""), wire("a", "1")}}
-	c, kubeconfig, changed := started(t, f)
-	until(t, c, changed, "1")
-	f.mu.Lock()
-	f.token, f.nodes = "second", []string{wire("own", ""), wire("b", "2")}
-	f.mu.Unlock()
+	c, kubeconfig := runWithToken(t, f)
+	c.awaitNodeIDs(t, "1")
+	f.set("second", wire("own", ""), wire("b", "2"))
 	text, err := os.ReadFile(kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(kubeconfig, []byte(strings.Replace(string(text), "first", "second", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f.watches <- func(w http.ResponseWriter) {
-		fmt.Fprintln(w, `{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}`)
-	}
-	until(t, c, changed, "2")
+	writeFile(t, kubeconfig, strings.Replace(string(text), "first", "second", 1))
+	f.watches <- expired
+	c.awaitNodeIDs(t, "2")
 }
 
-// TestPublishes writes to the Node that it knows, by its UID, once for each change.
+// TestAnotherAPIServer has the kubeconfig replaced by that of another cluster while the
+// first is unreachable, and no kubeconfig at first.
+func TestAnotherAPIServer(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	c := run(t, kubeconfig)
+	c.logs.await(t, "read the kubeconfig")
+	c.awaitNodeIDs(t, "from before")
+	gone := httptest.NewTLSServer(http.NotFoundHandler())
+	gone.Close()
+	writeKubeconfig(t, kubeconfig, gone.URL, "token: t")
+	c.logs.await(t, "connection refused")
+	f := &fakeAPI{token: "t", nodes: []string{wire("a", "1")}}
+	writeKubeconfig(t, kubeconfig, f.serve(t), "token: t")
+	c.awaitNodeIDs(t, "1")
+	c.logs.await(t, "kubernetes registry reachable")
+}
+
+// TestNetworkChanged has the client connect again.
+func TestNetworkChanged(t *testing.T) {
+	f := &fakeAPI{token: "t", nodes: []string{wire("a", "1")}}
+	c, _ := runWithToken(t, f)
+	c.awaitNodeIDs(t, "1")
+	f.set("t", wire("b", "2"))
+	c.NetworkChanged()
+	c.awaitNodeIDs(t, "2")
+}
+
+// TestPublishes has the client write to its Node, by its UID, once for each change.
 func TestPublishes(t *testing.T) {
 	f := &fakeAPI{token: "t", nodes: []string{wire("own", "")}}
-	c, _, changed := started(t, f)
-	until(t, c, changed)
+	c, _ := runWithToken(t, f)
+	c.awaitNodeIDs(t)
 	for range 3 {
 		c.Publish(mesh.Affiliate{NodeID: "own-id"})
 	}
 	if uid := <-f.applied; uid != "uid-own" {
-		t.Errorf("it applied to %q", uid)
+		t.Errorf("the annotations were applied to %q", uid)
 	}
 	if err := c.Leave(t.Context()); err != nil {
 		t.Error(err)
 	}
 	<-f.applied
 	if len(f.applied) != 0 {
-		t.Errorf("it applied %d times more", len(f.applied))
+		t.Errorf("there were %d more writes", len(f.applied))
 	}
 }

@@ -1,13 +1,13 @@
-// Package discoverykube is a machine's side of discovery through Kubernetes: what a
-// discovery service would keep stands in the annotations of the cluster's Nodes, as
-// KubeSpan on Talos Linux writes them.
+// Package discoverykube is the registry of the mesh in a Kubernetes cluster. Machines
+// publish themselves in annotations of their Nodes, with the names that KubeSpan on Talos
+// Linux uses, so that either reads the other's.
 //
-// A Client keeps the annotations of this machine's Node (publish.go) and follows those of
-// the others (follow.go). An affiliate becomes annotations and back in annotation.go; who
-// may set annotations on a Node says what they like, so all of it is checked. The API
-// server is spoken to with what a kubeconfig or a pod's service account says
-// (access.go), in the few requests that are needed (api.go); docs/decisions/own-requests.md tells why
-// client-go does not.
+// A Client keeps the annotations of this machine's Node (publish.go) and follows the Nodes
+// of the others (follow.go). Whoever may annotate a Node can publish anything, so
+// annotation.go checks all of it. client-go reads kubeconfigs, obtains credentials, lists
+// and watches (kubeconfig.go, connection.go); docs/decisions/client-libraries.md has what
+// that costs.
 //
-// When the API server is away, what was known stays. Client is safe for concurrent use.
+// While the API server is unreachable, what was known stays. A Client is safe for
+// concurrent use.
 package discoverykube

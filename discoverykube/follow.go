@@ -2,122 +2,166 @@ package discoverykube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/pager"
 )
 
-func pauses() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = pauseAtLeast, pauseAtMost, 2
-	return b
-}
+// listBackoff has pauses of 0.5 to 30 seconds between two lists of the Nodes.
+var listBackoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 20 * time.Second}
 
-// follow lists and watches until ctx ends.
+// follow keeps what is known of the Nodes up to date until ctx ends.
 func (c *Client) follow(ctx context.Context) {
-	pause := pauses()
-	version := ""
+	reflector := cache.NewReflectorWithOptions(nodeSource{c}, &corev1.Node{}, nodeStore{c}, cache.ReflectorOptions{Name: "nodes", Backoff: &listBackoff})
 	for ctx.Err() == nil {
-		began := time.Now()
-		err := c.followOnce(ctx, &version)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > watchAtLeast {
-			pause.Reset()
-		}
-		if statusOf(err) != 0 || errors.Is(err, errUnreadable) {
-			// It may be another API server, or what is known not what it has.
-			version = ""
-		}
-		if err == nil || isGone(err) {
-			// Usually after minutes; but nothing says so.
-			if time.Since(began) < calm {
-				c.rest(ctx, calm)
-			}
-			continue
-		}
-		c.complain(notFollowed, err)
-		if statusOf(err) == http.StatusUnauthorized {
-			c.hangUp()
-		}
-		c.rest(ctx, pause.NextBackOff())
-	}
-}
-
-// rest waits, but not when the network has changed.
-func (c *Client) rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-c.again:
-		c.hangUp()
-	case <-time.After(d):
-	}
-}
-
-// followOnce lists, where there is no version to go on from, and watches until that
-// ends.
-func (c *Client) followOnce(ctx context.Context, version *string) error {
-	server, err := c.server()
-	if err != nil {
-		return err
-	}
-	if *version == "" {
-		nodes, listed, err := server.list(ctx, c.only())
-		if err != nil {
-			c.refuse(err)
-			return err
-		}
-		c.replace(nodes)
-		*version = listed
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
+		connected, disconnect := context.WithCancel(ctx)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			reflector.RunWithContext(connected)
+		}()
 		select {
-		case <-c.again:
-			c.hangUp()
-			cancel()
-		case <-stop:
+		case <-ctx.Done():
+		case <-c.networkChanged:
 		}
-	}()
-	last, err := server.watch(ctx, c.only(), *version, c.take)
-	*version = last
-	if errors.Is(err, context.Canceled) {
-		return nil
+		disconnect()
+		<-stopped
+		c.disconnect()
 	}
-	return err
 }
 
-// refuse notes that the API server will not tell: waiting for it would keep what has
-// left the mesh.
-func (c *Client) refuse(err error) {
-	if status := statusOf(err); status != http.StatusForbidden && status != http.StatusUnauthorized {
+// nodeSource lists and watches Nodes for a reflector.
+type nodeSource struct{ client *Client }
+
+func (s nodeSource) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	nodes, err := s.client.list(ctx, options)
+	if err != nil {
+		s.client.unreachable(ctx, err)
+		return nil, err
+	}
+	return nodes, nil
+}
+
+func (s nodeSource) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	connection, err := s.client.connection()
+	var events watch.Interface
+	if err == nil {
+		s.client.selectNodes(&options)
+		events, err = connection.watch(ctx, options)
+	}
+	if err != nil {
+		s.client.unreachable(ctx, err)
+		return nil, err
+	}
+	s.client.clearFault(unreachable)
+	return events, nil
+}
+
+// List is ListWithContext. A reflector does not call it.
+func (s nodeSource) List(options metav1.ListOptions) (runtime.Object, error) {
+	return s.ListWithContext(context.Background(), options)
+}
+
+// Watch is WatchWithContext. A reflector does not call it.
+func (s nodeSource) Watch(options metav1.ListOptions) (watch.Interface, error) {
+	return s.WatchWithContext(context.Background(), options)
+}
+
+// IsWatchListSemanticsUnSupported has the reflector list before it watches. Its streamed
+// lists do not end with their context while the API server refuses connections.
+func (s nodeSource) IsWatchListSemanticsUnSupported() bool { return true }
+
+// nodeStore hands what a reflector reads to the client.
+type nodeStore struct{ client *Client }
+
+func (s nodeStore) Add(object any) error { return s.Update(object) }
+
+func (s nodeStore) Update(object any) error {
+	if n, is := object.(*corev1.Node); is {
+		s.client.update(newNode(n), false)
+	}
+	return nil
+}
+
+func (s nodeStore) Delete(object any) error {
+	if n, is := object.(*corev1.Node); is {
+		s.client.update(newNode(n), true)
+	}
+	return nil
+}
+
+func (s nodeStore) Replace(objects []any, _ string) error {
+	nodes := make([]node, 0, len(objects))
+	for _, object := range objects {
+		if n, is := object.(*corev1.Node); is {
+			nodes = append(nodes, newNode(n))
+		}
+	}
+	s.client.replace(nodes)
+	return nil
+}
+
+func (s nodeStore) Resync() error { return nil }
+
+// selectNodes restricts options to the Nodes that are followed.
+func (c *Client) selectNodes(options *metav1.ListOptions) {
+	if c.options.OwnNode {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, c.options.NodeName).String()
+	}
+}
+
+// list returns a page of the Nodes.
+func (c *Client) list(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
+	connection, err := c.connection()
+	if err != nil {
+		return nil, err
+	}
+	c.selectNodes(&options)
+	return connection.list(ctx, options)
+}
+
+// unreachable notes that the Nodes cannot be listed or watched.
+func (c *Client) unreachable(ctx context.Context, err error) {
+	if isStale(err) {
 		return
 	}
+	c.fail(ctx, unreachable, err)
+	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		return
+	}
+	// Waiting for an API server that refuses would keep what has left the mesh.
 	c.mu.Lock()
-	news := !c.heard
-	c.heard = true
+	isNew := !c.answered
+	c.answered = true
 	c.mu.Unlock()
-	if news {
+	if isNew {
 		c.changed()
 	}
 }
 
 // Fetch reads the Nodes once.
 func (c *Client) Fetch(ctx context.Context) error {
-	server, err := c.server()
-	if err != nil {
-		return err
-	}
-	nodes, _, err := server.list(ctx, c.only())
+	var nodes []node
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return c.list(ctx, options)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		if n, is := object.(*corev1.Node); is {
+			nodes = append(nodes, newNode(n))
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("list the Nodes of the cluster: %w", c.explain(err))
 	}
@@ -125,66 +169,72 @@ func (c *Client) Fetch(ctx context.Context) error {
 	return nil
 }
 
-// replace takes the Nodes of a list.
-func (c *Client) replace(nodes []Node) {
+// replace takes the Nodes of a complete list.
+func (c *Client) replace(nodes []node) {
 	c.mu.Lock()
-	c.nodes, c.own, c.heard, c.remembered = map[string]entry{}, nil, true, Remembered{}
-	delete(c.why, notFollowed)
+	c.nodes, c.own, c.answered, c.remembered = map[string]entry{}, nil, true, Remembered{}
 	for _, n := range nodes {
 		c.put(n)
 	}
 	missing := c.own == nil
 	c.mu.Unlock()
 	if missing {
-		c.complain(notPublished, &apiError{Status: http.StatusNotFound})
+		c.setFault(nodeNotFound, errNoNode)
+	} else {
+		c.clearFault(nodeNotFound)
 	}
 	c.changed()
-	signal(c.kick)
+	notify(c.ownChanged)
 }
 
-// take takes a change.
-func (c *Client) take(n Node, deleted bool) {
+// update takes a change of a Node.
+func (c *Client) update(n node, deleted bool) {
 	c.mu.Lock()
-	before, own := c.nodes[n.Name], c.own
-	if deleted {
-		delete(c.nodes, n.Name)
-		if n.Name == c.options.NodeName {
-			c.own = nil
-		}
-	} else {
+	before, ownBefore := c.nodes[n.name], c.own
+	switch {
+	case !deleted:
 		c.put(n)
+	case n.name == c.options.NodeName:
+		c.own = nil
+	default:
+		delete(c.nodes, n.name)
 	}
-	// Nodes change every few minutes, mostly without news for the mesh.
-	news := !same(before, c.nodes[n.Name]) || n.Name == c.options.NodeName && !samePods(own, c.own)
+	isOwn := n.name == c.options.NodeName
+	// A kubelet changes its Node every few minutes, mostly in what the mesh does not use.
+	changed := !before.equal(c.nodes[n.name]) || isOwn && !samePods(ownBefore, c.own)
 	c.mu.Unlock()
-	if news {
+	if changed {
 		c.changed()
 	}
-	if n.Name == c.options.NodeName {
-		signal(c.kick)
+	if isOwn {
+		if !deleted {
+			c.clearFault(nodeNotFound)
+		}
+		notify(c.ownChanged)
 	}
 }
 
-// put notes a Node. c.mu is held.
-func (c *Client) put(n Node) {
-	if n.Name == c.options.NodeName {
+// put notes a Node. The caller holds c.mu.
+func (c *Client) put(n node) {
+	if n.name == c.options.NodeName {
 		c.own = &n
 		return
 	}
-	a, found, err := Decode(n)
+	a, found, err := decode(n)
 	if !found || a.NodeID == c.options.NodeID {
-		delete(c.nodes, n.Name)
+		delete(c.nodes, n.name)
 		return
 	}
-	c.nodes[n.Name] = entry{a, err}
+	c.nodes[n.name] = entry{a, err}
 }
 
-func same(a, b entry) bool {
-	x, y := Encode(a.affiliate), Encode(b.affiliate)
-	return maps.Equal(x, y) && (a.refused == nil) == (b.refused == nil) && a.affiliate.MachineType == b.affiliate.MachineType &&
-		a.affiliate.Hostname == b.affiliate.Hostname && a.affiliate.OperatingSystem == b.affiliate.OperatingSystem
+func (e entry) equal(other entry) bool {
+	a, b := e.affiliate, other.affiliate
+	return maps.Equal(encode(a), encode(b)) && (e.refused == nil) == (other.refused == nil) && a.MachineType == b.MachineType &&
+		a.Hostname == b.Hostname && a.OperatingSystem == b.OperatingSystem
 }
 
-func samePods(a, b *Node) bool {
-	return a == b || a != nil && b != nil && slices.Equal(a.PodCIDRs, b.PodCIDRs) && a.isControlPlane() == b.isControlPlane()
+// samePods reports whether two states of a Node are the same in what Client.Node returns.
+func samePods(a, b *node) bool {
+	return a == b || a != nil && b != nil && slices.Equal(a.podCIDRs, b.podCIDRs) && a.isControlPlane() == b.isControlPlane()
 }

@@ -2,16 +2,28 @@ package discoverykube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Publish says what the annotations of this machine's Node are from now on. It does not
-// wait.
+// minWriteInterval is the least time between two writes of the own Node: another field
+// manager may insist on other annotations.
+const minWriteInterval = time.Second
+
+func pauses() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = 500*time.Millisecond, 30*time.Second, 2
+	return b
+}
+
+// Publish sets what the annotations of this machine's Node should be. It does not wait.
 func (c *Client) Publish(local mesh.Affiliate) {
 	if c.options.OwnNode {
 		return
@@ -19,30 +31,29 @@ func (c *Client) Publish(local mesh.Affiliate) {
 	c.mu.Lock()
 	c.wanted = &local
 	c.mu.Unlock()
-	signal(c.kick)
+	notify(c.ownChanged)
 }
 
-// keep writes the annotations of this machine's Node whenever they are not what they
-// should be, until ctx ends.
-func (c *Client) keep(ctx context.Context) {
+// keepPublished writes the annotations of this machine's Node when they are not as
+// published, until ctx ends.
+func (c *Client) keepPublished(ctx context.Context) {
 	pause := pauses()
 	for ctx.Err() == nil {
-		wait := time.Duration(-1)
-		if local, due := c.due(); due {
-			if err := c.apply(ctx, local); err != nil && ctx.Err() == nil {
-				c.complain(notPublished, err)
-				wait = pause.NextBackOff()
-			} else {
-				pause.Reset()
-				wait = calm
-			}
-		}
-		if wait < 0 {
+		local, outdated := c.outdated()
+		if !outdated {
 			select {
 			case <-ctx.Done():
-			case <-c.kick:
+			case <-c.ownChanged:
 			}
 			continue
+		}
+		wait := minWriteInterval
+		if err := c.apply(ctx, local); err != nil {
+			c.fail(ctx, notPublished, err)
+			wait = pause.NextBackOff()
+		} else {
+			c.clearFault(notPublished)
+			pause.Reset()
 		}
 		select {
 		case <-ctx.Done():
@@ -51,47 +62,49 @@ func (c *Client) keep(ctx context.Context) {
 	}
 }
 
-// due is what is to be published, if the Node does not have it.
-func (c *Client) due() (mesh.Affiliate, bool) {
+// outdated reports whether the annotations of the own Node differ from what is to be
+// published, and returns that. Annotations that the last write did not change are left.
+func (c *Client) outdated() (mesh.Affiliate, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.wanted == nil || c.own == nil {
 		return mesh.Affiliate{}, false
 	}
-	wanted := Encode(*c.wanted)
-	tried := maps.Equal(c.asked, wanted) && maps.Equal(c.got, c.own.Annotations)
-	return *c.wanted, !tried && !maps.Equal(c.own.Annotations, wanted)
+	wanted := encode(*c.wanted)
+	futile := maps.Equal(c.applied, wanted) && maps.Equal(c.applyResult, c.own.annotations)
+	return *c.wanted, !futile && !maps.Equal(c.own.annotations, wanted)
 }
 
-// apply writes the annotations and notes the Node as it is then.
+// apply writes the annotations, and notes the Node as it is then.
 func (c *Client) apply(ctx context.Context, local mesh.Affiliate) error {
 	c.mu.Lock()
 	own := c.own
 	c.mu.Unlock()
 	if own == nil {
-		return &apiError{Status: http.StatusNotFound}
+		return errNoNode
 	}
-	wanted := Encode(local)
-	server, err := c.server()
+	connection, err := c.connection()
 	if err != nil {
 		return err
 	}
-	n, err := server.apply(ctx, own.Name, own.UID, wanted)
+	wanted := encode(local)
+	applied, err := connection.apply(ctx, own.name, own.uid, wanted)
 	if err != nil {
 		return err
 	}
+	n := newNode(applied)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.own, c.asked, c.got = &n, wanted, n.Annotations
+	c.own, c.applied, c.applyResult = &n, wanted, n.annotations
 	return nil
 }
 
-// Push publishes once.
+// Push publishes local, and waits until that is done.
 func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
 	if c.options.OwnNode {
 		return nil
 	}
-	if err := c.ensureOwn(ctx); err != nil {
+	if err := c.fetchOwn(ctx); err != nil {
 		return err
 	}
 	if err := c.apply(ctx, local); err != nil {
@@ -103,7 +116,7 @@ func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
 	return nil
 }
 
-func (c *Client) ensureOwn(ctx context.Context) error {
+func (c *Client) fetchOwn(ctx context.Context) error {
 	c.mu.Lock()
 	known := c.own != nil
 	c.mu.Unlock()
@@ -113,20 +126,21 @@ func (c *Client) ensureOwn(ctx context.Context) error {
 	return c.Fetch(ctx)
 }
 
-// Leave takes the annotations off this machine's Node. That there is none is no error.
+// Leave removes the annotations from this machine's Node. It is no error if there is no
+// such Node.
 func (c *Client) Leave(ctx context.Context) error {
 	if c.options.OwnNode {
 		return nil
 	}
-	if err := c.ensureOwn(ctx); err != nil {
+	if err := c.fetchOwn(ctx); err != nil {
 		return err
 	}
 	err := c.apply(ctx, mesh.Affiliate{})
-	if statusOf(err) == http.StatusNotFound {
+	if errors.Is(err, errNoNode) || apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("take this machine off its Node: %w", c.explain(err))
+		return fmt.Errorf("remove this machine from its Node: %w", c.explain(err))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func open(o reconciler.RegistryOptions) (reconciler.Registry, error) {
 		}
 	}
 	client := NewClient(Options{Kubeconfig: kubernetes.Kubeconfig, NodeName: name, NodeID: o.NodeID, OwnNode: kubernetes.Disabled,
-		Dial: o.Dial, Remembered: remembered, Changed: o.Changed, Log: o.Log})
+		UserAgent: o.UserAgent, Dial: o.Dial, Remembered: remembered, Changed: o.Changed, Log: o.Log})
 	return &registry{Client: client, readOnly: kubernetes.Disabled, apiServerPort: kubernetes.APIServerPort}, nil
 }
 
@@ -92,9 +92,6 @@ func (r *registry) Announce(ctx context.Context, local mesh.Affiliate) error {
 	}
 	return r.Push(ctx, local)
 }
-
-// NetworkChanged implements reconciler.Registry.
-func (r *registry) NetworkChanged() { r.Reconnect() }
 
 // Cache implements reconciler.Registry.
 func (r *registry) Cache() ([]byte, error) { return json.Marshal(r.Remember()) }

@@ -112,13 +112,19 @@ func (c *cluster) killAPI() {
 // kubeconfig makes one for whoever has a token.
 func (c *cluster) kubeconfig(name, token string) string {
 	c.t.Helper()
+	return c.kubeconfigOf(name, "{token: "+token+"}")
+}
+
+// kubeconfigOf makes a kubeconfig for a user, given in YAML.
+func (c *cluster) kubeconfigOf(name, user string) string {
+	c.t.Helper()
 	return c.file(name+".kubeconfig", fmt.Sprintf(`apiVersion: v1
 kind: Config
 current-context: lab
 clusters: [{name: lab, cluster: {server: "https://%s", certificate-authority-data: %s}}]
-users: [{name: %s, user: {token: %s}}]
+users: [{name: %s, user: %s}]
 contexts: [{name: lab, context: {cluster: lab, user: %s}}]
-`, net.JoinHostPort(c.Address.String(), "6443"), base64.StdEncoding.EncodeToString(c.ca), name, token, name))
+`, net.JoinHostPort(c.Address.String(), "6443"), base64.StdEncoding.EncodeToString(c.ca), name, user, name))
 }
 
 // tryKubectl runs kubectl as the admin, with standard input.
@@ -159,8 +165,13 @@ func (c *cluster) account() string {
 		c.t.Fatal(err)
 	}
 	c.kubectl("", "apply", "-f", rules)
-	token := strings.TrimSpace(c.kubectl("", "create", "token", "spanctl", "-n", "spanctl-system", "--duration", "24h"))
-	return c.kubeconfig("spanctl", token)
+	return c.kubeconfig("spanctl", c.token())
+}
+
+// token makes a token of that service account.
+func (c *cluster) token() string {
+	c.t.Helper()
+	return strings.TrimSpace(c.kubectl("", "create", "token", "spanctl", "-n", "spanctl-system", "--duration", "24h"))
 }
 
 // annotations are those of a Node.

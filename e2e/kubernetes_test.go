@@ -214,7 +214,7 @@ func TestKubernetesRefuses(t *testing.T) {
 		c.kubectl("", "patch", "clusterrole", "spanctl", "--type", "json", "-p", `[{"op": "replace", "path": "/rules/0/verbs", "value": ["get", "list", "watch"]}]`)
 		one.write(m.inKubernetes(account, false))
 		one.startAgent()
-		one.await(one.agent, "this machine is not published on its Node")
+		one.await(one.agent, "kubernetes node not published")
 		for _, want := range []string{"cannot patch resource", "deploy/kubernetes/rbac.yaml"} {
 			if !strings.Contains(one.agent.Output(), want) {
 				t.Errorf("it did not say %q", want)
@@ -223,7 +223,7 @@ func TestKubernetesRefuses(t *testing.T) {
 		c.kubectl("", "delete", "clusterrolebinding", "spanctl")
 		stop(t, one.agent)
 		one.startAgent()
-		one.await(one.agent, "the Nodes of the cluster are not followed")
+		one.await(one.agent, "kubernetes registry unreachable")
 		// As soon as it may, it goes on by itself.
 		c.account()
 		c.awaitAnnotations(one.Name, func(got map[string]string) bool { return got[ofNodeID] != "" })
@@ -258,6 +258,38 @@ func TestKubernetesRefuses(t *testing.T) {
 		two.file("later.kubeconfig", string(text))
 		c.awaitAnnotations(two.Name, func(got map[string]string) bool { return got[ofNodeID] == two.nodeID() })
 	})
+}
+
+// TestExecCredentials has a kubeconfig whose credentials come from a program, which fails
+// until it has a token.
+func TestExecCredentials(t *testing.T) {
+	m := newMesh(t, 2)
+	c := m.discovery.kubernetes()
+	account := c.account()
+	one, two := m.machines[0], m.machines[1]
+	for _, machine := range m.machines {
+		c.addNode(machine.Name)
+	}
+	tokenFile := filepath.Join(one.Dir, "token")
+	plugin := one.file("plugin", `#!/bin/sh
+token=$(cat `+tokenFile+`) || exit 1
+echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "'"$token"'"}}'
+`)
+	if err := os.Chmod(plugin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	one.write(m.inKubernetes(c.kubeconfigOf("exec", "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: "+plugin+"}}"), false))
+	one.startAgent()
+	one.await(one.agent, plugin+" failed with exit code 1")
+	token := c.token()
+	one.file("token", token)
+	c.awaitAnnotations(one.Name, func(got map[string]string) bool { return got[ofNodeID] == one.nodeID() })
+	two.write(m.inKubernetes(account, false))
+	two.startAgent()
+	m.awaitUp()
+	if strings.Contains(one.agent.Output(), token) {
+		t.Error("the agent logs the token")
+	}
 }
 
 // TestPods has a pod behind each machine, with both families.
