@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,8 +17,8 @@ import (
 	"k8s.io/client-go/tools/pager"
 )
 
-// listBackoff has pauses of 0.5 to 30 seconds between two lists of the Nodes.
-var listBackoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 20 * time.Second}
+// listBackoff has the reflector's pauses between two lists of the Nodes: 0.5 to 30 seconds.
+var listBackoff = wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 0.5, Steps: 10, Cap: longestPause}
 
 // follow keeps what is known of the Nodes up to date until ctx ends.
 func (c *Client) follow(ctx context.Context) {

@@ -29,22 +29,11 @@ func loadText(t *testing.T, text string) (*rest.Config, error) {
 }
 
 func TestKubeconfig(t *testing.T) {
-	config, err := loadText(t, head+`
-clusters:
-- name: k
-  cluster: {server: 'https://192.0.2.1:6443', tls-server-name: kubernetes, certificate-authority: ca.crt}
-users:
-- name: u
-  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: IfAvailable}, as: admin}
-`)
-	if err == nil || !strings.Contains(err.Error(), "ca.crt: no such file") {
-		t.Errorf("without the file of the certificate authority: %v", err)
-	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "kubeconfig")
 	writeFile(t, filepath.Join(dir, "token"), "secret\n")
 	writeFile(t, path, head+"clusters:\n- name: k\n  cluster: {server: 'https://192.0.2.1:6443', tls-server-name: kubernetes}\nusers:\n- name: u\n  user: {tokenFile: token, as: admin}\n")
-	config, err = loadConfig(path)
+	config, err := loadConfig(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +42,22 @@ users:
 	}
 	if want := filepath.Join(dir, "token"); config.BearerTokenFile != want {
 		t.Errorf("the token is read from %q, want %q", config.BearerTokenFile, want)
+	}
+}
+
+// TestExecKubeconfig has a credential plugin beside the kubeconfig. It never gets the
+// terminal.
+func TestExecKubeconfig(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "kubeconfig")
+	writeFile(t, path, head+"clusters:\n- name: k\n  cluster: {server: 'https://192.0.2.1:6443'}\n"+
+		"users:\n- name: u\n  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: IfAvailable}}\n")
+	config, err := loadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(dir, "plugin"); config.ExecProvider.Command != want || !config.ExecProvider.StdinUnavailable {
+		t.Errorf("the plugin is %v, want %s without standard input", config.ExecProvider, want)
 	}
 }
 

@@ -7,21 +7,21 @@ import (
 	"maps"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/retry"
 )
 
 // minWriteInterval is the least time between two writes of the own Node: another field
 // manager may insist on other annotations.
 const minWriteInterval = time.Second
 
-func pauses() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = 500*time.Millisecond, 30*time.Second, 2
-	return b
-}
+// The pauses after a write that failed double from the first to the longest.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 20 * time.Second
+)
 
 // Publish sets what the annotations of this machine's Node should be. It does not wait.
 func (c *Client) Publish(local mesh.Affiliate) {
@@ -37,7 +37,7 @@ func (c *Client) Publish(local mesh.Affiliate) {
 // keepPublished writes the annotations of this machine's Node when they are not as
 // published, until ctx ends.
 func (c *Client) keepPublished(ctx context.Context) {
-	pause := pauses()
+	pauses := retry.New(firstPause, longestPause)
 	for ctx.Err() == nil {
 		local, outdated := c.outdated()
 		if !outdated {
@@ -50,15 +50,12 @@ func (c *Client) keepPublished(ctx context.Context) {
 		wait := minWriteInterval
 		if err := c.apply(ctx, local); err != nil {
 			c.fail(ctx, notPublished, err)
-			wait = pause.NextBackOff()
+			wait = pauses.Next()
 		} else {
 			c.clearFault(notPublished)
-			pause.Reset()
+			pauses.Reset()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		_ = retry.Wait(ctx, wait, nil) // an error is the end of ctx
 	}
 }
 
