@@ -32,7 +32,7 @@ import (
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/state"
-	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // wireguardChild makes the test binary be the program of the WireGuard process.
@@ -72,7 +72,7 @@ func inputs(t testing.TB, n int) state.Inputs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := schema.Load("test.cue", []byte("machine: {}"))
+	config, err := load.Config("test.cue", []byte("machine: {}"))
 	if err != nil {
 		t.Fatal(err)
 	}

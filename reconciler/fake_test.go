@@ -16,6 +16,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // fakeKernel carries plans out on a State. The same is tested on a real kernel
@@ -365,7 +366,7 @@ func config(t testing.TB, settings string) *schema.Config {
 	if !strings.Contains(settings, "enabled:") {
 		settings = "enabled: true, " + settings
 	}
-	c, err := schema.Load("test.cue", []byte(`
+	c, err := load.Config("test.cue", []byte(`
 machine: network: kubespan: {`+settings+`}
 cluster: {id: "`+clusterID+`", secret: "`+secret+`", discovery: {enabled: true, registries: service: endpoint: "http://127.0.0.1:1"}}`))
 	if err != nil {

@@ -4,59 +4,77 @@ import (
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 )
 
-// Config is a complete machine config with every default filled in.
-// It is a value to read: nothing in spanctl changes one after Load.
+// Config is a complete machine config with every default filled in. It does not change after it
+// was loaded.
 type Config struct {
+	// Machine holds the settings of this machine.
 	Machine Machine `json:"machine"`
+	// Cluster holds the settings that the machines of the cluster share.
 	Cluster Cluster `json:"cluster"`
 }
 
-// KubeSpan is a shorthand for c.Machine.Network.KubeSpan.
+// KubeSpan returns the settings of the mesh: &c.Machine.Network.KubeSpan.
 func (c *Config) KubeSpan() *KubeSpan { return &c.Machine.Network.KubeSpan }
 
-// Machine holds the settings of one machine alone.
+// Machine holds the settings of one machine.
 type Machine struct {
+	// Network holds the network settings.
 	Network Network `json:"network"`
 }
 
 // Network holds the network settings of a machine.
 type Network struct {
+	// KubeSpan holds the settings of the mesh.
 	KubeSpan KubeSpan `json:"kubespan"`
 }
 
-// KubeSpan holds the settings of the mesh on one machine; machine.cue
-// documents each field.
+// KubeSpan holds the settings of the mesh on one machine. machine.cue documents each at length.
 type KubeSpan struct {
-	Enabled                     bool             `json:"enabled"`
-	AdvertiseKubernetesNetworks bool             `json:"advertiseKubernetesNetworks"`
-	AllowDownPeerBypass         bool             `json:"allowDownPeerBypass"`
-	HarvestExtraEndpoints       bool             `json:"harvestExtraEndpoints"`
-	MTU                         MTU              `json:"mtu"`
-	Filters                     Filters          `json:"filters"`
-	ExtraAnnouncedEndpoints     []netip.AddrPort `json:"extraAnnouncedEndpoints"`
-	AdvertisedNetworks          []netip.Prefix   `json:"advertisedNetworks"`
-	Addresses                   []netip.Prefix   `json:"addresses"`
-	Bypass                      []netip.Prefix   `json:"bypass"`
-	Relay                       Relay            `json:"relay"`
-	ListenPort                  int              `json:"listenPort"`
-	InterfaceName               string           `json:"interfaceName"`
-	RoutingTable                int              `json:"routingTable"`
-	RulePriority                int              `json:"rulePriority"`
-	FirewallMark                uint32           `json:"fwmark"`
-	// PersistentKeepalive is in seconds.
+	// Enabled joins the mesh.
+	Enabled bool `json:"enabled"`
+	// AdvertiseKubernetesNetworks announces the pod networks of this machine's Node.
+	AdvertiseKubernetesNetworks bool `json:"advertiseKubernetesNetworks"`
+	// AllowDownPeerBypass lets traffic to a peer that is down leave outside of the mesh.
+	AllowDownPeerBypass bool `json:"allowDownPeerBypass"`
+	// HarvestExtraEndpoints publishes the endpoints at which this machine sees its peers.
+	HarvestExtraEndpoints bool `json:"harvestExtraEndpoints"`
+	// MTU is the MTU of the link, in bytes, or AutoMTU.
+	MTU MTU `json:"mtu"`
+	// Filters choose addresses and networks.
+	Filters Filters `json:"filters"`
+	// ExtraAnnouncedEndpoints are announced besides the addresses of the machine.
+	ExtraAnnouncedEndpoints []netip.AddrPort `json:"extraAnnouncedEndpoints"`
+	// AdvertisedNetworks are networks behind this machine.
+	AdvertisedNetworks []netip.Prefix `json:"advertisedNetworks"`
+	// Addresses are further addresses of this machine on the link, with their prefix lengths.
+	Addresses []netip.Prefix `json:"addresses"`
+	// Bypass are networks that stay outside of the tunnel.
+	Bypass []netip.Prefix `json:"bypass"`
+	// Relay says what is carried for others, and by others.
+	Relay Relay `json:"relay"`
+	// ListenPort is the UDP port of WireGuard.
+	ListenPort int `json:"listenPort"`
+	// InterfaceName is the name of the WireGuard link.
+	InterfaceName string `json:"interfaceName"`
+	// RoutingTable is the number of the table with the routes into the tunnel.
+	RoutingTable int `json:"routingTable"`
+	// RulePriority is the priority of the rules that look into that table.
+	RulePriority int `json:"rulePriority"`
+	// FirewallMark marks WireGuard's own packets. It is a single bit.
+	FirewallMark uint32 `json:"fwmark"`
+	// PersistentKeepalive is in seconds. 0 turns it off.
 	PersistentKeepalive int `json:"persistentKeepalive"`
 }
 
-// MTU is in bytes; AutoMTU asks for what the path leaves room for.
+// MTU is a number of bytes, or AutoMTU.
 type MTU int
 
-// AutoMTU is the MTU "auto".
+// AutoMTU is the MTU "auto": the largest that fits the links that lead to the peers.
 const AutoMTU MTU = 0
 
 const autoText = `"auto"`
@@ -83,24 +101,29 @@ func (m MTU) MarshalJSON() ([]byte, error) {
 	return json.Marshal(int(m))
 }
 
-// Relay says whether this machine carries the traffic of others, and whether
-// others may carry its own.
+// Relay says whether traffic between peers may pass through a third machine.
 type Relay struct {
+	// Offer lets this machine carry the traffic of others.
 	Offer bool `json:"offer"`
-	Use   bool `json:"use"`
+	// Use lets others carry the traffic of this machine.
+	Use bool `json:"use"`
 }
 
 // Filters choose addresses and networks.
 type Filters struct {
-	Endpoints                 []Filter       `json:"endpoints"`
-	PeerEndpoints             []Filter       `json:"peerEndpoints"`
+	// Endpoints choose the addresses that this machine announces as endpoints.
+	Endpoints []Filter `json:"endpoints"`
+	// PeerEndpoints choose the endpoints of peers that this machine tries.
+	PeerEndpoints []Filter `json:"peerEndpoints"`
+	// ExcludeAdvertisedNetworks are networks that this machine does not advertise.
 	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks"`
 }
 
-// Filter is one entry of an address filter: a network, or with a leading "!"
-// the exclusion of a network.
+// Filter is one entry of an address filter.
 type Filter struct {
-	Prefix  netip.Prefix
+	// Prefix is the network, masked.
+	Prefix netip.Prefix
+	// Exclude turns the entry into an exclusion. It is written as a leading "!".
 	Exclude bool
 }
 
@@ -130,49 +153,60 @@ func (f Filter) String() string {
 	return f.Prefix.String()
 }
 
-// Cluster holds what the machines of a cluster share.
+// Cluster holds the settings that the machines of a cluster share.
 type Cluster struct {
 	// ID names the cluster. It is used as written, never decoded.
-	ID        string    `json:"id"`
-	Secret    Secret    `json:"secret"`
+	ID string `json:"id"`
+	// Secret encrypts what discovery carries, and is the base of the preshared keys.
+	Secret Secret `json:"secret"`
+	// Discovery says how machines find each other.
 	Discovery Discovery `json:"discovery"`
 }
 
 // Discovery says how machines find each other.
 type Discovery struct {
-	Enabled    bool       `json:"enabled"`
+	// Enabled publishes this machine and looks for the others.
+	Enabled bool `json:"enabled"`
+	// Registries say where.
 	Registries Registries `json:"registries"`
 }
 
 // Registries are the places where machines publish themselves.
 type Registries struct {
+	// Kubernetes uses the Nodes of Kubernetes.
 	Kubernetes KubernetesRegistry `json:"kubernetes"`
-	Service    ServiceRegistry    `json:"service"`
-	Static     StaticRegistry     `json:"static"`
+	// Service uses discovery services.
+	Service ServiceRegistry `json:"service"`
+	// Static has peers that are described in the config.
+	Static StaticRegistry `json:"static"`
 }
 
-// StaticRegistry holds peers that the config itself describes.
+// StaticRegistry holds peers that are described in the config.
 type StaticRegistry struct {
+	// Peers have unique names, keys and networks.
 	Peers []StaticPeer `json:"peers"`
 }
 
-// StaticPeer is a peer that the config itself describes.
+// StaticPeer is a peer that is described in the config.
 type StaticPeer struct {
-	Name      string           `json:"name"`
-	PublicKey StaticKey        `json:"publicKey"`
+	// Name is unique among the static peers.
+	Name string `json:"name"`
+	// PublicKey is the WireGuard public key. It is unique among the static peers.
+	PublicKey StaticKey `json:"publicKey"`
+	// Endpoints are addresses to try. A peer without any connects by itself.
 	Endpoints []netip.AddrPort `json:"endpoints"`
 	// AllowedIPs are the peer's networks, masked.
 	AllowedIPs []netip.Prefix `json:"allowedIPs"`
-	// PresharedKey is empty where none was set.
+	// PresharedKey is the zero value if the peer has none.
 	PresharedKey Secret `json:"presharedKey"`
 }
 
 // StaticKey is the public key of a static peer.
-type StaticKey [keyLength]byte
+type StaticKey [KeyLength]byte
 
 // UnmarshalText reads the base64 of 32 bytes.
 func (k *StaticKey) UnmarshalText(text []byte) (err error) {
-	*k, err = decodeKey(string(text))
+	*k, err = ParseKey(string(text))
 	return err
 }
 
@@ -181,42 +215,33 @@ func (k StaticKey) MarshalText() ([]byte, error) {
 	return base64.StdEncoding.AppendEncode(nil, k[:]), nil
 }
 
-// KubernetesRegistry uses Kubernetes Nodes.
+// KubernetesRegistry uses the Nodes of Kubernetes.
 type KubernetesRegistry struct {
+	// Disabled turns the registry off.
 	Disabled bool `json:"disabled"`
-	// Kubeconfig is a path, "" for the service account of the pod.
+	// Kubeconfig is a path. It is "" for the service account of the pod.
 	Kubeconfig string `json:"kubeconfig"`
-	// NodeName is "" for what a kubelet would take.
+	// NodeName is the name of this machine's Node. It is "" for the name that a kubelet takes.
 	NodeName string `json:"nodeName"`
-	// APIServerPort is 0 for none.
+	// APIServerPort is published for a machine of the control plane. It is 0 for none.
 	APIServerPort int `json:"apiServerPort"`
 }
 
-// ServiceRegistry uses a discovery service.
+// ServiceRegistry uses discovery services.
 type ServiceRegistry struct {
-	Disabled  bool     `json:"disabled"`
-	Endpoint  string   `json:"endpoint"`
+	// Disabled turns the registry off.
+	Disabled bool `json:"disabled"`
+	// Endpoint is the URL of the service.
+	Endpoint string `json:"endpoint"`
+	// Endpoints are the URLs of several services. They take the place of Endpoint.
 	Endpoints []string `json:"endpoints"`
 	// Protocol is "auto", "grpc" or "connect".
 	Protocol string `json:"protocol"`
-	CA       string `json:"ca"`
+	// CA has further authorities for the certificates of the services, in PEM.
+	CA string `json:"ca"`
 }
 
-// AskOthers tells whether a registry asks others for the machines of the cluster.
-func (r *Registries) AskOthers() bool { return !r.Service.Disabled || !r.Kubernetes.Disabled }
-
-// AsksKubernetes tells whether a Kubernetes API server is asked: for the machines of the
-// cluster, or for the networks of the pods on this one.
-func (c *Config) AsksKubernetes() bool {
-	return c.Cluster.Discovery.Enabled && (!c.Cluster.Discovery.Registries.Kubernetes.Disabled || c.KubeSpan().AdvertiseKubernetesNetworks)
-}
-
-// AsksDiscovery tells whether anybody is asked.
-func (c *Config) AsksDiscovery() bool {
-	return c.Cluster.Discovery.Enabled && (c.Cluster.Discovery.Registries.AskOthers() || c.AsksKubernetes())
-}
-
-// URLs are those of all services; none where the registry is disabled.
+// URLs returns the URLs of all services. It returns none if the registry is disabled.
 func (r ServiceRegistry) URLs() []string {
 	if r.Disabled {
 		return nil
@@ -227,20 +252,16 @@ func (r ServiceRegistry) URLs() []string {
 	return []string{r.Endpoint}
 }
 
-// keyLength is the length in bytes of a cluster ID and of a cluster secret.
-const keyLength = 32
+// AskOthers reports whether a registry asks other machines for the members of the cluster.
+func (r *Registries) AskOthers() bool { return !r.Service.Disabled || !r.Kubernetes.Disabled }
 
-// urlToStd maps the URL-safe base64 alphabet to the standard one (RFC 4648,
-// sections 4 and 5): generators of cluster IDs use either.
-var urlToStd = strings.NewReplacer("-", "+", "_", "/")
+// AsksKubernetes reports whether a Kubernetes API server is asked: for the members of the cluster,
+// or for the pod networks of this machine.
+func (c *Config) AsksKubernetes() bool {
+	return c.Cluster.Discovery.Enabled && (!c.Cluster.Discovery.Registries.Kubernetes.Disabled || c.KubeSpan().AdvertiseKubernetesNetworks)
+}
 
-func decodeKey(text string) (key [keyLength]byte, err error) {
-	raw, err := base64.StdEncoding.DecodeString(urlToStd.Replace(text))
-	if err != nil || strings.ContainsAny(text, "\r\n") {
-		return key, errors.New("is not base64")
-	}
-	if len(raw) != keyLength {
-		return key, fmt.Errorf("decodes to %d bytes, not %d", len(raw), keyLength)
-	}
-	return [keyLength]byte(raw), nil
+// AsksDiscovery reports whether a discovery service or a Kubernetes API server is asked.
+func (c *Config) AsksDiscovery() bool {
+	return c.Cluster.Discovery.Enabled && (c.Cluster.Discovery.Registries.AskOthers() || c.AsksKubernetes())
 }

@@ -1,19 +1,24 @@
-// Package schema is the machine config: what a user may write, and what the
-// rest of spanctl reads.
+// Package schema holds the types of a machine config, and the schema that they follow.
 //
-// The shape lives in machine.cue, which is embedded: types, bounds and
-// defaults are CUE, so that one document answers both "what is allowed?" and
-// "what is it if I say nothing?". Load takes the bytes of a .cue, .yaml, .yml
-// or .json file, unifies them with that schema and decodes the result into
-// Config. A config that does not fit yields Problems: every fault at once, each
-// with its position in the user's file, the path of the field, the value found
-// and what would be right.
+// The schema is machine.cue: types, bounds and defaults are CUE, so that one document says both
+// what is allowed and what holds when a setting is left out. [CUE] returns its text.
 //
-// Generate and GenerateSecrets write configs that Load accepts.
+// The packages below work on these types:
 //
-// Values of fields marked @secret() in the schema never appear in a Problem,
-// and Secret never prints itself; Secret.Reveal is the one way to its text.
+//	load       reads CUE, YAML and JSON, checks them and decodes them into a Config
+//	patch      merges patches into a config and keeps its format and comments
+//	compare    lists the settings in which two configs differ
+//	generate   writes new configs and cluster secrets
+//	talos      makes a config out of one of Talos Linux
+//	reference  writes the reference of all settings and the JSON Schema
 //
-// All functions are pure apart from GenerateSecrets, which reads randomness
-// from the reader it is given, and all are safe for concurrent use.
+// A config with a fault yields [Problems]: every fault at once, each with its position in the
+// user's file, the path of the field, the value found and what would be right.
+//
+// The attribute @secret in machine.cue marks the fields whose values are secret. Such a value
+// never appears in a Problem. A [Secret] prints itself as "(hidden)"; [Secret.Reveal] returns
+// its text.
+//
+// All functions are safe for concurrent use. Values are for reading: a Config does not change
+// after it was loaded.
 package schema

@@ -48,7 +48,7 @@ func BenchmarkValidate(b *testing.B) {
 	if err := os.WriteFile(shape, schema.CUE(), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	guide, err := filepath.Abs("../../schema/testdata/guide.yaml")
+	guide, err := filepath.Abs("../../schema/load/testdata/guide.yaml")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/cli"
-	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/reference"
 )
 
 func main() {
@@ -48,16 +48,16 @@ func run(args []string) error {
 		date := time.Time{} // the same pages from the same commands
 		return doc.GenManTree(root, &doc.GenManHeader{Title: "SPANCTL", Section: "1", Source: "spanctl", Date: &date}, args[1])
 	}
-	return reference(root, args[1])
+	return writeReference(root, args[1])
 }
 
-// reference writes machine.md, machine.schema.json and spanctl.md.
-func reference(root *cobra.Command, dir string) error {
-	settings, err := schema.Markdown()
+// writeReference writes machine.md, machine.schema.json and spanctl.md.
+func writeReference(root *cobra.Command, dir string) error {
+	settings, err := reference.Markdown()
 	if err != nil {
 		return err
 	}
-	jsonSchema, err := schema.JSONSchema()
+	jsonSchema, err := reference.JSONSchema()
 	if err != nil {
 		return err
 	}

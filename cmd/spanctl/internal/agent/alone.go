@@ -20,6 +20,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // Alone answers the agent's API on a machine where no agent runs: what can be done at
@@ -27,7 +28,7 @@ import (
 type Alone struct {
 	Once
 	// From is what the config in force is made of; empty, the one that is stored.
-	From schema.Input
+	From load.Input
 	// NoAgent is the answer to what only an agent can do.
 	NoAgent error
 	// trials are those that calls have begun and that go on.
@@ -92,7 +93,7 @@ func (a *Alone) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *a
 		response.StoredAt, err = a.Stage(source)
 		return response, err
 	}
-	config, err := load(source.Name, source.Data)
+	config, err := loadConfig(source.Name, source.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func (a *Alone) Diff(ctx context.Context, req *connect.Request[agentpb.DiffReque
 	var config *schema.Config
 	var err error
 	if data := req.Msg.Config; data != nil {
-		config, err = load(req.Msg.GetFilename(), data)
+		config, err = loadConfig(req.Msg.GetFilename(), data)
 	} else {
 		config, err = a.config()
 	}
@@ -211,7 +212,7 @@ func (a *Alone) show(reveal bool) (*agentpb.ListResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := schema.Load(name, data)
+	config, err := load.Config(name, data)
 	if err != nil {
 		return nil, err
 	}

@@ -168,7 +168,7 @@ func (a *api) diff(ctx context.Context, name string, data []byte) (*agentpb.Plan
 	var known *reconciler.Knowledge
 	if data != nil {
 		var err error
-		if config, err = load(name, data); err != nil {
+		if config, err = loadConfig(name, data); err != nil {
 			return nil, err
 		}
 		if known, err = a.knowledgeFor(ctx, config); err != nil {

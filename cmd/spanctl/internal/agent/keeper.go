@@ -13,6 +13,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // keeper decides which config is in force: the one in the file if it is valid,
@@ -57,7 +58,7 @@ func (k *keeper) start(ctx context.Context) {
 		k.log.Error("the last good config cannot be read", "error", readErr)
 		return
 	}
-	config, err := load(last.Path, data)
+	config, err := loadConfig(last.Path, data)
 	if err != nil {
 		k.log.Error("the last good config cannot be used", "error", err)
 		return
@@ -107,7 +108,7 @@ func (k *keeper) reload(ctx context.Context, how string) (*reconciler.Pass, erro
 
 // apply stores a config, valid ones only, and puts it in force.
 func (k *keeper) apply(ctx context.Context, name string, data []byte) (pass *reconciler.Pass, path string, err error) {
-	if _, err := load(name, data); err != nil {
+	if _, err := loadConfig(name, data); err != nil {
 		return nil, "", err
 	}
 	k.mu.Lock()
@@ -129,7 +130,7 @@ func (k *keeper) store(ctx context.Context, how, name string, data []byte) (pass
 
 // stage stores a valid config for the next start. Its secrets are read then.
 func (k *keeper) stage(name string, data []byte) (path string, err error) {
-	if _, err := schema.Load(name, data); err != nil {
+	if _, err := load.Config(name, data); err != nil {
 		return "", err
 	}
 	k.mu.Lock()
@@ -150,7 +151,7 @@ func (k *keeper) stage(name string, data []byte) (path string, err error) {
 // came. k.mu is held.
 func (k *keeper) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
 	k.seen, k.staged = contentOf(name, data), content{}
-	config, err := load(name, data)
+	config, err := loadConfig(name, data)
 	if err != nil {
 		k.blame(err)
 		return nil, err

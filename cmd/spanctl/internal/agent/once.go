@@ -12,6 +12,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // Once is a machine for one pass at a time, where no agent runs. Each method
@@ -176,7 +177,7 @@ func (o Once) leaveTrial(ctx context.Context, p *parts) (*agentpb.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := schema.Load(newest.Path, data)
+	config, err := load.Config(newest.Path, data)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // maxSecret bounds a file with a secret, in bytes.
@@ -53,7 +54,7 @@ func readSecretFile(path string) (string, error) {
 	return string(text), nil
 }
 
-// load reads a config with its secrets, as it is put in force.
-func load(name string, data []byte) (*schema.Config, error) {
-	return schema.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret}.Load()
+// loadConfig reads a config with its secrets, as it is put in force.
+func loadConfig(name string, data []byte) (*schema.Config, error) {
+	return load.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret}.Load()
 }

@@ -27,7 +27,7 @@ var ErrNoTrial = errors.New("no config is on trial")
 // try puts a config in force until the trial is over: what was before comes back then,
 // unless confirm is called. That it is to come back is on disk before anything changes.
 func (k *keeper) try(ctx context.Context, name string, data []byte, timeout time.Duration) (pass *reconciler.Pass, path string, until time.Time, err error) {
-	if _, err := load(name, data); err != nil {
+	if _, err := loadConfig(name, data); err != nil {
 		return nil, "", until, err
 	}
 	k.mu.Lock()
@@ -240,5 +240,5 @@ func check(dir *statedir.Dir, number int) (*schema.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(r.Path, data)
+	return loadConfig(r.Path, data)
 }

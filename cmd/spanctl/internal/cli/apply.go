@@ -16,6 +16,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // The values of --mode.
@@ -129,7 +130,7 @@ func (s *settings) apply(cmd *cobra.Command, source schema.Source, how *applicat
 
 // tryAlone stays until the trial is over.
 func tryAlone(cmd *cobra.Command, once agent.Once, source schema.Source, timeout time.Duration) error {
-	config, err := schema.Input{Sources: []schema.Source{source}, ReadSecret: agent.ReadSecret}.Load()
+	config, err := load.Input{Sources: []schema.Source{source}, ReadSecret: agent.ReadSecret}.Load()
 	if err != nil {
 		return err
 	}

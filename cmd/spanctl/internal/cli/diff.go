@@ -12,6 +12,8 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/compare"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // kernelSide names what is in the kernel, as the side of a comparison.
@@ -145,7 +147,7 @@ func (s *settings) side(cmd *cobra.Command, text string) (*schema.Source, string
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", text, err)
 	}
-	source, _, err := schema.Input{Sources: []schema.Source{one}, Expression: s.expression}.Resolve()
+	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: s.expression}.Resolve()
 	return &source, text, err
 }
 
@@ -153,15 +155,15 @@ func (s *settings) side(cmd *cobra.Command, text string) (*schema.Source, string
 const kindSetting = "setting"
 
 func compareConfigs(from, to schema.Source) (*agentpb.Plan, error) {
-	before, err := schema.Load(from.Name, from.Data)
+	before, err := load.Config(from.Name, from.Data)
 	if err != nil {
 		return nil, err
 	}
-	after, err := schema.Load(to.Name, to.Data)
+	after, err := load.Config(to.Name, to.Data)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := schema.Compare(before, after)
+	settings, err := compare.Configs(before, after)
 	plan := &agentpb.Plan{}
 	for _, one := range settings {
 		parent, name := one.Path, one.Path

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 func newPatch(s *settings) *cobra.Command {
@@ -45,7 +46,7 @@ What happens then is the mode:
 			if err != nil {
 				return err
 			}
-			if _, err := schema.Load(source.Name, source.Data); err != nil {
+			if _, err := load.Config(source.Name, source.Data); err != nil {
 				return err
 			}
 			return s.apply(cmd, source, &how)
@@ -155,7 +156,7 @@ func (s *settings) editUntilValid(cmd *cobra.Command, path string, base schema.S
 		case invalid && bytes.Equal(saved, shown):
 			return edited, errors.New("the config is not valid, and was not edited any more")
 		}
-		_, err = schema.Load(base.Name, edited)
+		_, err = load.Config(base.Name, edited)
 		var problems schema.Problems
 		if !errors.As(err, &problems) {
 			return edited, err

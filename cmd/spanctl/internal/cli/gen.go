@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/generate"
 )
 
 func newGen() *cobra.Command {
@@ -61,11 +61,11 @@ func newGenSecrets() *cobra.Command {
 		Short: "Write a new cluster ID and secret",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			secrets, err := schema.GenerateSecrets(rand.Reader)
+			secrets, err := generate.NewSecrets(rand.Reader)
 			if err != nil {
 				return err
 			}
-			data, err := schema.EncodeSecrets(to.path, secrets)
+			data, err := generate.EncodeSecrets(to.path, secrets)
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func newGenSecrets() *cobra.Command {
 
 func newGenConfig() *cobra.Command {
 	var to target
-	var b schema.Blueprint
+	var b generate.Blueprint
 	var secretsFile string
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -93,7 +93,7 @@ The cluster ID and secret come from the file that --with-secrets names, or are n
 			if b.Secrets, err = secretsFrom(secretsFile); err != nil {
 				return err
 			}
-			data, err := schema.Generate(to.path, b)
+			data, err := generate.Config(to.path, b)
 			if err != nil {
 				return err
 			}
@@ -107,13 +107,13 @@ The cluster ID and secret come from the file that --with-secrets names, or are n
 	return cmd
 }
 
-func secretsFrom(path string) (schema.Secrets, error) {
+func secretsFrom(path string) (generate.Secrets, error) {
 	if path == "" {
-		return schema.GenerateSecrets(rand.Reader)
+		return generate.NewSecrets(rand.Reader)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return schema.Secrets{}, fmt.Errorf("read the secrets: %w", err)
+		return generate.Secrets{}, fmt.Errorf("read the secrets: %w", err)
 	}
-	return schema.DecodeSecrets(path, data)
+	return generate.DecodeSecrets(path, data)
 }

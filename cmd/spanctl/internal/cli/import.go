@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/talos"
 )
 
 func newImport() *cobra.Command {
@@ -37,7 +37,7 @@ A config of Talos 0.12 or before has no KubeSpan: it is enabled, with discovery.
 			if source.Data == nil {
 				return errors.New(args[0] + " is a directory: want a Talos machine config")
 			}
-			imported, err := schema.ImportTalos(to.path, source, rand.Reader)
+			imported, err := talos.Import(to.path, source, rand.Reader)
 			if err != nil {
 				return err
 			}

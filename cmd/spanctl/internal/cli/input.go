@@ -11,6 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
+	"github.com/spanmesh/span/schema/patch"
 )
 
 // standardInput is the name that stands for it.
@@ -50,7 +52,7 @@ func (s *settings) patched(cmd *cobra.Command, base schema.Source) (schema.Sourc
 	if err != nil {
 		return base, err
 	}
-	p, err := schema.Patch(base, patches...)
+	p, err := patch.Apply(base, patches...)
 	if p.Rewritten {
 		cmd.PrintErrf("the text of %s is made anew, without its comments: what is patched is computed in it\n", base.Name)
 	}
@@ -66,8 +68,8 @@ func (s *settings) file() (string, error) {
 }
 
 // input reads the files that the flags name.
-func (s *settings) input(cmd *cobra.Command) (schema.Input, error) {
-	in := schema.Input{Expression: s.expression}
+func (s *settings) input(cmd *cobra.Command) (load.Input, error) {
+	in := load.Input{Expression: s.expression}
 	for _, path := range s.configs {
 		one, err := sourceAt(cmd, path)
 		if err != nil {
@@ -121,6 +123,6 @@ func (s *settings) load(cmd *cobra.Command) (source schema.Source, err error) {
 	if source, err = s.patched(cmd, source); err != nil {
 		return source, err
 	}
-	source, _, err = schema.Input{Sources: []schema.Source{source}}.Resolve()
+	source, _, err = load.Input{Sources: []schema.Source{source}}.Resolve()
 	return source, err
 }

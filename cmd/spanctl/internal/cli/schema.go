@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/reference"
 )
 
 const (
@@ -32,7 +33,7 @@ Schema for editors of YAML.`,
 			text := schema.CUE()
 			if format == formatJSONSchema {
 				var err error
-				if text, err = schema.JSONSchema(); err != nil {
+				if text, err = reference.JSONSchema(); err != nil {
 					return err
 				}
 			}

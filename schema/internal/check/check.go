@@ -1,0 +1,136 @@
+package check
+
+import (
+	"crypto/x509"
+	"errors"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"github.com/spanmesh/span/schema"
+)
+
+// bit is the check for numbers with a single bit set.
+const bit = "bit"
+
+// Number checks a number. It returns nil if name is not a check of numbers.
+func Number(name string, n int64) error {
+	if name == bit && n&(n-1) != 0 {
+		return errors.New("is not a single bit")
+	}
+	return nil
+}
+
+// Text checks a string. It returns nil if name is not a check of strings.
+func Text(name, text string) error {
+	if check := texts[name]; check != nil {
+		return check(text)
+	}
+	return nil
+}
+
+// texts has the checks of strings by their names.
+var texts = map[string]func(string) error{
+	"key":      key,
+	"cidr":     cidr,
+	"filter":   filter,
+	"address":  address,
+	"endpoint": endpoint,
+	"url":      serviceURL,
+	"pem":      certificates,
+	"path":     path,
+	"node":     nodeName,
+}
+
+func key(text string) error {
+	_, err := schema.ParseKey(text)
+	return err
+}
+
+var errNotCIDR = errors.New("is not a network in CIDR notation")
+
+func cidr(text string) error {
+	if _, err := netip.ParsePrefix(text); err != nil {
+		return errNotCIDR
+	}
+	return nil
+}
+
+func filter(text string) error {
+	if new(schema.Filter).UnmarshalText([]byte(text)) != nil {
+		return errNotCIDR
+	}
+	return nil
+}
+
+func address(text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return errors.New("is not an address with a prefix length")
+	case !prefix.Addr().IsGlobalUnicast():
+		return errors.New("is not a global unicast address")
+	case prefix.Addr() == prefix.Masked().Addr() && !prefix.IsSingleIP():
+		return errors.New("is a network, not an address in one")
+	}
+	return nil
+}
+
+func endpoint(text string) error {
+	parsed, err := netip.ParseAddrPort(text)
+	switch {
+	case err != nil:
+		return errors.New("is not an address with a port")
+	case parsed.Port() == 0:
+		return errors.New("has port 0")
+	case parsed.Addr().Zone() != "":
+		return errors.New("has a zone, which is valid on one machine only")
+	}
+	return nil
+}
+
+// path accepts an empty path, which stands for a default.
+func path(text string) error {
+	if text != "" && !filepath.IsAbs(text) {
+		return errors.New("is not an absolute path")
+	}
+	return nil
+}
+
+// nodeNames matches DNS subdomains (RFC 1123), which are the names of Kubernetes objects.
+var nodeNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+})
+
+// maxNodeName is the length of the longest DNS subdomain, in bytes (RFC 1123).
+const maxNodeName = 253
+
+// nodeName accepts an empty name, which stands for a default.
+func nodeName(text string) error {
+	if text != "" && (len(text) > maxNodeName || !nodeNames().MatchString(text)) {
+		return errors.New("is not a valid name of a Node")
+	}
+	return nil
+}
+
+func certificates(text string) error {
+	if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		return errors.New("has no certificate in PEM")
+	}
+	return nil
+}
+
+func serviceURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return errors.New("is not a URL with a host")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("has a scheme other than https and http")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("has a query or a fragment, which discovery services do not accept")
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package check
+
+// The settings that depend on each other.
+const (
+	kubeSpan   = "machine.network.kubespan.enabled"
+	discovery  = "cluster.discovery.enabled"
+	service    = "cluster.discovery.registries.service.disabled"
+	kubernetes = "cluster.discovery.registries.kubernetes.disabled"
+	peers      = "cluster.discovery.registries.static.peers"
+	id         = "cluster.id"
+	secret     = "cluster.secret"
+)
+
+// wantKey is the remedy for a missing ID or secret.
+const wantKey = "base64 of 32 random bytes, the same on every machine: make one with `spanctl gen secrets`"
+
+// Fault is a fault of settings in their relation to each other.
+type Fault struct {
+	// Path is the setting with the fault.
+	Path string
+	// AskedBy is the setting that makes it a fault. It has the position if Path was left out.
+	AskedBy string
+	// Value is the value of the setting in quotes. It may be empty.
+	Value string
+	// Reason says what is wrong.
+	Reason string
+	// Want says what would be right.
+	Want string
+}
+
+// Settings are the settings of a config that may have faults elsewhere.
+type Settings interface {
+	// Is reports whether the setting at path is valid and has that value.
+	Is(path string, value bool) bool
+	// Missing reports whether the user left the setting at path out or empty.
+	Missing(path string) bool
+	// Len returns the length of the list at path. It is 0 for a list with a fault.
+	Len(path string) int
+}
+
+// Complete returns the faults of settings that need each other.
+func Complete(s Settings) (faults []Fault) {
+	wanted := s.Is(discovery, true)
+	unregistered := s.Is(service, true) && s.Is(kubernetes, true) && s.Len(peers) == 0
+	for _, c := range []struct {
+		wrong bool
+		fault Fault
+	}{
+		{s.Is(kubeSpan, true) && s.Is(discovery, false), Fault{Path: discovery, AskedBy: kubeSpan,
+			Reason: "is false, but KubeSpan is enabled and finds its peers through discovery", Want: "true"}},
+		{wanted && unregistered, Fault{Path: service, AskedBy: discovery,
+			Reason: "is true, but discovery is enabled and needs at least one registry", Want: "false"}},
+		{wanted && s.Missing(id), Fault{Path: id, AskedBy: discovery,
+			Reason: "is missing, but discovery is enabled and needs it", Want: wantKey}},
+		{wanted && s.Missing(secret), Fault{Path: secret, AskedBy: discovery,
+			Reason: "is missing, but discovery is enabled and needs it", Want: wantKey}},
+	} {
+		if c.wrong {
+			faults = append(faults, c.fault)
+		}
+	}
+	return faults
+}

@@ -1,0 +1,203 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/parser"
+	"cuelang.org/go/cue/token"
+	"cuelang.org/go/encoding/json"
+	"cuelang.org/go/encoding/yaml"
+
+	"github.com/spanmesh/span/schema"
+)
+
+// SchemaName is the file name of the schema in positions.
+const SchemaName = "machine.cue (schema)"
+
+// Set is the files of a config. It is not safe for concurrent use.
+type Set struct {
+	// texts has the files by the names that CUE has for them.
+	texts map[string][]byte
+	// scans has the tokens of the files that were asked for.
+	scans map[string]scan
+	// secrets are texts that Conceal replaces. others are texts that only Hide replaces.
+	secrets, others []string
+	scanned         bool
+	// Foreign reports whether files other than the given ones were read.
+	Foreign bool
+}
+
+// New returns a set of files.
+func New(sources ...schema.Source) *Set {
+	s := &Set{texts: map[string][]byte{}, scans: map[string]scan{}}
+	for _, one := range sources {
+		s.texts[one.Name] = one.Data
+	}
+	return s
+}
+
+// Parse returns the documents of a source.
+func (s *Set) Parse(ctx *cue.Context, one schema.Source) ([]cue.Value, error) {
+	if one.Data == nil && isDir(one.Name) {
+		s.Foreign = true
+		return s.parsePackage(ctx, one.Name, ".", nil)
+	}
+	switch schema.FormatOf(one.Name) {
+	case schema.FormatYAML:
+		return parseYAML(ctx, one.Name, one.Data)
+	case schema.FormatJSON:
+		expr, err := json.Extract(one.Name, one.Data)
+		if err != nil {
+			return nil, err
+		}
+		return built(ctx.BuildExpr(expr, cue.Filename(one.Name)))
+	default:
+		file, err := parser.ParseFile(one.Name, one.Data, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		if modules, foreign := imports(file); modules {
+			s.Foreign = s.Foreign || foreign
+			return s.parsePackage(ctx, filepath.Dir(one.Name), filepath.Base(one.Name), one.Data)
+		}
+		return built(ctx.BuildFile(file, cue.Filename(one.Name)))
+	}
+}
+
+// documentEnd matches the line that ends a YAML document.
+var documentEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^\.\.\.$`) })
+
+// withDocumentStarts replaces each "..." that ends a YAML document by "---". The parser wants
+// "---" after it, but YAML 1.2 does not, and excerpts of files have "..." alone.
+func withDocumentStarts(data []byte) []byte { return documentEnd().ReplaceAll(data, []byte("---")) }
+
+func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
+	decoder := yaml.NewDecoder(name, bytes.NewReader(withDocumentStarts(data)))
+	var documents []cue.Value
+	for {
+		expr, err := decoder.Extract()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if expr != nil && !isNull(expr) {
+			one, err := built(ctx.BuildExpr(expr, cue.Filename(name)))
+			if err != nil {
+				return nil, err
+			}
+			documents = append(documents, one...)
+		}
+		if err != nil {
+			return documents, nil
+		}
+	}
+}
+
+// isNull reports whether a YAML document is empty.
+func isNull(expr ast.Expr) bool {
+	literal, ok := expr.(*ast.BasicLit)
+	return ok && literal.Value == "null"
+}
+
+// built returns v, or the error of a value that could not be built at all. Faults inside of a
+// struct stay in it, so that validation finds all of them.
+func built(v cue.Value) ([]cue.Value, error) {
+	if v.IncompleteKind() == cue.BottomKind {
+		return nil, v.Err()
+	}
+	return []cue.Value{v}, nil
+}
+
+// IsUsers reports whether a position is in a file of the user and not in the schema.
+func IsUsers(pos token.Pos) bool {
+	return pos.IsValid() && pos.Filename() != "" && pos.Filename() != SchemaName &&
+		!strings.HasSuffix(filepath.ToSlash(pos.Filename()), filepath.ToSlash(schema.InstalledPath("/")))
+}
+
+// UsersFirst returns the first position in a file of the user.
+func UsersFirst(positions []token.Pos) token.Pos {
+	for _, pos := range positions {
+		if IsUsers(pos) {
+			return pos
+		}
+	}
+	return token.NoPos
+}
+
+// At sets the position and the text of a problem. A position outside of the user's files leaves
+// the problem as it is.
+func (s *Set) At(p *schema.Problem, pos token.Pos) {
+	if !IsUsers(pos) {
+		return
+	}
+	p.File, p.Line, p.Column = s.display(pos.Filename()), pos.Line(), pos.Column()
+	s.quote(p, pos.Filename())
+}
+
+// Literal returns the literal that begins at a position in a CUE file, or nil.
+func (s *Set) Literal(pos token.Pos) (found ast.Expr) {
+	if schema.FormatOf(pos.Filename()) != schema.FormatCUE {
+		return nil
+	}
+	file, err := parser.ParseFile(pos.Filename(), s.text(pos.Filename()))
+	if err != nil {
+		return nil
+	}
+	ast.Walk(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit, *ast.UnaryExpr:
+			if n.Pos().Offset() == pos.Offset() {
+				found = n.(ast.Expr)
+			}
+			return false
+		}
+		return true
+	}, nil)
+	return found
+}
+
+// text returns the text of a file by the name that CUE has for it. It returns nil for a file
+// that can no longer be read.
+func (s *Set) text(name string) []byte {
+	if text, ok := s.texts[name]; ok {
+		return text
+	}
+	if !filepath.IsAbs(name) {
+		return nil
+	}
+	text, err := fs.ReadFile(os.DirFS(filepath.Dir(name)), filepath.Base(name))
+	if err != nil {
+		return nil
+	}
+	s.texts[name] = text
+	return text
+}
+
+// display returns the name of a file as the user would write it.
+func (s *Set) display(name string) string {
+	if _, asGiven := s.texts[name]; asGiven && !filepath.IsAbs(name) {
+		return name
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	if relative, err := filepath.Rel(here, name); err == nil && !strings.HasPrefix(relative, "..") {
+		return relative
+	}
+	return name
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

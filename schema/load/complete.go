@@ -1,0 +1,69 @@
+package load
+
+import (
+	"cuelang.org/go/cue"
+
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/internal/check"
+	"github.com/spanmesh/span/schema/internal/field"
+)
+
+// settings answers the questions of check.Complete about a config.
+type settings struct {
+	// user is what the user wrote.
+	user cue.Value
+	// full is the same, unified with the schema.
+	full cue.Value
+}
+
+// Is implements check.Settings.
+func (s settings) Is(path string, value bool) bool {
+	got, err := s.full.LookupPath(field.Lookup(path)).Bool()
+	return err == nil && got == value
+}
+
+// Missing implements check.Settings.
+func (s settings) Missing(path string) bool {
+	v := s.user.LookupPath(field.Lookup(path))
+	text, err := v.String()
+	return !v.Exists() || err == nil && text == ""
+}
+
+// Len implements check.Settings.
+func (s settings) Len(path string) int {
+	n, _ := s.full.LookupPath(field.Lookup(path)).Len().Int64()
+	return int(n)
+}
+
+// checkComplete returns the problems of a config that lacks settings. It returns none for a part
+// of a config.
+func (l *loader) checkComplete(full cue.Value) (problems schema.Problems) {
+	if !l.complete {
+		return nil
+	}
+	if fields, err := l.user.Fields(); err == nil && !fields.Next() {
+		// A file that is being written may be empty for a moment. It must not be taken for
+		// the config of a machine without KubeSpan.
+		p := schema.Problem{File: l.name, Reason: "is empty",
+			Want: `a machine config with the fields "machine" and "cluster"; one to leave the mesh has machine: network: kubespan: enabled: false`}
+		l.files.At(&p, l.user.Pos())
+		problems = append(problems, p)
+	}
+	return append(problems, l.faults(check.Complete(settings{l.user, full}))...)
+}
+
+// faults returns problems for the faults that checks found. Each has the position of its setting,
+// or of the nearest struct around it, or of the setting that makes it a fault.
+func (l *loader) faults(found []check.Fault) (problems schema.Problems) {
+	for _, f := range found {
+		p := schema.Problem{File: l.name, Path: f.Path, Value: f.Value, Reason: f.Reason, Want: f.Want}
+		for _, path := range []string{f.Path, f.AskedBy} {
+			if v := l.user.LookupPath(cue.ParsePath(path)); v.Exists() {
+				l.files.At(&p, v.Pos())
+				break
+			}
+		}
+		problems = append(problems, p)
+	}
+	return problems
+}

@@ -1,0 +1,66 @@
+package load
+
+import (
+	"fmt"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/format"
+)
+
+// exportedName is the name of a config that was made from several files.
+const exportedName = "machine.cue"
+
+// export returns the config as one CUE file, without settings that have their defaults.
+func (l *loader) export(in Input) ([]byte, error) {
+	text, err := format.Node(&ast.File{Decls: differing(l.shape, l.user)}, format.Simplify())
+	if err != nil {
+		return nil, fmt.Errorf("write the config as one file: %w", err)
+	}
+	names := make([]string, len(in.Sources))
+	for i, one := range in.Sources {
+		names[i] = one.Name
+	}
+	from := strings.Join(names, ", ")
+	if in.Expression != "" {
+		from += ", " + in.Expression
+	}
+	header := "// Made from " + strings.ReplaceAll(from, "\n", " ") + ": edit that instead.\n"
+	data := append([]byte(header), text...)
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		data = append(data, '\n')
+	}
+	return data, nil
+}
+
+// differing returns the fields of v that differ from their defaults, in the order of the schema.
+func differing(shape, v cue.Value) []ast.Decl {
+	var fields []ast.Decl
+	it, err := shape.Fields(cue.Optional(true))
+	if err != nil {
+		return nil
+	}
+	for it.Next() {
+		name := it.Selector().Unquoted()
+		its := v.LookupPath(cue.MakePath(cue.Str(name)))
+		if !its.Exists() {
+			continue
+		}
+		if it.Value().IncompleteKind() == cue.StructKind {
+			if inner := differing(it.Value(), its); len(inner) > 0 {
+				fields = append(fields, &ast.Field{Label: ast.NewIdent(name), Value: &ast.StructLit{Elts: inner}})
+			}
+			continue
+		}
+		fallback, has := it.Value().Default()
+		its, _ = its.Default()
+		if has && fallback.IsConcrete() && its.Equals(fallback) || !its.IsConcrete() {
+			continue
+		}
+		if expr, ok := its.Syntax(cue.Final(), cue.Attributes(false)).(ast.Expr); ok {
+			fields = append(fields, &ast.Field{Label: ast.NewIdent(name), Value: expr})
+		}
+	}
+	return fields
+}

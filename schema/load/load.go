@@ -1,0 +1,157 @@
+package load
+
+import (
+	"fmt"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/cuecontext"
+
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/internal/check"
+	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/internal/files"
+)
+
+// MaxSize is the size of the largest file that is read, in bytes. A config with thousands of
+// entries is well below.
+const MaxSize = 4 << 20
+
+// Input describes what makes up a machine config.
+type Input struct {
+	// Sources are unified. Each may have settings that others leave out. None may contradict
+	// another.
+	Sources []schema.Source
+	// Expression is a CUE expression that picks the config out of the sources, such as
+	// "machines.web1". If it is empty, the sources are the config.
+	Expression string
+	// ReadSecret reads the secrets that the config has elsewhere. If it is nil, they are not read.
+	ReadSecret ReadSecret
+}
+
+// Config loads a complete machine config from a file. The extension of name is its format. A CUE
+// file may import packages of the module that name is in. YAML documents in one file are unified.
+func Config(name string, data []byte) (*schema.Config, error) {
+	return Input{Sources: []schema.Source{{Name: name, Data: data}}}.Load()
+}
+
+// Load loads a complete machine config.
+func (in Input) Load() (*schema.Config, error) {
+	_, config, err := in.load()
+	return config, err
+}
+
+// Resolve loads a complete machine config. It also returns the config as one file that needs no
+// other: the source if there is only one file, else a new file in CUE.
+func (in Input) Resolve() (schema.Source, *schema.Config, error) {
+	l, config, err := in.load()
+	if err != nil {
+		return schema.Source{}, nil, err
+	}
+	if len(in.Sources) == 1 && in.Expression == "" && !l.files.Foreign {
+		return in.Sources[0], config, nil
+	}
+	data, err := l.export(in)
+	return schema.Source{Name: exportedName, Data: data}, config, err
+}
+
+func (in Input) load() (*loader, *schema.Config, error) {
+	l := newLoader(in)
+	l.complete = true
+	config, err := l.load(in)
+	return l, config, err
+}
+
+// Fragment loads a part of a machine config. Settings that other parts would have may be missing.
+// A part without its parent, such as a document with "network" at its root, belongs where the
+// schema has that field.
+func Fragment(name string, data []byte) (*schema.Config, error) {
+	in := Input{Sources: []schema.Source{{Name: name, Data: data}}}
+	l := newLoader(in)
+	l.place = placeFragment
+	return l.load(in)
+}
+
+// loader loads one config.
+type loader struct {
+	// name is the name of the first source.
+	name  string
+	files *files.Set
+	// place moves a document to where it belongs in a config.
+	place func(cue.Value) cue.Value
+	// complete asks for the checks of settings that need each other.
+	complete bool
+	// shape is the schema.
+	shape cue.Value
+	// user is what the user wrote.
+	user cue.Value
+	// picked is set if an expression picked the config.
+	picked bool
+	// prefix is the path of the picked config in the sources.
+	prefix []string
+}
+
+func newLoader(in Input) *loader {
+	l := &loader{name: "the config", files: files.New(in.Sources...), picked: in.Expression != ""}
+	l.place = func(v cue.Value) cue.Value { return v }
+	if len(in.Sources) > 0 {
+		l.name = in.Sources[0].Name
+	}
+	return l
+}
+
+func (l *loader) load(in Input) (*schema.Config, error) {
+	if err := checkSize(in.Sources); err != nil {
+		return nil, err
+	}
+	ctx := cuecontext.New()
+	l.shape = ctx.CompileString(field.Inlined, cue.Filename(files.SchemaName)).LookupPath(cue.ParsePath("#Machine"))
+	if err := l.shape.Err(); err != nil {
+		return nil, fmt.Errorf("compile the schema: %w", err)
+	}
+	if err := l.read(ctx, in); err != nil {
+		return nil, err
+	}
+	config, err := l.decode(l.shape.Unify(l.user))
+	if err != nil {
+		return nil, err
+	}
+	peers := config.Cluster.Discovery.Registries.Static.Peers
+	for _, peer := range peers {
+		for i := range peer.AllowedIPs {
+			peer.AllowedIPs[i] = peer.AllowedIPs[i].Masked()
+		}
+	}
+	if problems := l.faults(check.Peers(peers)); len(problems) > 0 {
+		problems.Sort()
+		return nil, problems
+	}
+	if problems := l.readSecrets(config, in.ReadSecret); len(problems) > 0 {
+		return nil, problems
+	}
+	return config, nil
+}
+
+func checkSize(sources []schema.Source) error {
+	for _, one := range sources {
+		if len(one.Data) > MaxSize {
+			return schema.Problems{{File: one.Name, Reason: fmt.Sprintf("is %d bytes long", len(one.Data)),
+				Want: fmt.Sprintf("a machine config of at most %d bytes", MaxSize)}}
+		}
+	}
+	return nil
+}
+
+// decode decodes the unified config.
+func (l *loader) decode(full cue.Value) (*schema.Config, error) {
+	if config, ok := l.decodeSound(full); ok {
+		return config, nil
+	}
+	if problems := l.problems(full); len(problems) > 0 {
+		return nil, problems
+	}
+	config := &schema.Config{}
+	if err := full.Decode(config); err != nil {
+		return nil, schema.Problems{{File: l.name, Reason: l.files.Hide(err.Error())}}
+	}
+	return config, nil
+}

@@ -1,0 +1,234 @@
+package load
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/tools/txtar"
+
+	"github.com/spanmesh/span/schema"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected messages in testdata/bad")
+
+// TestBadConfigs reads each archive of testdata/bad: a config, and under
+// "errors" the exact messages that it yields.
+func TestBadConfigs(t *testing.T) {
+	archives, err := filepath.Glob("testdata/bad/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Config(archive.Files[0].Name, archive.Files[0].Data)
+			if err == nil {
+				t.Fatal("the config was accepted")
+			}
+			var problems schema.Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("error is %T, not Problems: %v", err, err)
+			}
+			got := err.Error() + "\n"
+			if *update {
+				archive.Files = append(archive.Files[:1], txtar.File{Name: "errors", Data: []byte(got)})
+				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(archive.Files[1].Data), got); diff != "" {
+				t.Errorf("messages (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+const (
+	testID     = "yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE="
+	testSecret = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
+)
+
+func TestLoadTakesEveryFormatAlike(t *testing.T) {
+	want := &schema.Config{
+		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
+			Enabled: true, MTU: 1400, ListenPort: 51820, InterfaceName: "kubespan",
+			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
+			Filters: schema.Filters{
+				Endpoints:                 []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
+				ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
+			},
+			ExtraAnnouncedEndpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4000")},
+		}}},
+		Cluster: schema.Cluster{ID: testID, Secret: schema.SecretText(testSecret), Discovery: schema.Discovery{
+			Enabled: true,
+			Registries: schema.Registries{
+				Kubernetes: schema.KubernetesRegistry{Disabled: true},
+				Service:    schema.ServiceRegistry{Endpoint: "http://127.0.0.1:3000", Protocol: "auto"},
+			},
+		}},
+	}
+	for _, name := range []string{"full.cue", "full.yaml", "full.json"} {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile(filepath.Join("testdata", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Config(name, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{}),
+				cmp.Transformer("reveal", schema.Secret.Reveal)); diff != "" {
+				t.Errorf("config (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGuideSnippets loads the YAML snippets of the KubeSpan guide, byte for
+// byte. The guide shows parts of a config: each is a valid fragment, and the
+// two that its upgrade path adds up to are a valid config together.
+func TestGuideSnippets(t *testing.T) {
+	read := func(name string) []byte {
+		data, err := os.ReadFile(filepath.Join("testdata/seed", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	created, err := Fragment("create.yaml", read("create.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !created.KubeSpan().Enabled || !created.Cluster.Discovery.Enabled || created.Cluster.ID != testID {
+		t.Errorf("create.yaml lost something: %+v", created)
+	}
+	for _, name := range []string{"secrets.yaml", "enable.yaml"} {
+		if _, err := Fragment(name, read(name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Config("secrets.yaml", read("secrets.yaml")); err != nil {
+		t.Errorf("id and secret alone are a whole config: %v", err)
+	}
+	both := append(append(read("secrets.yaml"), "---\n"...), read("enable.yaml")...)
+	upgraded, err := Config("both.yaml", both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !upgraded.KubeSpan().Enabled || upgraded.Cluster.Secret.IsZero() {
+		t.Errorf("both.yaml lost something: %+v", upgraded)
+	}
+}
+
+func TestWhatIsNotSetIsDefault(t *testing.T) {
+	for _, name := range []string{"a.cue", "a.yaml"} {
+		config, err := Config(name, []byte("machine: {}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.KubeSpan().Enabled || config.KubeSpan().MTU != 1420 || config.Cluster.Discovery.Registries.Service.Endpoint == "" {
+			t.Errorf("%s: %+v", name, config)
+		}
+	}
+}
+
+func TestSecretsNeverShow(t *testing.T) {
+	for name, text := range map[string]string{
+		"quoted.yaml":   "cluster: {secret: [" + testSecret + "]}",
+		"unquoted.cue":  "cluster: secret: dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc",
+		"conflict.yaml": "cluster: {secret: " + testSecret + "}\n---\ncluster: {secret: AbdsWjY9i797kGglghKvtGdxCsdllX9CemLq+WGVeaw=}\n",
+		"short.json":    `{"cluster":{"secret":"dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc"}}`,
+		"number.cue":    "cluster: secret: dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc + 1",
+	} {
+		_, err := Config(name, []byte(text))
+		if err == nil {
+			t.Errorf("%s was accepted", name)
+			continue
+		}
+		for _, secret := range []string{"dAmFcyNmDXus", "AbdsWjY9i797"} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: the message shows the secret: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestLoadRefusesHugeFiles(t *testing.T) {
+	if _, err := Config("a.cue", make([]byte, MaxSize+1)); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	for _, pattern := range []string{"testdata/full.*", "testdata/seed/*"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(filepath.Ext(path), data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, extension string, data []byte) {
+		if len(data) > 4096 {
+			return
+		}
+		name := "fuzz" + extension
+		config, err := Config(name, data)
+		if err != nil {
+			if err.Error() == "" {
+				t.Error("an error without words")
+			}
+			return
+		}
+		if mtu := config.KubeSpan().MTU; mtu < 1280 {
+			t.Errorf("accepted an MTU of %d", mtu)
+		}
+		if config.Cluster.Discovery.Enabled && config.Cluster.ID == "" {
+			t.Error("accepted discovery without an id")
+		}
+	})
+}
+
+func TestLoadTakesTheFurtherSettings(t *testing.T) {
+	config, err := Config("machine.cue", []byte(`
+machine: network: kubespan: {
+	mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0
+	bypass: ["10.0.0.0/24"], advertisedNetworks: ["10.9.0.0/16"], filters: peerEndpoints: ["!10.0.0.0/8"]
+	relay: {offer: true, use: true}
+}
+cluster: {id: "`+testID+`", secret: "`+testSecret+`", discovery: enabled: true
+	discovery: registries: {service: disabled: true, static: peers: [
+		{name: "phone", publicKey: "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc=", presharedKey: "`+testSecret+`", allowedIPs: ["10.5.0.1/24"], endpoints: ["192.0.2.1:1"]},
+	]}
+}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := config.KubeSpan()
+	if k.MTU != schema.AutoMTU || k.FirewallMark != 0x1000 || k.RoutingTable != 1000 || k.RulePriority != 100 || k.PersistentKeepalive != 0 ||
+		k.Relay != (schema.Relay{Offer: true, Use: true}) || len(k.Bypass) != 1 || len(k.AdvertisedNetworks) != 1 || len(k.Filters.PeerEndpoints) != 1 {
+		t.Errorf("got %+v", k)
+	}
+	peers := config.Cluster.Discovery.Registries.Static.Peers
+	if len(peers) != 1 || peers[0].AllowedIPs[0] != netip.MustParsePrefix("10.5.0.0/24") || peers[0].Name != "phone" ||
+		peers[0].PresharedKey.Reveal() != testSecret || peers[0].PublicKey == (schema.StaticKey{}) {
+		t.Errorf("got %+v", peers)
+	}
+}

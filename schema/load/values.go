@@ -1,0 +1,123 @@
+package load
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/errors"
+
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/internal/check"
+	"github.com/spanmesh/span/schema/internal/field"
+)
+
+// checkValues checks every value that the user wrote: whether the schema has such a field, whether
+// the kind fits, and the check that @check names.
+func (l *loader) checkValues() schema.Problems {
+	var problems schema.Problems
+	add := func(path []string, v cue.Value, p schema.Problem) {
+		p.File, p.Path = l.name, l.dotted(path)
+		l.files.At(&p, l.position(v, nil))
+		problems = append(problems, p)
+	}
+	var walk func(path []string, v cue.Value)
+	walk = func(path []string, v cue.Value) {
+		f, known := field.All()[field.Path(path)]
+		if !known {
+			add(path, v, l.unknown(path, v))
+			return
+		}
+		v, _ = v.Default()
+		if kind := v.Kind(); kind != cue.BottomKind && kind&f.Kind == 0 {
+			add(path, v, schema.Problem{Value: l.show(field.Path(path), v), Want: f.Want, Reason: l.fault(field.Path(path), v, nil)})
+			return
+		}
+		switch v.Kind() {
+		case cue.StructKind:
+			for it, err := v.Fields(); err == nil && it.Next(); {
+				walk(append(slices.Clip(path), it.Selector().Unquoted()), it.Value())
+			}
+		case cue.ListKind:
+			items, err := v.List()
+			for i := 0; err == nil && items.Next(); i++ {
+				walk(append(slices.Clip(path), strconv.Itoa(i)), items.Value())
+			}
+		default:
+			if err := verify(f, v); err != nil {
+				add(path, v, schema.Problem{Value: l.show(field.Path(path), v), Reason: err.Error(), Want: f.Want})
+			}
+		}
+	}
+	walk(nil, l.user)
+	return problems
+}
+
+// maxShown is the length of the longest value that is shown in full, in bytes.
+const maxShown = 60
+
+// show returns a scalar at a path as the user wrote it. It returns "(hidden)" for a secret and
+// for text where a struct with a secret belongs, and "" for a value that is not a scalar.
+func (l *loader) show(path string, v cue.Value) string {
+	if field.All()[path].Secret && v.Exists() {
+		return schema.Hidden
+	}
+	switch v.Kind() {
+	case cue.StringKind, cue.NumberKind, cue.IntKind, cue.FloatKind, cue.BoolKind:
+		if !field.Shows(path) {
+			return schema.Hidden
+		}
+		text := l.files.Conceal(fmt.Sprint(v))
+		if len(text) > maxShown {
+			text = strings.ToValidUTF8(text[:maxShown], "") + "…"
+		}
+		return text
+	default:
+		return ""
+	}
+}
+
+// fault says in words why CUE refused a value at a path. E may be nil.
+func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
+	f, got := field.All()[path], v.Kind()
+	switch {
+	case v.Exists() && got == cue.BottomKind && v.IncompleteKind() != cue.BottomKind:
+		return "has no concrete value"
+	case !v.Exists() || got == cue.BottomKind:
+		return l.refusal(path, e)
+	case got&f.Kind == 0:
+		return fmt.Sprintf("is %s where %s belongs", field.Article(got), field.Article(f.Kind))
+	}
+	if err := verify(f, v); err != nil {
+		return err.Error()
+	}
+	if got&cue.NumberKind != 0 {
+		return "is out of range"
+	}
+	return "does not fit"
+}
+
+// refusal returns the message of CUE for a value that does not exist or is in error.
+func (l *loader) refusal(path string, e errors.Error) string {
+	if e == nil {
+		return "is not valid"
+	}
+	return l.message(path, e)
+}
+
+// verify runs the check that @check names.
+func verify(f field.Field, v cue.Value) error {
+	if f.Check == "" {
+		return nil
+	}
+	if n, err := v.Int64(); err == nil {
+		return check.Number(f.Check, n)
+	}
+	text, err := v.String()
+	if err != nil {
+		return nil // not a string, which CUE reports
+	}
+	return check.Text(f.Check, text)
+}
