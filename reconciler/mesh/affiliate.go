@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Affiliate is what a machine publishes of itself. Empty fields are unknown.
+// Affiliate is what a machine publishes about itself. Empty fields are unknown.
 type Affiliate struct {
 	NodeID          string       `json:"nodeId"`
 	Addresses       []netip.Addr `json:"addresses,omitempty"`
@@ -17,27 +17,26 @@ type Affiliate struct {
 	OperatingSystem string       `json:"operatingSystem,omitempty"`
 	KubeSpan        KubeSpan     `json:"kubespan,omitzero"`
 	ControlPlane    ControlPlane `json:"controlPlane,omitzero"`
-	// Static is set for a peer that this machine's own config describes, and no other
-	// registry has.
+	// Static is set when only this machine's config describes the affiliate.
 	Static bool `json:"static,omitempty"`
 }
 
-// KubeSpan is the mesh part of an affiliate; its zero value means that the
-// machine is not in the mesh.
+// KubeSpan is the mesh part of an affiliate. The zero value is a machine outside the mesh.
 type KubeSpan struct {
 	PublicKey                 Key              `json:"publicKey"`
 	Address                   netip.Addr       `json:"address"`
 	AdditionalAddresses       []netip.Prefix   `json:"additionalAddresses,omitempty"`
 	ExcludeAdvertisedNetworks []netip.Prefix   `json:"excludeAdvertisedNetworks,omitempty"`
 	Endpoints                 []netip.AddrPort `json:"endpoints,omitempty"`
-	// Relay tells that the machine carries the traffic of others, Relays who of
-	// those that do so it reaches, if it wants its own carried. KubeSpan on Talos
-	// knows neither.
-	Relay  bool  `json:"relay,omitempty"`
+	// Relay is set when the machine carries the traffic of others. KubeSpan on Talos does
+	// not publish it.
+	Relay bool `json:"relay,omitempty"`
+	// Relays are the relays that the machine reaches, if it wants its own traffic carried.
+	// KubeSpan on Talos does not publish them.
 	Relays []Key `json:"relays,omitempty"`
 }
 
-// IsZero tells a machine that is not in the mesh.
+// IsZero reports whether the machine is not in the mesh.
 func (k KubeSpan) IsZero() bool { return k.PublicKey.IsZero() }
 
 // ControlPlane is the control plane part of an affiliate.
@@ -45,16 +44,16 @@ type ControlPlane struct {
 	APIServerPort int `json:"apiServerPort,omitempty"`
 }
 
-// The types of machines, by whether they run the control plane of a Kubernetes cluster.
+// The machine types: whether a machine runs the control plane of a Kubernetes cluster.
 const (
 	MachineTypeWorker       = "worker"
 	MachineTypeControlPlane = "controlplane"
 )
 
-// Merge joins the affiliates that several registries know: lists are united in
-// order without duplicates, and of the other fields a later registry's wins
-// where it is not empty. The result is sorted by node ID. An affiliate with a node ID of
-// static peers is left out unless it is Static.
+// Merge joins the affiliates of several registries by node ID. Lists are concatenated
+// without duplicates. Of other fields, the last registry's value that is not empty wins. An
+// affiliate with the node ID of a static peer is left out unless it is Static. The result is
+// sorted by node ID.
 func Merge(registries ...[]Affiliate) []Affiliate {
 	merged := map[string]Affiliate{}
 	for _, registry := range registries {
@@ -92,7 +91,7 @@ func join(a, b Affiliate) Affiliate {
 	}
 }
 
-// unite appends to a what of b it does not hold, in order.
+// unite returns a, followed by the elements of b that are not in a.
 func unite[T comparable](a, b []T) []T {
 	if len(b) == 0 {
 		return a
@@ -110,7 +109,7 @@ func unite[T comparable](a, b []T) []T {
 	return united
 }
 
-// Member is an affiliate that has a name in the cluster.
+// Member is an affiliate with a nodename.
 type Member struct {
 	Nodename        string
 	NodeID          string
@@ -120,8 +119,8 @@ type Member struct {
 	OperatingSystem string
 }
 
-// Members lists the affiliates with a nodename, sorted by it. Where two share
-// a name, the one whose node ID sorts first has it.
+// Members returns the affiliates with a nodename, sorted by it. Of several with one
+// nodename, the first by node ID is the member.
 func Members(affiliates []Affiliate) []Member {
 	byName := map[string]Member{}
 	for _, a := range affiliates {

@@ -8,13 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// compare equates addresses and their kin by value.
+// compare compares addresses, prefixes and endpoints by value.
 var compare = cmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{}),
 	cmpopts.EquateEmpty(),
 }
 
-// The helpers below parse lists for tables.
+// addrs, prefixes and addrPorts parse lists for tables.
 
 func addrs(list ...string) []netip.Addr         { return each(netip.MustParseAddr, list) }
 func prefixes(list ...string) []netip.Prefix    { return each(netip.MustParsePrefix, list) }

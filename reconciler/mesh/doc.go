@@ -1,13 +1,18 @@
 // Package mesh is KubeSpan as pure functions over plain values.
 //
-// A machine has an Identity: a WireGuard key pair and an address inside the
-// cluster's /64, derived from the cluster ID and the MAC of the machine. It
-// publishes an Affiliate, what others need to know to reach it, and reads the
-// affiliates of the others from one or several registries: Merge joins them.
-// PeerSpecs turns the merged affiliates into what WireGuard needs, and settles
-// who owns an address that two machines claim. Members are the affiliates that
-// have a name.
+// A machine has an Identity: a WireGuard key pair, and an address inside the cluster's /64
+// that is derived from the cluster ID and the machine's MAC. LocalAffiliate makes the
+// Affiliate that the machine publishes, so that others can reach it.
 //
-// Nothing here reads a clock, a file or the network, and no function keeps or
-// changes its arguments, so all may be called concurrently.
+//	registries ──▶ Merge ──▶ Filter ──▶ PeerSpecs ──▶ Candidates, Rank
+//	                            │
+//	                            └─────▶ Members
+//
+// Merge joins the affiliates of several registries. Filter drops those that must not be
+// used. PeerSpecs makes WireGuard's peers of the rest, and gives every address that several
+// peers claim to one of them. Candidates and Rank select and order a peer's endpoints.
+// Members are the affiliates with a nodename.
+//
+// No function reads a clock, a file or the network, or keeps or changes its arguments. All
+// may be called concurrently.
 package mesh

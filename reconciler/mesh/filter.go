@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// Filter tells, by node ID, why merged affiliates are not to be used, and returns
-// the others in their order. A registry lets through whatever holds the cluster's
-// secret, and a machine can be cloned, misconfigured or taken over:
+// Filter returns the affiliates that may be used, in their order, and the reasons why the
+// others are refused, by node ID. Whoever has the cluster's secret can publish anything, and a
+// machine can be cloned, misconfigured or taken over. So:
 //
-//   - nobody but this machine has its key or its address in the mesh;
-//   - addresses in the mesh are the cluster's;
-//   - of several affiliates with one key, the first by node ID has it.
+//   - no other machine has this machine's key or its address in the mesh;
+//   - all addresses in the mesh are in the cluster's subnet;
+//   - of several affiliates with one key, only the first by node ID is used.
 //
-// Two others with one address are both let through, and PeerSpecs gives it to one
-// of them: a machine that was set up anew has the address of what it was before,
-// which discovery remembers for a while.
+// Two others with one address are both used, and PeerSpecs gives it to one of them: a
+// reinstalled machine has the address of its predecessor, which discovery remembers until
+// its TTL ends.
 func Filter(self Identity, affiliates []Affiliate) (good []Affiliate, refused map[string]string) {
 	refused = map[string]string{}
 	owners := map[Key]string{}
-	// Merged affiliates are in order already.
+	// Merge has sorted them already.
 	byID := func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) }
 	ordered := affiliates
 	if !slices.IsSortedFunc(ordered, byID) {

@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-// TestSubnet has answers that were computed by hand:
+// TestSubnet has results that were computed by hand:
 //
 //	$ printf %s 'yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE=' | sha256sum
 //
-// prints the hash of which the last 16 bytes, with the first byte fd and the
-// eighth 02, and zeros from the ninth on, are the subnet.
+// prints the hash. The subnet is its last 16 bytes, with the first byte fd, the eighth 02,
+// and zeros from the ninth on.
 func TestSubnet(t *testing.T) {
 	for id, want := range map[string]string{
 		"yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE=": "fde2:b5ed:5b40:7602::/64",
@@ -27,9 +27,8 @@ func TestSubnet(t *testing.T) {
 }
 
 // TestAddress has the address of the KubeSpan guide, fd83:b1f7:fcb5:2802:8c13:
-// 71ff:feaf:7c94. By RFC 4291, appendix A, its host part is that of the MAC
-// 8e:13:71:af:7c:94: ff:fe is put in the middle, and the second lowest bit of the
-// first byte is turned over, 8e to 8c.
+// 71ff:feaf:7c94. Its host part is that of the MAC 8e:13:71:af:7c:94 (RFC 4291, appendix A):
+// ff:fe in the middle, and the second lowest bit of the first byte inverted, 8e to 8c.
 func TestAddress(t *testing.T) {
 	subnet := netip.MustParsePrefix("fd83:b1f7:fcb5:2802::/64")
 	got, err := Address(subnet, net.HardwareAddr{0x8e, 0x13, 0x71, 0xaf, 0x7c, 0x94})
@@ -41,7 +40,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// TestNodeID has answers that were computed with Python:
+// TestNodeID has results that were computed with Python:
 //
 //	n = int.from_bytes(bytes(range(1, 33)), "big"); digits = ""
 //	while n: n, r = divmod(n, 62); digits = "0-9A-Za-z"[r] + digits
@@ -59,7 +58,7 @@ func TestNodeID(t *testing.T) {
 		}
 	}
 	if _, err := NewNodeID(bytes.NewReader(counting[:31])); err == nil {
-		t.Error("31 bytes were enough")
+		t.Error("31 random bytes were enough")
 	}
 }
 
@@ -116,6 +115,6 @@ func TestNewIdentity(t *testing.T) {
 	}
 	other, err := NewIdentity("node", private, "cluster", net.HardwareAddr{2, 0, 0, 0, 0, 2})
 	if err != nil || other.Address == id.Address || other.PublicKey != id.PublicKey {
-		t.Errorf("another MAC changes the address and not the key: %+v, %v", other, err)
+		t.Errorf("another MAC must change the address and not the key: %+v, %v", other, err)
 	}
 }

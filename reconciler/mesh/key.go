@@ -15,7 +15,7 @@ const KeySize = 32
 // Key is a WireGuard public key. Its text form is standard base64.
 type Key [KeySize]byte
 
-// ParseKey reads the base64 of 32 bytes.
+// ParseKey parses the base64 of 32 bytes.
 func ParseKey(text string) (Key, error) {
 	var k Key
 	if err := k.UnmarshalText([]byte(text)); err != nil {
@@ -26,31 +26,30 @@ func ParseKey(text string) (Key, error) {
 
 func (k Key) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
-// IsZero tells the key that no machine has.
+// IsZero reports whether k is the zero key, which no machine has.
 func (k Key) IsZero() bool { return k == Key{} }
 
-// Compare orders keys by their bytes.
+// Compare compares keys by their bytes.
 func (k Key) Compare(other Key) int { return bytes.Compare(k[:], other[:]) }
 
-// MarshalText writes the base64 of the key.
+// MarshalText returns the base64 of the key.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText.
 func (k *Key) UnmarshalText(text []byte) error {
 	raw, err := base64.StdEncoding.DecodeString(string(text))
 	if err != nil || len(raw) != KeySize {
-		return fmt.Errorf("a WireGuard key is the base64 of %d bytes", KeySize)
+		return fmt.Errorf("not a WireGuard key: expected the base64 of %d bytes", KeySize)
 	}
 	*k = Key(raw)
 	return nil
 }
 
-// PrivateKey is a secret WireGuard key: the private half of a pair or a
-// preshared key. It prints as "(hidden)" everywhere; Bytes and Reveal are the
-// ways to its value.
+// PrivateKey is a secret WireGuard key: a private key or a preshared key. It prints as
+// "(hidden)" everywhere. Bytes and Reveal return its value.
 type PrivateKey struct{ raw [KeySize]byte }
 
-// NewPrivateKey makes a key from 32 bytes of random, clamped as RFC 7748 has it.
+// NewPrivateKey makes a key from 32 bytes of random, clamped (RFC 7748, section 5).
 func NewPrivateKey(random io.Reader) (PrivateKey, error) {
 	var k PrivateKey
 	if _, err := io.ReadFull(random, k.raw[:]); err != nil {
@@ -61,7 +60,7 @@ func NewPrivateKey(random io.Reader) (PrivateKey, error) {
 	return k, nil
 }
 
-// ParsePrivateKey reads the base64 of 32 bytes.
+// ParsePrivateKey parses the base64 of 32 bytes.
 func ParsePrivateKey(text string) (PrivateKey, error) {
 	k, err := ParseKey(text)
 	return PrivateKey{k}, err
@@ -70,7 +69,7 @@ func ParsePrivateKey(text string) (PrivateKey, error) {
 // SecretKey wraps 32 secret bytes, such as a preshared key.
 func SecretKey(raw [KeySize]byte) PrivateKey { return PrivateKey{raw} }
 
-// Public derives the public half (RFC 7748). It is the zero Key for the zero
+// Public returns the public key (RFC 7748, section 6.1): the zero Key for the zero
 // PrivateKey.
 func (k PrivateKey) Public() Key {
 	if k.IsZero() {
@@ -89,13 +88,12 @@ func (k PrivateKey) Bytes() [KeySize]byte { return k.raw }
 // Reveal returns the secret as base64.
 func (k PrivateKey) Reveal() string { return Key(k.raw).String() }
 
-// IsZero tells that no key is set.
+// IsZero reports whether no key is set.
 func (k PrivateKey) IsZero() bool { return k.raw == [KeySize]byte{} }
 
 const hidden = "(hidden)"
 
-// Format prints "(hidden)" for every verb: without it %d and %x would print the
-// bytes.
+// Format prints "(hidden)" for every verb: otherwise %d and %x would print the bytes.
 func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 func (k PrivateKey) String() string               { return hidden }

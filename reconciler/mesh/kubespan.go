@@ -1,18 +1,19 @@
 package mesh
 
-// Marks are firewall marks. The bits outside of the mask are left to others.
+// Marks are firewall marks. Bits outside Mask belong to other programs.
 type Marks struct {
-	// Own is set by WireGuard on its own packets, which thus stay out of the
-	// tunnel, and on connections that came from outside of it.
+	// Own is the mark of WireGuard's own packets, which stay outside the tunnel, and of
+	// connections that came from outside it.
 	Own uint32
-	// Routed is set on packets that go into the tunnel, and on connections that
-	// came out of it.
+	// Routed is the mark of packets that are routed into the tunnel, and of connections
+	// that came out of it.
 	Routed uint32
-	Mask   uint32
+	// Mask has the bits of both.
+	Mask uint32
 }
 
-// MarksOf are the marks that a config asks for: by default 0x20 and 0x40, which
-// KubeSpan on Talos uses too.
+// MarksOf returns the marks for machine.network.kubespan.fwmark. The default 0x20 gives
+// 0x20 and 0x40, which KubeSpan on Talos uses too.
 func MarksOf(own uint32) Marks {
 	routed := own << 1
 	return Marks{Own: own, Routed: routed, Mask: own | routed}

@@ -10,24 +10,23 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// Host is what the mesh needs to know of the machine it runs on.
+// Host is what the mesh needs to know about this machine.
 type Host struct {
 	Hostname        string
 	OperatingSystem string
-	// MAC is that of the first physical interface in the order of names, or
-	// nil where there is none, as in a container.
+	// MAC is the MAC of the first physical interface by name; nil for none, as in a
+	// container.
 	MAC net.HardwareAddr
-	// Addresses are those under which the machine can be reached from other
-	// machines, in the order of links and without the mesh's own link.
+	// Addresses are the addresses at which other machines can reach this one, in the order
+	// of links. Those of the mesh link are not among them.
 	Addresses []netip.Addr
-	// Links are those that have these addresses or a default route.
+	// Links are the links with these addresses or a default route.
 	Links []Link
-	// Forwards tells that the machine passes on IPv6 packets, of which the mesh's
-	// addresses are.
+	// Forwards is set when the machine forwards IPv6 packets, as a relay has to.
 	Forwards bool
 }
 
-// Equal tells whether two hosts look the same to the mesh.
+// Equal reports whether all fields are equal.
 func (h Host) Equal(other Host) bool {
 	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards &&
 		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Addresses, other.Addresses) &&
@@ -36,37 +35,37 @@ func (h Host) Equal(other Host) bool {
 		})
 }
 
-// Link is a link that leads to other machines.
+// Link is a network interface that leads to other machines.
 type Link struct {
 	Name string
 	// MTU is in bytes.
 	MTU int
-	// Networks are those that the link is in, by its addresses.
+	// Networks are the networks of the link's addresses.
 	Networks []netip.Prefix
-	// Default tells that a default route leads over it, to Gateway if there is one.
+	// Default is set when a default route uses the link.
 	Default bool
+	// Gateway is the gateway of that route; invalid for none.
 	Gateway netip.Addr
-	// Up tells that it has a carrier.
+	// Up is set when the link has a carrier.
 	Up bool
 }
 
-// Node is what a Kubernetes cluster says of the machine; its zero value means that the
-// machine is in none.
+// Node is the machine's Node in a Kubernetes cluster. The zero value is a machine without
+// one.
 type Node struct {
-	// Name is that of the Node, "" for the host's.
+	// Name is the name of the Node; empty where it is the hostname.
 	Name string `json:"name"`
-	// PodNetworks are those of the pods on the machine.
+	// PodNetworks are the networks of the pods on the machine.
 	PodNetworks []netip.Prefix `json:"podNetworks,omitempty"`
-	// ControlPlane tells a machine of the control plane, APIServerPort where its API
-	// server is, 0 for unknown.
-	ControlPlane  bool `json:"controlPlane,omitempty"`
-	APIServerPort int  `json:"apiServerPort,omitempty"`
+	// ControlPlane is set when the machine runs the control plane.
+	ControlPlane bool `json:"controlPlane,omitempty"`
+	// APIServerPort is the port of the machine's API server; 0 if unknown.
+	APIServerPort int `json:"apiServerPort,omitempty"`
 }
 
-// LocalAffiliate is what a machine with this identity, config and host
-// publishes. Seen are the machine's addresses as others see them, such as a
-// discovery service behind a NAT. Addresses in the networks of its pods are not the
-// machine's for others: they are the same wherever the cluster's network plugin says so.
+// LocalAffiliate returns what this machine publishes. Seen are the machine's addresses as
+// others see them, such as a discovery service outside its NAT. Addresses in the networks of
+// its pods are not published: a network plugin may use the same ones on every machine.
 func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, node Node) Affiliate {
 	addresses := slices.DeleteFunc(slices.Clone(host.Addresses), func(a netip.Addr) bool {
 		return id.Subnet.Contains(a) || slices.ContainsFunc(node.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
@@ -112,8 +111,8 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.Clip(unite(nil, out))
 }
 
-// endpoints lists where WireGuard can be reached: the addresses that pass the
-// filter, with the listen port, then what the config adds.
+// endpoints returns the addresses that pass the filter, with the listen port, and then the
+// config's extra endpoints.
 func endpoints(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range addresses {
@@ -124,8 +123,8 @@ func endpoints(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []n
 	return unite(out, config.ExtraAnnouncedEndpoints)
 }
 
-// Passes tells whether a filter lets an address through: it is in no network
-// that is excluded, and in one that is included if the filter includes any.
+// Passes reports whether a filter admits an address: no network that contains it is
+// excluded, and one that contains it is included, if any is.
 func Passes(filters []schema.Filter, address netip.Addr) bool {
 	included, includes := false, false
 	for _, f := range filters {

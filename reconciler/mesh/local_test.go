@@ -11,7 +11,7 @@ import (
 
 func TestLocalAffiliate(t *testing.T) {
 	id := Identity{NodeID: "self", PublicKey: Key{1}, Subnet: netip.MustParsePrefix("fd00:0:0:2::/64"), Address: netip.MustParsePrefix("fd00:0:0:2::1/128")}
-	// A link of the mesh by another name would show an address of the subnet.
+	// A mesh link by another name would have an address in the subnet.
 	host := Host{Hostname: "h", OperatingSystem: "os", Addresses: addrs("10.0.0.1", "fd00:0:0:2::1", "192.168.1.1", "2001:db8::1")}
 	config := schema.KubeSpan{
 		Enabled:    true,
@@ -40,7 +40,7 @@ func TestLocalAffiliate(t *testing.T) {
 		t.Errorf("affiliate (-want +got):\n%s", diff)
 	}
 
-	t.Run("without KubeSpan only discovery's part is published", func(t *testing.T) {
+	t.Run("without KubeSpan its part is not published", func(t *testing.T) {
 		config.Enabled = false
 		if got := LocalAffiliate(id, &config, host, nil, Node{}); !got.KubeSpan.IsZero() || got.Nodename != "h" {
 			t.Errorf("got %+v", got)
@@ -55,12 +55,12 @@ func TestPasses(t *testing.T) {
 		pass    []string
 		stop    []string
 	}{
-		{"no filter lets all pass", nil, []string{"10.0.0.1", "2001:db8::1"}, nil},
+		{"without a filter all pass", nil, []string{"10.0.0.1", "2001:db8::1"}, nil},
 		{"including some excludes the rest", []string{"10.0.0.0/8"}, []string{"10.0.0.1"}, []string{"192.168.0.1", "2001:db8::1"}},
 		{"excluding some includes the rest", []string{"!10.0.0.0/8"}, []string{"192.168.0.1", "2001:db8::1"}, []string{"10.0.0.1"}},
-		{"an exclusion holds inside an inclusion, in either order", []string{"!10.1.0.0/16", "10.0.0.0/8"}, []string{"10.0.0.1"}, []string{"10.1.0.1", "11.0.0.1"}},
-		{"an exclusion holds against a finer inclusion", []string{"10.1.0.0/24", "!10.1.0.0/16"}, nil, []string{"10.1.0.1"}},
-		{"one family can be left out", []string{"0.0.0.0/0"}, []string{"10.0.0.1"}, []string{"2001:db8::1"}},
+		{"an exclusion wins over an inclusion, in either order", []string{"!10.1.0.0/16", "10.0.0.0/8"}, []string{"10.0.0.1"}, []string{"10.1.0.1", "11.0.0.1"}},
+		{"an exclusion wins over a more specific inclusion", []string{"10.1.0.0/24", "!10.1.0.0/16"}, nil, []string{"10.1.0.1"}},
+		{"one IP version can be left out", []string{"0.0.0.0/0"}, []string{"10.0.0.1"}, []string{"2001:db8::1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var filters []schema.Filter

@@ -9,25 +9,28 @@ import (
 	"go4.org/netipx"
 )
 
-// claim is a range of addresses that an owner asks for. Owners are numbered in
-// the order of their right: the lower number wins.
+// claim is a range of addresses that a claimant asks for.
 type claim struct {
 	netipx.IPRange
+	// owner is the number of the claimant. The lower number takes precedence.
 	owner int
 }
 
-// loss says that a claim met one with a better right at an address.
+// loss is an address that a claimant did not get.
 type loss struct {
-	winner, loser int
-	from          netip.Addr
+	// winner is the claimant that got the address.
+	winner int
+	// loser is the claimant that did not.
+	loser int
+	from  netip.Addr
 }
 
-// resolveClaims gives every claimed address to the owner with the best right. Granted
-// ranges are disjoint, in the order of addresses, and joined where one owner's
-// adjoin. Each owner that loses an address is among the losses once.
+// resolveClaims gives every claimed address to the claimant that takes precedence. Granted
+// ranges are disjoint and sorted; adjacent ranges of one owner are joined. Each claimant that
+// did not get an address has one loss.
 //
-// It walks the claims in the order of their first address and keeps those that
-// are still open in a heap: O(n log n), however much they overlap.
+// It walks the claims by their first address and keeps those that are not over in a heap:
+// O(n log n), however much they overlap.
 func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	slices.SortFunc(claims, func(a, b claim) int {
 		if c := a.From().Compare(b.From()); c != 0 {
@@ -52,7 +55,7 @@ func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 		if len(open) == 0 {
 			at = claims[next].From()
 			if alone(claims[next:]) {
-				// What most claims are: nobody else's.
+				// Most claims overlap no other.
 				granted = grant(granted, claims[next])
 				next++
 				continue
@@ -77,13 +80,13 @@ func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	return granted, losses
 }
 
-// alone tells whether the first of sorted claims meets no other.
+// alone reports whether the first of sorted claims overlaps no other.
 func alone(claims []claim) bool {
 	return len(claims) == 1 || claims[0].To().Less(claims[1].From())
 }
 
-// grant appends g, joined with the last grant where both are one owner's and
-// adjoin.
+// grant appends g to granted, or joins it with the last range if that is adjacent and of
+// the same owner.
 func grant(granted []claim, g claim) []claim {
 	if n := len(granted); n > 0 {
 		last := granted[n-1]
@@ -95,7 +98,7 @@ func grant(granted []claim, g claim) []claim {
 	return append(granted, g)
 }
 
-// openClaims is a heap of claims with the best right on top.
+// openClaims is a heap of claims with the one that takes precedence on top.
 type openClaims []claim
 
 func (o openClaims) Len() int           { return len(o) }
@@ -109,9 +112,9 @@ func (o *openClaims) Pop() any {
 	return c
 }
 
-// dropBefore removes claims that ended before at from the top; those further
-// down go when they come to the top. No address is behind the last one of a
-// family: what is open ends there too.
+// dropBefore removes claims from the top that end before at. Those further down are removed
+// when they reach the top. At is invalid after the last address of a family, where all
+// claims end.
 func (o *openClaims) dropBefore(at netip.Addr) {
 	if !at.IsValid() {
 		*o = (*o)[:0]

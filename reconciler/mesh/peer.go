@@ -8,40 +8,45 @@ import (
 	"go4.org/netipx"
 )
 
-// PeerSpec is what WireGuard needs to know of another machine.
+// PeerSpec is the specification of one WireGuard peer.
 type PeerSpec struct {
 	PublicKey Key
-	// NodeID is the affiliate that the spec was made from, Label its nodename.
-	NodeID, Label string
-	Address       netip.Addr
-	// AllowedIPs is a minimal set of prefixes in the order of addresses, which
-	// no other PeerSpec overlaps.
+	// NodeID is the node ID of the peer's affiliate.
+	NodeID string
+	// Label is the affiliate's nodename.
+	Label string
+	// Address is the peer's address in the mesh.
+	Address netip.Addr
+	// AllowedIPs is a minimal set of prefixes, sorted by address. It overlaps that of no
+	// other PeerSpec.
 	AllowedIPs []netip.Prefix
-	// Endpoints are where the peer may be reached, Addresses those that it says it
-	// has: discovery keeps endpoints for a while which a machine has no more.
+	// Endpoints are the endpoints that discovery has for the peer. Some may be outdated.
 	Endpoints []netip.AddrPort
+	// Addresses are the addresses that the peer publishes as its own.
 	Addresses []netip.Addr
-	// Relay and Relays are those of the affiliate.
-	Relay  bool
+	// Relay is KubeSpan.Relay of the affiliate.
+	Relay bool
+	// Relays are KubeSpan.Relays of the affiliate.
 	Relays []Key
 }
 
-// Overlap says that two peers claim the same addresses, and who has them.
+// Overlap is a range of addresses that two peers claim.
 type Overlap struct {
-	// Winner holds the addresses, Loser goes without.
-	Winner, Loser Key
-	// From is the first address that both claim.
+	// Winner is the peer that has the addresses.
+	Winner Key
+	// Loser is the peer that does not have them.
+	Loser Key
+	// From is the first address of the range.
 	From netip.Addr
 }
 
-// PeerSpecs makes the peers of self out of merged affiliates, sorted by public
-// key. Affiliates without a key, and self, have none. Where several affiliates
-// publish one key, the first by node ID has it.
+// PeerSpecs returns the peers of self among merged affiliates, sorted by public key.
+// Affiliates without a key are not peers. Of several affiliates with one key, the first by
+// node ID is the peer.
 //
-// An address that several peers claim goes to the one that the config describes,
-// else to the one whose key sorts first, and each that goes without is in the
-// overlaps once. The order of affiliates does not matter. The work is O(n log n)
-// in the number of networks.
+// An address that several peers claim goes to a static peer, otherwise to the peer whose key
+// sorts first. Each other claimant is the loser of one overlap. The order of affiliates does
+// not matter. The work is O(n log n) in the number of networks.
 func PeerSpecs(self Identity, affiliates []Affiliate) ([]PeerSpec, []Overlap) {
 	peers := claimants(self, affiliates)
 	claims := make([]claim, 0, 4*len(peers))
@@ -61,7 +66,7 @@ func PeerSpecs(self Identity, affiliates []Affiliate) ([]PeerSpec, []Overlap) {
 			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays}
 		static = static || a.Static
 	}
-	// One array for the lists of all: most have as many networks as claims.
+	// One array for all lists: most peers have as many networks as claims.
 	shared := make([]netip.Prefix, 0, len(granted))
 	for _, g := range granted {
 		s := &specs[g.owner]
@@ -82,7 +87,7 @@ func PeerSpecs(self Identity, affiliates []Affiliate) ([]PeerSpec, []Overlap) {
 	return specs, overlaps
 }
 
-// claimants are the affiliates that are peers of self, in the order of their right.
+// claimants returns the affiliates that are peers of self, in the order of precedence.
 func claimants(self Identity, affiliates []Affiliate) []*Affiliate {
 	peers := make([]*Affiliate, 0, len(affiliates))
 	for i := range affiliates {
@@ -110,8 +115,8 @@ func claimants(self Identity, affiliates []Affiliate) []*Affiliate {
 	})
 }
 
-// appendClaims appends what an affiliate claims: its own and additional addresses
-// without those it excludes, and its mesh address in any case.
+// appendClaims appends the claims of an affiliate: its own and additional addresses
+// without those that it excludes, and always its mesh address.
 func appendClaims(claims []claim, owner int, a *Affiliate) []claim {
 	if len(a.KubeSpan.ExcludeAdvertisedNetworks) > 0 {
 		for _, r := range networks(a) {
@@ -135,7 +140,7 @@ func appendClaims(claims []claim, owner int, a *Affiliate) []claim {
 	return claims
 }
 
-// networks are the claims of an affiliate that excludes some.
+// networks returns the claims of an affiliate that excludes networks.
 func networks(a *Affiliate) []netipx.IPRange {
 	var b netipx.IPSetBuilder
 	for _, address := range a.Addresses {
@@ -152,8 +157,7 @@ func networks(a *Affiliate) []netipx.IPRange {
 	}
 	set, err := b.IPSet()
 	if err != nil {
-		// Invalid prefixes do not get past a registry; an affiliate that has one
-		// is reached at its mesh address alone.
+		// Not reached: registries refuse invalid prefixes.
 		return []netipx.IPRange{netipx.IPRangeFrom(a.KubeSpan.Address, a.KubeSpan.Address)}
 	}
 	return set.Ranges()

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// peer is an affiliate with key n and address fd00::n that claims networks.
+// peer returns an affiliate with key n and address fd00::n that claims networks.
 func peer(n byte, addresses []netip.Addr, additional ...string) Affiliate {
 	return Affiliate{
 		NodeID:    fmt.Sprintf("node-%d", n),
@@ -34,26 +34,26 @@ func TestPeerSpecs(t *testing.T) {
 		want       map[byte][]netip.Prefix
 		overlaps   []Overlap
 	}{
-		{"addresses and networks, as few prefixes as can be",
+		{"addresses and networks, in as few prefixes as possible",
 			[]Affiliate{peer(1, addrs("10.0.0.0", "10.0.0.1"), "10.2.0.0/17", "10.2.128.0/17")},
 			map[byte][]netip.Prefix{1: prefixes("10.0.0.0/31", "10.2.0.0/16", "fd00::1/128")}, nil},
-		{"what is excluded is left out, but never the mesh address",
+		{"excluded networks are left out, but never the mesh address",
 			[]Affiliate{excluding}, map[byte][]netip.Prefix{1: prefixes("10.1.0.0/17", "fd00::1/128")}, nil},
-		{"oneself is no peer, by key or by node ID",
+		{"this machine is not a peer, by key or by node ID",
 			[]Affiliate{peer(9, nil), {NodeID: "node-9", KubeSpan: KubeSpan{PublicKey: Key{3}, Address: netip.MustParseAddr("fd00::3")}}}, nil, nil},
-		{"who is not in the mesh is no peer", []Affiliate{{NodeID: "x", Addresses: addrs("10.0.0.1")}}, nil, nil},
-		{"of two with one key, the first by node ID", []Affiliate{peer(1, addrs("10.0.0.1")), clone},
+		{"a machine outside the mesh is not a peer", []Affiliate{{NodeID: "x", Addresses: addrs("10.0.0.1")}}, nil, nil},
+		{"of two with one key, the first by node ID is the peer", []Affiliate{peer(1, addrs("10.0.0.1")), clone},
 			map[byte][]netip.Prefix{1: prefixes("10.0.0.2/32", "fd00::1/128")}, nil},
-		{"an address that two claim goes to the key that sorts first", []Affiliate{peer(2, addrs("10.0.0.1")), peer(1, addrs("10.0.0.1"))},
+		{"an address that two claim belongs to the key that sorts first", []Affiliate{peer(2, addrs("10.0.0.1")), peer(1, addrs("10.0.0.1"))},
 			map[byte][]netip.Prefix{1: prefixes("10.0.0.1/32", "fd00::1/128"), 2: prefixes("fd00::2/128")},
 			[]Overlap{{Key{1}, Key{2}, netip.MustParseAddr("10.0.0.1")}}},
-		{"a network loses a hole to an address in it", []Affiliate{peer(2, nil, "10.0.0.0/30"), peer(1, addrs("10.0.0.1"))},
+		{"a network loses an address inside it", []Affiliate{peer(2, nil, "10.0.0.0/30"), peer(1, addrs("10.0.0.1"))},
 			map[byte][]netip.Prefix{1: prefixes("10.0.0.1/32", "fd00::1/128"), 2: prefixes("10.0.0.0/32", "10.0.0.2/31", "fd00::2/128")},
 			[]Overlap{{Key{1}, Key{2}, netip.MustParseAddr("10.0.0.1")}}},
-		{"an address in a network of another loses", []Affiliate{peer(1, nil, "10.0.0.0/30"), peer(2, addrs("10.0.0.1"))},
+		{"an address inside the network of a key that sorts first is lost", []Affiliate{peer(1, nil, "10.0.0.0/30"), peer(2, addrs("10.0.0.1"))},
 			map[byte][]netip.Prefix{1: prefixes("10.0.0.0/30", "fd00::1/128"), 2: prefixes("fd00::2/128")},
 			[]Overlap{{Key{1}, Key{2}, netip.MustParseAddr("10.0.0.1")}}},
-		{"everything of both families", []Affiliate{peer(1, nil, "0.0.0.0/0", "::/0"), peer(2, nil, "10.0.0.0/8")},
+		{"all of both IP versions", []Affiliate{peer(1, nil, "0.0.0.0/0", "::/0"), peer(2, nil, "10.0.0.0/8")},
 			map[byte][]netip.Prefix{1: prefixes("0.0.0.0/0", "::/0"), 2: nil},
 			[]Overlap{{Key{1}, Key{2}, netip.MustParseAddr("10.0.0.0")}}},
 	} {
@@ -78,9 +78,9 @@ func TestPeerSpecs(t *testing.T) {
 	}
 }
 
-// TestSettleGivesEveryAddressToTheBestClaim compares with the definition, on a
-// small space of addresses that random claims crowd.
-func TestSettleGivesEveryAddressToTheBestClaim(t *testing.T) {
+// TestEveryAddressHasOneOwner compares with the definition, on random claims in a small
+// range of addresses.
+func TestEveryAddressHasOneOwner(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
 		var affiliates []Affiliate
@@ -116,17 +116,16 @@ func TestSettleGivesEveryAddressToTheBestClaim(t *testing.T) {
 				claimants = claimants[:1]
 			}
 			if !slices.Equal(claimants, holders) {
-				t.Fatalf("%s is held by %v, want %v, of %+v", address, holders, claimants, affiliates)
+				t.Fatalf("%s belongs to %v, want %v, of %+v", address, holders, claimants, affiliates)
 			}
 		}
 		if len(overlaps) != len(losers) {
-			t.Fatalf("%d peers lost addresses, %d overlaps are told: %+v", len(losers), len(overlaps), overlaps)
+			t.Fatalf("%d peers lost addresses, %d overlaps: %+v", len(losers), len(overlaps), overlaps)
 		}
 	}
 }
 
-// manyAffiliates are n machines with four addresses, one endpoint each and a
-// pod network.
+// manyAffiliates returns n affiliates with four addresses, one endpoint and a pod network each.
 func manyAffiliates(n int) []Affiliate {
 	affiliates := make([]Affiliate, n)
 	for i := range affiliates {

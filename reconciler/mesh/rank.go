@@ -14,17 +14,17 @@ const (
 	classLastGood
 	classPublic
 	classOther
-	// classNoFamily is for those of an IP version that this machine does not have.
+	// classNoFamily has the endpoints of an IP version that this machine lacks.
 	classNoFamily
 )
 
-// shared is the address space that carriers use behind their NATs (RFC 6598).
+// shared is the shared address space of carrier-grade NATs (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")
 
-// Rank puts the endpoints of a peer into the order in which a machine with these
-// links should try them: addresses of the peer in its own networks first, then the
-// endpoint that worked last, then public addresses, then the rest. The one that
-// worked is among them also where nobody lists it any more.
+// Rank returns the endpoints of a peer in the order in which a machine with these links
+// should try them: addresses of the peer in the machine's own networks, then the last good
+// endpoint, public addresses, and the rest. The last good endpoint is among them although it
+// may no longer be listed.
 func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPort {
 	endpoints := peer.Endpoints
 	if lastGood.IsValid() && !slices.Contains(endpoints, lastGood) {
@@ -54,8 +54,8 @@ func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPor
 	return ranked
 }
 
-// families tells of which IP versions a machine has addresses; of both where
-// nothing is known.
+// families reports the IP versions of which a machine has addresses: both, if none is
+// known.
 func families(links []Link) (has4, has6 bool) {
 	for _, l := range links {
 		for _, n := range l.Networks {
@@ -77,8 +77,8 @@ func inNetworks(links []Link, a netip.Addr) bool {
 	return false
 }
 
-// Candidates are the endpoints of a peer that this machine may try: those that
-// pass the filter, lie outside of the mesh and are not the machine's own.
+// Candidates returns the endpoints of a peer that this machine may try: those that pass
+// the filters, are outside the mesh's subnet and are not this machine's own.
 func Candidates(id Identity, host Host, filters []schema.Filter, endpoints []netip.AddrPort) []netip.AddrPort {
 	unfit := func(e netip.AddrPort) bool {
 		return id.Subnet.Contains(e.Addr()) || slices.Contains(host.Addresses, e.Addr()) || !Passes(filters, e.Addr())
@@ -89,20 +89,19 @@ func Candidates(id Identity, host Host, filters []schema.Filter, endpoints []net
 	return slices.DeleteFunc(slices.Clone(endpoints), unfit)
 }
 
-// The bytes that WireGuard adds to a packet over IPv6, the longer header: 40 of
-// IPv6, 8 of UDP, 32 of WireGuard's own (WireGuard paper, section 5.4.6).
+// overhead is the number of bytes that WireGuard adds to a packet over IPv6, which has the
+// longer header: 40 of IPv6, 8 of UDP, 32 of WireGuard (WireGuard paper, section 5.4.6).
 const overhead = 40 + 8 + 32
 
-// The bounds of an automatic MTU: the least that IPv6 allows (RFC 8200, section
-// 5), and what leaves room on a link of Ethernet's usual 1500 bytes.
 const (
-	minMTU     = 1280
+	// minMTU is the minimum MTU of IPv6 in bytes (RFC 8200, section 5).
+	minMTU = 1280
+	// defaultMTU fits into Ethernet's usual 1500 bytes.
 	defaultMTU = 1500 - overhead
 )
 
-// PathMTU is the MTU that the links leave room for on which these endpoints can
-// be reached: those whose networks they are in, and for the others those with a
-// default route.
+// PathMTU returns the largest MTU of the mesh link, in bytes, whose packets fit all links
+// to the peers: the links in whose networks an endpoint is, and those with a default route.
 func PathMTU(links []Link, specs []PeerSpec) int {
 	least := 0
 	use := func(l Link) {

@@ -8,14 +8,6 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-func endpointsOf(texts ...string) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, t := range texts {
-		out = append(out, netip.MustParseAddrPort(t))
-	}
-	return out
-}
-
 func TestRank(t *testing.T) {
 	dual := []Link{{Name: "eth0", Networks: prefixes("10.1.0.0/24", "2001:db8:1::/64")}}
 	only4 := []Link{{Name: "eth0", Networks: prefixes("10.1.0.0/24")}}
@@ -28,13 +20,13 @@ func TestRank(t *testing.T) {
 		want      []netip.AddrPort
 	}{
 		{"the same network, the last good one, public, the rest", dual, "100.64.9.9:7",
-			endpointsOf("192.168.3.3:1", "198.51.100.1:1", "10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7"), addrs("10.1.0.9", "2001:db8:1::9", "192.168.3.3"),
-			endpointsOf("10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7", "198.51.100.1:1", "192.168.3.3:1")},
-		{"what the peer has no more is no neighbour", dual, "", endpointsOf("10.1.0.8:1", "10.1.0.9:1"), addrs("10.1.0.9"), endpointsOf("10.1.0.9:1", "10.1.0.8:1")},
-		{"what lastGood is tried though nobody lists it", only4, "203.0.113.5:4000", endpointsOf("198.51.100.1:1"), nil, endpointsOf("203.0.113.5:4000", "198.51.100.1:1")},
-		{"an IP version that the machine does not have comes last", only4, "", endpointsOf("[2001:db8::1]:1", "192.168.0.1:1"), nil, endpointsOf("192.168.0.1:1", "[2001:db8::1]:1")},
-		{"nothing is known of the machine", nil, "", endpointsOf("[2001:db8::1]:1", "198.51.100.1:1"), nil, endpointsOf("[2001:db8::1]:1", "198.51.100.1:1")},
-		{"none", dual, "", nil, nil, nil},
+			addrPorts("192.168.3.3:1", "198.51.100.1:1", "10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7"), addrs("10.1.0.9", "2001:db8:1::9", "192.168.3.3"),
+			addrPorts("10.1.0.9:1", "[2001:db8:1::9]:1", "100.64.9.9:7", "198.51.100.1:1", "192.168.3.3:1")},
+		{"an address that the peer no longer has is not in the same network", dual, "", addrPorts("10.1.0.8:1", "10.1.0.9:1"), addrs("10.1.0.9"), addrPorts("10.1.0.9:1", "10.1.0.8:1")},
+		{"the last good one is first although it is not listed", only4, "203.0.113.5:4000", addrPorts("198.51.100.1:1"), nil, addrPorts("203.0.113.5:4000", "198.51.100.1:1")},
+		{"an IP version that the machine lacks comes last", only4, "", addrPorts("[2001:db8::1]:1", "192.168.0.1:1"), nil, addrPorts("192.168.0.1:1", "[2001:db8::1]:1")},
+		{"a machine without known links", nil, "", addrPorts("[2001:db8::1]:1", "198.51.100.1:1"), nil, addrPorts("[2001:db8::1]:1", "198.51.100.1:1")},
+		{"no endpoints", dual, "", nil, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var lastGood netip.AddrPort
@@ -54,8 +46,8 @@ func TestCandidates(t *testing.T) {
 	id := Identity{Subnet: netip.MustParsePrefix("fd00::/64")}
 	host := Host{Addresses: addrs("192.168.0.7")}
 	filter := []schema.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Exclude: true}}
-	got := Candidates(id, host, filter, endpointsOf("10.0.0.1:1", "192.168.0.7:1", "[fd00::5]:1", "192.168.0.8:1"))
-	if want := endpointsOf("192.168.0.8:1"); !slices.Equal(got, want) {
+	got := Candidates(id, host, filter, addrPorts("10.0.0.1:1", "192.168.0.7:1", "[fd00::5]:1", "192.168.0.8:1"))
+	if want := addrPorts("192.168.0.8:1"); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -64,18 +56,18 @@ func TestPathMTU(t *testing.T) {
 	wan := Link{Name: "wan", MTU: 1500, Default: true, Networks: prefixes("198.51.100.0/24")}
 	lan := Link{Name: "lan", MTU: 1400, Networks: prefixes("10.0.0.0/24")}
 	tiny := Link{Name: "tiny", MTU: 1280, Default: true}
-	near := []PeerSpec{{Endpoints: endpointsOf("10.0.0.9:1")}}
-	far := []PeerSpec{{Endpoints: endpointsOf("203.0.113.9:1")}}
+	near := []PeerSpec{{Endpoints: addrPorts("10.0.0.9:1")}}
+	far := []PeerSpec{{Endpoints: addrPorts("203.0.113.9:1")}}
 	for _, c := range []struct {
 		name  string
 		links []Link
 		peers []PeerSpec
 		want  int
 	}{
-		{"far away", []Link{wan, lan}, far, 1420},
-		{"in the same network too", []Link{wan, lan}, near, 1320},
-		{"never less than IPv6 allows", []Link{tiny}, far, 1280},
-		{"nothing is known", nil, far, 1420},
+		{"all over the default route", []Link{wan, lan}, far, 1420},
+		{"one in the same network", []Link{wan, lan}, near, 1320},
+		{"at least the minimum of IPv6", []Link{tiny}, far, 1280},
+		{"no known links", nil, far, 1420},
 	} {
 		if got := PathMTU(c.links, c.peers); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)

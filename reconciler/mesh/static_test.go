@@ -9,16 +9,16 @@ func TestStaticPeers(t *testing.T) {
 	self := Identity{NodeID: "self", PublicKey: Key{99}, Subnet: prefixes("fd00::/64")[0], Address: prefixes("fd00::63/128")[0]}
 	static := []Affiliate{
 		{NodeID: StaticID("known"), Nodename: "known", Static: true, Addresses: addrs("10.8.0.1"),
-			KubeSpan: KubeSpan{PublicKey: Key{1}, AdditionalAddresses: prefixes("10.8.0.0/16"), Endpoints: endpointsOf("192.0.2.1:1")}},
+			KubeSpan: KubeSpan{PublicKey: Key{1}, AdditionalAddresses: prefixes("10.8.0.0/16"), Endpoints: addrPorts("192.0.2.1:1")}},
 		{NodeID: StaticID("phone"), Nodename: "phone", Static: true, Addresses: addrs("10.7.0.1"),
 			KubeSpan: KubeSpan{PublicKey: Key{7}, AdditionalAddresses: prefixes("10.7.0.1/32")}},
 	}
-	pretender := peer(5, nil)
-	pretender.NodeID = StaticID("phone")
-	greedy := peer(2, addrs("10.7.0.1")) // claims what the config gives to the phone
+	impostor := peer(5, nil)
+	impostor.NodeID = StaticID("phone")
+	greedy := peer(2, addrs("10.7.0.1")) // claims the address of the static peer
 	for _, registries := range [][][]Affiliate{
-		{{peer(1, addrs("10.0.0.1")), greedy, pretender}, static},
-		{static, {peer(1, addrs("10.0.0.1")), greedy, pretender}},
+		{{peer(1, addrs("10.0.0.1")), greedy, impostor}, static},
+		{static, {peer(1, addrs("10.0.0.1")), greedy, impostor}},
 	} {
 		good, refused := Filter(self, JoinStatic(Merge(registries...)))
 		if len(refused) != 0 || len(good) != 3 {
@@ -36,7 +36,7 @@ func TestStaticPeers(t *testing.T) {
 			t.Errorf("the phone is %+v", phone)
 		}
 		if !slices.Equal(loser.AllowedIPs, prefixes("fd00::2/128")) || len(overlaps) != 1 || overlaps[0].Winner != phone.PublicKey {
-			t.Errorf("an affiliate took what the config gives to another: %+v, %v", loser, overlaps)
+			t.Errorf("an affiliate took the address of a static peer: %+v, %v", loser, overlaps)
 		}
 		if members := Members(good); len(members) != 3 {
 			t.Errorf("members are %+v", members)
@@ -45,30 +45,5 @@ func TestStaticPeers(t *testing.T) {
 		if none, ok := keys[Key{7}]; !ok || !none.IsZero() || keys[Key{1}].IsZero() || len(keys) != 2 {
 			t.Errorf("the preshared keys are %v", keys)
 		}
-	}
-}
-
-func TestPickRelay(t *testing.T) {
-	offers := []Key{{10}, {11}, {12}, {13}}
-	counts := map[Key]int{}
-	for n := range byte(64) {
-		a, b := PeerSpec{PublicKey: Key{n, 1}}, PeerSpec{PublicKey: Key{n, 2}}
-		a.Relays, b.Relays = offers[1:], offers[:3]
-		// Each end knows what it reaches itself, and what the other says.
-		here, found := PickRelay(a.PublicKey, b, a.Relays)
-		there, also := PickRelay(b.PublicKey, a, b.Relays)
-		if !found || !also || here != there {
-			t.Fatalf("the ends pick %v and %v", here, there)
-		}
-		counts[here]++
-	}
-	if len(counts) != 2 || counts[Key{11}] < 8 || counts[Key{12}] < 8 {
-		t.Errorf("the relays are picked %v times", counts)
-	}
-	if relay, found := PickRelay(Key{1}, PeerSpec{PublicKey: Key{2}, Relays: offers[:1]}, offers[1:]); found {
-		t.Errorf("picked %v, which only one reaches", relay)
-	}
-	if relay, found := PickRelay(Key{1}, PeerSpec{PublicKey: Key{10}, Relays: offers[:1]}, offers[:1]); found {
-		t.Errorf("%v is a relay to itself", relay)
 	}
 }
