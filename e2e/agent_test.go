@@ -159,7 +159,7 @@ func TestFailedPassIsSaidAndHealed(t *testing.T) {
 				t.Errorf("status %d, want %q in\n%s%s", o.status, want, o.stdout, o.stderr)
 			}
 		}
-		node.await(node.agent, "the pass failed")
+		node.await(node.agent, "reconcile failed")
 	})
 	node.after(func() {
 		if err := blocker.Stop(unix.SIGKILL); err == nil {

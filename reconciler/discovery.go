@@ -124,7 +124,9 @@ func (d *Discovery) closeOutdated(config *schema.Config) {
 		}
 	}
 	d.remove(outdated)
-	_ = d.leave(context.Background(), left) // leave logs each failure
+	if err := d.leave(context.Background(), left); err != nil {
+		d.options.Log.Warn("leaving discovery failed", "error", err)
+	}
 }
 
 // remove closes sessions and forgets them.
@@ -303,32 +305,15 @@ func (d *Discovery) Leave(ctx context.Context) error {
 	return d.leave(ctx, left)
 }
 
-// leave removes this machine from registries, and logs each failure.
 func (d *Discovery) leave(ctx context.Context, sessions []*discoverySession) error {
-	results := d.each(sessions, func(s *discoverySession) error { return s.leave(ctx) })
-	for i, err := range results {
-		if err != nil {
-			sessions[i].log.Warn("leaving discovery failed", "error", err)
-		}
-	}
-	return errors.Join(results...)
+	return errors.Join(d.each(sessions, func(s *discoverySession) error { return s.leave(ctx) })...)
 }
 
-// LeaveError says that the mesh is removed from this machine, but that registries still
-// have the machine.
-type LeaveError struct{ Err error }
-
-func (e *LeaveError) Error() string {
-	return "the mesh is removed here, but the other machines were not told: " + e.Err.Error()
-}
-
-func (e *LeaveError) Unwrap() error { return e.Err }
-
-// LeaveDiscovery removes the machine from all registries that config asks for, also where
-// they are not followed. Its error is a *LeaveError.
+// LeaveDiscovery removes this machine from all registries that config asks for, also where
+// they are not followed.
 func LeaveDiscovery(ctx context.Context, d *Discovery, config *schema.Config) error {
 	if err := errors.Join(d.Open(config), d.Leave(ctx)); err != nil {
-		return &LeaveError{Err: err}
+		return fmt.Errorf("the other machines were not told that this one leaves: %w", err)
 	}
 	return nil
 }

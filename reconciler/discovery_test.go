@@ -133,8 +133,7 @@ func TestLeavingFailsWhereARegistryWasNotTold(t *testing.T) {
 	good, bad := &fakeRegistry{}, &fakeRegistry{leaveErr: errRefused}
 	d := discovery(good.driver("good"), bad.driver("bad"), static.Driver())
 	c := withPhone(t, false)
-	var left *reconciler.LeaveError
-	if err := reconciler.LeaveDiscovery(t.Context(), d, c); !errors.As(err, &left) || !strings.Contains(err.Error(), "registry bad") {
+	if err := reconciler.LeaveDiscovery(t.Context(), d, c); !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "registry bad") {
 		t.Errorf("got %v", err)
 	}
 	if good.left != 1 {
@@ -154,12 +153,15 @@ func TestDownSaysThatNobodyWasTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.registry.leaveErr = errRefused
-		var left *reconciler.LeaveError
-		if pass, err := r.Down(t.Context()); !errors.As(err, &left) || pass == nil || r.kernel.state().Link.Name != "" {
-			t.Errorf("got %v, %v", pass, err)
+		pass, err := r.Down(t.Context())
+		if err != nil || r.kernel.state().Link.Name != "" {
+			t.Fatalf("the mesh is not removed: %v", err)
+		}
+		if len(pass.Warnings) != 1 || !strings.Contains(pass.Warnings[0], "the other machines were not told") {
+			t.Errorf("the warnings are %q", pass.Warnings)
 		}
 		r.registry.leaveErr = nil
-		if _, err := r.Down(t.Context()); err != nil || r.registry.left != 1 {
+		if pass, err := r.Down(t.Context()); err != nil || r.registry.left != 1 || len(pass.Warnings) != 0 {
 			t.Errorf("once more: %v, left %d times", err, r.registry.left)
 		}
 	})

@@ -10,12 +10,15 @@
 // peers, peers.go moves their states on, remember.go and publish.go tell what came
 // of it, repair.go what others had changed.
 //
-// Loop runs the passes of an agent. Whatever happens (a new config, news from
-// discovery, a change in the kernel, the passing of time) wakes one goroutine,
-// which owns all state and does one pass at a time; news that arrives during a
-// pass is one more pass, however much it is. Its methods may be called from any
-// goroutine and wait for that one.
+// Loop runs the passes of an agent. A new config, a change in a registry or in the
+// kernel, or the passing of time wakes one goroutine. It owns all state and does one
+// pass at a time; changes during a pass lead to one more pass. The methods of Loop may
+// be called from any goroutine and wait for that one.
 //
-// The package knows no netlink, no HTTP and no files. It declares what it needs
-// of them: Kernel, Identify and Discover.
+// Discovery opens the registries that a config asks for and merges what they know into
+// Knowledge. A registry is a package with a Driver: discoveryhttp, discoverykube and
+// static. Loop follows the registries; a single pass reads them once.
+//
+// The package knows no netlink, no HTTP and no files. It declares the interfaces that
+// it needs: Kernel, Identify, Registry and CacheStore.
 package reconciler

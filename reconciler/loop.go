@@ -13,33 +13,34 @@ import (
 )
 
 const (
-	// settle is how long a pass waits for more news to come with the first.
-	settle = 50 * time.Millisecond
-	// retryAtLeast and retryAtMost bound the wait after a pass that failed,
-	// which doubles from one to the next.
-	retryAtLeast = time.Second
-	retryAtMost  = 30 * time.Second
-	// share is how many times longer the loop rests than a pass took, so that
-	// looking at WireGuard, which tells nobody of changes, costs next to nothing;
-	// restAtLeast is the least.
-	share       = 2000
-	restAtLeast = time.Second
+	// collectDelay is how long a pass waits for more changes after the first.
+	collectDelay = 50 * time.Millisecond
+	// firstRetry and lastRetry are the first and the longest pause after a failed pass.
+	// The pauses double.
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+	// idleShare is how many times longer the loop waits than the last pass took. The loop
+	// has to poll, because WireGuard does not report changes; 2000 keeps that below a
+	// thousandth of a processor.
+	idleShare = 2000
+	// minIdle is the shortest wait between two polls.
+	minIdle = time.Second
 )
 
-// Why a pass is asked for.
-type Why uint32
+// WakeReason is a reason for a pass. Reasons can be combined.
+type WakeReason uint32
 
 // The reasons to wake a Loop.
 const (
-	// News: discovery or the config has something new.
-	News Why = 1 << iota
-	// Drift: something changed in the kernel.
-	Drift
-	// NetworkChanged: the machine was asleep, or its clock was set.
-	NetworkChanged
+	// InputChanged says that the config changed, or what the registries know.
+	InputChanged WakeReason = 1 << iota
+	// KernelChanged says that something else changed the kernel's network state.
+	KernelChanged
+	// Resumed says that the machine was suspended, or that its clock was set.
+	Resumed
 )
 
-// ErrStopped is returned by the methods of a Loop that does not run any more.
+// ErrStopped is returned by the methods of a Loop after Run has ended.
 var ErrStopped = errors.New("the agent is stopping")
 
 // Loop runs passes. Its methods are safe for concurrent use.
@@ -48,22 +49,31 @@ type Loop struct {
 	discovery *Discovery
 	log       *slog.Logger
 
+	// requests are functions for the goroutine of Run.
 	requests chan func(ctx context.Context)
-	wake     chan struct{}
-	why      atomic.Uint32
-	clockSet atomic.Int64
-	scope    atomic.Pointer[state.Scope]
-	stopped  chan struct{}
+	// wake has an element while a pass is asked for.
+	wake chan struct{}
+	// reasons are the WakeReasons since the last pass.
+	reasons atomic.Uint32
+	// clockStep is by how much the clock was set since the last pass.
+	clockStep atomic.Int64
+	// scope is that of the config in force; nil before the first.
+	scope atomic.Pointer[state.Scope]
+	// stopped is closed when Run has ended.
+	stopped chan struct{}
 
-	// What follows belongs to the goroutine of Run.
+	// The fields below belong to the goroutine of Run.
+
+	// config is in force; nil before the first.
 	config *schema.Config
 	// down is set after Down, leaveFailed if the registries still have the machine then.
 	down, leaveFailed bool
-	failures          int
-	repairs           repairBackoff
+	// failures is the number of passes that failed in a row.
+	failures int
+	repairs  repairBackoff
 }
 
-// NewLoop makes a loop. Run must be called for it to do anything.
+// NewLoop returns a loop that does nothing before Run.
 func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 	return &Loop{
 		engine:    engine,
@@ -75,15 +85,14 @@ func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 	}
 }
 
-// Run does passes until ctx ends, and leaves the mesh as it is then.
+// Run does passes until ctx ends. It leaves the mesh up.
 func (l *Loop) Run(ctx context.Context) {
 	defer close(l.stopped)
 	defer l.discovery.Close()
-	// There is nothing to do before there is a config, which wakes.
-	next := time.NewTimer(retryAtMost)
+	next := time.NewTimer(lastRetry)
 	defer next.Stop()
 	for {
-		glance := false
+		polling := false
 		select {
 		case <-ctx.Done():
 			return
@@ -91,29 +100,30 @@ func (l *Loop) Run(ctx context.Context) {
 			request(ctx)
 			continue
 		case <-l.wake:
-			l.await(ctx, settle+l.repairPause())
-			// What came meanwhile is in this pass.
+			l.serveFor(ctx, collectDelay+l.repairPause())
+			// Changes that came meanwhile are in this pass.
 			select {
 			case <-l.wake:
 			default:
 			}
 		case <-next.C:
-			glance = true
+			polling = true
 		}
-		next.Reset(l.tick(ctx, glance))
+		next.Reset(l.tick(ctx, polling))
 	}
 }
 
-// repairPause returns how long to wait before another external change is reverted.
+// repairPause returns how long a pass is put off that would only repair what another
+// program changes again and again.
 func (l *Loop) repairPause() time.Duration {
-	if Why(l.why.Load()) != Drift {
+	if WakeReason(l.reasons.Load()) != KernelChanged {
 		return 0
 	}
 	return max(time.Until(l.repairs.until), 0)
 }
 
-// await lets time pass while requests are served.
-func (l *Loop) await(ctx context.Context, d time.Duration) {
+// serveFor serves requests for a time.
+func (l *Loop) serveFor(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
@@ -128,41 +138,41 @@ func (l *Loop) await(ctx context.Context, d time.Duration) {
 	}
 }
 
-// tick does a pass if there is a config, logs its error and tells when the next
-// is due. A glance is enough where nothing asked for the pass but time.
-func (l *Loop) tick(ctx context.Context, glance bool) time.Duration {
-	why := Why(l.why.Swap(0))
+// tick does a pass, if there is a config, and returns the wait before the next. Polling is
+// set if only time has passed since the last one.
+func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
+	reasons := WakeReason(l.reasons.Swap(0))
 	if l.config == nil || l.down {
-		return retryAtMost
+		return lastRetry
 	}
-	began := time.Now()
-	pass, err := l.pass(ctx, Trigger{PeersOnly: glance && why == 0, NetworkChanged: why&NetworkChanged != 0,
-		ClockStep: time.Duration(l.clockSet.Swap(0))})
+	started := time.Now()
+	pass, err := l.pass(ctx, Trigger{PeersOnly: polling && reasons == 0, NetworkChanged: reasons&Resumed != 0,
+		ClockStep: time.Duration(l.clockStep.Swap(0))})
 	if err != nil {
 		if ctx.Err() == nil {
-			l.log.Error("the pass failed", "error", err, "retry_in", l.retryIn().String())
+			l.log.Error("reconcile failed", "error", err, "retry_in", l.retryIn().String())
 		}
 		return l.retryIn()
 	}
-	if why&News == 0 {
+	if reasons&InputChanged == 0 {
 		l.reportRepairs(pass)
 	}
-	rest := min(max(share*time.Since(began), restAtLeast), peer.IdleInterval)
-	return min(rest, pass.NextCheck)
+	idle := min(max(idleShare*time.Since(started), minIdle), peer.IdleInterval)
+	return min(idle, pass.NextCheck)
 }
 
 func (l *Loop) retryIn() time.Duration {
-	return min(retryAtLeast<<min(l.failures-1, 10), retryAtMost)
+	return min(firstRetry<<min(l.failures-1, 10), lastRetry)
 }
 
-// pass is one pass with the current config.
-func (l *Loop) pass(ctx context.Context, o Trigger) (*Pass, error) {
+// pass does one pass with the config in force.
+func (l *Loop) pass(ctx context.Context, t Trigger) (*Pass, error) {
 	var pass *Pass
-	err := l.discovery.Follow(l.config, func() { l.Wake(News) })
+	err := l.discovery.Follow(l.config, func() { l.Wake(InputChanged) })
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
-		pass, err = l.engine.RunFor(ctx, time.Now(), l.config, l.discovery.Knowledge(), o)
+		pass, err = l.engine.RunFor(ctx, time.Now(), l.config, l.discovery.Knowledge(), t)
 	}
 	if err != nil {
 		l.failures++
@@ -176,7 +186,7 @@ func (l *Loop) pass(ctx context.Context, o Trigger) (*Pass, error) {
 	return pass, nil
 }
 
-// Scope is what is spanctl's in the kernel, as far as a config was ever in force.
+// Scope returns the ownership marks of the config in force; none before the first.
 func (l *Loop) Scope() state.Scope {
 	if scope := l.scope.Load(); scope != nil {
 		return *scope
@@ -184,22 +194,23 @@ func (l *Loop) Scope() state.Scope {
 	return state.Scope{}
 }
 
-// Wake asks for a pass soon, and says why. It never blocks.
-func (l *Loop) Wake(why Why) {
-	l.why.Or(uint32(why))
+// Wake asks for a pass soon. It does not block.
+func (l *Loop) Wake(reason WakeReason) {
+	l.reasons.Or(uint32(reason))
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Woken tells that the machine was suspended, or its clock set by some time.
-func (l *Loop) Woken(set time.Duration) {
-	l.clockSet.Add(int64(set))
-	l.Wake(NetworkChanged)
+// ClockStepped asks for a pass after the machine was suspended or its clock was set; step is
+// by how much it was set.
+func (l *Loop) ClockStepped(step time.Duration) {
+	l.clockStep.Add(int64(step))
+	l.Wake(Resumed)
 }
 
-// do runs f on the loop's goroutine and waits for it.
+// do runs f on the goroutine of Run and waits for it.
 func (l *Loop) do(ctx context.Context, f func(ctx context.Context)) error {
 	done := make(chan struct{})
 	request := func(loopCtx context.Context) {
@@ -217,9 +228,9 @@ func (l *Loop) do(ctx context.Context, f func(ctx context.Context)) error {
 	return nil
 }
 
-// SetConfig puts a config in force, does a pass and returns it. A mesh that was
-// taken down comes up again. What the previous config owned under other marks
-// is removed first.
+// SetConfig puts a config in force, does a pass and returns it. A mesh that was taken down
+// comes up again. Objects under other ownership marks of the config before are removed
+// first.
 func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass, err error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if l.config != nil {
@@ -231,14 +242,13 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		}
 		l.config, l.down = config, false
 		l.engine.publishConfig(time.Now(), config)
-		l.Wake(News) // and again soon, with what discovery says then
+		l.Wake(InputChanged) // the registries answer after this pass
 		return l.pass(ctx, Trigger{})
 	})
 }
 
-// Diff compares the kernel with a config, the current one if nil, and changes
-// nothing. Known is what discovery knows under that config; nil stands for
-// what the loop knows.
+// Diff compares the kernel with a config, the one in force if nil, and changes nothing.
+// Known is what the config's registries know; nil for those that the loop follows.
 func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge) (*Pass, error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if config == nil {
@@ -255,7 +265,7 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 	})
 }
 
-// ErrNoConfig says that no config was ever in force.
+// ErrNoConfig is returned before the first config.
 var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanctl apply -f FILE`")
 
 // SameDiscovery reports whether the loop follows the registries that config asks for.
@@ -265,7 +275,7 @@ func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same b
 }
 
 // Down leaves discovery and removes the mesh. The loop stays idle until the next
-// SetConfig. With a LeaveError the mesh is removed; Down again leaves again.
+// SetConfig. A registry that was not told is a warning of the pass; Down again tells it.
 func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if l.config == nil {
@@ -277,14 +287,14 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 		}
 		l.down, l.leaveFailed = true, left != nil
 		pass, err := l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
-		if err == nil {
-			err = left
+		if pass != nil {
+			pass.Warn(left)
 		}
 		return pass, err
 	})
 }
 
-// request is do for what yields a pass.
+// request is do for a function that returns a pass.
 func (l *Loop) request(ctx context.Context, f func(ctx context.Context) (*Pass, error)) (pass *Pass, err error) {
 	if stopped := l.do(ctx, func(ctx context.Context) { pass, err = f(ctx) }); stopped != nil {
 		return nil, stopped

@@ -128,7 +128,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		if pass, err := r.Diff(t.Context(), nil, nil); err != nil || len(pass.Plan) != 2 {
 			t.Errorf("the difference is %v, %v", pass, err)
 		}
-		r.Wake(reconciler.Drift)
+		r.Wake(reconciler.KernelChanged)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if len(r.kernel.state().Rules) != 2 {
@@ -186,7 +186,7 @@ func TestDownStaysDownUntilTheNextConfig(t *testing.T) {
 		if _, err := r.Down(t.Context()); err != nil || r.registry.counts() != [3]int{1, 1, 0} {
 			t.Errorf("down again: %v, opened, left, running %v", err, r.registry.counts())
 		}
-		r.Wake(reconciler.News)
+		r.Wake(reconciler.InputChanged)
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if r.kernel.state().Link.Name != "" {
@@ -219,7 +219,7 @@ func TestRequestsDoNotWaitForNews(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
 		}
-		r.Wake(reconciler.News)
+		r.Wake(reconciler.InputChanged)
 		synctest.Wait()
 		began := time.Now()
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil || time.Since(began) != 0 {
@@ -240,7 +240,7 @@ func TestRepairsAreToldAndSlowDown(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			r.kernel.edit(func(s *state.State) { s.Rules = nil })
-			r.Wake(reconciler.Drift)
+			r.Wake(reconciler.KernelChanged)
 			time.Sleep(within)
 			synctest.Wait()
 			return len(r.kernel.state().Rules) == 2
@@ -316,7 +316,7 @@ func TestNetworkChangeIsPassedOn(t *testing.T) {
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil {
 			t.Fatal(err)
 		}
-		r.Wake(reconciler.Drift)
+		r.Wake(reconciler.KernelChanged)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if r.registry.networks != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {

@@ -32,12 +32,21 @@ type Pass struct {
 	// Same is set when the last pass succeeded, and config, host, discovery and relays have
 	// not changed since.
 	Same bool
+	// Warnings are what failed beside the plan, such as telling the other machines.
+	Warnings []string
 
 	gathered
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
 	// probes are the mesh addresses of the peers that are to be probed.
 	probes []netip.Addr
+}
+
+// Warn adds an error that does not fail the pass; nil is none.
+func (p *Pass) Warn(err error) {
+	if err != nil {
+		p.Warnings = append(p.Warnings, err.Error())
+	}
 }
 
 // Err returns the error that ended the pass early, with what was and was not done.

@@ -1156,7 +1156,9 @@ type Plan struct {
 	// Set when the plan was carried out in part.
 	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
 	// What traffic the plan cuts, for people; empty if none.
-	Cuts          []string `protobuf:"bytes,3,rep,name=cuts,proto3" json:"cuts,omitempty"`
+	Cuts []string `protobuf:"bytes,3,rep,name=cuts,proto3" json:"cuts,omitempty"`
+	// What failed beside the changes, such as telling the other machines; for people.
+	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1208,6 +1210,13 @@ func (x *Plan) GetFailure() *Failure {
 func (x *Plan) GetCuts() []string {
 	if x != nil {
 		return x.Cuts
+	}
+	return nil
+}
+
+func (x *Plan) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1959,11 +1968,12 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\tR\tpublicKey\"\x83\x01\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"\x9f\x01\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
 	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x12\n" +
-	"\x04cuts\x18\x03 \x03(\tR\x04cuts\"K\n" +
+	"\x04cuts\x18\x03 \x03(\tR\x04cuts\x12\x1a\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"K\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\rR\x04done\x12\x12\n" +

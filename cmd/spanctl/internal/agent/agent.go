@@ -73,7 +73,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() error { return serve(ctx, listener, &api{parts: p, keeper: k, loop: loop}) })
 	group.Go(func() error {
 		return o.persist(ctx, "changes in the kernel", func() error {
-			return netlinkapply.Watch(ctx, loop.Scope, func() { loop.Wake(reconciler.Drift) }, loop.Woken)
+			return netlinkapply.Watch(ctx, loop.Scope, func() { loop.Wake(reconciler.KernelChanged) }, loop.ClockStepped)
 		})
 	})
 	group.Go(func() error {

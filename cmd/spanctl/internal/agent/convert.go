@@ -36,16 +36,13 @@ func planOf(plan state.Plan) *agentpb.Plan {
 // of passes that changed nothing stay errors.
 func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 	var partial *reconciler.ApplyError
-	var left *reconciler.LeaveError
-	if pass == nil || err != nil && !errors.As(err, &partial) && !errors.As(err, &left) {
+	if pass == nil || err != nil && !errors.As(err, &partial) {
 		return nil, err
 	}
 	plan := planOf(pass.Plan)
-	switch {
-	case partial != nil:
+	plan.Warnings = pass.Warnings
+	if partial != nil {
 		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done))}
-	case left != nil:
-		plan.Failure = &agentpb.Failure{Message: left.Error(), Done: uint32(len(pass.Result.Done))}
 	}
 	return plan, nil
 }

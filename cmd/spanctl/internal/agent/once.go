@@ -98,14 +98,11 @@ func (p *parts) enforce(ctx context.Context, config *schema.Config) (*agentpb.Pl
 		return nil, err
 	}
 	discovery.SaveCaches()
-	announced := discovery.Announce(ctx, pass.Local)
-	plan, err := outcome(pass, err)
-	// Static peers need to be told nothing.
-	if announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) && plan.GetFailure() == nil {
-		plan.Failure = &agentpb.Failure{Done: uint32(len(pass.Result.Done)),
-			Message: "the mesh is set up here, but the other machines do not know of this one: " + announced.Error()}
+	// A mesh of static peers has no other machine to tell.
+	if announced := discovery.Announce(ctx, pass.Local); announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) {
+		pass.Warn(fmt.Errorf("the other machines were not told of this one: %w", announced))
 	}
-	return plan, err
+	return outcome(pass, err)
 }
 
 // Try is Apply until the trial is over: then what was before comes back, unless the
@@ -232,8 +229,8 @@ func (o Once) Down(ctx context.Context, config *schema.Config) (plan *agentpb.Pl
 	err = o.with(func(p *parts) error {
 		left := reconciler.LeaveDiscovery(ctx, p.newDiscovery(), config)
 		pass, err := p.engine.Remove(ctx, time.Now(), state.ScopeOf(config.KubeSpan()))
-		if err == nil {
-			err = left
+		if pass != nil {
+			pass.Warn(left)
 		}
 		plan, err = outcome(pass, err)
 		return err

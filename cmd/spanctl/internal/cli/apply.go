@@ -148,7 +148,7 @@ func tryAlone(cmd *cobra.Command, once agent.Once, source schema.Source, timeout
 		return nil
 	}
 	cmd.PrintErrln("not confirmed: the config before is in force again")
-	return errors.Join(printDone(cmd.OutOrStdout(), back), exitStatus(exitError))
+	return errors.Join(printDone(cmd, back), exitStatus(exitError))
 }
 
 // applied prints what an apply came to.
@@ -170,7 +170,7 @@ func applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.
 	case mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
 		return printDryRun(cmd, response.GetPlan())
 	}
-	err := printDone(cmd.OutOrStdout(), response.GetPlan())
+	err := printDone(cmd, response.GetPlan())
 	if until := response.GetTrialUntil(); until != nil {
 		cmd.PrintErrf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back\n", until.AsTime().Local().Format(time.TimeOnly))
 	}

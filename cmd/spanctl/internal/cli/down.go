@@ -27,7 +27,7 @@ next start.`,
 			if err != nil {
 				return fmt.Errorf("take the mesh down: %w", err)
 			}
-			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan())
+			return printDone(cmd, response.Msg.GetPlan())
 		},
 	})
 }
@@ -46,7 +46,7 @@ func newReload(s *settings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printDone(cmd.OutOrStdout(), response.Msg.GetPlan())
+			return printDone(cmd, response.Msg.GetPlan())
 		},
 	})
 }

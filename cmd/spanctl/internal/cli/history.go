@@ -118,5 +118,5 @@ func rolledBack(cmd *cobra.Command, plan *agentpb.Plan, number int) error {
 	} else {
 		cmd.PrintErrln("back to revision", number)
 	}
-	return printDone(cmd.OutOrStdout(), plan)
+	return printDone(cmd, plan)
 }

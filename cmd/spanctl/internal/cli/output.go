@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -112,10 +113,13 @@ func printPlan(out io.Writer, changes []*agentpb.Change) error {
 	return nil
 }
 
-// printDone prints a plan that was carried out, and its failure as an error that
-// says what was not done and what happens next.
-func printDone(out io.Writer, plan *agentpb.Plan) error {
-	changes := plan.GetChanges()
+// printDone prints a plan that was applied, and its warnings on standard error. It returns
+// the plan's failure as an error that says what was not done and what happens next.
+func printDone(cmd *cobra.Command, plan *agentpb.Plan) error {
+	for _, warning := range plan.GetWarnings() {
+		cmd.PrintErrln("warning: " + warning)
+	}
+	out, changes := cmd.OutOrStdout(), plan.GetChanges()
 	failure := plan.GetFailure()
 	if failure == nil {
 		if len(changes) == 0 {

@@ -38,5 +38,5 @@ Peers that run no agent have to be given the new public key by hand.`,
 
 func printRotation(cmd *cobra.Command, r *agentpb.RotateKeyResponse) error {
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "public key before: %s\npublic key now:    %s\n", r.GetPublicKeyBefore(), r.GetPublicKey())
-	return errors.Join(err, printDone(cmd.OutOrStdout(), r.GetPlan()))
+	return errors.Join(err, printDone(cmd, r.GetPlan()))
 }
