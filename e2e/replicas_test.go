@@ -170,7 +170,7 @@ func TestMembersAlone(t *testing.T) {
 	m.awaitUp()
 	o := m.discovery.finish(m.discovery.Command(withPatience(t), "curl", "--silent", "--fail-with-body", "--header", "Content-Type: application/json",
 		"--data", fmt.Sprintf(`{"clusterId":%q}`, m.value("id")), m.endpoint()+"/sidero.discovery.server.Cluster/List"))
-	if o.status == 0 || !strings.Contains(o.stdout, "wants the token of a member") {
+	if o.status == 0 || !strings.Contains(o.stdout, "the member token of the cluster is missing") {
 		t.Errorf("%+v", o)
 	}
 	if said := m.server.Output(); strings.Contains(said, m.value("id")) {

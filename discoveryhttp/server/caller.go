@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// callers tells who calls.
+// callers finds the address of a caller.
 type callers struct {
-	// trusted are the proxies whose word counts.
+	// trusted are the networks of proxies whose headers are believed.
 	trusted []netip.Prefix
 }
 
+// trusts reports whether address is that of a trusted proxy.
 func (c callers) trusts(address netip.Addr) bool {
 	for _, p := range c.trusted {
 		if p.Contains(address) {
@@ -21,9 +22,9 @@ func (c callers) trusts(address netip.Addr) bool {
 	return false
 }
 
-// of is the address of the caller: that of the connection, or what a trusted
-// proxy says of it. In X-Forwarded-For every proxy appends who called it, so the
-// last address that is no trusted proxy is the one that a trusted proxy saw.
+// of returns the address of the caller. It is the address of the connection, or of
+// a trusted proxy's X-Real-IP or X-Forwarded-For. Each proxy appends its caller to
+// X-Forwarded-For, so the last address that is not a trusted proxy counts.
 func (c callers) of(peer string, header http.Header) netip.Addr {
 	connection, err := netip.ParseAddrPort(peer)
 	if err != nil {
@@ -33,8 +34,8 @@ func (c callers) of(peer string, header http.Header) netip.Addr {
 	if !c.trusts(address) {
 		return address
 	}
-	if told, err := netip.ParseAddr(strings.TrimSpace(header.Get("X-Real-Ip"))); err == nil {
-		return told.Unmap().WithZone("")
+	if origin, err := netip.ParseAddr(strings.TrimSpace(header.Get("X-Real-Ip"))); err == nil {
+		return origin.Unmap().WithZone("")
 	}
 	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {

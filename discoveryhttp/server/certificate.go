@@ -13,15 +13,14 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Certificate is a TLS certificate that is loaded again when its files change.
-// It is safe for concurrent use.
+// Certificate is a TLS certificate that is reloaded when its files change.
 type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 	current           atomic.Pointer[tls.Certificate]
 }
 
-// LoadCertificate reads a certificate chain and its key, PEM.
+// LoadCertificate reads a certificate chain and its key from PEM files.
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
 	return c, c.load()
@@ -30,13 +29,13 @@ func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, 
 func (c *Certificate) load() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		return fmt.Errorf("load the TLS certificate: %w", err)
+		return fmt.Errorf("load TLS certificate %s: %w", c.certFile, err)
 	}
 	c.current.Store(&pair)
 	return nil
 }
 
-// TLS is the configuration of a server with the certificate.
+// TLS returns the configuration of a server with the certificate.
 func (c *Certificate) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -46,21 +45,22 @@ func (c *Certificate) TLS() *tls.Config {
 	}
 }
 
-// certificateSettle is how long the files must be still: two of them change.
+// certificateSettle is how long both files must be unchanged before they are read,
+// because one is replaced after the other.
 const certificateSettle = 200 * time.Millisecond
 
-// Watch loads the certificate again when its files change, until ctx ends. A
-// pair that does not load leaves the one before in use.
+// Watch reloads the certificate when its files change, until ctx ends. If they
+// cannot be loaded, the certificate before stays in use.
 func (c *Certificate) Watch(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch the TLS certificate: %w", err)
+		return fmt.Errorf("watch TLS certificate: %w", err)
 	}
 	defer func() { _ = watcher.Close() }()
-	// The directories, since files are replaced by renaming.
+	// Files are replaced by renaming, which only their directory reports.
 	for _, dir := range []string{filepath.Dir(c.certFile), filepath.Dir(c.keyFile)} {
 		if err := watcher.Add(dir); err != nil {
-			return fmt.Errorf("watch the TLS certificate: %w", err)
+			return fmt.Errorf("watch TLS certificate: %w", err)
 		}
 	}
 	var settled <-chan time.Time
@@ -70,18 +70,18 @@ func (c *Certificate) Watch(ctx context.Context) error {
 			return nil
 		case _, ok := <-watcher.Events:
 			if !ok {
-				return errors.New("the watch of the TLS certificate ended")
+				return errors.New("watch TLS certificate: the file watcher was closed")
 			}
 			settled = time.After(certificateSettle)
 		case err := <-watcher.Errors:
-			c.log.Warn("watching the TLS certificate", "error", err)
+			c.log.Warn("watching TLS certificate failed", "error", err)
 		case <-settled:
 			settled = nil
 			if err := c.load(); err != nil {
-				c.log.Error("the changed TLS certificate cannot be used; the one before stays", "error", err)
+				c.log.Error("TLS certificate reload failed; keeping the old one", "error", err)
 				continue
 			}
-			c.log.Info("the TLS certificate was loaded", "file", c.certFile)
+			c.log.Info("TLS certificate reloaded", "file", c.certFile)
 		}
 	}
 }

@@ -1,13 +1,14 @@
-// Package server is the discovery service: it keeps the affiliates of clusters
-// for as long as they are refreshed and tells everyone in a cluster of every
-// change. It serves Connect, gRPC and plain HTTP with JSON on one handler, and
-// cannot read what it keeps.
+// Package server is the discovery service. It keeps the affiliates of clusters for
+// as long as they are refreshed, and sends every change to all watchers of the
+// cluster. It serves Connect, gRPC and plain HTTP with JSON on one handler.
+// Affiliates are sealed; the server cannot read them.
 //
-// Server answers the calls; a Store keeps the affiliates. What comes in is
-// checked against Limits (limits.go), which also bound how often an address and a
-// cluster may call (rate.go). Who calls is told in caller.go, whether it may in
-// auth.go. A change is encoded once and written to all who watch (watch.go).
-// Beside the protocol there are metrics, probes and a page (pages.go).
+// A Server answers calls, and a Store keeps affiliates. Requests are checked
+// against Limits (limits.go) and rates (rate.go). caller.go finds the address of
+// the caller, and auth.go checks its token. Metrics, probes and a status page are
+// served beside the protocol (metrics.go, pages.go).
 //
-// Run serves on a listener and removes what has expired, until its context ends.
+// Run serves on listeners and removes expired affiliates until its context ends.
+//
+// A Server and a Certificate are safe for concurrent use.
 package server

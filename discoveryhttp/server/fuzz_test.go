@@ -14,7 +14,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// FuzzHandler sends arbitrary bodies to every method in every encoding.
+// FuzzHandler sends arbitrary bodies to each method, in each encoding.
 func FuzzHandler(f *testing.F) {
 	methods := []string{"Hello", "AffiliateUpdate", "AffiliateDelete", "List"}
 	types := []string{"application/proto", "application/json", "application/grpc", "application/grpc+proto", "application/connect+proto",
@@ -47,8 +47,8 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// FuzzAffiliateRoundTrip puts arbitrary affiliates in and expects them back, as
-// any protobuf decoder reads them.
+// FuzzAffiliateRoundTrip stores arbitrary affiliates and expects a protobuf decoder to
+// read the same.
 func FuzzAffiliateRoundTrip(f *testing.F) {
 	f.Add("a", []byte("data"), []byte("endpoint"))
 	f.Fuzz(func(t *testing.T, id string, data, endpoint []byte) {

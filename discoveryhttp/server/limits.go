@@ -11,29 +11,35 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// Limits are the bounds of what a server takes.
+// Limits are the bounds of what a server accepts.
 type Limits struct {
-	// ID is the longest cluster or affiliate ID, Data and Endpoint the longest
-	// sealed affiliate and endpoint, in bytes.
-	ID, Data, Endpoint int
-	// Store bounds what is kept.
+	// ID bounds a cluster or affiliate ID, in bytes.
+	ID int
+	// Data bounds the sealed data of an affiliate, in bytes.
+	Data int
+	// Endpoint bounds a sealed endpoint, in bytes.
+	Endpoint int
+	// Store bounds what the store keeps.
 	Store store.Limits
-	// TTL is how long an affiliate lives without a refresh; a longer wish is cut
-	// to it.
+	// TTL bounds the life of an affiliate without a refresh. A longer TTL in a request
+	// is reduced to it.
 	TTL time.Duration
-	// PerAddress and PerCluster bound how often one address (of IPv6, one /64)
-	// and all machines of one cluster may call.
-	PerAddress, PerCluster Rate
+	// PerAddress is the rate of one address, or of one IPv6 /64.
+	PerAddress Rate
+	// PerCluster is the rate of all callers of one cluster together.
+	PerCluster Rate
 }
 
-// Rate is calls per second, with bursts. A zero PerSecond is no bound.
+// Rate bounds calls. Zero is no bound.
 type Rate struct {
+	// PerSecond is the long-term rate of calls.
 	PerSecond float64
-	Burst     int
+	// Burst is the number of calls that may come at once.
+	Burst int
 }
 
-// DefaultLimits are those of Sidero's service, whose clients stay within them;
-// that one does not bound clusters and watchers.
+// DefaultLimits returns the limits of Sidero's service, which its clients comply
+// with, and limits of clusters and watchers, which that service does not have.
 func DefaultLimits() Limits {
 	return Limits{
 		ID:         256,
@@ -46,13 +52,14 @@ func DefaultLimits() Limits {
 	}
 }
 
-// request is the largest request in bytes: an update with all that it may have,
-// in base64 and with JSON around it.
+// request returns the size of the largest request, in bytes: an update with the
+// largest data and all endpoints, in base64 within JSON.
 func (l Limits) request() int {
 	return 2 * (2*l.ID + l.Data + l.Store.Endpoints*(l.Endpoint+8) + 512)
 }
 
-// endpointBlock is the cipher block that sealed endpoints are made of, in bytes.
+// endpointBlock is the AES block size, of which a sealed endpoint is a multiple, in
+// bytes.
 const endpointBlock = 16
 
 func invalid(format string, args ...any) error {
@@ -64,7 +71,7 @@ func (l Limits) checkID(name, id string) error {
 		return invalid("%s is missing", name)
 	}
 	if len(id) > l.ID {
-		return invalid("%s has %d bytes, at most %d are allowed", name, len(id), l.ID)
+		return invalid("%s has %d bytes; at most %d are allowed", name, len(id), l.ID)
 	}
 	return nil
 }
@@ -74,14 +81,14 @@ func (l Limits) checkUpdate(m *serverpb.AffiliateUpdateRequest) error {
 		return err
 	}
 	if len(m.GetAffiliateData()) > l.Data {
-		return invalid("affiliate_data has %d bytes, at most %d are allowed", len(m.GetAffiliateData()), l.Data)
+		return invalid("affiliate_data has %d bytes; at most %d are allowed", len(m.GetAffiliateData()), l.Data)
 	}
 	if len(m.GetAffiliateEndpoints()) > l.Store.Endpoints {
-		return invalid("affiliate_endpoints has %d items, at most %d are allowed", len(m.GetAffiliateEndpoints()), l.Store.Endpoints)
+		return invalid("affiliate_endpoints has %d items; at most %d are allowed", len(m.GetAffiliateEndpoints()), l.Store.Endpoints)
 	}
 	for i, e := range m.GetAffiliateEndpoints() {
 		if len(e) == 0 || len(e)%endpointBlock != 0 || len(e) > l.Endpoint {
-			return invalid("affiliate_endpoints[%d] has %d bytes, sealed endpoints have a multiple of %d, at most %d", i, len(e), endpointBlock, l.Endpoint)
+			return invalid("affiliate_endpoints[%d] has %d bytes; a sealed endpoint has a multiple of %d, at most %d", i, len(e), endpointBlock, l.Endpoint)
 		}
 	}
 	return checkTTL(m.GetTtl())
@@ -92,10 +99,10 @@ func checkTTL(ttl *durationpb.Duration) error {
 		return invalid("ttl is missing")
 	}
 	if err := ttl.CheckValid(); err != nil {
-		return invalid("ttl is no duration: %v", err)
+		return invalid("ttl is not a valid duration: %v", err)
 	}
 	if ttl.AsDuration() <= 0 {
-		return invalid("ttl must be longer than nothing")
+		return invalid("ttl must be positive")
 	}
 	return nil
 }

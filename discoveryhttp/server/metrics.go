@@ -12,10 +12,10 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// namespace begins the name of every metric.
+// namespace is the prefix of all metric names.
 const namespace = "spanctl_discovery"
 
-// metrics are what a server counts. It is an interceptor of all calls.
+// metrics are the metrics of a server. They intercept all calls.
 type metrics struct {
 	registry  *prometheus.Registry
 	calls     *prometheus.CounterVec
@@ -25,25 +25,25 @@ type metrics struct {
 
 var _ connect.Interceptor = (*metrics)(nil)
 
-// buckets are from 50 µs to 1.6 s.
+// buckets range from 50 µs to 1.6 s.
 var buckets = prometheus.ExponentialBuckets(50e-6, 2, 16)
 
 func newMetrics(s Store) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "calls_total",
-			Help: "Calls by method and code; streams are counted at their end."}, []string{"method", "code"}),
+			Help: "Calls by method and result code. A stream is counted when it ends."}, []string{"method", "code"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "call_seconds",
-			Help: "How long calls took, without streams.", Buckets: buckets}, []string{"method"}),
+			Help: "Duration of calls other than streams, in seconds.", Buckets: buckets}, []string{"method"}),
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "store_seconds",
-			Help: "How long the store took.", Buckets: buckets}, []string{"operation"}),
+			Help: "Duration of store operations, in seconds.", Buckets: buckets}, []string{"operation"}),
 	}
 	m.registry.MustRegister(m.calls, m.durations, m.store, statsCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// codeOf names the outcome of a call.
+// codeOf returns the result code of a call.
 func codeOf(err error) string {
 	if err == nil {
 		return "ok"
@@ -54,10 +54,10 @@ func codeOf(err error) string {
 // WrapUnary implements connect.Interceptor.
 func (m *metrics) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		began := time.Now()
+		started := time.Now()
 		response, err := next(ctx, req)
 		method := path.Base(req.Spec().Procedure)
-		m.durations.WithLabelValues(method).Observe(time.Since(began).Seconds())
+		m.durations.WithLabelValues(method).Observe(time.Since(started).Seconds())
 		m.calls.WithLabelValues(method, codeOf(err)).Inc()
 		return response, err
 	}
@@ -72,12 +72,12 @@ func (m *metrics) WrapStreamingHandler(next connect.StreamingHandlerFunc) connec
 	}
 }
 
-// WrapStreamingClient implements connect.Interceptor; there is no client here.
+// WrapStreamingClient implements connect.Interceptor. A server has no client.
 func (*metrics) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-// statsCollector asks the store what it keeps when the metrics are read.
+// statsCollector reads the statistics of the store when metrics are collected.
 type statsCollector struct{ store Store }
 
 func gauge(name, help string) *prometheus.Desc {
@@ -85,9 +85,9 @@ func gauge(name, help string) *prometheus.Desc {
 }
 
 var (
-	clustersGauge   = gauge("clusters", "Clusters that have an affiliate, a watcher or a pin.")
-	affiliatesGauge = gauge("affiliates", "Affiliates of all clusters.")
-	watchersGauge   = gauge("watchers", "Watches that this server serves.")
+	clustersGauge   = gauge("clusters", "Clusters with an affiliate, a watcher or a pinned token. With etcd: clusters watched on this server.")
+	affiliatesGauge = gauge("affiliates", "Affiliates of these clusters.")
+	watchersGauge   = gauge("watchers", "Open watches on this server.")
 )
 
 // Describe implements prometheus.Collector.
@@ -105,7 +105,7 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(watchersGauge, prometheus.GaugeValue, float64(stats.Watchers))
 }
 
-// measured is a store whose operations are timed.
+// measured is a store whose operations are measured.
 type measured struct {
 	Store
 	update, remove, list, watch prometheus.Observer
@@ -116,24 +116,25 @@ func (m *metrics) measure(s Store) Store {
 		m.store.WithLabelValues("list"), m.store.WithLabelValues("watch")}
 }
 
-func since(began time.Time, o prometheus.Observer) { o.Observe(time.Since(began).Seconds()) }
+// observe records the time since started.
+func observe(started time.Time, o prometheus.Observer) { o.Observe(time.Since(started).Seconds()) }
 
 func (m measured) Update(ctx context.Context, clusterID string, u store.Update) error {
-	defer since(time.Now(), m.update)
+	defer observe(time.Now(), m.update)
 	return m.Store.Update(ctx, clusterID, u)
 }
 
 func (m measured) Delete(ctx context.Context, clusterID, id string) error {
-	defer since(time.Now(), m.remove)
+	defer observe(time.Now(), m.remove)
 	return m.Store.Delete(ctx, clusterID, id)
 }
 
 func (m measured) List(ctx context.Context, clusterID string) (*store.Snapshot, error) {
-	defer since(time.Now(), m.list)
+	defer observe(time.Now(), m.list)
 	return m.Store.List(ctx, clusterID)
 }
 
 func (m measured) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
-	defer since(time.Now(), m.watch)
+	defer observe(time.Now(), m.watch)
 	return m.Store.Watch(ctx, clusterID)
 }

@@ -11,68 +11,75 @@ import (
 	"connectrpc.com/connect"
 )
 
-// limiter bounds how often each of many callers may call, by the generic cell
-// rate algorithm (ITU-T I.371): of a caller it knows one time, until which its
-// calls are paid for. A caller whose time is past is as one never seen, so that it
-// need not be kept; one who used its burst is kept for burst/rate seconds.
+// limiter limits the call rate of each of many callers by the generic cell rate
+// algorithm (ITU-T I.371). It keeps one time for each caller, the theoretical
+// arrival time of its next call. A caller whose time is in the past has its full
+// burst, like one never seen, and is removed. A caller that has used its burst is
+// kept for burst/rate seconds.
 type limiter[K comparable] struct {
-	interval, credit time.Duration
+	// interval is the time between two calls at the limit; 0 without a limit.
+	interval time.Duration
+	// burst is how far ahead of now a theoretical arrival time may be.
+	burst time.Duration
 
-	mu   sync.Mutex
-	paid map[K]time.Time
-	// sweepAt is how large paid may grow before what is past is dropped.
+	mu sync.Mutex
+	// arrivals are the theoretical arrival times.
+	arrivals map[K]time.Time
+	// sweepAt is the size of arrivals at which past times are removed.
 	sweepAt int
 }
 
-// leastSweep is a size below which it is not worth while to sweep.
-const leastSweep = 1024
+// minSweep is the least sweepAt.
+const minSweep = 1024
 
 func newLimiter[K comparable](r Rate) *limiter[K] {
-	l := &limiter[K]{paid: map[K]time.Time{}, sweepAt: leastSweep}
+	l := &limiter[K]{arrivals: map[K]time.Time{}, sweepAt: minSweep}
 	if r.PerSecond > 0 {
 		l.interval = time.Duration(float64(time.Second) / r.PerSecond)
-		l.credit = time.Duration(max(r.Burst, 1)) * l.interval
+		l.burst = time.Duration(max(r.Burst, 1)) * l.interval
 	}
 	return l
 }
 
-// take counts a call, or tells how long the caller must wait for its next.
+// take counts a call and returns 0. If the caller has exceeded its rate, take
+// returns the time until its next call is accepted, and counts nothing.
 func (l *limiter[K]) take(caller K, now time.Time) (wait time.Duration) {
 	if l.interval == 0 {
 		return 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	paid := l.paid[caller]
-	if paid.Before(now) {
-		paid = now
+	arrival := l.arrivals[caller]
+	if arrival.Before(now) {
+		arrival = now
 	}
-	paid = paid.Add(l.interval)
-	if wait = paid.Sub(now) - l.credit; wait > 0 {
+	arrival = arrival.Add(l.interval)
+	if wait = arrival.Sub(now) - l.burst; wait > 0 {
 		return wait
 	}
-	l.paid[caller] = paid
-	if len(l.paid) >= l.sweepAt {
+	l.arrivals[caller] = arrival
+	if len(l.arrivals) >= l.sweepAt {
 		l.sweep(now)
 	}
 	return 0
 }
 
-// sweep drops the callers whose time is past.
+// sweep removes the callers whose time is in the past.
 func (l *limiter[K]) sweep(now time.Time) {
-	for caller, paid := range l.paid {
-		if !paid.After(now) {
-			delete(l.paid, caller)
+	for caller, arrival := range l.arrivals {
+		if !arrival.After(now) {
+			delete(l.arrivals, caller)
 		}
 	}
-	l.sweepAt = max(2*len(l.paid), leastSweep)
+	l.sweepAt = max(2*len(l.arrivals), minSweep)
 }
 
-// subnetBits is what one customer of an IPv6 provider has at least (RFC 6177).
+// subnetBits is the prefix length of the smallest IPv6 network that a site gets
+// (RFC 6177).
 const subnetBits = 64
 
-// limited is the part of an address by which calls are counted.
-func limited(address netip.Addr) netip.Addr {
+// rateKey returns the address or the IPv6 network whose calls are counted together.
+func rateKey(address netip.Addr) netip.Addr {
 	if address.Is6() {
 		if prefix, err := address.Prefix(subnetBits); err == nil {
 			return prefix.Addr()
@@ -81,8 +88,8 @@ func limited(address netip.Addr) netip.Addr {
 	return address
 }
 
-// tooOften is the answer to a caller that must wait.
-func tooOften(who string, wait time.Duration) error {
+// rateError returns the error of a caller that must wait.
+func rateError(who string, wait time.Duration) error {
 	err := connect.NewError(connect.CodeResourceExhausted, errors.New("too many calls from "+who+": try again later"))
 	err.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	return err

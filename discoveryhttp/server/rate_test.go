@@ -15,10 +15,10 @@ func TestLimiter(t *testing.T) {
 	}{
 		{0, 0}, {0, 0}, {0, 0},
 		{0, 100 * time.Millisecond},
-		{40 * time.Millisecond, 60 * time.Millisecond}, // a call that is refused costs nothing
+		{40 * time.Millisecond, 60 * time.Millisecond}, // a refused call is not counted
 		{60 * time.Millisecond, 0},
 		{0, 100 * time.Millisecond},
-		{10 * time.Second, 0}, {0, 0}, {0, 0}, // rest gives back the burst and no more
+		{10 * time.Second, 0}, {0, 0}, {0, 0}, // a pause restores the burst and no more
 		{0, 100 * time.Millisecond},
 	} {
 		now = now.Add(c.after)
@@ -30,28 +30,29 @@ func TestLimiter(t *testing.T) {
 		t.Errorf("another caller waits %v", wait)
 	}
 	if wait := newLimiter[string](Rate{}).take("a", now); wait != 0 {
-		t.Errorf("without a bound, wait %v", wait)
+		t.Errorf("without a limit, wait %v", wait)
 	}
 }
 
-// TestLimiterForgets has ever new callers, as from a forged range of addresses.
-func TestLimiterForgets(t *testing.T) {
+// TestLimiterMemoryIsBounded calls from new addresses only, as an attacker with a
+// large range can.
+func TestLimiterMemoryIsBounded(t *testing.T) {
 	l := newLimiter[int](Rate{PerSecond: 10, Burst: 3})
 	now := time.Unix(1000, 0)
 	most := 0
 	for i := range 100_000 {
 		l.take(i, now)
 		now = now.Add(time.Millisecond)
-		most = max(most, len(l.paid))
+		most = max(most, len(l.arrivals))
 	}
-	if most > 2*leastSweep {
-		t.Errorf("up to %d callers were kept, of 100 that can matter", most)
+	if most > 2*minSweep {
+		t.Errorf("up to %d callers are kept; 100 have used any of their burst", most)
 	}
 }
 
-func TestLimitedAddress(t *testing.T) {
+func TestRateKey(t *testing.T) {
 	for text, want := range map[string]string{"203.0.113.9": "203.0.113.9", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::"} {
-		if got := limited(netip.MustParseAddr(text)); got.String() != want {
+		if got := rateKey(netip.MustParseAddr(text)); got.String() != want {
 			t.Errorf("%s counts as %s, want %s", text, got, want)
 		}
 	}

@@ -13,24 +13,26 @@ import (
 )
 
 const (
-	// expireInterval is how often expired affiliates are looked for.
+	// expireInterval is how often expired affiliates are removed.
 	expireInterval = 15 * time.Second
-	// headerTimeout, readTimeout and idleTimeout bound what a slow client can hold.
+	// headerTimeout bounds how long a client may take to send a request's header.
 	headerTimeout = 10 * time.Second
-	readTimeout   = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	// maxHeader bounds the header of a request in bytes.
+	// readTimeout bounds how long a client may take to send a whole request.
+	readTimeout = 10 * time.Second
+	// idleTimeout is how long a connection without requests stays open.
+	idleTimeout = 2 * time.Minute
+	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 16 << 10
-	// maxStreams is how many calls one connection may have at once: a proxy has
-	// few connections for many machines.
+	// maxStreams bounds the concurrent calls of one connection. A proxy has few
+	// connections for many machines.
 	maxStreams = 1000
-	// shutdownTimeout is how long calls have to end once the server stops.
+	// shutdownTimeout bounds how long a shutdown waits for calls to end.
 	shutdownTimeout = 5 * time.Second
 )
 
-// Run serves on listeners until ctx ends, and closes them and the store. With
-// certificates it speaks HTTP/1.1 and HTTP/2 over TLS, without them both in the
-// clear.
+// Run serves on listeners until ctx ends, and closes them. With certificates it
+// serves HTTP/1.1 and HTTP/2 over TLS, without them both in plain text. The store is
+// not used any more when Run has returned; the caller closes it.
 func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config, o Options) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -72,9 +74,10 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 		return nil
 	})
 	group.Go(func() error { return expire(groupCtx, o.Store, o.Log) })
-	return errors.Join(group.Wait(), o.Store.Close())
+	return group.Wait()
 }
 
+// expire removes what has expired, until ctx ends.
 func expire(ctx context.Context, s Store, log *slog.Logger) error {
 	ticker := time.NewTicker(expireInterval)
 	defer ticker.Stop()
@@ -83,7 +86,7 @@ func expire(ctx context.Context, s Store, log *slog.Logger) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			if err := s.Expire(ctx, now); err != nil {
+			if err := s.Expire(now); err != nil {
 				log.Error("removing expired affiliates failed", "error", err)
 			}
 		}
@@ -93,8 +96,8 @@ func expire(ctx context.Context, s Store, log *slog.Logger) error {
 // controllerKey is the context key of the call's http.ResponseController.
 type controllerKey struct{}
 
-// withController lets a stream change the deadline of its own request, which the
-// server sets for all.
+// withController lets a stream change the read deadline of its request, which the
+// HTTP server sets for all requests.
 func withController(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))
@@ -102,7 +105,7 @@ func withController(next http.Handler) http.Handler {
 	})
 }
 
-// clearReadDeadline lets a stream stay open after its request was read.
+// clearReadDeadline lets a stream stay open for longer than readTimeout.
 func clearReadDeadline(ctx context.Context) {
 	if controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController); ok {
 		// A transport without deadlines has none to clear.

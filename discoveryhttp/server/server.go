@@ -20,40 +20,48 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// Store keeps affiliates. What Update and Delete acknowledge survives as the
-// store promises, and reaches every watcher.
+// Store keeps the affiliates of clusters. It is safe for concurrent use. Package
+// store has implementations and the types for further ones.
 type Store interface {
+	// Update creates or refreshes an affiliate. Once it has returned nil, the change
+	// is as durable as the store's documentation says, and reaches every watcher.
 	Update(ctx context.Context, clusterID string, u store.Update) error
+	// Delete removes an affiliate. That of an unknown affiliate succeeds.
 	Delete(ctx context.Context, clusterID, id string) error
-	// List returns the affiliates in the order of their IDs.
+	// List returns the affiliates of a cluster; none for an unknown cluster.
 	List(ctx context.Context, clusterID string) (*store.Snapshot, error)
-	// Watch returns what there is, and a watcher of all that comes after.
+	// Watch returns the affiliates of a cluster, and a watcher of all later changes.
+	// The caller closes the watcher.
 	Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error)
-	// Pin makes hash the cluster's if it has none, and tells whether it is.
+	// Pin pins hash to a cluster without a pin, and reports whether hash is the pin.
 	Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error)
-	// Expire removes what nobody refreshed in time.
-	Expire(ctx context.Context, now time.Time) error
+	// Expire removes the affiliates and endpoints that have expired, and pins that
+	// were not used for store.PinLifetime. The server calls it every few seconds.
+	Expire(now time.Time) error
+	// Stats returns what the store keeps.
 	Stats() store.Stats
-	// Ready tells why the store cannot be used, if it cannot.
+	// Ready returns an error if the store cannot be used.
 	Ready(ctx context.Context) error
-	Close() error
 }
 
-// Options are what a server needs to know.
+// Options configure a Server.
 type Options struct {
 	Store  Store
 	Limits Limits
-	Auth   Auth
-	// TrustedProxies are the networks whose X-Real-IP and X-Forwarded-For count.
+	// Auth is the policy on who may use a cluster.
+	Auth Auth
+	// TrustedProxies are the networks of proxies whose X-Real-IP and X-Forwarded-For
+	// are believed.
 	TrustedProxies []netip.Prefix
-	// Redirect sends everyone to another service, host:port, if it is not empty.
+	// Redirect is host:port of another service. If it is not empty, Hello sends all
+	// clients there.
 	Redirect string
-	// Version is shown on the page.
+	// Version is shown on the status page.
 	Version string
 	Log     *slog.Logger
 }
 
-// Server answers the discovery protocol.
+// Server implements the discovery protocol.
 type Server struct {
 	options    Options
 	store      Store
@@ -67,8 +75,8 @@ type Server struct {
 
 var _ serverpbconnect.ClusterHandler = (*Server)(nil)
 
-// New makes a server. When closing ends, so do its streams, for their clients
-// to move on.
+// New returns a server. When closing ends, its streams end, so that clients move to
+// another server.
 func New(closing context.Context, o Options) *Server {
 	s := &Server{
 		options:    o,
@@ -83,11 +91,11 @@ func New(closing context.Context, o Options) *Server {
 	return s
 }
 
-// Handler serves the protocol, and the pages beside it.
+// Handler returns the handler of the protocol, metrics, probes and status page.
 func (s *Server) Handler() http.Handler {
 	path, protocol := serverpbconnect.NewClusterHandler(s,
 		connect.WithReadMaxBytes(s.options.Limits.request()),
-		// What is sealed does not get smaller.
+		// Encrypted data does not get smaller.
 		connect.WithCompressMinBytes(math.MaxInt),
 		connect.WithInterceptors(s.metrics),
 	)
@@ -98,36 +106,36 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// admit is the way in for every call but those that are refused: by rate, by the
-// form of the cluster's ID, by token.
+// admit returns an error for a call that exceeds a rate, has an invalid cluster ID, or
+// lacks a token that it needs.
 func (s *Server) admit(ctx context.Context, req connect.AnyRequest, clusterID string) error {
 	now := time.Now()
 	caller := s.callers.of(req.Peer().Addr, req.Header())
-	if wait := s.perAddress.take(limited(caller), now); wait > 0 {
-		return tooOften("this address", wait)
+	if wait := s.perAddress.take(rateKey(caller), now); wait > 0 {
+		return rateError("this address", wait)
 	}
 	if err := s.options.Limits.checkID("cluster_id", clusterID); err != nil {
 		return err
 	}
 	if wait := s.perCluster.take(clusterID, now); wait > 0 {
-		return tooOften("this cluster", wait)
+		return rateError("this cluster", wait)
 	}
 	s.log.Debug("call", "method", req.Spec().Procedure, "cluster", labelOf(clusterID), "caller", caller.String())
 	return s.authorize(ctx, clusterID, req.Header(), now)
 }
 
-// labelOf names a cluster in the log without telling its ID, which is as good as
-// a password where tokens are not wanted.
+// labelOf returns a name of a cluster for logs. It is made from a hash, because the ID
+// is a password where no token is needed.
 func labelOf(clusterID string) string {
 	sum := sha256.Sum256([]byte(clusterID))
 	return hex.EncodeToString(sum[:4])
 }
 
-// Hello implements the protocol. It is open to all.
+// Hello implements the protocol. It needs no token.
 func (s *Server) Hello(_ context.Context, req *connect.Request[serverpb.HelloRequest]) (*connect.Response[serverpb.HelloResponse], error) {
 	caller := s.callers.of(req.Peer().Addr, req.Header())
-	if wait := s.perAddress.take(limited(caller), time.Now()); wait > 0 {
-		return nil, tooOften("this address", wait)
+	if wait := s.perAddress.take(rateKey(caller), time.Now()); wait > 0 {
+		return nil, rateError("this address", wait)
 	}
 	if err := s.options.Limits.checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
 		return nil, err
@@ -156,7 +164,7 @@ func (s *Server) AffiliateUpdate(ctx context.Context, req *connect.Request[serve
 		TTL:       min(m.GetTtl().AsDuration(), s.options.Limits.TTL),
 	})
 	if err != nil {
-		return nil, s.failed(err)
+		return nil, s.storeError(ctx, err)
 	}
 	return connect.NewResponse(&serverpb.AffiliateUpdateResponse{}), nil
 }
@@ -170,7 +178,7 @@ func (s *Server) AffiliateDelete(ctx context.Context, req *connect.Request[serve
 		return nil, err
 	}
 	if err := s.store.Delete(ctx, req.Msg.GetClusterId(), req.Msg.GetAffiliateId()); err != nil {
-		return nil, s.failed(err)
+		return nil, s.storeError(ctx, err)
 	}
 	return connect.NewResponse(&serverpb.AffiliateDeleteResponse{}), nil
 }
@@ -182,19 +190,19 @@ func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListReq
 	}
 	affiliates, err := s.store.List(ctx, req.Msg.GetClusterId())
 	if err != nil {
-		return nil, s.failed(err)
+		return nil, s.storeError(ctx, err)
 	}
 	response := &serverpb.ListResponse{}
-	if err := carry(response, affiliates.Wire(), speaksJSON(req.Header())); err != nil {
+	if err := setEncoded(response, affiliates.Wire(), speaksJSON(req.Header())); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(response), nil
 }
 
-// carry makes an encoding the content of an empty message. Where the caller
-// speaks protobuf it is taken along as it is, among the fields that the message
-// does not know, and not encoded again; JSON knows no such fields.
-func carry(m proto.Message, wire []byte, json bool) error {
+// setEncoded sets the fields of an empty message from their encoding. For a protobuf
+// response the encoding becomes the message's unknown fields, which are sent as they
+// are. A JSON response needs the decoded fields.
+func setEncoded(m proto.Message, wire []byte, json bool) error {
 	if json {
 		return proto.Unmarshal(wire, m)
 	}
@@ -202,22 +210,23 @@ func carry(m proto.Message, wire []byte, json bool) error {
 	return nil
 }
 
-// speaksJSON tells a caller that is answered in JSON.
+// speaksJSON reports whether a request is answered in JSON.
 func speaksJSON(header http.Header) bool {
 	return strings.HasSuffix(header.Get("Content-Type"), "json")
 }
 
-// failed turns an error of the store into one for the caller; what only the
-// operator should know stays in the log.
-func (s *Server) failed(err error) error {
+// storeError returns the error of a call for an error of the store. Details are logged
+// and not sent to the caller.
+func (s *Server) storeError(ctx context.Context, err error) error {
 	for _, full := range []error{store.ErrTooManyClusters, store.ErrTooManyAffiliates, store.ErrTooManyEndpoints, store.ErrTooManyWatchers} {
 		if errors.Is(err, full) {
 			return connect.NewError(connect.CodeResourceExhausted, err)
 		}
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if ctx.Err() != nil {
+		// The caller has given up.
+		return ctx.Err()
 	}
-	s.log.Error("the store failed", "error", err)
-	return connect.NewError(connect.CodeUnavailable, errors.New("the store failed"))
+	s.log.Error("store failed", "error", err)
+	return connect.NewError(connect.CodeUnavailable, errors.New("store failed"))
 }

@@ -33,8 +33,8 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// start serves on loopback until the test ends, with changes to the usual
-// options, and returns the URL and what stops it before.
+// start serves on loopback until the test ends, with the default options as changed by
+// changes. It returns the URL, and a function that stops the server earlier.
 func start(t *testing.T, changes ...func(*server.Options)) (url string, stop func()) {
 	t.Helper()
 	o := server.Options{Limits: server.DefaultLimits(), Version: "test", Log: slog.New(slog.DiscardHandler)}
@@ -55,7 +55,7 @@ func start(t *testing.T, changes ...func(*server.Options)) (url string, stop fun
 		if !stopped {
 			stopped = true
 			if err := <-done; err != nil {
-				t.Errorf("the server ended with %v", err)
+				t.Errorf("the server returned %v", err)
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func start(t *testing.T, changes ...func(*server.Options)) (url string, stop fun
 	return "http://" + listener.Addr().String(), stop
 }
 
-// h2c is a client of HTTP/2 without TLS.
+// h2c returns a client that speaks HTTP/2 without TLS.
 func h2c(t *testing.T) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -72,7 +72,7 @@ func h2c(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// protocols are all ways to speak to the server.
+// protocols returns a client for each protocol of the server.
 func protocols(t *testing.T, url string) map[string]serverpbconnect.ClusterClient {
 	return map[string]serverpbconnect.ClusterClient{
 		"gRPC":                     serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC()),
@@ -89,7 +89,7 @@ func updateRequest(cluster, id, data string, endpoints ...[]byte) *connect.Reque
 		AffiliateEndpoints: endpoints, Ttl: durationpb.New(time.Minute)})
 }
 
-// TestProtocols goes through the whole service in every protocol.
+// TestProtocols makes each call in every protocol.
 func TestProtocols(t *testing.T) {
 	url, _ := start(t)
 	for name, client := range protocols(t, url) {
@@ -120,7 +120,7 @@ func TestProtocols(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m := receive(); len(m.GetAffiliates()) != 1 || string(m.GetAffiliates()[0].GetData()) != "data" || len(m.GetAffiliates()[0].GetEndpoints()) != 1 {
-				t.Errorf("the update is %v", m)
+				t.Errorf("the watcher got %v, want the update", m)
 			}
 			list, err := client.List(ctx, connect.NewRequest(&serverpb.ListRequest{ClusterId: name}))
 			if err != nil || len(list.Msg.GetAffiliates()) != 1 {
@@ -130,7 +130,7 @@ func TestProtocols(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m := receive(); !m.GetDeleted() || m.GetAffiliates()[0].GetId() != "a" {
-				t.Errorf("the deletion is %v", m)
+				t.Errorf("the watcher got %v, want the deletion", m)
 			}
 		})
 	}
@@ -157,8 +157,8 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"affiliate_endpoints[0] has 17 bytes": {ClusterId: "c", AffiliateId: "a", AffiliateEndpoints: [][]byte{make([]byte, 17)}, Ttl: minute},
 		"affiliate_endpoints[0] has 48 bytes": {ClusterId: "c", AffiliateId: "a", AffiliateEndpoints: [][]byte{make([]byte, 48)}, Ttl: minute},
 		"ttl is missing":                      {ClusterId: "c", AffiliateId: "a"},
-		"ttl is no duration":                  {ClusterId: "c", AffiliateId: "a", Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}},
-		"ttl must be longer than nothing":     {ClusterId: "c", AffiliateId: "a", Ttl: durationpb.New(-time.Second)},
+		"ttl is not a valid duration":         {ClusterId: "c", AffiliateId: "a", Ttl: &durationpb.Duration{Seconds: 1, Nanos: -1}},
+		"ttl must be positive":                {ClusterId: "c", AffiliateId: "a", Ttl: durationpb.New(-time.Second)},
 	} {
 		_, err := client.AffiliateUpdate(t.Context(), connect.NewRequest(m))
 		if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), name) {
@@ -178,11 +178,11 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 	list, err := client.List(t.Context(), connect.NewRequest(&serverpb.ListRequest{ClusterId: "c"}))
 	if err != nil || len(list.Msg.GetAffiliates()) != 0 {
-		t.Errorf("what was refused is there: %v, %v", list, err)
+		t.Errorf("a refused update was stored: %v, %v", list, err)
 	}
 }
 
-func TestFullClusterIsSaidSo(t *testing.T) {
+func TestFullClusterRefusesAffiliates(t *testing.T) {
 	url, _ := start(t, func(o *server.Options) { o.Limits.Store.Affiliates = 3 })
 	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
 	for _, id := range []string{"a", "b", "c"} {
@@ -195,7 +195,7 @@ func TestFullClusterIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestShutdownLetsWatchersMoveOn(t *testing.T) {
+func TestShutdownEndsWatchesAsUnavailable(t *testing.T) {
 	url, stop := start(t)
 	client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC())
 	stream, err := client.Watch(t.Context(), connect.NewRequest(&serverpb.WatchRequest{ClusterId: "c"}))
@@ -212,8 +212,8 @@ func TestShutdownLetsWatchersMoveOn(t *testing.T) {
 	}
 }
 
-// TestStoreFailureStaysInTheLog has a store that is broken.
-func TestStoreFailureStaysInTheLog(t *testing.T) {
+// TestStoreErrorIsLoggedAndNotSent has a store that fails.
+func TestStoreErrorIsLoggedAndNotSent(t *testing.T) {
 	var log bytes.Buffer
 	handler := server.New(t.Context(), server.Options{Store: brokenStore{}, Limits: server.DefaultLimits(), Log: slog.New(slog.NewTextHandler(&log, nil))}).Handler()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -241,7 +241,7 @@ func (brokenStore) List(context.Context, string) (*store.Snapshot, error) {
 
 func (brokenStore) Ready(context.Context) error { return errors.New("the disk is on fire") }
 
-func TestAllPagesOfABrokenStore(t *testing.T) {
+func TestProbesOfABrokenStore(t *testing.T) {
 	s := httptest.NewServer(server.New(t.Context(), server.Options{Store: brokenStore{}, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler())
 	t.Cleanup(s.Close)
 	if status, body := get(t, s.URL+"/readyz"); status != http.StatusServiceUnavailable || strings.Contains(body, "disk") {
@@ -270,7 +270,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return response.StatusCode, string(text)
 }
 
-func TestPagesTellNoClusterID(t *testing.T) {
+func TestPagesDoNotShowClusterIDs(t *testing.T) {
 	url, _ := start(t)
 	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
 	if _, err := client.AffiliateUpdate(t.Context(), updateRequest("secret-cluster", "a", "x")); err != nil {
@@ -290,7 +290,7 @@ func TestPagesTellNoClusterID(t *testing.T) {
 		t.Errorf("metrics are\n%s", body)
 	}
 	if status, _ := get(t, url+"/nowhere"); status != http.StatusNotFound {
-		t.Errorf("a page that is none: %d", status)
+		t.Errorf("an unknown page: %d", status)
 	}
 }
 
@@ -324,7 +324,7 @@ func TestRateLimits(t *testing.T) {
 	}
 }
 
-func TestMembersAlone(t *testing.T) {
+func TestMemberTokens(t *testing.T) {
 	url, _ := start(t, func(o *server.Options) { o.Auth = server.Member })
 	client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC())
 	for _, c := range []struct {
@@ -376,7 +376,7 @@ func TestMembersAlone(t *testing.T) {
 		_ = stream.Close()
 	}
 	if _, err := client.Hello(t.Context(), connect.NewRequest(&serverpb.HelloRequest{ClusterId: "c"})); err != nil {
-		t.Errorf("hello wants a token: %v", err)
+		t.Errorf("hello without a token: %v", err)
 	}
 }
 
@@ -393,7 +393,7 @@ func TestHello(t *testing.T) {
 		{"X-Real-IP", "203.0.113.1", "", "203.0.113.1"},
 		{"X-Real-IP before X-Forwarded-For", "203.0.113.1", "203.0.113.2", "203.0.113.1"},
 		{"X-Forwarded-For", "", "203.0.113.2", "203.0.113.2"},
-		{"what the caller puts in front is not believed", "", "198.51.100.1, 203.0.113.2, 10.0.0.1", "203.0.113.2"},
+		{"an address that the caller put in front is not believed", "", "198.51.100.1, 203.0.113.2, 10.0.0.1", "203.0.113.2"},
 		{"IPv6", "", "2001:db8::1", "2001:db8::1"},
 		{"mapped IPv4", "::ffff:203.0.113.1", "", "203.0.113.1"},
 		{"nonsense", "nonsense", "more nonsense", "127.0.0.1"},
@@ -424,8 +424,8 @@ func TestHello(t *testing.T) {
 	})
 }
 
-// TestSlowCallersAreCutOff sends half a request, over and over a byte.
-func TestSlowCallersAreCutOff(t *testing.T) {
+// TestSlowRequestsAreEnded sends half a request, and then a byte each second.
+func TestSlowRequestsAreEnded(t *testing.T) {
 	t.Parallel()
 	url, _ := start(t)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
@@ -454,11 +454,11 @@ func TestSlowCallersAreCutOff(t *testing.T) {
 	}
 	answer, err := io.ReadAll(conn)
 	if err != nil && len(answer) == 0 || time.Since(began) > 30*time.Second {
-		t.Errorf("cut off after %v with %q, %v", time.Since(began), answer, err)
+		t.Errorf("the request ended after %v with %q, %v", time.Since(began), answer, err)
 	}
 }
 
-func TestLoadedCertificateFollowsItsFiles(t *testing.T) {
+func TestCertificateIsReloadedWhenItsFilesChange(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificate(t, certFile, keyFile, 1)
@@ -481,24 +481,24 @@ func TestLoadedCertificateFollowsItsFiles(t *testing.T) {
 		t.Helper()
 		deadline := time.After(30 * time.Second)
 		for {
-			// The watch may begin after the first changes.
+			// The watch may start after the first change.
 			change()
 			select {
 			case <-log.grown:
 			case <-time.After(time.Second):
 			case <-deadline:
-				t.Fatalf("%q was not said: %s", text, log)
+				t.Fatalf("the log does not have %q: %s", text, log)
 			}
 			if strings.Contains(log.String(), text) {
 				return
 			}
 		}
 	}
-	await("was loaded", func() { writeCertificate(t, certFile, keyFile, 2) })
+	await("certificate reloaded", func() { writeCertificate(t, certFile, keyFile, 2) })
 	if serial() != 2 {
 		t.Errorf("certificate %d is in use", serial())
 	}
-	await("cannot be used", func() {
+	await("reload failed", func() {
 		if err := os.WriteFile(certFile, []byte("nonsense"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -511,11 +511,11 @@ func TestLoadedCertificateFollowsItsFiles(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := server.LoadCertificate(certFile, keyFile, nil); err == nil {
-		t.Error("nonsense was loaded")
+		t.Error("an invalid certificate was loaded")
 	}
 }
 
-// syncBuffer is a log that can be read while it is written.
+// syncBuffer is a buffer that can be read while it is written.
 type syncBuffer struct {
 	mu    sync.Mutex
 	b     bytes.Buffer
@@ -560,9 +560,9 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	}
 }
 
-// TestWatchOutlivesTheReadTimeout has streams that are open for longer than a
-// request may take to arrive.
-func TestWatchOutlivesTheReadTimeout(t *testing.T) {
+// TestWatchIsOpenForLongerThanTheReadTimeout waits until a request that is still being
+// sent would have been ended.
+func TestWatchIsOpenForLongerThanTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	url, _ := start(t)
 	type watch struct {
@@ -590,8 +590,8 @@ func TestWatchOutlivesTheReadTimeout(t *testing.T) {
 	}
 }
 
-// TestManyClustersOfOneAddress has one address that makes clusters as fast as it
-// can: it is refused long before memory matters, and others are not.
+// TestManyClustersOfOneAddress has one address that creates clusters as fast as it can.
+// It is refused long before memory matters, and other addresses are not.
 func TestManyClustersOfOneAddress(t *testing.T) {
 	kept := store.NewMemory(server.DefaultLimits().Store)
 	handler := server.New(t.Context(), server.Options{Store: kept, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler()
@@ -621,8 +621,8 @@ func TestManyClustersOfOneAddress(t *testing.T) {
 	}
 }
 
-// TestEndlessLifeIsCut has an affiliate that wants to live for a hundred years.
-func TestEndlessLifeIsCut(t *testing.T) {
+// TestTTLIsLimited updates an affiliate with a TTL of a hundred years.
+func TestTTLIsLimited(t *testing.T) {
 	kept := store.NewMemory(store.Limits{})
 	s := httptest.NewServer(server.New(t.Context(), server.Options{Store: kept, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler)}).Handler())
 	t.Cleanup(s.Close)
@@ -635,7 +635,7 @@ func TestEndlessLifeIsCut(t *testing.T) {
 		after time.Duration
 		want  int
 	}{{29 * time.Minute, 1}, {31 * time.Minute, 0}} {
-		if err := kept.Expire(t.Context(), time.Now().Add(c.after)); err != nil || kept.Stats().Affiliates != c.want {
+		if err := kept.Expire(time.Now().Add(c.after)); err != nil || kept.Stats().Affiliates != c.want {
 			t.Errorf("after %v there are %+v, %v", c.after, kept.Stats(), err)
 		}
 	}

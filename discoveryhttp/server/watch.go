@@ -10,12 +10,13 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// maxTogether is how many changes go into one message: clients take messages of
-// 4 MiB at most, and an affiliate has 4 KiB at most.
-const maxTogether = 512
+// maxBatch is the largest number of events in one message. gRPC clients accept
+// messages of up to 4 MiB, and an affiliate has up to 4 KiB.
+const maxBatch = 512
 
-// Watch implements the protocol. The first message has all affiliates, even if
-// there are none. A watcher that falls behind is told to start over.
+// Watch implements the protocol. The first message has all affiliates of the cluster,
+// and is sent even if there are none. A watch that has lost events ends with
+// CodeAborted; the client starts a new one.
 func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchRequest], stream *connect.ServerStream[serverpb.WatchResponse]) error {
 	if err := s.admit(ctx, req, req.Msg.GetClusterId()); err != nil {
 		return err
@@ -23,7 +24,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 	clearReadDeadline(ctx)
 	snapshot, watcher, err := s.store.Watch(ctx, req.Msg.GetClusterId())
 	if err != nil {
-		return s.failed(err)
+		return s.storeError(ctx, err)
 	}
 	defer watcher.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -36,7 +37,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 	for {
 		events, err := watcher.Next(ctx)
 		switch {
-		case errors.Is(err, store.ErrLagging):
+		case errors.Is(err, store.ErrResync):
 			return connect.NewError(connect.CodeAborted, err)
 		case err != nil && s.closing.Err() != nil:
 			return connect.NewError(connect.CodeUnavailable, errors.New("the server is shutting down"))
@@ -44,7 +45,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 			return err
 		}
 		for len(events) > 0 {
-			n := together(events)
+			n := batch(events)
 			if err := send(stream, store.EncodeEvents(events[:n]), json); err != nil {
 				return err
 			}
@@ -53,11 +54,11 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 	}
 }
 
-// together is how many events at the head go into one message: deletions and
-// other changes travel apart.
-func together(events []*store.Event) int {
+// batch returns how many of the first events go into one message. All of them are
+// deletions, or none is.
+func batch(events []*store.Event) int {
 	n := 1
-	for n < min(len(events), maxTogether) && events[n].Deleted == events[0].Deleted {
+	for n < min(len(events), maxBatch) && events[n].Deleted == events[0].Deleted {
 		n++
 	}
 	return n
@@ -65,7 +66,7 @@ func together(events []*store.Event) int {
 
 func send(stream *connect.ServerStream[serverpb.WatchResponse], wire []byte, json bool) error {
 	message := &serverpb.WatchResponse{}
-	if err := carry(message, wire, json); err != nil {
+	if err := setEncoded(message, wire, json); err != nil {
 		return err
 	}
 	return stream.Send(message)

@@ -17,15 +17,16 @@ const (
 	fieldDeleted    = 2
 )
 
-// Affiliate is one affiliate as it is sent. It never changes once made.
+// Affiliate is one affiliate in its wire encoding. It is immutable.
 type Affiliate struct {
 	ID string
-	// wire is the encoding of the message: the ID, the data if there is any, the
-	// endpoints.
+	// wire is the encoded message: the ID, the data if any, and the endpoints.
 	wire []byte
 }
 
-func newAffiliate(id string, data []byte, endpoints [][]byte) Affiliate {
+// NewAffiliate encodes an affiliate. Nil data means that it has none. It copies
+// data and endpoints.
+func NewAffiliate(id string, data []byte, endpoints [][]byte) Affiliate {
 	size := protowire.SizeTag(fieldID) + protowire.SizeBytes(len(id))
 	if data != nil {
 		size += protowire.SizeTag(fieldData) + protowire.SizeBytes(len(data))
@@ -47,10 +48,11 @@ func newAffiliate(id string, data []byte, endpoints [][]byte) Affiliate {
 	return Affiliate{ID: id, wire: wire}
 }
 
-// Wire is the encoding of the affiliate, to be read only.
+// Wire returns the encoded Affiliate message. The caller must not change it.
 func (a Affiliate) Wire() []byte { return a.wire }
 
-// Parts are the data, nil if there is none, and the endpoints, to be read only.
+// Parts returns the data, nil if there is none, and the endpoints. The caller must
+// not change them.
 func (a Affiliate) Parts() (data []byte, endpoints [][]byte) {
 	for b := a.wire; len(b) > 0; {
 		number, kind, n := protowire.ConsumeTag(b)
@@ -72,20 +74,29 @@ func (a Affiliate) Parts() (data []byte, endpoints [][]byte) {
 	return data, endpoints
 }
 
-// Event is a change of an affiliate.
+// Event is the update or the deletion of one affiliate. It is immutable.
 type Event struct {
-	// Affiliate is as it is now; of one that was deleted only the ID is left.
+	// Affiliate is the new state. A deleted one has only its ID.
 	Affiliate Affiliate
 	Deleted   bool
-	// wire is the affiliate as a field of a WatchResponse.
+	// wire is the affiliate, encoded as a field of a WatchResponse.
 	wire []byte
 }
 
-func newEvent(a Affiliate, deleted bool) *Event {
-	if deleted {
-		a = newAffiliate(a.ID, nil, nil)
-	}
-	return &Event{Affiliate: a, Deleted: deleted, wire: appendAffiliate(make([]byte, 0, len(a.wire)+8), a)}
+// NewUpdate returns the event of an affiliate that was created or changed.
+func NewUpdate(a Affiliate) *Event { return &Event{Affiliate: a, wire: encodeField(a)} }
+
+// NewDeletion returns the event of an affiliate that was deleted.
+func NewDeletion(id string) *Event {
+	a := NewAffiliate(id, nil, nil)
+	return &Event{Affiliate: a, Deleted: true, wire: encodeField(a)}
+}
+
+// fieldOverhead is enough bytes for the tag and the length of a field.
+const fieldOverhead = 8
+
+func encodeField(a Affiliate) []byte {
+	return appendAffiliate(make([]byte, 0, len(a.wire)+fieldOverhead), a)
 }
 
 func appendAffiliate(b []byte, a Affiliate) []byte {
@@ -93,8 +104,9 @@ func appendAffiliate(b []byte, a Affiliate) []byte {
 	return protowire.AppendBytes(b, a.wire)
 }
 
-// EncodeEvents is the encoding of a WatchResponse with events that are all
-// deletions or all not. Of a single event it is shared by all who ask.
+// EncodeEvents returns events as an encoded WatchResponse. Either all events are
+// deletions or none is. The encoding of a single update is shared by all watchers;
+// the caller must not change it.
 func EncodeEvents(events []*Event) []byte {
 	if len(events) == 1 && !events[0].Deleted {
 		return events[0].wire
@@ -110,23 +122,23 @@ func EncodeEvents(events []*Event) []byte {
 	return b
 }
 
-// Snapshot is all affiliates of a cluster at one moment. It never changes.
+// Snapshot is all affiliates of a cluster at one moment. It is immutable.
 type Snapshot struct {
-	// Affiliates are in the order of their IDs.
+	// Affiliates are sorted by ID.
 	Affiliates []Affiliate
 
 	once sync.Once
 	wire []byte
 }
 
-// newSnapshot sorts affiliates and takes them over.
-func newSnapshot(affiliates []Affiliate) *Snapshot {
+// NewSnapshot returns a snapshot of affiliates. It keeps the slice and sorts it.
+func NewSnapshot(affiliates []Affiliate) *Snapshot {
 	slices.SortFunc(affiliates, func(a, b Affiliate) int { return cmp.Compare(a.ID, b.ID) })
 	return &Snapshot{Affiliates: affiliates}
 }
 
-// Wire is the encoding of a ListResponse, and of the WatchResponse that begins a
-// watch, to be read only. It is made once, for all who ask.
+// Wire returns the snapshot as an encoded ListResponse, which is also the first
+// WatchResponse of a watch. It is encoded once; the caller must not change it.
 func (s *Snapshot) Wire() []byte {
 	s.once.Do(func() { s.wire = encodeAffiliates(s.Affiliates) })
 	return s.wire

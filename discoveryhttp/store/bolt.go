@@ -13,45 +13,49 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/storepb"
 )
 
-// Bolt is a Memory whose every change is on disk before it is acknowledged.
-// The file has a bucket of pins and one of clusters, in it a bucket per cluster,
-// and in that a record per affiliate.
+// Bolt is a Memory that also keeps everything in a file. A change is acknowledged
+// once it is on disk.
+//
+// The file has two buckets. Bucket "pins" has a record for each cluster. Bucket
+// "clusters" has a bucket for each cluster, with a record for each affiliate.
 type Bolt struct {
 	memory *Memory
 	db     *bbolt.DB
 }
 
-// The buckets at the root of the file.
+// The names of the buckets at the root of the file.
 var (
 	clustersBucket = []byte("clusters")
 	pinsBucket     = []byte("pins")
 )
 
 const (
-	// openTimeout is how long to wait for another process to close the file.
+	// openTimeout bounds the wait for another process to close the file.
 	openTimeout = 5 * time.Second
-	// batchDelay is how long a change waits for others to be synced with it, at
-	// most: about as long as a sync takes.
+	// batchDelay bounds how long a change waits for others to share its sync. It is
+	// about as long as a sync takes.
 	batchDelay = 2 * time.Millisecond
 )
 
-// OpenBolt opens or creates the file at path, mode 0600, and reads it.
+// OpenBolt opens the file at path and reads it. It creates the file, mode 0600, if
+// there is none.
 func OpenBolt(path string, limits Limits) (*Bolt, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open the store %s: another process has it open", path)
+		return nil, fmt.Errorf("open store %s: another process has it open", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	db.MaxBatchDelay = batchDelay
 	b := &Bolt{memory: NewMemory(limits), db: db}
 	if err := b.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read the store %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("read store %s: %w", path, err), db.Close())
 	}
 	return b, nil
 }
 
+// load reads the file into memory.
 func (b *Bolt) load() error {
 	err := b.db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists(clustersBucket)
@@ -71,7 +75,7 @@ func (b *Bolt) load() error {
 			return clusters.Bucket(clusterID).ForEach(func(id, raw []byte) error {
 				var r storepb.Record
 				if err := proto.Unmarshal(raw, &r); err != nil {
-					return fmt.Errorf("a record is damaged: %w", err)
+					return fmt.Errorf("an affiliate record is damaged: %w", err)
 				}
 				c.entries[string(id)] = &entry{wire: r.GetAffiliate(), expires: r.GetExpires(), endpoints: r.GetEndpointExpires()}
 				return nil
@@ -83,27 +87,27 @@ func (b *Bolt) load() error {
 		return tx.Bucket(pinsBucket).ForEach(func(clusterID, raw []byte) error {
 			var p storepb.Pin
 			if err := proto.Unmarshal(raw, &p); err != nil {
-				return fmt.Errorf("a pin is damaged: %w", err)
+				return fmt.Errorf("a pin record is damaged: %w", err)
 			}
 			c := b.memory.clusters[string(clusterID)]
 			if c == nil {
 				c = newCluster()
 				b.memory.clusters[string(clusterID)] = c
 			}
-			c.pin = pin{hash: p.GetHash(), used: p.GetUsed(), written: p.GetUsed()}
+			c.pin = pin{hash: p.GetHash(), used: p.GetUsed(), saved: p.GetUsed()}
 			return nil
 		})
 	})
 }
 
-// affiliateID names what is to be saved: an affiliate, or with an empty ID the
-// pin of a cluster.
-type affiliateID struct{ cluster, id string }
+// recordID names a record: that of an affiliate, or with an empty ID the pin of the
+// cluster.
+type recordID struct{ cluster, id string }
 
-// save writes affiliates in one transaction that concurrent callers share, so
-// that one sync of the file serves many. It reads them from memory then, where
-// they are never older than when save was called.
-func (b *Bolt) save(ids ...affiliateID) error {
+// save writes records in one transaction that concurrent callers share, so that one
+// sync of the file serves many. The transaction reads the records from memory,
+// where they are at least as new as when save was called.
+func (b *Bolt) save(ids ...recordID) error {
 	err := b.db.Batch(func(tx *bbolt.Tx) error {
 		for _, id := range ids {
 			if err := b.put(tx, id); err != nil {
@@ -113,12 +117,13 @@ func (b *Bolt) save(ids ...affiliateID) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("write to the store: %w", err)
+		return fmt.Errorf("write to the store's file: %w", err)
 	}
 	return nil
 }
 
-func (b *Bolt) put(tx *bbolt.Tx, id affiliateID) error {
+// put writes or deletes one record.
+func (b *Bolt) put(tx *bbolt.Tx, id recordID) error {
 	raw, err := b.encode(id)
 	if err != nil {
 		return err
@@ -150,8 +155,8 @@ func (b *Bolt) put(tx *bbolt.Tx, id affiliateID) error {
 	return nil
 }
 
-// encode returns the record of an affiliate or a pin, nil if there is none.
-func (b *Bolt) encode(id affiliateID) ([]byte, error) {
+// encode returns a record as it is in memory, or nil if there is none.
+func (b *Bolt) encode(id recordID) ([]byte, error) {
 	b.memory.mu.Lock()
 	defer b.memory.mu.Unlock()
 	c := b.memory.clusters[id.cluster]
@@ -172,7 +177,7 @@ func (b *Bolt) Update(ctx context.Context, clusterID string, u Update) error {
 	if err := b.memory.Update(ctx, clusterID, u); err != nil {
 		return err
 	}
-	return b.save(affiliateID{clusterID, u.ID})
+	return b.save(recordID{clusterID, u.ID})
 }
 
 // Delete implements server.Store.
@@ -180,7 +185,7 @@ func (b *Bolt) Delete(ctx context.Context, clusterID, id string) error {
 	if err := b.memory.Delete(ctx, clusterID, id); err != nil {
 		return err
 	}
-	return b.save(affiliateID{clusterID, id})
+	return b.save(recordID{clusterID, id})
 }
 
 // List implements server.Store.
@@ -193,37 +198,38 @@ func (b *Bolt) Watch(ctx context.Context, clusterID string) (*Snapshot, *Watcher
 	return b.memory.Watch(ctx, clusterID)
 }
 
-// pinWritten is how old the time of use of a pin on disk may be.
-const pinWritten = time.Hour
+// pinSaveInterval is how often the time of the last use of a pin is saved.
+const pinSaveInterval = time.Hour
 
-// Pin implements server.Store. A pin is on disk before it counts; its use is
-// written now and then.
+// Pin implements server.Store. A new pin is acknowledged once it is on disk. The
+// time of its last use is saved once every pinSaveInterval.
 func (b *Bolt) Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
 	ok, err := b.memory.Pin(ctx, clusterID, hash, now)
-	if err != nil || !ok || !b.memory.pinIsDue(clusterID) {
+	if err != nil || !ok || !b.memory.pinSaveDue(clusterID) {
 		return ok, err
 	}
-	return ok, b.save(affiliateID{clusterID, ""})
+	return ok, b.save(recordID{clusterID, ""})
 }
 
-// pinIsDue tells whether the use of a pin is to be written, and notes that it is.
-func (m *Memory) pinIsDue(clusterID string) bool {
+// pinSaveDue reports whether the pin of a cluster must be saved, and records that it
+// has been.
+func (m *Memory) pinSaveDue(clusterID string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.clusters[clusterID]
-	if c == nil || c.pin.used-c.pin.written < pinWritten.Milliseconds() {
+	if c == nil || c.pin.used-c.pin.saved < pinSaveInterval.Milliseconds() {
 		return false
 	}
-	c.pin.written = c.pin.used
+	c.pin.saved = c.pin.used
 	return true
 }
 
 // Expire implements server.Store.
-func (b *Bolt) Expire(_ context.Context, now time.Time) error {
-	var touched []affiliateID
+func (b *Bolt) Expire(now time.Time) error {
+	var touched []recordID
 	b.memory.mu.Lock()
 	b.memory.expire(now, func(clusterID, id string) {
-		touched = append(touched, affiliateID{clusterID, id})
+		touched = append(touched, recordID{clusterID, id})
 	})
 	b.memory.mu.Unlock()
 	if len(touched) == 0 {
@@ -238,5 +244,5 @@ func (b *Bolt) Stats() Stats { return b.memory.Stats() }
 // Ready implements server.Store.
 func (b *Bolt) Ready(context.Context) error { return nil }
 
-// Close implements server.Store.
+// Close closes the file.
 func (b *Bolt) Close() error { return b.db.Close() }

@@ -1,18 +1,18 @@
 // Package store keeps the affiliates of clusters for a discovery server.
 //
-// An affiliate is opaque: an ID, sealed data and sealed endpoints. It lives as
-// long as its data is refreshed; each endpoint has an expiry of its own, because
-// others than the affiliate itself may add some. An affiliate is kept as it is
-// sent, in its encoding, and a change is encoded once for all who watch.
+// An affiliate is opaque: an ID, sealed data and sealed endpoints. It expires
+// unless its data is refreshed. Each endpoint has an expiry of its own, because
+// other machines may add endpoints to an affiliate. An affiliate is kept in its
+// wire encoding, and a change is encoded once for all watchers.
 //
-// A Watcher sees a cluster as it was when the watch began and then every change,
-// none lost and none out of order; one that falls behind by more than maxLag
-// changes gets ErrLagging and must begin again, so that its memory is bounded.
+// A watch starts with a Snapshot of the cluster. Its Watcher then yields every
+// change, in order and without gaps, or ErrResync when it has lost some. At most
+// maxLag changes are queued, which bounds the memory of a slow watcher.
 //
-// Memory keeps everything in memory. Bolt keeps it in a file as well, and
-// acknowledges nothing that is not on disk. Etcd keeps it in etcd, for several
-// servers at once.
+// Memory keeps everything in memory. Bolt also keeps it in a file, and
+// acknowledges a change only once it is on disk. Package etcd, below this one,
+// keeps it in etcd for several servers. Another store is any type that implements
+// server.Store with the types of this package; package storetest tests it.
 //
-// All types are safe for concurrent use but for Watcher, which is for one
-// goroutine.
+// Memory, Bolt and all immutable types are safe for concurrent use.
 package store

@@ -5,18 +5,21 @@ import (
 	"slices"
 )
 
-// entry is an affiliate with its expiries, in milliseconds since 1970.
+// entry is an affiliate with its expiries.
 type entry struct {
-	wire    []byte
+	// wire is the encoded affiliate; nil for a new entry.
+	wire []byte
+	// expires is when the data expires, in milliseconds since 1970; 0 without data.
 	expires int64
-	// endpoints are the expiries of the affiliate's endpoints, in their order.
+	// endpoints are the expiries of the affiliate's endpoints, in their order, in
+	// milliseconds since 1970.
 	endpoints []int64
 }
 
 func (e *entry) affiliate(id string) Affiliate { return Affiliate{ID: id, wire: e.wire} }
 
-// update unites an update with the entry, and tells whether that changed more
-// than expiries. With an error, nothing was changed.
+// update merges an update into the entry and reports whether more than expiries
+// changed. With an error, nothing changed.
 func (e *entry) update(u Update, maxEndpoints int) (changed bool, err error) {
 	expires := u.Now.Add(u.TTL).UnixMilli()
 	data, endpoints := Affiliate{wire: e.wire}.Parts()
@@ -39,15 +42,16 @@ func (e *entry) update(u Update, maxEndpoints int) (changed bool, err error) {
 		e.expires = max(e.expires, expires)
 	}
 	if changed || e.wire == nil {
-		e.wire = newAffiliate(u.ID, data, endpoints).wire
+		e.wire = NewAffiliate(u.ID, data, endpoints).wire
 		changed = true
 	}
 	e.endpoints = times
 	return changed, nil
 }
 
-// expire drops the endpoints that nobody refreshed, and tells whether any went.
-func (e *entry) expire(id string, now int64) bool {
+// expireEndpoints removes the endpoints that have expired and reports whether
+// there were any. now is in milliseconds since 1970.
+func (e *entry) expireEndpoints(id string, now int64) bool {
 	if !slices.ContainsFunc(e.endpoints, func(t int64) bool { return t <= now }) {
 		return false
 	}
@@ -59,13 +63,14 @@ func (e *entry) expire(id string, now int64) bool {
 			kept, times = append(kept, endpoints[i]), append(times, t)
 		}
 	}
-	e.wire, e.endpoints = newAffiliate(id, data, kept).wire, times
+	e.wire, e.endpoints = NewAffiliate(id, data, kept).wire, times
 	return true
 }
 
-// isOver tells an affiliate whose data nobody refreshed, whatever endpoints
-// others have added, and one that has neither.
-func (e *entry) isOver(now int64) bool {
+// isExpired reports whether the affiliate has expired: its data has, whatever
+// endpoints others have added, or it has neither data nor endpoints. now is in
+// milliseconds since 1970.
+func (e *entry) isExpired(now int64) bool {
 	if e.expires != 0 {
 		return e.expires <= now
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Memory is a store that forgets everything when it is closed.
+// Memory is a store in memory. It is empty after a restart.
 type Memory struct {
 	limits Limits
 
@@ -21,28 +21,30 @@ type cluster struct {
 	entries  map[string]*entry
 	watchers map[*Watcher]bool
 	pin      pin
-	// snapshot is of entries as they are, kept for those who ask in a row; nil if
-	// nobody has asked since the last change.
+	// snapshot caches the current entries; nil after a change.
 	snapshot *Snapshot
 }
 
-// pin is the token of a cluster that was seen first, as a hash.
+// pin is the first member token that a cluster was used with, as a hash.
 type pin struct {
+	// hash is the SHA-256 of the token; nil if there is no pin.
 	hash []byte
-	// used is when it was last used, written what a store on disk has of that.
-	used, written int64
+	// used is the time of the last use, in milliseconds since 1970.
+	used int64
+	// saved is the time of use that is on disk; only Bolt sets it.
+	saved int64
 }
 
 func newCluster() *cluster {
 	return &cluster{entries: map[string]*entry{}, watchers: map[*Watcher]bool{}}
 }
 
-// NewMemory makes an empty store.
+// NewMemory returns an empty store.
 func NewMemory(limits Limits) *Memory {
 	return &Memory{limits: limits, clusters: map[string]*cluster{}}
 }
 
-// open returns a cluster, made if need be. m.mu is held.
+// open returns a cluster and creates it if it is new. m.mu is held.
 func (m *Memory) open(clusterID string) (*cluster, error) {
 	c := m.clusters[clusterID]
 	if c == nil {
@@ -55,7 +57,7 @@ func (m *Memory) open(clusterID string) (*cluster, error) {
 	return c, nil
 }
 
-// dropEmpty forgets a cluster that nobody is in or watches. m.mu is held.
+// dropEmpty removes a cluster without affiliates, watchers and pin. m.mu is held.
 func (m *Memory) dropEmpty(clusterID string) {
 	if c := m.clusters[clusterID]; c != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.hash == nil {
 		delete(m.clusters, clusterID)
@@ -74,7 +76,7 @@ func (m *Memory) Update(_ context.Context, clusterID string, u Update) error {
 	return c.update(u, m.limits)
 }
 
-// update puts an update into a cluster, or says which limit it is against.
+// update applies an update, or returns the limit that it exceeds.
 func (c *cluster) update(u Update, limits Limits) error {
 	e := c.entries[u.ID]
 	if e == nil {
@@ -89,7 +91,7 @@ func (c *cluster) update(u Update, limits Limits) error {
 	}
 	c.entries[u.ID] = e
 	if changed {
-		c.publish(newEvent(e.affiliate(u.ID), false))
+		c.publish(NewUpdate(e.affiliate(u.ID)))
 	}
 	return nil
 }
@@ -97,11 +99,11 @@ func (c *cluster) update(u Update, limits Limits) error {
 func (c *cluster) publish(e *Event) {
 	c.snapshot = nil
 	for w := range c.watchers {
-		w.push(e)
+		w.Push(e)
 	}
 }
 
-// Delete implements server.Store. Deleting what is not there is no error.
+// Delete implements server.Store.
 func (m *Memory) Delete(_ context.Context, clusterID, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +118,7 @@ func (m *Memory) Delete(_ context.Context, clusterID, id string) error {
 
 func (c *cluster) remove(id string) {
 	delete(c.entries, id)
-	c.publish(newEvent(Affiliate{ID: id}, true))
+	c.publish(NewDeletion(id))
 }
 
 // List implements server.Store.
@@ -136,7 +138,7 @@ func (c *cluster) list() *Snapshot {
 		for id, e := range c.entries {
 			all = append(all, e.affiliate(id))
 		}
-		c.snapshot = newSnapshot(all)
+		c.snapshot = NewSnapshot(all)
 	}
 	return c.snapshot
 }
@@ -152,13 +154,13 @@ func (m *Memory) Watch(_ context.Context, clusterID string) (*Snapshot, *Watcher
 	if m.limits.Watchers > 0 && len(c.watchers) >= m.limits.Watchers {
 		return nil, nil, ErrTooManyWatchers
 	}
-	w := newWatcher()
-	w.stop = func() {
+	var w *Watcher
+	w = NewWatcher(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(c.watchers, w)
 		m.dropEmpty(clusterID)
-	}
+	})
 	c.watchers[w] = true
 	return c.list(), w, nil
 }
@@ -182,26 +184,27 @@ func (m *Memory) Pin(_ context.Context, clusterID string, hash []byte, now time.
 }
 
 // Expire implements server.Store.
-func (m *Memory) Expire(_ context.Context, now time.Time) error {
+func (m *Memory) Expire(now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire(now, func(string, string) {})
 	return nil
 }
 
-// expire removes what is past its time and tells touched of each affiliate that
-// changed or went, and of each pin, with an empty ID; m.mu is held.
+// expire removes what has expired. It calls touched with each affiliate that
+// changed or was removed, and with an empty ID for each pin. m.mu is held.
 func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
 	at := now.UnixMilli()
 	for clusterID, c := range m.clusters {
-		c.snapshot = nil // nobody has asked for a while, perhaps
+		// A cached snapshot is worth its memory only while it is asked for often.
+		c.snapshot = nil
 		for id, e := range c.entries {
-			fewer := e.expire(id, at)
+			fewer := e.expireEndpoints(id, at)
 			switch {
-			case e.isOver(at):
+			case e.isExpired(at):
 				c.remove(id)
 			case fewer:
-				c.publish(newEvent(e.affiliate(id), false))
+				c.publish(NewUpdate(e.affiliate(id)))
 			default:
 				continue
 			}
@@ -230,5 +233,5 @@ func (m *Memory) Stats() Stats {
 // Ready implements server.Store.
 func (m *Memory) Ready(context.Context) error { return nil }
 
-// Close implements server.Store.
+// Close implements io.Closer.
 func (m *Memory) Close() error { return nil }

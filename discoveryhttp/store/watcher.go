@@ -5,59 +5,65 @@ import (
 	"sync"
 )
 
-// maxLag is how many changes a watcher may have waiting.
+// maxLag is the number of events that a watcher may have queued.
 const maxLag = 4096
 
-// Watcher receives the changes of one cluster.
+// Watcher is the queue of events of one watch of one cluster. A store fills it
+// with Push and Resync, which are safe for concurrent use. Next is for one
+// goroutine.
 type Watcher struct {
 	stop func()
 	wake chan struct{}
 
-	mu      sync.Mutex
-	events  []*Event
-	lagging bool
+	mu     sync.Mutex
+	events []*Event
+	resync bool
 }
 
-func newWatcher() *Watcher { return &Watcher{wake: make(chan struct{}, 1)} }
+// NewWatcher returns a watcher without events. Close calls stop.
+func NewWatcher(stop func()) *Watcher { return &Watcher{stop: stop, wake: make(chan struct{}, 1)} }
 
-// push queues a change. It never blocks.
-func (w *Watcher) push(e *Event) {
+// Push queues an event. It never blocks. A watcher that has maxLag events queued
+// loses them all and must resynchronize.
+func (w *Watcher) Push(e *Event) {
 	w.mu.Lock()
 	if len(w.events) >= maxLag {
-		w.events, w.lagging = nil, true
+		w.events, w.resync = nil, true
 	}
-	if !w.lagging {
+	if !w.resync {
 		w.events = append(w.events, e)
 	}
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.notify()
 }
 
-// startOver makes the watcher begin again.
-func (w *Watcher) startOver() {
+// Resync makes Next return ErrResync from now on. A store calls it when it may
+// have missed events.
+func (w *Watcher) Resync() {
 	w.mu.Lock()
-	w.events, w.lagging = nil, true
+	w.events, w.resync = nil, true
 	w.mu.Unlock()
+	w.notify()
+}
+
+func (w *Watcher) notify() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Next waits for changes and returns all that wait, at least one, in order; or
-// ErrLagging, or the context's error.
+// Next waits for events and returns all that are queued, at least one, in order.
+// It returns ErrResync if events were lost, or the error of ctx.
 func (w *Watcher) Next(ctx context.Context) ([]*Event, error) {
 	for {
 		w.mu.Lock()
-		events, lagging := w.events, w.lagging
+		events, resync := w.events, w.resync
 		w.events = nil
 		w.mu.Unlock()
 		switch {
-		case lagging:
-			return nil, ErrLagging
+		case resync:
+			return nil, ErrResync
 		case len(events) > 0:
 			return events, nil
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/server"
 )
 
-// serveFlags are those of `spanctl discovery serve`.
+// serveFlags are the flags of `spanctl discovery serve`.
 type serveFlags struct {
 	listen, store   string
 	tlsCert, tlsKey string
@@ -33,17 +33,17 @@ func newServe(s *settings) *cobra.Command {
 	f := serveFlags{limits: server.DefaultLimits()}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve discovery, until stopped",
-		Long: `Serve the discovery protocol: Connect, gRPC and plain HTTP with JSON on one port,
-and beside it /healthz, /readyz, /metrics and a page. What machines publish is
-sealed with their cluster's secret; the server can neither read nor forge it.
+		Short: "Run a discovery server until stopped",
+		Long: `Serve the discovery protocol on one port, by Connect, gRPC and plain HTTP with JSON,
+and beside it /healthz, /readyz, /metrics and a status page. What machines publish
+is encrypted with their cluster's secret; the server can neither read nor forge it.
 
-Beyond loopback the server wants a certificate, or --insecure: without TLS, who is
-in a cluster can be seen and withheld on the way. A certificate is loaded again
-when its files change.
+An address other than loopback needs a certificate, or --insecure: with plain HTTP,
+membership can be observed or blocked on the path. A certificate is reloaded when
+its files change.
 
-Under systemd, sockets that are passed take the place of --listen, and readiness
-is notified.`,
+Under systemd, the server takes the sockets of its socket unit instead of --listen,
+and notifies readiness.`,
 		Example: "  spanctl discovery serve --listen :443 --tls-cert cert.pem --tls-key key.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,26 +52,26 @@ is notified.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3000", "address and port to listen on")
-	flags.StringVar(&f.store, "store", "", "where affiliates are kept: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
+	flags.StringVar(&f.store, "store", "", "where affiliates are stored: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
 	f.etcd.flags(flags)
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM")
-	flags.StringVar(&f.tlsKey, "tls-key", "", "file of the TLS private key, PEM")
-	flags.BoolVar(&f.insecure, "insecure", false, "serve beyond loopback without TLS")
-	flags.StringVar(&f.auth, "auth", string(server.Open), "who may see and change a cluster: open for all who know its ID, as Talos nodes need it; member for those who hold its secret")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file of the TLS certificate chain")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file of the TLS private key")
+	flags.BoolVar(&f.insecure, "insecure", false, "serve addresses other than loopback without TLS")
+	flags.StringVar(&f.auth, "auth", string(server.Open), "who may read and change a cluster: open for all who know its ID, as Talos nodes need it; member for machines with its secret")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For are believed")
-	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server, to which all clients are sent")
+	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	l := &f.limits
 	flags.IntVar(&l.ID, "max-id", l.ID, "longest cluster or affiliate ID, bytes")
-	flags.IntVar(&l.Data, "max-data", l.Data, "longest sealed affiliate, bytes")
-	flags.IntVar(&l.Endpoint, "max-endpoint", l.Endpoint, "longest sealed endpoint, bytes")
+	flags.IntVar(&l.Data, "max-data", l.Data, "longest encrypted data of an affiliate, bytes")
+	flags.IntVar(&l.Endpoint, "max-endpoint", l.Endpoint, "longest encrypted endpoint, bytes")
 	flags.IntVar(&l.Store.Endpoints, "max-endpoints", l.Store.Endpoints, "most endpoints of an affiliate")
 	flags.IntVar(&l.Store.Affiliates, "max-affiliates", l.Store.Affiliates, "most affiliates of a cluster")
 	flags.IntVar(&l.Store.Watchers, "max-watchers", l.Store.Watchers, "most watchers of a cluster, on this server")
-	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no bound")
+	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no limit")
 	flags.DurationVar(&l.TTL, "max-ttl", l.TTL, "longest life of an affiliate without a refresh")
-	flags.Float64Var(&l.PerAddress.PerSecond, "rate-per-address", l.PerAddress.PerSecond, "calls per second of one address, or IPv6 /64; 0 for no bound")
+	flags.Float64Var(&l.PerAddress.PerSecond, "rate-per-address", l.PerAddress.PerSecond, "calls per second of one address, or IPv6 /64; 0 for no limit")
 	flags.IntVar(&l.PerAddress.Burst, "burst-per-address", l.PerAddress.Burst, "calls of one address at once")
-	flags.Float64Var(&l.PerCluster.PerSecond, "rate-per-cluster", l.PerCluster.PerSecond, "calls per second of one cluster; 0 for no bound")
+	flags.Float64Var(&l.PerCluster.PerSecond, "rate-per-cluster", l.PerCluster.PerSecond, "calls per second of one cluster; 0 for no limit")
 	flags.IntVar(&l.PerCluster.Burst, "burst-per-cluster", l.PerCluster.Burst, "calls of one cluster at once")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.MarkFlagsRequiredTogether("etcd-cert", "etcd-key")
@@ -105,9 +105,11 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if f.store == "" {
 		f.store = "bolt:" + filepath.Join(s.stateDir, "discovery.db")
 	}
-	if o.Store, err = f.openStore(ctx, log); err != nil {
+	kept, err := f.openStore(ctx, log)
+	if err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
+	o.Store = kept
 	for _, l := range listeners {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
@@ -119,17 +121,17 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 		return nil
 	})
 	group.Go(func() error { return server.Run(ctx, listeners, certificates, o) })
-	return group.Wait()
+	return errors.Join(group.Wait(), kept.Close())
 }
 
-// notify tells systemd of a state; elsewhere nobody listens.
+// notify sends a state to systemd. Without systemd it does nothing.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd could not be notified", "state", state, "error", err)
+		log.Warn("systemd notification failed", "state", state, "error", err)
 	}
 }
 
-// options are those of the server, but for its store.
+// options returns the options of the server, without its store.
 func (f serveFlags) options(log *slog.Logger) (server.Options, error) {
 	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
@@ -150,18 +152,18 @@ func (f serveFlags) options(log *slog.Logger) (server.Options, error) {
 	for flag, n := range map[string]int{"max-id": f.limits.ID, "max-data": f.limits.Data, "max-endpoint": f.limits.Endpoint,
 		"max-endpoints": f.limits.Store.Endpoints, "max-affiliates": f.limits.Store.Affiliates, "max-watchers": f.limits.Store.Watchers} {
 		if n <= 0 {
-			return o, fmt.Errorf("--%s is %d: want more than nothing", flag, n)
+			return o, fmt.Errorf("--%s is %d: want at least 1", flag, n)
 		}
 	}
 	return o, nil
 }
 
-// open listens, or takes the sockets that systemd passes. Without TLS that is for
-// loopback, unless the user insists.
+// open listens, or takes the sockets that systemd passes. Addresses other than
+// loopback need TLS or --insecure.
 func (f serveFlags) open(cmd *cobra.Command, secure bool) ([]net.Listener, error) {
 	listeners, err := activation.Listeners()
 	if err != nil {
-		return nil, fmt.Errorf("take the sockets of systemd: %w", err)
+		return nil, fmt.Errorf("take sockets from systemd: %w", err)
 	}
 	if len(listeners) == 0 {
 		listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", f.listen)
@@ -172,7 +174,7 @@ func (f serveFlags) open(cmd *cobra.Command, secure bool) ([]net.Listener, error
 	}
 	for _, l := range listeners {
 		if address, ok := l.Addr().(*net.TCPAddr); !secure && !f.insecure && (!ok || !address.IP.IsLoopback()) {
-			return nil, errors.Join(fmt.Errorf("%s is reached from other machines: give --tls-cert and --tls-key, or --insecure to do without", l.Addr()),
+			return nil, errors.Join(fmt.Errorf("%s can be reached from other machines: give --tls-cert and --tls-key, or --insecure", l.Addr()),
 				closeAll(listeners))
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,32 +17,54 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/store"
+	"github.com/spanmesh/span/discoveryhttp/store/etcd"
 )
 
-// etcdFlags say how etcd is reached.
-type etcdFlags struct{ ca, cert, key, prefix string }
-
-func (f *etcdFlags) flags(flags *pflag.FlagSet) {
-	flags.StringVar(&f.ca, "etcd-ca", "", "file of the authorities that sign etcd's certificate, PEM (default the system's)")
-	flags.StringVar(&f.cert, "etcd-cert", "", "file of the client certificate for etcd, PEM")
-	flags.StringVar(&f.key, "etcd-key", "", "file of the client certificate's key, PEM")
-	flags.StringVar(&f.prefix, "etcd-prefix", "/spanctl/discovery/", "what all keys in etcd begin with")
+// etcdFlags are the flags of the etcd store.
+type etcdFlags struct {
+	ca, cert, key      string
+	user, passwordFile string
+	prefix             string
 }
 
-// tls is nil if no endpoint wants it.
-func (f etcdFlags) tls(endpoints []string) (*tls.Config, error) {
-	secure := 0
+// etcdPasswordVariable is the environment variable with the password of the etcd
+// user. A flag for it would show it in the process list.
+const etcdPasswordVariable = "SPANCTL_ETCD_PASSWORD"
+
+func (f *etcdFlags) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&f.ca, "etcd-ca", "", "PEM file of the authorities that sign etcd's certificate (default the system's)")
+	flags.StringVar(&f.cert, "etcd-cert", "", "PEM file of the client certificate for etcd")
+	flags.StringVar(&f.key, "etcd-key", "", "PEM file of the client certificate's key")
+	variable(flags, &f.user, "etcd-user", "SPANCTL_ETCD_USER", "", "user to authenticate to etcd as")
+	variable(flags, &f.passwordFile, "etcd-password-file", "SPANCTL_ETCD_PASSWORD_FILE", "", "file of the etcd user's password (default the password in $"+etcdPasswordVariable+")")
+	flags.StringVar(&f.prefix, "etcd-prefix", "/spanctl/discovery/", "prefix of all keys in etcd")
+}
+
+// checkEndpoints returns how many of the endpoints are https URLs.
+func checkEndpoints(endpoints []string) (secure int, err error) {
 	for _, e := range endpoints {
+		u, err := url.Parse(e)
 		switch {
-		case strings.HasPrefix(e, "https://"):
+		case err == nil && u.User != nil:
+			return 0, errors.New("--store has a URL of etcd with a user: give --etcd-user and --etcd-password-file")
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			return 0, fmt.Errorf("--store has %q: want URLs of etcd, such as etcd:https://10.0.0.1:2379,https://10.0.0.2:2379", e)
+		case u.Scheme == "https":
 			secure++
-		case !strings.HasPrefix(e, "http://"):
-			return nil, fmt.Errorf("--store has %q: want URLs of etcd, such as etcd:https://10.0.0.1:2379,https://10.0.0.2:2379", e)
 		}
+	}
+	return secure, nil
+}
+
+// tls returns the TLS configuration, or nil for http endpoints.
+func (f etcdFlags) tls(endpoints []string) (*tls.Config, error) {
+	secure, err := checkEndpoints(endpoints)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case secure == 0 && (f.ca != "" || f.cert != ""):
-		return nil, errors.New("--etcd-ca and --etcd-cert go with https URLs of etcd")
+		return nil, errors.New("--etcd-ca and --etcd-cert go with https URLs of etcd, and --store has http URLs")
 	case secure == 0:
 		return nil, nil
 	case secure < len(endpoints):
@@ -50,25 +74,67 @@ func (f etcdFlags) tls(endpoints []string) (*tls.Config, error) {
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
 		if err != nil {
-			return nil, fmt.Errorf("read the authorities of etcd: %w", err)
+			return nil, fmt.Errorf("read --etcd-ca: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s has no certificate, PEM", f.ca)
+			return nil, fmt.Errorf("--etcd-ca %s has no PEM certificate", f.ca)
 		}
 	}
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
-			return nil, fmt.Errorf("load the client certificate for etcd: %w", err)
+			return nil, fmt.Errorf("load --etcd-cert: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }
 
+// password returns the password of the etcd user. It is empty without a user.
+func (f etcdFlags) password() (string, error) {
+	password := os.Getenv(etcdPasswordVariable)
+	if f.passwordFile != "" {
+		text, err := os.ReadFile(f.passwordFile)
+		if err != nil {
+			return "", fmt.Errorf("read --etcd-password-file: %w", err)
+		}
+		password = strings.TrimRight(string(text), "\r\n")
+	}
+	switch {
+	case f.user == "" && f.passwordFile != "":
+		return "", errors.New("--etcd-password-file goes with --etcd-user")
+	case f.user == "":
+		return "", nil
+	case password == "":
+		return "", fmt.Errorf("--etcd-user %s has no password: give --etcd-password-file or $%s", f.user, etcdPasswordVariable)
+	}
+	return password, nil
+}
+
+// open opens the store in etcd at endpoints.
+func (f etcdFlags) open(ctx context.Context, endpoints []string, limits store.Limits, log *slog.Logger) (closingStore, error) {
+	config, err := f.tls(endpoints)
+	if err != nil {
+		return nil, err
+	}
+	password, err := f.password()
+	if err != nil {
+		return nil, err
+	}
+	return etcd.Open(ctx, etcd.Options{
+		Endpoints: endpoints, TLS: config, User: f.user, Password: password, Prefix: f.prefix, Limits: limits, Log: log,
+	})
+}
+
+// closingStore is a store that is closed when the server has stopped.
+type closingStore interface {
+	server.Store
+	io.Closer
+}
+
 // openStore opens the store that --store names.
-func (f serveFlags) openStore(ctx context.Context, log *slog.Logger) (server.Store, error) {
+func (f serveFlags) openStore(ctx context.Context, log *slog.Logger) (closingStore, error) {
 	limits := f.limits.Store
 	kind, place, _ := strings.Cut(f.store, ":")
 	switch {
@@ -76,16 +142,11 @@ func (f serveFlags) openStore(ctx context.Context, log *slog.Logger) (server.Sto
 		return store.NewMemory(limits), nil
 	case kind == "bolt" && place != "":
 		if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
-			return nil, fmt.Errorf("make the store's directory: %w", err)
+			return nil, fmt.Errorf("create the directory of --store: %w", err)
 		}
 		return store.OpenBolt(place, limits)
 	case kind == "etcd" && place != "":
-		endpoints := strings.Split(place, ",")
-		config, err := f.etcd.tls(endpoints)
-		if err != nil {
-			return nil, err
-		}
-		return store.OpenEtcd(ctx, store.EtcdOptions{Endpoints: endpoints, TLS: config, Prefix: f.etcd.prefix, Limits: limits, Log: log})
+		return f.etcd.open(ctx, strings.Split(place, ","), limits, log)
 	default:
 		return nil, fmt.Errorf("--store is %q: want memory, bolt:PATH or etcd:URL", f.store)
 	}

@@ -1,0 +1,154 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+	"github.com/spanmesh/span/discoveryhttp/store"
+	"github.com/spanmesh/span/discoveryhttp/store/storetest"
+)
+
+// tinyStore is a store made from nothing but what package store exports, as another
+// module can write it. Affiliates do not expire.
+type tinyStore struct {
+	limits store.Limits
+
+	mu       sync.Mutex
+	clusters map[string]*tinyCluster
+}
+
+type tinyCluster struct {
+	affiliates map[string]store.Affiliate
+	watchers   map[*store.Watcher]bool
+	pin        []byte
+}
+
+var _ server.Store = (*tinyStore)(nil)
+
+// lock locks the store and returns a cluster, and the function that unlocks.
+func (s *tinyStore) lock(clusterID string) (*tinyCluster, func()) {
+	s.mu.Lock()
+	c := s.clusters[clusterID]
+	if c == nil {
+		c = &tinyCluster{affiliates: map[string]store.Affiliate{}, watchers: map[*store.Watcher]bool{}}
+		s.clusters[clusterID] = c
+	}
+	return c, s.mu.Unlock
+}
+
+func (c *tinyCluster) push(e *store.Event) {
+	for w := range c.watchers {
+		w.Push(e)
+	}
+}
+
+func (c *tinyCluster) snapshot() *store.Snapshot {
+	return store.NewSnapshot(slices.Collect(maps.Values(c.affiliates)))
+}
+
+func (s *tinyStore) Update(_ context.Context, clusterID string, u store.Update) error {
+	c, unlock := s.lock(clusterID)
+	defer unlock()
+	before, exists := c.affiliates[u.ID]
+	if !exists && s.limits.Affiliates > 0 && len(c.affiliates) >= s.limits.Affiliates {
+		return store.ErrTooManyAffiliates
+	}
+	data, endpoints := before.Parts()
+	if u.Data != nil {
+		data = u.Data
+	}
+	for _, e := range u.Endpoints {
+		if !slices.ContainsFunc(endpoints, func(known []byte) bool { return bytes.Equal(known, e) }) {
+			endpoints = append(endpoints, e)
+		}
+	}
+	if s.limits.Endpoints > 0 && len(endpoints) > s.limits.Endpoints {
+		return store.ErrTooManyEndpoints
+	}
+	after := store.NewAffiliate(u.ID, data, endpoints)
+	c.affiliates[u.ID] = after
+	if !bytes.Equal(before.Wire(), after.Wire()) {
+		c.push(store.NewUpdate(after))
+	}
+	return nil
+}
+
+func (s *tinyStore) Delete(_ context.Context, clusterID, id string) error {
+	c, unlock := s.lock(clusterID)
+	defer unlock()
+	if _, exists := c.affiliates[id]; exists {
+		delete(c.affiliates, id)
+		c.push(store.NewDeletion(id))
+	}
+	return nil
+}
+
+func (s *tinyStore) List(_ context.Context, clusterID string) (*store.Snapshot, error) {
+	c, unlock := s.lock(clusterID)
+	defer unlock()
+	return c.snapshot(), nil
+}
+
+func (s *tinyStore) Watch(_ context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+	c, unlock := s.lock(clusterID)
+	defer unlock()
+	if s.limits.Watchers > 0 && len(c.watchers) >= s.limits.Watchers {
+		return nil, nil, store.ErrTooManyWatchers
+	}
+	var w *store.Watcher
+	w = store.NewWatcher(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(c.watchers, w)
+	})
+	c.watchers[w] = true
+	return c.snapshot(), w, nil
+}
+
+func (s *tinyStore) Pin(_ context.Context, clusterID string, hash []byte, _ time.Time) (bool, error) {
+	c, unlock := s.lock(clusterID)
+	defer unlock()
+	if c.pin == nil {
+		c.pin = hash
+	}
+	return bytes.Equal(c.pin, hash), nil
+}
+
+func (*tinyStore) Expire(time.Time) error      { return nil }
+func (*tinyStore) Stats() store.Stats          { return store.Stats{} }
+func (*tinyStore) Ready(context.Context) error { return nil }
+
+// TestStoreOfAnotherPackage serves from a store that package store knows nothing of.
+func TestStoreOfAnotherPackage(t *testing.T) {
+	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
+		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}
+	})
+
+	t.Run("served", func(t *testing.T) {
+		s := httptest.NewServer(server.New(t.Context(), server.Options{
+			Store: &tinyStore{clusters: map[string]*tinyCluster{}}, Limits: server.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
+		}).Handler())
+		t.Cleanup(s.Close)
+		client := serverpbconnect.NewClusterClient(http.DefaultClient, s.URL)
+		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", "a", "data")); err != nil {
+			t.Fatal(err)
+		}
+		list, err := client.List(t.Context(), connect.NewRequest(&serverpb.ListRequest{ClusterId: "c"}))
+		if err != nil || len(list.Msg.GetAffiliates()) != 1 || string(list.Msg.GetAffiliates()[0].GetData()) != "data" {
+			t.Errorf("list: %v, %v", list, err)
+		}
+	})
+}

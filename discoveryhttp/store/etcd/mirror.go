@@ -1,0 +1,207 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+// mirror follows a cluster in etcd for all its watchers on this server.
+type mirror struct {
+	store     *Store
+	clusterID string
+	prefix    string
+	// users counts the watchers, and the calls that are about to make one. store.mu
+	// guards it.
+	users int
+
+	mu     sync.Mutex
+	loaded bool
+	// lost is set when the mirror has stopped following the cluster.
+	lost     bool
+	stop     context.CancelFunc
+	contents contents
+	watchers map[*store.Watcher]bool
+}
+
+// errLost is the error of a watch on a mirror that is lost.
+var errLost = errors.New("etcd watch lost")
+
+// Watch implements server.Store.
+func (s *Store) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+	for {
+		m, err := s.acquire(clusterID)
+		if err != nil {
+			return nil, nil, err
+		}
+		snapshot, w, err := m.watch(ctx)
+		if err != nil {
+			s.release(m)
+		}
+		// Another mirror takes the place of a lost one.
+		if !errors.Is(err, errLost) {
+			return snapshot, w, err
+		}
+	}
+}
+
+// acquire returns the mirror of a cluster, and makes it if there is none. The caller
+// must release it.
+func (s *Store) acquire(clusterID string) (*mirror, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.mirrors[clusterID]
+	if m == nil {
+		if s.limits.Clusters > 0 && len(s.mirrors) >= s.limits.Clusters {
+			return nil, store.ErrTooManyClusters
+		}
+		m = &mirror{store: s, clusterID: clusterID, prefix: s.clusterKey(clusterID), stop: func() {}, watchers: map[*store.Watcher]bool{}}
+		s.mirrors[clusterID] = m
+	}
+	m.users++
+	return m, nil
+}
+
+// release gives a mirror back. One without users stops. The caller does not hold
+// m.mu.
+func (s *Store) release(m *mirror) {
+	s.mu.Lock()
+	m.users--
+	unused := m.users == 0
+	if unused {
+		s.forget(m)
+	}
+	s.mu.Unlock()
+	if unused {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.stop()
+	}
+}
+
+// forget makes the next watch begin with another mirror. s.mu is held.
+func (s *Store) forget(m *mirror) {
+	if s.mirrors[m.clusterID] == m {
+		delete(s.mirrors, m.clusterID)
+	}
+}
+
+// watch adds a watcher. The caller has acquired the mirror for it.
+func (m *mirror) watch(ctx context.Context) (*store.Snapshot, *store.Watcher, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lost {
+		return nil, nil, errLost
+	}
+	if !m.loaded {
+		if err := m.load(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	if limit := m.store.limits.Watchers; limit > 0 && len(m.watchers) >= limit {
+		return nil, nil, store.ErrTooManyWatchers
+	}
+	var w *store.Watcher
+	w = store.NewWatcher(sync.OnceFunc(func() {
+		m.mu.Lock()
+		delete(m.watchers, w)
+		m.mu.Unlock()
+		m.store.release(m)
+	}))
+	m.watchers[w] = true
+	return m.contents.snapshot(), w, nil
+}
+
+// load reads the cluster and starts to follow it. m.mu is held.
+func (m *mirror) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	response, err := m.store.client.Get(ctx, m.prefix, clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	m.contents = newContents(m.prefix, response.Kvs)
+	m.loaded = true
+	following, stop := context.WithCancel(m.store.ctx)
+	m.stop = stop
+	m.store.background.Go(func() { m.follow(following, response.Header.Revision+1) })
+	return nil
+}
+
+// follow applies changes from a revision on, until the mirror is stopped. It
+// resynchronizes the mirror if etcd ends the watch.
+func (m *mirror) follow(ctx context.Context, revision int64) {
+	// Without the requirement, a member that has lost its leader would keep the watch
+	// open and send nothing.
+	responses := m.store.client.Watch(clientv3.WithRequireLeader(ctx), m.prefix, clientv3.WithPrefix(), clientv3.WithRev(revision))
+	err := errLost
+	for response := range responses {
+		if err = response.Err(); err != nil {
+			break
+		}
+		m.apply(response.Events)
+	}
+	if ctx.Err() == nil {
+		m.store.log.Warn("etcd watch lost; resynchronizing", "error", err)
+		m.resync()
+	}
+}
+
+// resync stops the mirror and makes all its watchers start over. They get another
+// mirror.
+func (m *mirror) resync() {
+	m.store.mu.Lock()
+	m.store.forget(m)
+	m.store.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = true
+	m.stop()
+	for w := range m.watchers {
+		w.Resync()
+	}
+}
+
+// apply applies events and sends the changes to all watchers. The events of one
+// revision make one change of each affiliate. etcd sends all of them in one
+// response.
+func (m *mirror) apply(events []*clientv3.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(events) > 0 {
+		revision := events[0].Kv.ModRevision
+		var touched []string
+		for len(events) > 0 && events[0].Kv.ModRevision == revision {
+			id, changed := m.applyOne(events[0])
+			if changed && (len(touched) == 0 || touched[len(touched)-1] != id) {
+				touched = append(touched, id)
+			}
+			events = events[1:]
+		}
+		for _, id := range touched {
+			e := store.NewDeletion(id)
+			if p := m.contents[id]; p != nil {
+				e = store.NewUpdate(p.affiliate(id))
+			}
+			for w := range m.watchers {
+				w.Push(e)
+			}
+		}
+	}
+}
+
+// applyOne applies one event. It returns the affiliate and whether that changed.
+func (m *mirror) applyOne(e *clientv3.Event) (id string, changed bool) {
+	if e.Type == clientv3.EventTypePut {
+		return m.contents.put(m.prefix, e.Kv)
+	}
+	id, changed = m.contents.remove(m.prefix, e.Kv.Key)
+	if _, endpoint, ok := parseKey(m.prefix, e.Kv.Key); ok && endpoint == nil {
+		m.store.background.Go(func() { m.store.sweep(m.clusterID, id) })
+	}
+	return id, changed
+}
