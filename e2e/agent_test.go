@@ -165,6 +165,6 @@ func TestFailedPassIsSaidAndHealed(t *testing.T) {
 		if err := blocker.Stop(unix.SIGKILL); err == nil {
 			t.Error("the blocker ended by itself")
 		}
-	}, "changed change=\"~ link kubespan: listenPort")
+	}, `"change applied" change="~ link kubespan: listenPort`)
 	node.awaitClean()
 }

@@ -98,7 +98,7 @@ func TestMACChanges(t *testing.T) {
 	m.awaitUp()
 	before := node.meshAddress()
 	other.ping(before)
-	node.after(func() { node.setMAC("52:54:00:65:43:21") }, "changed change=")
+	node.after(func() { node.setMAC("52:54:00:65:43:21") }, `"change applied" change=`)
 	m.awaitUp()
 	after := node.meshAddress()
 	if after == before {

@@ -109,7 +109,7 @@ func TestTenMachinesStayClean(t *testing.T) {
 		}},
 		{"the config changes everywhere", func() {
 			for _, machine := range m.machines {
-				machine.after(func() { machine.write(edit(m.config, "mtu: 1380, listenPort: 51999")) }, "changed change=")
+				machine.after(func() { machine.write(edit(m.config, "mtu: 1380, listenPort: 51999")) }, `"change applied" change=`)
 			}
 		}},
 	} {

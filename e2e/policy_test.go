@@ -37,7 +37,7 @@ func TestSettingsChangeInPlace(t *testing.T) {
 	} {
 		t.Run(setting, func(t *testing.T) {
 			settings += setting + "\n\t"
-			node.after(func() { node.write(edit(m.config, settings)) }, "changed change=")
+			node.after(func() { node.write(edit(m.config, settings)) }, `"change applied" change=`)
 			node.awaitUp(1)
 			other.awaitUp(1)
 			node.awaitClean()
@@ -52,7 +52,7 @@ func TestSettingsChangeInPlace(t *testing.T) {
 		secrets := node.run("gen", "config", "--with-kubespan", "--discovery-endpoint", m.endpoint(), "-o", "-")
 		before := node.meshAddress()
 		for _, machine := range m.machines {
-			machine.after(func() { machine.write(secrets) }, "changed change=")
+			machine.after(func() { machine.write(secrets) }, `"change applied" change=`)
 		}
 		m.awaitUp()
 		if node.meshAddress() == before {
@@ -92,7 +92,7 @@ func TestBypassAndReplies(t *testing.T) {
 	if n := count(many); n > pings/4 {
 		t.Errorf("%d packets came through the tunnel in answer to pings outside of it", n)
 	}
-	node.after(func() { node.write(m.config) }, "changed change=")
+	node.after(func() { node.write(m.config) }, `"change applied" change=`)
 	if n := count(many); n < pings/2 {
 		t.Errorf("%d packets came through the tunnel in answer to pings in it", n)
 	}

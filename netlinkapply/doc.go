@@ -9,7 +9,7 @@
 // Observe reads, twice, writes nothing the second time.
 //
 // Beside them are what a mesh needs between passes: Peers reads WireGuard alone,
-// Probe sends something through the tunnel, ForgetSources follows a change of the
+// Probe sends something through the tunnel, ClearSources follows a change of the
 // machine's addresses.
 //
 // A file holds one kind of object, with how it is read and how it is changed:

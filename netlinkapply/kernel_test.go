@@ -679,7 +679,7 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 			t.Fatalf("%d peers were called", called())
 		}
 	}
-	if err := k.ForgetSources(t.Context(), scopeOf(t)); err != nil {
+	if err := k.ClearSources(t.Context(), scopeOf(t)); err != nil {
 		t.Error(err)
 	}
 }

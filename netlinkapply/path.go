@@ -50,11 +50,11 @@ func loosen(c state.ReversePathChange) error {
 	return nil
 }
 
-// ForgetSources has WireGuard choose anew which of the machine's addresses it sends
-// from, after these have changed. The kernel's does so by itself; wireguard-go goes
-// on with an address that is gone until a handshake fails, but not when it is given
-// an endpoint, be it the one that it has.
-func (k *Kernel) ForgetSources(_ context.Context, scope state.Scope) error {
+// ClearSources clears the source address that WireGuard has cached for each peer, after
+// the machine's addresses have changed. The kernel's WireGuard does so itself. wireguard-go
+// keeps an address that is gone until a handshake fails, or until the peer is given an
+// endpoint, which may be the one that it has.
+func (k *Kernel) ClearSources(_ context.Context, scope state.Scope) error {
 	link, err := k.findLink(scope.LinkName)
 	if err != nil || link == nil || link.Type() == kindWireguard {
 		return err

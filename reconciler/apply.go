@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -15,7 +16,11 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
 	e.deviceChanged = false
 	for _, c := range p.Result.Done {
-		e.log.Info("changed", "change", planprint.Describe(c).String())
+		level := slog.LevelInfo
+		if isTrial(c) {
+			level = slog.LevelDebug
+		}
+		e.log.Log(ctx, level, "change applied", "change", planprint.Describe(c).String())
 		if link, is := c.(state.LinkChange); is {
 			e.deviceChanged = link.ResetsDevice()
 		}
@@ -35,6 +40,12 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	e.report(now, p, e.commit(p))
 	e.publish(now, p)
 	return p.Err()
+}
+
+// isTrial reports whether a change only puts another endpoint of a peer on trial.
+func isTrial(c state.Change) bool {
+	p, is := c.(state.PeerChange)
+	return is && p.Action() == state.Update && p.NewEndpoint() && !p.NewAllowedIPs() && !p.NewKeepalive() && !p.NewPresharedKey()
 }
 
 // commit makes the connections of a pass the present ones and returns the peers whose state
@@ -68,8 +79,8 @@ func (e *Engine) publishMTU(p *Pass) {
 // probeSilent sends the liveness probes that are due.
 func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
 	if p.NetworkChanged {
-		if err := e.kernel.ForgetSources(ctx, p.Scope); err != nil {
-			e.log.Warn("source addresses not renewed", "error", err)
+		if err := e.kernel.ClearSources(ctx, p.Scope); err != nil {
+			e.log.Warn("source addresses not cleared", "error", err)
 		}
 	}
 	if len(p.probes) == 0 {

@@ -1,14 +1,21 @@
 // Package reconciler brings a machine's kernel to what its config and
 // discovery ask for, and keeps it there.
 //
-// Engine is one pass: gather what the host and the kernel show, build the
-// desired document, compare, apply, and publish what `spanctl get` shows. Its
-// decisions are pure functions of the packages mesh, peer and state.
+// Engine does passes. A pass goes through these steps, each in a file of that name:
 //
-// A pass has a Trigger: where only time has passed, a glance at WireGuard's
-// peers is enough, since of everything else the kernel tells. gather.go makes the
-// peers, peers.go moves their states on, remember.go and publish.go tell what came
-// of it, repair.go what others had changed.
+//	read ──▶ gather ──▶ peers ──▶ pass (compare) ──▶ apply ──▶ report, publish
+//	  ▲                                                │
+//	  └──── kernel: state, peers ◀─────────────────────┘
+//
+//	read     the kernel's state, or only WireGuard's peers if nothing but time has passed
+//	gather   config, host and discovery become the specs of the peers
+//	peers    the connection to every peer moves on: its state, its endpoint, its relay
+//	compare  the desired document is built and compared with the kernel's state
+//	apply    the plan is carried out, connections are committed, probes are sent
+//	report   news are logged and recorded as events
+//	publish  the resources of `spanctl get` are replaced
+//
+// The decisions are pure functions of the packages mesh, peer and state.
 //
 // Loop runs the passes of an agent. A new config, a change in a registry or in the
 // kernel, or the passing of time wakes one goroutine. It owns all state and does one

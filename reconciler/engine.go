@@ -24,8 +24,9 @@ type Kernel interface {
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
 	// Peers reads WireGuard's peers only, sorted by key.
 	Peers(ctx context.Context, scope state.Scope) ([]state.Peer, error)
-	// ForgetSources makes WireGuard choose its source addresses anew.
-	ForgetSources(ctx context.Context, scope state.Scope) error
+	// ClearSources clears the source address that WireGuard has cached for each peer, as the
+	// machine's addresses have changed.
+	ClearSources(ctx context.Context, scope state.Scope) error
 	// Probe sends a datagram through the tunnel to each address, which the WireGuard of the
 	// peer answers.
 	Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error
@@ -196,8 +197,8 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 	return p, p.Err()
 }
 
-// Next returns what the machine would publish with another identity.
-func (e *Engine) Next(config *schema.Config, known Knowledge, identify Identify) (mesh.Affiliate, error) {
+// AffiliateAs returns what the machine would publish with another identity.
+func (e *Engine) AffiliateAs(config *schema.Config, known Knowledge, identify Identify) (mesh.Affiliate, error) {
 	host, err := e.kernel.Host(config.KubeSpan().InterfaceName)
 	if err != nil {
 		return mesh.Affiliate{}, fmt.Errorf("read the machine's addresses: %w", err)

@@ -68,7 +68,7 @@ func (k *fakeKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
 	return live.Peers, nil
 }
 
-func (k *fakeKernel) ForgetSources(context.Context, state.Scope) error { return nil }
+func (k *fakeKernel) ClearSources(context.Context, state.Scope) error { return nil }
 
 func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, addresses []netip.Addr) error {
 	k.mu.Lock()

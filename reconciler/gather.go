@@ -8,34 +8,43 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// gathered is what config, host and discovery come to, before anything is known
-// of the tunnels.
+// gathered is what follows from config, host and discovery alone.
 type gathered struct {
-	config  *schema.Config
+	config *schema.Config
+	// version is Knowledge.Version.
 	version uint64
 
 	host     mesh.Host
 	identity mesh.Identity
-	local    mesh.Affiliate
-	// merged are all affiliates, good those of them that are used, and refused why
-	// the others are not, along with those that no registry could read.
-	merged, good []mesh.Affiliate
-	refused      map[string]string
-	specs        []mesh.PeerSpec
-	overlaps     []mesh.Overlap
-	preshared    map[mesh.Key]mesh.PrivateKey
-	// mtu is that of the link, room the greatest that fits the links below, if there
-	// are peers to reach over them.
-	mtu, room int
+	// local is this machine's affiliate.
+	local mesh.Affiliate
+	// merged are all affiliates, with the local one.
+	merged []mesh.Affiliate
+	// good are the merged affiliates that are used.
+	good []mesh.Affiliate
+	// refused are the reasons why others are not used, by node ID. Affiliates that a registry
+	// could not decode are among them.
+	refused map[string]string
+	// specs are the peers, sorted by key.
+	specs []mesh.PeerSpec
+	// overlaps are the addresses that several peers claim.
+	overlaps []mesh.Overlap
+	// preshared are the preshared keys of the peers that do not use the cluster secret.
+	preshared map[mesh.Key]mesh.PrivateKey
+	// mtu is the MTU of the mesh link in bytes.
+	mtu int
+	// maxMTU is the largest MTU that fits the links to the peers.
+	maxMTU int
 }
 
-// holds tells whether what was gathered still is what config and knowledge come
-// to, if the host is the same.
+// holds reports whether g still follows from config and knowledge, if the host has not
+// changed.
 func (g *gathered) holds(config *schema.Config, known Knowledge) bool {
 	return g.config == config && g.version == known.Version && known.Version != 0
 }
 
-// gather makes the peers from the identity, the host and discovery.
+// gather makes the specs of the peers. If nothing has changed, it takes those of the last
+// pass.
 func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	kubespan := config.KubeSpan()
 	host, err := e.kernel.Host(kubespan.InterfaceName)
@@ -63,14 +72,15 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	return nil
 }
 
+// makePeers makes the specs of the peers from the good affiliates.
 func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
 	g.specs, g.overlaps = mesh.PeerSpecs(g.identity, g.good)
 	for i := range g.specs {
 		g.specs[i].Endpoints = mesh.Candidates(g.identity, g.host, kubespan.Filters.PeerEndpoints, g.specs[i].Endpoints)
 	}
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
-	g.room = mesh.PathMTU(g.host.Links, g.specs)
+	g.maxMTU = mesh.PathMTU(g.host.Links, g.specs)
 	if g.mtu = int(kubespan.MTU); kubespan.MTU == schema.AutoMTU {
-		g.mtu = g.room
+		g.mtu = g.maxMTU
 	}
 }

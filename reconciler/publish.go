@@ -10,41 +10,49 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// publish shows the pass in the resource store.
+// publish replaces the resources that `spanctl get` shows. What was gathered changes rarely
+// and there is much of it: it is published once.
 func (e *Engine) publish(now time.Time, p *Pass) {
-	e.publishStatuses(now, p)
+	e.publishConnections(now, p)
 	if e.gathered != nil && e.published == e.gathered && p.config != nil {
 		return
 	}
-	// What was gathered changes rarely and there is much of it: it is published once.
 	e.published = nil
 	if p.config != nil {
 		e.published = e.gathered
 	}
-	identities := map[string]any{}
-	if !p.local.KubeSpan.IsZero() {
-		id := p.identity
-		identities["local"] = resource.IdentitySpec{Address: id.Address, Subnet: id.Subnet, PrivateKey: id.PrivateKey, PublicKey: id.PublicKey}
+	e.store.Replace(now, resource.Identities, p.identities())
+	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs())
+	e.store.Replace(now, resource.Affiliates, p.affiliates())
+	e.store.Replace(now, resource.Members, p.members())
+}
+
+func (p *Pass) identities() map[string]any {
+	if p.local.KubeSpan.IsZero() {
+		return nil
 	}
-	affiliates, members := map[string]any{}, map[string]any{}
+	id := p.identity
+	return map[string]any{"local": resource.IdentitySpec{Address: id.Address, Subnet: id.Subnet, PrivateKey: id.PrivateKey, PublicKey: id.PublicKey}}
+}
+
+func (p *Pass) affiliates() map[string]any {
+	specs := make(map[string]any, len(p.merged)+len(p.refused))
 	for id, reason := range p.refused {
-		affiliates[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
+		specs[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
 	}
 	for _, a := range p.merged {
-		affiliates[a.NodeID] = resource.Affiliate{Affiliate: a, Refused: p.refused[a.NodeID]}
+		specs[a.NodeID] = resource.Affiliate{Affiliate: a, Refused: p.refused[a.NodeID]}
 	}
+	return specs
+}
+
+func (p *Pass) members() map[string]any {
+	specs := map[string]any{}
 	for _, m := range mesh.Members(p.good) {
-		members[m.Nodename] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
+		specs[m.Nodename] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
 			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem}
 	}
-	for t, resources := range map[*resource.Type]map[string]any{
-		resource.Identities: identities,
-		resource.PeerSpecs:  p.peerSpecs(),
-		resource.Affiliates: affiliates,
-		resource.Members:    members,
-	} {
-		e.store.Replace(now, t, resources)
-	}
+	return specs
 }
 
 func (p *Pass) peerSpecs() map[string]any {
@@ -64,8 +72,8 @@ func (p *Pass) peerSpecs() map[string]any {
 	return specs
 }
 
-// publishStatuses shows the state of the peers, which changes all the time.
-func (e *Engine) publishStatuses(now time.Time, p *Pass) {
+// publishConnections replaces the resources that change with every reading of the peers.
+func (e *Engine) publishConnections(now time.Time, p *Pass) {
 	statuses, endpoints := make(map[string]any, len(p.peers)), make(map[string]any, len(p.peers))
 	for i := range p.peers {
 		c := &p.peers[i]
@@ -100,7 +108,7 @@ func (p *Pass) peerStatus(label string, c *peer.Connection) resource.PeerStatus 
 	return shown
 }
 
-// publishConfig shows the config in force.
+// publishConfig replaces the resource of the config in force.
 func (e *Engine) publishConfig(now time.Time, config *schema.Config) {
 	e.store.Replace(now, resource.MachineConfigs, map[string]any{"machine": resource.MachineConfig{Config: config}})
 }

@@ -77,9 +77,9 @@ func (p *Pass) label(key mesh.Key) string {
 // once each.
 func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live state.State) {
 	conflicts := append(slices.Clip(live.Conflicts), contested(addresses, p.host.Links)...)
-	if p.mtu > p.room {
+	if p.mtu > p.maxMTU {
 		conflicts = append(conflicts, state.Conflict{
-			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.room),
+			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.maxMTU),
 			Remedy: `set machine.network.kubespan.mtu to "auto"`,
 		})
 	}

@@ -19,7 +19,7 @@ func RotateKey(ctx context.Context, e *Engine, d *Discovery, config *schema.Conf
 	if !config.KubeSpan().Enabled {
 		return ErrNoMesh
 	}
-	local, err := e.Next(config, d.Knowledge(), next)
+	local, err := e.AffiliateAs(config, d.Knowledge(), next)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// SaveLastGood keeps where peers were last reached.
+// SaveLastGood stores the last good endpoint of each peer.
 func (d *Dir) SaveLastGood(endpoints map[mesh.Key]netip.AddrPort) error {
 	data, err := json.Marshal(endpoints)
 	if err != nil {
@@ -20,8 +20,8 @@ func (d *Dir) SaveLastGood(endpoints map[mesh.Key]netip.AddrPort) error {
 	return d.write(lastGoodFile, data)
 }
 
-// LastGood returns what SaveLastGood kept last. It can be done without: an error says
-// why it is not used.
+// LastGood returns the endpoints that SaveLastGood stored; none, if it never did. The agent
+// works without them.
 func (d *Dir) LastGood() (map[mesh.Key]netip.AddrPort, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
