@@ -47,7 +47,7 @@ func serve(t *testing.T, changes ...func(*server.Options)) *service {
 	return s
 }
 
-// start begins with an empty store, at the address of before.
+// start serves an empty store, at the same address as before.
 func (s *service) start() {
 	s.t.Helper()
 	listener, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", s.address)
@@ -72,7 +72,7 @@ func (s *service) start() {
 
 func (s *service) url() string { return "http://" + s.address }
 
-// member is a client at work, and what it has said.
+// member is a client with its log.
 type member struct {
 	*discoveryhttp.Client
 	t       *testing.T
@@ -171,7 +171,7 @@ func (m *member) await(want ...string) {
 		select {
 		case <-m.changed:
 		case <-deadline:
-			m.t.Fatalf("knows %q, want %q; it said:\n%s", got, want, m.log)
+			m.t.Fatalf("knows %q, want %q; its log:\n%s", got, want, m.log)
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestMembersSeeEachOther(t *testing.T) {
 		t.Errorf("complete %v, seen at %v, which is loopback", s.Complete, s.Seen)
 	}
 
-	t.Run("a change is told", func(t *testing.T) {
+	t.Run("a change is seen", func(t *testing.T) {
 		changed := affiliate("a", "192.0.2.1:1", "192.0.2.2:2")
 		a.Publish(reconciler.Publication{Local: changed})
 		b.await("a 192.0.2.1:1 192.0.2.2:2")
@@ -196,7 +196,7 @@ func TestMembersSeeEachOther(t *testing.T) {
 		b.Publish(reconciler.Publication{Local: affiliate("b"), Harvested: map[string][]netip.AddrPort{"a": {netip.MustParseAddrPort("198.51.100.1:9")}}})
 		b.await("a 192.0.2.1:1 192.0.2.2:2 198.51.100.1:9")
 	})
-	t.Run("who leaves is gone", func(t *testing.T) {
+	t.Run("a machine that leaves is removed", func(t *testing.T) {
 		a.stop()
 		if err := a.Leave(t.Context()); err != nil {
 			t.Fatal(err)
@@ -205,7 +205,7 @@ func TestMembersSeeEachOther(t *testing.T) {
 	})
 }
 
-func TestServiceThatForgotIsToldAgain(t *testing.T) {
+func TestMachinesPublishAgainAfterAServiceLostItsMemory(t *testing.T) {
 	s := serve(t)
 	a, b := s.join("a").run(), s.join("b").run()
 	a.Publish(local("a"))
@@ -214,7 +214,7 @@ func TestServiceThatForgotIsToldAgain(t *testing.T) {
 	a.await("b")
 	s.stop()
 	s.start()
-	// Nobody is forgotten, and who comes later sees them all.
+	// No machine is forgotten, and a machine that joins later sees them all.
 	late := s.join("c").run()
 	late.Publish(local("c"))
 	late.await("a", "b")
@@ -222,7 +222,7 @@ func TestServiceThatForgotIsToldAgain(t *testing.T) {
 	b.await("a", "c")
 }
 
-func TestServiceThatIsAwayIsWaitedFor(t *testing.T) {
+func TestCacheIsUsedUntilTheServiceAnswers(t *testing.T) {
 	s := serve(t)
 	if err := s.join("b").Announce(t.Context(), affiliate("b")); err != nil {
 		t.Fatal(err)
@@ -250,8 +250,7 @@ func TestServiceThatIsAwayIsWaitedFor(t *testing.T) {
 	c.await("a")
 }
 
-// TestAnnounceWaitsForTheService has a member say something that must be heard.
-func TestAnnounceWaitsForTheService(t *testing.T) {
+func TestAnnounceReturnsWhenTheServiceHasAccepted(t *testing.T) {
 	s := serve(t)
 	one, two := s.join("one").run(), s.join("two").run()
 	one.Publish(local("one", "10.0.0.1:1"))
@@ -268,11 +267,10 @@ func TestAnnounceWaitsForTheService(t *testing.T) {
 	two.await("one 10.0.0.1:1 10.0.0.2:2")
 	s.stop()
 	if err := one.Announce(t.Context(), affiliate("one")); err == nil {
-		t.Error("a service that is away has heard it")
+		t.Error("no error, though the service is stopped")
 	}
 }
 
-// TestNetworkChangeReconnects hangs up, as after a change of the network.
 func TestNetworkChangeReconnects(t *testing.T) {
 	s := serve(t)
 	one, two := s.join("one").run(), s.join("two").run()
@@ -296,8 +294,7 @@ func TestFetchAndAnnounceOnce(t *testing.T) {
 	b.await("a")
 }
 
-// TestWhatCannotBeUsedStopsNobody puts garbage into the cluster.
-func TestWhatCannotBeUsedStopsNobody(t *testing.T) {
+func TestInvalidAffiliatesAreRefused(t *testing.T) {
 	s := serve(t)
 	raw := serverpbconnect.NewClusterClient(http.DefaultClient, s.url())
 	put := func(id string, data []byte, endpoints ...[]byte) {
@@ -341,7 +338,7 @@ func TestWhatCannotBeUsedStopsNobody(t *testing.T) {
 	}
 }
 
-// TestSeveralServices has two, of which each goes away for a while.
+// Each of two services is stopped for a while.
 func TestSeveralServices(t *testing.T) {
 	one, two := serve(t), serve(t)
 	both := func(o *discoveryhttp.Options) { o.Endpoints = []string{one.url(), two.url()} }
@@ -360,7 +357,7 @@ func TestSeveralServices(t *testing.T) {
 		d.Publish(local("d"))
 		d.await("a", "b", "c")
 		a.await("b", "c", "d")
-		// Who leaves while one is away is not remembered for its sake.
+		// A machine that leaves meanwhile is not kept because one service was stopped.
 		d.stop()
 		if err := d.Leave(t.Context()); err != nil {
 			t.Error(err)
@@ -384,7 +381,7 @@ func TestSeveralServices(t *testing.T) {
 	})
 }
 
-// TestTenThousandAffiliates has a cluster as large as a server may allow.
+// A cluster of the largest size that a server allows.
 func TestTenThousandAffiliates(t *testing.T) {
 	const n = 10_000
 	kept := store.NewMemory(store.Limits{Affiliates: n})
@@ -408,7 +405,7 @@ func TestTenThousandAffiliates(t *testing.T) {
 		}
 	}
 	if err := kept.Update(t.Context(), cluster, store.Update{ID: "one more", Data: []byte{1}, Now: time.Now(), TTL: time.Minute}); err == nil {
-		t.Error("the server takes more than it allows")
+		t.Error("the server accepts more affiliates than its limit")
 	}
 	fetching := s.join("a")
 	if err := fetching.Fetch(t.Context()); err != nil || len(fetching.Snapshot().Affiliates) != n {
@@ -424,7 +421,7 @@ func TestTenThousandAffiliates(t *testing.T) {
 	}
 }
 
-func TestMemberTokenIsShown(t *testing.T) {
+func TestMemberTokenIsSent(t *testing.T) {
 	s := serve(t, func(o *server.Options) { o.Auth = server.Member })
 	a, b := s.join("a").run(), s.join("b").run()
 	a.Publish(local("a"))
@@ -457,13 +454,13 @@ func TestRedirectsAreFollowed(t *testing.T) {
 		})
 		circle.stop()
 		circle.start()
-		if err := circle.join("a").Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "sends us on more than 5 times") {
+		if err := circle.join("a").Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "redirects more than 5 times") {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-// TestProtocols has a server behind a proxy that speaks HTTP/1.1 only.
+// The server is behind a proxy for HTTP/1.1.
 func TestProtocols(t *testing.T) {
 	s := serve(t)
 	target, err := url.Parse(s.url())
@@ -499,7 +496,7 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// TestConfiguredAuthority has a service whose certificate only the config vouches for.
+// The service has a certificate that only the configured authority signed.
 func TestConfiguredAuthority(t *testing.T) {
 	handler := server.New(t.Context(), server.Options{Store: store.NewMemory(store.Limits{}), Limits: server.DefaultLimits(),
 		Log: slog.New(slog.DiscardHandler)}).Handler()
@@ -527,11 +524,11 @@ func TestConfiguredAuthority(t *testing.T) {
 		t.Errorf("without the authority: %v", err)
 	}
 	if _, err := client("nonsense"); err == nil {
-		t.Error("nonsense was taken for an authority")
+		t.Error("no error for a CA that is not PEM")
 	}
 }
 
-func TestPlainHTTPIsWarnedOfBeyondLoopback(t *testing.T) {
+func TestPlainHTTPBeyondLoopbackIsWarnedOf(t *testing.T) {
 	for endpoint, want := range map[string]bool{
 		"http://192.0.2.1:3000": true, "http://discovery.example.com": true,
 		"http://127.0.0.1:3000": false, "http://[::1]:3000": false, "http://localhost": false, "https://192.0.2.1": false,
@@ -540,6 +537,46 @@ func TestPlainHTTPIsWarnedOfBeyondLoopback(t *testing.T) {
 		_, err := discoveryhttp.NewClient(discoveryhttp.Options{Endpoints: []string{endpoint}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil || strings.Contains(log.String(), "discovery uses plain HTTP") != want {
 			t.Errorf("%s: warned %v, %v", endpoint, !want, err)
+		}
+	}
+}
+
+func TestClientNeedsAnEndpoint(t *testing.T) {
+	if _, err := discoveryhttp.NewClient(discoveryhttp.Options{Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "no endpoint") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCallsFailWhereNoServiceAnswers(t *testing.T) {
+	s := serve(t)
+	s.stop()
+	a := s.join("a")
+	for name, call := range map[string]func() error{
+		"publish to discovery":    func() error { return a.Announce(t.Context(), affiliate("a")) },
+		"read from discovery":     func() error { return a.Fetch(t.Context()) },
+		"remove the affiliate a ": func() error { return a.Leave(t.Context()) },
+		"remove the affiliate b ": func() error { return a.Remove(t.Context(), "b") },
+	} {
+		if err := call(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// One warning is enough for an outage of hours; a line says when it is over.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	s := serve(t)
+	a := s.join("a").run()
+	b := s.join("b").run()
+	a.Publish(local("a"))
+	b.await("a")
+	s.stop()
+	a.Publish(local("a", "192.0.2.1:1"))
+	s.start()
+	b.await("a 192.0.2.1:1")
+	for message, want := range map[string]int{`msg="discovery unreachable"`: 1, `msg="discovery connected"`: 2} {
+		if got := strings.Count(b.log.String(), message); got != want {
+			t.Errorf("%d of %s, want %d:\n%s", got, message, want, b.log)
 		}
 	}
 }

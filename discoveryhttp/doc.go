@@ -1,15 +1,21 @@
-// Package discoveryhttp is a machine's side of discovery over HTTP.
+// Package discoveryhttp is the client of discovery services over HTTP. It implements
+// reconciler.Registry.
 //
-// A Client publishes the machine's affiliate to one or several discovery services
-// and follows those of the other machines of its cluster (client.go; service.go
-// is the seat in one of them). It speaks the public Sidero discovery API, over gRPC
-// or Connect, which our own server (package server) and Sidero's answer. Payloads
-// are sealed (package payload): a service can neither read nor forge them.
+// A Client publishes this machine's affiliate in one or more discovery services and
+// follows the affiliates of the other machines of its cluster. It uses the public Sidero
+// discovery API over gRPC or Connect; package server and Sidero's service both answer it.
+// Payloads are encrypted (package payload), so that a service can neither read nor forge
+// them.
 //
-// A Client never gives up and never forgets in haste: calls are repeated with
-// growing pauses, a broken watch is resumed, and machines that a service does
-// not know after an outage, because it has started anew, are kept until they
-// had time to come back. Only a deletion takes effect at once.
+//   - client.go has the Client, which merges what its services know;
+//   - service.go, publish.go and watch.go are the connection to one service;
+//   - membership.go decides which machines are in the cluster;
+//   - transport.go makes the HTTP connections;
+//   - registry.go opens a Client for a machine config.
 //
-// Client is safe for concurrent use.
+// A Client repeats failed calls and broken watches with growing pauses. A deletion takes
+// effect at once. A machine that a service no longer has after an outage is kept until it
+// had time to publish itself again, because the service may have lost its memory.
+//
+// A Client is safe for concurrent use.
 package discoveryhttp

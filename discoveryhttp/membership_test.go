@@ -26,28 +26,28 @@ func expect(t *testing.T, m *membership, want ...string) {
 	}
 }
 
-func TestDeletionActsAtOnce(t *testing.T) {
+func TestDeletionTakesEffectAtOnce(t *testing.T) {
 	m := newMembership(nil)
 	if !m.snapshot(start, []mesh.Affiliate{named("a"), named("b")}) {
-		t.Error("a first snapshot is no news")
+		t.Error("the first snapshot is reported as no change")
 	}
 	if !m.remove("a") || m.remove("a") {
-		t.Error("the first removal is news, the second is not")
+		t.Error("want the first removal reported as a change, and the second not")
 	}
 	expect(t, m, "b")
 	if m.set(start, named("b")) {
-		t.Error("the same again is news")
+		t.Error("the same affiliate again is reported as a change")
 	}
 	changed := named("b")
 	changed.Hostname = "new"
 	if !m.set(start, changed) {
-		t.Error("a change is no news")
+		t.Error("a new hostname is not reported as a change")
 	}
 }
 
-// TestServiceThatForgot has a service that started anew and has only one of two
-// affiliates: the other has the rest of its TTL to come back.
-func TestServiceThatForgot(t *testing.T) {
+// A service that was restarted has only one of two affiliates. The other one has the rest of
+// its TTL to publish itself again.
+func TestAffiliateThatAServiceLostIsKeptForItsTTL(t *testing.T) {
 	m := newMembership(nil)
 	m.snapshot(start, []mesh.Affiliate{named("a"), named("b")})
 	m.disconnect(start.Add(10 * time.Minute))
@@ -62,15 +62,15 @@ func TestServiceThatForgot(t *testing.T) {
 	expect(t, m, "a")
 }
 
-func TestWhoComesBackIsNotForgotten(t *testing.T) {
+func TestAffiliateThatReturnsIsKept(t *testing.T) {
 	m := newMembership([]cachedAffiliate{{named("a"), start}, {named("b"), start}})
 	m.snapshot(start.Add(time.Hour), nil)
-	expect(t, m, "a", "b") // long past their TTL, but just asked about
+	expect(t, m, "a", "b") // past their TTL, but within returnTime
 	m.set(start.Add(time.Hour+time.Second), named("a"))
 	m.expire(start.Add(time.Hour + returnTime))
 	expect(t, m, "a")
 	m.expire(start.Add(100 * time.Hour))
-	expect(t, m, "a") // the service has it; only the service can say otherwise
+	expect(t, m, "a") // the service has it and has not deleted it
 }
 
 func TestCachedTimes(t *testing.T) {

@@ -5,13 +5,13 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// open decrypts what a service sent. What cannot be used is left out, and why is
-// among the refused.
+// open decrypts affiliates. It leaves out those that cannot be used, and keeps the reasons
+// in refused.
 func (s *service) open(sealed []*serverpb.Affiliate) []mesh.Affiliate {
 	affiliates := make([]mesh.Affiliate, 0, len(sealed))
 	for _, one := range sealed {
 		if one.GetId() == s.client.options.NodeID || len(one.GetData()) == 0 {
-			continue // ourselves, or someone of whom only endpoints are known
+			continue // this machine, or one of which only harvested endpoints are known
 		}
 		a, err := s.client.cipher.OpenAffiliate(one.GetId(), one.GetData())
 		s.refuse(one.GetId(), err)
@@ -28,22 +28,22 @@ func (s *service) open(sealed []*serverpb.Affiliate) []mesh.Affiliate {
 	return affiliates
 }
 
-// maxRefused bounds the memory of refusals.
+// maxRefused bounds refused, which anyone who can publish could fill.
 const maxRefused = 1024
 
-// refuse notes why an affiliate cannot be used; nil that it can.
+// refuse sets the reason why an affiliate cannot be used; nil if it can.
 func (s *service) refuse(id string, err error) {
 	s.mu.Lock()
 	before, known := s.refused[id]
-	news := err != nil && before != err.Error() && (known || len(s.refused) < maxRefused)
+	changed := err != nil && before != err.Error() && (known || len(s.refused) < maxRefused)
 	switch {
 	case err == nil:
 		delete(s.refused, id)
-	case news:
+	case changed:
 		s.refused[id] = err.Error()
 	}
 	s.mu.Unlock()
-	if news {
+	if changed {
 		s.client.changed()
 	}
 }

@@ -20,47 +20,50 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 )
 
-// Protocol is how a discovery service is spoken to.
+// Protocol is the protocol of a discovery service.
 type Protocol string
 
 // The protocols.
 const (
-	// Auto begins with gRPC, which every service answers, and tries Connect when
-	// that fails, which passes through proxies that speak HTTP/1.1 only.
+	// Auto starts with gRPC, which every service answers. When a call fails, it changes to
+	// Connect, which passes through proxies for HTTP/1.1.
 	Auto Protocol = "auto"
-	// GRPC is what Sidero's service speaks.
+	// GRPC is the protocol of Sidero's service, and of package server.
 	GRPC Protocol = "grpc"
-	// Connect is what our own server speaks as well.
+	// Connect is a protocol of package server.
 	Connect Protocol = "connect"
 )
 
 const (
 	dialTimeout = 5 * time.Second
-	// pingAfter and pingTimeout find a connection that died in silence.
+	// pingAfter is how long a connection may be idle before it is tested with an HTTP/2
+	// ping, and pingTimeout how long the answer may take.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 10 * time.Second
-	// retries within one call; the client's own pauses come after them.
+	// retries is the number of retries within one call. Pauses between calls are longer.
 	retries = 2
-	// maxMessage bounds what a service may send at once: a snapshot of 10,000
-	// affiliates with 64 endpoints each stays below.
+	// maxMessage bounds one message of a service, in bytes. A snapshot of 10,000
+	// affiliates with 64 endpoints each is smaller.
 	maxMessage = 64 << 20
 )
 
-// dialer makes connections to a service and where it sends us.
+// dialer makes connections to a service and to those that it redirects to.
 type dialer struct {
 	protocol Protocol
-	token    string
-	grpc     *http.Transport
-	connect  *http.Transport
+	// token is the bearer token of a member.
+	token   string
+	grpc    *http.Transport
+	connect *http.Transport
 
+	// mu guards the fields below.
 	mu sync.Mutex
-	// second tells that the other protocol is to be tried.
-	second bool
-	// open are the connections that are not closed yet.
+	// fallback is set while Auto uses Connect.
+	fallback bool
+	// open are the connections that are not closed.
 	open map[*tracked]bool
 }
 
-// tracked is a connection that its dialer knows of until it is closed.
+// tracked is a connection in its dialer's open connections, until it is closed.
 type tracked struct {
 	net.Conn
 	dialer *dialer
@@ -74,9 +77,9 @@ func (t *tracked) Close() error {
 	return t.Conn.Close()
 }
 
-// hangUp closes all connections: after a change of the machine's network they may
-// lead nowhere, and TCP would take minutes to find out.
-func (d *dialer) hangUp() {
+// closeAll closes all connections. After a change of the machine's network they may lead
+// nowhere, and TCP would take minutes to notice.
+func (d *dialer) closeAll() {
 	d.mu.Lock()
 	open := slices.Collect(maps.Keys(d.open))
 	d.mu.Unlock()
@@ -93,7 +96,7 @@ func newDialer(o Options, token string) (*dialer, error) {
 			pool = x509.NewCertPool()
 		}
 		if !pool.AppendCertsFromPEM([]byte(o.CA)) {
-			return nil, errors.New("the authority of the discovery service is no certificate, PEM")
+			return nil, errors.New("cluster.discovery.registries.service.ca: has no certificate in PEM")
 		}
 		config.RootCAs = pool
 	}
@@ -133,19 +136,20 @@ func newDialer(o Options, token string) (*dialer, error) {
 	return d, nil
 }
 
-// alternate makes the next dial use the other protocol, where that is free.
+// alternate has the next dial use the other protocol, if the protocol is Auto.
 func (d *dialer) alternate() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.second = !d.second
+	d.fallback = !d.fallback
 }
 
+// closeIdle closes the connections that no call uses.
 func (d *dialer) closeIdle() {
 	d.grpc.CloseIdleConnections()
 	d.connect.CloseIdleConnections()
 }
 
-// bearer shows the member's token with every request.
+// bearer adds the member's token to every request.
 type bearer struct {
 	token string
 	next  http.RoundTripper
@@ -158,14 +162,14 @@ func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(req)
 }
 
-// dial makes the client of an endpoint; it connects with the first call.
+// dial returns a client for an endpoint. It connects with the first call.
 func (d *dialer) dial(endpoint string) (serverpbconnect.ClusterClient, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
 	}
 	d.mu.Lock()
-	grpc := d.protocol == GRPC || d.protocol != Connect && !d.second
+	grpc := d.protocol == GRPC || d.protocol != Connect && !d.fallback
 	d.mu.Unlock()
 	options := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage)}
 	transport := d.connect
@@ -178,7 +182,7 @@ func (d *dialer) dial(endpoint string) (serverpbconnect.ClusterClient, error) {
 	retrying.RetryWaitMin = 100 * time.Millisecond
 	retrying.RetryWaitMax = time.Second
 	retrying.Logger = nil
-	// Without it the service's answer to the last try would be lost.
+	// Without the handler, the service's answer to the last try is lost.
 	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	return serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint, options...), nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// ErrSealed says that data was not sealed with this cluster's secret, or was
-// changed on the way.
+// ErrSealed is returned for data that was not sealed with this cluster's secret, or was
+// changed since.
 var ErrSealed = errors.New("cannot be decrypted with the cluster secret")
 
 // Cipher seals and opens the payloads of one cluster.
@@ -24,7 +24,7 @@ type Cipher struct {
 	aead  cipher.AEAD
 }
 
-// NewCipher makes the cipher of a cluster out of its secret of 32 bytes.
+// NewCipher returns the cipher of the cluster with that secret.
 func NewCipher(secret [32]byte) (*Cipher, error) {
 	block, err := aes.NewCipher(secret[:])
 	if err != nil {
@@ -37,8 +37,8 @@ func NewCipher(secret [32]byte) (*Cipher, error) {
 	return &Cipher{block: block, aead: aead}, nil
 }
 
-// SealAffiliate encodes and encrypts an affiliate without its endpoints, which
-// travel apart. Two seals of one affiliate differ.
+// SealAffiliate encodes and encrypts an affiliate without its endpoints, for which
+// SealEndpoint is. The result differs from call to call.
 func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
 	plain, err := proto.Marshal(encodeAffiliate(a))
 	if err != nil {
@@ -51,9 +51,9 @@ func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
 	return c.aead.Seal(sealed, sealed, plain, nil), nil
 }
 
-// OpenAffiliate decrypts and decodes an affiliate. ID is the one under which
-// the service has it: an affiliate that names another is refused, since the
-// service, or anyone who can write to it, could else pass one off as another.
+// OpenAffiliate decrypts and decodes an affiliate. ID is the node ID that the service has
+// it under. An affiliate with another node ID is an error: the service, or anyone who can
+// write to it, could otherwise pass off one machine as another.
 func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, error) {
 	if len(sealed) < c.aead.NonceSize() {
 		return mesh.Affiliate{}, ErrSealed
@@ -92,14 +92,14 @@ func (c *Cipher) SealEndpoint(e netip.AddrPort) ([]byte, error) {
 	return padded, nil
 }
 
-// maxEndpoint is the longest sealed endpoint that has a meaning, in bytes.
+// maxEndpoint is the length of the longest valid sealed endpoint, in bytes.
 const maxEndpoint = 64
 
 // OpenEndpoint is the inverse of SealEndpoint.
 func (c *Cipher) OpenEndpoint(sealed []byte) (netip.AddrPort, error) {
 	size := c.block.BlockSize()
 	if len(sealed) == 0 || len(sealed)%size != 0 || len(sealed) > maxEndpoint {
-		return netip.AddrPort{}, fmt.Errorf("an endpoint of %d bytes", len(sealed))
+		return netip.AddrPort{}, fmt.Errorf("a sealed endpoint has %d bytes, want 1 to 4 blocks of 16", len(sealed))
 	}
 	padded := make([]byte, len(sealed))
 	for i := 0; i < len(sealed); i += size {

@@ -1,14 +1,14 @@
-// Package payload is what machines of a cluster hide from the discovery service
-// that carries it: the encoding and the encryption of affiliates and endpoints.
+// Package payload encodes and encrypts what the machines of a cluster publish, so that a
+// discovery service can neither read nor forge it.
 //
-// An affiliate is sealed with AES-256-GCM under the cluster secret, with a
-// random nonce in front. An endpoint is encrypted block by block, so that equal
-// endpoints are equal to a service that unites them without reading them; its
-// integrity is checked by its form alone. The format is that of the public
-// Sidero discovery client, so that Talos nodes read it.
+// An affiliate is encrypted with AES-256-GCM under the cluster secret, with a random nonce
+// in front. An endpoint is encrypted block by block and deterministically: a service can
+// tell that two endpoints are equal, and merge them. Only the form of a decrypted endpoint
+// protects its integrity. The format is that of the public Sidero discovery client, so
+// that Talos nodes can read it.
 //
-// Everything that is decoded may come from anyone: Cipher's Open methods return
-// errors for what is malformed, and their memory is bounded by their input.
+// Anyone may have written what is decoded. The Open methods of Cipher return errors for
+// malformed input and use no more memory than the input calls for.
 //
 // A Cipher is safe for concurrent use.
 package payload

@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// MemberToken is what a machine shows a discovery server that serves members
-// alone. It follows from the cluster's secret by HKDF (RFC 5869) with SHA-256, and
-// tells nothing of it.
+// MemberToken returns the bearer token for a discovery server that serves members only. It
+// is derived from the cluster secret by HKDF (RFC 5869) with SHA-256, and does not reveal
+// it.
 func MemberToken(secret [32]byte, clusterID string) (string, error) {
 	raw, err := hkdf.Key(sha256.New, secret[:], nil, "spanctl discovery member token\x00"+clusterID, sha256.Size)
 	if err != nil {

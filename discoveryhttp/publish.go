@@ -1,0 +1,90 @@
+package discoveryhttp
+
+import (
+	"context"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/retry"
+)
+
+// finishTimeout is how long an update may go on after the client ends. A service may carry
+// out an update that was cut off, and do so after the machine has left: the machine would
+// be published again.
+const finishTimeout = time.Second
+
+// publishSoon has publishLoop send an update.
+func (s *service) publishSoon() {
+	select {
+	case s.republish <- struct{}{}:
+	default:
+	}
+}
+
+// publishLoop sends an update when it is due, until ctx ends.
+func (s *service) publishLoop(ctx context.Context) {
+	pauses := retry.New(firstPause, maxPause)
+	failures := outage{service: s}
+	refresh := time.NewTimer(refreshInterval)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.republish:
+		case <-refresh.C:
+		}
+		if err := s.publish(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			wait := pauses.Next()
+			failures.report("publishing failed", err, wait)
+			s.publishSoon()
+			if !s.pause(ctx, wait) {
+				return
+			}
+			continue
+		}
+		failures.resolved()
+		pauses.Reset()
+		refresh.Reset(refreshInterval)
+	}
+}
+
+// publish sends what the client keeps published, if there is something.
+func (s *service) publish(ctx context.Context) error {
+	p, err := s.client.publication()
+	if err != nil || p == nil {
+		return err
+	}
+	ctx, cancel := withFinishTime(ctx, finishTimeout)
+	defer cancel()
+	return s.push(ctx, p)
+}
+
+// withFinishTime returns a context that ends some time after ctx does.
+func withFinishTime(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
+
+// push sends a sealed publication.
+func (s *service) push(ctx context.Context, p *publication) error {
+	if err := s.update(ctx, p.Local.NodeID, p.sealed, p.endpoints); err != nil {
+		return err
+	}
+	for id, endpoints := range p.Harvested {
+		sealed, err := s.client.sealEndpoints(endpoints)
+		if err != nil {
+			return err
+		}
+		if err := s.update(ctx, id, nil, sealed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
