@@ -8,8 +8,8 @@
 //	  └──── kernel: state, peers ◀─────────────────────┘
 //
 //	read     the kernel's state, or only WireGuard's peers if nothing but time has passed
-//	gather   config, host and discovery become the specs of the peers
-//	peers    the connection to every peer moves on: its state, its endpoint, its relay
+//	gather   config, host and discovery become a specification of each peer
+//	peers    every connection moves on: its state, its endpoint, its relay
 //	compare  the desired document is built and compared with the kernel's state
 //	apply    the plan is carried out, connections are committed, probes are sent
 //	report   news are logged and recorded as events

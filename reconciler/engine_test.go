@@ -54,12 +54,12 @@ func TestPlanChangesNothing(t *testing.T) {
 		t.Fatalf("%v, %v", pass, err)
 	}
 	if kernel.applied != 0 || len(store.List(resource.Members)) != 0 {
-		t.Error("a plan was carried out or shown")
+		t.Error("a plan was applied or published")
 	}
 }
 
-// TestEndpointOnTrialIsNoDifference has a peer that is down: its next endpoint
-// is the agent's work, not a difference from the config.
+// TestEndpointOnTrialIsNoDifference has a peer that is down: that its next endpoint is due
+// is no difference from the config.
 func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 	engine, _, _ := newEngine()
 	engine.AlwaysInitiate = true
@@ -76,7 +76,7 @@ func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 	}
 }
 
-func TestFailedChangeIsDoneByTheNextPass(t *testing.T) {
+func TestNextPassRepeatsFailedChange(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
@@ -90,13 +90,13 @@ func TestFailedChangeIsDoneByTheNextPass(t *testing.T) {
 	if _, err := engine.Run(t.Context(), start.Add(time.Second), config(t, ""), known); err != nil {
 		t.Fatal(err)
 	}
-	// The endpoint of the peer that was not made is set with it, not lost.
+	// The endpoint is not lost with the change.
 	if peers := kernel.all(); len(peers) != 1 || peers[0].Endpoint != netip.MustParseAddrPort("10.0.0.1:51820") {
 		t.Errorf("peers are %+v", peers)
 	}
 }
 
-func TestTunnelsAreKeptUntilDiscoveryIsHeard(t *testing.T) {
+func TestPeersAreKeptUntilDiscoveryAnswers(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	both := []mesh.Affiliate{affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820")}
 	if _, err := engine.Run(t.Context(), start, config(t, ""), complete(both...)); err != nil {
@@ -105,14 +105,14 @@ func TestTunnelsAreKeptUntilDiscoveryIsHeard(t *testing.T) {
 	restarted := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
 	pass, err := restarted.Run(t.Context(), start.Add(time.Second), config(t, ""), reconciler.Knowledge{Affiliates: both[:1]})
 	if err != nil || len(kernel.all()) != 2 {
-		t.Fatalf("before discovery was heard, the pass did %v, %v", pass.Plan, err)
+		t.Fatalf("before discovery answered, the pass did %v, %v", pass.Plan, err)
 	}
 	if _, err := restarted.Run(t.Context(), start.Add(2*time.Second), config(t, ""), complete(both[:1]...)); err != nil || len(kernel.all()) != 1 {
-		t.Errorf("after discovery was heard, peers are %+v, %v", kernel.all(), err)
+		t.Errorf("after discovery answered, peers are %+v, %v", kernel.all(), err)
 	}
 }
 
-func TestHarvestTellsOnlyWhatIsNotListed(t *testing.T) {
+func TestHarvestHasUnlistedEndpointsOnly(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"), affiliate(3, "10.0.0.3:51820"))
 	harvesting := config(t, "harvestExtraEndpoints: true")
@@ -123,9 +123,9 @@ func TestHarvestTellsOnlyWhatIsNotListed(t *testing.T) {
 	kernel.edit(func(s *state.State) {
 		for i := range s.Peers {
 			switch s.Peers[i].PublicKey[0] {
-			case 1: // up, where it says it is
+			case 1: // up at an endpoint that it lists
 				s.Peers[i].LastHandshake = start.Add(time.Second)
-			case 2: // up, elsewhere
+			case 2: // up at another endpoint
 				s.Peers[i].LastHandshake, s.Peers[i].Endpoint = start.Add(time.Second), roamed
 			}
 		}
@@ -139,11 +139,11 @@ func TestHarvestTellsOnlyWhatIsNotListed(t *testing.T) {
 		t.Errorf("harvested (-want +got):\n%s", diff)
 	}
 	if i := slices.IndexFunc(kernel.all(), func(p state.Peer) bool { return p.PublicKey[0] == 2 }); kernel.all()[i].Endpoint != roamed {
-		t.Error("an endpoint that roamed was written over")
+		t.Error("the endpoint of a peer that roamed was replaced")
 	}
 }
 
-func TestDisabledRemovesAllButStillDiscovers(t *testing.T) {
+func TestDisabledMeshIsRemovedAndDiscoveryStays(t *testing.T) {
 	engine, kernel, store := newEngine()
 	known := complete(affiliate(1, "10.0.0.1:51820"))
 	if _, err := engine.Run(t.Context(), start, config(t, ""), known); err != nil {
@@ -160,11 +160,11 @@ func TestDisabledRemovesAllButStillDiscovers(t *testing.T) {
 		t.Errorf("published is %+v", pass.Local)
 	}
 	if len(store.List(resource.PeerStatuses)) != 0 || len(store.List(resource.Identities)) != 0 || len(store.List(resource.Members)) != 2 {
-		t.Error("what is shown is not what is there")
+		t.Error("resources of the removed mesh are left, or members are gone")
 	}
 }
 
-func TestWhatIsShown(t *testing.T) {
+func TestPublishedResources(t *testing.T) {
 	engine, kernel, store := newEngine()
 	clash := affiliate(2, "10.0.0.2:51820")
 	clash.Addresses = affiliate(1).Addresses
@@ -195,7 +195,7 @@ func TestWhatIsShown(t *testing.T) {
 	}
 }
 
-// up has the peers of the kernel show a handshake and data.
+// up gives peers of the kernel a handshake and received data.
 func up(now time.Time, keys ...byte) func(*state.State) {
 	return func(s *state.State) {
 		for i := range s.Peers {
@@ -207,7 +207,7 @@ func up(now time.Time, keys ...byte) func(*state.State) {
 	}
 }
 
-func TestGlanceReadsPeersAloneForAWhile(t *testing.T) {
+func TestPeersOnlyPassesAreFollowedByAFullOne(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
@@ -225,14 +225,14 @@ func TestGlanceReadsPeersAloneForAWhile(t *testing.T) {
 	run(time.Second)
 	kernel.edit(func(s *state.State) { s.Rules, s.Peers = nil, nil })
 	if pass := run(2 * time.Second); len(pass.Plan) != 1 || !isChange[state.PeerChange](pass.Plan[0]) {
-		t.Errorf("a glance saw %v", pass.Plan)
+		t.Errorf("a pass over peers only found %v", pass.Plan)
 	}
 	if pass := run(40 * time.Second); len(pass.Plan) != 2 || !isChange[state.RuleChange](pass.Plan[0]) {
-		t.Errorf("the whole reading saw %v", pass.Plan)
+		t.Errorf("the full pass found %v", pass.Plan)
 	}
 }
 
-func TestSilentPeersAreAsked(t *testing.T) {
+func TestSilentPeersAreProbed(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
 	c := config(t, "")
@@ -247,11 +247,11 @@ func TestSilentPeersAreAsked(t *testing.T) {
 		}
 	}
 	if want := affiliate(2).KubeSpan.Address; !slices.Equal(kernel.probed, []netip.Addr{want}) {
-		t.Errorf("asked were %v, want %v", kernel.probed, want)
+		t.Errorf("probed were %v, want %v", kernel.probed, want)
 	}
 }
 
-func TestRelayCarriesWhatCannotBeReached(t *testing.T) {
+func TestRelayCarriesUnreachablePeer(t *testing.T) {
 	engine, kernel, store := newEngine()
 	relay, lost := affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820", "10.0.0.3:51820")
 	relay.KubeSpan.Relay = true
@@ -272,10 +272,10 @@ func TestRelayCarriesWhatCannotBeReached(t *testing.T) {
 		t.Errorf("peers are %+v", peers)
 	}
 	if want := []mesh.Key{relay.KubeSpan.PublicKey}; !slices.Equal(pass.Local.KubeSpan.Relays, want) {
-		t.Errorf("published as reached are %v", pass.Local.KubeSpan.Relays)
+		t.Errorf("relays published as reached are %v", pass.Local.KubeSpan.Relays)
 	}
 	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != peer.Down {
-		t.Errorf("shown is %+v", s)
+		t.Errorf("the status is %+v", s)
 	}
 	kernel.edit(up(start.Add(41*time.Second), 2))
 	if _, err := engine.Run(t.Context(), start.Add(42*time.Second), c, known); err != nil {
@@ -288,7 +288,7 @@ func TestRelayCarriesWhatCannotBeReached(t *testing.T) {
 	}
 }
 
-func TestAnotherKeyIsReachedWhereTheLastWas(t *testing.T) {
+func TestNewKeyKeepsLastGoodEndpoint(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	before := affiliate(1, "10.0.0.1:51820", "10.0.0.2:51820")
 	c := config(t, "")
@@ -311,7 +311,7 @@ func TestAnotherKeyIsReachedWhereTheLastWas(t *testing.T) {
 	}
 }
 
-func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
+func TestConflictsPreventANewMeshOnly(t *testing.T) {
 	engine, kernel, store := newEngine()
 	kernel.live.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Blocking: true}}
 	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err == nil || kernel.applied != 0 {
@@ -326,7 +326,7 @@ func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 	})
 	for range 2 {
 		if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {
-			t.Errorf("a mesh that is there: %v", err)
+			t.Errorf("with a mesh that exists: %v", err)
 		}
 	}
 	if events := store.List(resource.EventType); len(events) != 1 || events[0].Spec.(resource.Event).Count != 1 {
@@ -334,7 +334,7 @@ func TestConflictsBarAMeshThatIsNotThereYet(t *testing.T) {
 	}
 }
 
-func TestAddressOfAnothersNetworkIsWarnedOf(t *testing.T) {
+func TestAddressInALinksNetworkIsAConflict(t *testing.T) {
 	engine, kernel, store := newEngine()
 	kernel.links = []mesh.Link{{Name: "eth0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}}}
 	for _, address := range []string{"10.98.0.1/24", "10.99.1.1/32", "10.99.0.1/24"} {
@@ -388,10 +388,9 @@ func TestHarvestIsSharedInALargeMesh(t *testing.T) {
 	}
 }
 
-// TestFailureAtEveryStepIsHealed refuses each change in turn, as the mesh comes,
-// as it changes and as it goes: the pass says what was not done, and the next one
-// does it.
-func TestFailureAtEveryStepIsHealed(t *testing.T) {
+// TestNextPassRecoversFromAnyFailure lets each change fail in turn, while the mesh is made,
+// changed and removed. The pass reports what was not done, and the next one does it.
+func TestNextPassRecoversFromAnyFailure(t *testing.T) {
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
 	fewer := complete(affiliate(1, "10.0.0.1:51820"))
 	for _, c := range []struct {
@@ -399,9 +398,9 @@ func TestFailureAtEveryStepIsHealed(t *testing.T) {
 		before, after  string
 		knownThen, now reconciler.Knowledge
 	}{
-		{"coming", "enabled: false", "", known, known},
-		{"changing", "", "mtu: 1300, listenPort: 4000, fwmark: 0x100, persistentKeepalive: 5", known, fewer},
-		{"going", "", "enabled: false", known, known},
+		{"made", "enabled: false", "", known, known},
+		{"changed", "", "mtu: 1300, listenPort: 4000, fwmark: 0x100, persistentKeepalive: 5", known, fewer},
+		{"removed", "", "enabled: false", known, known},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for step := 0; ; step++ {
@@ -434,7 +433,7 @@ func TestFailureAtEveryStepIsHealed(t *testing.T) {
 	}
 }
 
-// stillKernel shows the same state all the time.
+// stillKernel has the same state all the time.
 type stillKernel struct {
 	fakeKernel
 	shown state.State
@@ -450,8 +449,8 @@ func (k *stillKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) s
 	return state.Result{Done: plan}
 }
 
-// crowd are n affiliates with an address and a network each.
-func crowd(n int) []mesh.Affiliate {
+// manyAffiliates returns n affiliates with an address and a network each.
+func manyAffiliates(n int) []mesh.Affiliate {
 	all := make([]mesh.Affiliate, n)
 	for i := range all {
 		a := affiliate(0)
@@ -468,12 +467,12 @@ func crowd(n int) []mesh.Affiliate {
 	return all
 }
 
-// BenchmarkPass has whole passes without the kernel: what an agent computes.
+// BenchmarkPass measures passes without a kernel: what an agent computes.
 func BenchmarkPass(b *testing.B) {
 	c := config(b, "")
 	for _, n := range []int{100, 1000, 5000} {
 		made := &fakeKernel{}
-		known := complete(crowd(n)...)
+		known := complete(manyAffiliates(n)...)
 		known.Version = 1
 		if _, err := reconciler.NewEngine(made, identify, &resource.Store{}, discard()).Run(b.Context(), start, c, known); err != nil {
 			b.Fatal(err)
@@ -489,7 +488,7 @@ func BenchmarkPass(b *testing.B) {
 			changes int
 			o       reconciler.Trigger
 		}{
-			{"unchanged", 0, reconciler.Trigger{}}, {"glance", 0, reconciler.Trigger{PeersOnly: true}},
+			{"unchanged", 0, reconciler.Trigger{}}, {"peers-only", 0, reconciler.Trigger{PeersOnly: true}},
 			{"changed=1", 1, reconciler.Trigger{}}, {"changed=100", 100, reconciler.Trigger{}},
 		} {
 			b.Run(fmt.Sprintf("%s/peers=%d", run.name, n), func(b *testing.B) {

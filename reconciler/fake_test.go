@@ -19,8 +19,8 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// fakeKernel carries plans out on a State. The same is tested on a real kernel
-// in netlinkapply and e2e.
+// fakeKernel applies plans to a State. The tests of netlinkapply and e2e do the same on a
+// real kernel.
 type fakeKernel struct {
 	mu       sync.Mutex
 	live     state.State
@@ -29,7 +29,7 @@ type fakeKernel struct {
 	probed   []netip.Addr
 	address  netip.Addr
 	links    []mesh.Link
-	// refuse makes Apply fail at the first change that it says true of.
+	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
 }
 
@@ -157,21 +157,21 @@ func (k *fakeKernel) all() []state.Peer {
 	return slices.Clone(k.live.Peers)
 }
 
-// state is what is live.
+// state returns the live state.
 func (k *fakeKernel) state() state.State {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.live
 }
 
-// passes is how often the kernel was observed.
+// passes returns how often the kernel was read.
 func (k *fakeKernel) passes() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.observed
 }
 
-// edit changes the live state, as somebody else would.
+// edit changes the live state, as another program would.
 func (k *fakeKernel) edit(f func(*state.State)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -201,7 +201,7 @@ type fakeRegistry struct {
 	leaveErr    error
 }
 
-// driver opens r again and again.
+// driver opens r, any number of times.
 func (r *fakeRegistry) driver(name string) reconciler.Driver {
 	return reconciler.Driver{
 		Name: name,
@@ -283,7 +283,7 @@ func (r *fakeRegistry) Cache() ([]byte, error) {
 	return json.Marshal(len(r.snapshot.Affiliates))
 }
 
-// learn has the registry know these machines.
+// learn gives the registry these machines.
 func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	r.mu.Lock()
 	r.snapshot = reconciler.Snapshot{Affiliates: affiliates, Complete: true}
@@ -294,7 +294,7 @@ func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	}
 }
 
-// get returns what f reads.
+// get returns the result of f.
 func get[T any](r *fakeRegistry, f func(*fakeRegistry) T) T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -341,7 +341,7 @@ func discovery(drivers ...reconciler.Driver) *reconciler.Discovery {
 	})
 }
 
-// affiliate is another machine with key and address n.
+// affiliate returns another machine with key and address n.
 func affiliate(n byte, endpoints ...string) mesh.Affiliate {
 	address := mesh.Subnet(clusterID).Addr().As16()
 	address[15] = n
@@ -359,8 +359,7 @@ const (
 	secret    = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
 )
 
-// config is a machine config with a mesh, with settings added to its kubespan
-// section.
+// config returns a machine config with a mesh, and settings in its kubespan section.
 func config(t testing.TB, settings string) *schema.Config {
 	t.Helper()
 	if !strings.Contains(settings, "enabled:") {

@@ -37,7 +37,7 @@
 //
 //	0                      35s      38s      41s          50s
 //	├──────────────────────┼────────┼────────┼────────────┤
-//	last packet            probe    probe    probe ...    probeTimeout: next candidate
+//	last packet            probe    2nd      3rd ...      probeTimeout: next candidate
 //	                       │
 //	                       probeAfter; at once, when this machine's network has changed, the
 //	                       peer lists other endpoints, or it withdrew the address in use. In
