@@ -165,11 +165,11 @@ func (l *loader) message(path string, e errors.Error) string {
 	return l.files.Message(l.name, e)
 }
 
-// dotted returns a path in CUE's notation. A name that is a key is hidden.
+// dotted returns a path in CUE's notation, without names that may be secrets.
 func (l *loader) dotted(path []string) string {
 	shown := slices.Clone(path)
-	for i, name := range shown {
-		if files.IsKey(name) {
+	for i, name := range path {
+		if !files.ShowsName(strings.Split(field.Path(path[:i]), "."), name) {
 			shown[i] = schema.Hidden
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // unknown returns the problem of a field that the schema does not have.
@@ -40,13 +41,25 @@ func (l *loader) holdsConfigs(path []string) bool {
 
 // unchosen returns the problem of a config that must be picked, such as the one at path.
 func (l *loader) unchosen(path []string) schema.Problem {
-	p := schema.Problem{File: l.name, Path: path[0], Reason: "unknown field, which is a machine config of its own",
-		Want: "one config, picked with `-e '" + cue.MakePath(cue.Str(path[0])).String() + "'`"}
+	p := schema.Problem{File: l.name, Path: l.dotted(path[:1]), Reason: "unknown field, which is a machine config of its own",
+		Want: "one config, picked with `-e '" + l.expression(path) + "'`"}
 	if len(path) > 1 {
 		p.Reason = "unknown field, which holds machine configs"
-		p.Want = "one of them, picked with -e, such as `-e '" + cue.MakePath(cue.Str(path[0]), cue.Str(path[1])).String() + "'`"
+		p.Want = "one of them, picked with -e, such as `-e '" + l.expression(path) + "'`"
 	}
 	return p
+}
+
+// expression returns the expression for a path, without names that may be secrets.
+func (l *loader) expression(path []string) string {
+	selectors := make([]cue.Selector, len(path))
+	for i, name := range path {
+		if !files.ShowsName(nil, name) {
+			name = "NAME"
+		}
+		selectors[i] = cue.Str(name)
+	}
+	return cue.MakePath(selectors...).String()
 }
 
 // holder reports whether a value has machine configs by their names, and returns the first name.

@@ -12,6 +12,7 @@ import (
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
 	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // checkValues checks every value that the user wrote: whether the schema has such a field, whether
@@ -66,7 +67,7 @@ func (l *loader) show(path string, v cue.Value) string {
 	}
 	switch v.Kind() {
 	case cue.StringKind, cue.NumberKind, cue.IntKind, cue.FloatKind, cue.BoolKind:
-		if !field.Shows(path) {
+		if text, err := v.String(); !field.Shows(path) || err == nil && files.IsKey(text) && field.All()[path].Check != "key" {
 			return schema.Hidden
 		}
 		text := l.files.Conceal(fmt.Sprint(v))

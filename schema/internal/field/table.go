@@ -75,15 +75,38 @@ func ShowsBelow(chain []string) bool {
 	return found
 }
 
-// EndsAtSecret reports whether the path of a secret field ends with a chain of labels.
+// IsKey reports whether a field at the end of a chain of labels takes a key that is not secret, such
+// as a public key.
+func IsKey(chain []string) bool {
+	for _, f := range ending(chain) {
+		if f.Check == "key" && !f.Secret {
+			return true
+		}
+	}
+	return false
+}
+
+// EndsAtSecret reports whether the path of a secret field ends with a chain of labels. The last
+// label may have typing errors.
 func EndsAtSecret(chain []string) bool {
 	for _, f := range ending(chain) {
 		if f.Secret {
 			return true
 		}
 	}
-	return false
+	last := chain[max(len(chain)-1, 0):]
+	return len(last) > 0 && !IsName(last[0]) && Nearest(last[0], secretNames()) != ""
 }
+
+// secretNames returns the names of the fields with @secret.
+var secretNames = sync.OnceValue(func() (list []string) {
+	for path, f := range table() {
+		if f.Secret {
+			list = append(list, path[strings.LastIndex(path, ".")+1:])
+		}
+	}
+	return list
+})
 
 // ending returns the fields whose paths end with a chain, without the labels at its beginning
 // that are no names of the schema.

@@ -49,8 +49,18 @@ func (s *Set) scan(name string) scan {
 	return found
 }
 
-// longName is the length in bytes from which an identifier could be a key without quotes.
+// longName is the length from which a name could be a key without quotes, in bytes.
 const longName = 32
+
+// ShowsName reports whether the name of a field may be printed. Names of the schema and other short
+// names may. Below a field with @secret, a name that is not a plain word may be the secret.
+func ShowsName(chain []string, name string) bool {
+	if field.IsName(name) {
+		return true
+	}
+	plain := !strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' })
+	return len(name) < longName && (plain || !isSecret(chain))
+}
 
 // IsKey reports whether a text is a key of 32 bytes.
 func IsKey(text string) bool {
@@ -73,7 +83,22 @@ func isSecret(chain []string) bool {
 }
 
 // cueScanner collects the pieces of a CUE or JSON file.
-type cueScanner struct{ pieces []piece }
+type cueScanner struct {
+	pieces []piece
+	// bare is set inside of an expression at the root of a file that is not a struct. The file
+	// may have nothing but a secret.
+	bare bool
+}
+
+// hasStruct reports whether an expression has a struct, as machine.#Machine & {…} has.
+func hasStruct(e ast.Expr) (found bool) {
+	ast.Walk(e, func(n ast.Node) bool {
+		_, isStruct := n.(*ast.StructLit)
+		found = found || isStruct
+		return !found
+	}, nil)
+	return found
+}
 
 func scanCUE(text []byte) ([]piece, bool) {
 	file, err := parser.ParseFile("", text, parser.ParseComments)
@@ -107,7 +132,9 @@ func (c *cueScanner) decls(chain []string, decls []ast.Decl) {
 		case *ast.Field:
 			c.field(chain, d)
 		case *ast.EmbedDecl:
+			c.bare = len(chain) == 0 && !hasStruct(d.Expr)
 			c.expr(chain, d.Expr)
+			c.bare = false
 		case *ast.Comprehension:
 			for _, clause := range d.Clauses {
 				c.anything(nil, clause)
@@ -128,8 +155,8 @@ func (c *cueScanner) field(chain []string, f *ast.Field) {
 		c.expr(nil, f.Value)
 		return
 	}
-	hide := IsKey(name) || len(name) >= longName && !field.IsName(name)
-	c.add(f.Label, name, !hide, hide)
+	show := ShowsName(chain, name)
+	c.add(f.Label, name, show, !show)
 	c.expr(append(chain[:len(chain):len(chain)], name), f.Value)
 }
 
@@ -161,7 +188,8 @@ func (c *cueScanner) anything(chain []string, n ast.Node) {
 	ast.Walk(n, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Ident:
-			c.add(n, n.Name, show || !secret && len(n.Name) < longName, secret)
+			known := field.IsName(n.Name) && !secret
+			c.add(n, n.Name, show || known || !secret && !c.bare && len(n.Name) < longName, secret || c.bare && !known)
 		case *ast.BasicLit:
 			if n.Kind != token.STRING {
 				c.add(n, n.Value, show || n.Kind == token.TRUE || n.Kind == token.FALSE || n.Kind == token.NULL, secret)
@@ -171,7 +199,7 @@ func (c *cueScanner) anything(chain []string, n ast.Node) {
 			if err != nil {
 				text = strings.Trim(n.Value, "\"'#")
 			}
-			c.add(n, text, show, secret)
+			c.add(n, text, show && (!IsKey(text) || field.IsKey(chain)), secret)
 		case *ast.StructLit:
 			c.decls(chain, n.Elts)
 			return false
@@ -215,13 +243,14 @@ func (y *yamlScanner) node(chain []string, n *yaml.Node) {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			name := n.Content[i].Value
-			hide := IsKey(name) || len(name) >= longName && !field.IsName(name)
-			y.add(n.Content[i], !hide, hide)
+			show := ShowsName(chain, name)
+			y.add(n.Content[i], show, !show)
 			y.node(append(chain[:len(chain):len(chain)], name), n.Content[i+1])
 		}
 	case yaml.ScalarNode:
 		secret := isSecret(chain)
-		y.add(n, !secret && (field.ShowsBelow(chain) || n.ShortTag() == "!!bool" || n.ShortTag() == "!!null"), secret)
+		show := field.ShowsBelow(chain) && (!IsKey(n.Value) || field.IsKey(chain)) || n.ShortTag() == "!!bool" || n.ShortTag() == "!!null"
+		y.add(n, show && !secret, secret)
 	}
 }
 

@@ -1,0 +1,229 @@
+package load_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/compare"
+	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// TestSecretFieldsHaveTypeSecret checks that machine.cue and the Go types agree on what is secret.
+func TestSecretFieldsHaveTypeSecret(t *testing.T) {
+	var want []string
+	for path, f := range field.All() {
+		if f.Secret {
+			want = append(want, path)
+		}
+	}
+	var got []string
+	config := &schema.Config{}
+	config.Cluster.Discovery.Registries.Static.Peers = make([]schema.StaticPeer, 1)
+	for path := range config.Secrets() {
+		got = append(got, field.Parse(path))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(want, got) {
+		t.Errorf("@secret is at %q, fields of type Secret are %q", want, got)
+	}
+}
+
+// around are the parts of a config around each field with @secret, per format. In them, SECRET is
+// the place of a value and LABEL that of the field's name.
+var around = map[string]map[string]string{
+	"cluster.secret": {
+		"cue":  "cluster: {id: \"x\"\n\tLABEL: SECRET\n}\n",
+		"yaml": "cluster:\n  id: x\n  LABEL: SECRET\n",
+		"json": `{"cluster": {"id": "x", "LABEL": SECRET}}`,
+	},
+	"cluster.discovery.registries.static.peers.[].presharedKey": {
+		"cue":  "cluster: discovery: registries: static: peers: [{name: \"phone\", LABEL: SECRET, allowedIPs: [\"x\"]}]\n",
+		"yaml": "cluster:\n  discovery:\n    registries:\n      static:\n        peers:\n          - name: phone\n            LABEL: SECRET\n            allowedIPs: [x]\n",
+		"json": `{"cluster": {"discovery": {"registries": {"static": {"peers": [{"name": "phone", "LABEL": SECRET, "allowedIPs": ["x"]}]}}}}}`,
+	},
+}
+
+// values are values with a secret, per format. The names of files and variables with a secret, as in
+// {file: "/path"}, are not secret and not among them. QUOTED is the secret as a string and BARE as it is.
+var values = map[string][]string{
+	"cue": {
+		"QUOTED", "BARE", "[QUOTED]", "{vault: QUOTED}", "{QUOTED: 1}",
+		"QUOTED + 1", "QUOTED & \"another secret\"", "\"another secret\" & QUOTED", "\"\"\"\n\tBARE\n\t\"\"\"", "\"\\(QUOTED)\"", "'BARE'",
+		"QUOTED QUOTED", "QUOTED: QUOTED", "QUOTED // BARE", "1 // BARE", "\"BARE", "BARE\"", "#\"BARE\"#", "#BARE", "_|_ // BARE", "QUOTED.x", "QUOTED[0]", "BARE.x", "{[QUOTED]: 1}",
+		"{if QUOTED {x: 1}}", "[for x in QUOTED {x}]", "len(QUOTED) + QUOTED", "strings.ToUpper(QUOTED)", "-QUOTED", "=~QUOTED", "string & QUOTED | 1", "*QUOTED | \"x\"", "QUOTED @x(BARE)", "let", "QUOTED,,",
+	},
+	"yaml": {
+		"QUOTED", "BARE", "[QUOTED]", "{vault: BARE}", "{QUOTED: 1}", "{BARE}", "BARE: BARE", "|\n    BARE", ">-\n              BARE", "|\n              BARE\n              BARE",
+		"!!int QUOTED", "!!float BARE", "!!binary BARE", "!x BARE", "&BARE x", "*BARE", "QUOTED # BARE", "1 # BARE", "\"BARE", "'BARE", "QUOTED QUOTED", "[BARE", "{BARE", "BARE]", "\n\tBARE", "\n- BARE",
+		"? BARE", "%BARE", "@BARE", "`BARE`", "'BARE'", "BARE\n              BARE", "\"BARE\n              BARE\"", "null # BARE", "!!map BARE", "<<: BARE",
+	},
+	"json": {
+		"QUOTED", "BARE", "[QUOTED]", `{"vault": QUOTED}`, "{QUOTED: 1}", "QUOTED QUOTED", "QUOTED,", "\"BARE", "{QUOTED}", "1 QUOTED", "QUOTED: 1", "QUOTED, \"LABEL\": QUOTED", "'BARE'", "// BARE",
+	},
+}
+
+// wholes are whole files with a secret at another place than its field.
+var wholes = map[string][]string{
+	"cue": {
+		"cluster: QUOTED", "cluster: secrt: QUOTED", "cluster: secret: QUOTED\ncluster: secret: \"another\"", "clster: secret: QUOTED", "machine: secret: QUOTED", "secret: QUOTED", "cluster: LABEL: x: QUOTED",
+		"cluster: {secret: QUOTED, id: 1}", "cluster: {id: 1, secret: QUOTED}", "_s: QUOTED\ncluster: secret: _s, machine: network: kubespan: mtu: _s",
+		"cluster: secret: QUOTED\nmachine: network: kubespan: interfaceName: cluster.secret", "let s = QUOTED\ncluster: secret: s + 1\nmachine: network: kubespan: mtu: s", "#S: QUOTED\ncluster: secret: #S & 1",
+		"_s: QUOTED, cluster: id: 1", "x: {machine: {}, cluster: secret: QUOTED, y: 1}", "machines: a: {machine: {}, cluster: secret: QUOTED}", "cluster: secret: \"x\\(cluster.other)\"\ncluster: other: QUOTED",
+		"cluster: discovery: registries: static: peers: QUOTED", "cluster: discovery: registries: static: peers: [QUOTED]", "cluster: discovery: registries: static: peers: [{name: \"a\", psk: QUOTED}]",
+		"cluster: discovery: registries: static: QUOTED", "cluster secret QUOTED", "cluster: {\n\tsecret: QUOTED\n", "cluster: secret: strings.Repeat(QUOTED, \"x\")", "QUOTED", "[QUOTED]",
+		"import \"strings\"\ncluster: {secret: strings.ToUpper(QUOTED) & 1, id: 2}", "cluster: {for x in [QUOTED] {secrets: x}}",
+		"cluster: secret: \"\"\"\n\tBARE\n\tBARE\n\t\"\"\" + 1", "cluster: {secret: QUOTED\n id 1 }", "cluster: [string]: QUOTED\ncluster: id: 2", "cluster: id: \"x\", cluster: secret: BARE",
+	},
+	"yaml": {
+		"cluster: QUOTED", "cluster: BARE", "cluster:\n  secret:BARE", "cluster:\n  secrt: BARE", "cluster:\n  secret: BARE\n  secret: another", "cluster: {secret: BARE, id: 1}", "cluster: {id: 1, secret: QUOTED}", "clster: {secret: BARE}", "secret: BARE", "BARE",
+		"- BARE", "cluster:\n  secret: BARE\n---\ncluster:\n  secret: QUOTED1", "cluster:\n  secret: BARE\n---\ncluster:\n  secret: another", "cluster: {secret: &a BARE, id: *a, discovery: {enabled: *a}}", "cluster:\n  secret: BARE\n id: 1",
+		"cluster:\n  secret: |\n    BARE\n  id: 1", "cluster:\n  secret: \"BARE\n  id: 1", "cluster:\n\tsecret: BARE", "x: {machine: {}, cluster: {secret: BARE}}", "cluster:\n  discovery:\n    registries:\n      static:\n        peers: BARE",
+		"cluster:\n  discovery:\n    registries:\n      static:\n        peers:\n        - BARE", "machine: {network: {kubespan: {mtu: 1}}} # BARE", "cluster: {secret: BARE} # BARE", "cluster:\n  secret: {{ BARE }}", "{{ BARE }}", "cluster: {secret: BARE", "cluster: [secret: BARE]",
+	},
+	"json": {
+		`{"cluster": QUOTED}`, `{"cluster": {"secrt": QUOTED}}`, `{"cluster": {"secret": QUOTED, "secret": "another"}}`, `{"clster": {"secret": QUOTED}}`, `{"cluster": {"secret": QUOTED, "id": 1}}`, "QUOTED", "[QUOTED]",
+		`{"cluster": {"secret": QUOTED}`, `{"cluster": {"secret": QUOTED "id": 1}}`, `{"cluster": {"secret": QUOTED,}}`, `{"cluster": {"discovery": {"registries": {"static": {"peers": [QUOTED]}}}}}`, `{"secret": QUOTED}`, `{"cluster": {"secret": BARE}}`,
+	},
+}
+
+// names are whole files with a secret as the name of a field. Names are hidden from a length on.
+var names = map[string][]string{
+	"cue":  {"cluster: QUOTED: 1", "QUOTED: 1", "x: QUOTED: machine: {}", "BARE"},
+	"yaml": {"cluster:\n  ? BARE\n  : 1", "cluster:\n  BARE: 1", "BARE: BARE", "cluster: {BARE}"},
+	"json": {`{"cluster": {QUOTED: 1}}`, `{QUOTED: 1}`},
+}
+
+// configs returns all texts of a format with a secret in them.
+func configs(extension, secret string) (texts []string) {
+	quoted, _ := json.Marshal(secret)
+	fill := func(text, label string) string {
+		return strings.NewReplacer("QUOTED", string(quoted), "BARE", secret, "LABEL", label).Replace(text)
+	}
+	for _, path := range slices.Sorted(maps.Keys(around)) {
+		label := path[strings.LastIndex(path, ".")+1:]
+		for _, name := range []string{label, label + "s", strings.ToUpper(label)} {
+			for _, value := range values[extension] {
+				texts = append(texts, fill(strings.ReplaceAll(around[path][extension], "SECRET", value), name))
+			}
+		}
+	}
+	for _, text := range wholes[extension] {
+		texts = append(texts, fill(text, "secret"))
+	}
+	if len(secret) >= 32 {
+		for _, text := range names[extension] {
+			texts = append(texts, fill(text, ""))
+		}
+	}
+	return texts
+}
+
+// printed returns everything that spanctl could print of a config.
+func printed(name, text string) string {
+	var b strings.Builder
+	for _, read := range []func(string, []byte) (*schema.Config, error){load.Config, load.Fragment} {
+		config, err := read(name, []byte(text))
+		var problems schema.Problems
+		if errors.As(err, &problems) {
+			b.WriteString(problems.Error() + "\n" + problems.Explain() + "\n" + fmt.Sprintf("%+v %q", problems, problems))
+		}
+		if err != nil {
+			b.WriteString(err.Error())
+			continue
+		}
+		encoded, _ := json.Marshal(config)
+		settings, _ := compare.Configs(&schema.Config{}, config)
+		fmt.Fprintf(&b, "%s\n%+v\n%v\n", encoded, config, settings)
+	}
+	_, err := load.Data(schema.Source{Name: name, Data: []byte(text)})
+	fmt.Fprintln(&b, err)
+	return b.String()
+}
+
+const control = "Kf3v9Zq1LwXy7Tn2Bd5Rj8Hg4Mc6Ps0Ua"
+
+// check reports a text of which the secret is printed. What is also printed with another secret in
+// its place is part of a message.
+func check(t *testing.T, extension, secret string, all []string) {
+	t.Helper()
+	for i, text := range configs(extension, secret) {
+		shown := printed("machine."+extension, text)
+		if strings.Contains(shown, secret) && !strings.Contains(all[i], secret) {
+			at := strings.Index(shown, secret)
+			t.Errorf("the secret %q is printed of:\n%s\nin:\n…%s", secret, text, shown[max(at-120, 0):min(at+len(secret)+40, len(shown))])
+		}
+	}
+}
+
+// controls returns what is printed with another secret, for all texts of a format.
+func controls(extension string) (all []string) {
+	for _, text := range configs(extension, control) {
+		all = append(all, printed("machine."+extension, text))
+	}
+	return all
+}
+
+// TestSecretsAreNeverPrinted places secrets of several forms at every field with @secret and beside
+// it, in every format, with every kind of fault.
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	for path, f := range field.All() {
+		if f.Secret && around[path] == nil {
+			t.Errorf("%s has @secret, but is not tested here", path)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, extension := range []string{"cue", "yaml", "json"} {
+		t.Run(extension, func(t *testing.T) {
+			all := controls(extension)
+			for _, secret := range append(secrets(random), "hunter2hunter2", "12345678901234") {
+				check(t, extension, secret, all)
+			}
+		})
+	}
+}
+
+// secrets returns random secrets: a key, with and without its padding, a short text and a long one.
+func secrets(random *rand.Rand) (list []string) {
+	for _, form := range []struct {
+		length   int
+		alphabet string
+	}{
+		{43, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"},
+		{9, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"},
+		{30, "abcdefghijklmnopqrstuvwxyzäöü !?#%&*.,;=()ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+	} {
+		runes, secret := []rune(form.alphabet), make([]rune, form.length)
+		for i := range secret {
+			secret[i] = runes[random.IntN(len(runes))]
+		}
+		list = append(list, strings.TrimSpace(string(secret)))
+	}
+	return append(list, list[0]+"=") // a key
+}
+
+func FuzzSecretsAreNeverPrinted(f *testing.F) {
+	f.Add("hunter2hunter2")
+	f.Add("dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc=")
+	all := map[string][]string{}
+	for _, extension := range []string{"cue", "yaml", "json"} {
+		all[extension] = controls(extension)
+	}
+	f.Fuzz(func(t *testing.T, secret string) {
+		words := strings.FieldsFunc(secret, func(r rune) bool { return r < '!' || r > '~' })
+		if len(words) != 1 || words[0] != secret || len(secret) < 12 || len(secret) > 100 || strings.ContainsAny(secret, "\"'\\`{}[]()#:,") {
+			return
+		}
+		for extension := range all {
+			check(t, extension, secret, all[extension])
+		}
+	})
+}
