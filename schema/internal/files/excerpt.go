@@ -41,7 +41,7 @@ func (s *Set) shown(name string, line int, text string) (extents []extent) {
 		return schemaWords(text)
 	}
 	for _, p := range scanned.pieces {
-		if p.line == line && p.show && p.to <= len(text) {
+		if p.line == line && p.show && p.to <= len(text) && s.Conceal(text[p.from:p.to]) == text[p.from:p.to] {
 			extents = append(extents, extent{p.from, p.to})
 		}
 	}

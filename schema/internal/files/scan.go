@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"cuelang.org/go/cue/ast"
@@ -52,14 +53,18 @@ func (s *Set) scan(name string) scan {
 // longName is the length from which a name could be a key without quotes, in bytes.
 const longName = 32
 
-// ShowsName reports whether the name of a field may be printed. Names of the schema and other short
-// names may. Below a field with @secret, a name that is not a plain word may be the secret.
+// ShowsName reports whether the name of a field may be printed. Names of the schema may, and other
+// names that are short and have no special characters. Below a field with @secret, a name that is
+// not a plain word may be the secret.
 func ShowsName(chain []string, name string) bool {
 	if field.IsName(name) {
 		return true
 	}
+	special := strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.$#", r)
+	})
 	plain := !strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' })
-	return len(name) < longName && (plain || !isSecret(chain))
+	return len(name) < longName && !special && (plain || !isSecret(chain))
 }
 
 // IsKey reports whether a text is a key of 32 bytes.
@@ -231,6 +236,12 @@ func scanYAML(text []byte) ([]piece, bool) {
 }
 
 func (y *yamlScanner) node(chain []string, n *yaml.Node) {
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+		y.pieces = append(y.pieces, piece{text: n.Tag, secret: true})
+	}
+	if n.Anchor != "" {
+		y.pieces = append(y.pieces, piece{text: n.Anchor, secret: isSecret(chain)})
+	}
 	switch n.Kind {
 	case yaml.DocumentNode:
 		for _, inner := range n.Content {
