@@ -31,7 +31,7 @@ func BenchmarkPeers(b *testing.B) {
 		none.Addresses = full.Addresses
 		apply := func(b *testing.B, desired state.State) {
 			b.Helper()
-			live, err := k.Observe(b.Context(), scopeOf(b))
+			live, err := k.Observe(scopeOf(b))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func BenchmarkPeers(b *testing.B) {
 		b.Run(name("spanctl=one-changed"), func(b *testing.B) { alternate(b, full, changed) })
 		b.Run(name("spanctl=glance"), func(b *testing.B) {
 			for b.Loop() {
-				if peers, err := k.Peers(b.Context(), scopeOf(b)); err != nil || len(peers) != n {
+				if peers, err := k.Peers(scopeOf(b)); err != nil || len(peers) != n {
 					b.Fatal(len(peers), err)
 				}
 			}

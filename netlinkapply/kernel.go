@@ -75,7 +75,7 @@ func explain(err error) error {
 }
 
 // Observe reads what is in the kernel under the marks of scope.
-func (k *Kernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {
+func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	var s state.State
 	link, err := k.findLink(scope.LinkName)
 	if err != nil {

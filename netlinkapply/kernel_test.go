@@ -115,7 +115,7 @@ func reach(t *testing.T, k *netlinkapply.Kernel, desired state.State) int {
 
 func diff(t *testing.T, k *netlinkapply.Kernel, desired state.State) state.Plan {
 	t.Helper()
-	live, err := k.Observe(t.Context(), scopeOf(t))
+	live, err := k.Observe(scopeOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestApplyReachesTheDocumentAndStaysThere(t *testing.T) {
 // mustIdentity makes an identity of the private key that is on the link.
 func mustIdentity(t *testing.T, k *netlinkapply.Kernel) mesh.Identity {
 	t.Helper()
-	live, err := k.Observe(t.Context(), scopeOf(t))
+	live, err := k.Observe(scopeOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestManyPeersAreStoredWhole(t *testing.T) {
 	desired := state.Build(inputs(t, 1600))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	reach(t, k, desired)
-	live, err := k.Observe(t.Context(), scopeOf(t))
+	live, err := k.Observe(scopeOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func TestForeignThingsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	live, err := k.Observe(t.Context(), scopeOf(t))
+	live, err := k.Observe(scopeOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestForeignLinkIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
-	if _, err := k.Observe(t.Context(), scopeOf(t)); err == nil {
+	if _, err := k.Observe(scopeOf(t)); err == nil {
 		t.Error("a bridge of our name was taken for ours")
 	}
 }
@@ -635,7 +635,7 @@ func TestPeerWithManyNetworks(t *testing.T) {
 	}
 	reach(t, k, state.Build(in))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
-	peers, err := k.Peers(t.Context(), scopeOf(t))
+	peers, err := k.Peers(scopeOf(t))
 	if err != nil || len(peers) != 3 || len(peers[1].AllowedIPs) != 3000 || len(peers[2].AllowedIPs) != 2 {
 		t.Errorf("%d peers, %v", len(peers), err)
 	}
@@ -656,7 +656,7 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	called := func() (n int) {
 		t.Helper()
-		peers, err := k.Peers(t.Context(), scopeOf(t))
+		peers, err := k.Peers(scopeOf(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -679,7 +679,7 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 			t.Fatalf("%d peers were called", called())
 		}
 	}
-	if err := k.ClearSources(t.Context(), scopeOf(t)); err != nil {
+	if err := k.ClearSources(scopeOf(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -728,7 +728,7 @@ func TestPortInUseChangesNothing(t *testing.T) {
 	if len(result.Done) != 0 || len(result.NotDone) != len(plan) || result.Failed == nil {
 		t.Errorf("the result is %+v", result)
 	}
-	live, err := k.Observe(t.Context(), scopeOf(t))
+	live, err := k.Observe(scopeOf(t))
 	if err != nil || live.Link.ListenPort != 51820 {
 		t.Errorf("the link listens on %d, %v", live.Link.ListenPort, err)
 	}

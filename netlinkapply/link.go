@@ -69,7 +69,7 @@ func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
 }
 
 // Peers reads the peers alone, in the order of their keys.
-func (k *Kernel) Peers(_ context.Context, scope state.Scope) (peers []state.Peer, err error) {
+func (k *Kernel) Peers(scope state.Scope) (peers []state.Peer, err error) {
 	err = wireguard(func(c *wgctrl.Client) error {
 		device, err := c.Device(scope.LinkName)
 		if err == nil {

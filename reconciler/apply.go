@@ -79,7 +79,7 @@ func (e *Engine) publishMTU(p *Pass) {
 // probeSilent sends the liveness probes that are due.
 func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
 	if p.NetworkChanged {
-		if err := e.kernel.ClearSources(ctx, p.Scope); err != nil {
+		if err := e.kernel.ClearSources(p.Scope); err != nil {
 			e.log.Warn("source addresses not cleared", "error", err)
 		}
 	}

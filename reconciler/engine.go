@@ -19,14 +19,14 @@ type Kernel interface {
 	// Host returns the machine's name and addresses, without those of the mesh link.
 	Host(meshLink string) (mesh.Host, error)
 	// Observe reads what is in the kernel under the marks of scope.
-	Observe(ctx context.Context, scope state.Scope) (state.State, error)
+	Observe(scope state.Scope) (state.State, error)
 	// Apply carries out a plan in order and stops at the first error.
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
 	// Peers reads WireGuard's peers only, sorted by key.
-	Peers(ctx context.Context, scope state.Scope) ([]state.Peer, error)
+	Peers(scope state.Scope) ([]state.Peer, error)
 	// ClearSources clears the source address that WireGuard has cached for each peer, as the
 	// machine's addresses have changed.
-	ClearSources(ctx context.Context, scope state.Scope) error
+	ClearSources(scope state.Scope) error
 	// Probe sends a datagram through the tunnel to each address, which the WireGuard of the
 	// peer answers.
 	Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error
@@ -129,7 +129,7 @@ func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, 
 func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
 	e.tracker.Shift(t.ClockStep)
 	last := e.gathered
-	p, live, err := e.read(ctx, now, config, known, t)
+	p, live, err := e.read(now, config, known, t)
 	if err != nil {
 		return nil, err
 	}
@@ -147,10 +147,10 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,
 // neither in the kernel nor in the engine. Which endpoint of a peer is on trial is no
 // difference.
-func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
+func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
 	// The next pass must find out itself what has changed since the last one.
 	lastRead, lastReadAt, gathered := e.lastRead, e.lastReadAt, e.gathered
-	p, live, err := e.read(ctx, now, config, known, Trigger{})
+	p, live, err := e.read(now, config, known, Trigger{})
 	e.lastRead, e.lastReadAt, e.gathered = lastRead, lastReadAt, gathered
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (e *Engine) Plan(ctx context.Context, now time.Time, config *schema.Config,
 
 // Remove takes down everything under the marks of scope.
 func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (*Pass, error) {
-	live, err := e.kernel.Observe(ctx, scope)
+	live, err := e.kernel.Observe(scope)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
@@ -181,7 +181,7 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 	if before.LinkName != after.LinkName {
 		return e.Remove(ctx, now, before)
 	}
-	live, err := e.kernel.Observe(ctx, before)
+	live, err := e.kernel.Observe(before)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}

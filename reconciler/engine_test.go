@@ -49,7 +49,7 @@ func TestSecondPassHasNothingToDo(t *testing.T) {
 
 func TestPlanChangesNothing(t *testing.T) {
 	engine, kernel, store := newEngine()
-	pass, err := engine.Plan(t.Context(), start, config(t, ""), complete(affiliate(1, "10.0.0.1:51820")))
+	pass, err := engine.Plan(start, config(t, ""), complete(affiliate(1, "10.0.0.1:51820")))
 	if err != nil || len(pass.Plan) == 0 {
 		t.Fatalf("%v, %v", pass, err)
 	}
@@ -68,7 +68,7 @@ func TestEndpointOnTrialIsNoDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := start.Add(time.Minute)
-	if pass, err := engine.Plan(t.Context(), later, config(t, ""), known); err != nil || len(pass.Plan) != 0 {
+	if pass, err := engine.Plan(later, config(t, ""), known); err != nil || len(pass.Plan) != 0 {
 		t.Errorf("the plan is %v, %v", pass.Plan, err)
 	}
 	if pass, err := engine.Run(t.Context(), later, config(t, ""), known); err != nil || len(pass.Plan) != 1 || !setsEndpoint(pass.Plan[0]) {
@@ -439,9 +439,9 @@ type stillKernel struct {
 	shown state.State
 }
 
-func (k *stillKernel) Observe(context.Context, state.Scope) (state.State, error) { return k.shown, nil }
+func (k *stillKernel) Observe(state.Scope) (state.State, error) { return k.shown, nil }
 
-func (k *stillKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
+func (k *stillKernel) Peers(state.Scope) ([]state.Peer, error) {
 	return k.shown.Peers, nil
 }
 

@@ -45,7 +45,7 @@ func (k *fakeKernel) Host(string) (mesh.Host, error) {
 	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Links: k.links}, nil
 }
 
-func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State, error) {
+func (k *fakeKernel) Observe(scope state.Scope) (state.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.observed++
@@ -58,7 +58,7 @@ func (k *fakeKernel) Observe(_ context.Context, scope state.Scope) (state.State,
 	return live, nil
 }
 
-func (k *fakeKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
+func (k *fakeKernel) Peers(state.Scope) ([]state.Peer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.observed++
@@ -68,7 +68,7 @@ func (k *fakeKernel) Peers(context.Context, state.Scope) ([]state.Peer, error) {
 	return live.Peers, nil
 }
 
-func (k *fakeKernel) ClearSources(context.Context, state.Scope) error { return nil }
+func (k *fakeKernel) ClearSources(state.Scope) error { return nil }
 
 func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, addresses []netip.Addr) error {
 	k.mu.Lock()

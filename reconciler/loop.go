@@ -250,7 +250,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 // Diff compares the kernel with a config, the one in force if nil, and changes nothing.
 // Known is what the config's registries know; nil for those that the loop follows.
 func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge) (*Pass, error) {
-	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+	return l.request(ctx, func(context.Context) (*Pass, error) {
 		if config == nil {
 			config = l.config
 		}
@@ -261,7 +261,7 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 			current := l.discovery.Knowledge()
 			known = &current
 		}
-		return l.engine.Plan(ctx, time.Now(), config, *known)
+		return l.engine.Plan(time.Now(), config, *known)
 	})
 }
 

@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -15,13 +14,13 @@ import (
 const fullReadInterval = 30 * time.Second
 
 // read starts a pass: it reads the kernel and gathers the peers.
-func (e *Engine) read(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
+func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
 	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval}
-	if live, ok := e.readPeers(ctx, now, p.Scope, config, known, t); ok {
+	if live, ok := e.readPeers(now, p.Scope, config, known, t); ok {
 		p.gathered, p.Local = *e.gathered, e.gathered.local
 		return p, live, nil
 	}
-	live, err := e.kernel.Observe(ctx, p.Scope)
+	live, err := e.kernel.Observe(p.Scope)
 	if err != nil {
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
@@ -34,12 +33,12 @@ func (e *Engine) read(ctx context.Context, now time.Time, config *schema.Config,
 
 // readPeers returns the last full reading with the present peers, if the trigger allows it
 // and that reading still holds.
-func (e *Engine) readPeers(ctx context.Context, now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (state.State, bool) {
+func (e *Engine) readPeers(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (state.State, bool) {
 	if !t.PeersOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.lastRead.Link.Name == "" ||
 		e.gathered == nil || !e.gathered.holds(config, known) {
 		return state.State{}, false
 	}
-	peers, err := e.kernel.Peers(ctx, scope)
+	peers, err := e.kernel.Peers(scope)
 	if err != nil {
 		return state.State{}, false // the full reading returns the error
 	}

@@ -40,7 +40,7 @@ func (o Once) Diff(ctx context.Context, config *schema.Config) (plan *agentpb.Pl
 		if err := p.ask(ctx, discovery, config); err != nil {
 			return err
 		}
-		pass, err := p.engine.Plan(ctx, time.Now(), config, discovery.Knowledge())
+		pass, err := p.engine.Plan(time.Now(), config, discovery.Knowledge())
 		if err != nil {
 			return err
 		}
