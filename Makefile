@@ -1,10 +1,15 @@
-# What can be done here: `make` alone lists it.
+# `make` alone lists the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
 MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanctl e2e
 PACKAGES := $(MODULES:%=./%/...)
+# What `make test` runs: it needs this workspace, Go and a few Debian packages.
+TEST_PACKAGES := $(patsubst %,./%/...,$(filter-out e2e,$(MODULES))) ./e2e $(addprefix ./e2e/,discovery docs interop lab release scenarios)
+# What `make test-all` adds on this machine, beside the guest.
+KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
+HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh)
 TOOLS := .tools/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -12,61 +17,83 @@ STAMP := github.com/spanmesh/span/cmd/spanctl/internal/version
 
 # Flags for `go test`, such as TESTFLAGS='-run TestTen -v'.
 TESTFLAGS ?=
-# How many tests that wait for much of their time run at once.
-PARALLEL ?= 6
+# How many tests of a package run at once. They wait for most of their time.
+PARALLEL ?= 8
+# The same in the guest, which has one emulated processor.
+GUEST_PARALLEL ?= 4
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
-# How often `make bench` runs each benchmark, and what benchstat then compares.
+# How often `make bench` runs each benchmark. benchstat needs six for a confidence interval.
 BENCHCOUNT ?= 6
 BENCH ?= .
-# Where the tests write which scenarios they went through.
+# Where the tests write the outcomes of their scenarios.
 SCENARIOS := $(CURDIR)/.cache/scenarios
-# A process that looks for races sleeps a second at its end; tests start many.
+# A program with the race detector sleeps a second at its end unless told otherwise.
 export GORACE ?= atexit_sleep_ms=0 halt_on_error=1
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup build ## Three machines become a mesh before your eyes, in namespaces
-	@go build -o .cache/demo ./e2e/demo
+demo: setup-demo build ## Show three machines that become a mesh, in namespaces
+	@CGO_ENABLED=0 go build -o .cache/demo ./e2e/demo
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
-.PHONY: test
-test: test-host test-guest $(if $(TESTFLAGS),,test-units) $(if $(TESTFLAGS),,test-matrix) ## Run all tests: on this machine, and in the guest
+RUN_TESTS := SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace go test -race -count 1 -parallel $(PARALLEL) -timeout 20m
 
-.PHONY: test-host
-test-host: setup build etcd kubernetes packages $(TOOLS)/helm $(TOOLS)/flannel $(TOOLS)/talos-registry ## Run the tests on this machine, end to end ones included
+.PHONY: test
+test: setup-test build etcd ## Run the tests that need this workspace alone, with WireGuard in userspace
 	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace
-	SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_SCENARIOS=$(SCENARIOS)/userspace \
-		go test -race -count 1 -parallel $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PACKAGES)
+	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace $(RUN_TESTS) $(TESTFLAGS) $(TEST_PACKAGES)
 
-# The same test code, in a virtual machine whose kernel has WireGuard. There,
-# spanctl fails rather than use the userspace process.
+# Under SPANCTL_TEST_ALL a test fails where it would otherwise be skipped.
+.PHONY: test-all
+test-all: export SPANCTL_TEST_ALL := 1
+test-all: test test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
+
+.PHONY: test-kubernetes
+test-kubernetes: setup-kubernetes build etcd kubernetes $(TOOLS)/helm $(TOOLS)/flannel $(TOOLS)/talos-registry ## Run the tests with real API servers, kubeadm, flannel and Talos' registry
+	@mkdir -p $(SCENARIOS)
+	@rm -f $(SCENARIOS)/userspace-kubernetes
+	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-kubernetes $(RUN_TESTS) $(TESTFLAGS) $(KUBERNETES_PACKAGES)
+
+.PHONY: test-host
+test-host: setup-host build etcd packages ## Run the tests of the packages, of ssh and of servers that share an etcd
+	@mkdir -p $(SCENARIOS)
+	@rm -f $(SCENARIOS)/userspace-host
+	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-host $(RUN_TESTS) $(TESTFLAGS) $(HOST_PACKAGES)
+
+# The same test code as in `make test`, in a virtual machine whose kernel has WireGuard.
+# There, spanctl fails rather than use the userspace process.
 .PHONY: test-guest
-test-guest: setup build ## Run the tests of the mesh on the kernel's own WireGuard
+test-guest: setup-guest build ## Run the tests of the mesh on the kernel's own WireGuard
 	@mkdir -p .cache/guest $(SCENARIOS)
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/e2e.test ./e2e
+	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/guest.test ./e2e/guest
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
 	@rm -f $(SCENARIOS)/kernel
-	@tools/guest-tests $(SCENARIOS)/kernel -parallel $(PARALLEL) $(TESTFLAGS)
+	@tools/guest-tests $(SCENARIOS)/kernel -parallel $(GUEST_PARALLEL) $(TESTFLAGS)
 
 .PHONY: test-units
-test-units: setup packages ## Run the packages' units under systemd, in the guest
+test-units: setup-guest packages ## Run the packages' units under systemd, in the guest
 	@tools/guest-units
 
-.PHONY: test-matrix
-test-matrix: ## Check that docs/testing.md is what the tests said; UPDATE=1 writes it
-	@go run ./e2e/matrix $(if $(UPDATE),-update) docs/testing.md $(SCENARIOS)
+.PHONY: test-scenarios
+test-scenarios: ## Check that docs/testing.md has the outcomes of the tests; UPDATE=1 writes it
+	@go run ./e2e/scenarios $(if $(UPDATE),-update) docs/testing.md $(SCENARIOS)
+
+.PHONY: test-loaded
+test-loaded: ## Run `make test` three times beside two busy loops
+	@tools/loaded 3 $(MAKE) test
 
 .PHONY: test-race
-test-race: setup ## Run the end to end tests on a binary that looks for data races
+test-race: setup-test ## Run the end-to-end tests on a binary with the race detector
 	go build -race -o .cache/spanctl-race ./cmd/spanctl
-	SPANCTL_BINARY=$(CURDIR)/.cache/spanctl-race go test -race -count 1 -timeout 15m $(TESTFLAGS) ./e2e/...
+	SPANCTL_BINARY=$(CURDIR)/.cache/spanctl-race go test -race -count 1 -parallel $(PARALLEL) -timeout 20m $(TESTFLAGS) ./e2e ./e2e/discovery
 
 .PHONY: build
 build: ## Build bin/spanctl, static, for this machine
@@ -74,25 +101,28 @@ build: ## Build bin/spanctl, static, for this machine
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Commit=$(COMMIT)' -o bin/spanctl ./cmd/spanctl
 
 .PHONY: etcd
-etcd: $(TOOLS)/etcd ## Build the etcd that tests keep affiliates in
+etcd: $(TOOLS)/etcd ## Build the etcd that the tests store affiliates in
 
 .PHONY: kubernetes
-kubernetes: $(TOOLS)/kube-apiserver ## Build the control plane, kubeadm and kubectl that tests work with
+kubernetes: $(TOOLS)/kube-apiserver ## Build the control plane, kubeadm and kubectl for the tests
 
 .PHONY: packages
 packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the container image, in .cache/packages
 	@tools/package $(VERSION)
 
 .PHONY: manifests
-manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes out of the chart
+manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes from the chart
 	@tools/manifests deploy/kubernetes
 
 .PHONY: setup
-setup: ## Install what building and testing need
-	@tools/setup
+setup: setup-all ## Install what all targets need
+
+# `make setup-demo` installs what the demo needs, and so on: tools/setup lists the needs.
+setup-%:
+	@tools/setup $*
 
 .PHONY: lint
-lint: setup lint-go lint-modules lint-generated lint-vulnerabilities ## Check style, arrows, generated files and known vulnerabilities
+lint: setup-lint lint-go lint-modules lint-generated lint-vulnerabilities ## Check style, import rules, generated files and known vulnerabilities
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -138,9 +168,9 @@ tidy: ## Tidy all go.mod files and format the code
 	@gofmt -w $(MODULES)
 
 .PHONY: bench
-bench: setup build $(TOOLS)/benchstat $(TOOLS)/cue ## Run the benchmarks and summarize them
+bench: setup-bench build $(TOOLS)/benchstat $(TOOLS)/cue ## Run the benchmarks and summarize them
 	@mkdir -p .cache
-	SPANCTL_BINARY=$(CURDIR)/bin/spanctl CUE_BINARY=$(CURDIR)/$(TOOLS)/cue go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(PACKAGES) | tee .cache/bench.txt
+	SPANCTL_BINARY=$(CURDIR)/bin/spanctl CUE_BINARY=$(CURDIR)/$(TOOLS)/cue go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $(TEST_PACKAGES) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
 
 .PHONY: bench-discovery
@@ -149,19 +179,27 @@ bench-discovery: build etcd ## Measure the discovery server under load, on loopb
 	@.cache/load -binary bin/spanctl -etcd $(TOOLS)/etcd $(LOADFLAGS)
 
 .PHONY: bench-guest
-bench-guest: setup ## Run the benchmarks of the kernel's side in the guest
+bench-guest: setup-guest ## Run the benchmarks of the kernel's WireGuard in the guest
 	@mkdir -p .cache/guest
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
 	@tools/guest '/netlinkapply.test -test.run "^$$" -test.bench Peers -test.benchtime 5x' .cache/guest/netlinkapply.test
 
 .PHONY: bench-mesh
-bench-mesh: setup build ## Measure a mesh of thirty machines on this one
-	@go build -o .cache/crowd ./e2e/crowd
-	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/crowd $(CROWDFLAGS)
+bench-mesh: setup-demo build ## Measure meshes of many machines on this one, and check what users are promised
+	@CGO_ENABLED=0 go build -o .cache/benchmesh ./e2e/benchmesh
+	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/benchmesh $(BENCHMESHFLAGS)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser of foreign input for FUZZTIME each
+fuzz: ## Fuzz every parser of untrusted input for FUZZTIME each
 	@tools/fuzz $(FUZZTIME) $(MODULES)
+
+.PHONY: release
+release: ## Check the tree and tag VERSION=v1.2.3 for every module; pushes nothing
+	@tools/release tag '$(VERSION)' $(MODULES)
+
+.PHONY: release-prepare
+release-prepare: ## Make the modules require each other at VERSION=v1.2.3
+	@tools/release prepare '$(VERSION)' $(MODULES)
 
 .PHONY: clean
 clean: ## Remove what was built
@@ -169,7 +207,7 @@ clean: ## Remove what was built
 
 # The tools are pinned by the modules in tools/.
 $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat: tools/lint/go.mod
-	@echo "building the linters, once; this takes some minutes on a new machine"
+	@echo "building the linters, once: some minutes on a new machine"
 	cd tools/lint && GOWORK=off GOBIN=$(CURDIR)/$(TOOLS) go install tool
 	@touch $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/benchstat
 
@@ -182,25 +220,25 @@ KUBERNETES := k8s.io/component-base/version
 KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' tools/kubernetes/go.mod)
 KUBERNETES_MINOR := $(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 
-# Without its version kubectl fails.
+# kubectl fails without a version.
 $(TOOLS)/kube-apiserver: tools/kubernetes/go.mod
-	@echo "building the control plane of Kubernetes, kubeadm and kubectl, once; this takes some minutes"
+	@echo "building the control plane of Kubernetes, kubeadm and kubectl, once: some minutes"
 	@mkdir -p $(TOOLS)
 	cd tools/kubernetes && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ \
 		-ldflags "-s -w -X $(KUBERNETES).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES).gitMajor=1 -X $(KUBERNETES).gitMinor=$(KUBERNETES_MINOR)" \
 		$(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager kubeadm kubectl)
 
 # One of its backends is in C. Later versions import a module that the checksum database does
-# not know. It shares the client of Kubernetes with the above, which is most of it.
+# not know. It is in the module of Kubernetes, as both share most of their code.
 $(TOOLS)/flannel: tools/kubernetes/go.mod
 	@echo "building flannel, once"
 	@mkdir -p $(TOOLS)
 	cd tools/kubernetes && GOWORK=off CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/flannel github.com/flannel-io/flannel
 
-# The registry is an internal package, so that its program is built in a copy of the module,
-# which has another one inside of it.
+# The registry is an internal package of Talos, so its program is built in a copy of Talos'
+# module. That module requires pkg/machinery at the path where its repository has it.
 $(TOOLS)/talos-registry: tools/talos/go.mod tools/talos/registry/main.go
-	@echo "building the registry of Talos Linux, once; this takes a minute"
+	@echo "building the registry of Talos Linux, once: a minute"
 	@mkdir -p $(TOOLS) .cache
 	rm -rf .cache/talos
 	cd tools/talos && GOWORK=off go mod download
@@ -215,13 +253,13 @@ $(TOOLS)/talos-registry: tools/talos/go.mod tools/talos/registry/main.go
 HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil
 
 $(TOOLS)/helm: tools/helm/go.mod
-	@echo "building helm, once; this takes a minute"
+	@echo "building helm, once: a minute"
 	@mkdir -p $(TOOLS)
 	cd tools/helm && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/helm \
 		-ldflags "-s -w -X $(HELM_KUBERNETES).k8sVersionMajor=1 -X $(HELM_KUBERNETES).k8sVersionMinor=$(KUBERNETES_MINOR)" helm.sh/helm/v3/cmd/helm
 
 $(TOOLS)/nfpm: tools/packages/go.mod $(wildcard tools/packages/image/*.go)
-	@echo "building what makes packages, once"
+	@echo "building nfpm and the image builder, once"
 	@mkdir -p $(TOOLS)
 	cd tools/packages && GOWORK=off go build -trimpath -o $(CURDIR)/$(TOOLS)/ github.com/goreleaser/nfpm/v2/cmd/nfpm ./image
 

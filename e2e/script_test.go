@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
 // scripts are in the program, since the guest has that alone.
@@ -21,41 +22,48 @@ var scripts embed.FS
 // TestOperations runs the scripts of testdata/script, which read like a manual, on a
 // machine of a mesh of two: once with an agent, once without.
 func TestOperations(t *testing.T) {
-	scenario(t, "every operation on configs, with an agent and without")
+	t.Parallel()
+	harness.Scenario(t, "every operation on configs, with an agent and without")
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, scripts); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "testdata/script/*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("no scripts in testdata/script")
 	}
 	for _, file := range files {
 		for _, agent := range []bool{true, false} {
 			name := strings.TrimSuffix(filepath.Base(file), ".txtar") + map[bool]string{true: " with an agent", false: " without an agent"}[agent]
-			t.Run(name, func(t *testing.T) { operate(t, file, agent) })
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				operate(t, file, agent)
+			})
 		}
 	}
 }
 
 func operate(t *testing.T, file string, agent bool) {
-	m := newMesh(t, 2)
-	m.serve()
-	node, other := m.machines[0], m.machines[1]
-	other.startAgent()
-	node.awaitDiscovered(other)
-	ctx := withPatience(t)
+	m := harness.NewMesh(t, 2)
+	m.Serve()
+	node, other := m.Machines[0], m.Machines[1]
+	other.Agent.Start()
+	node.CLI.AwaitDiscovered(other)
+	ctx := harness.Context(t)
 	if agent {
-		node.startAgent()
-		node.awaitUp(1)
+		node.Agent.Start()
+		node.API.AwaitPeersUp(1)
 	} else {
-		node.run("apply", "-f", node.Config(), "--immediate")
+		node.CLI.Run("apply", "-f", node.Config(), "--immediate")
 	}
-	address := node.linkAddress()
+	address := node.Net.MeshAddress()
 	testscript.Run(t, testscript.Params{
 		Files: []string{file},
 		Setup: func(env *testscript.Env) error {
-			return os.WriteFile(filepath.Join(env.WorkDir, "first.cue"), []byte(m.config), 0o600)
+			return os.WriteFile(filepath.Join(env.WorkDir, "first.cue"), []byte(m.Config), 0o600)
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition != "agent" {
@@ -65,11 +73,11 @@ func operate(t *testing.T, file string, agent bool) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"spanctl": func(ts *testscript.TestScript, fails bool, args []string) {
-				node.scripted(ctx, ts, fails, args)
+				runScripted(ctx, node, ts, fails, args)
 			},
 			// stored compares a file with the config that is stored.
 			"stored": func(ts *testscript.TestScript, _ bool, args []string) {
-				if got, want := node.stored(), ts.ReadFile(args[0]); got != want {
+				if got, want := node.Files.Config(), ts.ReadFile(args[0]); got != want {
 					ts.Fatalf("the stored config is\n%s", got)
 				}
 			},
@@ -77,7 +85,7 @@ func operate(t *testing.T, file string, agent bool) {
 			// is an answer.
 			"reaches": func(ts *testscript.TestScript, fails bool, _ []string) {
 				if fails {
-					if other.answers(address) {
+					if !other.Packets.Blocked(address) {
 						ts.Fatalf("the other machine reaches this one")
 					}
 					return
@@ -89,9 +97,9 @@ func operate(t *testing.T, file string, agent bool) {
 	})
 }
 
-// scripted runs spanctl in the machine for a script.
-func (m *machine) scripted(ctx context.Context, ts *testscript.TestScript, fails bool, args []string) {
-	line := append([]string{"-c", `cd "$0" && exec "$@"`, ts.MkAbs("."), m.binary}, args...)
+// runScripted runs spanctl in the machine for a script.
+func runScripted(ctx context.Context, m *harness.Machine, ts *testscript.TestScript, fails bool, args []string) {
+	line := append([]string{"-c", `cd "$0" && exec "$@"`, ts.MkAbs("."), m.Binary()}, args...)
 	cmd := m.Command(ctx, "sh", line...)
 	cmd.Env = append(cmd.Env, "EDITOR="+ts.Getenv("EDITOR"))
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()

@@ -6,161 +6,140 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/e2e/internal/harness"
 	"golang.org/x/sys/unix"
 )
 
-// trialTime is how long a trial is that is to end by itself: longer than it takes to
-// see that the path is cut.
-const trialTime = 2*aWhile + time.Second
-
-var trial = trialTime.String()
-
-// disabled is a config with which the machine leaves the mesh.
-func disabled(config string) string {
-	return strings.Replace(config, "enabled: true", "enabled: false", 1)
-}
-
-// stored is the machine's config file.
-func (m *machine) stored() string {
-	m.t.Helper()
-	text, err := os.ReadFile(m.Config())
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	return string(text)
-}
+const (
+	// shortTrial is the length of a trial that ends by itself.
+	shortTrial = 2 * time.Second
+	// longTrial is the length of a trial within which the test does something, also on a
+	// busy machine.
+	longTrial = 15 * time.Second
+)
 
 // TestTrialOfAConfig tries configs that cut the way by which the operator came.
 func TestTrialOfAConfig(t *testing.T) {
-	scenario(t, "a config that cuts the operator's own path is tried, and rolled back by itself")
-	m := startMesh(t, 2)
-	m.awaitUp()
-	node, operator := m.machines[0], m.machines[1]
-	address := node.meshAddress()
-	cut := node.file("cut.cue", disabled(m.config))
+	t.Parallel()
+	harness.Scenario(t, "a config that cuts the operator's own path is tried, and rolled back by itself")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node, operator := m.Machines[0], m.Machines[1]
+	address := node.API.MeshAddress()
+	cut := node.Files.Write("cut.cue", harness.Disabled(m.Config))
 	try := func(timeout string) {
 		t.Helper()
-		o := node.try("apply", "-f", cut, "--mode", "try", "--timeout", timeout)
-		if o.status != 0 || !strings.Contains(o.stdout, "- link kubespan") || !strings.Contains(o.stderr, "`spanctl confirm` keeps it") {
-			t.Fatalf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
-		if operator.answers(address) {
-			t.Fatal("the path is not cut")
-		}
+		node.CLI.Try("apply", "-f", cut, "--mode", "try", "--timeout", timeout).
+			WantStatus(t, 0).WantStdout(t, "- link kubespan").WantStderr(t, "`spanctl confirm` keeps it")
 	}
-	back := func(t *testing.T) {
+	// whileCut does something that cuts the path, and what ends that.
+	whileCut := func(t *testing.T, do func()) {
 		t.Helper()
-		operator.ping(address)
-		m.awaitUp()
-		if node.stored() != m.config {
-			t.Errorf("the config file is\n%s", node.stored())
+		pinging := operator.Packets.KeepPinging(address)
+		do()
+		operator.Packets.Ping(address)
+		if pings := pinging.Stop(); pings.Lost() == 0 {
+			t.Errorf("all %d pings were answered: the path was not cut", pings.Sent)
 		}
-		m.diffsAreClean()
+		m.AwaitUp()
+		node.Files.WantConfig(t, m.Config)
+		m.AwaitNoDiff()
 	}
 
 	t.Run("with an agent", func(t *testing.T) {
-		node.after(func() { try(trial) }, "was not confirmed")
-		back(t)
+		whileCut(t, func() {
+			node.Agent.AwaitAfter(func() { try(shortTrial.String()) }, "was not confirmed")
+		})
 	})
 	t.Run("the agent is killed meanwhile", func(t *testing.T) {
-		try(trial)
-		node.killAgent()
-		node.startAgent()
-		node.await(node.agent, "was not confirmed")
-		back(t)
+		whileCut(t, func() {
+			try(longTrial.String())
+			node.Agent.Kill()
+			node.Agent.Start()
+			node.Agent.AwaitOutput("was not confirmed")
+		})
 	})
 	t.Run("the trial ends while no agent runs", func(t *testing.T) {
-		try(trial)
-		node.killAgent()
-		<-time.After(trialTime)
-		node.startAgent()
-		back(t)
+		whileCut(t, func() {
+			try(shortTrial.String())
+			node.Agent.Kill()
+			<-time.After(shortTrial)
+			node.Agent.Start()
+		})
 	})
 	t.Run("nothing else is applied meanwhile", func(t *testing.T) {
-		try("5m")
-		for _, args := range [][]string{
-			{"apply", "-f", cut}, {"apply", "-f", cut, "--immediate"}, {"apply", "-f", cut, "--mode", "try"},
-		} {
-			if o := node.try(args...); o.status != 1 || !strings.Contains(o.stderr, "`spanctl confirm` keeps it, `spanctl rollback` ends it") {
-				t.Errorf("%v: status %d\n%s%s", args, o.status, o.stdout, o.stderr)
+		whileCut(t, func() {
+			try("5m")
+			if !operator.Packets.Blocked(address) {
+				t.Error("the path is not cut")
 			}
-		}
-		if history := node.run("history"); !strings.Contains(history, "on trial until") {
-			t.Errorf("the history is\n%s", history)
-		}
-		node.run("rollback")
-		back(t)
+			for _, args := range [][]string{
+				{"apply", "-f", cut}, {"apply", "-f", cut, "--immediate"}, {"apply", "-f", cut, "--mode", "try"},
+			} {
+				node.CLI.Try(args...).WantStatus(t, 1).WantStderr(t, "`spanctl confirm` keeps it, `spanctl rollback` ends it")
+			}
+			harness.WantText(t, "the history", node.CLI.Run("history"), "on trial until")
+			node.CLI.Run("rollback")
+		})
 	})
 	t.Run("and confirmed", func(t *testing.T) {
-		kept := edit(m.config, "mtu: 1390")
-		node.run("apply", "-f", node.file("kept.cue", kept), "--mode", "try", "--timeout", trial)
-		node.run("confirm")
-		<-time.After(trialTime)
-		if o := node.try("confirm"); o.status != 1 || !strings.Contains(o.stderr, "no config is on trial") {
-			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
-		node.awaitClean()
-		if node.stored() != kept {
-			t.Errorf("the config file is\n%s", node.stored())
-		}
+		kept := harness.Edit(m.Config, "mtu: 1390")
+		node.CLI.Run("apply", "-f", node.Files.Write("kept.cue", kept), "--mode", "try", "--timeout", longTrial.String())
+		node.CLI.Run("confirm")
+		<-time.After(longTrial)
+		node.CLI.Try("confirm").WantStatus(t, 1).WantStderr(t, "no config is on trial")
+		node.CLI.AwaitNoDiff()
+		node.Files.WantConfig(t, kept)
 	})
 }
 
 // TestTrialWithoutAgent does the same by commands alone.
 func TestTrialWithoutAgent(t *testing.T) {
-	scenario(t, "a config is tried without an agent")
-	m := newMesh(t, 2)
-	m.serve()
-	node, operator := m.machines[0], m.machines[1]
-	operator.startAgent()
-	node.awaitDiscovered(operator)
-	node.run("apply", "-f", node.Config(), "--immediate")
-	address := node.linkAddress()
-	operator.ping(address)
-	cut := node.file("cut.cue", disabled(m.config))
+	t.Parallel()
+	harness.Scenario(t, "a config is tried without an agent")
+	m := harness.NewMesh(t, 2)
+	m.Serve()
+	node, operator := m.Machines[0], m.Machines[1]
+	operator.Agent.Start()
+	node.CLI.AwaitDiscovered(operator)
+	node.CLI.Run("apply", "-f", node.Config(), "--immediate")
+	address := node.Net.MeshAddress()
+	operator.Packets.Ping(address)
+	cut := node.Files.Write("cut.cue", harness.Disabled(m.Config))
 
 	t.Run("and rolled back", func(t *testing.T) {
-		o := node.try("apply", "-f", cut, "--mode", "try", "--timeout", trial)
-		if o.status != 1 || !strings.Contains(o.stdout, "- link kubespan") || !strings.Contains(o.stdout, "+ link kubespan") ||
-			!strings.Contains(o.stderr, "not confirmed: the config before is in force again") {
-			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
-		operator.ping(address)
-		if node.stored() != m.config {
-			t.Errorf("the config file is\n%s", node.stored())
-		}
+		node.CLI.Try("apply", "-f", cut, "--mode", "try", "--timeout", shortTrial.String()).
+			WantStatus(t, 1).WantStdout(t, "- link kubespan", "+ link kubespan").WantStderr(t, "not confirmed: the config before is in force again")
+		operator.Packets.Ping(address)
+		node.Files.WantConfig(t, m.Config)
 	})
 	t.Run("and rolled back when it is interrupted", func(t *testing.T) {
-		trying := node.start("apply", "-f", cut, "--mode", "try", "--timeout", "5m")
-		node.await(trying, "on trial until")
+		trying := node.CLI.Start("apply", "-f", cut, "--mode", "try", "--timeout", "5m")
+		trying.AwaitOutput("on trial until")
 		// What hangs up with the path does not end it.
 		if err := unix.Kill(trying.PID(), unix.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		_ = trying.Stop(sigterm) // its status says that nothing was confirmed
+		_ = trying.Stop(unix.SIGTERM) // its status says that nothing was confirmed
 		if !strings.Contains(trying.Output(), "+ link kubespan") {
 			t.Errorf("it said\n%s", trying.Output())
 		}
-		operator.ping(address)
+		operator.Packets.Ping(address)
 	})
 	t.Run("and confirmed", func(t *testing.T) {
-		trying := node.start("apply", "-f", node.file("kept.cue", edit(m.config, "mtu: 1390")), "--mode", "try", "--timeout", "5m")
-		node.await(trying, "on trial until")
-		node.run("confirm")
-		if err := trying.Wait(withPatience(t)); err != nil {
+		trying := node.CLI.Start("apply", "-f", node.Files.Write("kept.cue", harness.Edit(m.Config, "mtu: 1390")), "--mode", "try", "--timeout", "5m")
+		trying.AwaitOutput("on trial until")
+		node.CLI.Run("confirm")
+		if err := trying.Wait(harness.Context(t)); err != nil {
 			t.Errorf("%v: %s", err, trying.Output())
 		}
-		operator.ping(address)
-		if o := node.try("diff"); o.status != 0 {
-			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
+		operator.Packets.Ping(address)
+		node.CLI.Try("diff").WantStatus(t, 0)
 	})
 	t.Run("and the first config of all", func(t *testing.T) {
-		fresh := m.add(t, "fresh")
-		first := fresh.file("first.cue", m.config)
-		if o := fresh.try("apply", "-f", first, "--mode", "try", "--timeout", trial); o.status != 1 || !strings.Contains(o.stdout, "- link kubespan") {
-			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
+		fresh := m.Add("fresh")
+		first := fresh.Files.Write("first.cue", m.Config)
+		fresh.CLI.Try("apply", "-f", first, "--mode", "try", "--timeout", shortTrial.String()).WantStatus(t, 1).WantStdout(t, "- link kubespan")
 		if _, err := os.Stat(fresh.Config()); !os.IsNotExist(err) {
 			t.Errorf("there is a config: %v", err)
 		}
@@ -169,15 +148,16 @@ func TestTrialWithoutAgent(t *testing.T) {
 
 // TestHistory puts configs in force in several ways and goes back.
 func TestHistory(t *testing.T) {
-	scenario(t, "configs are put in force in several ways, and rolled back")
-	m := startMesh(t, 2)
-	m.awaitUp()
-	node := m.machines[0]
-	first, second, third := m.config, edit(m.config, "mtu: 1390"), edit(m.config, "mtu: 1380")
+	t.Parallel()
+	harness.Scenario(t, "configs are put in force in several ways, and rolled back")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node := m.Machines[0]
+	first, second, third := m.Config, harness.Edit(m.Config, "mtu: 1390"), harness.Edit(m.Config, "mtu: 1380")
 
-	node.run("apply", "-f", node.file("second.cue", second), "--immediate")
-	node.after(func() { node.write(third) }, "mtu 1390 -> 1380")
-	lines := strings.Split(strings.TrimSpace(node.run("history")), "\n")
+	node.CLI.Run("apply", "-f", node.Files.Write("second.cue", second), "--immediate")
+	node.Agent.AwaitAfter(func() { node.Files.WriteConfig(third) }, "mtu 1390 -> 1380")
+	lines := strings.Split(strings.TrimSpace(node.CLI.Run("history")), "\n")
 	for i, want := range []string{"REVISION", "3 ", "2 ", "1 "} {
 		if !strings.HasPrefix(lines[i], want) {
 			t.Fatalf("the history is\n%s", strings.Join(lines, "\n"))
@@ -196,69 +176,58 @@ func TestHistory(t *testing.T) {
 		{[]string{"--from", "2"}, "-  mtu 1390\n+  mtu 1380\n"},
 		{[]string{"--to", "1"}, " link kubespan\n-  mtu 1380\n+  mtu 1420\n"},
 	} {
-		if o := node.try(append([]string{"diff"}, c.args...)...); o.status != 1 || !strings.Contains(o.stdout, c.want) {
-			t.Errorf("diff %v: status %d\n%s%s", c.args, o.status, o.stdout, o.stderr)
-		}
+		node.CLI.Try(append([]string{"diff"}, c.args...)...).WantStatus(t, 1).WantStdout(t, c.want)
 	}
-	m.keepPinging(func() {
-		if out := node.run("rollback"); !strings.Contains(out, "mtu 1380 -> 1390") || node.stored() != second {
-			t.Errorf("it did %s\nand the file is\n%s", out, node.stored())
-		}
-		if out := node.run("rollback", "1"); !strings.Contains(out, "mtu 1390 -> 1420") || node.stored() != first {
-			t.Errorf("it did %s\nand the file is\n%s", out, node.stored())
-		}
+	m.WhilePinging(func() {
+		harness.WantText(t, "rollback", node.CLI.Run("rollback"), "mtu 1380 -> 1390")
+		node.Files.WantConfig(t, second)
+		harness.WantText(t, "rollback", node.CLI.Run("rollback", "1"), "mtu 1390 -> 1420")
+		node.Files.WantConfig(t, first)
 	})
-	node.awaitClean()
-	if words := node.run("__complete", "rollback", ""); !strings.Contains(words, "3\tfile ") {
+	node.CLI.AwaitNoDiff()
+	if words := node.CLI.Run("__complete", "rollback", ""); !strings.Contains(words, "3\tfile ") {
 		t.Errorf("the revisions are completed by\n%s", words)
 	}
-	if words := node.run("__complete", "get", "kubespanpeerspecs", ""); !strings.Contains(words, "=\tnode-2\n") {
+	if words := node.CLI.Run("__complete", "get", "kubespanpeerspecs", ""); !strings.Contains(words, "=\tnode-2\n") {
 		t.Errorf("the peers are completed by\n%s", words)
 	}
-	if o := node.try("rollback", "99"); o.status != 1 || !strings.Contains(o.stderr, "there is no such config in the history: 99") {
-		t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-	}
+	node.CLI.Try("rollback", "99").WantStatus(t, 1).WantStderr(t, "there is no such config in the history: 99")
 
 	t.Run("without an agent", func(t *testing.T) {
-		stop(t, node.agent)
-		if out := node.run("rollback", "3"); !strings.Contains(out, "mtu 1420 -> 1380") || node.stored() != third {
-			t.Errorf("it did %s\nand the file is\n%s", out, node.stored())
-		}
-		if history := node.run("history"); !strings.Contains(history, "rollback-3") {
+		node.Agent.Terminate()
+		harness.WantText(t, "rollback", node.CLI.Run("rollback", "3"), "mtu 1420 -> 1380")
+		node.Files.WantConfig(t, third)
+		if history := node.CLI.Run("history"); !strings.Contains(history, "rollback-3") {
 			t.Errorf("the history is\n%s", history)
 		}
-		node.ping(m.machines[1].meshAddress())
+		node.Packets.Ping(m.Machines[1].API.MeshAddress())
 	})
 }
 
 // TestAutoAppliesWhatCutsNothing lets the plan decide.
 func TestAutoAppliesWhatCutsNothing(t *testing.T) {
-	scenario(t, "what cuts traffic is said before, and is staged by --mode auto")
-	m := startMesh(t, 2)
-	m.awaitUp()
-	node := m.machines[0]
+	t.Parallel()
+	harness.Scenario(t, "what cuts traffic is said before, and is staged by --mode auto")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node := m.Machines[0]
 	alone := func(t *testing.T) {
 		t.Helper()
-		harmless, cut := node.file("harmless.cue", edit(m.config, "mtu: 1390")), node.file("cut.cue", disabled(m.config))
-		if o := node.try("apply", "-f", harmless, "--dry-run"); o.status != 0 || !strings.Contains(o.stderr, "this cuts no traffic") {
-			t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
-		}
-		if out := node.run("apply", "-f", harmless, "--mode", "auto"); !strings.Contains(out, "mtu 1420 -> 1390") {
+		harmless, cut := node.Files.Write("harmless.cue", harness.Edit(m.Config, "mtu: 1390")), node.Files.Write("cut.cue", harness.Disabled(m.Config))
+		node.CLI.Try("apply", "-f", harmless, "--dry-run").WantStatus(t, 0).WantStderr(t, "this cuts no traffic")
+		if out := node.CLI.Run("apply", "-f", harmless, "--mode", "auto"); !strings.Contains(out, "mtu 1420 -> 1390") {
 			t.Errorf("it did %s", out)
 		}
 		for _, args := range [][]string{{"--dry-run"}, {"--mode", "auto"}} {
-			o := node.try(append([]string{"apply", "-f", cut}, args...)...)
-			if o.status != 0 || !strings.Contains(o.stderr, "all traffic through the mesh: link kubespan is removed") {
-				t.Errorf("%v: status %d\n%s%s", args, o.status, o.stdout, o.stderr)
-			}
+			node.CLI.Try(append([]string{"apply", "-f", cut}, args...)...).WantStatus(t, 0).WantStderr(t, "all traffic through the mesh: link kubespan is removed")
 		}
-		node.ping(m.machines[1].meshAddress())
-		if !strings.Contains(node.stored(), "enabled: false") {
-			t.Errorf("the config is not staged:\n%s", node.stored())
+		node.Packets.Ping(m.Machines[1].API.MeshAddress())
+		if !strings.Contains(node.Files.Config(), "enabled: false") {
+			t.Errorf("the config is not staged:\n%s", node.Files.Config())
 		}
 	}
 	t.Run("with an agent", alone)
-	node.run("apply", "-f", node.file("first.cue", m.config), "--immediate")
-	stop(t, node.agent)
+	node.CLI.Run("apply", "-f", node.Files.Write("first.cue", m.Config), "--immediate")
+	node.Agent.Terminate()
 	t.Run("without an agent", alone)
 }

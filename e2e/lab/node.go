@@ -22,7 +22,7 @@ import (
 type Node struct {
 	Name    string
 	Address netip.Addr
-	// Dir has the node's files: its config, state and socket.
+	// Dir is the directory of the node's config, state and socket.
 	Dir string
 
 	lab    *Lab
@@ -30,13 +30,17 @@ type Node struct {
 	hold   io.WriteCloser
 }
 
-// Link is the node's interface on the lab's network.
+// Link is the name of a node's interface on the lab's network.
 const Link = "eth0"
 
-// Config, StateDir and Socket are where the node's spanctl finds its things.
-func (n *Node) Config() string   { return filepath.Join(n.Dir, "etc", "machine.cue") }
+// Config returns the path of the node's config file.
+func (n *Node) Config() string { return filepath.Join(n.Dir, "etc", "machine.cue") }
+
+// StateDir returns the state directory of the node's agent.
 func (n *Node) StateDir() string { return filepath.Join(n.Dir, "state") }
-func (n *Node) Socket() string   { return filepath.Join(n.Dir, "sock") }
+
+// Socket returns the path of the agent's socket.
+func (n *Node) Socket() string { return filepath.Join(n.Dir, "sock") }
 
 func (n *Node) begin() error {
 	if err := os.MkdirAll(filepath.Dir(n.Config()), 0o700); err != nil {
@@ -44,12 +48,12 @@ func (n *Node) begin() error {
 	}
 	// Not bound to ctx: the holder ends with its standard input, and cleans up.
 	n.holder = exec.Command("/proc/self/exe", n.Name)
-	n.holder.Env = append(os.Environ(), roleVariable+"="+roleHold)
+	n.holder.Env = append(os.Environ(), subcommandVariable+"="+subcommandHold)
 	n.holder.Stderr = os.Stderr
 	n.holder.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS,
-		// A signal that a terminal sends to the whole group must not end the
-		// holder before what it holds.
+		// A signal that a terminal sends to the whole group must not end the holder
+		// before the processes of the node.
 		Setpgid: true,
 	}
 	var err error
@@ -115,8 +119,8 @@ func (n *Node) setMTU(name string, mtu int) error {
 	})
 }
 
-// Address is a prefix as an address of a link. Nobody else in a lab has it, so
-// that nobody is asked.
+// Address returns a prefix as an address of a link, without duplicate address detection:
+// addresses in a lab are unique, and the detection takes a second.
 func Address(prefix netip.Prefix) *netlink.Addr {
 	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(prefix), Flags: unix.IFA_F_NODAD}
 	address.IP = prefix.Addr().AsSlice()
@@ -127,7 +131,7 @@ func (n *Node) defaultRoute(gateway netip.Addr) error {
 	return n.Netlink(func(h *netlink.Handle) error { return h.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()}) })
 }
 
-// Namespace opens the node's network namespace, for use.
+// Namespace opens the node's network namespace and passes it to use.
 func (n *Node) Namespace(use func(netns.NsHandle) error) error {
 	return namespaceOf(n.holder.Process.Pid, use)
 }
@@ -140,12 +144,12 @@ func namespaceOf(pid int, use func(netns.NsHandle) error) error {
 	return errors.Join(use(ns), ns.Close())
 }
 
-// Netlink works on the node's network.
+// Netlink passes use a handle in the node's network namespace.
 func (n *Node) Netlink(use func(*netlink.Handle) error) error {
 	return NetlinkOf(n.holder.Process.Pid, use)
 }
 
-// NetlinkOf works on the network that a process is in.
+// NetlinkOf passes use a handle in the network namespace of a process.
 func NetlinkOf(pid int, use func(*netlink.Handle) error) error {
 	return namespaceOf(pid, func(ns netns.NsHandle) error {
 		handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
@@ -157,7 +161,7 @@ func NetlinkOf(pid int, use func(*netlink.Handle) error) error {
 	})
 }
 
-// end tells the holder to end the node and waits for it.
+// end makes the holder end the node and waits for it.
 func (n *Node) end() error {
 	if n.holder == nil || n.holder.Process == nil {
 		return nil
@@ -168,7 +172,7 @@ func (n *Node) end() error {
 	return nil
 }
 
-// Command is a program to run inside of the node. It ends with ctx, and with
+// Command returns a program as a command inside of the node. It ends with ctx and with
 // the lab's process.
 func (n *Node) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	// The short options, which busybox has too.
@@ -176,7 +180,8 @@ func (n *Node) Command(ctx context.Context, program string, args ...string) *exe
 	return n.Outside(ctx, "nsenter", append(enter, args...)...)
 }
 
-// Outside is a program with the node's files, but in the lab's own namespaces.
+// Outside returns a program as a command in the lab's own namespaces, with the paths of the
+// node's files in its environment.
 func (n *Node) Outside(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(),
@@ -185,18 +190,19 @@ func (n *Node) Outside(ctx context.Context, program string, args ...string) *exe
 	return cmd
 }
 
-// Spanctl is the lab's spanctl inside of the node, with the node's files.
+// Spanctl returns spanctl as a command inside of the node.
 func (n *Node) Spanctl(ctx context.Context, args ...string) *exec.Cmd {
 	return n.Command(ctx, n.lab.Binary, args...)
 }
 
-// Role is this program inside of the node, in a role.
-func (n *Node) Role(ctx context.Context, role string, args ...string) (*exec.Cmd, error) {
+// Subcommand returns this program as a command inside of the node. It runs a subcommand
+// that Main knows.
+func (n *Node) Subcommand(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := n.Command(ctx, executable, args...)
-	cmd.Env = append(cmd.Env, roleVariable+"="+role)
+	cmd.Env = append(cmd.Env, subcommandVariable+"="+name)
 	return cmd, nil
 }

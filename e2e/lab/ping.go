@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -19,31 +20,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rolePing sends echo requests: its arguments are the address and how many
-// replies to wait for, 0 for as long as the process lives.
-const rolePing = "ping"
+// subcommandPing sends echo requests. Its arguments are the address, how many requests
+// to send from the first that is answered on (0: until SIGTERM), and how long to send
+// at most (0s: no limit).
+const subcommandPing = "ping"
 
 const (
-	// pingInterval is the time between two requests: short, so that a gap in
-	// the traffic is seen.
-	pingInterval = 20 * time.Millisecond
-	// lastReply is how long to wait for replies after the last request.
-	lastReply = 500 * time.Millisecond
+	// PingInterval is the time between two requests. It is short, so that a gap in the
+	// traffic is seen.
+	PingInterval = 20 * time.Millisecond
+	// lastReply is how long to wait for missing replies after the last request. On a busy
+	// machine a reply takes a while.
+	lastReply = 5 * time.Second
 )
 
-// Pings is what came of requests.
+// Pings counts requests from the first that was answered on.
 type Pings struct {
 	Sent, Received int
-	// First is how long the first reply took from the first request.
+	// First is the time from the very first request to the first reply.
 	First time.Duration
 }
 
-// Lost is how many requests had no reply.
+// Lost returns how many requests had no reply.
 func (p Pings) Lost() int { return p.Sent - p.Received }
 
 // Ping sends echo requests from the node to an address until one is answered.
 func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pings, error) {
-	cmd, err := n.Role(ctx, rolePing, to.String(), "1")
+	return n.ping(ctx, to, 1, 0)
+}
+
+// PingMany sends count echo requests, from the first that is answered on.
+func (n *Node) PingMany(ctx context.Context, to netip.Addr, count int) (Pings, error) {
+	return n.ping(ctx, to, count, 0)
+}
+
+// PingFor sends echo requests for a time, or until one is answered.
+func (n *Node) PingFor(ctx context.Context, to netip.Addr, limit time.Duration) (Pings, error) {
+	return n.ping(ctx, to, 1, limit)
+}
+
+func (n *Node) ping(ctx context.Context, to netip.Addr, count int, limit time.Duration) (Pings, error) {
+	cmd, err := n.Subcommand(ctx, subcommandPing, to.String(), strconv.Itoa(count), limit.String())
 	if err != nil {
 		return Pings{}, err
 	}
@@ -58,10 +75,10 @@ func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pings, error) {
 // Pinging is a stream of echo requests.
 type Pinging struct{ process *Process }
 
-// KeepPinging begins a stream of echo requests from the node to an address. It
-// returns when the first was answered.
+// KeepPinging starts a stream of echo requests from the node to an address. It returns
+// when the first was answered.
 func (n *Node) KeepPinging(ctx context.Context, to netip.Addr) (*Pinging, error) {
-	cmd, err := n.Role(ctx, rolePing, to.String(), "0")
+	cmd, err := n.Subcommand(ctx, subcommandPing, to.String(), "0", "0s")
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +90,7 @@ func (n *Node) KeepPinging(ctx context.Context, to netip.Addr) (*Pinging, error)
 	return &Pinging{process}, err
 }
 
-// Stop ends the stream and tells what came of it, without what was lost before
-// the first reply.
+// Stop ends the stream and returns its counts.
 func (p *Pinging) Stop() (Pings, error) {
 	if err := p.process.Stop(unix.SIGTERM); err != nil {
 		return Pings{}, fmt.Errorf("%w: %s", err, p.process.Output())
@@ -90,7 +106,7 @@ func parsePings(out []byte) (Pings, error) {
 	return p, nil
 }
 
-// answered is what an endless ping says at the first reply.
+// answered is what an endless ping prints at the first reply.
 const answered = "answered\n"
 
 // pinger is the state of a ping. Requests carry a number in their data.
@@ -99,20 +115,34 @@ type pinger struct {
 	to      netip.Addr
 	request icmp.Type
 	reply   icmp.Type
+	// count is how many requests to send, 0 for no limit.
+	count int
+	// limit is how long to send, 0 for no limit.
+	limit time.Duration
+	// next is the number of the next request.
+	next int
 	// first is the number of the first request that was answered, -1 before.
 	first int
-	began time.Time
+	// start is when the first request was sent.
+	start time.Time
 	pings Pings
+	// done is closed when nobody counts replies any more.
+	done chan struct{}
 }
 
-// ping implements the role.
+// ping implements the subcommand.
 func ping(args []string) error {
 	to, err := netip.ParseAddr(args[0])
 	if err != nil {
 		return err
 	}
-	endless := args[1] == "0"
-	p := &pinger{to: to, request: ipv4.ICMPTypeEcho, reply: ipv4.ICMPTypeEchoReply, first: -1, began: time.Now()}
+	p := &pinger{to: to, request: ipv4.ICMPTypeEcho, reply: ipv4.ICMPTypeEchoReply, first: -1, start: time.Now(), done: make(chan struct{})}
+	if p.count, err = strconv.Atoi(args[1]); err != nil {
+		return err
+	}
+	if p.limit, err = time.ParseDuration(args[2]); err != nil {
+		return err
+	}
 	network, protocol := "ip4:icmp", unix.IPPROTO_ICMP
 	if to.Is6() {
 		p.request, p.reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
@@ -126,54 +156,75 @@ func ping(args []string) error {
 	replies := make(chan int)
 	var group errgroup.Group
 	group.Go(func() error { return p.receive(protocol, replies) })
-	p.run(endless, stop, replies)
+	p.run(stop, replies)
+	close(p.done)
 	if err := errors.Join(p.conn.Close(), group.Wait()); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(p.pings)
 }
 
-// run sends requests and counts replies until it is enough.
-func (p *pinger) run(endless bool, stop <-chan os.Signal, replies <-chan int) {
-	ticker := time.NewTicker(pingInterval)
+// run sends requests until there are enough, and then waits for the last replies.
+func (p *pinger) run(stop <-chan os.Signal, replies <-chan int) {
+	ticker := time.NewTicker(PingInterval)
 	defer ticker.Stop()
-	var over <-chan time.Time
-	// A route may be missing for a while: that is a loss like another.
-	_ = p.send(0)
-	for sent := 1; ; {
+	var over <-chan time.Time // not nil once the last request was sent
+	limit := make(<-chan time.Time)
+	if p.limit > 0 {
+		limit = time.After(p.limit)
+	}
+	p.send()
+	for {
 		select {
 		case <-ticker.C:
-			_ = p.send(sent)
-			sent++
-			if p.first >= 0 {
-				p.pings.Sent++
-			}
+			p.send()
 		case n := <-replies:
-			if p.first < 0 {
-				p.first, p.pings.First, p.pings.Sent = n, time.Since(p.began), sent-n
-				if endless {
-					_, _ = os.Stdout.WriteString(answered)
-				}
-			}
-			if n >= p.first {
-				p.pings.Received++
-			}
-			if !endless || over != nil && p.pings.Lost() == 0 {
-				return
-			}
+			p.receivedReply(n)
 		case <-stop:
 			ticker.Stop()
 			over = time.After(lastReply)
-			if p.pings.Lost() == 0 {
-				return
-			}
+		case <-limit:
+			return
 		case <-over:
+			return
+		}
+		if p.count == 1 && p.first >= 0 {
+			return
+		}
+		if over == nil && p.count > 0 && p.pings.Sent >= p.count {
+			ticker.Stop()
+			over = time.After(lastReply)
+		}
+		if over != nil && p.pings.Lost() == 0 {
 			return
 		}
 	}
 }
 
-func (p *pinger) send(n int) error {
+// send sends the next request. A route may be missing for a while: a request that cannot
+// be sent counts as lost.
+func (p *pinger) send() {
+	_ = p.write(p.next)
+	p.next++
+	if p.first >= 0 {
+		p.pings.Sent++
+	}
+}
+
+// receivedReply counts the reply to the request n.
+func (p *pinger) receivedReply(n int) {
+	if p.first < 0 {
+		p.first, p.pings.First, p.pings.Sent = n, time.Since(p.start), p.next-n
+		if p.count == 0 {
+			_, _ = os.Stdout.WriteString(answered)
+		}
+	}
+	if n >= p.first {
+		p.pings.Received++
+	}
+}
+
+func (p *pinger) write(n int) error {
 	data := binary.BigEndian.AppendUint32(nil, uint32(n))
 	message := icmp.Message{Type: p.request, Body: &icmp.Echo{ID: p.id(), Seq: n & 0xffff, Data: data}}
 	raw, err := message.Marshal(nil) // the kernel fills in the checksum of ICMPv6
@@ -186,7 +237,7 @@ func (p *pinger) send(n int) error {
 
 func (p *pinger) id() int { return os.Getpid() & 0xffff }
 
-// receive hands on the numbers of our requests that are answered.
+// receive passes on the numbers of the requests that are answered.
 func (p *pinger) receive(protocol int, replies chan<- int) error {
 	buffer := make([]byte, 1500)
 	for {
@@ -204,8 +255,8 @@ func (p *pinger) receive(protocol int, replies chan<- int) error {
 		if echo, ok := message.Body.(*icmp.Echo); ok && echo.ID == p.id() && len(echo.Data) == 4 {
 			select {
 			case replies <- int(binary.BigEndian.Uint32(echo.Data)):
-			case <-time.After(lastReply):
-				return nil // nobody counts any more
+			case <-p.done:
+				return nil
 			}
 		}
 	}

@@ -1,0 +1,11 @@
+package discovery_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/interop"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, harness.HostOnly, interop.Commands)) }

@@ -1,0 +1,189 @@
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/docsession"
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// TestReadmeIsFollowed is the first steps, on one machine that hosts discovery and on
+// two that join.
+func TestReadmeIsFollowed(t *testing.T) {
+	t.Parallel()
+	text := docsession.Read(t, "README.md")
+	_, text, _ = strings.Cut(text, "## First steps")
+	m := harness.NewMesh(t, 0)
+	host, joins, other := docsession.New(t, m.Discovery), docsession.New(t, m.Add("node-1")), docsession.New(t, m.Add("node-2"))
+	text = strings.ReplaceAll(text, "203.0.113.1", host.Address.String())
+	text = strings.ReplaceAll(text, "/run/spanctl/spanctl.sock", joins.Socket())
+	applied := false
+	for _, b := range docsession.Blocks(text) {
+		language, lines := b.Language, b.Text
+		switch {
+		case language == "cue":
+			joins.Put("small.cue", lines)
+			joins.Type("spanctl validate -f small.cue")
+		case language != "sh" || strings.Contains(lines, "make build"): // the binary is there
+		case strings.Contains(lines, "discovery serve"):
+			host.TypeAll(lines)
+		case strings.Contains(lines, "curl"):
+			if out := joins.Type(strings.ReplaceAll(lines, "\\\n", " ")); !strings.Contains(out, "{") {
+				t.Errorf("curl got %q", out)
+			}
+		default:
+			joins.TypeAll(lines)
+			if strings.Contains(lines, "spanctl run") {
+				applied = true
+				config, err := os.ReadFile(filepath.Join(joins.Dir, "machine.cue"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				other.Put("machine.cue", string(config))
+				other.TypeAll(lines)
+				joins.API.AwaitPeersUp(1)
+				joins.CLI.AwaitNoDiff()
+			}
+		}
+	}
+	if joins.Commands < 7 || host.Commands != 1 || !applied {
+		t.Errorf("%d and %d commands were found", joins.Commands, host.Commands)
+	}
+	joins.Type("spanctl down")
+}
+
+// TestDiscoveryDocumentationIsFollowed has a server with a certificate, an operator who
+// looks into a cluster, and somebody who speaks the protocol by hand.
+func TestDiscoveryDocumentationIsFollowed(t *testing.T) {
+	t.Parallel()
+	text := docsession.Read(t, "docs/discovery.md")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	d := docsession.New(t, m.Discovery)
+	d.Put("machine.cue", m.Config)
+	certificate, key := d.Files.Certificate()
+	for from, to := range map[string]string{certificate: "cert.pem", key: "key.pem"} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Put(to, string(data))
+	}
+	var id string
+	for line := range strings.Lines(d.Type("spanctl discovery list -f machine.cue")) {
+		if strings.Contains(line, m.Machines[0].Name) {
+			id = strings.Fields(line)[0]
+		}
+	}
+	for _, b := range docsession.Blocks(text) {
+		switch {
+		case b.Language == "cue":
+			d.Put("part.cue", b.Text)
+			d.Type("spanctl gen config -o base.cue")
+			d.Type("spanctl validate -f base.cue -f part.cue")
+		case strings.Contains(b.Text, "call()"):
+			serve, script, _ := strings.Cut(b.Text, "\n")
+			d.Type(strings.Replace(serve, "serve", "serve --listen 127.0.0.1:3001", 1))
+			out := d.Type(strings.ReplaceAll(script, "127.0.0.1:3000", "127.0.0.1:3001"))
+			if !strings.Contains(out, `"id":"one"`) {
+				t.Errorf("the calls got %s", out)
+			}
+		default:
+			d.TypeAll(strings.ReplaceAll(b.Text, "NODE-ID", id))
+		}
+	}
+	if d.Commands < 7 {
+		t.Errorf("only %d commands were found", d.Commands)
+	}
+	joined := docsession.New(t, m.Machines[0])
+	joined.TypeInline(text)
+}
+
+// TestTalosDocumentationIsFollowed joins a Linux machine with the sections of a Talos
+// machine config, and imports whole ones.
+func TestTalosDocumentationIsFollowed(t *testing.T) {
+	t.Parallel()
+	text := docsession.Read(t, "docs/talos.md")
+	m := harness.NewMesh(t, 0)
+	m.Serve()
+	d := docsession.New(t, m.Add("node-1"))
+	for _, b := range docsession.Blocks(text) {
+		switch {
+		case b.Language == "yaml":
+			// Nothing leaves the lab.
+			d.Put("machine.yaml", b.Text+"    registries:\n      service:\n        endpoint: "+m.Endpoint()+"\n")
+			d.Put("worker.yaml", "version: v1alpha1\n"+b.Text)
+		case strings.Contains(b.Text, "import"):
+			d.TypeAll(b.Text)
+		}
+	}
+	d.Type("spanctl apply -f machine.yaml")
+	d.Type("spanctl run")
+	d.TypeInline(text)
+	if d.Commands < 6 {
+		t.Errorf("only %d commands were found", d.Commands)
+	}
+}
+
+// TestMeshDocumentationIsFollowed takes its settings as they stand, but for the keys.
+func TestMeshDocumentationIsFollowed(t *testing.T) {
+	t.Parallel()
+	text := docsession.Read(t, "docs/mesh.md")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	d := docsession.New(t, m.Machines[0])
+	for i, b := range docsession.Blocks(text) {
+		if b.Language != "cue" {
+			continue
+		}
+		key := `"` + strings.Repeat(string(rune('B'+i)), 42) + `A="`
+		d.Put("part.cue", strings.ReplaceAll(b.Text, `"…"`, key))
+		d.Put("machine.cue", m.Config)
+		d.Type("spanctl validate -f machine.cue -f part.cue")
+	}
+	d.TypeInline(text)
+	if d.Commands < 7 {
+		t.Errorf("only %d commands were found", d.Commands)
+	}
+}
+
+// TestConfigDocumentation follows docs/config.md from its start to its end: every
+// command in it is typed as it stands there, on a machine that has the files.
+func TestConfigDocumentation(t *testing.T) {
+	t.Parallel()
+	text := docsession.Read(t, "docs/config.md")
+	m := harness.StartMesh(t, 1)
+	node := docsession.New(t, m.Machines[0])
+	_, secrets, _ := strings.Cut(m.Config, "cluster: {")
+	node.Put("base.cue", m.Config)
+	node.Put("old.cue", m.Config)
+	node.Put("new.cue", harness.Edit(m.Config, "mtu: 1380"))
+	node.Put("web1.cue", m.Config)
+	node.Put("web1.yaml", "machine: {network: {kubespan: {mtu: 1400}}}\n")
+	node.Put("site.yaml", "machine: {network: {kubespan: {filters: {endpoints: [\"!10.0.0.0/8\"]}}}}\n")
+	node.Put("cluster/secrets.cue", "package fleet\n\n_cluster: {"+secrets)
+
+	for _, b := range docsession.Blocks(text) {
+		switch {
+		case b.Language == "cue" && strings.HasPrefix(b.Text, "package fleet"):
+			node.Put("cluster/machines.cue", b.Text)
+		case b.Language == "cue":
+			node.Put("imports.cue", b.Text)
+			if o := node.Try("spanctl validate -f imports.cue"); o.Status != 0 && !strings.Contains(o.Stderr, "cluster.discovery.enabled") {
+				t.Errorf("the config\n%sis not valid: %s", b.Text, o.Stderr)
+			}
+		case b.Language == "sh":
+			for line := range strings.Lines(b.Text) {
+				if !strings.Contains(line, "root@") { // TestOtherMachines has these
+					node.Type(line)
+				}
+			}
+		}
+	}
+	if node.Commands < 20 {
+		t.Errorf("only %d commands were found", node.Commands)
+	}
+}

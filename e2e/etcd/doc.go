@@ -1,0 +1,2 @@
+// Package etcd tests discovery servers that share an etcd, which `make etcd` builds.
+package etcd

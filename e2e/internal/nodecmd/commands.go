@@ -1,0 +1,268 @@
+package nodecmd
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// Commands are the commands by name.
+var Commands = map[string]lab.Subcommand{
+	"delete-address": deleteAddress,
+	"remove-peer":    removePeer,
+	"flush-table":    flushTable,
+	"delete-rules":   deleteRules,
+	"monitor":        monitor,
+	"peers":          listPeers,
+	"address":        printAddress,
+	"sockets":        listSockets,
+	"processes":      listProcesses,
+	"listen":         listen,
+	"post":           post,
+
+	"lose":            lose,
+	"ping-unbroken":   pingUnbroken,
+	"dead-link":       deadLink,
+	"partition":       partition,
+	"forward":         forward,
+	"received":        received,
+	"sent":            sent,
+	"route":           route,
+	"unroute":         unroute,
+	"default-route":   defaultRoute,
+	"delete-link":     deleteLink,
+	"inner":           inner,
+	"occupy-table":    occupyTable,
+	"free-table":      freeTable,
+	"occupy-priority": occupyPriority,
+	"free-priority":   freePriority,
+	"occupy-name":     occupyName,
+	"free-name":       freeName,
+	"kill-wireguard":  killWireguard,
+	"unprivileged":    unprivileged,
+	"set-clock":       setClock,
+	"psk":             makePSK,
+	"public-key":      printPublicKey,
+	"phone-key":       makePhoneKey,
+	"phone":           phone,
+	"tcp-sink":        tcpSink,
+	"tcp-send":        tcpSend,
+}
+
+// MeshLink is the name of the mesh's link.
+const MeshLink = "kubespan"
+
+// Ready is what a command that keeps running prints when it has begun.
+const Ready = "ready\n"
+
+// AwaitSignal prints Ready and waits for SIGTERM.
+func AwaitSignal() error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	fmt.Print(Ready)
+	<-stop
+	return nil
+}
+
+// listen takes the UDP port args[0].
+func listen(args []string) error {
+	conn, err := net.ListenPacket("udp", ":"+args[0])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return AwaitSignal()
+}
+
+// listSockets prints WireGuard's control sockets.
+func listSockets([]string) error {
+	sockets, err := filepath.Glob("/run/wireguard/*")
+	for _, s := range sockets {
+		fmt.Println(s)
+	}
+	return err
+}
+
+// listProcesses prints the WireGuard processes of this network namespace.
+func listProcesses([]string) error {
+	processes, err := wireguardProcesses()
+	for _, path := range processes {
+		command, _ := os.ReadFile(path)
+		fmt.Printf("%q\n", command)
+	}
+	return err
+}
+
+// wireguardProcesses returns the cmdline files of the WireGuard processes of this network
+// namespace.
+func wireguardProcesses() (processes []string, err error) {
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
+		command, _ := os.ReadFile(path)
+		namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
+		if namespace == own && bytes.Contains(command, []byte("wireguard-process")) {
+			processes = append(processes, path)
+		}
+	}
+	return processes, err
+}
+
+// printAddress prints the address of the mesh's link.
+func printAddress([]string) error {
+	a, err := meshAddress()
+	if err != nil {
+		return err
+	}
+	fmt.Println(a.IP)
+	return nil
+}
+
+func meshAddress() (*vnetlink.Addr, error) {
+	link, err := vnetlink.LinkByName(MeshLink)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := vnetlink.AddrList(link, unix.AF_INET6)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addresses {
+		if a.IP.IsGlobalUnicast() {
+			return &a, nil
+		}
+	}
+	return nil, fmt.Errorf("no address of the mesh among %v", addresses)
+}
+
+func deleteAddress([]string) error {
+	a, err := meshAddress()
+	if err != nil {
+		return err
+	}
+	link, err := vnetlink.LinkByName(MeshLink)
+	if err != nil {
+		return err
+	}
+	return vnetlink.AddrDel(link, a)
+}
+
+func deleteRules([]string) error {
+	rules, err := vnetlink.RuleList(unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		if r.Priority == 32500 {
+			return vnetlink.RuleDel(&r)
+		}
+	}
+	return fmt.Errorf("no rule to delete among %v", rules)
+}
+
+// removePeer removes the peer with the key args[0] from WireGuard.
+func removePeer(args []string) error {
+	key, err := wgtypes.ParseKey(args[0])
+	if err != nil {
+		return err
+	}
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	return client.ConfigureDevice(MeshLink, wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: key, Remove: true}}})
+}
+
+// listPeers prints the keys of WireGuard's peers.
+func listPeers([]string) error {
+	client, err := wgctrl.New()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	device, err := client.Device(MeshLink)
+	if err != nil {
+		return err
+	}
+	for _, p := range device.Peers {
+		fmt.Println(p.PublicKey)
+	}
+	return nil
+}
+
+// isKernelsOwn reports whether the kernel sends m by itself: a new link gets a link-local
+// address after a while, and routes come with an address. In rtnetlink(7) the fourth byte
+// of ifaddrmsg is the scope, the sixth of rtmsg the protocol.
+func isKernelsOwn(m netlink.Message) bool {
+	switch m.Header.Type {
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return m.Data[3] == unix.RT_SCOPE_LINK
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return m.Data[5] == unix.RTPROT_KERNEL
+	default:
+		return false
+	}
+}
+
+// flushTable empties the nftables table of spanctl.
+func flushTable([]string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	conn.FlushTable(&nftables.Table{Name: "spanctl", Family: nftables.TableFamilyINet})
+	return conn.Flush()
+}
+
+// monitor prints a line for every change of links, addresses, routes, rules and nftables,
+// until SIGTERM. It leaves out what the kernel does by itself.
+func monitor([]string) error {
+	for protocol, groups := range map[int][]uint32{
+		unix.NETLINK_ROUTE: {unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE},
+		unix.NETLINK_NETFILTER: {unix.NFNLGRP_NFTABLES},
+	} {
+		conn, err := netlink.Dial(protocol, nil)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			if err := conn.JoinGroup(g); err != nil {
+				return err
+			}
+		}
+		// The goroutine ends with the process.
+		go func() {
+			for {
+				messages, err := conn.Receive()
+				if err != nil {
+					fmt.Println("the monitor failed:", err)
+					return
+				}
+				for _, m := range messages {
+					if protocol == unix.NETLINK_ROUTE && isKernelsOwn(m) {
+						continue
+					}
+					fmt.Printf("netlink %d: message %#x\n", protocol, uint16(m.Header.Type))
+				}
+			}
+		}()
+	}
+	return AwaitSignal()
+}

@@ -1,0 +1,88 @@
+package kubernetes_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// TestManifests puts what is in deploy/kubernetes before a real API server, and has an
+// agent work as its pod would.
+func TestManifests(t *testing.T) {
+	t.Parallel()
+	helm := harness.Tool(t, "helm", "kubernetes")
+	deploy := filepath.Join(harness.Root(t), "deploy/kubernetes")
+	m := harness.NewMesh(t, 2)
+	c := startCluster(t, m.Discovery)
+	_, rest, _ := strings.Cut(m.Config, `id:`)
+	id := strings.Split(rest, `"`)[1]
+	_, rest, _ = strings.Cut(m.Config, `secret:`)
+	secret := strings.Split(rest, `"`)[1]
+
+	t.Run("as they stand", func(t *testing.T) {
+		c.kubectl("", "apply", "-f", filepath.Join(deploy, "rbac.yaml"))
+		for _, name := range []string{"agent.yaml", "discovery.yaml"} {
+			if o := c.tryKubectl("", "apply", "--dry-run=server", "-f", filepath.Join(deploy, name)); o.Status != 0 || strings.Contains(o.Stderr, "Warning") {
+				t.Errorf("%s: status %d\n%s%s", name, o.Status, o.Stdout, o.Stderr)
+			}
+		}
+	})
+	render := func(values ...string) string {
+		t.Helper()
+		args := []string{"template", "spanctl", filepath.Join(deploy, "chart"), "--namespace", "spanctl-system"}
+		for _, v := range values {
+			args = append(args, "--set", v)
+		}
+		o := c.Exec.Finish(c.Command(harness.Context(t), helm, args...))
+		if o.Status != 0 {
+			t.Fatalf("helm %v: %s", args, o.Stderr)
+		}
+		return o.Stdout
+	}
+	cluster := []string{"cluster.id=" + id, "cluster.secret=" + secret}
+	t.Run("helm template | kubectl apply --dry-run=server", func(t *testing.T) {
+		for _, values := range [][]string{
+			nil,
+			{"discovery.enabled=true"},
+			{"discovery.enabled=true", "discovery.tlsSecret=tls", "discovery.persistence.enabled=true", "discovery.service.type=LoadBalancer", "discovery.args={--max-clusters=10}"},
+			{"agent.service.endpoint=https://discovery.example.com/", "agent.kubespan.mtu=1400", "cluster.existingSecret=mine"},
+			{"agent.enabled=false", "discovery.enabled=true"},
+		} {
+			if o := c.tryKubectl(render(append(values, cluster...)...), "apply", "--dry-run=server", "-f", "-"); o.Status != 0 || strings.Contains(o.Stderr, "Warning") {
+				t.Errorf("%v: status %d\n%s%s", values, o.Status, o.Stdout, o.Stderr)
+			}
+		}
+	})
+	t.Run("an agent as its pod has it", func(t *testing.T) {
+		c.kubectl(render(cluster...), "apply", "-f", "-")
+		config := c.kubectl("", "get", "configmap", "spanctl", "-n", "spanctl-system", "-o", `jsonpath={.data.machine\.yaml}`)
+		token := c.kubectl("", "create", "token", "spanctl", "-n", "spanctl-system")
+		for i, machine := range m.Machines {
+			name := fmt.Sprintf("worker-%d", i+1)
+			c.addNode(name)
+			path := machine.Files.Write("machine.yaml", strings.ReplaceAll(config, "/etc/spanctl/secret/secret", machine.Files.Write("secret", secret)))
+			dir := "/run/secrets/kubernetes.io/serviceaccount"
+			if o := machine.Exec.Finish(machine.Command(harness.Context(t), "mkdir", "-p", dir)); o.Status != 0 {
+				t.Fatal(o.Stderr)
+			}
+			if err := machine.Write(dir+"/token", strings.TrimSpace(token)); err != nil {
+				t.Fatal(err)
+			}
+			if err := machine.Write(dir+"/ca.crt", string(c.ca)); err != nil {
+				t.Fatal(err)
+			}
+			cmd := machine.Spanctl(t.Context(), "run")
+			cmd.Env = append(cmd.Env, "SPANCTL_CONFIG="+path, "NODE_NAME="+name,
+				"KUBERNETES_SERVICE_HOST="+c.Address.String(), "KUBERNETES_SERVICE_PORT=6443")
+			machine.Agent.StartCommand(cmd)
+		}
+		m.AwaitUp()
+		c.awaitAnnotations("worker-1", func(got map[string]string) bool { return got[ofNodeID] == m.Machines[0].Files.NodeID() })
+		if members := m.Machines[1].CLI.Run("get", "members"); !strings.Contains(members, "worker-1") {
+			t.Errorf("the members are\n%s", members)
+		}
+	})
+}

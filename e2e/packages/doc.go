@@ -1,0 +1,3 @@
+// Package packages tests what `make packages` makes: the .deb, the .rpm, the container image
+// and the unit of systemd.
+package packages

@@ -1,0 +1,150 @@
+package packages_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// built returns the path of what `make packages` made by a pattern of its name.
+func built(t *testing.T, pattern string) string {
+	t.Helper()
+	harness.RequireUsers(t, "packages have files of several users")
+	found, err := filepath.Glob(filepath.Join(harness.Root(t), ".cache/packages", pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 {
+		t.Fatalf("make the packages first, with `make packages`: %d files match %s, want 1", len(found), pattern)
+	}
+	return found[0]
+}
+
+// inOverlay returns the arguments of a command that runs a shell script on a copy of the
+// host's files. The copy is gone with the command.
+func inOverlay(t *testing.T, m *harness.Machine, script string) []string {
+	t.Helper()
+	root := filepath.Join(m.Dir, "overlay")
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	prepare := `set -e
+mount -t tmpfs none "$0"
+mkdir "$0/up" "$0/work" "$0/root"
+mount -t overlay none -o "lowerdir=/,upperdir=$0/up,workdir=$0/work" "$0/root"
+for dir in proc dev sys tmp; do mount --rbind "/$dir" "$0/root/$dir"; done
+mount -t tmpfs none "$0/root/run"
+unset SPANCTL_CONFIG SPANCTL_STATE_DIR SPANCTL_SOCKET
+exec chroot "$0/root" sh -ec "$1"`
+	return []string{"unshare", "--mount", "--propagation", "private", "sh", "-ec", prepare, root, script}
+}
+
+// TestDebIsInstalledAndRemoved has the package on a machine that joins a mesh with it, and
+// is as it was when the package has gone.
+func TestDebIsInstalledAndRemoved(t *testing.T) {
+	t.Parallel()
+	deb := built(t, "*.deb")
+	m := harness.StartMesh(t, 1)
+	fresh := m.Add("fresh")
+	config := fresh.Files.Write("joins.cue", m.Config)
+	steps := inOverlay(t, fresh, fmt.Sprintf(`
+dpkg -i %s
+test "$(stat -c %%a /etc/spanctl)" = 700
+test -x /usr/bin/spanctl -a -f /usr/lib/systemd/system/spanctl.service -a -f /usr/share/man/man1/spanctl.1
+test -s /usr/share/bash-completion/completions/spanctl
+dpkg --verify
+spanctl apply -f %s
+spanctl run & agent=$!
+echo "the agent runs"
+read -r go
+kill $agent
+wait $agent
+dpkg -r spanctl
+test ! -e /usr/bin/spanctl -a -e /var/lib/spanctl/node-identity.yaml -a -e /etc/spanctl/machine.cue
+echo "the package is removed"
+dpkg -P spanctl
+test ! -e /var/lib/spanctl -a ! -e /etc/spanctl -a ! -e /etc/default/spanctl-discovery
+echo "the package is purged"
+`, deb, config))
+	cmd := fresh.Command(harness.Context(t), steps[0], steps[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := harness.StartProcess(t, cmd)
+	p.AwaitOutput("the agent runs")
+	m.Machines[0].API.AwaitPeersUp(1)
+	if _, err := fmt.Fprintln(in, "go"); err != nil {
+		t.Fatal(err)
+	}
+	p.AwaitOutput("the package is removed")
+	if fresh.Net.HasLink() {
+		t.Error("the link is left")
+	}
+	if err := p.Wait(harness.Context(t)); err != nil {
+		t.Fatalf("%v\n%s", err, p.Output())
+	}
+	if !strings.Contains(p.Output(), "systemctl enable --now spanctl") {
+		t.Errorf("it does not say how to go on:\n%s", p.Output())
+	}
+}
+
+// TestImageRuns has nothing but the image's files.
+func TestImageRuns(t *testing.T) {
+	t.Parallel()
+	image := built(t, "spanctl-image.tar")
+	m := harness.NewMesh(t, 0)
+	dir := filepath.Join(m.Discovery.Dir, "image")
+	script := fmt.Sprintf(`mkdir -p %[1]s/root && tar -xf %[2]s -C %[1]s && cd %[1]s
+for layer in *.tar.gz; do tar -xzf "$layer" -C root; done
+chroot root /usr/bin/spanctl version
+find root -type f`, dir, image)
+	o := m.Discovery.Exec.Finish(m.Discovery.Command(harness.Context(t), "sh", "-ec", script))
+	if o.Status != 0 || !strings.HasPrefix(o.Stdout, "spanctl ") || strings.Count(o.Stdout, "\n") != 2 {
+		t.Errorf("status %d\n%s%s", o.Status, o.Stdout, o.Stderr)
+	}
+	manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	if err != nil || !strings.Contains(string(manifest), `"spanctl:`) {
+		t.Errorf("the manifest is %s, %v", manifest, err)
+	}
+	if text, err := os.ReadFile(built(t, "*.rpm")); err != nil || !strings.HasPrefix(string(text), "\xed\xab\xee\xdb") {
+		t.Errorf("the .rpm is none: %v", err)
+	}
+}
+
+var boundingSet = regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`)
+
+// TestCapabilitiesOfTheUnit runs an agent with no more than those of spanctl.service.
+func TestCapabilitiesOfTheUnit(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile(filepath.Join(harness.Root(t), "deploy/systemd/spanctl.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := "-all"
+	for _, name := range strings.Fields(boundingSet.FindStringSubmatch(string(unit))[1]) {
+		set += ",+" + strings.ToLower(strings.TrimPrefix(name, "CAP_"))
+	}
+	m := harness.NewMesh(t, 2)
+	m.Serve()
+	m.Machines[0].Agent.Start()
+	least := m.Machines[1]
+	least.Agent.StartCommand(least.Command(harness.Context(t), "setpriv", "--bounding-set", set, "--inh-caps", set, "--no-new-privs", least.Binary(), "run"))
+	m.AwaitUp()
+	least.Packets.Ping(m.Machines[0].API.MeshAddress())
+	least.CLI.AwaitNoDiff()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", least.Agent.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("CapEff:\t%016x", 1<<unix.CAP_NET_ADMIN); !strings.Contains(string(status), want) {
+		t.Errorf("the agent has other capabilities than CAP_NET_ADMIN:\n%s", status)
+	}
+}

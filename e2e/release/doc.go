@@ -1,0 +1,2 @@
+// Package release tests tools/release, which `make release` runs.
+package release

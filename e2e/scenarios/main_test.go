@@ -1,0 +1,66 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTableIsWrittenAndChecked(t *testing.T) {
+	dir := t.TempDir()
+	document := filepath.Join(dir, "testing.md")
+	write(t, document, "before\n"+begin+"\n"+end+"\nafter\n")
+	write(t, filepath.Join(dir, "userspace"), "two meet\tpass\t\na pod\tpass\tuserspace only\n")
+	write(t, filepath.Join(dir, "userspace-host"), "a process dies\tpass\t\n")
+	write(t, filepath.Join(dir, "kernel"), "two meet\tpass\t\na process dies\tskip\tuserspace only\na clock\tpass\tguest only\n")
+
+	if err := run(false, document, dir); err == nil {
+		t.Error("a document without the table is current")
+	}
+	if err := run(true, document, dir); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		"| two meet | pass | pass |", "| a pod | pass | userspace only |", "| a clock | guest only | pass |",
+		"| a process dies | pass | userspace only |",
+	} {
+		if !strings.Contains(string(text), row) {
+			t.Errorf("no row %q in\n%s", row, text)
+		}
+	}
+	if err := run(false, document, dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailuresAreReported(t *testing.T) {
+	for _, c := range []struct{ name, userspace, kernel string }{
+		{"a test fails", "two meet\tfail\t\n", "two meet\tpass\t\n"},
+		{"a test fails and then passes", "two meet\tfail\t\ntwo meet\tpass\t\n", "two meet\tpass\t\n"},
+		{"a test did not run in one column", "two meet\tpass\t\n", ""},
+		{"a test was skipped", "two meet\tskip\t\n", "two meet\tpass\t\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			document := filepath.Join(dir, "testing.md")
+			write(t, document, begin+"\n"+end+"\n")
+			write(t, filepath.Join(dir, "userspace"), c.userspace)
+			write(t, filepath.Join(dir, "kernel"), c.kernel)
+			if err := run(true, document, dir); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}

@@ -1,0 +1,173 @@
+package ssh_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// sshd must be called by its path.
+const sshd = "/usr/sbin/sshd"
+
+// requireSSH fails without sshd(8). It skips where sshd cannot become its own user.
+func requireSSH(t *testing.T) {
+	t.Helper()
+	harness.RequireUsers(t, "sshd becomes a user of its own")
+	if _, err := os.Stat(sshd); err != nil {
+		t.Fatalf("sshd is missing: install openssh-server: %v", err)
+	}
+}
+
+// keygen makes a key pair without a passphrase.
+func keygen(t *testing.T, path string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+}
+
+// serveSSH starts an sshd on a machine. It lets root in with the key, and PATH has the
+// spanctl of the test.
+func serveSSH(t *testing.T, m *harness.Machine, publicKey string) {
+	t.Helper()
+	bin := filepath.Join(m.Dir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(m.Binary(), filepath.Join(bin, "spanctl")); err != nil {
+		t.Fatal(err)
+	}
+	hostKey := filepath.Join(m.Dir, "host-key")
+	keygen(t, hostKey)
+	config := m.Files.Write("sshd_config", fmt.Sprintf(`ListenAddress %s
+HostKey %s
+AuthorizedKeysFile %s
+PermitRootLogin yes
+StrictModes no
+UsePAM no
+PidFile none
+SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s SPANCTL_CONFIG=%s SPANCTL_STATE_DIR=%s SPANCTL_WIREGUARD=%s
+`, m.Address, hostKey, publicKey, bin, m.Socket(), m.Config(), m.StateDir(), os.Getenv("SPANCTL_WIREGUARD")))
+	m.Exec.Run("mkdir", "-p", "/run/sshd")
+	p := harness.StartProcess(t, m.Command(t.Context(), sshd, "-D", "-e", "-f", config))
+	p.AwaitOutput("Server listening")
+}
+
+// TestOtherMachines has an operator's machine work on others through ssh.
+func TestOtherMachines(t *testing.T) {
+	t.Parallel()
+	requireSSH(t)
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	operator := m.Discovery
+	key := filepath.Join(operator.Dir, "key")
+	keygen(t, key)
+	var hosts []string
+	for _, machine := range m.Machines {
+		serveSSH(t, machine, key+".pub")
+		hosts = append(hosts, "root@"+machine.Address.String())
+	}
+	config := operator.Files.Write("ssh_config", fmt.Sprintf("Host *\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ConnectTimeout 10\n", key))
+	try := func(args ...string) harness.Outcome {
+		t.Helper()
+		cmd := operator.Spanctl(harness.Context(t), args...)
+		cmd.Env = append(cmd.Env, "SPANCTL_SSH=ssh -F "+config)
+		return operator.Exec.Finish(cmd)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		o := try(args...)
+		if o.Status != 0 {
+			t.Fatalf("%v: status %d\n%s%s", args, o.Status, o.Stdout, o.Stderr)
+		}
+		return o.Stdout
+	}
+
+	t.Run("tables become one", func(t *testing.T) {
+		lines := strings.Split(strings.TrimSpace(run("get", "kubespanpeerstatuses", "-n", strings.Join(hosts, ","))), "\n")
+		if len(lines) != 3 || !strings.HasPrefix(lines[0], "NODE ") || !strings.HasPrefix(lines[1], hosts[0]+" ") || !strings.HasPrefix(lines[2], hosts[1]+" ") ||
+			!strings.Contains(lines[1], "node-2") || !strings.Contains(lines[2], "node-1") {
+			t.Errorf("it is\n%s", strings.Join(lines, "\n"))
+		}
+		if history := run("history", "-n", strings.Join(hosts, ",")); strings.Count(history, "start") != 2 || strings.Count(history, "REVISION") != 1 {
+			t.Errorf("the history is\n%s", history)
+		}
+	})
+	t.Run("a file from here is applied there", func(t *testing.T) {
+		file := operator.Files.Write("new.cue", harness.Edit(m.Config, "mtu: 1390"))
+		if out := run("apply", "-f", file, "--immediate", "--host", "ssh://"+hosts[0]); !strings.Contains(out, "mtu 1420 -> 1390") {
+			t.Errorf("it did %s", out)
+		}
+		if m.Machines[0].Files.Config() != harness.Edit(m.Config, "mtu: 1390") {
+			t.Errorf("the config there is\n%s", m.Machines[0].Files.Config())
+		}
+		if o := try("diff", "-f", file, "-n", strings.Join(hosts, ",")); o.Status != 1 || strings.Count(o.Stdout, "+  mtu 1390") < 1 || !strings.Contains(o.Stdout, "NODE "+hosts[1]) {
+			t.Errorf("status %d\n%s%s", o.Status, o.Stdout, o.Stderr)
+		}
+	})
+	t.Run("patched, edited and rolled back", func(t *testing.T) {
+		run("patch", "-p", "machine: network: kubespan: mtu: 1380", "--mode", "immediate", "-n", strings.Join(hosts, ","))
+		for _, machine := range m.Machines {
+			if !strings.Contains(machine.Files.Config(), "1380") {
+				t.Errorf("the config of %s is\n%s", machine.Name, machine.Files.Config())
+			}
+		}
+		cmd := operator.Spanctl(harness.Context(t), "edit", "--host", hosts[1])
+		cmd.Env = append(cmd.Env, "SPANCTL_SSH=ssh -F "+config, "EDITOR=sed -i s/1380/1370/")
+		operator.Exec.Finish(cmd).WantStatus(t, 0).WantStdout(t, "mtu 1380 -> 1370")
+		run("rollback", "--host", hosts[1])
+		if !strings.Contains(m.Machines[1].Files.Config(), "1380") {
+			t.Errorf("the config is\n%s", m.Machines[1].Files.Config())
+		}
+	})
+	t.Run("where no agent runs", func(t *testing.T) {
+		there := m.Machines[1]
+		there.Agent.Terminate()
+		file := operator.Files.Write("alone.cue", harness.Edit(m.Config, "mtu: 1360"))
+		try("diff", "-f", file, "--host", hosts[1]).WantStatus(t, 1).WantStdout(t, "+  mtu 1360")
+		if out := run("apply", "-f", file, "--immediate", "--host", hosts[1]); !strings.Contains(out, "mtu 1380 -> 1360") || there.Files.Config() != harness.Edit(m.Config, "mtu: 1360") {
+			t.Errorf("it did %s", out)
+		}
+		run("patch", "-p", "machine: network: kubespan: mtu: 1350", "--mode", "try", "--timeout", "1h", "--host", hosts[1])
+		try("apply", "-f", file, "--host", hosts[1]).WantStatus(t, 1).WantStderr(t, "on trial")
+		run("confirm", "--host", hosts[1])
+		run("rollback", "--host", hosts[1])
+		if history := run("history", "--host", hosts[1]); !strings.Contains(history, "rollback") || !strings.Contains(history, "try") {
+			t.Errorf("the history is\n%s", history)
+		}
+		run("get", "machineconfig", "-o", "yaml", "--host", hosts[1])
+		run("down", "--host", hosts[1])
+		there.CLI.Try("diff").WantStatus(t, 1).WantStdout(t, "+link kubespan")
+		// A trial that nobody confirms is ended over there, by what began it.
+		run("apply", "-f", file, "--immediate", "--host", hosts[1])
+		run("patch", "-p", "machine: network: kubespan: mtu: 1340", "--mode", "try", "--timeout", "3s", "--host", hosts[1])
+		there.Files.AwaitConfig("mtu: 1360")
+		// The pass that goes back has the state directory until it is over.
+		for there.Agent.Process = there.CLI.Start("run"); ; there.Agent.Process = there.CLI.Start("run") {
+			if _, err := there.Agent.Await(harness.Context(t), 0, "the agent starts"); err == nil {
+				break
+			}
+			if !strings.Contains(there.Agent.Output(), "another spanctl works") {
+				t.Fatal(there.Agent.Output())
+			}
+		}
+	})
+	t.Run("what cannot be is said", func(t *testing.T) {
+		m.Machines[1].Agent.Terminate()
+		o := try("get", "members", "-n", strings.Join(hosts, ","))
+		if o.Status != 1 || !strings.Contains(o.Stdout, hosts[0]) || !strings.Contains(o.Stderr, hosts[1]+": ") || !strings.Contains(o.Stderr, "no agent is running at "+m.Machines[1].Socket()) {
+			t.Errorf("status %d\n%s%s", o.Status, o.Stdout, o.Stderr)
+		}
+		try("get", "members", "--host", "root@"+operator.Address.String()).WantStatus(t, 1).WantStderr(t, "Connection refused")
+		for host, want := range map[string]string{"http://a": "want ssh://user@machine:port", "-oProxyCommand=x": "want user@machine", "ssh://a:b@c": "has a password in it"} {
+			try("get", "members", "--host="+host).WantStatus(t, 1).WantStderr(t, want)
+		}
+		try("edit", "-n", strings.Join(hosts, ",")).WantStatus(t, 1).WantStderr(t, "one machine at a time")
+		try("gen", "config", "--host", hosts[0]).WantStatus(t, 1).WantStderr(t, "is about this machine")
+	})
+}
