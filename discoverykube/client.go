@@ -17,47 +17,46 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Options are the settings of a Client.
-type Options struct {
-	// Kubeconfig is the path of a kubeconfig. If it is empty, the pod's service account is
+// options are the settings of a client.
+type options struct {
+	// kubeconfig is the path of a kubeconfig. If it is empty, the pod's service account is
 	// used.
-	Kubeconfig string
-	// NodeName is the name of this machine's Node.
-	NodeName string
-	// NodeID identifies this machine, whose affiliate is not among the others.
-	NodeID string
-	// OwnNode restricts the client to this machine's Node, for its pods' networks. Nothing
-	// is published.
-	OwnNode bool
-	// UserAgent is what the API server sees of the program.
-	UserAgent string
-	// Dial makes connections with the firewall mark; nil for connections without.
-	Dial reconciler.DialFunc
-	// Remembered is what the previous client of this machine knew.
-	Remembered Remembered
-	// Changed is called, from any goroutine, when what is known has changed.
-	Changed func()
-	Log     *slog.Logger
+	kubeconfig string
+	// nodeName is the name of this machine's Node.
+	nodeName string
+	// nodeID identifies this machine, whose affiliate is not among the others.
+	nodeID string
+	// apiServerPort is the port of the API server on this machine; zero if it has none.
+	apiServerPort int
+	// readOnly restricts the client to this machine's Node, for its pods' networks.
+	// Nothing is published.
+	readOnly bool
+	// userAgent is what the API server sees of the program.
+	userAgent string
+	// dial makes connections with the firewall mark; nil for connections without.
+	dial reconciler.DialFunc
+	// changed is called, from any goroutine, when the client's snapshot has changed.
+	changed func()
+	log     *slog.Logger
 }
 
-// Client is a machine's client of the registry.
-type Client struct {
-	options Options
-	log     *slog.Logger
+// client is a machine's client of the registry.
+type client struct {
+	options
 	// abandoned counts requests that a credential plugin keeps waiting.
 	abandoned atomic.Int32
-	// ownChanged is signalled when the annotations of the own Node may be outdated.
-	ownChanged chan struct{}
-	// networkChanged is signalled when connections may be dead.
-	networkChanged chan struct{}
+	// ownOutdated is signalled when the annotations of the own Node may be outdated.
+	ownOutdated chan struct{}
+	// connectionsStale is signalled when connections may be dead.
+	connectionsStale chan struct{}
 
 	mu sync.Mutex
 	// current is nil until it is needed, and after disconnect.
 	current *connection
 	// answered is set when the Nodes were listed, or the API server refused to list them.
 	answered bool
-	// remembered is used until the Nodes are listed.
-	remembered Remembered
+	// remembered is what the last process knew. It is used until the Nodes are listed.
+	remembered cacheContent
 	// nodes are the other Nodes in the mesh, by name.
 	nodes map[string]entry
 	// own is this machine's Node; nil if it is unknown or does not exist.
@@ -96,25 +95,22 @@ var recovered = map[string]string{
 
 var errNoNode = errors.New("not found")
 
-// NewClient makes a client. It does nothing until Run, Fetch or Push is called.
-func NewClient(o Options) *Client {
-	routeKlog(o.Log)
-	c := &Client{
-		options:        o,
-		log:            o.Log,
-		ownChanged:     make(chan struct{}, 1),
-		networkChanged: make(chan struct{}, 1),
-		remembered:     o.Remembered,
-		nodes:          map[string]entry{},
-		faults:         map[string]string{},
+func newClient(o options, remembered cacheContent) *client {
+	routeKlog(o.log)
+	return &client{
+		options:          o,
+		ownOutdated:      make(chan struct{}, 1),
+		connectionsStale: make(chan struct{}, 1),
+		remembered:       remembered,
+		nodes:            map[string]entry{},
+		faults:           map[string]string{},
 	}
-	return c
 }
 
 // connection returns the client of the API server. The kubeconfig is read for the first
 // request, and again after disconnect: a machine may join a cluster, or get other
 // credentials, while spanctl runs.
-func (c *Client) connection() (*connection, error) {
+func (c *client) connection() (*connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current != nil {
@@ -129,7 +125,7 @@ func (c *Client) connection() (*connection, error) {
 }
 
 // disconnect closes the connections. The next request reads the kubeconfig again.
-func (c *Client) disconnect() {
+func (c *client) disconnect() {
 	c.mu.Lock()
 	current := c.current
 	c.current = nil
@@ -146,18 +142,17 @@ func notify(ch chan struct{}) {
 	}
 }
 
-func (c *Client) changed() {
-	if c.options.Changed != nil {
-		c.options.Changed()
+func (c *client) notifyChanged() {
+	if c.changed != nil {
+		c.changed()
 	}
 }
 
-// NetworkChanged has the client connect again.
-func (c *Client) NetworkChanged() { notify(c.networkChanged) }
+// NetworkChanged implements reconciler.Registry.
+func (c *client) NetworkChanged() { notify(c.connectionsStale) }
 
-// Run publishes and follows the Nodes until ctx ends. The annotations stay until Leave is
-// called.
-func (c *Client) Run(ctx context.Context) {
+// Run implements reconciler.Registry.
+func (c *client) Run(ctx context.Context) {
 	group := new(errgroup.Group)
 	group.Go(func() error { c.follow(ctx); return nil })
 	group.Go(func() error { c.keepPublished(ctx); return nil })
@@ -167,7 +162,7 @@ func (c *Client) Run(ctx context.Context) {
 
 // fail notes that a request failed, unless ctx ended it. The next one gets another
 // connection if that may help.
-func (c *Client) fail(ctx context.Context, message string, err error) {
+func (c *client) fail(ctx context.Context, message string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -178,7 +173,7 @@ func (c *Client) fail(ctx context.Context, message string, err error) {
 }
 
 // setFault logs a fault, unless the same was logged last.
-func (c *Client) setFault(message string, err error) {
+func (c *client) setFault(message string, err error) {
 	err = c.explain(err)
 	c.mu.Lock()
 	known := c.faults[message] == err.Error()
@@ -190,7 +185,7 @@ func (c *Client) setFault(message string, err error) {
 }
 
 // clearFault notes that a fault has gone.
-func (c *Client) clearFault(message string) {
+func (c *client) clearFault(message string) {
 	c.mu.Lock()
 	_, had := c.faults[message]
 	delete(c.faults, message)
@@ -201,12 +196,12 @@ func (c *Client) clearFault(message string) {
 }
 
 // explain returns err with what can be done about it.
-func (c *Client) explain(err error) error {
+func (c *client) explain(err error) error {
 	switch {
 	case errors.Is(err, errNoNode) || apierrors.IsNotFound(err):
-		return fmt.Errorf("there is no Node %q yet: wait for its kubelet, or set cluster.discovery.registries.kubernetes.nodeName: %w", c.options.NodeName, err)
+		return fmt.Errorf("there is no Node %q yet: wait for its kubelet, or set cluster.discovery.registries.kubernetes.nodeName: %w", c.nodeName, err)
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the API server does not accept the credentials of %s: %w", cmp.Or(c.options.Kubeconfig, "the pod's service account"), err)
+		return fmt.Errorf("the API server does not accept the credentials of %s: %w", cmp.Or(c.kubeconfig, "the pod's service account"), err)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%w: spanctl needs get, list, watch and patch of nodes, which the credentials of a kubelet do not have since Kubernetes 1.32; "+
 			"give it a service account of its own (deploy/kubernetes/rbac.yaml, docs/kubernetes.md)", err)

@@ -3,6 +3,7 @@ package discoverykube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
 )
 
 // fakeAPI is an API server that does what a real one does seldom: lists of several pages,
@@ -22,12 +25,14 @@ import (
 type fakeAPI struct {
 	t *testing.T
 
-	mu      sync.Mutex
-	token   string
-	nodes   []string
-	lists   int
-	watches chan answerWatch
-	applied chan string
+	mu    sync.Mutex
+	token string
+	nodes []string
+	lists int
+	// selector is the field selector of the last list.
+	selector string
+	watches  chan answerWatch
+	applied  chan string
 }
 
 // answerWatch answers a watch that began at a resource version.
@@ -89,6 +94,7 @@ func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 	} else {
 		f.lists++
 	}
+	f.selector = r.URL.Query().Get("fieldSelector")
 	next := ""
 	if at+1 < len(f.nodes) {
 		next = fmt.Sprint(at + 1)
@@ -122,21 +128,34 @@ func (f *fakeAPI) serve(t *testing.T) string {
 	return server.URL
 }
 
-// client is a running Client with what it logged.
-type client struct {
-	*Client
+// testClient is a running client with what it logged.
+type testClient struct {
+	reconciler.Registry
 	changed chan struct{}
 	logs    *logs
 }
 
-// run starts a client.
-func run(t *testing.T, kubeconfig string) client {
+// newTestClient opens the registry.
+func newTestClient(t *testing.T, settings schema.KubernetesRegistry, cached []byte) testClient {
 	t.Helper()
-	c := client{changed: make(chan struct{}, 100), logs: &logs{news: make(chan struct{}, 100)}}
-	c.Client = NewClient(Options{
-		Kubeconfig: kubeconfig, NodeName: "own", NodeID: "own-id", Log: slog.New(slog.NewTextHandler(c.logs, nil)),
-		Remembered: Remembered{Affiliates: []mesh.Affiliate{{NodeID: "from before"}}}, Changed: func() { notify(c.changed) },
+	c := testClient{changed: make(chan struct{}, 1), logs: &logs{news: make(chan struct{}, 1)}}
+	config := &schema.Config{}
+	config.Cluster.Discovery.Registries.Kubernetes = settings
+	registry, err := Driver().Open(reconciler.RegistryOptions{
+		Config: config, NodeID: "own-id", Cache: cached,
+		Changed: func() { notify(c.changed) }, Log: slog.New(slog.NewTextHandler(c.logs, nil)),
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Registry = registry
+	return c
+}
+
+// run starts a client that knows a node ID from before.
+func run(t *testing.T, kubeconfig string) testClient {
+	t.Helper()
+	c := newTestClient(t, schema.KubernetesRegistry{Kubeconfig: kubeconfig, NodeName: "own"}, []byte(`{"affiliates": [{"nodeId": "from before"}]}`))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.Run(ctx) }()
@@ -145,7 +164,7 @@ func run(t *testing.T, kubeconfig string) client {
 }
 
 // runWithToken starts a client with a static token, and returns its kubeconfig.
-func runWithToken(t *testing.T, f *fakeAPI) (client, string) {
+func runWithToken(t *testing.T, f *fakeAPI) (testClient, string) {
 	t.Helper()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	writeKubeconfig(t, kubeconfig, f.serve(t), "token: "+f.token)
@@ -158,12 +177,12 @@ func writeKubeconfig(t *testing.T, path, server, user string) {
 }
 
 // awaitNodeIDs waits until the client knows these node IDs.
-func (c client) awaitNodeIDs(t *testing.T, want ...string) {
+func (c testClient) awaitNodeIDs(t *testing.T, want ...string) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
 		var got []string
-		for _, a := range c.Affiliates() {
+		for _, a := range c.Snapshot().Affiliates {
 			got = append(got, a.NodeID)
 		}
 		if strings.Join(got, " ") == strings.Join(want, " ") {
@@ -213,7 +232,7 @@ func TestClientFollows(t *testing.T) {
 	f := &fakeAPI{token: "t", nodes: []string{wire("own", ""), wire("a", "1"), wire("b", "2")}}
 	c, _ := runWithToken(t, f)
 	c.awaitNodeIDs(t, "1", "2")
-	if !c.Complete() {
+	if !c.Snapshot().Complete {
 		t.Error("the Nodes were listed, and the client is not complete")
 	}
 	// A Node is added, one is deleted, one is a clone. A bookmark has a version only.
@@ -228,11 +247,11 @@ func TestClientFollows(t *testing.T) {
 		}
 	}
 	c.awaitNodeIDs(t, "2", "3")
-	for deadline := time.After(30 * time.Second); !strings.Contains(c.Refused()["2 (Node d)"], "Node b has the same node ID"); {
+	for deadline := time.After(30 * time.Second); !strings.Contains(c.Snapshot().Refused["2 (Node d)"], "Node b has the same node ID"); {
 		select {
 		case <-c.changed:
 		case <-deadline:
-			t.Fatalf("refused are %v", c.Refused())
+			t.Fatalf("refused are %v", c.Snapshot().Refused)
 		}
 	}
 	// The watch goes on where it ended, until its version is too old.
@@ -303,7 +322,7 @@ func TestPublishes(t *testing.T) {
 	c, _ := runWithToken(t, f)
 	c.awaitNodeIDs(t)
 	for range 3 {
-		c.Publish(mesh.Affiliate{NodeID: "own-id"})
+		c.Publish(reconciler.Publication{Local: mesh.Affiliate{NodeID: "own-id"}})
 	}
 	if uid := <-f.applied; uid != "uid-own" {
 		t.Errorf("the annotations were applied to %q", uid)
@@ -314,5 +333,46 @@ func TestPublishes(t *testing.T) {
 	<-f.applied
 	if len(f.applied) != 0 {
 		t.Errorf("there were %d more writes", len(f.applied))
+	}
+}
+
+// TestCache hands what one client knew to the next.
+func TestCache(t *testing.T) {
+	f := &fakeAPI{token: "t", nodes: []string{wire("a", "1"), strings.Replace(wire("own", ""), `"metadata"`, `"spec":{"podCIDRs":["10.42.1.0/24"]},"metadata"`, 1)}}
+	c, kubeconfig := runWithToken(t, f)
+	c.awaitNodeIDs(t, "1")
+	cached, err := c.Cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := newTestClient(t, schema.KubernetesRegistry{Kubeconfig: kubeconfig, NodeName: "own", APIServerPort: 6443}, cached).Snapshot()
+	if next.Complete || len(next.Affiliates) != 1 || next.Affiliates[0].NodeID != "1" {
+		t.Errorf("the next client begins with %+v", next)
+	}
+	if n := next.Node; n.Name != "own" || n.APIServerPort != 6443 || len(n.PodNetworks) != 1 || n.PodNetworks[0].String() != "10.42.1.0/24" {
+		t.Errorf("the next client begins with the Node %+v", n)
+	}
+}
+
+// TestPodNetworksOnly has the registry disabled, and the networks of the pods wanted.
+func TestPodNetworksOnly(t *testing.T) {
+	f := &fakeAPI{token: "t", nodes: []string{wire("own", "")}}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	writeKubeconfig(t, kubeconfig, f.serve(t), "token: t")
+	c := newTestClient(t, schema.KubernetesRegistry{Disabled: true, Kubeconfig: kubeconfig, NodeName: "own"}, nil)
+	if !c.Snapshot().Complete {
+		t.Error("there is nothing to wait for, and the client is not complete")
+	}
+	if err := c.Fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f.selector != "metadata.name=own" {
+		t.Errorf("the client listed %q", f.selector)
+	}
+	if err := c.Announce(t.Context(), mesh.Affiliate{NodeID: "own-id"}); !errors.Is(err, reconciler.ErrReadOnly) {
+		t.Errorf("Announce: %v", err)
+	}
+	if err := c.Leave(t.Context()); err != nil || len(f.applied) != 0 {
+		t.Errorf("Leave: %v, %d writes", err, len(f.applied))
 	}
 }

@@ -44,20 +44,20 @@ type connection struct {
 
 // connect makes the client that a kubeconfig or the pod's service account describes. It
 // sends nothing yet.
-func connect(o Options, abandoned *atomic.Int32) (*connection, error) {
-	config, err := loadConfig(o.Kubeconfig)
+func connect(o options, abandoned *atomic.Int32) (*connection, error) {
+	config, err := loadConfig(o.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Node{}, &corev1.NodeList{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	dialer := connrotation.NewDialer(dialMarked(o.Dial))
+	dialer := connrotation.NewDialer(dialMarked(o.dial))
 	config.Dial = dialer.DialContext
 	config.APIPath, config.GroupVersion = "/api", &corev1.SchemeGroupVersion
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	config.UserAgent = o.UserAgent
+	config.UserAgent = o.userAgent
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	requests, err := rest.HTTPClientFor(config)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 var listBackoff = wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 0.5, Steps: 10, Cap: longestPause}
 
 // follow keeps what is known of the Nodes up to date until ctx ends.
-func (c *Client) follow(ctx context.Context) {
+func (c *client) follow(ctx context.Context) {
 	reflector := cache.NewReflectorWithOptions(nodeSource{c}, &corev1.Node{}, nodeStore{c}, cache.ReflectorOptions{Name: "nodes", Backoff: &listBackoff})
 	for ctx.Err() == nil {
 		connected, disconnect := context.WithCancel(ctx)
@@ -32,7 +32,7 @@ func (c *Client) follow(ctx context.Context) {
 		}()
 		select {
 		case <-ctx.Done():
-		case <-c.networkChanged:
+		case <-c.connectionsStale:
 		}
 		disconnect()
 		<-stopped
@@ -41,7 +41,7 @@ func (c *Client) follow(ctx context.Context) {
 }
 
 // nodeSource lists and watches Nodes for a reflector.
-type nodeSource struct{ client *Client }
+type nodeSource struct{ client *client }
 
 func (s nodeSource) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	nodes, err := s.client.list(ctx, options)
@@ -82,7 +82,7 @@ func (s nodeSource) Watch(options metav1.ListOptions) (watch.Interface, error) {
 func (s nodeSource) IsWatchListSemanticsUnSupported() bool { return true }
 
 // nodeStore hands what a reflector reads to the client.
-type nodeStore struct{ client *Client }
+type nodeStore struct{ client *client }
 
 func (s nodeStore) Add(object any) error { return s.Update(object) }
 
@@ -114,14 +114,14 @@ func (s nodeStore) Replace(objects []any, _ string) error {
 func (s nodeStore) Resync() error { return nil }
 
 // selectNodes restricts options to the Nodes that are followed.
-func (c *Client) selectNodes(options *metav1.ListOptions) {
-	if c.options.OwnNode {
-		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, c.options.NodeName).String()
+func (c *client) selectNodes(options *metav1.ListOptions) {
+	if c.readOnly {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, c.nodeName).String()
 	}
 }
 
 // list returns a page of the Nodes.
-func (c *Client) list(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
+func (c *client) list(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
 	connection, err := c.connection()
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (c *Client) list(ctx context.Context, options metav1.ListOptions) (*corev1.
 }
 
 // unreachable notes that the Nodes cannot be listed or watched.
-func (c *Client) unreachable(ctx context.Context, err error) {
+func (c *client) unreachable(ctx context.Context, err error) {
 	if isStale(err) {
 		return
 	}
@@ -145,12 +145,12 @@ func (c *Client) unreachable(ctx context.Context, err error) {
 	c.answered = true
 	c.mu.Unlock()
 	if isNew {
-		c.changed()
+		c.notifyChanged()
 	}
 }
 
-// Fetch reads the Nodes once.
-func (c *Client) Fetch(ctx context.Context) error {
+// Fetch implements reconciler.Registry.
+func (c *client) Fetch(ctx context.Context) error {
 	var nodes []node
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return c.list(ctx, options)
@@ -169,9 +169,9 @@ func (c *Client) Fetch(ctx context.Context) error {
 }
 
 // replace takes the Nodes of a complete list.
-func (c *Client) replace(nodes []node) {
+func (c *client) replace(nodes []node) {
 	c.mu.Lock()
-	c.nodes, c.own, c.answered, c.remembered = map[string]entry{}, nil, true, Remembered{}
+	c.nodes, c.own, c.answered, c.remembered = map[string]entry{}, nil, true, cacheContent{}
 	for _, n := range nodes {
 		c.put(n)
 	}
@@ -182,45 +182,45 @@ func (c *Client) replace(nodes []node) {
 	} else {
 		c.clearFault(nodeNotFound)
 	}
-	c.changed()
-	notify(c.ownChanged)
+	c.notifyChanged()
+	notify(c.ownOutdated)
 }
 
 // update takes a change of a Node.
-func (c *Client) update(n node, deleted bool) {
+func (c *client) update(n node, deleted bool) {
 	c.mu.Lock()
 	before, ownBefore := c.nodes[n.name], c.own
 	switch {
 	case !deleted:
 		c.put(n)
-	case n.name == c.options.NodeName:
+	case n.name == c.nodeName:
 		c.own = nil
 	default:
 		delete(c.nodes, n.name)
 	}
-	isOwn := n.name == c.options.NodeName
+	isOwn := n.name == c.nodeName
 	// A kubelet changes its Node every few minutes, mostly in what the mesh does not use.
 	changed := !before.equal(c.nodes[n.name]) || isOwn && !samePods(ownBefore, c.own)
 	c.mu.Unlock()
 	if changed {
-		c.changed()
+		c.notifyChanged()
 	}
 	if isOwn {
 		if !deleted {
 			c.clearFault(nodeNotFound)
 		}
-		notify(c.ownChanged)
+		notify(c.ownOutdated)
 	}
 }
 
 // put notes a Node. The caller holds c.mu.
-func (c *Client) put(n node) {
-	if n.name == c.options.NodeName {
+func (c *client) put(n node) {
+	if n.name == c.nodeName {
 		c.own = &n
 		return
 	}
 	a, found, err := decode(n)
-	if !found || a.NodeID == c.options.NodeID {
+	if !found || a.NodeID == c.nodeID {
 		delete(c.nodes, n.name)
 		return
 	}
@@ -233,7 +233,7 @@ func (e entry) equal(other entry) bool {
 		a.Hostname == b.Hostname && a.OperatingSystem == b.OperatingSystem
 }
 
-// samePods reports whether two states of a Node are the same in what Client.Node returns.
+// samePods reports whether two states of a Node are the same in what client.node returns.
 func samePods(a, b *node) bool {
 	return a == b || a != nil && b != nil && slices.Equal(a.podCIDRs, b.podCIDRs) && a.isControlPlane() == b.isControlPlane()
 }

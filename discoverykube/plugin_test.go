@@ -59,13 +59,13 @@ func (p plugin) runs() int {
 }
 
 // runWithPlugin starts a client whose kubeconfig names the program.
-func runWithPlugin(t *testing.T, f *fakeAPI, p plugin) client {
+func runWithPlugin(t *testing.T, f *fakeAPI, p plugin) testClient {
 	t.Helper()
 	return runWithCommand(t, f, p.dir, "./plugin")
 }
 
 // runWithCommand starts a client whose kubeconfig in dir names the command of a plugin.
-func runWithCommand(t *testing.T, f *fakeAPI, dir, command string) client {
+func runWithCommand(t *testing.T, f *fakeAPI, dir, command string) testClient {
 	t.Helper()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	writeKubeconfig(t, kubeconfig, f.serve(t), "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+command+", interactiveMode: Never}")

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 )
@@ -23,27 +24,27 @@ const (
 	longestPause = 20 * time.Second
 )
 
-// Publish sets what the annotations of this machine's Node should be. It does not wait.
-func (c *Client) Publish(local mesh.Affiliate) {
-	if c.options.OwnNode {
+// Publish implements reconciler.Registry. Annotations have no place for harvested endpoints.
+func (c *client) Publish(p reconciler.Publication) {
+	if c.readOnly {
 		return
 	}
 	c.mu.Lock()
-	c.wanted = &local
+	c.wanted = &p.Local
 	c.mu.Unlock()
-	notify(c.ownChanged)
+	notify(c.ownOutdated)
 }
 
 // keepPublished writes the annotations of this machine's Node when they are not as
 // published, until ctx ends.
-func (c *Client) keepPublished(ctx context.Context) {
+func (c *client) keepPublished(ctx context.Context) {
 	pauses := retry.New(firstPause, longestPause)
 	for ctx.Err() == nil {
 		local, outdated := c.outdated()
 		if !outdated {
 			select {
 			case <-ctx.Done():
-			case <-c.ownChanged:
+			case <-c.ownOutdated:
 			}
 			continue
 		}
@@ -61,7 +62,7 @@ func (c *Client) keepPublished(ctx context.Context) {
 
 // outdated reports whether the annotations of the own Node differ from what is to be
 // published, and returns that. Annotations that the last write did not change are left.
-func (c *Client) outdated() (mesh.Affiliate, bool) {
+func (c *client) outdated() (mesh.Affiliate, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.wanted == nil || c.own == nil {
@@ -73,7 +74,7 @@ func (c *Client) outdated() (mesh.Affiliate, bool) {
 }
 
 // apply writes the annotations, and notes the Node as it is then.
-func (c *Client) apply(ctx context.Context, local mesh.Affiliate) error {
+func (c *client) apply(ctx context.Context, local mesh.Affiliate) error {
 	c.mu.Lock()
 	own := c.own
 	c.mu.Unlock()
@@ -96,10 +97,10 @@ func (c *Client) apply(ctx context.Context, local mesh.Affiliate) error {
 	return nil
 }
 
-// Push publishes local, and waits until that is done.
-func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
-	if c.options.OwnNode {
-		return nil
+// Announce implements reconciler.Registry.
+func (c *client) Announce(ctx context.Context, local mesh.Affiliate) error {
+	if c.readOnly {
+		return reconciler.ErrReadOnly
 	}
 	if err := c.fetchOwn(ctx); err != nil {
 		return err
@@ -113,7 +114,7 @@ func (c *Client) Push(ctx context.Context, local mesh.Affiliate) error {
 	return nil
 }
 
-func (c *Client) fetchOwn(ctx context.Context) error {
+func (c *client) fetchOwn(ctx context.Context) error {
 	c.mu.Lock()
 	known := c.own != nil
 	c.mu.Unlock()
@@ -123,10 +124,9 @@ func (c *Client) fetchOwn(ctx context.Context) error {
 	return c.Fetch(ctx)
 }
 
-// Leave removes the annotations from this machine's Node. It is no error if there is no
-// such Node.
-func (c *Client) Leave(ctx context.Context) error {
-	if c.options.OwnNode {
+// Leave implements reconciler.Registry.
+func (c *client) Leave(ctx context.Context) error {
+	if c.readOnly {
 		return nil
 	}
 	if err := c.fetchOwn(ctx); err != nil {

@@ -2,30 +2,29 @@ package discoverykube
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
 
-// nodeNameVariable has the name of the Node in a pod, whose host name is its own.
+// nodeNameVariable names the Node that a pod runs on: a pod may have a host name of its own.
 const nodeNameVariable = "NODE_NAME"
 
-// Driver opens a Client for a config that enables cluster.discovery.registries.kubernetes,
-// or that advertises the networks of the pods on this machine.
+// Driver opens the registry for a config that enables
+// cluster.discovery.registries.kubernetes, or that advertises the networks of the pods on
+// this machine.
 func Driver() reconciler.Driver {
 	return reconciler.Driver{Name: "kubernetes", Settings: settingsOf, Open: open}
 }
 
-// settings is what a registry depends on.
+// settings is what the registry depends on.
 type settings struct {
 	schema.KubernetesRegistry
-	// podNetworks is set where the networks of the pods on this machine are needed.
+	// podNetworks is set if the networks of the pods on this machine are needed.
 	podNetworks bool
 }
 
@@ -37,34 +36,28 @@ func settingsOf(config *schema.Config) any {
 	return s
 }
 
-// registry is a Client as a reconciler.Registry.
-type registry struct {
-	*Client
-	readOnly      bool
-	apiServerPort int
-}
-
-var _ reconciler.Registry = (*registry)(nil)
+var _ reconciler.Registry = (*client)(nil)
 
 func open(o reconciler.RegistryOptions) (reconciler.Registry, error) {
-	kubernetes := o.Config.Cluster.Discovery.Registries.Kubernetes
-	name, err := nodeName(kubernetes)
+	config := o.Config.Cluster.Discovery.Registries.Kubernetes
+	name, err := nodeNameOf(config)
 	if err != nil {
 		return nil, err
 	}
-	var remembered Remembered
+	var remembered cacheContent
 	if o.Cache != nil {
 		if err := json.Unmarshal(o.Cache, &remembered); err != nil {
 			o.Log.Warn("discovery cache not readable; starting without it", "error", err)
 		}
 	}
-	client := NewClient(Options{Kubeconfig: kubernetes.Kubeconfig, NodeName: name, NodeID: o.NodeID, OwnNode: kubernetes.Disabled,
-		UserAgent: o.UserAgent, Dial: o.Dial, Remembered: remembered, Changed: o.Changed, Log: o.Log})
-	return &registry{Client: client, readOnly: kubernetes.Disabled, apiServerPort: kubernetes.APIServerPort}, nil
+	return newClient(options{
+		kubeconfig: config.Kubeconfig, nodeName: name, nodeID: o.NodeID, apiServerPort: config.APIServerPort, readOnly: config.Disabled,
+		userAgent: o.UserAgent, dial: o.Dial, changed: o.Changed, log: o.Log,
+	}, remembered), nil
 }
 
-// nodeName returns the name of the machine's Node, by the rules of a kubelet.
-func nodeName(k schema.KubernetesRegistry) (string, error) {
+// nodeNameOf returns the name of the machine's Node, by the rules of a kubelet.
+func nodeNameOf(k schema.KubernetesRegistry) (string, error) {
 	if name := cmp.Or(k.NodeName, os.Getenv(nodeNameVariable)); name != "" {
 		return name, nil
 	}
@@ -74,24 +67,3 @@ func nodeName(k schema.KubernetesRegistry) (string, error) {
 	}
 	return strings.ToLower(strings.TrimSpace(host)), nil
 }
-
-// Snapshot implements reconciler.Registry.
-func (r *registry) Snapshot() reconciler.Snapshot {
-	node := r.Node()
-	node.APIServerPort = r.apiServerPort
-	return reconciler.Snapshot{Affiliates: r.Affiliates(), Node: node, Refused: r.Refused(), Complete: r.Complete()}
-}
-
-// Publish implements reconciler.Registry. Annotations have no place for what is harvested.
-func (r *registry) Publish(p reconciler.Publication) { r.Client.Publish(p.Local) }
-
-// Announce implements reconciler.Registry.
-func (r *registry) Announce(ctx context.Context, local mesh.Affiliate) error {
-	if r.readOnly {
-		return reconciler.ErrReadOnly
-	}
-	return r.Push(ctx, local)
-}
-
-// Cache implements reconciler.Registry.
-func (r *registry) Cache() ([]byte, error) { return json.Marshal(r.Remember()) }

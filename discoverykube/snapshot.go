@@ -1,24 +1,37 @@
 package discoverykube
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Remembered is what a client knew, for the next client of the machine.
-type Remembered struct {
+// cacheContent is what one process knew, for the next one.
+type cacheContent struct {
 	Affiliates []mesh.Affiliate `json:"affiliates"`
 	Node       mesh.Node        `json:"node"`
 }
 
-// Affiliates returns the other machines that are known, by node ID. Of two Nodes with one
-// node ID, the first by name is used.
-func (c *Client) Affiliates() []mesh.Affiliate {
+// Snapshot implements reconciler.Registry.
+func (c *client) Snapshot() reconciler.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return reconciler.Snapshot{Affiliates: c.affiliates(), Node: c.node(), Refused: c.refused(), Complete: c.answered || c.readOnly}
+}
+
+// Cache implements reconciler.Registry.
+func (c *client) Cache() ([]byte, error) {
+	s := c.Snapshot()
+	return json.Marshal(cacheContent{Affiliates: s.Affiliates, Node: s.Node})
+}
+
+// affiliates returns the other machines that are known, by node ID. Of two Nodes with one
+// node ID, the first by name is used. The caller holds c.mu.
+func (c *client) affiliates() []mesh.Affiliate {
 	if len(c.remembered.Affiliates) > 0 {
 		return slices.Clone(c.remembered.Affiliates)
 	}
@@ -31,7 +44,7 @@ func (c *Client) Affiliates() []mesh.Affiliate {
 }
 
 // owners returns the names of the Nodes that are used, by node ID. The caller holds c.mu.
-func (c *Client) owners() map[string]string {
+func (c *client) owners() map[string]string {
 	owners := make(map[string]string, len(c.nodes))
 	for name, e := range c.nodes {
 		if other, taken := owners[e.affiliate.NodeID]; e.refused == nil && (!taken || name < other) {
@@ -41,11 +54,9 @@ func (c *Client) owners() map[string]string {
 	return owners
 }
 
-// Refused returns why affiliates of Nodes are not used, by node ID. If another Node with
-// the same node ID is used, the key has the name of the Node, too.
-func (c *Client) Refused() map[string]string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// refused returns why affiliates of Nodes are not used, by node ID. If another Node with
+// the same node ID is used, the key has the name of the Node, too. The caller holds c.mu.
+func (c *client) refused() map[string]string {
 	refused, owners := map[string]string{}, c.owners()
 	for name, e := range c.nodes {
 		id := e.affiliate.NodeID
@@ -65,26 +76,13 @@ func (c *Client) Refused() map[string]string {
 	return refused
 }
 
-// Complete reports whether Affiliates has all machines of the cluster, as far as the API
-// server lets this machine know.
-func (c *Client) Complete() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.answered || c.options.OwnNode
-}
-
-// Node returns what the cluster says of this machine. Before the Nodes are listed, that is
-// its name and what was remembered.
-func (c *Client) Node() mesh.Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// node returns what the cluster says of this machine. Before the Nodes are listed, that is
+// its name and what was remembered. The caller holds c.mu.
+func (c *client) node() mesh.Node {
 	n := c.remembered.Node
-	n.Name = c.options.NodeName
+	n.Name, n.APIServerPort = c.nodeName, c.apiServerPort
 	if c.own != nil {
 		n.PodNetworks, n.ControlPlane = slices.Clone(c.own.podCIDRs), c.own.isControlPlane()
 	}
 	return n
 }
-
-// Remember returns what the next client of this machine should begin with.
-func (c *Client) Remember() Remembered { return Remembered{Affiliates: c.Affiliates(), Node: c.Node()} }
