@@ -64,7 +64,7 @@ func TestKnowledgeIsMerged(t *testing.T) {
 	}
 }
 
-func TestAnnounceNeedsSomebodyToTell(t *testing.T) {
+func TestAnnounceFailsWhereNoRegistryAccepts(t *testing.T) {
 	self := affiliate(9)
 	for _, c := range []struct {
 		name         string
@@ -100,8 +100,8 @@ func TestAnnounceNeedsSomebodyToTell(t *testing.T) {
 	}
 }
 
-// TestKeyThatNobodyLearnsIsNotKept is the one-shot way; TestRotateKey has the loop's.
-func TestKeyThatNobodyLearnsIsNotKept(t *testing.T) {
+// TestRotateKey has the same for a loop.
+func TestKeyThatCannotBeAnnouncedIsNotKept(t *testing.T) {
 	disabled := config(t, "enabled: false")
 	for _, c := range []struct {
 		name     string
@@ -129,7 +129,7 @@ func TestKeyThatNobodyLearnsIsNotKept(t *testing.T) {
 	}
 }
 
-func TestLeavingFailsWhereARegistryWasNotTold(t *testing.T) {
+func TestLeaveFailsWhereOneRegistryFails(t *testing.T) {
 	good, bad := &fakeRegistry{}, &fakeRegistry{leaveErr: errRefused}
 	d := discovery(good.driver("good"), bad.driver("bad"), static.Driver())
 	c := withPhone(t, false)
@@ -141,13 +141,12 @@ func TestLeavingFailsWhereARegistryWasNotTold(t *testing.T) {
 	}
 	bad.leaveErr = nil
 	if err := reconciler.LeaveDiscovery(t.Context(), d, c); err != nil || bad.left != 1 {
-		t.Errorf("once more: %v", err)
+		t.Errorf("second time: %v", err)
 	}
 }
 
-// TestDownSaysThatNobodyWasTold removes the mesh all the same, and leaves when it is asked
-// again.
-func TestDownSaysThatNobodyWasTold(t *testing.T) {
+// Down removes the mesh even if a registry cannot be left. Another Down leaves it.
+func TestDownWarnsWhereARegistryWasNotLeft(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -162,12 +161,12 @@ func TestDownSaysThatNobodyWasTold(t *testing.T) {
 		}
 		r.registry.leaveErr = nil
 		if pass, err := r.Down(t.Context()); err != nil || r.registry.left != 1 || len(pass.Warnings) != 0 {
-			t.Errorf("once more: %v, left %d times", err, r.registry.left)
+			t.Errorf("second time: %v, left %d times", err, r.registry.left)
 		}
 	})
 }
 
-func TestRegistryThatDoesNotOpenIsTriedAgain(t *testing.T) {
+func TestRegistryThatFailedToOpenIsOpenedAgain(t *testing.T) {
 	good, bad := &fakeRegistry{}, &fakeRegistry{}
 	broken := true
 	driver := bad.driver("bad")
@@ -189,7 +188,7 @@ func TestRegistryThatDoesNotOpenIsTriedAgain(t *testing.T) {
 	}
 	broken = false
 	if err := d.Open(config(t, "")); err != nil || !d.Knowledge().Complete {
-		t.Errorf("once more: %v, complete %v", err, d.Knowledge().Complete)
+		t.Errorf("second time: %v, complete %v", err, d.Knowledge().Complete)
 	}
 	if good.opened != 1 {
 		t.Errorf("the good registry was opened %d times", good.opened)

@@ -17,7 +17,7 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// running is a loop at work, inside of a synctest bubble.
+// running is a loop that runs in a synctest bubble, with what it works on.
 type running struct {
 	*reconciler.Loop
 	store    *resource.Store
@@ -25,7 +25,7 @@ type running struct {
 	registry *fakeRegistry
 }
 
-// withLoop runs a test with a loop, on a clock that the test moves by sleeping.
+// withLoop runs a test with a running loop. The test advances the clock by sleeping.
 func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -42,12 +42,12 @@ func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
 		stop()
 		<-done
 		if _, err := r.Down(t.Context()); !errors.Is(err, reconciler.ErrStopped) {
-			t.Errorf("a loop that has ended answers %v", err)
+			t.Errorf("after Run has ended: %v, want ErrStopped", err)
 		}
 	})
 }
 
-func TestNewsAreOnePass(t *testing.T) {
+func TestChangesAreCollectedIntoOnePass(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestNewsAreOnePass(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if passes := r.kernel.passes() - before; passes != 1 {
-			t.Errorf("20 news were %d passes", passes)
+			t.Errorf("%d passes for 20 changes, want 1", passes)
 		}
 		if peers := r.kernel.all(); len(peers) != 1 || peers[0].PublicKey[0] != 20 {
 			t.Errorf("peers are %+v", peers)
@@ -69,7 +69,7 @@ func TestNewsAreOnePass(t *testing.T) {
 	})
 }
 
-func TestQuietMeshRests(t *testing.T) {
+func TestIdleMeshIsOnlyPolled(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -79,12 +79,12 @@ func TestQuietMeshRests(t *testing.T) {
 		before := r.kernel.passes()
 		time.Sleep(10 * peer.IdleInterval)
 		synctest.Wait()
-		// On this clock a pass takes no time, so that the loop rests for a second.
+		// On this clock a pass takes no time, so the loop waits for minIdle, a second.
 		if passes := r.kernel.passes() - before; passes > 301 {
 			t.Errorf("%d passes in ten intervals", passes)
 		}
 		if r.kernel.applied != 8 {
-			t.Errorf("%d changes were made, of which 8 made the mesh", r.kernel.applied)
+			t.Errorf("%d changes were made, want the 8 that set up the mesh", r.kernel.applied)
 		}
 	})
 }
@@ -96,8 +96,8 @@ func TestFailedPassIsRepeatedWithGrowingPauses(t *testing.T) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); !errors.Is(err, errRefused) {
 			t.Fatalf("got %v", err)
 		}
-		// Once more at once, for what discovery says; then after 2, 4, 8 and 16
-		// seconds, and then every 30.
+		// The second pass follows at once, for what the registries know. The next ones
+		// follow after 2, 4, 8 and 16 seconds, and then every 30 seconds.
 		for _, step := range []struct {
 			until  time.Duration
 			passes int
@@ -112,12 +112,12 @@ func TestFailedPassIsRepeatedWithGrowingPauses(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if r.kernel.state().Link.Name == "" {
-			t.Error("the next pass did not heal it")
+			t.Error("the next pass did not set up the link")
 		}
 	})
 }
 
-func TestDriftIsRepaired(t *testing.T) {
+func TestExternalChangeIsReverted(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestDownStaysDownUntilTheNextConfig(t *testing.T) {
 	})
 }
 
-func TestAnotherInterfaceNameLeavesNothingOfTheFirst(t *testing.T) {
+func TestOldInterfaceIsRemovedWhenItsNameChanges(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -212,9 +212,8 @@ func TestAnotherInterfaceNameLeavesNothingOfTheFirst(t *testing.T) {
 	})
 }
 
-// TestRequestsDoNotWaitForNews sends requests while the loop waits for news to
-// come together.
-func TestRequestsDoNotWaitForNews(t *testing.T) {
+// A request is served while the loop collects changes.
+func TestRequestsAreServedWhileChangesAreCollected(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
@@ -228,8 +227,8 @@ func TestRequestsDoNotWaitForNews(t *testing.T) {
 	})
 }
 
-// TestRepairsAreToldAndSlowDown has someone take the rules away again and again.
-func TestRepairsAreToldAndSlowDown(t *testing.T) {
+// Another program removes the rules again and again.
+func TestRepeatedRepairsAreReportedAndSlowDown(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
@@ -267,7 +266,7 @@ func TestRepairsAreToldAndSlowDown(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		if !repaired(100 * time.Millisecond) {
-			t.Error("after a while of peace, a repair was not done at once")
+			t.Error("after a quiet period, a repair was not done at once")
 		}
 	})
 }
@@ -302,15 +301,15 @@ func TestRotateKey(t *testing.T) {
 	})
 }
 
-// TestNetworkChangeIsPassedOn has the machine get another address.
-func TestNetworkChangeIsPassedOn(t *testing.T) {
+// The machine gets another address.
+func TestNetworkChangeIsPassedToRegistries(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
 		if r.registry.networks != 0 {
-			t.Errorf("told of %d changes of the network without one", r.registry.networks)
+			t.Errorf("%d network changes passed on, want none", r.registry.networks)
 		}
 		r.kernel.edit(func(*state.State) { r.kernel.address = netip.MustParseAddr("10.0.0.200") })
 		if _, err := r.Diff(t.Context(), nil, nil); err != nil {
@@ -320,19 +319,19 @@ func TestNetworkChangeIsPassedOn(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
 		if r.registry.networks != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {
-			t.Errorf("told of %d changes of the network, published is %+v", r.registry.networks, r.registry.published)
+			t.Errorf("%d network changes passed on, want 1; published is %+v", r.registry.networks, r.registry.published)
 		}
 	})
 }
 
-func TestStaticPeersNeedNoDiscovery(t *testing.T) {
+func TestStaticPeersNeedNoOtherRegistry(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		alone := *config(t, "")
 		alone.Cluster.Discovery.Registries.Service.Disabled = true
 		alone.Cluster.Discovery.Registries.Static.Peers = []schema.StaticPeer{{Name: "phone", PublicKey: schema.StaticKey{7},
 			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/32")}}}
 		if _, err := r.SetConfig(t.Context(), &alone); err != nil || r.registry.changed != nil {
-			t.Errorf("discovery was asked, or %v", err)
+			t.Errorf("the other registry was opened, or %v", err)
 		}
 		if peers := r.kernel.all(); len(peers) != 1 || !peers[0].PresharedKey.IsZero() {
 			t.Errorf("peers are %+v", peers)

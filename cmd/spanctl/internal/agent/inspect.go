@@ -18,8 +18,9 @@ import (
 // Inspection reads the discovery service of a cluster without being a member: it publishes
 // nothing and needs no state directory.
 type Inspection struct {
-	client  *discoveryhttp.Client
-	store   resource.Store
+	client *discoveryhttp.Client
+	store  resource.Store
+	// changes has an element when the client knows something else than the store.
 	changes chan struct{}
 }
 
@@ -42,12 +43,12 @@ func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
 	return i, err
 }
 
-// Table has the headings of what List and Watch return.
+// Table returns the headings for the events of List and Watch.
 func (*Inspection) Table() *agentpb.Table {
 	return &agentpb.Table{Headings: resource.Affiliates.Headings()}
 }
 
-// refresh puts what the service has into the store.
+// refresh stores what the service has.
 func (i *Inspection) refresh() {
 	specs := map[string]any{}
 	snapshot := i.client.Snapshot()
@@ -60,7 +61,7 @@ func (i *Inspection) refresh() {
 	i.store.Replace(time.Now(), resource.Affiliates, specs)
 }
 
-// List returns the affiliates that discovery has.
+// List returns the affiliates that the service has.
 func (i *Inspection) List(ctx context.Context) ([]*agentpb.Event, error) {
 	if err := i.client.Fetch(ctx); err != nil {
 		return nil, err
@@ -74,8 +75,8 @@ func (i *Inspection) List(ctx context.Context) ([]*agentpb.Event, error) {
 	return eventsOf(events, "", false)
 }
 
-// Watch calls show with what discovery has, and with every change, until ctx ends
-// or show fails.
+// Watch calls show with the affiliates that the service has, and with every change, until
+// ctx ends or show fails.
 func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { i.client.Run(ctx); return nil })
@@ -85,7 +86,7 @@ func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) erro
 		for {
 			changes, err := watcher.Next(ctx)
 			if err != nil {
-				return nil // the user had enough, or the other part failed
+				return nil // ctx ended, also where another function failed
 			}
 			events, err := eventsOf(changes, "", false)
 			if err != nil {
@@ -109,6 +110,6 @@ func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) erro
 	return group.Wait()
 }
 
-// Remove takes an affiliate away. A machine that is alive comes back with its
-// next refresh.
+// Remove removes an affiliate from the service. A running machine publishes itself again
+// with its next update.
 func (i *Inspection) Remove(ctx context.Context, id string) error { return i.client.Remove(ctx, id) }
