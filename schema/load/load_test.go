@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected messages in testdata/bad")
 
-// TestBadConfigs reads each archive of testdata/bad: a config, and under
-// "errors" the exact messages that it yields.
+// TestBadConfigs reads each archive of testdata/bad: a config, and under "errors" the messages that
+// it must yield.
 func TestBadConfigs(t *testing.T) {
 	archives, err := filepath.Glob("testdata/bad/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -59,25 +59,23 @@ const (
 	testSecret = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
 )
 
-func TestLoadTakesEveryFormatAlike(t *testing.T) {
-	want := &schema.Config{
-		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
-			Enabled: true, MTU: 1400, ListenPort: 51820, InterfaceName: "kubespan",
-			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
-			Filters: schema.Filters{
-				Endpoints:                 []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
-				ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
-			},
-			ExtraAnnouncedEndpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4000")},
-		}}},
-		Cluster: schema.Cluster{ID: testID, Secret: schema.SecretText(testSecret), Discovery: schema.Discovery{
-			Enabled: true,
-			Registries: schema.Registries{
-				Kubernetes: schema.KubernetesRegistry{Disabled: true},
-				Service:    schema.ServiceRegistry{Endpoint: "http://127.0.0.1:3000", Protocol: "auto"},
-			},
-		}},
+// TestFormatsAreEqual loads the same config in CUE, YAML and JSON. The settings that the files do not
+// have are those of TestDefaults.
+func TestFormatsAreEqual(t *testing.T) {
+	want, err := Config("empty.cue", []byte("machine: {}"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	k := want.KubeSpan()
+	k.Enabled, k.MTU = true, 1400
+	k.Filters = schema.Filters{
+		Endpoints:                 []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
+		ExcludeAdvertisedNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
+	}
+	k.ExtraAnnouncedEndpoints = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4000")}
+	want.Cluster.ID, want.Cluster.Secret = testID, schema.SecretText(testSecret)
+	want.Cluster.Discovery.Enabled = true
+	want.Cluster.Discovery.Registries.Service.Endpoint = "http://127.0.0.1:3000"
 	for _, name := range []string{"full.cue", "full.yaml", "full.json"} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -96,9 +94,8 @@ func TestLoadTakesEveryFormatAlike(t *testing.T) {
 	}
 }
 
-// TestGuideSnippets loads the YAML snippets of the KubeSpan guide, byte for
-// byte. The guide shows parts of a config: each is a valid fragment, and the
-// two that its upgrade path adds up to are a valid config together.
+// TestGuideSnippets loads the YAML snippets of Talos' KubeSpan guide, byte for byte. Each is a valid
+// fragment. The two of its upgrade path are a valid config together.
 func TestGuideSnippets(t *testing.T) {
 	read := func(name string) []byte {
 		data, err := os.ReadFile(filepath.Join("testdata/seed", name))
@@ -132,19 +129,30 @@ func TestGuideSnippets(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotSetIsDefault(t *testing.T) {
+// TestDefaults loads configs that set nothing.
+func TestDefaults(t *testing.T) {
+	want := schema.Config{
+		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
+			MTU: 1420, ListenPort: 51820, InterfaceName: "kubespan",
+			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
+		}}},
+		Cluster: schema.Cluster{Discovery: schema.Discovery{Registries: schema.Registries{
+			Kubernetes: schema.KubernetesRegistry{Disabled: true},
+			Service:    schema.ServiceRegistry{Endpoint: "https://discovery.talos.dev/", Protocol: "auto"},
+		}}},
+	}
 	for _, name := range []string{"a.cue", "a.yaml"} {
-		config, err := Config(name, []byte("machine: {}"))
+		got, err := Config(name, []byte("machine: {}"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if config.KubeSpan().Enabled || config.KubeSpan().MTU != 1420 || config.Cluster.Discovery.Registries.Service.Endpoint == "" {
-			t.Errorf("%s: %+v", name, config)
+		if diff := cmp.Diff(&want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b schema.Secret) bool { return a == b })); diff != "" {
+			t.Errorf("%s: (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-func TestSecretsNeverShow(t *testing.T) {
+func TestSecretsAreHidden(t *testing.T) {
 	for name, text := range map[string]string{
 		"quoted.yaml":   "cluster: {secret: [" + testSecret + "]}",
 		"unquoted.cue":  "cluster: secret: dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc",
@@ -165,13 +173,13 @@ func TestSecretsNeverShow(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesHugeFiles(t *testing.T) {
+func TestHugeFilesAreRefused(t *testing.T) {
 	if _, err := Config("a.cue", make([]byte, MaxSize+1)); err == nil {
 		t.Error("accepted")
 	}
 }
 
-func FuzzLoad(f *testing.F) {
+func FuzzConfig(f *testing.F) {
 	for _, pattern := range []string{"testdata/full.*", "testdata/seed/*"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
@@ -193,7 +201,7 @@ func FuzzLoad(f *testing.F) {
 		config, err := Config(name, data)
 		if err != nil {
 			if err.Error() == "" {
-				t.Error("an error without words")
+				t.Error("the error has no message")
 			}
 			return
 		}
@@ -206,7 +214,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func TestLoadTakesTheFurtherSettings(t *testing.T) {
+func TestOptionalSettings(t *testing.T) {
 	config, err := Config("machine.cue", []byte(`
 machine: network: kubespan: {
 	mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0

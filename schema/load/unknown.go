@@ -11,19 +11,27 @@ import (
 	"github.com/spanmesh/span/schema/internal/files"
 )
 
+// maxListed is the number of fields up to which a problem lists all of them. A longer list is in
+// the schema.
+const maxListed = 8
+
 // unknown returns the problem of a field that the schema does not have.
 func (l *loader) unknown(path []string, v cue.Value) schema.Problem {
 	name := path[len(path)-1]
 	siblings := field.All()[field.Path(path[:len(path)-1])].Children
-	p := schema.Problem{Reason: "unknown field", Want: "one of " + field.QuoteAll(siblings)}
 	if one, found := holder(v); found && len(path) == 1 && !l.picked {
 		return l.unchosen([]string{name, one})
 	}
 	if len(path) == 1 && !l.picked && isConfig(v) {
 		return l.unchosen(path)
 	}
+	p := schema.Problem{Reason: "unknown field", Want: "one of " + field.QuoteAll(siblings)}
+	if len(siblings) > maxListed {
+		p.Want = "a field that `spanctl schema` lists"
+	}
 	if near := field.Nearest(name, siblings); near != "" {
 		p.Reason += fmt.Sprintf(", did you mean %q?", near)
+		p.Want = ""
 	} else if parent := parentOf(name); parent != "" {
 		p.Reason += fmt.Sprintf(", does it belong under %q?", parent)
 	}

@@ -88,7 +88,7 @@ func FuzzApply(f *testing.F) {
 		got, err := Apply(schema.Source{Name: "fuzz" + extension, Data: base}, schema.Source{Name: "patch.cue", Data: patch})
 		if err != nil {
 			if err.Error() == "" {
-				t.Error("an error without words")
+				t.Error("the error has no message")
 			}
 			return
 		}

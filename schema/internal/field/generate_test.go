@@ -132,6 +132,9 @@ func kindSource(kind cue.Kind) string {
 	return strings.Join(names, "|")
 }
 
+// maxListed is the number of fields up to which Want lists all of them.
+const maxListed = 8
+
 // fieldsOf returns the fields below shape by their paths.
 func fieldsOf(shape cue.Value) map[string]Field {
 	fields := map[string]Field{}
@@ -156,6 +159,9 @@ func fieldsOf(shape cue.Value) map[string]Field {
 		case cue.StructKind:
 			f.Children = walkFields(path, v, walk)
 			f.Want = "a struct with the fields " + QuoteAll(f.Children)
+			if len(f.Children) > maxListed {
+				f.Want = "a struct with fields that `spanctl schema` lists"
+			}
 		default:
 			for _, one := range Alternatives(v) {
 				f.Children = append(f.Children, walkFields(path, one, walk)...)
