@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,13 @@ func (c *client) connection() (*connection, error) {
 	return current, nil
 }
 
+// disconnectAfter disconnects if that may help the next request.
+func (c *client) disconnectAfter(err error) {
+	if needsNewConnection(err) {
+		c.disconnect()
+	}
+}
+
 // disconnect closes the connections. The next request reads the kubeconfig again.
 func (c *client) disconnect() {
 	c.mu.Lock()
@@ -160,18 +168,6 @@ func (c *client) Run(ctx context.Context) {
 	c.disconnect()
 }
 
-// fail notes that a request failed, unless ctx ended it. The next one gets another
-// connection if that may help.
-func (c *client) fail(ctx context.Context, message string, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	c.setFault(message, err)
-	if needsNewConnection(err) {
-		c.disconnect()
-	}
-}
-
 // setFault logs a fault, unless the same was logged last.
 func (c *client) setFault(message string, err error) {
 	err = c.explain(err)
@@ -195,8 +191,15 @@ func (c *client) clearFault(message string) {
 	}
 }
 
-// explain returns err with what can be done about it.
+// explain returns err with what can be done about it. The URL of a request is left out: it
+// differs from one request to the next.
 func (c *client) explain(err error) error {
+	if request, is := errors.AsType[*url.Error](err); is {
+		err = request.Err
+		if u, parseErr := url.Parse(request.URL); parseErr == nil {
+			err = fmt.Errorf("API server %s: %w", u.Host, err)
+		}
+	}
 	switch {
 	case errors.Is(err, errNoNode) || apierrors.IsNotFound(err):
 		return fmt.Errorf("there is no Node %q yet: wait for its kubelet, or set cluster.discovery.registries.kubernetes.nodeName: %w", c.nodeName, err)

@@ -23,7 +23,8 @@ import (
 // fakeAPI is an API server that does what a real one does seldom: lists of several pages,
 // watches whose version is too old, tokens that expire. Package e2e has a real one.
 type fakeAPI struct {
-	t *testing.T
+	t      *testing.T
+	server *httptest.Server
 
 	mu    sync.Mutex
 	token string
@@ -123,9 +124,9 @@ func expired(w http.ResponseWriter, _ string) {
 func (f *fakeAPI) serve(t *testing.T) string {
 	t.Helper()
 	f.t, f.watches, f.applied = t, make(chan answerWatch), make(chan string, 10)
-	server := httptest.NewTLSServer(f)
-	t.Cleanup(server.Close)
-	return server.URL
+	f.server = httptest.NewTLSServer(f)
+	t.Cleanup(f.server.Close)
+	return f.server.URL
 }
 
 // testClient is a running client with what it logged.
@@ -289,21 +290,28 @@ func TestTokenReplaced(t *testing.T) {
 	c.awaitNodeIDs(t, "2")
 }
 
-// TestAnotherAPIServer has the kubeconfig replaced by that of another cluster while the
-// first is unreachable, and no kubeconfig at first.
+// TestAnotherAPIServer has no kubeconfig at first, then one of an API server that goes
+// away, and then one of another cluster.
 func TestAnotherAPIServer(t *testing.T) {
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	c := run(t, kubeconfig)
 	c.logs.await(t, "read the kubeconfig")
 	c.awaitNodeIDs(t, "from before")
-	gone := httptest.NewTLSServer(http.NotFoundHandler())
-	gone.Close()
-	writeKubeconfig(t, kubeconfig, gone.URL, "token: t")
-	c.logs.await(t, "connection refused")
-	f := &fakeAPI{token: "t", nodes: []string{wire("a", "1")}}
-	writeKubeconfig(t, kubeconfig, f.serve(t), "token: t")
+
+	first := &fakeAPI{token: "t", nodes: []string{wire("own", ""), wire("a", "1")}}
+	writeKubeconfig(t, kubeconfig, first.serve(t), "token: t")
 	c.awaitNodeIDs(t, "1")
 	c.logs.await(t, "kubernetes registry reachable")
+	first.server.Listener.Close()
+	first.server.CloseClientConnections()
+	c.logs.await(t, "connection refused")
+
+	second := &fakeAPI{token: "t", nodes: []string{wire("own", ""), wire("b", "2")}}
+	writeKubeconfig(t, kubeconfig, second.serve(t), "token: t")
+	c.awaitNodeIDs(t, "2")
+	if text := c.logs.String(); strings.Count(text, "connection refused") != 1 {
+		t.Errorf("the fault is logged more than once:\n%s", text)
+	}
 }
 
 // TestNetworkChanged has the client connect again.

@@ -3,6 +3,7 @@ package discoverykube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -136,7 +137,8 @@ func (c *connection) apply(ctx context.Context, name, uid string, annotations ma
 // needsNewConnection reports whether a request that failed with err may succeed on a new
 // connection, with a kubeconfig and credentials that are read again.
 func needsNewConnection(err error) bool {
-	return apierrors.IsUnauthorized(err) || apierrors.ReasonForError(err) == metav1.StatusReasonUnknown
+	return err != nil && !errors.Is(err, context.Canceled) &&
+		(apierrors.IsUnauthorized(err) || apierrors.ReasonForError(err) == metav1.StatusReasonUnknown)
 }
 
 // isStale reports whether the reflector resolves err by itself: the version that it asked

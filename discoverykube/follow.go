@@ -2,9 +2,11 @@ package discoverykube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,7 +24,7 @@ var listBackoff = wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 0.5, Ste
 
 // follow keeps what is known of the Nodes up to date until ctx ends.
 func (c *client) follow(ctx context.Context) {
-	reflector := cache.NewReflectorWithOptions(nodeSource{c}, &corev1.Node{}, nodeStore{c}, cache.ReflectorOptions{Name: "nodes", Backoff: &listBackoff})
+	reflector := cache.NewReflectorWithOptions(&nodeSource{client: c}, &corev1.Node{}, nodeStore{c}, cache.ReflectorOptions{Name: "nodes", Backoff: &listBackoff})
 	for ctx.Err() == nil {
 		connected, disconnect := context.WithCancel(ctx)
 		stopped := make(chan struct{})
@@ -41,23 +43,39 @@ func (c *client) follow(ctx context.Context) {
 }
 
 // nodeSource lists and watches Nodes for a reflector.
-type nodeSource struct{ client *client }
+type nodeSource struct {
+	client *client
+	// listed is the connection of the last list.
+	listed atomic.Pointer[connection]
+}
 
-func (s nodeSource) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	nodes, err := s.client.list(ctx, options)
+// errListAgain is returned to the reflector. It is logged at debug level only.
+var errListAgain = errors.New("the connection is new: its API server may have other Nodes")
+
+func (s *nodeSource) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	connection, err := s.client.connection()
+	var nodes *corev1.NodeList
+	if err == nil {
+		nodes, err = s.client.list(ctx, connection, options)
+	}
 	if err != nil {
 		s.client.unreachable(ctx, err)
 		return nil, err
 	}
+	s.listed.Store(connection)
 	return nodes, nil
 }
 
-func (s nodeSource) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+func (s *nodeSource) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	connection, err := s.client.connection()
+	if err == nil && connection != s.listed.Load() {
+		return nil, errListAgain
+	}
 	var events watch.Interface
 	if err == nil {
 		s.client.selectNodes(&options)
 		events, err = connection.watch(ctx, options)
+		s.client.disconnectAfter(err)
 	}
 	if err != nil {
 		s.client.unreachable(ctx, err)
@@ -68,18 +86,18 @@ func (s nodeSource) WatchWithContext(ctx context.Context, options metav1.ListOpt
 }
 
 // List is ListWithContext. A reflector does not call it.
-func (s nodeSource) List(options metav1.ListOptions) (runtime.Object, error) {
+func (s *nodeSource) List(options metav1.ListOptions) (runtime.Object, error) {
 	return s.ListWithContext(context.Background(), options)
 }
 
 // Watch is WatchWithContext. A reflector does not call it.
-func (s nodeSource) Watch(options metav1.ListOptions) (watch.Interface, error) {
+func (s *nodeSource) Watch(options metav1.ListOptions) (watch.Interface, error) {
 	return s.WatchWithContext(context.Background(), options)
 }
 
 // IsWatchListSemanticsUnSupported has the reflector list before it watches. Its streamed
 // lists do not end with their context while the API server refuses connections.
-func (s nodeSource) IsWatchListSemanticsUnSupported() bool { return true }
+func (s *nodeSource) IsWatchListSemanticsUnSupported() bool { return true }
 
 // nodeStore hands what a reflector reads to the client.
 type nodeStore struct{ client *client }
@@ -121,21 +139,19 @@ func (c *client) selectNodes(options *metav1.ListOptions) {
 }
 
 // list returns a page of the Nodes.
-func (c *client) list(ctx context.Context, options metav1.ListOptions) (*corev1.NodeList, error) {
-	connection, err := c.connection()
-	if err != nil {
-		return nil, err
-	}
+func (c *client) list(ctx context.Context, connection *connection, options metav1.ListOptions) (*corev1.NodeList, error) {
 	c.selectNodes(&options)
-	return connection.list(ctx, options)
+	nodes, err := connection.list(ctx, options)
+	c.disconnectAfter(err)
+	return nodes, err
 }
 
 // unreachable notes that the Nodes cannot be listed or watched.
 func (c *client) unreachable(ctx context.Context, err error) {
-	if isStale(err) {
+	if ctx.Err() != nil || isStale(err) {
 		return
 	}
-	c.fail(ctx, unreachable, err)
+	c.setFault(unreachable, err)
 	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 		return
 	}
@@ -153,7 +169,11 @@ func (c *client) unreachable(ctx context.Context, err error) {
 func (c *client) Fetch(ctx context.Context) error {
 	var nodes []node
 	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return c.list(ctx, options)
+		connection, err := c.connection()
+		if err != nil {
+			return nil, err
+		}
+		return c.list(ctx, connection, options)
 	})
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		if n, is := object.(*corev1.Node); is {

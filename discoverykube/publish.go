@@ -49,12 +49,14 @@ func (c *client) keepPublished(ctx context.Context) {
 			continue
 		}
 		wait := minWriteInterval
-		if err := c.apply(ctx, local); err != nil {
-			c.fail(ctx, notPublished, err)
-			wait = pauses.Next()
-		} else {
+		err := c.apply(ctx, local)
+		switch {
+		case err == nil:
 			c.clearFault(notPublished)
 			pauses.Reset()
+		case ctx.Err() == nil:
+			c.setFault(notPublished, err)
+			wait = pauses.Next()
 		}
 		_ = retry.Wait(ctx, wait, nil) // an error is the end of ctx
 	}
@@ -87,6 +89,7 @@ func (c *client) apply(ctx context.Context, local mesh.Affiliate) error {
 	}
 	wanted := encode(local)
 	applied, err := connection.apply(ctx, own.name, own.uid, wanted)
+	c.disconnectAfter(err)
 	if err != nil {
 		return err
 	}
