@@ -87,3 +87,33 @@ func TestWithoutAgents(t *testing.T) {
 		}
 	})
 }
+
+// TestNobodyIsTold has a machine that reaches no other by any registry.
+func TestNobodyIsTold(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a machine changes while it can tell no other machine")
+	m := harness.NewMesh(t, 1) // the discovery server does not run
+	node := m.Machines[0]
+
+	t.Run("a single pass warns", func(t *testing.T) {
+		node.CLI.Try("apply", "-f", node.Config(), "--immediate").WantStatus(t, 0).WantStderr(t, "the other machines were not told of this one")
+	})
+	t.Run("the key stays", func(t *testing.T) {
+		node.CLI.Try("rotate-key").WantStatus(t, 1).WantStderr(t, "the key was not changed")
+	})
+	t.Run("the key stays where only static peers are configured", func(t *testing.T) {
+		node.Files.WriteConfig(m.Config + `
+cluster: discovery: registries: service: disabled: true
+cluster: discovery: registries: static: peers: [{name: "phone", publicKey: "NzW8oeIH5rJyY5lefD9WRoHWWRr/Q6DwsDjMX+xKjT4=", allowedIPs: ["10.7.0.1/32"]}]
+`)
+		o := node.CLI.Try("apply", "-f", node.Config(), "--immediate")
+		o.WantStatus(t, 0)
+		harness.WantNoText(t, "apply", o.Stderr, "not told")
+		node.CLI.Try("rotate-key").WantStatus(t, 1).WantStderr(t, "the config has no registry to publish this machine in")
+	})
+	t.Run("down with an agent warns", func(t *testing.T) {
+		node.Files.WriteConfig(m.Config)
+		node.Agent.Start()
+		node.CLI.Try("down").WantStatus(t, 0).WantStderr(t, "the other machines were not told")
+	})
+}
