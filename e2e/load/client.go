@@ -15,16 +15,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// client speaks to a server in one protocol. It does as little as it can beside.
+// client calls a server in one protocol, with as little work of its own as possible.
 type client interface {
 	update(ctx context.Context, cluster, id string, data []byte, endpoints [][]byte) error
 	list(ctx context.Context, cluster string) error
-	// watch calls got with the data of each message's affiliates.
+	// watch calls got with the data of the affiliates of each message, until ctx ends.
 	watch(ctx context.Context, cluster string, got func(data [][]byte)) error
 	close()
 }
 
-// protocol is a way to speak to a server.
+// protocol is a protocol of the server.
 type protocol struct {
 	name string
 	dial func(ctx context.Context, address string) (client, error)
@@ -34,18 +34,20 @@ var protocols = []protocol{{"gRPC", dialGRPC}, {"Connect with JSON", dialJSON}}
 
 const (
 	service = "/sidero.discovery.server.Cluster/"
-	ttl     = 1800
-	// stamp is the length of an update's data in a fanout.
-	stamp = 256
+	// ttl is that of all updates, in seconds.
+	ttl = 1800
+	// stampSize is the length of an update's data in a fanout, in bytes.
+	stampSize = 256
 )
 
-// stamped is data that tell when they were made.
+// stamped returns data that begins with the present time.
 func stamped() []byte {
-	data := make([]byte, stamp)
+	data := make([]byte, stampSize)
 	binary.LittleEndian.PutUint64(data, uint64(time.Now().UnixNano()))
 	return data
 }
 
+// sentAt returns the time in stamped data.
 func sentAt(data []byte) time.Time {
 	if len(data) < 8 {
 		return time.Time{}
@@ -53,14 +55,16 @@ func sentAt(data []byte) time.Time {
 	return time.Unix(0, int64(binary.LittleEndian.Uint64(data)))
 }
 
-// grpcClient writes the wire by hand.
+// grpcClient encodes and decodes messages by hand.
 type grpcClient struct{ conn *grpc.ClientConn }
 
+// raw is a gRPC codec of messages that are encoded already.
 type raw struct{}
 
 func (raw) Marshal(v any) ([]byte, error)   { return *v.(*[]byte), nil }
 func (raw) Unmarshal(b []byte, v any) error { *v.(*[]byte) = append([]byte(nil), b...); return nil }
 func (raw) Name() string                    { return "proto" }
+
 func dialGRPC(_ context.Context, address string) (client, error) {
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{}), grpc.MaxCallRecvMsgSize(64<<20)))
@@ -118,7 +122,7 @@ func (c grpcClient) watch(ctx context.Context, cluster string, got func([][]byte
 
 func (c grpcClient) close() { _ = c.conn.Close() }
 
-// fields are the values of a field of bytes.
+// fields returns the values of a bytes field.
 func fields(message []byte, number protowire.Number) [][]byte {
 	var out [][]byte
 	for len(message) > 0 {
@@ -140,7 +144,7 @@ func fields(message []byte, number protowire.Number) [][]byte {
 	return out
 }
 
-// jsonClient speaks Connect over HTTP/1.1, as curl does.
+// jsonClient calls the server by Connect over HTTP/1.1 with JSON, as curl does.
 type jsonClient struct {
 	http *http.Client
 	url  string
@@ -162,9 +166,9 @@ func (c jsonClient) post(ctx context.Context, method, contentType string, body [
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(response.Body)
+		detail, _ := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		return nil, fmt.Errorf("%s: %s: %s", method, response.Status, said)
+		return nil, fmt.Errorf("%s: %s: %s", method, response.Status, detail)
 	}
 	return response, nil
 }
@@ -192,8 +196,8 @@ func (c jsonClient) list(ctx context.Context, cluster string) error {
 	return c.call(ctx, "List", map[string]string{"clusterId": cluster})
 }
 
-// watch reads Connect's stream: a byte of flags and four of length before each
-// message.
+// watch reads a Connect stream, in which each message follows a byte of flags and
+// four bytes of length.
 func (c jsonClient) watch(ctx context.Context, cluster string, got func([][]byte)) error {
 	body, err := json.Marshal(map[string]string{"clusterId": cluster})
 	if err != nil {

@@ -1,11 +1,11 @@
-// Command load measures a discovery server: how many updates it takes a second,
-// how soon watchers hear of one, how long a list takes, what it keeps in memory,
-// and how long it takes to start with much on disk. It starts the servers itself,
-// on loopback, and prints a table.
+// Command load measures a discovery server: updates per second, the delay of an
+// update until watchers receive it, the duration of a list, memory, and the time to
+// start with many affiliates on disk. It starts the servers on loopback, and prints
+// a table.
 //
 //	load -binary bin/spanctl -etcd .tools/bin/etcd
 //
-// Server and load share the machine, so that figures tell of both.
+// Server and load share the machine, so the figures are of both.
 package main
 
 import (
@@ -30,30 +30,46 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The size of the load. Affiliates are like those of machines: 256 sealed bytes
+// The size of the load. Affiliates have the size of real ones: 256 encrypted bytes
 // and two endpoints.
 const (
-	callers    = 64
-	updates    = 40_000
+	// callers is the number of concurrent calls.
+	callers = 64
+	// updates is the number of updates that are timed.
+	updates = 40_000
+	// fanoutRate is the number of updates per second that watchers receive.
 	fanoutRate = 50
+	// fanoutTime is how long they receive them.
 	fanoutTime = 5 * time.Second
-	listed     = 1000
-	filled     = 100_000
-	clusters   = 1000
+	// listed is the number of affiliates of the cluster that is listed.
+	listed = 1000
+	// filled is the number of affiliates that memory is measured with.
+	filled = 100_000
+	// clusters is the number of clusters that updates and affiliates belong to.
+	clusters = 1000
 )
 
+// watcherCounts are the numbers of watchers that a fanout is measured with.
 var watcherCounts = []int{1, 10, 100, 1000}
+
+// storeKinds are the stores that can be measured.
+var storeKinds = []string{"memory", "bolt", "etcd"}
 
 func main() { os.Exit(run()) }
 
 func run() int {
-	binary := flag.String("binary", "bin/spanctl", "the server to measure")
-	etcd := flag.String("etcd", "", "an etcd to measure the etcd store with; empty leaves it out")
-	quick := flag.Bool("quick", false, "measure a tenth, to see that all works")
+	binary := flag.String("binary", "bin/spanctl", "spanctl program to measure")
+	etcd := flag.String("etcd", "", "etcd program to measure the etcd store with; without it, the etcd store is left out")
+	quick := flag.Bool("quick", false, "measure a tenth of the load, to test this program")
+	only := flag.String("store", "", "measure updates and watches of one store alone: memory, bolt or etcd")
 	flag.Parse()
+	if *only != "" && !slices.Contains(storeKinds, *only) {
+		fmt.Fprintf(os.Stderr, "load: -store is %q: want %s\n", *only, strings.Join(storeKinds, ", "))
+		return 2
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	m := &measurement{binary: *binary, etcd: *etcd, scale: 1}
+	m := &measurement{binary: *binary, etcd: *etcd, only: *only, scale: 1}
 	if *quick {
 		m.scale = 10
 	}
@@ -66,10 +82,14 @@ func run() int {
 
 // measurement is one run of all measurements.
 type measurement struct {
+	// binary and etcd are paths of programs.
 	binary, etcd string
+	// only is the kind of store to measure; empty for all.
+	only string
 	// scale divides the load.
 	scale int
-	dir   string
+	// dir is a temporary directory.
+	dir string
 }
 
 func (m *measurement) run(ctx context.Context) (err error) {
@@ -81,7 +101,7 @@ func (m *measurement) run(ctx context.Context) (err error) {
 	fmt.Println("| store, protocol | updates/s | p50/p99 ms to 1 watcher | to 10 | to 100 | to 1000 | list of 1000, ms |")
 	fmt.Println("| --- | --- | --- | --- | --- | --- | --- |")
 	stores := []string{"memory", "bolt:" + filepath.Join(m.dir, "speed.db")}
-	if m.etcd != "" {
+	if m.etcd != "" && (m.only == "" || m.only == "etcd") {
 		url, stop, err := m.startEtcd(ctx)
 		if err != nil {
 			return err
@@ -90,16 +110,22 @@ func (m *measurement) run(ctx context.Context) (err error) {
 		stores = append(stores, "etcd:"+url)
 	}
 	for _, store := range stores {
+		if kind, _, _ := strings.Cut(store, ":"); m.only != "" && kind != m.only {
+			continue
+		}
 		for _, p := range protocols {
 			if err := m.speed(ctx, store, p); err != nil {
 				return fmt.Errorf("%s, %s: %w", store, p.name, err)
 			}
 		}
 	}
+	if m.only != "" {
+		return nil
+	}
 	return m.memory(ctx)
 }
 
-// speed prints a row of the table.
+// speed measures a store in a protocol and prints a row of the table.
 func (m *measurement) speed(ctx context.Context, store string, p protocol) error {
 	s, err := m.start(ctx, store)
 	if err != nil {
@@ -131,8 +157,8 @@ func (m *measurement) speed(ctx context.Context, store string, p protocol) error
 	return nil
 }
 
-// memory prints what a server keeps in memory, and how long it takes to start
-// with as much on disk.
+// memory prints the memory of a server with many affiliates, and how long it takes to
+// start with as many on disk.
 func (m *measurement) memory(ctx context.Context) error {
 	fmt.Println()
 	for _, store := range []string{"memory", "bolt:" + filepath.Join(m.dir, "fill.db")} {
@@ -160,38 +186,38 @@ func (m *measurement) memory(ctx context.Context) error {
 		fmt.Printf("- %s: %.0f MiB resident at the start, %d bytes per affiliate with %d in %d clusters\n",
 			kind, float64(before)/(1<<20), (after-before)/(filled/m.scale), filled/m.scale, clusters)
 		if kind == "bolt" {
-			began := time.Now()
+			started := time.Now()
 			s, err := m.start(ctx, store)
 			if err != nil {
 				return err
 			}
-			fmt.Printf("- bolt: %.2f s to start with these on disk\n", time.Since(began).Seconds())
+			fmt.Printf("- bolt: %.2f s to start with these on disk\n", time.Since(started).Seconds())
 			s.stop()
 		}
 	}
 	return nil
 }
 
-// server is a process that serves on loopback.
+// server is a discovery server on loopback.
 type server struct {
 	address string
 	cmd     *exec.Cmd
 }
 
-// waitForLine is a writer that waits for a text.
-type waitForLine struct {
-	mu    sync.Mutex
-	said  bytes.Buffer
-	text  string
-	found chan struct{}
+// textFinder keeps what is written to it, and closes found when that contains text.
+type textFinder struct {
+	mu     sync.Mutex
+	output bytes.Buffer
+	text   string
+	found  chan struct{}
 }
 
-func (w *waitForLine) Write(b []byte) (int, error) {
+func (w *textFinder) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := strings.Contains(w.said.String(), w.text)
-	w.said.Write(b)
-	if !before && strings.Contains(w.said.String(), w.text) {
+	before := strings.Contains(w.output.String(), w.text)
+	w.output.Write(b)
+	if !before && strings.Contains(w.output.String(), w.text) {
 		close(w.found)
 	}
 	return len(b), nil
@@ -205,13 +231,14 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// launch starts a program that dies with this one, and waits until it says text.
+// launch starts a program, and waits until it has written text. The kernel kills it
+// when this program ends.
 func launch(ctx context.Context, text, program string, args ...string) (*exec.Cmd, error) {
-	// The thread that starts it is kept: the kernel sends the signal at its end.
+	// The signal is sent when the thread that started the program ends.
 	runtime.LockOSThread()
 	cmd := exec.CommandContext(ctx, program, args...)
-	said := &waitForLine{text: text, found: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = said, said
+	output := &textFinder{text: text, found: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -219,10 +246,10 @@ func launch(ctx context.Context, text, program string, args ...string) (*exec.Cm
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
-	case <-said.found:
+	case <-output.found:
 		return cmd, nil
 	case err := <-ended:
-		return nil, fmt.Errorf("%s: %w: %s", program, err, said.said.String())
+		return nil, fmt.Errorf("%s: %w: %s", program, err, output.output.String())
 	}
 }
 
@@ -236,7 +263,7 @@ func (m *measurement) start(ctx context.Context, store string) (*server, error) 
 	return &server{address, cmd}, err
 }
 
-// stop ends the server and waits until its address is free.
+// stop ends the server, and waits until its address is free.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	for {
@@ -248,7 +275,7 @@ func (s *server) stop() {
 	}
 }
 
-// resident is the server's memory in bytes.
+// resident returns the resident memory of the server, in bytes.
 func (s *server) resident() (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
 	if err != nil {
@@ -277,10 +304,10 @@ func (m *measurement) startEtcd(ctx context.Context) (url string, stop func(), e
 	return url, func() { _ = cmd.Process.Kill() }, nil
 }
 
-// dialer makes a client with connections of its own.
+// dialer returns a client with connections of its own.
 type dialer func(ctx context.Context) (client, error)
 
-// flood sends n updates and tells how many were taken a second.
+// flood sends n updates and returns how many were acknowledged per second.
 func flood(ctx context.Context, dial dialer, n int, name func(i int) (cluster, id string)) (perSecond float64, err error) {
 	const connections = 8
 	clients := make([]client, connections)
@@ -294,7 +321,7 @@ func flood(ctx context.Context, dial dialer, n int, name func(i int) (cluster, i
 	endpoints := [][]byte{make([]byte, 32), append([]byte{1}, make([]byte, 31)...)}
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	began := time.Now()
+	started := time.Now()
 	for k := range callers {
 		group.Go(func() error {
 			for {
@@ -310,22 +337,22 @@ func flood(ctx context.Context, dial dialer, n int, name func(i int) (cluster, i
 		})
 	}
 	err = group.Wait()
-	return float64(n) / time.Since(began).Seconds(), err
+	return float64(n) / time.Since(started).Seconds(), err
 }
 
-// arrivals are how long after they were sent updates were heard of, by all
-// watchers together.
+// arrivals collects the delays after which watchers received updates.
 type arrivals struct {
-	mu     sync.Mutex
-	after  []time.Duration
+	mu    sync.Mutex
+	after []time.Duration
+	// wanted is the number of delays, of all watchers together.
 	wanted int
-	// ready has a token for each watcher that has begun; done is closed when all
-	// updates were heard of.
+	// ready receives once for each watcher that has its first message.
 	ready chan struct{}
-	done  chan struct{}
+	// done is closed when all updates have arrived.
+	done chan struct{}
 }
 
-// listener is what a watcher calls with each message.
+// listener returns the function that a watcher calls with each message.
 func (a *arrivals) listener() func(data [][]byte) {
 	first := true
 	return func(data [][]byte) {
@@ -346,11 +373,11 @@ func (a *arrivals) listener() func(data [][]byte) {
 	}
 }
 
-// perConnection is how many watchers share a connection.
+// perConnection is the number of watchers that share a connection.
 const perConnection = 125
 
-// fanout has watchers of one cluster, and tells how long after it was sent each
-// of them had each update, in order of size. The time is in the update itself.
+// fanout sends updates to watchers of one cluster. It returns the delay of each update
+// at each watcher, sorted. The update's data has the time at which it was sent.
 func fanout(ctx context.Context, dial dialer, watchers int, lasting time.Duration) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -382,12 +409,12 @@ func fanout(ctx context.Context, dial dialer, watchers int, lasting time.Duratio
 		return nil, fmt.Errorf("%d of %d updates were delivered", len(a.after), a.wanted)
 	}
 	cancel()
-	_ = group.Wait() // they end with the context's error
+	_ = group.Wait() // the error is the context's
 	slices.Sort(a.after)
 	return a.after, nil
 }
 
-// send sends updates at the rate of a fanout.
+// send sends updates at fanoutRate.
 func send(ctx context.Context, dial dialer, cluster string, total int) error {
 	sender, err := dial(ctx)
 	if err != nil {
@@ -405,7 +432,7 @@ func send(ctx context.Context, dial dialer, cluster string, total int) error {
 	return nil
 }
 
-// listing is the shortest of 20 lists of a cluster.
+// listing returns the duration of the fastest of 20 lists of a cluster.
 func listing(ctx context.Context, dial dialer) (time.Duration, error) {
 	_, err := flood(ctx, dial, listed, func(i int) (cluster, id string) { return "list", strconv.Itoa(i) })
 	if err != nil {
@@ -418,11 +445,11 @@ func listing(ctx context.Context, dial dialer) (time.Duration, error) {
 	defer c.close()
 	best := time.Hour
 	for range 20 {
-		began := time.Now()
+		started := time.Now()
 		if err := c.list(ctx, "list"); err != nil {
 			return 0, err
 		}
-		best = min(best, time.Since(began))
+		best = min(best, time.Since(started))
 	}
 	return best, nil
 }
