@@ -87,7 +87,7 @@ func TestProtocolByHand(t *testing.T) {
 		{"AffiliateDelete", `{"clusterId":"c","affiliateId":"a"}`, http.StatusOK, `{}`},
 		{"List", `{"clusterId":"c"}`, http.StatusOK, `{}`},
 		{"List", `{}`, http.StatusBadRequest, `cluster_id is missing`},
-		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, http.StatusBadRequest, `sealed endpoints have a multiple of 16`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, http.StatusBadRequest, `a sealed endpoint has a multiple of 16`},
 		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, http.StatusBadRequest, `ttl is missing`},
 		{"List", `{"clusterId":`, http.StatusBadRequest, `invalid_argument`},
 		{"List", `{"clusterId":5}`, http.StatusBadRequest, `invalid_argument`},
