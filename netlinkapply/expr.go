@@ -1,13 +1,16 @@
 package netlinkapply
 
 import (
-	"bytes"
 	"fmt"
+	"math"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/reconciler/state"
@@ -33,65 +36,52 @@ const (
 // setNames are the names of the sets of routed networks.
 var setNames = map[state.Family]string{state.IPv4: "routed4", state.IPv6: "routed6"}
 
-// compile turns a statement into nftables expressions. Sets are found by name.
-func compile(s state.Statement) ([]expr.Any, error) {
-	switch s.Op {
-	case state.AcceptMark:
-		return join(
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
-			mask(native(s.Mask), native(0)),
-			equals(native(s.Mark)),
-			accept(),
-		), nil
-	case state.AcceptLoopback:
-		return join(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(interfaceName("lo")), accept()), nil
-	case state.AcceptNeighbours:
+// operations are the nftables expressions of each operation.
+var operations = map[state.Op]func(state.Statement) []expr.Any{
+	state.AcceptMark: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), accept())
+	},
+	state.AcceptLoopback: func(state.Statement) []expr.Any {
+		return join(leavesOver("lo"), accept())
+	},
+	state.AcceptNeighbours: func(state.Statement) []expr.Any {
 		return join(
 			isFamily(state.IPv6),
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
-			equals([]byte{unix.IPPROTO_ICMPV6}),
+			isProtocol(unix.IPPROTO_ICMPV6),
 			&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
 			&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: []byte{routerSolicitation}},
 			&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: []byte{redirect}},
 			accept(),
-		), nil
-	case state.ClampMSS:
-		return clamp(s), nil
-	case state.RouteMarked:
-		return join(
-			isFamily(s.Family),
-			inNetworks(s.Family),
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
-			mask(native(^s.Mask), native(s.Mark)),
-			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register},
-			accept(),
-		), nil
-	case state.DropLoop:
-		return join(
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
-			mask(native(s.Mask), native(0)),
-			equals(native(s.Mark)),
-			&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register},
-			equals(interfaceName(s.Link)),
-			&expr.Verdict{Kind: expr.VerdictDrop},
-		), nil
-	case state.NoteInside:
-		return note(s, expr.CmpOpEq), nil
-	case state.NoteOutside:
-		return note(s, expr.CmpOpNeq), nil
-	case state.FollowInside:
-		return join(
-			isReplyOf(s),
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
-			mask(native(^s.Mask), native(s.Mark)),
-			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register},
-			accept(),
-		), nil
-	case state.FollowOutside:
-		return join(isReplyOf(s), accept()), nil
-	default:
-		return nil, fmt.Errorf("there is no firewall rule for the operation %q", s.Op)
+		)
+	},
+	state.ClampMSS: clamp,
+	state.RouteMarked: func(s state.Statement) []expr.Any {
+		return join(isFamily(s.Family), inNetworks(s.Family), setPacketMark(s), accept())
+	},
+	state.DropLoop: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), leavesOver(s.Link), &expr.Verdict{Kind: expr.VerdictDrop})
+	},
+	state.NoteInside: func(s state.Statement) []expr.Any {
+		return noteConnection(s, expr.CmpOpEq)
+	},
+	state.NoteOutside: func(s state.Statement) []expr.Any {
+		return noteConnection(s, expr.CmpOpNeq)
+	},
+	state.FollowInside: func(s state.Statement) []expr.Any {
+		return join(isReplyOf(s), setPacketMark(s), accept())
+	},
+	state.FollowOutside: func(s state.Statement) []expr.Any {
+		return join(isReplyOf(s), accept())
+	},
+}
+
+// compile returns the nftables expressions of a statement. Sets are found by name.
+func compile(s state.Statement) ([]expr.Any, error) {
+	expressions, known := operations[s.Op]
+	if !known {
+		return nil, fmt.Errorf("firewall rule %q: unknown operation", s.Op)
 	}
+	return expressions(s), nil
 }
 
 // The directions of a connection's packets (nf_conntrack_tuple_common.h).
@@ -100,8 +90,9 @@ const (
 	reply    = 1
 )
 
-// note marks the connection of a packet that comes over our link, or over another.
-func note(s state.Statement, op expr.CmpOp) []expr.Any {
+// noteConnection marks the connection of a packet whose incoming interface compares to the
+// statement's link by op.
+func noteConnection(s state.Statement, op expr.CmpOp) []expr.Any {
 	return join(
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
 		&expr.Cmp{Op: op, Register: register, Data: interfaceName(s.Link)},
@@ -124,19 +115,42 @@ func isReplyOf(s state.Statement) []expr.Any {
 	)
 }
 
-// interfaceName is the name of a link as the kernel compares it.
+// hasPacketMark matches packets with the statement's mark.
+func hasPacketMark(s state.Statement) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: register}, mask(native(s.Mask), native(0)), equals(native(s.Mark))}
+}
+
+// setPacketMark gives packets the statement's mark and keeps the bits outside of its mask.
+func setPacketMark(s state.Statement) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
+		mask(native(^s.Mask), native(s.Mark)),
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register},
+	}
+}
+
+// leavesOver matches packets that leave over the named link.
+func leavesOver(link string) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(interfaceName(link))}
+}
+
+func isProtocol(number byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, equals([]byte{number})}
+}
+
+// interfaceName returns the name of a link, padded as the kernel compares it.
 func interfaceName(name string) []byte {
 	out := make([]byte, interfaceLength)
 	copy(out, name)
 	return out
 }
 
+// clamp lowers the maximum segment size of TCP connections to the routed networks.
 func clamp(s state.Statement) []expr.Any {
 	size := binaryutil.BigEndian.PutUint16(uint16(s.MSS))
 	return join(
 		isFamily(s.Family),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
-		equals([]byte{unix.IPPROTO_TCP}),
+		isProtocol(unix.IPPROTO_TCP),
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlagsOffset, Len: 1},
 		mask([]byte{tcpFlagSYN | tcpFlagRST}, []byte{0}),
 		equals([]byte{tcpFlagSYN}),
@@ -148,7 +162,7 @@ func clamp(s state.Statement) []expr.Any {
 	)
 }
 
-// join strings together expressions and lists of them.
+// join concatenates expressions and lists of them.
 func join(parts ...any) []expr.Any {
 	var out []expr.Any
 	for _, part := range parts {
@@ -162,7 +176,7 @@ func join(parts ...any) []expr.Any {
 	return out
 }
 
-// native is a number in the byte order of the machine, as marks are kept.
+// native returns a number in the machine's byte order, which marks have.
 func native(n uint32) []byte { return binaryutil.NativeEndian.PutUint32(n) }
 
 // mask computes register = register & and ^ xor.
@@ -193,64 +207,50 @@ func inNetworks(f state.Family) []expr.Any {
 	return []expr.Any{daddr, &expr.Lookup{SourceRegister: register, SetName: setNames[f]}}
 }
 
-// render is a text that equal lists of expressions share, whether they were
-// compiled or read from the kernel.
-func render(exprs []expr.Any) string {
-	var b strings.Builder
-	for _, e := range exprs {
-		switch x := e.(type) {
-		case *expr.Lookup:
-			// The kernel numbers sets; the name tells them apart.
-			b.WriteString("lookup " + x.SetName)
-			if x.Invert {
-				b.WriteString(" inverted")
-			}
-		case *expr.Verdict:
-			fmt.Fprintf(&b, "verdict %d %s", x.Kind, x.Chain)
-		case *expr.Ct:
-			// The library does not read back which register a mark is set from.
-			if x.SourceRegister || x.Register == 0 {
-				fmt.Fprintf(&b, "ct set %d", x.Key)
-			} else {
-				fmt.Fprintf(&b, "ct %d", x.Key)
-			}
-		default:
-			fmt.Fprintf(&b, "%T %+v", e, e)
-		}
-		b.WriteString("; ")
-	}
-	return b.String()
-}
-
-// recognize reads a rule back into the statement that its comment names, if
-// its expressions are what that statement compiles to. Any other rule is
-// foreign.
+// recognize returns the statement that the comment of a rule names, if its
+// expressions are what that statement compiles to. Any other rule is Foreign.
 func recognize(r *nftables.Rule) state.Statement {
-	text := comment(r.UserData)
-	statement, err := state.ParseComment(text)
-	if err == nil {
-		if exprs, err := compile(statement); err == nil && render(exprs) == render(r.Exprs) {
+	if statement, err := state.ParseComment(comment(r.UserData)); err == nil {
+		if expressions, err := compile(statement); err == nil && sameExpressions(expressions, r.Exprs) {
 			return statement
 		}
 	}
-	return state.Statement{Op: state.Foreign, Text: render(r.Exprs)}
+	return state.Statement{Op: state.Foreign, Text: show(r.Exprs)}
 }
 
-// commentType is the type of a rule's comment in its user data, a list of type,
-// length and value (libnftnl's udata.h).
-const commentType = 0
-
-// comment reads the comment of a rule as nft(8) keeps it.
+// comment returns the comment of a rule as nft(8) keeps it, "" if there is none.
 func comment(userData []byte) string {
-	for len(userData) >= 2 {
-		length := int(userData[1])
-		if len(userData) < 2+length {
-			return ""
-		}
-		if userData[0] == commentType {
-			return string(bytes.TrimRight(userData[2:2+length], "\x00"))
-		}
-		userData = userData[2+length:]
+	// Userdata reads past the end of data that is cut off. Its lengths have one byte, so that
+	// it reads zeros here.
+	padded := append(slices.Clone(userData), make([]byte, math.MaxUint8)...)
+	text, _ := userdata.GetString(padded, userdata.TypeComment)
+	return text
+}
+
+// sameExpressions reports whether compiled expressions are those that were read from the kernel.
+func sameExpressions(compiled, read []expr.Any) bool {
+	return slices.EqualFunc(compiled, read, func(a, b expr.Any) bool { return reflect.DeepEqual(normalize(a), normalize(b)) })
+}
+
+// normalize leaves out what differs between an expression and its reading from the kernel.
+func normalize(e expr.Any) expr.Any {
+	switch x := e.(type) {
+	case *expr.Lookup:
+		// The kernel numbers sets.
+		return &expr.Lookup{SetName: x.SetName, Invert: x.Invert}
+	case *expr.Ct:
+		// The library does not read the register that a mark is set from.
+		return &expr.Ct{Key: x.Key, SourceRegister: x.SourceRegister || x.Register == 0}
+	default:
+		return e
 	}
-	return ""
+}
+
+// show returns expressions as text for a listing.
+func show(expressions []expr.Any) string {
+	var parts []string
+	for _, e := range expressions {
+		parts = append(parts, fmt.Sprintf("%T %+v", e, e))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,28 +137,27 @@ func failed(result state.Result, rest state.Plan, err error) state.Result {
 // changeNext carries out the first change of plan, or all peers at its head. It returns how many
 // changes were made.
 func (k *Kernel) changeNext(ctx context.Context, scope state.Scope, plan state.Plan) (int, error) {
-	peers := peersAtHead(plan)
-	if len(peers) == 0 {
+	n := peersAtHead(plan)
+	if n == 0 {
 		return 1, k.change(ctx, plan[0])
 	}
-	err := k.changePeers(scope.LinkName, peers)
-	if err != nil && len(peers) > 1 {
-		peers = peers[:1]
-		err = k.changePeers(scope.LinkName, peers)
+	err := k.changePeers(scope.LinkName, plan[:n])
+	if err != nil && n > 1 {
+		n, err = 1, k.changePeers(scope.LinkName, plan[:1])
 	}
-	return len(peers), err
+	return n, err
 }
 
-func peersAtHead(plan state.Plan) []state.PeerChange {
-	var peers []state.PeerChange
-	for _, c := range plan {
-		peer, is := c.(state.PeerChange)
-		if !is {
-			break
-		}
-		peers = append(peers, peer)
+// peersAtHead returns how many changes of peers plan begins with.
+func peersAtHead(plan state.Plan) int {
+	n := slices.IndexFunc(plan, func(c state.Change) bool {
+		_, isPeer := c.(state.PeerChange)
+		return !isPeer
+	})
+	if n < 0 {
+		return len(plan)
 	}
-	return peers
+	return n
 }
 
 // change carries out a change of anything but a peer.

@@ -41,9 +41,9 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 
 // changePeers sets up, changes and removes peers in one message. WireGuard is
 // never told to replace all peers, which would end every session.
-func (k *Kernel) changePeers(link string, changes []state.PeerChange) error {
+func (k *Kernel) changePeers(link string, changes state.Plan) error {
 	for _, c := range changes {
-		if c.Old.PublicKey.IsZero() && c.New.PublicKey.IsZero() {
+		if c, is := c.(state.PeerChange); is && c.Old.PublicKey.IsZero() && c.New.PublicKey.IsZero() {
 			// WireGuard would take it and never reach it.
 			return errors.New("a peer without a public key")
 		}
@@ -59,10 +59,14 @@ func (k *Kernel) changePeers(link string, changes []state.PeerChange) error {
 // Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
 // and thus a handshake, not only to them but to every peer that follows one in
 // the same message, and some of those are to be quiet.
-func settings(changes []state.PeerChange) iter.Seq[userspace.PeerSetting] {
+func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
 	return func(yield func(userspace.PeerSetting) bool) {
 		var begun []userspace.PeerSetting
-		for _, c := range changes {
+		for _, change := range changes {
+			c, is := change.(state.PeerChange)
+			if !is {
+				continue
+			}
 			quiet, p := settingsOf(c)
 			if quiet && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, HasKeepalive: true}) {
 				return
