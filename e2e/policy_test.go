@@ -365,8 +365,8 @@ func TestThingsInTheWay(t *testing.T) {
 		name, role, arg, want string
 		undo                  string
 	}{
-		{"the routing table", "occupy-table", "180", "set machine.network.kubespan.routingTable to a table that nobody uses", "free-table"},
-		{"the priority", "occupy-priority", "32500", "set machine.network.kubespan.rulePriority to a number that nobody uses", "free-priority"},
+		{"the routing table", "occupy-table", "180", "set machine.network.kubespan.routingTable to an unused table", "free-table"},
+		{"the priority", "occupy-priority", "32500", "set machine.network.kubespan.rulePriority to an unused number", "free-priority"},
 		{"the name", "occupy-name", "kubespan", "set machine.network.kubespan.interfaceName to another name", "free-name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// observeAddresses reads the addresses of our link but for the link-local ones of
-// IPv6, which the kernel makes.
+// observeAddresses reads the addresses of the link, without the IPv6 link-local ones that the
+// kernel makes.
 func (k *Kernel) observeAddresses(s *state.State, link netlink.Link) error {
 	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
@@ -28,7 +28,7 @@ func (k *Kernel) observeAddresses(s *state.State, link netlink.Link) error {
 	return nil
 }
 
-// keepHost gives a prefix the host part that it lost to masking.
+// keepHost returns prefix with the host part of from, which netipx has masked.
 func keepHost(from *net.IPNet, prefix netip.Prefix) netip.Prefix {
 	address, _ := netipx.FromStdIP(from.IP)
 	return netip.PrefixFrom(address, prefix.Bits())
@@ -44,7 +44,7 @@ func (k *Kernel) changeAddress(c state.AddressChange) error {
 	if err != nil {
 		return err
 	}
-	// No duplicate address detection: nobody else on the link could answer.
+	// Duplicate address detection would only delay: a tunnel has no neighbours that answer.
 	address := &netlink.Addr{IPNet: netipx.PrefixIPNet(a.Prefix), Flags: unix.IFA_F_NODAD}
 	address.IP = a.Addr().AsSlice()
 	if a.Prefix == state.Dummy {

@@ -15,14 +15,13 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// BenchmarkPeers has what the kernel's side of a pass costs, and beside it what wg(8)
-// takes to bring the same peers to the same device.
+// BenchmarkPeers measures the kernel's part of a pass, and wg(8) that configures the same peers
+// on the same device.
 func BenchmarkPeers(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		k := open(b)
 		in := inputs(b, n)
-		// Without keepalives no peer is called: what is measured is the configuration,
-		// not handshakes that go on meanwhile.
+		// Without keepalives no handshake runs beside the measurement.
 		in.KubeSpan.PersistentKeepalive = 0
 		full, none := state.Build(in), state.Build(inputs(b, 0))
 		in.Peers[n/2].AllowedIPs = in.Peers[n/2].AllowedIPs[:1]
@@ -58,7 +57,7 @@ func BenchmarkPeers(b *testing.B) {
 			}
 		})
 		b.Run(name("spanctl=one-changed"), func(b *testing.B) { alternate(b, full, changed) })
-		b.Run(name("spanctl=glance"), func(b *testing.B) {
+		b.Run(name("spanctl=read-peers"), func(b *testing.B) {
 			for b.Loop() {
 				if peers, err := k.Peers(scopeOf(b)); err != nil || len(peers) != n {
 					b.Fatal(len(peers), err)
@@ -72,8 +71,8 @@ func BenchmarkPeers(b *testing.B) {
 				syncconf(b, fullFile)
 			}
 		})
-		// What both do: the peers, without routes and nftables. They take turns, since
-		// a userspace process gets faster with each: its memory is there already.
+		// Only the peers, which both programs configure. The programs alternate, since a userspace
+		// process gets faster with each turn: it has its memory already.
 		b.Run(name("first-of-peers"), func(b *testing.B) {
 			peers := slices.DeleteFunc(state.Diff(full, none), func(c state.Change) bool {
 				_, isPeer := c.(state.PeerChange)
@@ -82,7 +81,7 @@ func BenchmarkPeers(b *testing.B) {
 			var ours, theirs time.Duration
 			turn := func(taken *time.Duration, do func()) {
 				apply(b, none)
-				runtime.GC() // what that left is not the turn's
+				runtime.GC() // the garbage of apply does not count
 				start := time.Now()
 				do()
 				*taken += time.Since(start)
@@ -117,7 +116,7 @@ func syncconf(b *testing.B, file string) {
 	}
 }
 
-// wgConfig writes the document's device as wg(8) reads it.
+// wgConfig writes the configuration of the device for wg(8) to a file.
 func wgConfig(b *testing.B, s state.State) string {
 	b.Helper()
 	var text strings.Builder

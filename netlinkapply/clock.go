@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// farAway is when the timer would go off if nothing happened.
-const farAway = 100 * 365 * 24 * time.Hour
+// timerLength is longer than any process runs: the timer is there to be cancelled.
+const timerLength = 100 * 365 * 24 * time.Hour
 
-// watchClock calls woken when the clock jumps, which it does when the machine
-// comes out of suspend: a timer of the real-time clock is then cancelled
-// (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET). By how much the clock was set is
-// what it moved beyond the time that passed, suspended or not.
-func watchClock(ctx context.Context, woken func(set time.Duration)) error {
+// watchClock calls stepped when the real-time clock is set, or the machine resumes from
+// suspend. The kernel then cancels a timer of that clock (timerfd_create(2),
+// TFD_TIMER_CANCEL_ON_SET). The argument is by how much the clock was set; time in suspend
+// does not count.
+func watchClock(ctx context.Context, stepped func(by time.Duration)) error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("follow the clock: %w", err)
+		return fmt.Errorf("watch the clock: %w", err)
 	}
-	// A file in the runtime's poller: closing it ends a read.
+	// Closing the file ends a read, as it is in the runtime's poller.
 	timer := os.NewFile(uintptr(fd), "clock")
 	stop := context.AfterFunc(ctx, func() { _ = timer.Close() })
 	defer stop()
@@ -32,9 +32,9 @@ func watchClock(ctx context.Context, woken func(set time.Duration)) error {
 		return err
 	}
 	for {
-		end := unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().Add(farAway).UnixNano())}
+		end := unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().Add(timerLength).UnixNano())}
 		if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &end, nil); err != nil {
-			return fmt.Errorf("follow the clock: %w", err)
+			return fmt.Errorf("watch the clock: %w", err)
 		}
 		_, err := timer.Read(make([]byte, 8))
 		switch {
@@ -45,16 +45,16 @@ func watchClock(ctx context.Context, woken func(set time.Duration)) error {
 			if err != nil {
 				return err
 			}
-			woken(offset - before)
+			stepped(offset - before)
 			before = offset
 		case err != nil:
-			return fmt.Errorf("follow the clock: %w", err)
+			return fmt.Errorf("watch the clock: %w", err)
 		}
 	}
 }
 
-// clockOffset is by how much the real-time clock is ahead of the time since the
-// machine started (clock_gettime(2)).
+// clockOffset returns the real-time clock minus the time since boot, suspend included
+// (clock_gettime(2)).
 func clockOffset() (time.Duration, error) {
 	var wall, boot unix.Timespec
 	if err := errors.Join(unix.ClockGettime(unix.CLOCK_REALTIME, &wall), unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)); err != nil {

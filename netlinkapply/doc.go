@@ -1,25 +1,23 @@
-// Package netlinkapply is the kernel's side of spanctl: it reads what is there
-// under our ownership marks, and carries out plans.
+// Package netlinkapply reads and changes the kernel's network configuration.
 //
-// Kernel has three verbs. Host tells the machine's name and addresses. Observe
-// reads the link, its addresses, the routes, the rules, the nftables table and
-// the WireGuard peers into a state.State. Apply carries out a state.Plan, each
-// change with the fewest messages that do it: nothing is replaced as a whole
-// because of one difference. Applying the plan between a document and what
-// Observe reads, twice, writes nothing the second time.
+// A Kernel has three main methods:
+//   - Host returns the machine's name, links and addresses.
+//   - Observe reads the objects that spanctl owns into a state.State: the link, its
+//     addresses, routes, rules, the nftables table and the WireGuard peers.
+//   - Apply carries out a state.Plan with the fewest messages. After Apply, Observe
+//     returns the desired state, and the next plan is empty.
 //
-// Beside them are what a mesh needs between passes: Peers reads WireGuard alone,
-// Probe sends something through the tunnel, ClearSources follows a change of the
-// machine's addresses.
+// Three more are used between passes: Peers reads the WireGuard peers alone, Probe sends
+// packets through the tunnel, ClearSources makes WireGuard choose its source addresses
+// again. Watch reports changes in the kernel and of the clock.
 //
-// A file holds one kind of object, with how it is read and how it is changed:
-// link.go, address.go, route.go, rule.go, firewall.go (with expr.go for the
-// nftables expressions), peer.go (with genl.go for the kernel's messages), path.go
-// (how packets go) and host.go. Watch, with clock.go, wakes whoever wants to know
-// that something in the kernel changed.
+// Each kind of object has a file, with its reading and its changes: link.go, address.go,
+// route.go, rule.go, firewall.go (nftables expressions are in expr.go), peer.go (the
+// kernel's WireGuard messages are in genl.go), path.go (packets' paths) and host.go.
+// Changes are watched in watch.go and clock.go.
 //
-// WireGuard is the kernel's where it has it. Else package userspace runs it in
-// a process of its own, which outlives the agent and is found by its socket.
+// WireGuard is the kernel's, if it has WireGuard. Otherwise package userspace runs it in a
+// process that outlives the agent.
 //
 // A Kernel is for one goroutine; Watch may run beside it.
 package netlinkapply

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// setChunk is how many networks go into one message: from 2,000 on, the
-	// message overflows a 16-bit length and is stored cut, without an error.
+	// setChunk is the number of networks in a message. From about 2,000 on, a message overflows
+	// a 16-bit length, and the kernel stores only a part of it without an error.
 	setChunk = 500
-	// socketBuffer holds a transaction of more than 10,000 networks, in bytes.
+	// socketBuffer in bytes holds a transaction of more than 10,000 networks. With the default
+	// size, such a transaction fails with "message too long".
 	socketBuffer = 32 << 20
 )
 
-// nft opens a connection for one use. The buffers are best effort: past the
-// system's limit they need CAP_NET_ADMIN in the first user namespace, and only
-// very large tables need them.
+// nft opens a connection for one use. Setting the buffers may fail: above the system's limit
+// it needs CAP_NET_ADMIN in the initial user namespace. Only very large tables need them.
 func nft() (*nftables.Conn, error) {
 	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
 		_ = c.SetWriteBuffer(socketBuffer)
@@ -116,7 +116,7 @@ func hookName(hook *nftables.ChainHook) string {
 	return fmt.Sprintf("number %d", *hook)
 }
 
-// networksSet is the set of routed networks of a family.
+// networksSet returns the set of routed networks of a family.
 func networksSet(t *nftables.Table, f state.Family) *nftables.Set {
 	keyType := nftables.TypeIPAddr
 	if f == state.IPv6 {
@@ -125,8 +125,8 @@ func networksSet(t *nftables.Table, f state.Family) *nftables.Set {
 	return &nftables.Set{Table: t, Name: setNames[f], KeyType: keyType, Interval: true}
 }
 
-// readSet reads the networks of a family. A range that is no network, which
-// only someone else can have made, reads as the networks that it covers.
+// readSet reads the networks of a family. A range that is not a network, made by another
+// program, is read as the networks that it covers.
 func readSet(conn *nftables.Conn, t *nftables.Table, f state.Family) ([]netip.Prefix, error) {
 	elements, err := conn.GetSetElements(networksSet(t, f))
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, os.ErrNotExist) {
@@ -136,7 +136,7 @@ func readSet(conn *nftables.Conn, t *nftables.Table, f state.Family) ([]netip.Pr
 		return nil, fmt.Errorf("read the set %s: %w", setNames[f], err)
 	}
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int {
-		// Where one range ends another may begin: the end is first.
+		// A range may begin at the key where another ends; the end sorts first.
 		if order := bytes.Compare(a.Key, b.Key); order != 0 || a.IntervalEnd == b.IntervalEnd {
 			return order
 		}
@@ -169,8 +169,8 @@ func lastOf(f state.Family) netip.Addr {
 	return netipx.PrefixLastIP(f.Everything())
 }
 
-// elements are the two ends of a network, the second past its last address. A
-// network that ends with the address space has one end only.
+// elements returns the two ends of a network; the second is the address after its last. A
+// network at the end of the address space has no second one.
 func elements(network netip.Prefix) []nftables.SetElement {
 	out := []nftables.SetElement{{Key: network.Addr().AsSlice()}}
 	if past := netipx.PrefixLastIP(network).Next(); past.IsValid() {
@@ -179,16 +179,16 @@ func elements(network netip.Prefix) []nftables.SetElement {
 	return out
 }
 
-// perChunk calls f with the elements of at most setChunk networks of one family.
+// perChunk calls f for every setChunk networks of a family, with their elements.
 func perChunk(networks []netip.Prefix, f func(state.Family, []nftables.SetElement) error) error {
 	for _, fam := range state.Families {
-		var ours []netip.Prefix
+		var ofFamily []netip.Prefix
 		for _, n := range networks {
 			if state.FamilyOf(n.Addr()) == fam {
-				ours = append(ours, n)
+				ofFamily = append(ofFamily, n)
 			}
 		}
-		for chunk := range slices.Chunk(ours, setChunk) {
+		for chunk := range slices.Chunk(ofFamily, setChunk) {
 			var all []nftables.SetElement
 			for _, n := range chunk {
 				all = append(all, elements(n)...)
@@ -201,8 +201,8 @@ func perChunk(networks []netip.Prefix, f func(state.Family, []nftables.SetElemen
 	return nil
 }
 
-// changeFirewall makes, replaces or removes the table in one transaction, so
-// that no packet meets half of it.
+// changeFirewall makes, replaces or removes the table in one transaction, so that no packet
+// passes an incomplete one.
 func (k *Kernel) changeFirewall(c state.FirewallChange) error {
 	conn, err := nft()
 	if err != nil {
@@ -214,7 +214,7 @@ func (k *Kernel) changeFirewall(c state.FirewallChange) error {
 		firewall = c.Old
 	}
 	t := table(firewall.Table)
-	// Deleting needs a table to delete, and adding one that exists does nothing.
+	// Deleting a table that does not exist fails; adding one that exists does nothing.
 	conn.AddTable(t)
 	conn.DelTable(t)
 	if deleted {
@@ -243,9 +243,9 @@ func (k *Kernel) changeFirewall(c state.FirewallChange) error {
 	return verify(conn, t, firewall.Networks)
 }
 
-// rehearse tries a new table without its networks, so that a kernel that has not
-// all of nftables says so before anything else is changed. The last message of the
-// transaction cannot succeed, and the kernel takes the others back with it.
+// rehearse tries a new table without its networks, so that a kernel without some part of
+// nftables refuses it before anything else is changed. The last message of the transaction
+// always fails, so that the kernel rolls the others back.
 func rehearse(firewall state.Firewall) error {
 	conn, err := nft()
 	if err != nil {
@@ -269,8 +269,8 @@ func rehearse(firewall state.Firewall) error {
 	return nil
 }
 
-// without is the errors of a transaction, joined one in another, that are not the
-// expected one.
+// without returns the errors of a transaction without the expected one. They are joined, and
+// may be nested.
 func without(err error, expected unix.Errno) error {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {
@@ -286,9 +286,8 @@ func without(err error, expected unix.Errno) error {
 	return others
 }
 
-// explainNftables says what is missing where the kernel does not know an expression,
-// once rather than for each rule that has it. All but connection tracking's are
-// part of nftables itself.
+// explainNftables replaces the errors of unknown expressions, one for each rule, by one that
+// names the missing module. Only those of connection tracking are in a module of their own.
 func explainNftables(err error) error {
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("this kernel's nftables has no connection tracking: load the module with `modprobe nft_ct` (%w)", unix.ENOENT)
@@ -315,8 +314,8 @@ func addChain(conn *nftables.Conn, t *nftables.Table, chain state.Chain) error {
 	return nil
 }
 
-// verify reads back a large set, since what did not fit in a message is lost
-// without an error.
+// verify reads a large set back: networks that did not fit in a message are lost without an
+// error (see setChunk).
 func verify(conn *nftables.Conn, t *nftables.Table, wanted []netip.Prefix) error {
 	if len(wanted) <= setChunk {
 		return nil
@@ -330,7 +329,7 @@ func verify(conn *nftables.Conn, t *nftables.Table, wanted []netip.Prefix) error
 		count += len(networks)
 	}
 	if count != len(wanted) {
-		return fmt.Errorf("of %d networks, nftables stored %d", len(wanted), count)
+		return fmt.Errorf("nftables table %s: %d of %d networks are stored", t.Name, count, len(wanted))
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOnlyTheExpectedErrorIsTakenOut(t *testing.T) {
+func TestWithout(t *testing.T) {
 	receive := func(errs ...error) error { return fmt.Errorf("receive: %w", errors.Join(errs...)) }
 	missing, exists := fmt.Errorf("netlink: %w", unix.ENOENT), fmt.Errorf("netlink: %w", unix.EEXIST)
 	for _, c := range []struct {

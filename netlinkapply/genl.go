@@ -13,8 +13,8 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// maxMessage is how long a message to the kernel may get, in bytes: an attribute's
-// length has 16 bits (netlink(7)), and the peers are one attribute.
+// maxMessage is the size in bytes at which a message is full. The length of an attribute has
+// 16 bits (netlink(7)), and all peers are in one attribute.
 const maxMessage = 32 << 10
 
 // configurePeers gives peers to the kernel's WireGuard, as wgctrl does. It is for

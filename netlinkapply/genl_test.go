@@ -10,8 +10,8 @@ import (
 	"github.com/spanmesh/span/netlinkapply/userspace"
 )
 
-// TestMessagesHoldAllPeersAndNetworks reads messages back with another decoder than
-// wrote them: the kernel reads them in the other tests, where it has WireGuard.
+// TestMessagesHoldAllPeersAndNetworks decodes the messages with another library. Where the kernel
+// has WireGuard, it reads them in other tests.
 func TestMessagesHoldAllPeersAndNetworks(t *testing.T) {
 	var peers []userspace.PeerSetting
 	for i := range 700 {

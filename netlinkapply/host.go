@@ -19,8 +19,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Host tells the machine's name and addresses, without those of the mesh's own
-// link.
+// Host returns the machine's name, links and addresses, without the link of the mesh.
 func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -60,20 +59,20 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 	return host, nil
 }
 
-// place is where a link is.
-type place struct {
+// location is where a link is in the network.
+type location struct {
 	addresses []netip.Addr
 	networks  []netip.Prefix
 }
 
-// reachable lists the addresses at which others reach this machine, by the index
-// of the link.
-func (k *Kernel) reachable(wanted map[int]bool) (map[int]place, error) {
+// reachable returns the addresses at which other machines can reach this one, by the
+// index of the link.
+func (k *Kernel) reachable(wanted map[int]bool) (map[int]location, error) {
 	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
-	byLink := map[int]place{}
+	byLink := map[int]location{}
 	for _, a := range addresses {
 		address, ok := netipx.FromStdIP(a.IP)
 		if !ok || !wanted[a.LinkIndex] || !isReachable(a, address) {
@@ -89,19 +88,17 @@ func (k *Kernel) reachable(wanted map[int]bool) (map[int]place, error) {
 	return byLink, nil
 }
 
-// outside are addresses far away, to ask the kernel for the way there. Nothing is
-// sent to them.
+// outside are public addresses. The kernel is asked for the route to them; nothing is sent.
 var outside = []netip.Addr{netip.MustParseAddr("1.0.0.1"), netip.MustParseAddr("2000::1")}
 
-// gateways are the links that lead to the rest of the world, each with the
-// gateway, if it has one. The kernel is asked for the way rather than for its
-// routes, of which it may have a million.
+// gateways returns the links of default routes by index, each with its gateway, if it has
+// one. It looks up one route per family rather than listing all: a router may have a million.
 func (k *Kernel) gateways() map[int]netip.Addr {
 	gateways := map[int]netip.Addr{}
 	for _, address := range outside {
 		routes, err := k.handle.RouteGet(address.AsSlice())
 		if err != nil {
-			continue // there is no way
+			continue // no route
 		}
 		for _, r := range routes {
 			if _, known := gateways[r.LinkIndex]; !known && r.LinkIndex != 0 {
@@ -112,10 +109,10 @@ func (k *Kernel) gateways() map[int]netip.Addr {
 	return gateways
 }
 
-// systemSettings is where those of this network namespace are.
+// systemSettings has the sysctl settings of this network namespace.
 const systemSettings = "/proc/sys/net"
 
-// sysctl reads a setting below net, "" where there is none.
+// sysctl returns the setting at a path below net, "" if there is none.
 func sysctl(path string) string {
 	value, err := os.ReadFile(filepath.Join(systemSettings, path))
 	if err != nil {
@@ -124,27 +121,25 @@ func sysctl(path string) string {
 	return strings.TrimSpace(string(value))
 }
 
-// isPhysical tells a network card: an Ethernet link of no virtual kind.
+// isPhysical reports whether link is a network card: Ethernet and not virtual.
 func isPhysical(link netlink.Link) bool {
 	attrs := link.Attrs()
 	return link.Type() == "device" && attrs.EncapType == "ether" && len(attrs.HardwareAddr) == 6
 }
 
-// isReachable tells whether other machines may reach this one at an address for
-// a while to come.
+// isReachable reports whether other machines can use the address, now and for some time.
 func isReachable(a netlink.Addr, address netip.Addr) bool {
 	passing := unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 	if address.Is6() {
-		// Of an IPv4 address, the bit says that it is the second of its network.
+		// IPv4 has the same bit for a secondary address, which stays.
 		passing |= unix.IFA_F_TEMPORARY
 	}
 	return address.IsGlobalUnicast() && a.Scope == int(netlink.SCOPE_UNIVERSE) && a.Flags&passing == 0
 }
 
-// innerBridges are the bridges that only join what runs on this machine, as
-// container engines and hypervisors set them up: the same addresses are inside
-// of every machine that has one. A bridge that a network card is a port of
-// leads outside.
+// innerBridges returns the bridges that only connect containers and virtual machines of this
+// host. Every host may have the same addresses on such a bridge. A bridge with a network card
+// as a port is not one of them.
 func innerBridges(links []netlink.Link) map[int]bool {
 	inner := map[int]bool{}
 	for _, link := range links {
@@ -162,9 +157,8 @@ func innerBridges(links []netlink.Link) map[int]bool {
 	return inner
 }
 
-// carriedBy are the links whose packets the mesh's own link carries, such as the VXLAN of
-// a network plugin: nobody reaches this machine by their addresses who is not in the mesh
-// already.
+// carriedBy returns the links that send their packets over the mesh's link, such as the VXLAN
+// of a network plugin. Their addresses are no endpoints: only members of the mesh reach them.
 func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
 	carried := map[int]bool{}
 	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == meshLink })
@@ -174,7 +168,7 @@ func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
 	mesh := links[at].Attrs().Index
 	for _, link := range links {
 		attrs := link.Attrs()
-		// The other end of a pair may have the same index in another namespace.
+		// ParentIndex may belong to another namespace, such as that of the other end of a veth pair.
 		below := attrs.ParentIndex
 		if attrs.NetNsID >= 0 {
 			below = 0
@@ -187,7 +181,7 @@ func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
 	return carried
 }
 
-// operatingSystem reads the name of the system from an os-release(5) file.
+// operatingSystem returns PRETTY_NAME of an os-release(5) file, "Linux" without one.
 func operatingSystem(path string) string {
 	file, err := os.Open(path)
 	if err != nil {

@@ -15,33 +15,34 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// Mode chooses between the kernel's WireGuard and the userspace process.
+// Mode selects the kernel's WireGuard or the userspace process.
 type Mode string
 
 // The modes.
 const (
-	// Auto uses the kernel where it has WireGuard.
+	// Auto uses the kernel's WireGuard, and the userspace process if the kernel has none.
 	Auto Mode = "auto"
-	// InKernel fails where the kernel has none.
+	// InKernel fails if the kernel has no WireGuard.
 	InKernel Mode = "kernel"
-	// InUserspace uses the process in any case.
+	// InUserspace always uses the userspace process.
 	InUserspace Mode = "userspace"
 )
 
-// Userspace starts the process that runs WireGuard for the named link, where
-// the kernel cannot. It returns once the process answers.
+// Userspace starts the userspace WireGuard process of the named link and returns when
+// the process accepts configuration.
 type Userspace func(ctx context.Context, linkName string) error
 
-// Kernel works on the network namespace that the process is in.
+// Kernel reads and changes the network namespace of the process. It is for one goroutine.
 type Kernel struct {
 	mode      Mode
 	userspace Userspace
 	handle    *netlink.Handle
-	// routes lists routes: it has checks on that the library's other listings fail.
+	// routes is the handle for listing routes. It has strict checks on, with which the
+	// library's other listings fail.
 	routes *netlink.Handle
 }
 
-// Open connects to the kernel. It must be closed.
+// Open connects to the kernel. Userspace may be nil. The caller must call Close.
 func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -52,22 +53,22 @@ func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	// The kernel then filters listings itself, so that a router with a full table
-	// lists our routes alone. Those before 4.20 cannot; they list all.
+	// With strict checks, kernels since 4.20 filter the listing by table. A router with a
+	// million routes then lists only those of spanctl's table.
 	_ = routes.SetStrictCheck(true)
 	return &Kernel{mode: mode, userspace: userspace, handle: handle, routes: routes}, nil
 }
 
-// Close ends the connection and changes nothing.
+// Close closes the connection. The configuration stays.
 func (k *Kernel) Close() {
 	k.handle.Close()
 	k.routes.Close()
 }
 
-// ErrPermission says that the process may not configure the network.
+// ErrPermission is the error of a process that may not configure the network.
 var ErrPermission = errors.New("not permitted to configure the network: run as root, or with CAP_NET_ADMIN")
 
-// explain puts the kernel's refusal into words for people.
+// explain adds to an error what the operator can do.
 func explain(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("%w (%w)", ErrPermission, err)
@@ -75,7 +76,7 @@ func explain(err error) error {
 	return err
 }
 
-// Observe reads what is in the kernel under the marks of scope.
+// Observe reads the objects in the kernel that have the ownership marks of scope.
 func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	var s state.State
 	link, err := k.findLink(scope.LinkName)
@@ -103,9 +104,10 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	return s, nil
 }
 
-// Apply carries out a plan in order and stops at the first error. Neighbouring
-// changes of peers are one message; should it fail, they are tried one by one,
-// so that what could be done is. What a kernel may not be able to do is tried first.
+// Apply carries out a plan in order and stops at the first error. Consecutive changes of
+// peers are sent together. If that fails they are sent one by one, so that the Result names
+// the peer that was refused. A new nftables table is rehearsed first, since the kernel may
+// lack some of its expressions.
 func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result {
 	var result state.Result
 	for i, c := range plan {
@@ -134,8 +136,8 @@ func failed(result state.Result, rest state.Plan, err error) state.Result {
 	return result
 }
 
-// changeNext carries out the first change of plan, or all peers at its head. It returns how many
-// changes were made.
+// changeNext carries out the first change of plan, or all changes of peers that it begins with.
+// It returns the number of changes.
 func (k *Kernel) changeNext(ctx context.Context, scope state.Scope, plan state.Plan) (int, error) {
 	n := peersAtHead(plan)
 	if n == 0 {
@@ -148,7 +150,7 @@ func (k *Kernel) changeNext(ctx context.Context, scope state.Scope, plan state.P
 	return n, err
 }
 
-// peersAtHead returns how many changes of peers plan begins with.
+// peersAtHead returns the number of changes of peers that plan begins with.
 func peersAtHead(plan state.Plan) int {
 	n := slices.IndexFunc(plan, func(c state.Change) bool {
 		_, isPeer := c.(state.PeerChange)
@@ -160,7 +162,7 @@ func peersAtHead(plan state.Plan) int {
 	return n
 }
 
-// change carries out a change of anything but a peer.
+// change carries out a change of any object but a peer.
 func (k *Kernel) change(ctx context.Context, c state.Change) error {
 	switch c := c.(type) {
 	case state.LinkChange:
@@ -182,11 +184,11 @@ func (k *Kernel) change(ctx context.Context, c state.Change) error {
 	}
 }
 
-// dumpTries is how often a listing that the kernel interrupted is begun again.
+// dumpTries is how often an interrupted listing is tried.
 const dumpTries = 5
 
-// dump lists objects. The kernel interrupts a listing whose objects change in
-// the middle of it.
+// dump lists objects. The kernel interrupts a listing if its objects change meanwhile
+// (NLM_F_DUMP_INTR); dump then lists again.
 func dump[T any](list func() ([]T, error)) ([]T, error) {
 	var all []T
 	var err error
@@ -198,18 +200,18 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	return all, err
 }
 
-// wireguard opens the WireGuard control for one use. It is not kept, since the
-// kernel's appears only with the first link.
+// wireguard opens wgctrl for one use. It cannot stay open: wgctrl looks for the kernel's
+// WireGuard when it opens, and the kernel may load the module only for the first link.
 func wireguard(use func(*wgctrl.Client) error) error {
 	client, err := wgctrl.New()
 	if err != nil {
-		return fmt.Errorf("open the WireGuard control: %w", err)
+		return fmt.Errorf("open wgctrl: %w", err)
 	}
 	return errors.Join(named(use(client)), client.Close())
 }
 
-// named gives an error of the userspace process, which comes as a number in a
-// text, its name.
+// named returns the unix.Errno of an error of the userspace process. Wgctrl has it only as a
+// number in the error's text.
 func named(err error) error {
 	if err == nil {
 		return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// wireguardChild makes the test binary be the program of the WireGuard process.
+// wireguardChild is the argument by which the test binary runs the userspace WireGuard process.
 const wireguardChild = "-wireguard-for="
 
 func TestMain(m *testing.M) {
@@ -61,7 +62,7 @@ func open(t testing.TB) *netlinkapply.Kernel {
 	return k
 }
 
-// inputs are those of a mesh of n peers with one IPv4 and one IPv6 network each.
+// inputs returns the inputs of a mesh of n peers with one IPv4 and one IPv6 network each.
 func inputs(t testing.TB, n int) state.Inputs {
 	t.Helper()
 	private, err := mesh.NewPrivateKey(rand.Reader)
@@ -93,11 +94,11 @@ func inputs(t testing.TB, n int) state.Inputs {
 	return in
 }
 
-// reach applies the difference to desired until there is none, and returns how
-// many changes it took.
+// reach applies the difference to desired, checks that none is left, and returns the number of
+// changes.
 func reach(t *testing.T, k *netlinkapply.Kernel, desired state.State) int {
 	t.Helper()
-	// Cleanups come here when the test's own context has ended.
+	// The test's own context has ended when cleanups call this.
 	ctx := context.WithoutCancel(t.Context())
 	plan := diff(t, k, desired)
 	result := k.Apply(ctx, scopeOf(t), plan)
@@ -134,33 +135,33 @@ func text(p state.Plan) (s string) {
 	return s
 }
 
-func TestApplyReachesTheDocumentAndStaysThere(t *testing.T) {
+func TestApplyReachesTheDesiredState(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 3)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	reach(t, k, state.Build(in))
 
-	t.Run("a change of the MTU touches link, routes and clamps only", func(t *testing.T) {
+	t.Run("another MTU changes link, routes and table only", func(t *testing.T) {
 		in.MTU = 1300
 		if n := reach(t, k, state.Build(in)); n != 4 {
 			t.Errorf("took %d changes, want link, two routes and the table", n)
 		}
 	})
-	t.Run("a peer more is one peer and one set change", func(t *testing.T) {
+	t.Run("another peer is one change of a peer and one of the networks", func(t *testing.T) {
 		in := inputs(t, 4)
 		in.Identity, in.MTU = mustIdentity(t, k), 1300
 		if n := reach(t, k, state.Build(in)); n > 3 {
 			t.Errorf("took %d changes", n)
 		}
 	})
-	t.Run("a peer less", func(t *testing.T) {
+	t.Run("one peer less", func(t *testing.T) {
 		in := inputs(t, 2)
 		in.Identity, in.MTU = mustIdentity(t, k), 1300
 		reach(t, k, state.Build(in))
 	})
 }
 
-// mustIdentity makes an identity of the private key that is on the link.
+// mustIdentity returns an identity with the private key of the link.
 func mustIdentity(t *testing.T, k *netlinkapply.Kernel) mesh.Identity {
 	t.Helper()
 	live, err := k.Observe(scopeOf(t))
@@ -174,7 +175,7 @@ func mustIdentity(t *testing.T, k *netlinkapply.Kernel) mesh.Identity {
 	return identity
 }
 
-func TestManyPeersAreStoredWhole(t *testing.T) {
+func TestManyNetworksAreStored(t *testing.T) {
 	k := open(t)
 	desired := state.Build(inputs(t, 1600))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
@@ -188,9 +189,9 @@ func TestManyPeersAreStoredWhole(t *testing.T) {
 	}
 }
 
-// TestDamageIsSeenAndRepaired does by hand what people and programs do to a
-// network, one thing at a time.
-func TestDamageIsSeenAndRepaired(t *testing.T) {
+// TestExternalChangesAreReverted makes one change at a time, as an operator or another program
+// would.
+func TestExternalChangesAreReverted(t *testing.T) {
 	k := open(t)
 	desired := state.Build(inputs(t, 3))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
@@ -200,7 +201,7 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := &nftables.Table{Name: state.TableName, Family: nftables.TableFamilyINet}
-	for name, damage := range map[string]func() error{
+	for name, change := range map[string]func() error{
 		"the address is deleted": func() error {
 			addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)
 			if err != nil {
@@ -233,7 +234,7 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 					return netlink.RuleDel(&r)
 				}
 			}
-			return fmt.Errorf("no rule of ours among %v", rules)
+			return fmt.Errorf("no rule of spanctl among %v", rules)
 		},
 		"the table is deleted": func() error {
 			conn, err := nftables.New()
@@ -267,6 +268,19 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 			conn.AddChain(&nftables.Chain{Table: table, Name: "mine"})
 			return conn.Flush()
 		},
+		"a rule has other expressions": func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			rules, err := conn.GetRules(table, &nftables.Chain{Table: table, Name: "kubespan_outgoing"})
+			if err != nil {
+				return err
+			}
+			rules[0].Exprs = []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
+			conn.ReplaceRule(rules[0])
+			return conn.Flush()
+		},
 		"a peer is removed": func() error {
 			return configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{PublicKey: wgtypes.Key(desired.Peers[1].PublicKey), Remove: true}}})
 		},
@@ -285,11 +299,11 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := damage(); err != nil {
+			if err := change(); err != nil {
 				t.Fatal(err)
 			}
 			if len(diff(t, k, desired)) == 0 {
-				t.Fatal("the damage was not seen")
+				t.Fatal("the change was not seen")
 			}
 			reach(t, k, desired)
 		})
@@ -313,15 +327,15 @@ func mustAddr(text string) *netlink.Addr {
 	return a
 }
 
-// TestForeignThingsStay has neighbours in every place that is ours but for the
-// marks, and takes the mesh up and down between them.
-// Where the document of these tests stands.
+// The routing table and rule priority of the tests' config.
 const (
 	ourTable    = 180
 	ourPriority = 32500
 )
 
-func TestForeignThingsStay(t *testing.T) {
+// TestForeignObjectsStay makes objects of another program beside each of the mesh's, then makes and
+// removes the mesh.
+func TestForeignObjectsStay(t *testing.T) {
 	k := open(t)
 	dummy := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "foreign0"}}
 	if err := netlink.LinkAdd(dummy); err != nil {
@@ -362,8 +376,8 @@ func TestForeignThingsStay(t *testing.T) {
 	for _, c := range live.Conflicts {
 		conflicts = append(conflicts, c.What)
 	}
-	want := []string{"routing table 180 holds routes that spanctl did not make, such as that to 203.0.113.0/24",
-		"a rule of ipv4 that spanctl did not make has the priority 32500"}
+	want := []string{"routing table 180 has routes of another program, such as that to 203.0.113.0/24",
+		"an ipv4 rule of another program has the priority 32500"}
 	if diff := cmp.Diff(want, conflicts); diff != "" || live.Owned() {
 		t.Errorf("conflicts (-want +got):\n%s", diff)
 	}
@@ -397,11 +411,11 @@ func TestForeignLinkIsRefused(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
 	if _, err := k.Observe(scopeOf(t)); err == nil {
-		t.Error("a bridge of our name was taken for ours")
+		t.Error("a bridge that has the name of the mesh's link was accepted")
 	}
 }
 
-func TestNothingIsLeftBehind(t *testing.T) {
+func TestRemovalLeavesNothing(t *testing.T) {
 	k := open(t)
 	reach(t, k, state.Build(inputs(t, 3)))
 	reach(t, k, state.State{})
@@ -413,7 +427,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
+func TestHostHasReachableAddresses(t *testing.T) {
 	k := open(t)
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "up1"}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -448,13 +462,13 @@ func TestHostTellsAddressesOfOtherMachinesConcern(t *testing.T) {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
 	if host.MAC != nil {
-		t.Errorf("a namespace without a card has the MAC %v", host.MAC)
+		t.Errorf("a namespace without a network card has the MAC %v", host.MAC)
 	}
 }
 
-// TestHostLeavesOutWhatTheMeshCarries has a VXLAN over the mesh's link, and a link whose
-// other end is in another namespace, with the index that the mesh's link has here.
-func TestHostLeavesOutWhatTheMeshCarries(t *testing.T) {
+// TestHostOmitsLinksOverTheMesh has a VXLAN over the mesh's link. It also has a veth whose other
+// end has the index of the mesh's link, in another namespace.
+func TestHostOmitsLinksOverTheMesh(t *testing.T) {
 	k := open(t)
 	outside := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "far0"}
 	if err := netlink.LinkAdd(outside); err != nil {
@@ -506,18 +520,18 @@ func TestHostLeavesOutWhatTheMeshCarries(t *testing.T) {
 	}
 }
 
-// TestWatchTellsOfChanges does something to our table and to another's until the
-// watch tells of one of them: it may join its groups after the first changes.
-func TestWatchTellsOfChanges(t *testing.T) {
+// TestWatch changes spanctl's table until the watch reports it, since the watch may join its
+// groups after the first changes. Then it changes objects of another program.
+func TestWatch(t *testing.T) {
 	scope := scopeOf(t)
 	scope.FirewallTable = "watched"
 	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan struct{}, 1)
+	changed := make(chan struct{}, 1)
 	done := make(chan error, 1)
 	go func() {
 		done <- netlinkapply.Watch(ctx, func() state.Scope { return scope }, func() {
 			select {
-			case told <- struct{}{}:
+			case changed <- struct{}{}:
 			default:
 			}
 		}, func(time.Duration) {})
@@ -536,30 +550,29 @@ func TestWatchTellsOfChanges(t *testing.T) {
 		}
 	}
 	deadline := time.After(10 * time.Second)
-	for heard := false; !heard; {
+	for seen := false; !seen; {
 		touch("watched")
 		select {
-		case <-told:
-			heard = true
+		case <-changed:
+			seen = true
 		case <-deadline:
-			t.Fatal("the watch told nothing")
+			t.Fatal("the watch reports nothing")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	drain := func() {
 		for range 10 {
 			select {
-			case <-told:
+			case <-changed:
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}
 	drain()
 	touch("another")
-	// Messages come in order: should the other's be told, it comes before ours.
 	select {
-	case <-told:
-		t.Error("the watch tells of another's table")
+	case <-changed:
+		t.Error("the watch reports another program's table")
 	case <-time.After(50 * time.Millisecond):
 	}
 	route := &netlink.Route{LinkIndex: 1, Table: 77, Dst: mustAddr("203.0.113.0/24").IPNet}
@@ -567,8 +580,8 @@ func TestWatchTellsOfChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-told:
-		t.Error("the watch tells of a route in another's table")
+	case <-changed:
+		t.Error("the watch reports a route in another table")
 	case <-time.After(50 * time.Millisecond):
 	}
 	route.Table = ourTable
@@ -577,9 +590,9 @@ func TestWatchTellsOfChanges(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = netlink.RouteDel(route) })
 	select {
-	case <-told:
+	case <-changed:
 	case <-deadline:
-		t.Error("the watch does not tell of a route in our table")
+		t.Error("the watch does not report a route in spanctl's table")
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -587,10 +600,9 @@ func TestWatchTellsOfChanges(t *testing.T) {
 	}
 }
 
-// TestEveryHalfIsHealed ends the carrying out of a plan at every step, as a
-// failure does, and has the next plan do the rest: when the mesh is made, when it
-// changes and when it goes.
-func TestEveryHalfIsHealed(t *testing.T) {
+// TestPartialPlansAreCompleted stops a plan after every step, as a failure does, and expects the
+// next plan to do the rest.
+func TestPartialPlansAreCompleted(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 3)
 	mesh := state.Build(in)
@@ -625,7 +637,7 @@ func TestEveryHalfIsHealed(t *testing.T) {
 	reach(t, k, state.State{})
 }
 
-// TestPeerWithManyNetworks has one that takes several messages, as a relay may have.
+// TestPeerWithManyNetworks has a peer that takes several messages, as a relay may.
 func TestPeerWithManyNetworks(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 3)
@@ -643,8 +655,8 @@ func TestPeerWithManyNetworks(t *testing.T) {
 	reach(t, k, state.Build(in))
 }
 
-// TestProbesGoIntoTheTunnel sends to addresses that no other route leads to: for
-// that, WireGuard has to call the peers that have them.
+// TestProbesGoIntoTheTunnel probes addresses of peers. WireGuard must then begin a handshake with
+// each of these peers.
 func TestProbesGoIntoTheTunnel(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 2)
@@ -654,7 +666,7 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	}
 	reach(t, k, state.Build(in))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
-	called := func() (n int) {
+	contacted := func() (n int) {
 		t.Helper()
 		peers, err := k.Peers(scopeOf(t))
 		if err != nil {
@@ -667,16 +679,16 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 		}
 		return n
 	}
-	if n := called(); n != 0 {
-		t.Fatalf("%d peers were called before", n)
+	if n := contacted(); n != 0 {
+		t.Fatalf("WireGuard has sent to %d peers before the probes", n)
 	}
 	addresses := []netip.Addr{in.Peers[0].AllowedIPs[0].Addr(), in.Peers[1].AllowedIPs[1].Addr().Next()}
 	if err := k.Probe(t.Context(), scopeOf(t), addresses); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); called() < 2; {
+	for deadline := time.Now().Add(10 * time.Second); contacted() < 2; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d peers were called", called())
+			t.Fatalf("WireGuard has sent to %d peers", contacted())
 		}
 	}
 	if err := k.ClearSources(scopeOf(t)); err != nil {
@@ -684,8 +696,8 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	}
 }
 
-// TestStrictReversePathIsLoosened has an administrator's setting that would drop
-// what comes out of the tunnel.
+// TestStrictReversePathIsLoosened has a setting of the administrator that drops packets from the
+// tunnel.
 func TestStrictReversePathIsLoosened(t *testing.T) {
 	k := open(t)
 	desired := state.Build(inputs(t, 1))
@@ -700,7 +712,7 @@ func TestStrictReversePathIsLoosened(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.WriteFile(all, before, 0) })
-	// A link may be loose to begin with.
+	// Of the two settings, the greater counts.
 	if err := os.WriteFile("/proc/sys/net/ipv4/conf/kubespan/rp_filter", []byte("0"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -710,8 +722,7 @@ func TestStrictReversePathIsLoosened(t *testing.T) {
 	reach(t, k, desired)
 }
 
-// TestPortInUseChangesNothing takes the new listen port away: the link must keep
-// the old one.
+// TestPortInUseChangesNothing uses the new listen port itself. The link must keep the old one.
 func TestPortInUseChangesNothing(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 1)
@@ -734,7 +745,7 @@ func TestPortInUseChangesNothing(t *testing.T) {
 	}
 }
 
-// udp is a socket that stands for a peer.
+// udp is the socket of a peer.
 type udp struct {
 	net.PacketConn
 	port netip.AddrPort
@@ -750,8 +761,8 @@ func listenUDP(t *testing.T) udp {
 	return udp{conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
 }
 
-// hears tells whether a packet comes within d.
-func (u udp) hears(t *testing.T, d time.Duration) bool {
+// receives reports whether a packet arrives within d.
+func (u udp) receives(t *testing.T, d time.Duration) bool {
 	t.Helper()
 	if err := u.SetReadDeadline(time.Now().Add(d)); err != nil {
 		t.Fatal(err)
@@ -763,45 +774,45 @@ func (u udp) hears(t *testing.T, d time.Duration) bool {
 	return err == nil
 }
 
-// TestQuietPeerIsNotCalled makes a peer with keepalives and one without at once:
-// only the first is called, until the second has keepalives too.
-func TestQuietPeerIsNotCalled(t *testing.T) {
+// TestPeerWithoutKeepaliveIsNotContacted creates a peer with a keepalive and one without together.
+// WireGuard sends to the first only, until the second has a keepalive too.
+func TestPeerWithoutKeepaliveIsNotContacted(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 2)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
-	called, quiet := listenUDP(t), listenUDP(t)
-	in.Connections[0].Action.Endpoint, in.Connections[1].Action.Endpoint = called.port, quiet.port
+	active, deferred := listenUDP(t), listenUDP(t)
+	in.Connections[0].Action.Endpoint, in.Connections[1].Action.Endpoint = active.port, deferred.port
 	in.Connections[1].Status.InitiateAfter = time.Now()
 	desired := state.Build(in)
 	reach(t, k, desired)
-	if !called.hears(t, 10*time.Second) {
-		t.Error("the peer with keepalives was not called")
+	if !active.receives(t, 10*time.Second) {
+		t.Error("the peer with a keepalive was not contacted")
 	}
-	if quiet.hears(t, 500*time.Millisecond) {
-		t.Error("the quiet peer was called")
+	if deferred.receives(t, 500*time.Millisecond) {
+		t.Error("the peer without a keepalive was contacted")
 	}
 	in.Connections[1].Status.InitiateAfter = time.Time{}
 	reach(t, k, state.Build(in))
-	if !quiet.hears(t, 10*time.Second) {
-		t.Error("the peer was not called when its keepalives were switched on")
+	if !deferred.receives(t, 10*time.Second) {
+		t.Error("the peer was not contacted when its keepalive was turned on")
 	}
 }
 
-// TestNewEndpointIsCalledAtOnce changes where a peer is reached: WireGuard by
-// itself would wait for something to send.
-func TestNewEndpointIsCalledAtOnce(t *testing.T) {
+// TestNewEndpointIsContactedAtOnce changes the endpoint of a peer. WireGuard by itself would wait
+// until it has something to send.
+func TestNewEndpointIsContactedAtOnce(t *testing.T) {
 	k := open(t)
 	in := inputs(t, 1)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	first, second := listenUDP(t), listenUDP(t)
 	in.Connections[0].Action.Endpoint = first.port
 	reach(t, k, state.Build(in))
-	if !first.hears(t, 10*time.Second) {
-		t.Fatal("the first endpoint was not called")
+	if !first.receives(t, 10*time.Second) {
+		t.Fatal("the first endpoint was not contacted")
 	}
 	in.Connections[0].Action.Endpoint = second.port
 	reach(t, k, state.Build(in))
-	if !second.hears(t, 10*time.Second) {
-		t.Error("the second endpoint was not called")
+	if !second.receives(t, 10*time.Second) {
+		t.Error("the second endpoint was not contacted")
 	}
 }

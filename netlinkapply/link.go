@@ -17,15 +17,14 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// Kinds of link that a mesh can be: the kernel's WireGuard, and the TUN device
-// of the userspace process.
+// Kinds of the mesh's link: the kernel's WireGuard, or the TUN device of the userspace process.
 const (
 	kindWireguard = "wireguard"
 	kindTUN       = "tuntap"
 )
 
-// findLink returns the link of that name, nil if there is none, and an error if
-// it is not ours to change.
+// findLink returns the link of that name, nil if there is none. A link that another program
+// made is an error.
 func (k *Kernel) findLink(name string) (netlink.Link, error) {
 	link, err := k.handle.LinkByName(name)
 	var absent netlink.LinkNotFoundError
@@ -68,7 +67,7 @@ func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
 	return k.observeAddresses(s, link)
 }
 
-// Peers reads the peers alone, in the order of their keys.
+// Peers reads the WireGuard peers, in the order of their keys.
 func (k *Kernel) Peers(scope state.Scope) (peers []state.Peer, err error) {
 	err = wireguard(func(c *wgctrl.Client) error {
 		device, err := c.Device(scope.LinkName)
@@ -115,7 +114,7 @@ func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
 	return nil
 }
 
-// configure sets those of the WireGuard device's settings that differ.
+// configure sets the settings of the WireGuard device that differ.
 func configure(c state.LinkChange) error {
 	l := c.New
 	var config wgtypes.Config
@@ -140,8 +139,8 @@ func configure(c state.LinkChange) error {
 	return nil
 }
 
-// probePort tries a new listen port before anything is changed: userspace
-// WireGuard lets go of the old port first, and would be left with none.
+// probePort binds a new listen port for a test before anything is changed. Userspace WireGuard
+// closes the old port first and would be left without any.
 func probePort(ctx context.Context, c state.LinkChange) error {
 	l := c.New
 	if c.Old.ListenPort == l.ListenPort {
@@ -150,7 +149,7 @@ func probePort(ctx context.Context, c state.LinkChange) error {
 	var config net.ListenConfig
 	conn, err := config.ListenPacket(ctx, "udp", net.JoinHostPort("", strconv.Itoa(l.ListenPort)))
 	if err != nil {
-		return explainPort(l.ListenPort, fmt.Errorf("try the listen port: %w", err))
+		return explainPort(l.ListenPort, fmt.Errorf("bind the listen port: %w", err))
 	}
 	return conn.Close()
 }
@@ -162,7 +161,7 @@ func explainPort(port int, err error) error {
 	return err
 }
 
-// createLink makes the link, in the kernel or by the userspace process.
+// createLink makes the link in the kernel, or starts the userspace process.
 func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
 	if k.mode != InUserspace {
 		attrs := netlink.NewLinkAttrs()

@@ -17,26 +17,26 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// The values of rp_filter (the kernel's ip-sysctl documentation). Of a link's own
-// and that of all links, the greater one counts.
+// The values of rp_filter (the kernel's ip-sysctl documentation). The greater of the link's
+// own value and that of all links counts.
 const (
 	reversePathStrict = "1"
 	reversePathLoose  = "2"
 )
 
-// isStrict tells whether the kernel drops packets from a link whose source the
-// main table has on another. What comes out of the tunnel is such: the routes
-// into the tunnel are for marked packets alone.
+// isStrict reports whether the kernel drops packets from the link if the main routing table
+// has their source on another link. That is so for packets from the tunnel, since the routes
+// into the tunnel are for marked packets only.
 func isStrict(link string) bool {
 	own, all := sysctl("ipv4/conf/"+link+"/rp_filter"), sysctl("ipv4/conf/all/rp_filter")
 	return own != reversePathLoose && all != reversePathLoose && (own == reversePathStrict || all == reversePathStrict)
 }
 
-// outsideSettings is where a container has the settings of the machine's network that it
-// may write: those in /proc/sys it may only read.
+// outsideSettings is where a container may write the machine's network settings. Its own
+// /proc/sys is read-only.
 const outsideSettings = "/host/proc/sys/net"
 
-// loosen has the kernel check only that there is a way back at all.
+// loosen makes the kernel accept packets whose source is reachable by any link.
 func loosen(c state.ReversePathChange) error {
 	path := filepath.Join("ipv4/conf", c.Link, "rp_filter")
 	err := os.WriteFile(filepath.Join(systemSettings, path), []byte(reversePathLoose), 0)
@@ -74,9 +74,8 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	})
 }
 
-// discardPort is where probes go: to discard (RFC 863), where usually nobody
-// listens. What comes back matters as little as whether the port is open:
-// WireGuard itself confirms what it received.
+// discardPort is the destination of probes (RFC 863). It may be closed: the peer's WireGuard
+// confirms the packet, whatever the peer does with it.
 const discardPort = 9
 
 // Probe sends a datagram through the tunnel to each address.
@@ -89,7 +88,7 @@ func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip
 			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
 			continue
 		}
-		// An error of an earlier probe, such as that nobody listens, is none of this.
+		// ECONNREFUSED is the answer to an earlier probe.
 		_, err = conn.Write([]byte("?"))
 		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
@@ -99,8 +98,8 @@ func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip
 	return failures
 }
 
-// sendOver has a socket send over the mesh's link, whatever the other routes are:
-// by its mark the routes into the tunnel are used.
+// sendOver makes a socket send over the mesh's link. The mark selects the routes into the
+// tunnel.
 func sendOver(c syscall.RawConn, scope state.Scope) error {
 	var failure error
 	err := c.Control(func(fd uintptr) {

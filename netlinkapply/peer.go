@@ -39,13 +39,13 @@ func observePeers(peers []wgtypes.Peer) []state.Peer {
 	return out
 }
 
-// changePeers sets up, changes and removes peers in one message. WireGuard is
-// never told to replace all peers, which would end every session.
+// changePeers creates, updates and deletes peers together. It never replaces the list of peers,
+// which would end every session.
 func (k *Kernel) changePeers(link string, changes state.Plan) error {
 	for _, c := range changes {
 		if c, is := c.(state.PeerChange); is && c.Old.PublicKey.IsZero() && c.New.PublicKey.IsZero() {
-			// WireGuard would take it and never reach it.
-			return errors.New("a peer without a public key")
+			// WireGuard would accept it.
+			return errors.New("peer without a public key")
 		}
 	}
 	if l, err := k.handle.LinkByName(link); err == nil && l.Type() == kindTUN {
@@ -54,30 +54,30 @@ func (k *Kernel) changePeers(link string, changes state.Plan) error {
 	return configurePeers(link, slices.Collect(settings(changes)))
 }
 
-// settings are those of the peers that change.
+// settings returns the settings of the peers that change.
 //
-// Peers whose keepalive is switched on come last: wireguard-go sends a keepalive,
-// and thus a handshake, not only to them but to every peer that follows one in
-// the same message, and some of those are to be quiet.
+// Peers whose keepalive is turned on come last: wireguard-go sends a keepalive, and thus a
+// handshake, to every peer that follows one of them in the same request. Peers without a
+// keepalive must not begin a handshake.
 func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
 	return func(yield func(userspace.PeerSetting) bool) {
-		var begun []userspace.PeerSetting
+		var last []userspace.PeerSetting
 		for _, change := range changes {
 			c, is := change.(state.PeerChange)
 			if !is {
 				continue
 			}
-			quiet, p := settingsOf(c)
-			if quiet && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, HasKeepalive: true}) {
+			restart, p := settingsOf(c)
+			if restart && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, HasKeepalive: true}) {
 				return
 			}
 			if p.Keepalive > 0 {
-				begun = append(begun, p)
+				last = append(last, p)
 			} else if !yield(p) {
 				return
 			}
 		}
-		for _, p := range begun {
+		for _, p := range last {
 			if !yield(p) {
 				return
 			}
@@ -85,11 +85,11 @@ func settings(changes state.Plan) iter.Seq[userspace.PeerSetting] {
 	}
 }
 
-// settingsOf is what a change says of its peer, and whether the keepalive is to be
-// switched off before: WireGuard tries a new endpoint only when it next has something
-// to send, which may be a whole keepalive interval away. It sends at once when the
-// keepalive is switched on, so it is switched off and on again.
-func settingsOf(c state.PeerChange) (quiet bool, p userspace.PeerSetting) {
+// settingsOf returns the settings of a change, and whether the keepalive must be turned off
+// first. WireGuard tries a new endpoint only when it has something to send, which may be a
+// whole keepalive interval later. It sends at once when the keepalive is turned on, so it is
+// turned off and on again.
+func settingsOf(c state.PeerChange) (restart bool, p userspace.PeerSetting) {
 	action, peer := c.Action(), c.New
 	if action == state.Delete {
 		p.PublicKey, p.Remove, p.UpdateOnly = c.Old.PublicKey, true, true

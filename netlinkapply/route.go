@@ -13,7 +13,7 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// family is the kernel's number of an IP version.
+// family returns the kernel's number of an IP version.
 func family(f state.Family) int {
 	if f == state.IPv4 {
 		return unix.AF_INET
@@ -27,12 +27,12 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 		routes, err := dump(func() ([]netlink.Route, error) {
 			return k.routes.RouteListFiltered(family(f), filter, netlink.RT_FILTER_TABLE)
 		})
-		if err != nil && !errors.Is(err, unix.ENOENT) { // a table without routes is none
+		if err != nil && !errors.Is(err, unix.ENOENT) { // the table has no routes
 			return err
 		}
 		for _, r := range routes {
 			if r.Protocol != state.Protocol {
-				// The kernel's own, such as those of multicast, are nobody's.
+				// The kernel adds some by itself, such as those of multicast.
 				if r.Protocol != unix.RTPROT_KERNEL {
 					s.Conflicts = append(s.Conflicts, foreignRoute(f, r))
 				}
@@ -50,13 +50,13 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 
 func foreignRoute(f state.Family, r netlink.Route) state.Conflict {
 	return state.Conflict{
-		What:     fmt.Sprintf("routing table %d holds routes that spanctl did not make, such as that to %s", r.Table, destination(f, r)),
-		Remedy:   "set machine.network.kubespan.routingTable to a table that nobody uses, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
+		What:     fmt.Sprintf("routing table %d has routes of another program, such as that to %s", r.Table, destination(f, r)),
+		Remedy:   "set machine.network.kubespan.routingTable to an unused table, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
 		Blocking: true,
 	}
 }
 
-// destination is that of a route; the kernel leaves out that of a default route.
+// destination returns the destination of a route. The kernel leaves it out for a default route.
 func destination(f state.Family, r netlink.Route) netip.Prefix {
 	if r.Dst != nil {
 		if prefix, ok := netipx.FromStdIPNet(r.Dst); ok {

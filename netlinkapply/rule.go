@@ -31,27 +31,27 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 	return nil
 }
 
-// foreignRule tells of a rule of someone else's that is in the way of ours.
+// foreignRule returns the conflict of another program's rule with those of spanctl, if any.
 func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []state.Conflict {
 	switch {
 	case r.Priority == scope.RulePriority:
 		return []state.Conflict{{
-			What:     fmt.Sprintf("a rule of %s that spanctl did not make has the priority %d", f, r.Priority),
-			Remedy:   "set machine.network.kubespan.rulePriority to a number that nobody uses",
+			What:     fmt.Sprintf("an %s rule of another program has the priority %d", f, r.Priority),
+			Remedy:   "set machine.network.kubespan.rulePriority to an unused number",
 			Blocking: true,
 		}}
 	case r.Mark != 0 && r.Mask != nil && *r.Mask != fullMask && *r.Mask&scope.MarkMask != 0:
 		return []state.Conflict{{
-			What: fmt.Sprintf("a rule of %s with priority %d looks at the mark %#x/%#x, which shares bits with spanctl's %#x",
+			What: fmt.Sprintf("the %s rule with priority %d matches the mark %#x/%#x, which shares bits with spanctl's %#x",
 				f, r.Priority, r.Mark, *r.Mask, scope.MarkMask),
-			Remedy: "set machine.network.kubespan.fwmark to a bit that nobody uses",
+			Remedy: "set machine.network.kubespan.fwmark to an unused bit",
 		}}
 	default:
 		return nil
 	}
 }
 
-// fullMask is the mask of rules that name none: they claim no bits of their own.
+// fullMask is the mask of rules without one. They are no conflict.
 const fullMask = 0xffffffff
 
 func (k *Kernel) changeRule(c state.RuleChange) error {

@@ -17,10 +17,11 @@ import (
 // rtnlgrpIPv4Rule is missing from the constants of x/sys (rtnetlink.h).
 const rtnlgrpIPv4Rule = 8
 
-// watched are the multicast groups that tell of what spanctl owns or publishes.
+// watched are the multicast groups of what spanctl owns or publishes.
 var watched = []struct {
 	protocol int
 	groups   []uint32
+	// concerns reports whether a message matters.
 	concerns func(w *watcher, m netlink.Message) bool
 }{
 	{unix.NETLINK_ROUTE, []uint32{
@@ -32,12 +33,11 @@ var watched = []struct {
 	{unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, (*watcher).concernsFirewall},
 }
 
-// Watch calls changed for every message of the kernel about what is in scope, or
-// is part of what the machine looks like to the mesh: its links, addresses and
-// default routes. It calls woken when the machine was suspended or its clock set,
-// with by how much.
-// It ends with ctx. The functions must not block.
-func Watch(ctx context.Context, scope func() state.Scope, changed func(), woken func(set time.Duration)) error {
+// Watch calls changed for every message of the kernel about an object in scope, or about the
+// machine's links, addresses and default routes. It calls stepped when the machine resumes
+// from suspend or its clock is set, with by how much it was set.
+// Watch ends with ctx. The functions must not block.
+func Watch(ctx context.Context, scope func() state.Scope, changed func(), stepped func(by time.Duration)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range watched {
 		conn, err := netlink.Dial(w.protocol, nil)
@@ -60,12 +60,11 @@ func Watch(ctx context.Context, scope func() state.Scope, changed func(), woken 
 			}, changed)
 		})
 	}
-	group.Go(func() error { return watchClock(ctx, woken) })
+	group.Go(func() error { return watchClock(ctx, stepped) })
 	return group.Wait()
 }
 
-// receive hands on messages. Those that did not fit in the buffer are news all
-// the same: lost is called for them.
+// receive calls each for every message, and lost when messages did not fit in the buffer.
 func receive(ctx context.Context, conn *netlink.Conn, each func(netlink.Message), lost func()) error {
 	for {
 		messages, err := conn.Receive()
@@ -75,7 +74,7 @@ func receive(ctx context.Context, conn *netlink.Conn, each func(netlink.Message)
 		case errors.Is(err, unix.ENOBUFS):
 			lost()
 		case err != nil:
-			return fmt.Errorf("follow the kernel's changes: %w", err)
+			return fmt.Errorf("watch the kernel: %w", err)
 		}
 		for _, m := range messages {
 			each(m)
@@ -83,28 +82,29 @@ func receive(ctx context.Context, conn *netlink.Conn, each func(netlink.Message)
 	}
 }
 
-// watcher tells which messages matter. It is for one goroutine.
+// watcher decides which messages matter. It is for one goroutine.
 type watcher struct {
 	scope func() state.Scope
-	// links are the links, by index, as far as they are known.
+	// links are the links that a message has named, by index.
 	links map[int32]linkState
 }
 
-// linkState is what of a link matters.
+// linkState is the part of a link that matters.
 type linkState struct {
 	flags uint32
-	mtu   string
+	// mtu is the attribute's value, in the kernel's encoding.
+	mtu string
 }
 
-// The sizes of the headers of messages (rtnetlink(7), nfnetlink.h), and of an
-// interface's flags those that tell whether packets pass.
 const (
+	// The sizes of message headers in bytes (rtnetlink(7), nfnetlink.h).
 	ifInfoSize = 16
 	rtMsgSize  = 12
 	nfGenSize  = 4
-	passes     = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
-	// nftaTable is the attribute with the table's name in every message about one
-	// or something in it (nf_tables.h).
+	// upFlags are the flags of an interface that decide whether packets pass.
+	upFlags = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
+	// nftaTable is the attribute of the table's name in a message about a table or an object in
+	// it (nf_tables.h).
 	nftaTable = 1
 )
 
@@ -119,15 +119,15 @@ func (w *watcher) concernsRoute(m netlink.Message) bool {
 	}
 }
 
-// concernsLink passes over messages that tell of counters and the like: a host
-// with many containers has many of them.
+// concernsLink ignores messages about counters and the like, of which a host with many
+// containers receives many.
 func (w *watcher) concernsLink(m netlink.Message) bool {
 	if len(m.Data) < ifInfoSize {
 		return true
 	}
 	index := int32(binary.NativeEndian.Uint32(m.Data[4:]))
 	now := linkState{
-		flags: binary.NativeEndian.Uint32(m.Data[8:]) & passes,
+		flags: binary.NativeEndian.Uint32(m.Data[8:]) & upFlags,
 		mtu:   attribute(m.Data[ifInfoSize:], unix.IFLA_MTU),
 	}
 	before, known := w.links[index]
@@ -140,8 +140,8 @@ func (w *watcher) concernsLink(m netlink.Message) bool {
 	return !known || before != now || name == w.scope().LinkName
 }
 
-// concernsTable tells our routes and default routes from all others: a router
-// may have a million of them.
+// concernsTable reports whether a route is in spanctl's table or is a default route. A router
+// may have a million others.
 func (w *watcher) concernsTable(data []byte) bool {
 	if len(data) < rtMsgSize {
 		return true
@@ -158,7 +158,7 @@ func (w *watcher) concernsTable(data []byte) bool {
 	return table == uint32(w.scope().RoutingTable) || isDefault && table == unix.RT_TABLE_MAIN
 }
 
-// concernsFirewall tells messages about our table.
+// concernsFirewall reports whether a message is about spanctl's table.
 func (w *watcher) concernsFirewall(m netlink.Message) bool {
 	if len(m.Data) < nfGenSize {
 		return false
@@ -166,7 +166,7 @@ func (w *watcher) concernsFirewall(m netlink.Message) bool {
 	return attribute(m.Data[nfGenSize:], nftaTable) == w.scope().FirewallTable
 }
 
-// attribute is the text of an attribute, "" where there is none.
+// attribute returns the value of an attribute, "" if there is none.
 func attribute(data []byte, kind uint16) (text string) {
 	decoder, err := netlink.NewAttributeDecoder(data)
 	if err != nil {

@@ -95,7 +95,7 @@ func applyPlan(tb testing.TB, k *netlinkapply.Kernel, scope state.Scope, plan st
 
 func applyAll(tb testing.TB, k *netlinkapply.Kernel, scope state.Scope, desired state.State) {
 	tb.Helper()
-	live, err := k.Observe(tb.Context(), scope)
+	live, err := k.Observe(scope)
 	if err != nil {
 		tb.Fatal(err)
 	}

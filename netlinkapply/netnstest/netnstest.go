@@ -1,9 +1,8 @@
-// Package netnstest runs a test binary in network and mount namespaces of its
-// own, so that tests configure a network that is nobody else's and that goes
-// with them, however they end.
+// Package netnstest runs a test binary in network and mount namespaces of its own. The
+// kernel removes them with the process, however it ends.
 //
-// A TestMain calls Main. As root it needs nothing else; without root it makes a
-// user namespace, where that is allowed.
+// A TestMain calls Main. Without root, Main also makes a user namespace, where the system
+// allows that.
 package netnstest
 
 import (
@@ -17,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inside tells the process that it is the one in the namespaces.
+// inside is set in the environment of the process in the namespaces.
 const inside = "SPANCTL_TEST_NAMESPACE"
 
-// Main runs tests inside of new namespaces and returns the exit status.
+// Main runs tests in new namespaces and returns the exit status.
 func Main(run func() int) int {
 	if os.Getenv(inside) == "" {
 		return reexec()
@@ -32,8 +31,8 @@ func Main(run func() int) int {
 	return run()
 }
 
-// Attributes are those of a process that gets namespaces of its own and dies
-// with its parent.
+// Attributes returns the attributes of a process in new namespaces that the kernel kills when
+// its parent ends.
 func Attributes(flags uintptr) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
@@ -63,8 +62,8 @@ func reexec() int {
 	}
 }
 
-// Prepare gives fresh network and mount namespaces a loopback that is up and a /run that is empty,
-// since WireGuard's control sockets are in a fixed place there.
+// Prepare sets the loopback link up in new namespaces and mounts an empty /run, where
+// WireGuard's control sockets have a fixed place.
 func Prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)

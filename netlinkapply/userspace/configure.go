@@ -14,32 +14,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerSetting is what a configuration says of a peer. It is a plain value, of which
-// thousands are written one after the other.
+// PeerSetting is the change of a WireGuard peer.
 type PeerSetting struct {
 	PublicKey [32]byte
-	// Remove takes the peer away, UpdateOnly passes over one that is not there.
-	Remove, UpdateOnly bool
+	// Remove deletes the peer.
+	Remove bool
+	// UpdateOnly ignores a peer that does not exist.
+	UpdateOnly bool
 	// PresharedKey is set if HasPresharedKey.
 	PresharedKey    [32]byte
 	HasPresharedKey bool
-	// Endpoint is left alone where it is not valid.
+	// Endpoint is set if it is valid.
 	Endpoint netip.AddrPort
-	// Keepalive is set if HasKeepalive; in seconds, 0 turns it off.
+	// Keepalive is set if HasKeepalive, in seconds; 0 turns it off.
 	Keepalive    uint16
 	HasKeepalive bool
-	// AllowedIPs are added, or with ReplaceAllowedIPs are all that there are.
+	// ReplaceAllowedIPs removes the allowed IPs that the peer has.
 	ReplaceAllowedIPs bool
-	AllowedIPs        []netip.Prefix
+	// AllowedIPs are added.
+	AllowedIPs []netip.Prefix
 }
 
-// ConfigurePeers gives peers to the process that serves the link, which takes each
-// as it arrives: writing the next ones goes on meanwhile. An error of the process
-// is a unix.Errno; peers before the one that it refused are then configured.
+// ConfigurePeers sends changes of peers to the process of the link. If the process refuses a
+// peer, the error is a unix.Errno, and the peers before it are changed.
 func ConfigurePeers(link string, peers iter.Seq[PeerSetting]) error {
 	conn, err := dial(link)
 	if err != nil {
-		return fmt.Errorf("reach the WireGuard process of %s: %w", link, err)
+		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
 	}
 	defer func() { _ = conn.Close() }()
 	return configure(conn, peers)
@@ -54,8 +55,8 @@ func configure(conn io.ReadWriter, peers iter.Seq[PeerSetting]) error {
 		_, _ = text.Write(line)
 	}
 	_, _ = text.WriteString("\n")
-	// A process that refuses a peer answers and reads no further: its answer says
-	// more than the writing that failed.
+	// A process that refuses a peer answers and reads no further, so that writing may fail. Its
+	// answer has the reason.
 	written := text.Flush()
 	if refused := answer(conn); refused != nil {
 		return errors.Join(refused, written)
@@ -63,7 +64,7 @@ func configure(conn io.ReadWriter, peers iter.Seq[PeerSetting]) error {
 	return written
 }
 
-// answer reads what the process says to a configuration.
+// answer returns the error in the answer of the process.
 func answer(r io.Reader) error {
 	line, err := bufio.NewReader(io.LimitReader(r, 64)).ReadString('\n')
 	if err != nil {
@@ -73,17 +74,17 @@ func answer(r io.Reader) error {
 	code, err := strconv.Atoi(number)
 	switch {
 	case !ok || err != nil:
-		return fmt.Errorf("the WireGuard process answers %q", line)
+		return fmt.Errorf("unknown answer %q of the WireGuard process", line)
 	case code == 0:
 		return nil
 	default:
-		// wireguard-go has them negative, the protocol positive.
+		// The protocol has positive numbers, wireguard-go negative ones.
 		return unix.Errno(max(code, -code))
 	}
 }
 
-// appendPeer writes a peer as WireGuard's cross-platform configuration protocol has
-// it (wireguard.com/xplatform), a line for each setting.
+// appendPeer appends a peer in WireGuard's cross-platform configuration protocol
+// (wireguard.com/xplatform).
 func appendPeer(b []byte, p PeerSetting) []byte {
 	b = appendKey(b, "public_key=", p.PublicKey)
 	if p.Remove {

@@ -16,7 +16,7 @@ import (
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 )
 
-// newDevice is a WireGuard that sends nothing, with a way to configure it.
+// newDevice returns a WireGuard device without a network, and a connection to configure it.
 func newDevice(t *testing.T) (*device.Device, net.Conn) {
 	t.Helper()
 	wg := device.NewDevice(tuntest.NewChannelTUN().TUN(), conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
@@ -81,22 +81,21 @@ func TestPeersAreConfigured(t *testing.T) {
 	}
 }
 
-// TestRefusalIsNamed has more peers follow the one that is refused than are read
-// after it.
-func TestRefusalIsNamed(t *testing.T) {
+// TestRefusal sends many more peers after the one that is refused, which the process does not read.
+func TestRefusal(t *testing.T) {
 	_, conn := newDevice(t)
 	peers := make([]PeerSetting, 1000)
 	for i := range peers {
 		peers[i] = PeerSetting{PublicKey: [32]byte{1, byte(i), byte(i >> 8)}}
 	}
-	// Its text is no network.
+	// The text of an invalid prefix is refused.
 	peers[10].AllowedIPs = []netip.Prefix{{}}
 	if err := configure(conn, slices.Values(peers)); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-func TestStrangeAnswers(t *testing.T) {
+func TestUnknownAnswers(t *testing.T) {
 	for _, text := range []string{"", "errno=0", "errno=\n", "no\n", strings.Repeat("x", 1000)} {
 		if err := answer(strings.NewReader(text)); err == nil {
 			t.Errorf("%q is no error", text)

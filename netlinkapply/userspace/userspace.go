@@ -1,11 +1,11 @@
-// Package userspace runs WireGuard in a process of its own, where the kernel
-// has none.
+// Package userspace runs WireGuard in a process of its own, for kernels without WireGuard.
 //
-// Start is called by the agent: it runs Main in a child, which makes the TUN
-// device and the control socket, hands both to a child of its own that has no
-// tie to the agent, and ends. That process serves until its link is deleted. It
-// is found again by its control socket, which has WireGuard's standard place:
-// Answers asks whether it is there, Stop ends it.
+//	agent --Start--> Main: makes the TUN device and the control socket
+//	                   `--> Main: serves both in a session of its own
+//
+// Start runs Main in a child. The child passes the device and the socket to a second process
+// and ends. The second process serves until its link is deleted. Its control socket is at
+// WireGuard's usual path: Answers connects to it, Stop ends the process.
 //
 // The functions may be called concurrently for different links.
 package userspace
@@ -31,29 +31,28 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// socketDir is where wireguard-go and wgctrl have their control sockets.
+// socketDir is the directory of control sockets; wireguard-go and wgctrl have it fixed.
 const socketDir = "/var/run/wireguard"
 
 const (
-	// answerTimeout is how long a living process takes to accept at most.
+	// answerTimeout is how long to wait for a connection to the control socket.
 	answerTimeout = time.Second
-	// stopTimeout is how long it takes to end, before it is made to.
+	// stopTimeout is how long to wait for the process to end, before and after SIGTERM.
 	stopTimeout = 5 * time.Second
 )
 
-// inherited tells Main that it is the process that stays, with the TUN device
-// and the socket as its first descriptors after the standard ones.
 const (
+	// inherited is set in the environment of the process that serves.
 	inherited = "SPANCTL_WIREGUARD_INHERITED"
-	tunFD     = 3
-	socketFD  = 4
-	readyFD   = 5
+	// The file descriptors that this process inherits.
+	tunFD    = 3
+	socketFD = 4
+	readyFD  = 5
 )
 
 func socketPath(link string) string { return filepath.Join(socketDir, link+".sock") }
 
-// Start runs command, which must lead to Main for link, and returns when the
-// process that stays is serving.
+// Start runs command, which must call Main, and returns when the WireGuard process serves.
 func Start(ctx context.Context, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var output bytes.Buffer
@@ -64,8 +63,7 @@ func Start(ctx context.Context, command []string) error {
 	return nil
 }
 
-// Main is the program of the child and of the process that stays. The latter
-// writes what goes wrong to the file log.
+// Main is the program of both processes. The one that serves writes its errors to the file log.
 func Main(link, log string) error {
 	if os.Getenv(inherited) != "" {
 		return serve(link)
@@ -73,7 +71,7 @@ func Main(link, log string) error {
 	return spawn(link, log)
 }
 
-// spawn makes the device and the socket and starts the process that stays.
+// spawn makes the device and the socket, and starts the process that serves them.
 func spawn(link, logPath string) error {
 	tunDevice, err := tun.CreateTUN(link, device.DefaultMTU)
 	if err != nil {
@@ -111,15 +109,14 @@ func spawn(link, logPath string) error {
 	if err := errors.Join(cmd.Start(), signal.Close()); err != nil {
 		return fmt.Errorf("start the WireGuard process of %s: %w", link, err)
 	}
-	// The process writes when it serves; its end of the pipe is closed without
-	// a word when it dies before.
+	// The process writes to the pipe when it serves. If it dies before, the read returns nothing.
 	if n, err := ready.Read(make([]byte, 1)); n == 0 {
-		return fmt.Errorf("the WireGuard process of %s did not come up (%w); see %s", link, err, logPath)
+		return fmt.Errorf("the WireGuard process of %s did not start (%w); see %s", link, err, logPath)
 	}
 	return cmd.Process.Release()
 }
 
-// serve runs WireGuard until its device goes or it is told to stop.
+// serve runs WireGuard until its device is deleted or a signal ends the process.
 func serve(link string) error {
 	if err := os.Unsetenv(inherited); err != nil {
 		return err
@@ -133,8 +130,7 @@ func serve(link string) error {
 	}
 	wg := device.NewDevice(tunDevice, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "("+link+") "))
 	defer wg.Close()
-	// Listening again makes this process the one that the socket's clients see
-	// as their peer (unix(7), SO_PEERCRED).
+	// Listening again makes this process the peer that clients see (unix(7), SO_PEERCRED).
 	if err := unix.Listen(socketFD, unix.SOMAXCONN); err != nil {
 		return fmt.Errorf("listen for control of %s: %w", link, err)
 	}
@@ -156,7 +152,7 @@ func serve(link string) error {
 			go wg.IpcHandle(c)
 		}
 	}()
-	if err := announce(); err != nil {
+	if err := announceReady(); err != nil {
 		return err
 	}
 	select {
@@ -167,8 +163,8 @@ func serve(link string) error {
 	return errors.Join(err, listener.Close())
 }
 
-// announce tells spawn that this process serves.
-func announce() error {
+// announceReady reports to spawn that this process serves.
+func announceReady() error {
 	ready := os.NewFile(readyFD, "ready")
 	if _, err := ready.Write([]byte{1}); err != nil {
 		return err
@@ -176,7 +172,7 @@ func announce() error {
 	return ready.Close()
 }
 
-// Answers tells whether a process serves the link.
+// Answers reports whether a process serves the link.
 func Answers(link string) bool {
 	c, err := dial(link)
 	if err != nil {
@@ -193,10 +189,10 @@ func dial(link string) (*net.UnixConn, error) {
 	return c.(*net.UnixConn), nil
 }
 
-// Stop deletes a link by remove and waits for its process to end, which it does
-// by itself without its device; one that does not is terminated.
+// Stop calls remove, which must delete the link, and waits for its process. The process ends by
+// itself without its device; if it does not, Stop terminates it.
 func Stop(ctx context.Context, link string, remove func() error) error {
-	process, err := open(link)
+	process, err := openProcess(link)
 	if err != nil {
 		return err
 	}
@@ -211,14 +207,14 @@ func Stop(ctx context.Context, link string, remove func() error) error {
 		return fmt.Errorf("terminate the WireGuard process of %s: %w", link, err)
 	}
 	if !ended(ctx, process) {
-		return fmt.Errorf("the WireGuard process of %s does not end", link)
+		return fmt.Errorf("the WireGuard process of %s does not end after SIGTERM", link)
 	}
 	return nil
 }
 
-// open returns a descriptor of the process at the other end of the link's
-// control socket (pidfd_open(2)).
-func open(link string) (int, error) {
+// openProcess returns a descriptor of the process that serves the link's control socket
+// (pidfd_open(2)).
+func openProcess(link string) (int, error) {
 	c, err := dial(link)
 	if err != nil {
 		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
@@ -243,7 +239,7 @@ func open(link string) (int, error) {
 	return process, nil
 }
 
-// ended waits for a process, at most stopTimeout.
+// ended waits up to stopTimeout for a process and reports whether it has ended.
 func ended(ctx context.Context, process int) bool {
 	deadline := time.Now().Add(stopTimeout)
 	for ctx.Err() == nil {

@@ -27,11 +27,11 @@ func interruption(i state.Interruption) string {
 	case state.AddressChange:
 		return fmt.Sprintf("connections from and to %s: the address is removed", c.Old.Addr())
 	case state.RouteChange:
-		return fmt.Sprintf("what the tunnel carries to %s: the route is removed", c.Old.Destination)
+		return fmt.Sprintf("traffic to %s through the mesh: the route is removed", c.Old.Destination)
 	case state.RuleChange:
 		return fmt.Sprintf("all %s traffic through the mesh: the rule is removed", c.Old.Family)
 	case state.FirewallChange:
-		return fmt.Sprintf("all traffic through the mesh: nftables %s is removed", c.Old.Table)
+		return fmt.Sprintf("all traffic through the mesh: the nftables table %s is removed", c.Old.Table)
 	default:
 		return fmt.Sprintf("%s: %s", Describe(c).Object(), i.Cause)
 	}
@@ -40,13 +40,13 @@ func interruption(i state.Interruption) string {
 func linkInterruption(cause state.Cause, c state.LinkChange) string {
 	switch cause {
 	case state.LinkReplaced:
-		return fmt.Sprintf("all tunnels: link %s is made anew, each needs a handshake", c.Old.Name)
+		return fmt.Sprintf("all tunnels until their next handshake: link %s is replaced", c.Old.Name)
 	case state.LinkRemoved:
 		return fmt.Sprintf("all traffic through the mesh: link %s is removed", c.Old.Name)
 	case state.PrivateKeyChanged:
-		return "all tunnels, until the peers know the new key: each needs a handshake"
+		return "all tunnels until the peers have the new public key: the private key changes"
 	default:
-		return "all tunnels for a moment: the peers hear of the new port by the next packet"
+		return "all tunnels for a moment: peers learn the new listen port from the next packet"
 	}
 }
 
@@ -55,9 +55,9 @@ func peerInterruption(i state.Interruption, c state.PeerChange) string {
 	name := cmp.Or(peer.Label, peer.PublicKey.String())
 	switch i.Cause {
 	case state.PeerRemoved:
-		return fmt.Sprintf("all traffic with peer %s: it is removed", name)
+		return fmt.Sprintf("all traffic with peer %s: the peer is removed", name)
 	case state.PresharedKeyChanged:
-		return fmt.Sprintf("traffic with peer %s, until it has the new preshared key too", name)
+		return fmt.Sprintf("all traffic with peer %s until it has the same preshared key", name)
 	default:
 		return fmt.Sprintf("traffic with %s through peer %s", listed(i.Networks, ", ", netip.Prefix.String), name)
 	}

@@ -12,33 +12,34 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// Inputs are what the desired document of a machine is made from.
+// Inputs determine the desired state of a machine.
 type Inputs struct {
 	Identity mesh.Identity
 	KubeSpan schema.KubeSpan
-	// PresharedKey is the cluster secret, PresharedKeys have the peers that use
-	// another, or none.
-	PresharedKey  mesh.PrivateKey
+	// PresharedKey is the cluster secret.
+	PresharedKey mesh.PrivateKey
+	// PresharedKeys has the preshared keys of the peers that use another one, by public key. A
+	// zero key is none.
 	PresharedKeys map[mesh.Key]mesh.PrivateKey
 	// MTU is that of the link, in bytes.
-	MTU   int
+	MTU int
+	// Peers are the members of the mesh.
 	Peers []mesh.PeerSpec
 	// Connections are the connections to the peers, sorted by key. A peer without one is
 	// new and has no endpoint.
 	Connections peer.Connections
-	// Retain are live peers to keep as they are, besides Peers.
+	// Retain are live peers to keep unchanged, besides Peers.
 	Retain []Peer
 }
 
-// Dummy is an address that the link has and nothing is ever sent from or to. Where
-// the kernel checks the source of packets at all, as it does by default on most
-// systems, it drops all IPv4 packets that come in over a link without an IPv4
-// address (fib_frontend.c). It is link-local, so that programs that look for the
-// address of a link, as flannel does, take one of the config first; and of those that
-// no machine gives itself (RFC 3927, section 2.1).
+// Dummy is an IPv4 address of the link that no packet has. With rp_filter on, as on most
+// systems, the kernel drops all IPv4 packets from a link without an IPv4 address
+// (fib_frontend.c). Dummy is link-local, so that programs that look for a link's address, such
+// as flannel, prefer one of the config. It is in the range that no machine takes by itself
+// (RFC 3927, section 2.1).
 var Dummy = netip.MustParsePrefix("169.254.0.8/32")
 
-// ScopeOf is what spanctl owns on a machine with this config.
+// ScopeOf returns what spanctl owns on a machine with this config.
 func ScopeOf(k *schema.KubeSpan) Scope {
 	return Scope{
 		LinkName:      k.InterfaceName,
@@ -50,7 +51,7 @@ func ScopeOf(k *schema.KubeSpan) Scope {
 	}
 }
 
-// Build makes the desired document. It is empty when KubeSpan is not enabled.
+// Build returns the desired state. It is empty if KubeSpan is not enabled.
 func Build(in Inputs) State {
 	if !in.KubeSpan.Enabled {
 		return State{}
@@ -113,8 +114,8 @@ func (in *Inputs) connection(i int) *peer.Connection {
 	return &peer.Connection{}
 }
 
-// Without takes the networks of remove out of disjoint networks. A network that
-// is hit in part leaves the rest of it.
+// Without returns the disjoint networks without the addresses of remove. A network that overlaps
+// with remove is replaced by what is left of it.
 func Without(networks, remove []netip.Prefix) []netip.Prefix {
 	if len(remove) == 0 {
 		return networks
@@ -143,8 +144,8 @@ func Without(networks, remove []netip.Prefix) []netip.Prefix {
 	return left
 }
 
-// route sends packets to networks into the tunnel. Those inside of the mesh's
-// own subnet need it not: the link's address makes a route for them.
+// route routes networks into the tunnel. Those in the mesh's own subnet have a route already, by
+// the link's address.
 func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
 	for _, network := range networks {
 		if !subnet.Overlaps(network) {

@@ -1,18 +1,17 @@
-// Package state is the document that spanctl works towards, and its twin read
-// from the kernel: State is both.
+// Package state has the network configuration of a machine as a value. A State is either
+// desired or live, that is read from the kernel.
 //
-// Build makes the desired State of a machine. Diff compares it with the live
-// one and yields a Plan: an ordered list of typed changes that can be printed,
-// counted, refused or carried out. Applying a plan and observing again gives
-// an empty plan.
+//	Inputs --Build--> desired State --.
+//	                                  Diff --> Plan (typed changes) --Impact--> interruptions
+//	kernel ---------> live State -----'
 //
-// A State is complete within the ownership marks: of what carries them in the
-// kernel, all that is not in the document is deleted; what does not carry them
-// is not in any State. The marks are the link's name and kind, the table and
-// protocol number of routes, the priority and protocol number of rules, and
-// the name of the nftables table.
+// A Plan is an ordered list of changes with the values before and after. After it was carried
+// out, Diff returns an empty plan. Package planprint has its text.
 //
-// Private and preshared keys are compared, never rendered.
+// A State is complete for the objects with spanctl's ownership marks: live objects that the
+// desired State does not have are deleted. Other objects are in no State. The marks are the
+// name and kind of the link, the table and protocol number of routes, the priority and
+// protocol number of rules, and the name of the nftables table.
 //
 // All functions are pure and safe for concurrent use.
 package state

@@ -7,13 +7,12 @@ import (
 	"go4.org/netipx"
 )
 
-// Retained are the live peers to keep although no PeerSpec names them, while it
-// is not known who is in the mesh: an agent that was killed before it wrote down
-// what it had learned must not cut the tunnels it finds.
+// Retained returns the live peers to keep although no PeerSpec names them. It is for an agent
+// that does not know all members yet, such as one that was killed before it saved them: it
+// must not interrupt the tunnels that exist.
 //
-// A live peer is kept if it is of this mesh (it has the preshared key) and still
-// has an address in the mesh that no PeerSpec claims; it keeps the networks that
-// none claims.
+// A live peer is kept if it has the preshared key of the mesh, and an address in the mesh's
+// subnet that no PeerSpec has. It keeps the allowed IPs that no PeerSpec has.
 func Retained(in Inputs, live State) []Peer {
 	named := make(map[[32]byte]bool, len(in.Peers))
 	var claimed netipx.IPSetBuilder

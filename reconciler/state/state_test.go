@@ -20,8 +20,8 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// inputs are those of a machine with n peers, each with an IPv4 address, an
-// IPv4 network and its address in the mesh.
+// inputs returns the inputs of a machine with n peers, each with an IPv4 address, an IPv4 network
+// and its address in the mesh.
 func inputs(tb testing.TB, n int) state.Inputs {
 	tb.Helper()
 	id, err := mesh.NewIdentity("self", mesh.SecretKey([32]byte{1}), "cluster", net.HardwareAddr{2, 0, 0, 0, 0, 0xff})
@@ -48,7 +48,7 @@ func inputs(tb testing.TB, n int) state.Inputs {
 	return in
 }
 
-// made is a document as it is read back from the kernel once it was applied.
+// made returns a state as it is read from the kernel after it was applied.
 func made(s state.State) state.State {
 	s.Peers = slices.Clone(s.Peers)
 	for i := range s.Peers {
@@ -58,7 +58,7 @@ func made(s state.State) state.State {
 	return s
 }
 
-// lines is a plan as it is printed, without what the tests do not look at.
+// lines returns the lines of a plan's text.
 func lines(p state.Plan) []string {
 	var b strings.Builder
 	if err := planprint.Write(&b, p); err != nil {
@@ -67,9 +67,9 @@ func lines(p state.Plan) []string {
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-// TestTheMeshComesAndGoes has the whole plan of a mesh that is made, and of its
-// end, in the order in which it is carried out.
-func TestTheMeshComesAndGoes(t *testing.T) {
+// TestPlanOrder has the whole plans that make and remove a mesh, in the order in which they are
+// carried out.
+func TestPlanOrder(t *testing.T) {
 	desired := state.Build(inputs(t, 1))
 	public := mesh.SecretKey([32]byte{1}).Public()
 	subnet := strings.TrimSuffix(mesh.Subnet("cluster").Addr().String(), "::")
@@ -86,7 +86,7 @@ func TestTheMeshComesAndGoes(t *testing.T) {
 		"+ rule ipv6 32500: mark 0x40/0x60, table 180",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(desired, state.State{}))); diff != "" {
-		t.Errorf("coming (-want +got):\n%s", diff)
+		t.Errorf("create (-want +got):\n%s", diff)
 	}
 	want = []string{
 		"- rule ipv4 32500",
@@ -97,14 +97,14 @@ func TestTheMeshComesAndGoes(t *testing.T) {
 		"- link kubespan",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(state.State{}, made(desired)))); diff != "" {
-		t.Errorf("going (-want +got):\n%s", diff)
+		t.Errorf("remove (-want +got):\n%s", diff)
 	}
 	if plan := state.Diff(desired, made(desired)); len(plan) != 0 {
 		t.Errorf("again:\n%v", lines(plan))
 	}
 }
 
-// TestDiff has one difference a case, in what is live or what is desired.
+// TestDiff has one difference per case, in the live state or in the desired one.
 func TestDiff(t *testing.T) {
 	key := func(n byte) string { return mesh.Key{3: n}.String() }
 	second := func(s *state.State) *state.Peer { return &s.Peers[1] }
@@ -125,7 +125,7 @@ func TestDiff(t *testing.T) {
 		{"a peer that is missing", nil, func(s *state.State) { s.Peers = s.Peers[:2] },
 			[]string{"+ peer " + key(3) + " (peer-2): presharedKey (hidden), keepalive 25s, allowedIPs 10.0.0.2/32 100.64.0.32/28 " +
 				netip.PrefixFrom(address(3), 128).String() + ", endpoint 10.0.0.2:51820"}},
-		{"a peer that is too many", nil, func(s *state.State) { s.Peers = append(s.Peers, state.Peer{PublicKey: foreign}) },
+		{"an unknown peer", nil, func(s *state.State) { s.Peers = append(s.Peers, state.Peer{PublicKey: foreign}) },
 			[]string{"- peer " + foreign.String()}},
 		{"another preshared key", nil, func(s *state.State) { second(s).PresharedKey = mesh.SecretKey([32]byte{7}) },
 			[]string{"~ peer " + key(2) + " (peer-1): presharedKey (hidden) -> (hidden)"}},
@@ -140,16 +140,16 @@ func TestDiff(t *testing.T) {
 			[]string{"~ link kubespan: privateKey (hidden, public " + mesh.SecretKey([32]byte{16}).Public().String() + ") -> (hidden, public " +
 				mesh.SecretKey([32]byte{1}).Public().String() + ")"}},
 		{"the link is down", nil, func(s *state.State) { s.Link.Up = false }, []string{"~ link kubespan: up false -> true"}},
-		{"an address more", nil, func(s *state.State) { s.Addresses = append(s.Addresses, netip.MustParsePrefix("10.9.9.9/24")) },
+		{"another address", nil, func(s *state.State) { s.Addresses = append(s.Addresses, netip.MustParsePrefix("10.9.9.9/24")) },
 			[]string{"- address 10.9.9.9/24"}},
 		{"a route over another link", nil, func(s *state.State) { s.Routes[0].Link = "eth0" },
 			[]string{"~ route 0.0.0.0/0 table 180: link eth0 -> kubespan"}},
-		{"a route more", nil, func(s *state.State) {
+		{"another route", nil, func(s *state.State) {
 			s.Routes = append(s.Routes, state.Route{Family: state.IPv4, Destination: netip.MustParsePrefix("10.0.0.0/8"), Table: 180})
 		}, []string{"- route 10.0.0.0/8 table 180"}},
 		{"a rule with another mark", nil, func(s *state.State) { s.Rules[0].Mark = 0x60 },
 			[]string{"- rule ipv4 32500", "+ rule ipv4 32500: mark 0x40/0x60, table 180"}},
-		{"a network more and one less", func(s *state.State) { s.Firewall.Networks[2] = netip.MustParsePrefix("10.0.0.9/32") }, nil,
+		{"one network added and one removed", func(s *state.State) { s.Firewall.Networks[2] = netip.MustParsePrefix("10.0.0.9/32") }, nil,
 			[]string{"~ nftables inet spanctl: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
 		{"a chain that is missing", nil, func(s *state.State) { s.Firewall.Chains = s.Firewall.Chains[:1] },
 			[]string{"~ nftables inet spanctl: kubespan_prerouting type filter hook prerouting priority 0, " +
@@ -183,7 +183,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// address is that of peer n in the mesh.
+// address returns the address of peer n in the mesh.
 func address(n byte) netip.Addr {
 	raw := mesh.Subnet("cluster").Addr().As16()
 	raw[15] = n
@@ -191,7 +191,7 @@ func address(n byte) netip.Addr {
 }
 
 func TestBuild(t *testing.T) {
-	t.Run("a disabled mesh is nothing", func(t *testing.T) {
+	t.Run("a disabled mesh is empty", func(t *testing.T) {
 		in := inputs(t, 2)
 		in.KubeSpan.Enabled = false
 		if diff := cmp.Diff(state.State{}, state.Build(in), cmpopts.EquateComparable(mesh.PrivateKey{})); diff != "" {
@@ -203,7 +203,7 @@ func TestBuild(t *testing.T) {
 			t.Errorf("%d networks are routed, want 6", n)
 		}
 	})
-	t.Run("unless they may be bypassed", func(t *testing.T) {
+	t.Run("unless down peers are bypassed", func(t *testing.T) {
 		in := inputs(t, 3)
 		in.KubeSpan.AllowDownPeerBypass = true
 		in.Connections[1].Status.State = peer.Up
@@ -229,7 +229,7 @@ func TestBuild(t *testing.T) {
 			}
 		}
 	})
-	t.Run("what stays outside is not routed", func(t *testing.T) {
+	t.Run("bypassed networks are not routed", func(t *testing.T) {
 		in := inputs(t, 2)
 		in.KubeSpan.Bypass = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("100.64.0.0/29")}
 		got := state.Build(in).Firewall.Networks
@@ -305,14 +305,14 @@ func TestStatementText(t *testing.T) {
 	}
 }
 
-func TestLongListsAreCutInLines(t *testing.T) {
+func TestLongListsAreShortenedInText(t *testing.T) {
 	plan := state.Diff(state.Build(inputs(t, 50)), made(state.Build(inputs(t, 0))))
 	last := lines(plan)[len(plan)-1]
 	if !strings.HasSuffix(last, "10.0.0.7/32 and 92 more") {
 		t.Errorf("the line is %q", last)
 	}
 	if networks, ok := plan[len(plan)-1].(state.NetworksChange); !ok || len(networks.Added) != 100 {
-		t.Errorf("the change has lost networks: %+v", plan[len(plan)-1])
+		t.Errorf("the change has not all networks: %+v", plan[len(plan)-1])
 	}
 }
 
