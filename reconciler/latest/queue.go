@@ -1,9 +1,8 @@
-// Package latest is a queue for those who follow a set of things that change.
+// Package latest has a queue that keeps only the latest value of each key.
 //
-// A Queue holds at most one value per key: a value that is still queued when
-// the next for its key arrives is overtaken in its place. A reader that lags
-// thus misses intermediate values but never the last, and the queue never
-// outgrows the set.
+// A value that is still queued is replaced, in its place, by the next one of its key. A
+// reader that lags misses intermediate values but never the last one, and the queue never
+// outgrows the set of keys.
 package latest
 
 import (
@@ -11,8 +10,8 @@ import (
 	"sync"
 )
 
-// Queue is a queue of values by key. Any number of goroutines may push, one
-// reads.
+// Queue is a queue of values by key. Any number of goroutines may call Push, one may call
+// Next.
 type Queue[K comparable, V any] struct {
 	mu      sync.Mutex
 	order   []K
@@ -20,7 +19,7 @@ type Queue[K comparable, V any] struct {
 	wake    chan struct{}
 }
 
-// New makes an empty queue.
+// New returns an empty queue.
 func New[K comparable, V any]() *Queue[K, V] {
 	return &Queue[K, V]{pending: map[K]V{}, wake: make(chan struct{}, 1)}
 }
@@ -39,8 +38,8 @@ func (q *Queue[K, V]) Push(key K, value V) {
 	}
 }
 
-// Next waits for values and returns all that are queued, at least one, in the
-// order in which their keys were first pushed; or the context's error.
+// Next waits for values and returns all that are queued, in the order in which their keys
+// were first pushed, or the context's error.
 func (q *Queue[K, V]) Next(ctx context.Context) ([]V, error) {
 	for {
 		if values := q.take(); len(values) > 0 {

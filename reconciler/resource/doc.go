@@ -1,13 +1,13 @@
 // Package resource keeps what `spanctl get` shows.
 //
-// A Resource has a type, an ID, a version that rises with every change of its
-// spec, and the spec itself: a plain struct whose fields carry the names that
-// users of talosctl know. Store holds all resources; the loop replaces those of
-// a type as a whole and only what differs becomes an event. Watchers get each
-// change once and in order; a watcher that lags sees the latest of several
-// changes of one resource, so that its queue never outgrows the store.
+// A Resource has a Type, an ID, a version that rises with every change of its spec, and the
+// spec: a plain struct whose fields have the names that talosctl shows. Store holds all
+// resources. The engine replaces those of a type as a whole, and only those that differ
+// become a Change. Watchers get every change once and in order. A watcher that lags gets only
+// the latest of several changes of one resource, so that its queue never outgrows the store.
 //
-// Types describes every type: its names and the columns of its table.
+// Each type has a file of its own, with its names, its columns and its spec; types.go lists
+// them. Recorder keeps Events, which are resources too.
 //
 // Store is safe for concurrent use.
 package resource

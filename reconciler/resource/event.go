@@ -8,6 +8,22 @@ import (
 	"time"
 )
 
+// EventType has the events that were recorded last.
+var EventType = &Type{
+	Name:      "Events",
+	Namespace: "runtime",
+	Aliases:   []string{"events", "event", "ev"},
+	columns: []column{
+		columnOf("LAST SEEN", func(e Event) string { return e.Last.UTC().Format(time.RFC3339) }),
+		columnOf("COUNT", func(e Event) string { return strconv.Itoa(e.Count) }),
+		columnOf("SEVERITY", func(e Event) string { return string(e.Severity) }),
+		columnOf("REASON", func(e Event) string { return e.Reason }),
+		columnOf("OBJECT", func(e Event) string { return e.Object }),
+		columnOf("MESSAGE", func(e Event) string { return e.Message }),
+	},
+	sample: Event{},
+}
+
 // Severity is how much an event matters.
 type Severity string
 
@@ -20,55 +36,59 @@ const (
 // Event is the spec of EventType: something that happened.
 type Event struct {
 	Severity Severity `json:"severity"`
-	// Reason is a word for programs, such as "Repaired"; Object is what it happened to.
-	Reason  string `json:"reason"`
-	Object  string `json:"object"`
+	// Reason is one word for programs, such as "Repaired".
+	Reason string `json:"reason"`
+	// Object is what the event is about.
+	Object string `json:"object"`
+	// Message is a sentence for operators.
 	Message string `json:"message"`
-	// Count is how often it happened, from First to Last.
-	Count int       `json:"count"`
+	// Count is how often it happened.
+	Count int `json:"count"`
+	// First is when it happened first.
 	First time.Time `json:"firstTimestamp"`
-	Last  time.Time `json:"lastTimestamp"`
+	// Last is when it happened last.
+	Last time.Time `json:"lastTimestamp"`
 }
 
-// maxEvents is how many events are kept: the oldest go.
+// maxEvents is how many events are kept. The oldest are dropped.
 const maxEvents = 200
 
-// Recorder are what has happened. What happens again is counted, not repeated.
-// They are for one goroutine.
+// Recorder records events in a store. An event that happens again is counted, not
+// repeated. It is for one goroutine.
 type Recorder struct {
 	store *Store
 	last  int
 	byID  map[string]Event
 }
 
-// NewRecorder makes an empty list of events, which is shown in store.
+// NewRecorder returns a recorder without events.
 func NewRecorder(store *Store) *Recorder { return &Recorder{store: store, byID: map[string]Event{}} }
 
-// Add notes that something happened.
-func (e *Recorder) Record(now time.Time, severity Severity, reason, object, message string) {
+// Record records an event.
+func (r *Recorder) Record(now time.Time, severity Severity, reason, object, message string) {
 	id := ""
-	for known, r := range e.byID {
-		if r.Severity == severity && r.Reason == reason && r.Object == object && r.Message == message {
+	for known, e := range r.byID {
+		if e.Severity == severity && e.Reason == reason && e.Object == object && e.Message == message {
 			id = known
 		}
 	}
-	record := Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now}
+	event := Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now}
 	if id != "" {
-		record.Count, record.First = e.byID[id].Count+1, e.byID[id].First
+		event.Count, event.First = r.byID[id].Count+1, r.byID[id].First
 	} else {
-		e.last++
-		id = strconv.Itoa(e.last)
+		r.last++
+		id = strconv.Itoa(r.last)
 	}
-	e.byID[id] = record
-	if len(e.byID) > maxEvents {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(e.byID)), func(a, b string) int {
-			return cmp.Or(e.byID[a].Last.Compare(e.byID[b].Last), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	r.byID[id] = event
+	if len(r.byID) > maxEvents {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(r.byID)), func(a, b string) int {
+			return cmp.Or(r.byID[a].Last.Compare(r.byID[b].Last), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 		})
-		delete(e.byID, oldest)
+		delete(r.byID, oldest)
 	}
-	specs := make(map[string]any, len(e.byID))
-	for id, r := range e.byID {
-		specs[id] = r
+	specs := make(map[string]any, len(r.byID))
+	for id, e := range r.byID {
+		specs[id] = e
 	}
-	e.store.Replace(now, EventType, specs)
+	r.store.Replace(now, EventType, specs)
 }

@@ -17,7 +17,7 @@ func TestEventsAreCountedAndBounded(t *testing.T) {
 	list := store.List(EventType)
 	first := list[0].Spec.(Event)
 	if len(list) != 2 || first.Count != 3 || !first.First.Equal(at(0)) || !first.Last.Equal(at(2)) {
-		t.Errorf("the events are %+v", list)
+		t.Errorf("events are %+v", list)
 	}
 	for n := range maxEvents {
 		events.Record(at(10+n), Normal, "Filler", strconv.Itoa(n), "")
@@ -28,7 +28,7 @@ func TestEventsAreCountedAndBounded(t *testing.T) {
 	}
 	for _, r := range list {
 		if r.ID == "1" || r.ID == "2" {
-			t.Errorf("the oldest is still there: %+v", r)
+			t.Errorf("the oldest event is still there: %+v", r)
 		}
 	}
 }

@@ -13,29 +13,35 @@ import (
 
 // Resource is one thing that `spanctl get` shows.
 type Resource struct {
-	Type    *Type
-	ID      string
+	Type *Type
+	ID   string
+	// Version is 1 at first, and rises with every change of Spec.
 	Version uint64
+	// Created is when the resource appeared.
 	Created time.Time
+	// Updated is when Spec last changed.
 	Updated time.Time
-	Spec    any
+	// Spec is of the spec type of Type.
+	Spec any
 }
 
-// Change is a change of one resource. A deleted resource is shown as it was.
+// Change is a change of one resource.
 type Change struct {
+	// Resource is the resource after the change, or before its deletion.
 	Resource Resource
-	Deleted  bool
+	// Deleted is set when the resource no longer exists.
+	Deleted bool
 }
 
-// Store holds resources. The zero value is empty and ready.
+// Store holds resources. The zero value is empty. It is safe for concurrent use.
 type Store struct {
 	mu       sync.Mutex
 	types    map[*Type]map[string]Resource
 	watchers map[*Watcher]bool
 }
 
-// Replace makes specs, by ID, all that there is of a type. Resources whose
-// spec did not change keep their version. Specs must not change afterwards.
+// Replace replaces all resources of a type by specs, which are by ID. Resources with an
+// equal spec keep their version. Specs must not change afterwards.
 func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,8 +74,8 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 	}
 }
 
-// equal compares two specs, by what they say of it themselves if they do: there
-// may be thousands in each pass.
+// equal reports whether two specs are equal. Types with thousands of resources have an Equal
+// method, since reflect.DeepEqual is slow.
 func equal(a, b any) bool {
 	if c, ok := a.(interface{ Equal(other any) bool }); ok {
 		return c.Equal(b)
@@ -77,7 +83,7 @@ func equal(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// List returns the resources of a type in the order of their IDs.
+// List returns the resources of a type, sorted by ID.
 func (s *Store) List(t *Type) []Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,21 +99,21 @@ func (s *Store) list(t *Type) []Resource {
 	return all
 }
 
-// publish queues an event for the watchers of its type. s.mu is held.
-func (s *Store) publish(e Change) {
+// publish queues a change for the watchers of its type. s.mu is held.
+func (s *Store) publish(c Change) {
 	for w := range s.watchers {
-		if w.of == e.Resource.Type {
-			w.events.Push(e.Resource.ID, e)
+		if w.of == c.Resource.Type {
+			w.changes.Push(c.Resource.ID, c)
 		}
 	}
 }
 
-// Watch begins to follow a type: it returns what there is, in the order of IDs,
-// and a watcher of all that changes from then on. The watcher must be closed.
+// Watch returns the resources of a type, sorted by ID, and a watcher of all changes after
+// that. The watcher must be closed.
 func (s *Store) Watch(t *Type) ([]Resource, *Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &Watcher{of: t, store: s, events: latest.New[string, Change]()}
+	w := &Watcher{of: t, store: s, changes: latest.New[string, Change]()}
 	if s.watchers == nil {
 		s.watchers = map[*Watcher]bool{}
 	}
@@ -115,16 +121,15 @@ func (s *Store) Watch(t *Type) ([]Resource, *Watcher) {
 	return s.list(t), w
 }
 
-// Watcher follows the resources of one type. It is for one goroutine.
+// Watcher receives the changes of one type. It is for one goroutine.
 type Watcher struct {
-	of     *Type
-	store  *Store
-	events *latest.Queue[string, Change]
+	of      *Type
+	store   *Store
+	changes *latest.Queue[string, Change]
 }
 
-// Next waits for changes and returns all that are queued, at least one, or the
-// context's error.
-func (w *Watcher) Next(ctx context.Context) ([]Change, error) { return w.events.Next(ctx) }
+// Next waits for changes and returns all that are queued, or the context's error.
+func (w *Watcher) Next(ctx context.Context) ([]Change, error) { return w.changes.Next(ctx) }
 
 // Close ends the watch.
 func (w *Watcher) Close() {

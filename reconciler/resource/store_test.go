@@ -26,7 +26,7 @@ func ids(list []resource.Resource) (out []string) {
 	return out
 }
 
-func TestReplaceRaisesOnlyTheVersionOfWhatChanged(t *testing.T) {
+func TestReplaceRaisesTheVersionOfChangedResourcesOnly(t *testing.T) {
 	var s resource.Store
 	s.Replace(first, resource.Members, map[string]any{"b": member("b"), "a": member("a"), "c": member("c")})
 	s.Replace(second, resource.Members, map[string]any{"a": member("a"), "b": member("new"), "d": member("d")})
@@ -45,37 +45,37 @@ func TestReplaceRaisesOnlyTheVersionOfWhatChanged(t *testing.T) {
 	}
 }
 
-func TestWatchTellsOfChangesOfItsType(t *testing.T) {
+func TestWatchReturnsChangesOfItsType(t *testing.T) {
 	var s resource.Store
 	s.Replace(first, resource.Members, map[string]any{"a": member("a"), "b": member("b")})
 	there, w := s.Watch(resource.Members)
 	defer w.Close()
 	if got := ids(there); !slices.Equal(got, []string{"a v1", "b v1"}) {
-		t.Errorf("at first there are %v", got)
+		t.Errorf("there are %v at first", got)
 	}
 	s.Replace(second, resource.Affiliates, map[string]any{"x": member("x")})
 	s.Replace(second, resource.Members, map[string]any{"a": member("a"), "b": member("b")})
 	s.Replace(second, resource.Members, map[string]any{"b": member("new")})
-	events, err := w.Next(t.Context())
+	changes, err := w.Next(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, e := range events {
+	for _, e := range changes {
 		got = append(got, fmt.Sprintf("%s v%d %v", e.Resource.ID, e.Resource.Version, e.Deleted))
 	}
 	slices.Sort(got)
 	if want := []string{"a v1 true", "b v2 false"}; !slices.Equal(got, want) {
-		t.Errorf("events are %v, want %v", got, want)
+		t.Errorf("changes are %v, want %v", got, want)
 	}
 
-	t.Run("a closed watcher hears nothing", func(t *testing.T) {
+	t.Run("a closed watcher gets nothing", func(t *testing.T) {
 		w.Close()
 		s.Replace(second, resource.Members, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if events, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v, %v", events, err)
+		if changes, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, %v", changes, err)
 		}
 	})
 }

@@ -7,31 +7,44 @@ import (
 	"time"
 )
 
-// samples are values other than zero of types that hide their fields.
+// samples are nonzero values of types with unexported fields.
 var samples = map[string]any{
 	"netip.Addr":     netip.IPv6Loopback(),
 	"netip.AddrPort": netip.AddrPortFrom(netip.IPv6Loopback(), 1),
 	"time.Time":      time.Unix(1, 0),
 }
 
-// TestEqualLooksAtEveryField changes each field of each spec alone, so that none
-// that is added is forgotten.
-func TestEqualLooksAtEveryField(t *testing.T) {
-	for _, spec := range []any{PeerStatus{}, Endpoint{}, PeerSpec{}, Member{}, Affiliate{}} {
+// TestEqualComparesEveryField changes each field alone of each spec with an Equal method, so
+// that no new field is forgotten.
+func TestEqualComparesEveryField(t *testing.T) {
+	for _, typ := range Types {
+		spec := typ.sample
+		if _, has := spec.(interface{ Equal(other any) bool }); !has {
+			continue
+		}
 		if !equal(spec, spec) || equal(spec, struct{}{}) {
-			t.Errorf("%T is not equal to itself alone", spec)
+			t.Errorf("%T is not equal to itself only", spec)
 		}
 		changes(reflect.TypeOf(spec), func(path []int) {
 			other := reflect.New(reflect.TypeOf(spec)).Elem()
 			set(other.FieldByIndex(path))
 			if equal(spec, other.Interface()) {
-				t.Errorf("%T is equal without %s", spec, reflect.TypeOf(spec).FieldByIndex(path).Name)
+				t.Errorf("%T is equal although %s differs", spec, reflect.TypeOf(spec).FieldByIndex(path).Name)
 			}
 		})
 	}
 }
 
-// changes calls f for every field that is no struct of ours.
+// TestRowsHaveACellForEveryHeading formats an empty spec of each type.
+func TestRowsHaveACellForEveryHeading(t *testing.T) {
+	for _, typ := range Types {
+		if row := typ.Row(Resource{Type: typ, Spec: typ.sample}); len(row) != len(typ.Headings()) {
+			t.Errorf("%s: the row %v has not a cell for each of %v", typ.Name, row, typ.Headings())
+		}
+	}
+}
+
+// changes calls f with the path of every field, and with those of fields inside our own structs.
 func changes(t reflect.Type, f func(path []int)) {
 	for _, field := range reflect.VisibleFields(t) {
 		inner := field.Type
@@ -45,7 +58,7 @@ func changes(t reflect.Type, f func(path []int)) {
 	}
 }
 
-// set gives a field another value than zero.
+// set gives a field a nonzero value.
 func set(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -61,7 +74,7 @@ func set(v reflect.Value) {
 	default:
 		other, ok := samples[v.Type().String()]
 		if !ok {
-			panic("no other value for a " + v.Type().String())
+			panic("no nonzero value for a " + v.Type().String())
 		}
 		v.Set(reflect.ValueOf(other))
 	}

@@ -6,27 +6,27 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Equal compares with another spec.
-func (s PeerStatus) Equal(other any) bool { return any(s) == other }
-
-// Equal compares with another spec.
-func (e Endpoint) Equal(other any) bool { return any(e) == other }
-
-// Equal compares with another spec.
-func (s PeerSpec) Equal(other any) bool {
-	o, ok := other.(PeerSpec)
-	return ok && s.Address == o.Address && s.Label == o.Label && s.Overlap == o.Overlap &&
-		slices.Equal(s.AllowedIPs, o.AllowedIPs) && slices.Equal(s.Endpoints, o.Endpoints)
+// Affiliates has the affiliates of all registries, by node ID.
+var Affiliates = &Type{
+	Name:      "Affiliates",
+	Namespace: "cluster",
+	Aliases:   []string{"affiliates", "affiliate"},
+	columns: []column{
+		columnOf("HOSTNAME", func(a Affiliate) string { return a.Hostname }),
+		columnOf("MACHINE TYPE", func(a Affiliate) string { return a.MachineType }),
+		columnOf("ADDRESSES", func(a Affiliate) string { return jsonCell(a.Addresses) }),
+	},
+	sample: Affiliate{},
 }
 
-// Equal compares with another spec.
-func (m Member) Equal(other any) bool {
-	o, ok := other.(Member)
-	return ok && m.NodeID == o.NodeID && m.Hostname == o.Hostname && m.MachineType == o.MachineType &&
-		m.OperatingSystem == o.OperatingSystem && slices.Equal(m.Addresses, o.Addresses)
+// Affiliate is the spec of Affiliates.
+type Affiliate struct {
+	mesh.Affiliate
+	// Refused is why the affiliate is not used; empty if it is.
+	Refused string `json:"refused,omitempty"`
 }
 
-// Equal compares with another spec.
+// Equal reports whether other is an equal spec.
 func (a Affiliate) Equal(other any) bool {
 	o, ok := other.(Affiliate)
 	return ok && a.Refused == o.Refused && a.NodeID == o.NodeID && a.Hostname == o.Hostname && a.Nodename == o.Nodename &&

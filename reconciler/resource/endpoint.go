@@ -1,0 +1,24 @@
+package resource
+
+import "net/netip"
+
+// Endpoints has the endpoints at which peers are up, by public key.
+var Endpoints = &Type{
+	Name:      "KubeSpanEndpoints",
+	Namespace: "kubespan",
+	Aliases:   []string{"kubespanendpoints", "kubespanendpoint", "kse", "kses"},
+	columns: []column{
+		columnOf("ENDPOINT", func(e Endpoint) string { return e.Endpoint.String() }),
+		columnOf("AFFILIATE ID", func(e Endpoint) string { return e.AffiliateID }),
+	},
+	sample: Endpoint{},
+}
+
+// Endpoint is the spec of Endpoints.
+type Endpoint struct {
+	AffiliateID string         `json:"affiliateID"`
+	Endpoint    netip.AddrPort `json:"endpoint"`
+}
+
+// Equal reports whether other is an equal spec.
+func (e Endpoint) Equal(other any) bool { return any(e) == other }

@@ -1,0 +1,36 @@
+package resource
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Members has the affiliates with a nodename, by it.
+var Members = &Type{
+	Name:      "Members",
+	Namespace: "cluster",
+	Aliases:   []string{"members", "member"},
+	columns: []column{
+		columnOf("HOSTNAME", func(m Member) string { return m.Hostname }),
+		columnOf("MACHINE TYPE", func(m Member) string { return m.MachineType }),
+		columnOf("OS", func(m Member) string { return m.OperatingSystem }),
+		columnOf("ADDRESSES", func(m Member) string { return jsonCell(m.Addresses) }),
+	},
+	sample: Member{},
+}
+
+// Member is the spec of Members.
+type Member struct {
+	NodeID          string       `json:"nodeId"`
+	Addresses       []netip.Addr `json:"addresses"`
+	Hostname        string       `json:"hostname"`
+	MachineType     string       `json:"machineType"`
+	OperatingSystem string       `json:"operatingSystem"`
+}
+
+// Equal reports whether other is an equal spec.
+func (m Member) Equal(other any) bool {
+	o, ok := other.(Member)
+	return ok && m.NodeID == o.NodeID && m.Hostname == o.Hostname && m.MachineType == o.MachineType &&
+		m.OperatingSystem == o.OperatingSystem && slices.Equal(m.Addresses, o.Addresses)
+}

@@ -1,0 +1,46 @@
+package resource
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/peer"
+)
+
+// PeerStatuses has the state of the connection to each peer, by public key.
+var PeerStatuses = &Type{
+	Name:      "KubeSpanPeerStatuses",
+	Namespace: "kubespan",
+	Aliases:   []string{"kubespanpeerstatuses", "kubespanpeerstatus", "ksps"},
+	columns: []column{
+		columnOf("LABEL", func(s PeerStatus) string { return s.Label }),
+		columnOf("ENDPOINT", func(s PeerStatus) string {
+			if !s.Endpoint.IsValid() {
+				return ""
+			}
+			return s.Endpoint.String()
+		}),
+		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
+		columnOf("RX", func(s PeerStatus) string { return strconv.FormatInt(s.ReceiveBytes, 10) }),
+		columnOf("TX", func(s PeerStatus) string { return strconv.FormatInt(s.TransmitBytes, 10) }),
+	},
+	sample: PeerStatus{},
+}
+
+// PeerStatus is the spec of PeerStatuses.
+type PeerStatus struct {
+	Endpoint           netip.AddrPort `json:"endpoint,omitzero"`
+	Label              string         `json:"label"`
+	State              peer.State     `json:"state"`
+	ReceiveBytes       int64          `json:"receiveBytes"`
+	TransmitBytes      int64          `json:"transmitBytes"`
+	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`
+	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint,omitzero"`
+	LastEndpointChange time.Time      `json:"lastEndpointChange,omitzero"`
+	// Relay is the name of the peer that carries this one's traffic; empty for none.
+	Relay string `json:"relay,omitempty"`
+}
+
+// Equal reports whether other is an equal spec.
+func (s PeerStatus) Equal(other any) bool { return any(s) == other }
