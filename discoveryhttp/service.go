@@ -120,7 +120,7 @@ func (s *service) pause(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// reconnect makes the connection anew, and publishes again.
+// reconnect closes the connections, tries again without a pause, and publishes again.
 func (s *service) reconnect() {
 	s.mu.Lock()
 	close(s.networkChanged)

@@ -261,7 +261,7 @@ func (d *Discovery) Publish(p Publication) {
 	}
 }
 
-// NetworkChanged has all registries make their connections anew.
+// NetworkChanged has all registries make new connections.
 func (d *Discovery) NetworkChanged() {
 	for _, s := range d.sessions {
 		s.registry.NetworkChanged()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
@@ -161,9 +162,8 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 	return min(idle, pass.NextCheck)
 }
 
-func (l *Loop) retryIn() time.Duration {
-	return min(firstRetry<<min(l.failures-1, 10), lastRetry)
-}
+// retryIn returns the pause after a failed pass.
+func (l *Loop) retryIn() time.Duration { return retry.Pause(l.failures, firstRetry, lastRetry) }
 
 // pass does one pass with the config in force.
 func (l *Loop) pass(ctx context.Context, t Trigger) (*Pass, error) {
@@ -275,7 +275,7 @@ func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same b
 }
 
 // Down leaves discovery and removes the mesh. The loop stays idle until the next
-// SetConfig. A registry that was not told is a warning of the pass; Down again tells it.
+// SetConfig. The pass warns of a registry that was not left; Down again leaves it.
 func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
 		if l.config == nil {

@@ -32,7 +32,7 @@ type Registry interface {
 	// Leave removes this machine from the registry. A machine that is not there is no
 	// error.
 	Leave(ctx context.Context) error
-	// NetworkChanged makes the connections anew: the old ones may lead nowhere.
+	// NetworkChanged closes the connections and makes new ones: the old ones may lead nowhere.
 	NetworkChanged()
 	// Cache returns JSON for RegistryOptions.Cache of the next process; nil for nothing.
 	Cache() ([]byte, error)
@@ -70,7 +70,7 @@ type Driver struct {
 	Name string
 	// Settings returns the part of a config that the registry depends on, besides the
 	// cluster's ID and secret; nil if the config does not ask for the registry. The
-	// registry is opened anew when it changes (reflect.DeepEqual).
+	// registry is reopened when it changes (reflect.DeepEqual).
 	Settings func(config *schema.Config) any
 	// Open makes the registry. It does not wait for the network.
 	Open func(o RegistryOptions) (Registry, error)

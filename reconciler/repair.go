@@ -5,6 +5,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -39,7 +40,7 @@ func (b *repairBackoff) note(now time.Time) time.Duration {
 	if b.repairs <= repairsAtOnce {
 		return 0
 	}
-	pause := min(minRepairPause<<min(b.repairs-repairsAtOnce-1, 10), maxRepairPause)
+	pause := retry.Pause(b.repairs-repairsAtOnce, minRepairPause, maxRepairPause)
 	b.until = now.Add(pause)
 	return pause
 }

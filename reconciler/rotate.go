@@ -13,7 +13,7 @@ var ErrNoMesh = errors.New("the machine is not in a mesh: machine.network.kubesp
 
 // RotateKey gives the machine another key pair, in the order that interrupts the mesh
 // least: the public key is announced first, the pass after it uses the key. Next makes the
-// pair and keep stores it. If nobody could be told of the key, it is not stored: the other
+// pair and keep stores it. If no registry has accepted the key, it is not stored: the other
 // machines would refuse this one.
 func RotateKey(ctx context.Context, e *Engine, d *Discovery, config *schema.Config, next Identify, keep func() error) error {
 	if !config.KubeSpan().Enabled {

@@ -36,3 +36,16 @@ func (b *Backoff) Next() time.Duration { return b.exponential.NextBackOff() }
 
 // Reset starts the sequence over. Call it after a success.
 func (b *Backoff) Reset() { b.exponential.Reset() }
+
+// Pause returns the pause after a number of failures in a row, at least one, without jitter:
+// first, doubled for each further failure, and at most longest. It is for a machine's own
+// resources, which no other machine waits for.
+func Pause(failures int, first, longest time.Duration) time.Duration {
+	pause := first
+	for range failures - 1 {
+		if pause *= multiplier; pause >= longest {
+			return longest
+		}
+	}
+	return min(pause, longest)
+}

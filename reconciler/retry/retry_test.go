@@ -146,3 +146,13 @@ func TestWait(t *testing.T) {
 		}
 	})
 }
+
+func TestPauseDoublesUpToTheLongest(t *testing.T) {
+	for failures, want := range map[int]time.Duration{
+		1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 6: 30 * time.Second, 7: 30 * time.Second, 1_000_000: 30 * time.Second,
+	} {
+		if got := retry.Pause(failures, time.Second, 30*time.Second); got != want {
+			t.Errorf("after %d failures: %v, want %v", failures, got, want)
+		}
+	}
+}

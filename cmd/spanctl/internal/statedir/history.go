@@ -34,7 +34,7 @@ type Revision struct {
 	Time time.Time
 	// How says what put it there, in small letters, digits and "-".
 	How string
-	// Path is its file, whose ending tells the format.
+	// Path is its file. Its extension is that of the format.
 	Path string
 }
 
