@@ -45,7 +45,7 @@ func encode(a mesh.Affiliate) map[string]string {
 		}
 	}
 	set(annotationNodeID, a.NodeID)
-	set(annotationAddresses, list(a.Addresses))
+	set(annotationAddresses, join(a.Addresses))
 	if a.ControlPlane.APIServerPort != 0 {
 		set(annotationPort, strconv.Itoa(a.ControlPlane.APIServerPort))
 	}
@@ -57,13 +57,13 @@ func encode(a mesh.Affiliate) map[string]string {
 	if k.Address.IsValid() {
 		set(annotationAddress, k.Address.String())
 	}
-	set(annotationPrefixes, list(k.AdditionalAddresses))
-	set(annotationEndpoints, list(k.Endpoints))
-	set(annotationExcluded, list(k.ExcludeAdvertisedNetworks))
+	set(annotationPrefixes, join(k.AdditionalAddresses))
+	set(annotationEndpoints, join(k.Endpoints))
+	set(annotationExcluded, join(k.ExcludeAdvertisedNetworks))
 	return out
 }
 
-func list[T fmt.Stringer](values []T) string {
+func join[T fmt.Stringer](values []T) string {
 	texts := make([]string, len(values))
 	for i, v := range values {
 		texts[i] = v.String()

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,6 +134,8 @@ func (f *fakeAPI) serve(t *testing.T) string {
 // testClient is a running client with what it logged.
 type testClient struct {
 	reconciler.Registry
+	// dials counts connections that have the firewall mark.
+	dials   *atomic.Int32
 	changed chan struct{}
 	logs    *logs
 }
@@ -139,11 +143,15 @@ type testClient struct {
 // newTestClient opens the registry.
 func newTestClient(t *testing.T, settings schema.KubernetesRegistry, cached []byte) testClient {
 	t.Helper()
-	c := testClient{changed: make(chan struct{}, 1), logs: &logs{news: make(chan struct{}, 1)}}
+	c := testClient{dials: new(atomic.Int32), changed: make(chan struct{}, 1), logs: &logs{news: make(chan struct{}, 1)}}
 	config := &schema.Config{}
 	config.Cluster.Discovery.Registries.Kubernetes = settings
 	registry, err := Driver().Open(reconciler.RegistryOptions{
 		Config: config, NodeID: "own-id", Cache: cached,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c.dials.Add(1)
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
 		Changed: func() { notify(c.changed) }, Log: slog.New(slog.NewTextHandler(c.logs, nil)),
 	})
 	if err != nil {
@@ -235,6 +243,9 @@ func TestClientFollows(t *testing.T) {
 	c.awaitNodeIDs(t, "1", "2")
 	if !c.Snapshot().Complete {
 		t.Error("the Nodes were listed, and the client is not complete")
+	}
+	if c.dials.Load() == 0 {
+		t.Error("the connection has no firewall mark")
 	}
 	// A Node is added, one is deleted, one is a clone. A bookmark has a version only.
 	f.watches <- func(w http.ResponseWriter, _ string) {
@@ -382,5 +393,25 @@ func TestPodNetworksOnly(t *testing.T) {
 	}
 	if err := c.Leave(t.Context()); err != nil || len(f.applied) != 0 {
 		t.Errorf("Leave: %v, %d writes", err, len(f.applied))
+	}
+}
+
+// TestUnmarkedDial has an API server that cannot be reached with the firewall mark.
+func TestUnmarkedDial(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail := func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no route with the mark")
+	}
+	conn, err := dialMarked(fail)(t.Context(), "tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	_ = listener.Close()
+	if _, err := dialMarked(fail)(t.Context(), "tcp", listener.Addr().String()); err == nil || err.Error() != "no route with the mark" {
+		t.Errorf("if neither works: %v", err)
 	}
 }

@@ -4,10 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -20,21 +16,13 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/connrotation"
-
-	"github.com/spanmesh/span/reconciler"
 )
 
 const (
-	dialTimeout = 5 * time.Second
 	// requestTimeout limits all requests but watches.
 	requestTimeout = 30 * time.Second
-	// answerTimeout limits the time until an answer begins. Some proxies hold that of a
-	// watch back until its first event, which is a bookmark after a minute at most.
-	answerTimeout = 2 * time.Minute
 	// fieldManager owns the fields that are applied (server-side apply).
 	fieldManager = "spanctl"
-	// maxAbandoned limits the requests that a credential plugin keeps waiting.
-	maxAbandoned = 8
 )
 
 // connection is a client of an API server. It is safe for concurrent use.
@@ -68,33 +56,12 @@ func connect(o options, abandoned *atomic.Int32) (*connection, error) {
 	if config.ExecProvider != nil {
 		plugin = config.ExecProvider.Command
 	}
-	requests.Transport = &impatient{next: requests.Transport, plugin: plugin, abandoned: abandoned}
+	requests.Transport = &boundedTransport{next: requests.Transport, plugin: plugin, abandoned: abandoned}
 	client, err := rest.RESTClientForConfigAndClient(config, requests)
 	if err != nil {
 		return nil, err
 	}
 	return &connection{client: client, dialer: dialer}, nil
-}
-
-// dialMarked dials by marked, which keeps packets outside of the mesh. If that fails, it
-// dials without the mark: the API server may have an address in the mesh alone.
-func dialMarked(marked reconciler.DialFunc) connrotation.DialFunc {
-	plain := net.Dialer{Timeout: dialTimeout}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if marked == nil {
-			return plain.DialContext(ctx, network, address)
-		}
-		markedCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		conn, err := marked(markedCtx, network, address)
-		if err == nil {
-			return conn, nil
-		}
-		if conn, plainErr := plain.DialContext(ctx, network, address); plainErr == nil {
-			return conn, nil
-		}
-		return nil, err
-	}
 }
 
 // close closes the network connections, and ends the requests on them.
@@ -145,72 +112,4 @@ func needsNewConnection(err error) bool {
 // for is too old, or of another API server.
 func isStale(err error) bool {
 	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
-}
-
-// impatient is a transport whose requests end with their context, or if no answer begins
-// within answerTimeout. client-go's own transport waits for a credential plugin without
-// regard to the context.
-type impatient struct {
-	next http.RoundTripper
-	// plugin is the command of the kubeconfig's credential plugin, for messages.
-	plugin string
-	// abandoned counts the requests that next still works on after RoundTrip returned.
-	abandoned *atomic.Int32
-}
-
-func (i *impatient) RoundTrip(request *http.Request) (*http.Response, error) {
-	if i.abandoned.Load() >= maxAbandoned {
-		return nil, fmt.Errorf("%d requests wait for the credential plugin %q", maxAbandoned, i.plugin)
-	}
-	type answer struct {
-		response *http.Response
-		err      error
-	}
-	ctx, cancel := context.WithCancel(request.Context())
-	answers, abandon := make(chan answer), make(chan struct{})
-	go func() {
-		response, err := i.next.RoundTrip(request.WithContext(ctx))
-		select {
-		case answers <- answer{response, err}:
-		case <-abandon:
-			i.abandoned.Add(-1)
-			if err == nil {
-				_ = response.Body.Close()
-			}
-		}
-	}()
-	timeout := time.NewTimer(answerTimeout)
-	defer timeout.Stop()
-	var err error
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			cancel()
-			return nil, a.err
-		}
-		a.response.Body = &cancelingBody{a.response.Body, cancel}
-		return a.response, nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-timeout.C:
-		err = fmt.Errorf("no answer within %v", answerTimeout)
-	}
-	if i.plugin != "" {
-		err = fmt.Errorf("%w (credential plugin: %q)", err, i.plugin)
-	}
-	i.abandoned.Add(1)
-	close(abandon)
-	cancel()
-	return nil, err
-}
-
-// cancelingBody releases the context of a request with its response's body.
-type cancelingBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-func (b *cancelingBody) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
 }

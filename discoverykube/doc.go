@@ -5,7 +5,7 @@
 // Driver opens the registry (registry.go). Its client keeps the annotations of this machine's Node (publish.go) and follows the Nodes
 // of the others (follow.go). Whoever may annotate a Node can publish anything, so
 // annotation.go checks all of it. client-go reads kubeconfigs, obtains credentials, lists
-// and watches (kubeconfig.go, connection.go); docs/decisions/client-libraries.md has what
+// and watches (kubeconfig.go, connection.go, transport.go); docs/decisions/client-libraries.md has what
 // that costs.
 //
 // While the API server is unreachable, what was known stays.

@@ -80,6 +80,9 @@ func TestExecCredentials(t *testing.T) {
 	f := &fakeAPI{token: "first", nodes: []string{wire("a", "1")}}
 	c := runWithPlugin(t, f, p)
 	c.awaitNodeIDs(t, "1")
+	if c.dials.Load() == 0 {
+		t.Error("the connection has no firewall mark")
+	}
 
 	p.grant("second", "")
 	f.set("second", wire("b", "2"))
@@ -139,7 +142,7 @@ func TestPluginHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var abandoned atomic.Int32
 		resume := make(chan struct{})
-		transport := &impatient{plugin: "aws", abandoned: &abandoned, next: roundTripper(func(*http.Request) (*http.Response, error) {
+		transport := &boundedTransport{plugin: "aws", abandoned: &abandoned, next: roundTripper(func(*http.Request) (*http.Response, error) {
 			<-resume
 			return nil, errors.New("late")
 		})}
