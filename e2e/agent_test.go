@@ -131,7 +131,7 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 		if out := node.CLI.Run("apply", "-f", file, "--immediate"); !strings.Contains(out, "+ link kubespan") {
 			t.Errorf("apply did:\n%s", out)
 		}
-	}, "no kubeconfig is set")
+	}, "no API server is known")
 	node.CLI.AwaitNoDiff()
 }
 

@@ -1,8 +1,8 @@
-// Command crowd measures a mesh of many machines on one: how long it takes until
-// every machine sees all others up, and what an agent and its WireGuard process
-// cost when nothing happens.
+// Command benchmesh measures meshes of many machines on one: the times that users are
+// promised, and what an agent and its WireGuard process cost at rest.
 //
-// It prints the rows of the table in docs/benchmarks.md.
+// It prints the rows of the tables in docs/benchmarks.md. It fails where a promise is not
+// kept: run it on a machine that does nothing else.
 package main
 
 import (
@@ -10,43 +10,188 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/e2e/internal/nodecmd"
 	"github.com/spanmesh/span/e2e/lab"
 )
 
-func main() { os.Exit(lab.Main(nil, run)) }
+func main() { os.Exit(lab.Main(nodecmd.Commands, run)) }
 
 func run() int {
-	machines := flag.Int("machines", 30, "how many machines")
-	idle := flag.Duration("idle", time.Minute, "how long to measure the mesh at rest")
+	machines := flag.Int("machines", 30, "how many machines the large mesh has")
+	idle := flag.Duration("idle", time.Minute, "how long to measure the large mesh at rest")
+	promises := flag.Bool("promises", true, "measure the times that users are promised")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	if err := measure(ctx, *machines, *idle); err != nil {
-		fmt.Fprintln(os.Stderr, "crowd:", err)
+	var err error
+	if *promises {
+		err = checkPromises(ctx)
+	}
+	if err := errors.Join(err, measureLarge(ctx, *machines, *idle)); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmesh:", err)
 		return 1
 	}
 	return 0
 }
 
-// crowd is a mesh of machines.
-type crowd struct {
+// promise is a time that users are promised.
+type promise struct {
+	what    string
+	limit   time.Duration
+	measure func(context.Context, *mesh) (time.Duration, error)
+	// machines is the size of its mesh.
+	machines int
+}
+
+var promises = []promise{
+	{"ten machines up", 10 * time.Second, untilUp, 10},
+	{"up past five dead endpoints", 40 * time.Second, pastDeadEndpoints, 2},
+	{"up after a partition of 60 s", 10 * time.Second, afterPartition, 3},
+}
+
+// checkPromises measures all promises and returns an error for each that is not kept.
+func checkPromises(ctx context.Context) error {
+	var failures error
+	for _, p := range promises {
+		err := withMesh(ctx, p.machines, func(ctx context.Context, m *mesh) error {
+			took, err := p.measure(ctx, m)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("| %s | %.1f s | promised: %v |\n", p.what, took.Seconds(), p.limit)
+			if took > p.limit {
+				return fmt.Errorf("took %v, promised are %v", took, p.limit)
+			}
+			return nil
+		})
+		if err != nil {
+			failures = errors.Join(failures, fmt.Errorf("%s: %w", p.what, err))
+		}
+	}
+	return failures
+}
+
+// untilUp starts all machines and waits until all are up.
+func untilUp(ctx context.Context, m *mesh) (time.Duration, error) {
+	start := time.Now()
+	if err := m.start(ctx); err != nil {
+		return 0, err
+	}
+	err := m.awaitUp(ctx)
+	return time.Since(start), err
+}
+
+// pastDeadEndpoints gives the first machine five addresses at which it does not answer. The
+// second announces none, so that it must find the right one.
+func pastDeadEndpoints(ctx context.Context, m *mesh) (time.Duration, error) {
+	var dead []string
+	for i := range 5 {
+		dead = append(dead, netip.AddrFrom4([4]byte{172, 20, 0, byte(240 + i)}).String())
+	}
+	if err := m.nodecmd(ctx, 0, "dead-link", dead...); err != nil {
+		return 0, err
+	}
+	config := m.nodes[1].Config()
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return 0, err
+	}
+	hidden := strings.Replace(string(text), "enabled: true\n", "enabled: true\n\tfilters: endpoints: [\"!172.20.0.0/24\"]\n", 1)
+	if err := os.WriteFile(config, []byte(hidden), 0o600); err != nil {
+		return 0, err
+	}
+	if err := m.start(ctx); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	err = m.awaitUp(ctx)
+	return time.Since(start), err
+}
+
+// afterPartition parts two machines for a minute and waits until they are up again.
+func afterPartition(ctx context.Context, m *mesh) (time.Duration, error) {
+	if err := m.start(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.awaitUp(ctx); err != nil {
+		return 0, err
+	}
+	positions := m.positions()
+	cmd, err := m.nodes[0].Subcommand(ctx, "partition", m.nodes[1].Address.String())
+	if err != nil {
+		return 0, err
+	}
+	partition, err := lab.Start(cmd)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := partition.Await(ctx, 0, nodecmd.Ready); err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, time.Minute); err != nil {
+		return 0, err
+	}
+	if err := partition.Stop(unix.SIGTERM); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	var group errgroup.Group
+	for i, agent := range m.agents[:2] {
+		group.Go(func() error {
+			_, err := agent.Await(ctx, positions[i], peerUp)
+			return err
+		})
+	}
+	err = group.Wait()
+	return time.Since(start), err
+}
+
+// measureLarge measures a mesh of n machines: how long it takes to come up, and what it
+// costs at rest.
+func measureLarge(ctx context.Context, n int, idle time.Duration) error {
+	return withMesh(ctx, n, func(ctx context.Context, m *mesh) error {
+		took, err := untilUp(ctx, m)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("| all %d directions of %d machines up | %.1f s |\n", n*(n-1), n, took.Seconds())
+		return m.rest(ctx, idle)
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// mesh is a mesh of machines that share a config.
+type mesh struct {
 	lab    *lab.Lab
 	nodes  []*lab.Node
 	agents []*lab.Process
 }
 
-func measure(ctx context.Context, n int, idle time.Duration) (err error) {
+// limit bounds the work with one mesh.
+const limit = 10 * time.Minute
+
+// withMesh makes a mesh of n machines, without agents, and passes it to use.
+func withMesh(ctx context.Context, n int, use func(context.Context, *mesh) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	binary, err := filepath.Abs(os.Getenv("SPANCTL_BINARY"))
 	if err != nil {
 		return err
@@ -56,24 +201,16 @@ func measure(ctx context.Context, n int, idle time.Duration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	c := &crowd{lab: l}
-	if err := c.prepare(ctx, n); err != nil {
+	m := &mesh{lab: l}
+	if err := m.prepare(ctx, n); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := c.start(ctx); err != nil {
-		return err
-	}
-	if err := c.awaitUp(ctx); err != nil {
-		return err
-	}
-	fmt.Printf("| all %d directions of %d machines up | %.1f s |\n", n*(n-1), n, time.Since(began).Seconds())
-	return c.rest(ctx, idle)
+	return use(ctx, m)
 }
 
 // prepare makes the machines, with a config each, and starts discovery.
-func (c *crowd) prepare(ctx context.Context, n int) error {
-	discovery, err := c.lab.AddNode("discovery")
+func (m *mesh) prepare(ctx context.Context, n int) error {
+	discovery, err := m.lab.AddNode("discovery")
 	if err != nil {
 		return err
 	}
@@ -90,38 +227,53 @@ func (c *crowd) prepare(ctx context.Context, n int) error {
 		return err
 	}
 	for i := range n {
-		node, err := c.lab.AddNode(fmt.Sprintf("node-%d", i+1))
+		node, err := m.lab.AddNode(fmt.Sprintf("node-%d", i+1))
 		if err != nil {
 			return err
 		}
 		if err := os.WriteFile(node.Config(), config, 0o600); err != nil {
 			return err
 		}
-		c.nodes = append(c.nodes, node)
+		m.nodes = append(m.nodes, node)
 	}
 	return nil
 }
 
-func (c *crowd) start(ctx context.Context) error {
-	for _, node := range c.nodes {
+// nodecmd runs a command of package nodecmd on a machine.
+func (m *mesh) nodecmd(ctx context.Context, machine int, name string, args ...string) error {
+	cmd, err := m.nodes[machine].Subcommand(ctx, name, args...)
+	if err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
+	}
+	return nil
+}
+
+func (m *mesh) start(ctx context.Context) error {
+	for _, node := range m.nodes {
 		agent, err := lab.Start(node.Spanctl(ctx, "run"))
 		if err != nil {
 			return err
 		}
-		c.agents = append(c.agents, agent)
+		m.agents = append(m.agents, agent)
 	}
 	return nil
 }
 
-// awaitUp waits until each agent has said of all others that they are up.
-func (c *crowd) awaitUp(ctx context.Context) error {
+// peerUp is what an agent logs when a peer comes up.
+const peerUp = "peer up"
+
+// awaitUp waits until each agent has logged that all others are up.
+func (m *mesh) awaitUp(ctx context.Context) error {
 	var group errgroup.Group
-	for _, agent := range c.agents {
+	for _, agent := range m.agents {
 		group.Go(func() error {
 			position := 0
-			for range len(c.agents) - 1 {
+			for range len(m.agents) - 1 {
 				var err error
-				if position, err = agent.Await(ctx, position, "peer up"); err != nil {
+				if position, err = agent.Await(ctx, position, peerUp); err != nil {
 					return err
 				}
 			}
@@ -131,143 +283,11 @@ func (c *crowd) awaitUp(ctx context.Context) error {
 	return group.Wait()
 }
 
-// cost is what a process has used.
-type cost struct {
-	cpu time.Duration
-	// resident are all its pages in memory, own those that are not of the program's
-	// file, which all processes share; share divides each page by those that have
-	// it, so that the shares of all are what is in use. In KiB.
-	resident, own, share int
-}
-
-// rest measures the processes while nothing happens.
-func (c *crowd) rest(ctx context.Context, idle time.Duration) error {
-	agents := make([]int, len(c.agents))
-	for i, a := range c.agents {
-		agents[i] = a.PID()
+// positions returns how much each agent has logged.
+func (m *mesh) positions() []int {
+	all := make([]int, len(m.agents))
+	for i, agent := range m.agents {
+		all[i] = len(agent.Output())
 	}
-	processes, err := wireguardProcesses(c.lab.Binary)
-	if err != nil {
-		return err
-	}
-	// What came up just now settles first.
-	if err := sleep(ctx, idle/2); err != nil {
-		return err
-	}
-	before, err := costs(agents, processes)
-	if err != nil {
-		return err
-	}
-	if err := sleep(ctx, idle); err != nil {
-		return err
-	}
-	after, err := costs(agents, processes)
-	if err != nil {
-		return err
-	}
-	report("agent", agents, before, after, idle)
-	report("WireGuard process", processes, before, after, idle)
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-// wireguardProcesses are the processes of this binary that run WireGuard. They
-// are all the lab's: nobody else has this binary's path.
-func wireguardProcesses(binary string) (pids []int, err error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range paths {
-		command, _ := os.ReadFile(path)
-		if strings.HasPrefix(string(command), binary+"\x00wireguard-process\x00") {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err != nil {
-				return nil, err
-			}
-			pids = append(pids, pid)
-		}
-	}
-	return pids, err
-}
-
-func costs(lists ...[]int) (map[int]cost, error) {
-	all := map[int]cost{}
-	for _, pid := range slices.Concat(lists...) {
-		c, err := costOf(pid)
-		if err != nil {
-			return nil, err
-		}
-		all[pid] = c
-	}
-	return all, nil
-}
-
-// ticks is how many clock ticks the kernel counts in a second (proc(5); USER_HZ
-// is 100 on every architecture that Go runs on).
-const ticks = 100
-
-// costOf reads what a process has used (proc(5): utime and stime are the 14th and
-// 15th field of stat; the memory is in smaps_rollup).
-func costOf(pid int) (cost, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return cost{}, err
-	}
-	// The second field, in parentheses, may have spaces.
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	memory, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		return cost{}, err
-	}
-	var used int
-	for _, field := range fields[11:13] {
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			return cost{}, err
-		}
-		used += n
-	}
-	c := cost{cpu: time.Duration(used) * time.Second / ticks}
-	for line := range strings.Lines(string(memory)) {
-		name, value, _ := strings.Cut(line, ":")
-		switch name {
-		case "Rss":
-			_, err = fmt.Sscanf(value, "%d", &c.resident)
-		case "Pss":
-			_, err = fmt.Sscanf(value, "%d", &c.share)
-		case "Anonymous":
-			_, err = fmt.Sscanf(value, "%d", &c.own)
-		}
-		if err != nil {
-			return cost{}, fmt.Errorf("read %s of process %d: %w", name, pid, err)
-		}
-	}
-	return c, nil
-}
-
-func report(what string, pids []int, before, after map[int]cost, idle time.Duration) {
-	if len(pids) == 0 {
-		return
-	}
-	var cpu time.Duration
-	var resident, own, share int
-	for _, pid := range pids {
-		cpu += after[pid].cpu - before[pid].cpu
-		resident += after[pid].resident
-		own += after[pid].own
-		share += after[pid].share
-	}
-	const mebi = 1 << 10
-	n := float64(len(pids))
-	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*cpu.Seconds()/idle.Seconds()/n)
-	fmt.Printf("| %s at rest, memory of its own | %.1f MiB |\n", what, float64(own)/n/mebi)
-	fmt.Printf("| %s at rest, with its share of the program's file | %.1f MiB |\n", what, float64(share)/n/mebi)
-	fmt.Printf("| %s at rest, resident, with all of the program's file | %.1f MiB |\n", what, float64(resident)/n/mebi)
+	return all
 }

@@ -49,8 +49,14 @@ func TestReadmeIsFollowed(t *testing.T) {
 			}
 		}
 	}
-	if joins.Commands < 7 || host.Commands != 1 || !applied {
-		t.Errorf("%d and %d commands were found", joins.Commands, host.Commands)
+	if joins.Commands < 7 {
+		t.Errorf("%d commands for a machine that joins, want at least 7", joins.Commands)
+	}
+	if host.Commands != 1 {
+		t.Errorf("%d commands for the discovery server, want 1", host.Commands)
+	}
+	if !applied {
+		t.Error("no config is applied")
 	}
 	joins.Type("spanctl down")
 }
@@ -84,6 +90,7 @@ func TestDiscoveryDocumentationIsFollowed(t *testing.T) {
 			d.Put("part.cue", b.Text)
 			d.Type("spanctl gen config -o base.cue")
 			d.Type("spanctl validate -f base.cue -f part.cue")
+		case strings.HasPrefix(b.Text, "etcdctl"): // there is no etcd here
 		case strings.Contains(b.Text, "call()"):
 			serve, script, _ := strings.Cut(b.Text, "\n")
 			d.Type(strings.Replace(serve, "serve", "serve --listen 127.0.0.1:3001", 1))

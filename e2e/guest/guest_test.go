@@ -51,9 +51,7 @@ func TestKernelWithoutNftables(t *testing.T) {
 			unload(t, c.missing...)
 			o := node.CLI.Try("apply", "-f", node.Config(), "--immediate")
 			load(t, parts...)
-			if o.Status != 1 || !strings.Contains(o.Stderr, c.advice) {
-				t.Errorf("status %d\n%s%s", o.Status, o.Stdout, o.Stderr)
-			}
+			o.WantStatus(t, 1).WantStderr(t, c.advice)
 			if after := node.Net.Inventory(); after != before {
 				t.Errorf("something was changed:\n%s", after)
 			}

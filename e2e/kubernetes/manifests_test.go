@@ -25,9 +25,7 @@ func TestManifests(t *testing.T) {
 	t.Run("as they stand", func(t *testing.T) {
 		c.kubectl("", "apply", "-f", filepath.Join(deploy, "rbac.yaml"))
 		for _, name := range []string{"agent.yaml", "discovery.yaml"} {
-			if o := c.tryKubectl("", "apply", "--dry-run=server", "-f", filepath.Join(deploy, name)); o.Status != 0 || strings.Contains(o.Stderr, "Warning") {
-				t.Errorf("%s: status %d\n%s%s", name, o.Status, o.Stdout, o.Stderr)
-			}
+			c.tryKubectl("", "apply", "--dry-run=server", "-f", filepath.Join(deploy, name)).WantStatus(t, 0).WantNoStderr(t, "Warning")
 		}
 	})
 	render := func(values ...string) string {
@@ -51,9 +49,8 @@ func TestManifests(t *testing.T) {
 			{"agent.service.endpoint=https://discovery.example.com/", "agent.kubespan.mtu=1400", "cluster.existingSecret=mine"},
 			{"agent.enabled=false", "discovery.enabled=true"},
 		} {
-			if o := c.tryKubectl(render(append(values, cluster...)...), "apply", "--dry-run=server", "-f", "-"); o.Status != 0 || strings.Contains(o.Stderr, "Warning") {
-				t.Errorf("%v: status %d\n%s%s", values, o.Status, o.Stdout, o.Stderr)
-			}
+			t.Log(values)
+			c.tryKubectl(render(append(values, cluster...)...), "apply", "--dry-run=server", "-f", "-").WantStatus(t, 0).WantNoStderr(t, "Warning")
 		}
 	})
 	t.Run("an agent as its pod has it", func(t *testing.T) {

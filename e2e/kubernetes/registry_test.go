@@ -297,8 +297,12 @@ func TestPods(t *testing.T) {
 		pods = append(pods, machine.AddPod(fmt.Sprintf("pod-%d", i+1), networks[i]...))
 	}
 	m.AwaitUp()
-	if text, err := os.ReadFile(filepath.Join(m.Machines[0].Dir, "mtu.env")); err != nil || string(text) != "SPANCTL_MTU=1420\nSPANCTL_VXLAN_MTU=1350\n" {
-		t.Errorf("the MTU for network plugins is %q, %v", text, err)
+	text, err := os.ReadFile(filepath.Join(m.Machines[0].Dir, "mtu.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != "SPANCTL_MTU=1420\nSPANCTL_VXLAN_MTU=1350\n" {
+		t.Errorf("mtu.env is %q", text)
 	}
 	harness.PodsReachEachOther(pods, networks)
 	t.Run("the address of a network plugin's bridge is nobody's", func(t *testing.T) {

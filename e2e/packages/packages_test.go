@@ -92,7 +92,7 @@ echo "the package is purged"
 		t.Fatalf("%v\n%s", err, p.Output())
 	}
 	if !strings.Contains(p.Output(), "systemctl enable --now spanctl") {
-		t.Errorf("it does not say how to go on:\n%s", p.Output())
+		t.Errorf("the next step is not printed:\n%s", p.Output())
 	}
 }
 
@@ -107,15 +107,21 @@ for layer in *.tar.gz; do tar -xzf "$layer" -C root; done
 chroot root /usr/bin/spanctl version
 find root -type f`, dir, image)
 	o := m.Discovery.Exec.Finish(m.Discovery.Command(harness.Context(t), "sh", "-ec", script))
-	if o.Status != 0 || !strings.HasPrefix(o.Stdout, "spanctl ") || strings.Count(o.Stdout, "\n") != 2 {
-		t.Errorf("status %d\n%s%s", o.Status, o.Stdout, o.Stderr)
+	o.WantStatus(t, 0).WantStdout(t, "spanctl ")
+	if n := strings.Count(o.Stdout, "\n"); n != 2 {
+		t.Errorf("%d lines, want the version and one file:\n%s", n, o.Stdout)
 	}
 	manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	if err != nil || !strings.Contains(string(manifest), `"spanctl:`) {
-		t.Errorf("the manifest is %s, %v", manifest, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(built(t, "*.rpm")); err != nil || !strings.HasPrefix(string(text), "\xed\xab\xee\xdb") {
-		t.Errorf("the .rpm is none: %v", err)
+	harness.WantText(t, "the manifest", string(manifest), `"spanctl:`)
+	rpm, err := os.ReadFile(built(t, "*.rpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(rpm), "\xed\xab\xee\xdb") { // the lead of a package, as rpm has it
+		t.Error("the .rpm is no RPM package")
 	}
 }
 
