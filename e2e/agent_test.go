@@ -19,7 +19,7 @@ func TestKilledAgentLeavesTrafficAlone(t *testing.T) {
 	node := m.Machines[0]
 	m.WhilePinging(func() {
 		node.Agent.Kill()
-		// The others still see the machine, and its tunnels carry on.
+		// The machine still answers, and its tunnels keep working.
 		m.Machines[1].Packets.Ping(node.Address)
 		node.Agent.Start()
 		node.API.AwaitPeersUp(1)
@@ -27,11 +27,11 @@ func TestKilledAgentLeavesTrafficAlone(t *testing.T) {
 	})
 }
 
-// TestKilledAgentForgetsNoTunnel kills an agent that has not written down yet
-// what it learned, and starts it while discovery is away.
+// TestKilledAgentForgetsNoTunnel kills an agent before it saved what it learned, and
+// starts it while discovery is down.
 func TestKilledAgentForgetsNoTunnel(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "the agent is killed before it wrote anything down, and starts without discovery")
+	harness.Scenario(t, "the agent is killed before it saved anything, and starts without discovery")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]
@@ -56,7 +56,7 @@ func TestMeshComesUpWithoutDiscovery(t *testing.T) {
 	m := harness.StartMesh(t, 3)
 	m.AwaitUp()
 	m.Server.Terminate()
-	// As after a reboot of all: the agents are gone and so is the kernel's state.
+	// After a reboot neither the agents nor the kernel's state are there.
 	for _, machine := range m.Machines {
 		machine.Agent.Terminate()
 		machine.CLI.Try("down").WantStatus(t, 0).WantStderr(t, "the other machines were not told")
@@ -67,7 +67,7 @@ func TestMeshComesUpWithoutDiscovery(t *testing.T) {
 	m.AwaitUp()
 	m.Machines[0].Packets.Ping(m.Machines[2].API.MeshAddress())
 
-	t.Run("and discovery, back but empty, takes nothing away", func(t *testing.T) {
+	t.Run("an empty discovery server removes nobody", func(t *testing.T) {
 		m.WhilePinging(func() {
 			m.Serve()
 			late := m.Add("late")
@@ -125,7 +125,7 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 	node.Agent.Start()
 	node.Agent.AwaitOutput("there is no config file")
 	node.CLI.Try("diff").WantStatus(t, 2).WantStderr(t, "the agent has no config yet")
-	// Pods' networks need a cluster to ask; without one the mesh comes up all the same.
+	// Without a Kubernetes cluster there are no networks of pods, but the mesh comes up.
 	file := node.Files.Write("m.cue", harness.Edit(m.Config, "advertiseKubernetesNetworks: true"))
 	node.Agent.AwaitAfter(func() {
 		if out := node.CLI.Run("apply", "-f", file, "--immediate"); !strings.Contains(out, "+ link kubespan") {
@@ -135,10 +135,10 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 	node.CLI.AwaitNoDiff()
 }
 
-// TestFailedPassIsSaidAndHealed takes the UDP port away and gives it back.
-func TestFailedPassIsSaidAndHealed(t *testing.T) {
+// TestFailedPassIsReportedAndRetried has another program listen on the UDP port for a while.
+func TestFailedPassIsReportedAndRetried(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "the listen port is taken by another program, and given back")
+	harness.Scenario(t, "another program listens on the port, and ends")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]

@@ -65,7 +65,7 @@ func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
 	node := m.Machines[0]
 	bad := harness.Edit(m.Config, "mtu: 1000")
 	m.WhilePinging(func() {
-		// As a file is that an editor, or a shell's ">", is about to write.
+		// Editors, and the ">" of a shell, leave an empty file for a moment.
 		node.Agent.AwaitAfter(func() { node.Files.WriteConfig("") }, "machine.cue:1:1: is empty")
 		node.Agent.AwaitAfter(func() { node.Files.WriteConfig(bad) }, "machine.cue:5:2: machine.network.kubespan.mtu: 1000: is out of range")
 	})
@@ -121,7 +121,7 @@ func TestApply(t *testing.T) {
 	t.Run("--immediate prints what was done", func(t *testing.T) {
 		back := node.Files.Write("back.cue", m.Config)
 		if out := node.CLI.Run("apply", "-f", back, "--immediate"); !strings.Contains(out, "mtu 1390 -> 1420") {
-			t.Errorf("it did:\n%s", out)
+			t.Errorf("apply printed:\n%s", out)
 		}
 	})
 	t.Run("YAML is stored as YAML", func(t *testing.T) {
@@ -140,8 +140,8 @@ func TestApply(t *testing.T) {
 		if _, err := os.Stat(node.Config()); err == nil {
 			t.Error("the config in CUE is still there")
 		}
-		// An edit of that file counts, when the whole of it is there: the first piece alone
-		// is the config of a machine that looks for its cluster elsewhere.
+		// The agent waits for the whole file. The first piece alone is a valid config, with
+		// the default discovery service.
 		edited := strings.Replace(m.YAML(), "enabled: true", "enabled: true\n            mtu: 1400", 1)
 		cut := strings.Index(edited, "        registries:")
 		file, err := os.OpenFile(stored, os.O_WRONLY|os.O_TRUNC, 0)
@@ -158,7 +158,7 @@ func TestApply(t *testing.T) {
 		soon, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := node.Agent.Await(soon, from, "the config file changed"); err == nil {
-			t.Error("it did not wait for the rest of the file")
+			t.Error("the agent did not wait for the rest of the file")
 		}
 		node.Agent.AwaitAfter(func() {
 			write(edited[cut:])
@@ -169,8 +169,8 @@ func TestApply(t *testing.T) {
 	})
 }
 
-// TestSecondApplyWritesNothing listens to the kernel while a config is applied
-// that is in force already, with an agent and without.
+// TestSecondApplyWritesNothing watches the kernel's notifications while a config is applied
+// that is in force already.
 func TestSecondApplyWritesNothing(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a second apply writes nothing to the kernel")
@@ -195,7 +195,7 @@ func TestSecondApplyWritesNothing(t *testing.T) {
 		t.Errorf("the kernel told of changes:\n%s", said)
 	}
 
-	t.Run("the monitor hears a change", func(t *testing.T) {
+	t.Run("the monitor reports a change", func(t *testing.T) {
 		monitor := node.Exec.StartNodecmd("monitor")
 		node.CLI.Run("apply", "-f", node.Files.Write("other.cue", harness.Edit(m.Config, "mtu: 1400")), "--immediate")
 		monitor.AwaitOutput("netlink 0: message")

@@ -7,8 +7,8 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestDownLeavesNothingBehind takes a mesh up and down between things of others,
-// with an agent and without, and compares the whole network before and after.
+// TestDownLeavesNothingBehind compares the whole network before a mesh is up and after it
+// was taken down, on a machine where other programs have objects as well.
 func TestDownLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the mesh is taken down and leaves nothing behind")
@@ -35,12 +35,12 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 		node.Agent.Start()
 		node.API.AwaitPeersUp(1)
 		if node.Net.Inventory() == before {
-			t.Fatal("the mesh is up and nothing shows it")
+			t.Fatal("the inventory does not show the mesh")
 		}
 		node.CLI.Run("down")
 		check(t)
 		if out := node.CLI.Run("down"); out != "no changes\n" {
-			t.Errorf("a second down did:\n%s", out)
+			t.Errorf("the second down printed:\n%s", out)
 		}
 		node.Agent.Terminate()
 	})
@@ -49,7 +49,7 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 		node.CLI.Run("down")
 		check(t)
 	})
-	t.Run("after a stopped agent", func(t *testing.T) {
+	t.Run("after the agent was stopped", func(t *testing.T) {
 		node.Agent.Start()
 		node.API.AwaitPeersUp(1)
 		node.Agent.Terminate()
@@ -59,14 +59,14 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// TestWithoutAgents meshes two machines by commands alone.
+// TestWithoutAgents makes a mesh of two machines with commands alone.
 func TestWithoutAgents(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "two machines mesh without agents, by commands alone")
+	harness.Scenario(t, "two machines mesh without agents, with commands alone")
 	m := harness.NewMesh(t, 2)
 	m.Serve()
-	// The first publishes itself; the second learns of it, and the first, when
-	// asked again, of the second.
+	// The first publishes itself, the second finds it, and the first finds the second when it
+	// runs again.
 	for _, machine := range []*harness.Machine{m.Machines[0], m.Machines[1], m.Machines[0]} {
 		machine.CLI.Run("apply", "-f", machine.Config(), "--immediate")
 	}

@@ -7,12 +7,11 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestDamageIsSeenAndRepaired does by hand what people and programs do to a
-// machine's network: first while the agent is stopped, so that diff sees it, then
-// while it runs, so that it repairs it.
-func TestDamageIsSeenAndRepaired(t *testing.T) {
+// TestExternalChangesAreReverted changes spanctl's objects by hand. While the agent is
+// stopped, diff shows the change. While it runs, the agent reverts it.
+func TestExternalChangesAreReverted(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "others change what is spanctl's")
+	harness.Scenario(t, "external changes are reverted")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTables compares the tables with those of the KubeSpan guide: the headings
-// to the letter, the rows by their form.
+// TestTables compares the tables with those of the KubeSpan guide: the headings exactly, the
+// rows with patterns.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	m := harness.StartMesh(t, 2)
@@ -93,9 +93,9 @@ func TestTables(t *testing.T) {
 	})
 }
 
-// TestPrivateKeyIsForRootAlone looks for the private key in everything that can
-// be asked for, and finds it in one place.
-func TestPrivateKeyIsForRootAlone(t *testing.T) {
+// TestPrivateKeyIsShownToRootOnly looks for the private key in all outputs. Only
+// --show-secrets has it.
+func TestPrivateKeyIsShownToRootOnly(t *testing.T) {
 	t.Parallel()
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
@@ -123,7 +123,7 @@ func TestPrivateKeyIsForRootAlone(t *testing.T) {
 	plan := node.CLI.Try("diff")
 	places["diff"] = plan.Stdout + plan.Stderr
 	if !strings.Contains(plan.Stdout, "privateKey (hidden") {
-		t.Errorf("diff does not tell of the key at all:\n%s", plan.Stdout)
+		t.Errorf("diff does not show that there is a key:\n%s", plan.Stdout)
 	}
 	for place, text := range places {
 		if strings.Contains(text, match[1]) {
@@ -146,7 +146,7 @@ func TestAPIInJSON(t *testing.T) {
 	if out := node.API.Post("GetStatus", `{}`); !strings.Contains(out, fmt.Sprintf("%q", node.Config())) {
 		t.Errorf("got %s", out)
 	}
-	t.Run("the socket is its owner's alone", func(t *testing.T) {
+	t.Run("only the owner may use the socket", func(t *testing.T) {
 		var s unix.Stat_t
 		if err := unix.Stat(node.Socket(), &s); err != nil {
 			t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/spanmesh/span/e2e/interop"
 )
 
-// TestTalosNodeJoinsThroughOurService has a machine that speaks the protocol as
-// Talos does, with no code of ours.
+// TestTalosNodeJoinsThroughOurService has a machine that speaks the protocol as Talos does,
+// with code that shares nothing with spanctl.
 func TestTalosNodeJoinsThroughOurService(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a Talos node joins")
@@ -34,11 +34,11 @@ func TestTalosNodeJoinsThroughOurService(t *testing.T) {
 	peer := talos.Exec.StartNodecmd("talos-peer", string(description))
 	peer.AwaitOutput("seen at " + talos.Address.String())
 	for _, machine := range m.Machines {
-		// It sees ours, with all that a tunnel needs.
+		// It receives what a tunnel to our machine needs.
 		fields := strings.Fields(machine.CLI.Run("get", "kubespanidentities"))
 		key, address := fields[7], netip.MustParsePrefix(fields[6]).Addr()
 		peer.AwaitOutput(fmt.Sprintf(" %s %s %s %s:51820\n", machine.Name, key, address, machine.Address))
-		// And ours see it.
+		// Our machine has it as a member and as a peer.
 		machine.API.Await("members", func(specs harness.Specs) bool {
 			member := specs["talos-default-worker-1"]
 			return member != nil && member["machineType"] == "controlplane" && member["operatingSystem"] == "Talos (v1.11.0)"
@@ -55,7 +55,7 @@ func TestTalosNodeJoinsThroughOurService(t *testing.T) {
 	m.Machines[0].API.Await("members", func(specs harness.Specs) bool { return len(specs) == 1 })
 }
 
-// TestOurMachinesMeshThroughATalosService has a service of plain grpc-go.
+// TestOurMachinesMeshThroughATalosService has a discovery service of plain grpc-go.
 func TestOurMachinesMeshThroughATalosService(t *testing.T) {
 	t.Parallel()
 	m := harness.NewMesh(t, 3)

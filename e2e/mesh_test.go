@@ -17,12 +17,12 @@ func TestThreeMachinesMesh(t *testing.T) {
 		for _, to := range m.Machines {
 			if from != to {
 				from.Packets.Ping(to.API.MeshAddress())
-				// The address on the shared network is routed into the mesh too.
+				// The address on the shared network is routed into the mesh as well.
 				from.Packets.Ping(to.Address)
 			}
 		}
 		from.CLI.AwaitNoDiff()
-		// Where it is to be the kernel's own WireGuard, nothing else will do.
+		// In the guest, only the kernel's own WireGuard counts.
 		want := map[bool]string{false: "tuntap", true: "wireguard"}[harness.InGuest()]
 		if kind := from.Net.LinkKind(); kind != want {
 			t.Errorf("the link of %s is a %s, want a %s", from.Name, kind, want)
@@ -41,11 +41,11 @@ func TestTenMachinesMesh(t *testing.T) {
 	}
 }
 
-// TestTenMachinesStayClean lets one thing after the other happen to a mesh of ten
-// machines with the same config. After each, every machine is what it asks for.
+// TestTenMachinesStayClean makes one change after the other in a mesh of ten machines.
+// After each, `spanctl diff` is empty on all.
 func TestTenMachinesStayClean(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "ten machines with one config: diff is clean on all after everything that happens")
+	harness.Scenario(t, "ten machines with one config: diff is empty on all after each of many changes")
 	m := harness.StartMesh(t, 10)
 	m.AwaitUp()
 	first, second, third := m.Machines[0], m.Machines[1], m.Machines[2]
@@ -64,11 +64,11 @@ func TestTenMachinesStayClean(t *testing.T) {
 			first.Agent.Kill()
 			first.Agent.Start()
 		}},
-		{"discovery starts anew", func() {
+		{"the discovery server restarts", func() {
 			m.Server.Terminate()
 			m.Serve()
 		}},
-		{"someone takes a rule away", func() { second.Agent.AwaitAfter(func() { second.Exec.Nodecmd("delete-rules") }, "+ rule ipv6 32500") }},
+		{"another program deletes a rule", func() { second.Agent.AwaitAfter(func() { second.Exec.Nodecmd("delete-rules") }, "+ rule ipv6 32500") }},
 		{"a machine leaves and comes back", func() {
 			third.CLI.Run("down")
 			third.CLI.Run("reload")

@@ -7,10 +7,10 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestPodsOfTheConfig has pods whose networks the config tells, as without an API server.
+// TestPodsOfTheConfig has pods whose networks are in the config, without an API server.
 func TestPodsOfTheConfig(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "pods reach pods by networks of the config, by both families and in whole packets")
+	harness.Scenario(t, "pods reach pods over networks of the config, over IPv4 and IPv6 and without fragments")
 	m := harness.NewMesh(t, 2)
 	networks := [][]string{{"10.42.1.0/24", "fd42:0:0:1::/64"}, {"10.42.2.0/24", "fd42:0:0:2::/64"}}
 	for i, machine := range m.Machines {

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestSettingsChangeInPlace goes through the settings of a mesh that is at work.
+// TestSettingsChangeInPlace changes the settings of a running mesh one by one.
 func TestSettingsChangeInPlace(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "port, MTU, keepalive, mark, table, priority, name and secret change in place")
@@ -50,11 +50,11 @@ func TestSettingsChangeInPlace(t *testing.T) {
 	})
 }
 
-// TestBypassAndReplies has one machine keep a network outside of the tunnel, and
-// the other not: what is asked outside is answered outside.
+// TestBypassAndReplies has one machine that keeps a network outside of the tunnel, and one
+// that does not. Requests outside of the tunnel are answered outside.
 func TestBypassAndReplies(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "replies leave the way the request came")
+	harness.Scenario(t, "replies take the path of their request")
 	m := harness.NewMesh(t, 2)
 	node, other := m.Machines[0], m.Machines[1]
 	node.Files.WriteConfig(harness.Edit(m.Config, `bypass: ["172.20.0.0/24"]`))
@@ -78,8 +78,8 @@ func TestBypassAndReplies(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestRouteIntoTheTunnel adds a route that would lead WireGuard's own packets
-// into the tunnel, where they would be packed again and again.
+// TestRouteIntoTheTunnel adds a route that would lead WireGuard's own packets into the
+// tunnel, where they would be encapsulated again and again.
 func TestRouteIntoTheTunnel(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a route that leads WireGuard's own packets into the tunnel makes no loop")
@@ -91,7 +91,7 @@ func TestRouteIntoTheTunnel(t *testing.T) {
 	if !node.Packets.Blocked(other.API.MeshAddress()) {
 		t.Error("the tunnel works over itself")
 	}
-	// A loop would send as fast as it can.
+	// A loop sends thousands of packets.
 	if n := node.Net.Sent() - before; n > 500 {
 		t.Errorf("%d packets went into the tunnel", n)
 	}
@@ -100,11 +100,11 @@ func TestRouteIntoTheTunnel(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestStrictReversePath has an administrator's setting that drops packets which
-// come over a link that does not lead back.
+// TestStrictReversePath sets rp_filter=1: the kernel drops a packet from a link over which
+// it would not reply.
 func TestStrictReversePath(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "strict reverse path checks do not drop what comes out of the tunnel")
+	harness.Scenario(t, "strict reverse path checks do not drop packets from the tunnel")
 	m := harness.NewMesh(t, 2)
 	for _, machine := range m.Machines {
 		if err := machine.Write("/proc/sys/net/ipv4/conf/all/rp_filter", "1"); err != nil {
@@ -115,7 +115,7 @@ func TestStrictReversePath(t *testing.T) {
 	m.AwaitUp()
 	m.Machines[0].Packets.Ping(m.Machines[1].Address)
 	m.AwaitNoDiff()
-	// As somebody sets it who tightens a machine.
+	// An administrator sets it on the mesh's link, too.
 	node := m.Machines[0]
 	if err := node.Write("/proc/sys/net/ipv4/conf/kubespan/rp_filter", "1"); err != nil {
 		t.Fatal(err)
@@ -125,11 +125,10 @@ func TestStrictReversePath(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestDownPeer takes the tunnel of a machine away as a crash does, and looks at
-// what becomes of packets to it.
+// TestDownPeer removes a machine's tunnel as a crash does, and sends packets to that machine.
 func TestDownPeer(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "what belongs to a peer that is down is dropped, or sent in the clear where that is allowed")
+	harness.Scenario(t, "packets to a peer that is down are dropped, or sent in the clear where that is allowed")
 	m := harness.NewMesh(t, 3)
 	forced, lax, gone := m.Machines[0], m.Machines[1], m.Machines[2]
 	lax.Files.WriteConfig(harness.Edit(m.Config, "allowDownPeerBypass: true"))
@@ -147,22 +146,22 @@ func TestDownPeer(t *testing.T) {
 	lax.Packets.Ping(gone.Address)
 }
 
-// TestNetworksOfOthers has a machine announce a network behind it, and another
-// try only some endpoints of its peers.
+// TestNetworksOfOthers has a machine that announces a network behind it, and one that filters
+// the endpoints of its peers.
 func TestNetworksOfOthers(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "networks behind a machine are reached, and endpoints are filtered where they are received")
+	harness.Scenario(t, "networks behind a machine are reached, and received endpoints are filtered")
 	m := harness.NewMesh(t, 3)
 	node, gateway, hidden := m.Machines[0], m.Machines[1], m.Machines[2]
 	gateway.Files.WriteConfig(harness.Edit(m.Config, `advertisedNetworks: ["10.99.0.0/16"]`))
 	hidden.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("filters: endpoints: [%q]", "!172.20.0.0/24")))
 	node.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("filters: peerEndpoints: [%q]", "!"+gateway.Address.String()+"/32")))
 	gateway.Exec.Nodecmd("inner", "10.99.1.1/24")
-	// As almost all machines have one: without any route to a network, a program is
-	// told so before its packets are looked at.
+	// Without any route to a network, the kernel refuses packets before the rules of the mesh
+	// apply. Almost all machines have a default route.
 	node.Exec.Nodecmd("default-route", "172.20.0.1")
 	m.Start()
-	// Neither of these two knows where the other is, but the gateway finds the node.
+	// Neither knows an endpoint of hidden, and hidden finds nobody; the gateway finds the node.
 	node.API.AwaitPeer(gateway.Name, harness.IsUp)
 	node.Packets.Ping(netip.MustParseAddr("10.99.1.1"))
 	specs := node.CLI.Run("get", "kubespanpeerspecs", "-o", "yaml")
@@ -171,8 +170,7 @@ func TestNetworksOfOthers(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestAddressesOfTheConfig has machines with an IPv4 address in the mesh, and no route but
-// those of their links.
+// TestAddressesOfTheConfig has machines with an IPv4 address in the mesh, and no default route.
 func TestAddressesOfTheConfig(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "machines have further addresses in the mesh, and change them")
@@ -216,14 +214,14 @@ func TestAddressesOfTheConfig(t *testing.T) {
 // TestStaticPeer has a peer without an agent: a phone.
 func TestStaticPeer(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "a peer without an agent, described in the config")
+	harness.Scenario(t, "a static peer, without an agent")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]
 	phone := m.Add("phone")
 	psk := strings.TrimSpace(phone.Exec.Nodecmd("psk"))
 	public := strings.TrimSpace(phone.Exec.Nodecmd("phone-key"))
-	// An address in the mesh for it, and one that is routed into the tunnel.
+	// The phone has an address in the mesh, and one that is routed into the tunnel.
 	inside := node.API.MeshAddress().As16()
 	copy(inside[8:], []byte{0, 0, 0, 0, 0, 0, 0, 0x77})
 	address := netip.AddrFrom16(inside)
@@ -256,7 +254,7 @@ func TestStaticPeer(t *testing.T) {
 
 func TestRotateKey(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "a machine gets another key, and its peers follow")
+	harness.Scenario(t, "a machine rotates its key, and its peers follow")
 	m := harness.StartMesh(t, 3)
 	m.AwaitUp()
 	node := m.Machines[0]
@@ -318,7 +316,7 @@ func TestRotateKey(t *testing.T) {
 // TestWireguardProcessDies kills the process that runs WireGuard in userspace.
 func TestWireguardProcessDies(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "the WireGuard process is killed and comes back")
+	harness.Scenario(t, "the WireGuard process is killed and restarted")
 	if harness.InGuest() {
 		t.Skip("there is no such process")
 	}
@@ -334,10 +332,10 @@ func TestWireguardProcessDies(t *testing.T) {
 	}
 }
 
-// TestFight has another program take a rule away as often as it is there.
-func TestFight(t *testing.T) {
+// TestRepeatedChanges deletes a rule each time that the agent has restored it.
+func TestRepeatedChanges(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "a fight with another program slows down and is told")
+	harness.Scenario(t, "another program keeps changing an object: repairs slow down and are reported")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]
@@ -354,10 +352,10 @@ func TestFight(t *testing.T) {
 	node.CLI.AwaitNoDiff()
 }
 
-// TestThingsInTheWay refuses to make a mesh beside what would break it.
-func TestThingsInTheWay(t *testing.T) {
+// TestConflicts applies a config while another program uses what the mesh needs.
+func TestConflicts(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "a table, a priority, a port or a name that others use is refused before anything is changed")
+	harness.Scenario(t, "conflicts over a table, a priority, a port or a name are errors before any change")
 	m := harness.NewMesh(t, 1)
 	m.Serve()
 	node := m.Machines[0]

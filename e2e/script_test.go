@@ -14,13 +14,13 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// scripts are in the program, since the guest has that alone.
+// scripts are embedded, since the guest has the test program only.
 //
 //go:embed testdata/script
 var scripts embed.FS
 
-// TestOperations runs the scripts of testdata/script, which read like a manual, on a
-// machine of a mesh of two: once with an agent, once without.
+// TestOperations runs the scripts of testdata/script on a machine of a mesh of two, with an
+// agent and without.
 func TestOperations(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "every operation on configs, with an agent and without")
@@ -75,14 +75,13 @@ func operate(t *testing.T, file string, agent bool) {
 			"spanctl": func(ts *testscript.TestScript, fails bool, args []string) {
 				runScripted(ctx, node, ts, fails, args)
 			},
-			// stored compares a file with the config that is stored.
+			// stored compares the config file with a file of the script.
 			"stored": func(ts *testscript.TestScript, _ bool, args []string) {
 				if got, want := node.Files.Config(), ts.ReadFile(args[0]); got != want {
 					ts.Fatalf("the stored config is\n%s", got)
 				}
 			},
-			// reaches has the other machine ping this one through the tunnel, until there
-			// is an answer.
+			// reaches pings this machine from the other, until there is an answer.
 			"reaches": func(ts *testscript.TestScript, fails bool, _ []string) {
 				if fails {
 					if !other.Packets.Blocked(address) {

@@ -12,9 +12,8 @@ import (
 // secretLine matches the cluster's secret in a config.
 var secretLine = regexp.MustCompile(`secret: *"(.*)"`)
 
-// TestSecretIsKeptElsewhere has a config that could be public: it says where the
-// secret is.
-func TestSecretIsKeptElsewhere(t *testing.T) {
+// TestSecretInAFile has a config that could be public: it names the file of the secret.
+func TestSecretInAFile(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the cluster's secret is in a file of its own")
 	m := harness.NewMesh(t, 2)
@@ -31,14 +30,14 @@ func TestSecretIsKeptElsewhere(t *testing.T) {
 		t.Error("the agent's log shows the secret")
 	}
 
-	t.Run("a secret that is gone leaves the config in force", func(t *testing.T) {
+	t.Run("a missing secret leaves the config in force", func(t *testing.T) {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
 		node.CLI.Try("reload").WantStatus(t, 1).WantStderr(t, file+": cannot be read: no such file or directory")
 		node.Packets.Ping(other.API.MeshAddress())
 	})
-	t.Run("also without an agent, out of the environment", func(t *testing.T) {
+	t.Run("without an agent, from the environment", func(t *testing.T) {
 		node.Agent.Terminate()
 		cmd := node.Spanctl(harness.Context(t), "apply", "--immediate", "-f",
 			node.Files.Write("env.cue", secretLine.ReplaceAllString(m.Config, `secret: env: "CLUSTER_SECRET"`)))

@@ -18,10 +18,10 @@ const (
 	longTrial = 15 * time.Second
 )
 
-// TestTrialOfAConfig tries configs that cut the way by which the operator came.
+// TestTrialOfAConfig tries configs that cut the operator's own path.
 func TestTrialOfAConfig(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "a config that cuts the operator's own path is tried, and rolled back by itself")
+	harness.Scenario(t, "a config that cuts the operator's own path is tried, and rolled back automatically")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node, operator := m.Machines[0], m.Machines[1]
@@ -32,7 +32,7 @@ func TestTrialOfAConfig(t *testing.T) {
 		node.CLI.Try("apply", "-f", cut, "--mode", "try", "--timeout", timeout).
 			WantStatus(t, 0).WantStdout(t, "- link kubespan").WantStderr(t, "`spanctl confirm` keeps it")
 	}
-	// whileCut does something that cuts the path, and what ends that.
+	// whileCut runs do, which cuts the path and restores it, under a stream of pings.
 	whileCut := func(t *testing.T, do func()) {
 		t.Helper()
 		pinging := operator.Packets.KeepPinging(address)
@@ -51,7 +51,7 @@ func TestTrialOfAConfig(t *testing.T) {
 			node.Agent.AwaitAfter(func() { try(shortTrial.String()) }, "was not confirmed")
 		})
 	})
-	t.Run("the agent is killed meanwhile", func(t *testing.T) {
+	t.Run("the agent is killed during the trial", func(t *testing.T) {
 		whileCut(t, func() {
 			try(longTrial.String())
 			node.Agent.Kill()
@@ -67,7 +67,7 @@ func TestTrialOfAConfig(t *testing.T) {
 			node.Agent.Start()
 		})
 	})
-	t.Run("nothing else is applied meanwhile", func(t *testing.T) {
+	t.Run("nothing else is applied during the trial", func(t *testing.T) {
 		whileCut(t, func() {
 			try("5m")
 			if !operator.Packets.Blocked(address) {
@@ -82,7 +82,7 @@ func TestTrialOfAConfig(t *testing.T) {
 			node.CLI.Run("rollback")
 		})
 	})
-	t.Run("and confirmed", func(t *testing.T) {
+	t.Run("and it is confirmed", func(t *testing.T) {
 		kept := harness.Edit(m.Config, "mtu: 1390")
 		node.CLI.Run("apply", "-f", node.Files.Write("kept.cue", kept), "--mode", "try", "--timeout", longTrial.String())
 		node.CLI.Run("confirm")
@@ -93,7 +93,7 @@ func TestTrialOfAConfig(t *testing.T) {
 	})
 }
 
-// TestTrialWithoutAgent does the same by commands alone.
+// TestTrialWithoutAgent tries configs with commands alone.
 func TestTrialWithoutAgent(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a config is tried without an agent")
@@ -107,26 +107,26 @@ func TestTrialWithoutAgent(t *testing.T) {
 	operator.Packets.Ping(address)
 	cut := node.Files.Write("cut.cue", harness.Disabled(m.Config))
 
-	t.Run("and rolled back", func(t *testing.T) {
+	t.Run("and it is rolled back", func(t *testing.T) {
 		node.CLI.Try("apply", "-f", cut, "--mode", "try", "--timeout", shortTrial.String()).
 			WantStatus(t, 1).WantStdout(t, "- link kubespan", "+ link kubespan").WantStderr(t, "not confirmed: the config before is in force again")
 		operator.Packets.Ping(address)
 		node.Files.WantConfig(t, m.Config)
 	})
-	t.Run("and rolled back when it is interrupted", func(t *testing.T) {
+	t.Run("and it is rolled back on an interrupt", func(t *testing.T) {
 		trying := node.CLI.Start("apply", "-f", cut, "--mode", "try", "--timeout", "5m")
 		trying.AwaitOutput("on trial until")
-		// What hangs up with the path does not end it.
+		// A hangup, which comes when the path is cut, does not end the trial.
 		if err := unix.Kill(trying.PID(), unix.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		_ = trying.Stop(unix.SIGTERM) // its status says that nothing was confirmed
 		if !strings.Contains(trying.Output(), "+ link kubespan") {
-			t.Errorf("it said\n%s", trying.Output())
+			t.Errorf("the link is not restored:\n%s", trying.Output())
 		}
 		operator.Packets.Ping(address)
 	})
-	t.Run("and confirmed", func(t *testing.T) {
+	t.Run("and it is confirmed", func(t *testing.T) {
 		trying := node.CLI.Start("apply", "-f", node.Files.Write("kept.cue", harness.Edit(m.Config, "mtu: 1390")), "--mode", "try", "--timeout", "5m")
 		trying.AwaitOutput("on trial until")
 		node.CLI.Run("confirm")
@@ -136,7 +136,7 @@ func TestTrialWithoutAgent(t *testing.T) {
 		operator.Packets.Ping(address)
 		node.CLI.Try("diff").WantStatus(t, 0)
 	})
-	t.Run("and the first config of all", func(t *testing.T) {
+	t.Run("the first config of a machine", func(t *testing.T) {
 		fresh := m.Add("fresh")
 		first := fresh.Files.Write("first.cue", m.Config)
 		fresh.CLI.Try("apply", "-f", first, "--mode", "try", "--timeout", shortTrial.String()).WantStatus(t, 1).WantStdout(t, "- link kubespan")
@@ -146,10 +146,10 @@ func TestTrialWithoutAgent(t *testing.T) {
 	})
 }
 
-// TestHistory puts configs in force in several ways and goes back.
+// TestHistory applies configs in several ways and rolls back.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "configs are put in force in several ways, and rolled back")
+	harness.Scenario(t, "configs are applied in several ways, and rolled back")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]
@@ -204,10 +204,10 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// TestAutoAppliesWhatCutsNothing lets the plan decide.
+// TestAutoAppliesWhatCutsNothing applies with --mode auto.
 func TestAutoAppliesWhatCutsNothing(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "what cuts traffic is said before, and is staged by --mode auto")
+	harness.Scenario(t, "the plan says what cuts traffic, and --mode auto stages that")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	node := m.Machines[0]
@@ -216,7 +216,7 @@ func TestAutoAppliesWhatCutsNothing(t *testing.T) {
 		harmless, cut := node.Files.Write("harmless.cue", harness.Edit(m.Config, "mtu: 1390")), node.Files.Write("cut.cue", harness.Disabled(m.Config))
 		node.CLI.Try("apply", "-f", harmless, "--dry-run").WantStatus(t, 0).WantStderr(t, "this cuts no traffic")
 		if out := node.CLI.Run("apply", "-f", harmless, "--mode", "auto"); !strings.Contains(out, "mtu 1420 -> 1390") {
-			t.Errorf("it did %s", out)
+			t.Errorf("apply printed %s", out)
 		}
 		for _, args := range [][]string{{"--dry-run"}, {"--mode", "auto"}} {
 			node.CLI.Try(append([]string{"apply", "-f", cut}, args...)...).WantStatus(t, 0).WantStderr(t, "all traffic through the mesh: link kubespan is removed")

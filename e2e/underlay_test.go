@@ -28,8 +28,8 @@ func TestIPv6Underlay(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestSmallPath has links of the least MTU that IPv6 allows under a tunnel of the
-// usual one: what does not fit is sent in fragments, and everything arrives.
+// TestSmallPath has links with the smallest MTU that IPv6 allows, under a tunnel with the
+// usual MTU. Packets that do not fit are sent in fragments.
 func TestSmallPath(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a path with an MTU of 1280 carries a TCP connection")
@@ -42,12 +42,12 @@ func TestSmallPath(t *testing.T) {
 	for _, machine := range m.Machines {
 		machine.Agent.AwaitOutput("the MTU of 1420 is more than the 1280 that the links to the peers leave room for")
 	}
-	// In userspace WireGuard sends several packets as one, which the kernel then
-	// does not take apart into fragments: it takes longer.
+	// In userspace WireGuard sends several packets as one (GSO). The kernel does not fragment
+	// those, so the transfer is small: it takes longer.
 	m.Machines[0].Packets.Transfer(m.Machines[1], m.Machines[1].API.MeshAddress(), 32<<10)
 	m.Machines[0].Packets.Transfer(m.Machines[1], m.Machines[1].Address, 32<<10)
 
-	t.Run("and the MTU follows the path where it is automatic", func(t *testing.T) {
+	t.Run("an automatic MTU follows the path", func(t *testing.T) {
 		for _, machine := range m.Machines {
 			machine.Net.SetMTU(1400)
 			machine.Agent.AwaitAfter(func() { machine.Files.WriteConfig(harness.Edit(m.Config, `mtu: "auto"`)) }, "mtu 1420 -> 1320")
@@ -62,7 +62,7 @@ func TestSmallPath(t *testing.T) {
 
 func TestLoss(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "of all packets a tenth is lost")
+	harness.Scenario(t, "a tenth of all packets is lost")
 	m := harness.NewMesh(t, 3)
 	for _, machine := range m.Machines {
 		machine.Exec.Nodecmd("lose", "10")
@@ -73,7 +73,7 @@ func TestLoss(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestLinkFlaps takes the only link of a machine away for a while.
+// TestLinkFlaps sets the only link of a machine down for a while.
 func TestLinkFlaps(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the link of a machine goes down and comes back")
@@ -92,8 +92,8 @@ func TestLinkFlaps(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestAddressChanges gives a machine another address, and then two at the same time,
-// so that neither is where the other last saw it.
+// TestAddressChanges changes the address of one machine, and then of two at the same time:
+// neither is at the endpoint that the other last used.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the addresses of machines change")
@@ -164,11 +164,11 @@ func TestDeadEndpoints(t *testing.T) {
 	})
 }
 
-// TestConeNATs has two machines behind routers that give their packets another
-// port, which only others see: a third machine tells of it.
+// TestConeNATs has two machines behind routers that map their port. Only a third machine
+// sees the mapped port, and publishes it.
 func TestConeNATs(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "two machines behind cone NATs meet through what a third one sees")
+	harness.Scenario(t, "two machines behind cone NATs connect with endpoints that a third one observed")
 	m := harness.NewMesh(t, 1)
 	m.Config = harness.Edit(m.Config, "harvestExtraEndpoints: true")
 	m.Machines[0].Files.WriteConfig(m.Config)
@@ -182,7 +182,7 @@ func TestConeNATs(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestSymmetricNATs has two machines that no endpoint leads to.
+// TestSymmetricNATs has two machines that no endpoint reaches.
 func TestSymmetricNATs(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "two machines behind symmetric NATs talk through a relay")
@@ -210,8 +210,8 @@ func TestSymmetricNATs(t *testing.T) {
 	second.Packets.Ping(first.Address)
 	m.AwaitNoDiff()
 
-	t.Run("and directly again once they can", func(t *testing.T) {
-		// A port forwarding for one of them is enough.
+	t.Run("and directly once a port is forwarded", func(t *testing.T) {
+		// Forwarding a port to one of them is enough.
 		router := m.RouterOf(second)
 		router.Exec.Nodecmd("forward", second.Address.String(), "51820")
 		second.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("extraAnnouncedEndpoints: [%q]", netip.AddrPortFrom(router.Address, 51820))))

@@ -9,7 +9,7 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-func TestDiscoveryRestartsWithItsMemory(t *testing.T) {
+func TestDiscoveryKeepsAffiliatesOverARestart(t *testing.T) {
 	t.Parallel()
 	m := harness.NewMesh(t, 3)
 	store := "bolt:" + filepath.Join(m.Discovery.Dir, "discovery.db")
@@ -20,7 +20,7 @@ func TestDiscoveryRestartsWithItsMemory(t *testing.T) {
 	first.API.AwaitPeersUp(1)
 	second.API.AwaitPeersUp(1)
 	m.Server.Kill()
-	// The machines are stopped, so that only the server can remember them.
+	// The agents are stopped, so only the server knows the machines.
 	for _, machine := range []*harness.Machine{first, second} {
 		machine.Agent.Terminate()
 	}
@@ -29,7 +29,7 @@ func TestDiscoveryRestartsWithItsMemory(t *testing.T) {
 	third.API.AwaitMember("node-1")
 	third.API.AwaitMember("node-2")
 
-	t.Run("agents come back by themselves", func(t *testing.T) {
+	t.Run("agents reconnect", func(t *testing.T) {
 		first.Agent.Start()
 		second.Agent.Start()
 		m.AwaitUp()
@@ -44,7 +44,7 @@ func TestDiscoveryRestartsWithItsMemory(t *testing.T) {
 	})
 }
 
-func TestDiscoveryBeyondLoopbackWantsTLS(t *testing.T) {
+func TestDiscoveryBeyondLoopbackRequiresTLS(t *testing.T) {
 	t.Parallel()
 	m := harness.NewMesh(t, 2)
 	m.Discovery.CLI.Try("discovery", "serve", "--listen", ":"+harness.DiscoveryPort).WantStatus(t, 1).WantStderr(t, "give --tls-cert and --tls-key, or --insecure")
@@ -53,14 +53,14 @@ func TestDiscoveryBeyondLoopbackWantsTLS(t *testing.T) {
 	m.Server.AwaitOutput("serving discovery")
 	for _, machine := range m.Machines {
 		machine.Files.WriteConfig(strings.Replace(m.Config, "http://", "https://", 1))
-		// As if the machine trusted the authority that signed it.
+		// The machine trusts the certificate.
 		agent := machine.Spanctl(t.Context(), "run")
 		agent.Env = append(agent.Env, "SSL_CERT_FILE="+certificate)
 		machine.Agent.StartCommand(agent)
 	}
 	m.AwaitUp()
 	if said := m.Machines[0].Agent.Output(); strings.Contains(said, "discovery uses plain HTTP") {
-		t.Errorf("TLS is not seen as such:\n%s", said)
+		t.Errorf("the agent warns of plain HTTP:\n%s", said)
 	}
 
 	t.Run("a certificate that is not trusted is refused", func(t *testing.T) {

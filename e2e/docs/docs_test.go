@@ -10,9 +10,8 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestReadmeIsFollowed is the first steps, on one machine that hosts discovery and on
-// two that join.
-func TestReadmeIsFollowed(t *testing.T) {
+// TestReadme types the first steps, on a machine that hosts discovery and on two that join.
+func TestReadme(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "README.md")
 	_, text, _ = strings.Cut(text, "## First steps")
@@ -61,9 +60,9 @@ func TestReadmeIsFollowed(t *testing.T) {
 	joins.Type("spanctl down")
 }
 
-// TestDiscoveryDocumentationIsFollowed has a server with a certificate, an operator who
-// looks into a cluster, and somebody who speaks the protocol by hand.
-func TestDiscoveryDocumentationIsFollowed(t *testing.T) {
+// TestDiscoveryDocument has a server with a certificate, an operator who lists a cluster, and
+// calls of the protocol by hand.
+func TestDiscoveryDocument(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "docs/discovery.md")
 	m := harness.StartMesh(t, 2)
@@ -109,9 +108,9 @@ func TestDiscoveryDocumentationIsFollowed(t *testing.T) {
 	joined.TypeInline(text)
 }
 
-// TestTalosDocumentationIsFollowed joins a Linux machine with the sections of a Talos
-// machine config, and imports whole ones.
-func TestTalosDocumentationIsFollowed(t *testing.T) {
+// TestTalosDocument joins a Linux machine with sections of a Talos machine config, and
+// imports whole configs.
+func TestTalosDocument(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "docs/talos.md")
 	m := harness.NewMesh(t, 0)
@@ -120,7 +119,7 @@ func TestTalosDocumentationIsFollowed(t *testing.T) {
 	for _, b := range docsession.Blocks(text) {
 		switch {
 		case b.Language == "yaml":
-			// Nothing leaves the lab.
+			// The lab has no path to the default service.
 			d.Put("machine.yaml", b.Text+"    registries:\n      service:\n        endpoint: "+m.Endpoint()+"\n")
 			d.Put("worker.yaml", "version: v1alpha1\n"+b.Text)
 		case strings.Contains(b.Text, "import"):
@@ -135,8 +134,8 @@ func TestTalosDocumentationIsFollowed(t *testing.T) {
 	}
 }
 
-// TestMeshDocumentationIsFollowed takes its settings as they stand, but for the keys.
-func TestMeshDocumentationIsFollowed(t *testing.T) {
+// TestMeshDocument validates the settings of the document, with keys filled in.
+func TestMeshDocument(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "docs/mesh.md")
 	m := harness.StartMesh(t, 2)
@@ -157,9 +156,9 @@ func TestMeshDocumentationIsFollowed(t *testing.T) {
 	}
 }
 
-// TestConfigDocumentation follows docs/config.md from its start to its end: every
-// command in it is typed as it stands there, on a machine that has the files.
-func TestConfigDocumentation(t *testing.T) {
+// TestConfigDocument types every command of docs/config.md, in its order, on a machine that
+// has the files.
+func TestConfigDocument(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "docs/config.md")
 	m := harness.StartMesh(t, 1)

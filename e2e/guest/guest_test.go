@@ -18,15 +18,15 @@ import (
 	"github.com/spanmesh/span/e2e/lab"
 )
 
-// TestKernelWithoutNftables takes modules away from the guest's kernel: first those
-// of nftables, then one that only some of the rules need.
+// TestKernelWithoutNftables unloads modules of the guest's kernel: first those of nftables,
+// then one that only some of the rules need.
 func TestKernelWithoutNftables(t *testing.T) {
-	harness.Scenario(t, "a kernel without nftables, or without a part of it: nothing is changed, and what to do is said")
+	harness.Scenario(t, "a kernel without nftables, or without a part of it: nothing is changed, and the error names the module")
 	m := harness.NewMesh(t, 2)
 	m.Serve()
 	node, other := m.Machines[0], m.Machines[1]
 	before := node.Net.Inventory()
-	// The kernel does not load them by itself meanwhile.
+	// The kernel cannot load them again.
 	const loader = "/proc/sys/kernel/modprobe"
 	if err := os.WriteFile(loader, []byte("/bin/false"), 0); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestKernelWithoutNftables(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// load loads modules and what they need.
+// load loads modules and their dependencies.
 func load(t *testing.T, modules ...string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "modprobe", append([]string{"-a"}, modules...)...).CombinedOutput(); err != nil {
@@ -75,7 +75,7 @@ func load(t *testing.T, modules ...string) {
 	}
 }
 
-// unload takes modules away, if they are there, in the order given.
+// unload unloads the modules that are loaded, in the order given.
 func unload(t *testing.T, modules ...string) {
 	t.Helper()
 	for _, module := range modules {
@@ -85,8 +85,8 @@ func unload(t *testing.T, modules ...string) {
 	}
 }
 
-// TestMACChanges gives a machine the guest's network card, whose MAC is part of the
-// machine's address in the mesh, and changes the MAC.
+// TestMACChanges changes the MAC of the guest's network card, which is part of the machine's
+// address in the mesh.
 func TestMACChanges(t *testing.T) {
 	harness.Scenario(t, "the MAC of a machine's network card changes, and its address in the mesh with it")
 	m := harness.NewMesh(t, 2)
@@ -118,7 +118,7 @@ const card = "card0"
 // takeCard moves the guest's network card into the machine.
 func takeCard(t *testing.T, m *harness.Machine) {
 	t.Helper()
-	// The tests have a namespace of their own; the card is in the guest's first.
+	// The card is in the network namespace of PID 1, not in that of the tests.
 	err := lab.NetlinkOf(1, func(h *netlink.Handle) error {
 		links, err := h.LinkList()
 		if err != nil {
@@ -180,16 +180,16 @@ func TestDelay(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestClockIsSet sets the clock of a machine, which in the guest is that of all.
+// TestClockIsSet sets the clock, which all machines of the guest share.
 func TestClockIsSet(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "the clock is set by an hour, and no peer is lost")
+	harness.Scenario(t, "the clock is set forward by an hour, and no peer is lost")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	m.WhilePinging(func() {
 		from := len(m.Machines[0].Agent.Output())
 		m.Machines[0].Exec.Nodecmd("set-clock", "1h")
-		// Each machine looks at its peers at once.
+		// The agents look at their peers at once.
 		m.Machines[0].Packets.Ping(m.Machines[1].API.MeshAddress())
 		<-time.After(5 * time.Second)
 		for _, machine := range m.Machines {

@@ -131,7 +131,7 @@ func (c *cluster) kubectl(input string, args ...string) string {
 }
 
 // addNode registers a Node with the networks of its pods, as a kubelet and the controller
-// manager would.
+// manager do.
 func (c *cluster) addNode(name string, pods ...string) {
 	c.t.Helper()
 	spec := "{}"

@@ -12,9 +12,9 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestKubernetesDocumentationIsFollowed has an API server. What installs k3s or Kubernetes
-// itself, or asks the service manager, is left out.
-func TestKubernetesDocumentationIsFollowed(t *testing.T) {
+// TestKubernetesDocument has an API server. It leaves out commands that install k3s or
+// Kubernetes, and those of systemd.
+func TestKubernetesDocument(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "docs/kubernetes.md")
 	m := harness.NewMesh(t, 0)
@@ -64,7 +64,7 @@ func TestKubernetesDocumentationIsFollowed(t *testing.T) {
 			}
 		}
 	}
-	// The account of the document is good for the registry.
+	// The document's account may read and annotate Nodes.
 	config, err := os.ReadFile(filepath.Join(d.Dir, "machine.cue"))
 	if err != nil {
 		t.Fatal(err)

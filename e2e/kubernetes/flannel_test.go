@@ -11,8 +11,8 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestFlannel has flannel carry the pods between the mesh's addresses, as k3s does, which has
-// it built in: a control plane with a public address and a machine behind a NAT.
+// TestFlannel has flannel's VXLAN between the mesh's addresses, as k3s has it, with a control
+// plane at a public address and a machine behind a NAT.
 func TestFlannel(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "flannel's VXLAN runs between the mesh's addresses")
@@ -33,12 +33,12 @@ func TestFlannel(t *testing.T) {
 			k := startCluster(t, control)
 			m.Start()
 			m.AwaitUp()
-			// flannel takes 50 bytes off the link's MTU, and VXLAN over IPv6 has 70.
+			// flannel subtracts 50 bytes from the link's MTU, but VXLAN over IPv6 needs 70.
 			network := control.Files.Write("net-conf.json", `{"EnableNFTables": true, "Backend": {"Type": "vxlan", "MTU": 1400}, `+c.families+`}`)
 			var pods []*harness.Machine
 			for i, machine := range m.Machines {
 				k.addNode(machine.Name, c.pods(i)...)
-				// A kubelet's Node is never without.
+				// A kubelet annotates its Node.
 				k.kubectl("", "annotate", "node", machine.Name, "volumes.kubernetes.io/controller-managed-attach-detach=true")
 				subnet := filepath.Join(machine.Dir, "subnet.env")
 				cmd := machine.Command(context.WithoutCancel(t.Context()), flannel, "--kube-subnet-mgr", "--kubeconfig-file", k.admin,
@@ -54,13 +54,13 @@ func TestFlannel(t *testing.T) {
 					from.Packets.Ping(address)
 					from.Exec.Nodecmd("ping-unbroken", address.String(), "1350")
 					from.Packets.Transfer(pods[1-i], address, 1<<20)
-					// As an API server calls a webhook.
+					// An API server calls a webhook so.
 					m.Machines[i].Packets.Transfer(pods[1-i], address, 1<<20)
 				}
 			}
-			// Pods belong to flannel, and so do the addresses of its own links.
+			// The addresses of flannel's own links are not published.
 			if specs := m.Machines[1].CLI.Run("get", "kubespanpeerspecs"); strings.Contains(specs, "10.42.0.0") {
-				t.Errorf("flannel's address is the machine's:\n%s", specs)
+				t.Errorf("flannel's address is published as the machine's:\n%s", specs)
 			}
 			m.AwaitNoDiff()
 		})

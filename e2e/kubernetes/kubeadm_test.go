@@ -15,16 +15,16 @@ import (
 	"github.com/spanmesh/span/e2e/lab"
 )
 
-// lastResort is the document's route for machines without a default route of IPv6.
+// lastResort is the document's route for machines without a default route for IPv6.
 const lastResort = "ip -6 route add default dev kubespan metric 65535"
 
-// hybrid is a control plane with a public address and a worker behind a NAT, neither
-// started, with addresses of IPv4 in the mesh.
+// newHybridMesh makes a control plane at a public address and a worker behind a NAT, both
+// with IPv4 addresses in the mesh. Neither runs an agent yet.
 func newHybridMesh(t *testing.T) *harness.Mesh {
 	t.Helper()
 	m := harness.NewMesh(t, 0)
 	control := m.Join(harness.NewMachine(t, m.Discovery.Node, m.Binary))
-	// As machines with a public address have one.
+	// Machines with a public address have a default route.
 	control.Exec.Nodecmd("default-route", "172.20.0.254")
 	m.AddBehindNAT(lab.Cone, "worker")
 	for i, machine := range m.Machines {
@@ -33,8 +33,8 @@ func newHybridMesh(t *testing.T) *harness.Mesh {
 	return m
 }
 
-// upper mounts directories of this machine of the lab anew: what is written there is
-// seen by nobody else, and is gone with it.
+// overlay mounts a copy of directories in a machine of the lab. The copy is gone with the
+// machine.
 func overlay(m *harness.Machine, directories ...string) {
 	const script = `set -e
 mount --make-rprivate /
@@ -45,12 +45,11 @@ for dir; do
 	mkdir -p "$root/up$dir" "$root/work$dir"
 	mount -t overlay none -o "lowerdir=$dir,upperdir=$root/up$dir,workdir=$root/work$dir" "$dir"
 done`
-	// Nobody else's files are hidden where mounts are shared.
+	// The mounts are private, so that the host does not see them.
 	m.Exec.Run("sh", append([]string{"-c", script, "sh", filepath.Join(m.Dir, "upper")}, directories...)...)
 }
 
-// runStatic runs what a kubelet runs for the manifest of a static pod, but without a
-// container around it.
+// runStatic runs the command of a static pod's manifest, without a container.
 func (c *cluster) runStatic(name, ready string) {
 	c.t.Helper()
 	var pod struct {
@@ -68,10 +67,9 @@ func (c *cluster) runStatic(name, ready string) {
 	p.AwaitOutput(ready)
 }
 
-// TestKubeadm makes a cluster by the commands of the document, on a control plane with a
-// public address and a machine behind a NAT. There is no container runtime here: the
-// control plane's programs are run as the manifests say, and the kubelets' steps are left
-// out.
+// TestKubeadm makes a cluster with the commands of the document, on a control plane at a
+// public address and a machine behind a NAT. There is no container runtime, so the test
+// runs the programs of the control plane as the manifests say. It leaves out the kubelets.
 func TestKubeadm(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "kubeadm makes a cluster whose addresses are the mesh's")
@@ -89,7 +87,7 @@ func TestKubeadm(t *testing.T) {
 			control := m.Machines[0]
 			for _, machine := range m.Machines {
 				overlay(machine, "/etc", "/var/lib")
-				// kubeadm asks for its own name.
+				// kubeadm resolves the machine's name.
 				machine.Exec.Run("sh", "-c", "echo 127.0.1.1 "+machine.Name+" >> /etc/hosts")
 			}
 			m.Start()
@@ -104,8 +102,7 @@ func TestKubeadm(t *testing.T) {
 	}
 }
 
-// byKubeadm makes a cluster of a control plane, which is at an address of the mesh, and a
-// worker.
+// makeCluster makes a cluster of a control plane, at an address of the mesh, and a worker.
 func makeCluster(t *testing.T, m *harness.Mesh, kubeadm, inside string, arguments []string) {
 	control, worker := m.Machines[0], m.Machines[1]
 	version := strings.TrimSpace(control.Exec.Run(kubeadm, "version", "-o", "short"))
@@ -118,7 +115,7 @@ func makeCluster(t *testing.T, m *harness.Mesh, kubeadm, inside string, argument
 	c.runStatic("kube-apiserver", "Serving securely on [::]:6443")
 	c.awaitReady()
 	c.runStatic("kube-controller-manager", "Caches are synced")
-	// As the kubelets do.
+	// The kubelets register their Nodes.
 	c.addNode(control.Name)
 	c.addNode(worker.Name)
 	out := initialize("preflight,certs,kubeconfig,etcd,control-plane,kubelet-start,wait-control-plane,kubelet-finalize")
@@ -136,7 +133,7 @@ func makeCluster(t *testing.T, m *harness.Mesh, kubeadm, inside string, argument
 	worker.Exec.Run(kubeadm, append([]string{"join", "--ignore-preflight-errors", "all", "--skip-phases", "kubelet-start,kubelet-wait-bootstrap"},
 		strings.Fields(joins[1]+" "+joins[2])...)...)
 
-	// A kubelet's credentials are enough for a machine's own Node.
+	// A kubelet's credentials suffice for the machine's own Node.
 	kubeconfigs := []string{"/etc/kubernetes/kubelet.conf", c.account()}
 	var pods []*harness.Machine
 	var networks []string
@@ -149,7 +146,7 @@ func makeCluster(t *testing.T, m *harness.Mesh, kubeadm, inside string, argument
 	for i, from := range pods {
 		m.Machines[i].API.AwaitNetwork(m.Machines[1-i].Name, networks[1-i])
 		from.Packets.Transfer(pods[1-i], pods[1-i].Address, 1<<20)
-		// There is a default route of IPv4 alone here.
+		// There is a default route for IPv4 only.
 		if pods[i].Address.Is6() {
 			m.Machines[i].Exec.Run("sh", "-c", lastResort)
 		}

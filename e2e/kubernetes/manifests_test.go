@@ -9,8 +9,8 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestManifests puts what is in deploy/kubernetes before a real API server, and has an
-// agent work as its pod would.
+// TestManifests applies deploy/kubernetes to a real API server, and runs an agent as its pod
+// runs it.
 func TestManifests(t *testing.T) {
 	t.Parallel()
 	helm := harness.Tool(t, "helm", "kubernetes")

@@ -24,7 +24,8 @@ const (
 	ofAddress   = "networking.talos.dev/kubespan-ip"
 )
 
-// inKubernetes is the mesh's config with Nodes as the registry, or as one of two.
+// inKubernetes returns the mesh's config with Nodes as a registry, beside the discovery
+// service if that is set.
 func inKubernetes(m *harness.Mesh, kubeconfig string, service bool, settings ...string) string {
 	config := harness.Edit(m.Config, strings.Join(settings, "\n"))
 	registries := fmt.Sprintf("cluster: discovery: registries: kubernetes: {disabled: false, kubeconfig: %q}\n", kubeconfig)
@@ -34,8 +35,8 @@ func inKubernetes(m *harness.Mesh, kubeconfig string, service bool, settings ...
 	return config + registries
 }
 
-// TestKubernetesRegistry has three machines find each other by the annotations of their
-// Nodes, on a real API server.
+// TestKubernetesRegistry has three machines that find each other with annotations of their
+// Nodes.
 func TestKubernetesRegistry(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the Nodes of a Kubernetes cluster are the registry")
@@ -65,7 +66,7 @@ func TestKubernetesRegistry(t *testing.T) {
 			t.Errorf("the annotations are owned by %q", owners)
 		}
 	})
-	t.Run("vandals", func(t *testing.T) {
+	t.Run("annotations that others change are restored", func(t *testing.T) {
 		before := c.annotations("node-1")
 		c.kubectl("", "annotate", "node", "node-1", "--overwrite", ofPublicKey+"=AAAA", ofEndpoints+"-", "example.com/mine=1")
 		c.awaitAnnotations("node-1", func(got map[string]string) bool {
@@ -75,7 +76,7 @@ func TestKubernetesRegistry(t *testing.T) {
 		})
 		m.AwaitUp()
 	})
-	t.Run("what others say of themselves is checked", func(t *testing.T) {
+	t.Run("annotations of other Nodes are checked", func(t *testing.T) {
 		c.addNode("vandal")
 		c.kubectl("", "annotate", "node", "vandal", ofNodeID+"=vandal", ofPublicKey+"="+strings.Repeat("A", 43)+"=", ofEndpoints+"=nowhere")
 		two.API.Await("affiliates", func(specs harness.Specs) bool {
@@ -91,7 +92,7 @@ func TestKubernetesRegistry(t *testing.T) {
 		c.addNode("node-3")
 		m.AwaitUp()
 	})
-	t.Run("the API server is away", func(t *testing.T) {
+	t.Run("the API server is down", func(t *testing.T) {
 		c.killAPI()
 		one.Packets.Ping(two.API.MeshAddress())
 		one.Agent.Terminate()
@@ -105,7 +106,7 @@ func TestKubernetesRegistry(t *testing.T) {
 		one.API.AwaitNetwork("node-2", "10.99.0.0/24")
 		m.AwaitUp()
 	})
-	t.Run("down takes the annotations away", func(t *testing.T) {
+	t.Run("down removes the annotations", func(t *testing.T) {
 		three.CLI.Run("down")
 		c.awaitAnnotations("node-3", func(got map[string]string) bool { return len(got) == 0 })
 		one.API.AwaitPeersUp(1)
@@ -115,7 +116,7 @@ func TestKubernetesRegistry(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestTalosRegistry has Talos' own registry annotate a Node, and read what ours has.
+// TestTalosRegistry has Talos' own registry, which annotates a Node and reads that of spanctl.
 func TestTalosRegistry(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "Talos' registry and spanctl read each other's annotations")
@@ -125,7 +126,7 @@ func TestTalosRegistry(t *testing.T) {
 	node := m.Machines[0]
 	c.addNode(node.Name)
 	c.addNode("talos")
-	// As a kubelet's Node has some.
+	// A kubelet annotates its Node.
 	c.kubectl("", "annotate", "node", "talos", "volumes.kubernetes.io/controller-managed-attach-detach=true")
 	node.Files.WriteConfig(inKubernetes(m, c.account(), false, `addresses: ["10.99.0.1/24"]`, `advertisedNetworks: ["10.98.0.0/16"]`))
 	node.Agent.Start()
@@ -149,8 +150,8 @@ func TestTalosRegistry(t *testing.T) {
 	c.awaitAnnotations(node.Name, func(got map[string]string) bool { return got[ofNodeID] == "" })
 }
 
-// TestBothRegistries has a machine that is known to the service alone, one that is known
-// to Kubernetes alone, and one that asks both.
+// TestBothRegistries has a machine in the service only, one in Kubernetes only, and one in
+// both.
 func TestBothRegistries(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the Nodes of a Kubernetes cluster and a discovery service at once")
@@ -171,7 +172,7 @@ func TestBothRegistries(t *testing.T) {
 	service.API.AwaitPeersUp(1)
 	both.Packets.Ping(nodes.API.MeshAddress())
 	both.Packets.Ping(service.API.MeshAddress())
-	// Each alone is enough for who is in both.
+	// One registry is enough for machines that are in both.
 	nodes.Files.WriteConfig(inKubernetes(m, account, true))
 	service.Files.WriteConfig(inKubernetes(m, account, true))
 	c.addNode(service.Name)
@@ -187,7 +188,7 @@ func TestBothRegistries(t *testing.T) {
 	m.AwaitUp()
 }
 
-// TestKubernetesRefuses has an account that may too little, and a kubelet's credentials.
+// TestKubernetesRefuses has an account without permissions, and a kubelet's credentials.
 func TestKubernetesRefuses(t *testing.T) {
 	t.Parallel()
 	m := harness.NewMesh(t, 2)
@@ -199,21 +200,21 @@ func TestKubernetesRefuses(t *testing.T) {
 	}
 	one, two := m.Machines[0], m.Machines[1]
 
-	t.Run("too little", func(t *testing.T) {
+	t.Run("an account without permissions", func(t *testing.T) {
 		c.kubectl("", "patch", "clusterrole", "spanctl", "--type", "json", "-p", `[{"op": "replace", "path": "/rules/0/verbs", "value": ["get", "list", "watch"]}]`)
 		one.Files.WriteConfig(inKubernetes(m, account, false))
 		one.Agent.Start()
 		one.Agent.AwaitOutput("kubernetes node not published")
 		for _, want := range []string{"cannot patch resource", "deploy/kubernetes/rbac.yaml"} {
 			if !strings.Contains(one.Agent.Output(), want) {
-				t.Errorf("it did not say %q", want)
+				t.Errorf("the log has no %q", want)
 			}
 		}
 		c.kubectl("", "delete", "clusterrolebinding", "spanctl")
 		one.Agent.Terminate()
 		one.Agent.Start()
 		one.Agent.AwaitOutput("kubernetes registry unreachable")
-		// As soon as it may, it goes on by itself.
+		// With the permissions it recovers.
 		c.account()
 		c.awaitAnnotations(one.Name, func(got map[string]string) bool { return got[ofNodeID] != "" })
 	})
@@ -249,8 +250,8 @@ func TestKubernetesRefuses(t *testing.T) {
 	})
 }
 
-// TestExecCredentials has a kubeconfig whose credentials come from a program, which fails
-// until it has a token.
+// TestExecCredentials has a kubeconfig whose credentials come from a program. The program
+// fails until it has a token.
 func TestExecCredentials(t *testing.T) {
 	t.Parallel()
 	m := harness.NewMesh(t, 2)
@@ -280,10 +281,10 @@ echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"
 	harness.WantNoText(t, "the agent's log", one.Agent.Output(), token)
 }
 
-// TestPods has a pod behind each machine, with both families.
+// TestPods has a pod behind each machine, with IPv4 and IPv6.
 func TestPods(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "pods reach pods, by both families and in whole packets")
+	harness.Scenario(t, "pods reach pods, over IPv4 and IPv6 and without fragments")
 	m := harness.NewMesh(t, 2)
 	c := startCluster(t, m.Discovery)
 	account := c.account()
@@ -305,9 +306,9 @@ func TestPods(t *testing.T) {
 		t.Errorf("mtu.env is %q", text)
 	}
 	harness.PodsReachEachOther(pods, networks)
-	t.Run("the address of a network plugin's bridge is nobody's", func(t *testing.T) {
+	t.Run("the address of a network plugin's bridge is not published", func(t *testing.T) {
 		if got := c.annotations("node-1")["networking.talos.dev/self-ips"]; got != m.Machines[0].Address.String() {
-			t.Errorf("it publishes %q", got)
+			t.Errorf("the published addresses are %q", got)
 		}
 	})
 	t.Run("the networks change", func(t *testing.T) {
@@ -319,7 +320,7 @@ func TestPods(t *testing.T) {
 			t.Errorf("the old network is still there: %s", out)
 		}
 	})
-	t.Run("two claim one network", func(t *testing.T) {
+	t.Run("two Nodes have the same network", func(t *testing.T) {
 		third := m.Join(m.Add("node-3"))
 		c.addNode("node-3", "10.42.7.0/24")
 		third.Files.WriteConfig(inKubernetes(m, account, false, "advertiseKubernetesNetworks: true"))
@@ -341,9 +342,8 @@ func TestPods(t *testing.T) {
 	})
 }
 
-// TestHybridCluster is the case that fills the trackers of other projects: a control plane
-// with a public address, and two Nodes behind two NATs that do not know their address
-// outside. The addresses of the Nodes are those of the mesh.
+// TestHybridCluster has a control plane at a public address and two Nodes behind two NATs,
+// which do not know their public address. The addresses of the Nodes are those of the mesh.
 func TestHybridCluster(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a control plane and two Nodes behind NATs reach each other and their pods")
@@ -373,7 +373,7 @@ func TestHybridCluster(t *testing.T) {
 			pods[from].Packets.Transfer(pods[to], pods[to].Address, 1<<20)
 		}
 	}
-	// What a kubelet is given with --node-ip is what the others reach it by.
+	// The others reach a kubelet at its --node-ip, which is the mesh address.
 	for _, to := range m.Machines {
 		for _, from := range m.Machines {
 			if from != to {
@@ -384,8 +384,8 @@ func TestHybridCluster(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestFiveHundredNodes measures what an agent takes for as many Nodes: its memory, and the
-// time until it has all of them as peers.
+// TestFiveHundredNodes logs an agent's memory with 500 Nodes, and the time until all are
+// peers.
 func TestFiveHundredNodes(t *testing.T) {
 	t.Parallel()
 	const nodes = 500

@@ -46,8 +46,8 @@ exec chroot "$0/root" sh -ec "$1"`
 	return []string{"unshare", "--mount", "--propagation", "private", "sh", "-ec", prepare, root, script}
 }
 
-// TestDebIsInstalledAndRemoved has the package on a machine that joins a mesh with it, and
-// is as it was when the package has gone.
+// TestDebIsInstalledAndRemoved installs the package on a machine, which joins a mesh. After
+// its removal nothing is left.
 func TestDebIsInstalledAndRemoved(t *testing.T) {
 	t.Parallel()
 	deb := built(t, "*.deb")
@@ -96,7 +96,7 @@ echo "the package is purged"
 	}
 }
 
-// TestImageRuns has nothing but the image's files.
+// TestImageRuns runs spanctl in a root directory with nothing but the image's files.
 func TestImageRuns(t *testing.T) {
 	t.Parallel()
 	image := built(t, "spanctl-image.tar")
@@ -127,7 +127,7 @@ find root -type f`, dir, image)
 
 var boundingSet = regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`)
 
-// TestCapabilitiesOfTheUnit runs an agent with no more than those of spanctl.service.
+// TestCapabilitiesOfTheUnit runs an agent with the capabilities of spanctl.service only.
 func TestCapabilitiesOfTheUnit(t *testing.T) {
 	t.Parallel()
 	unit, err := os.ReadFile(filepath.Join(harness.Root(t), "deploy/systemd/spanctl.service"))

@@ -11,7 +11,7 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// sshd must be called by its path.
+// sshd is the path of sshd(8), which refuses to run under a relative one.
 const sshd = "/usr/sbin/sshd"
 
 // requireSSH fails without sshd(8). It skips where sshd cannot become its own user.
@@ -88,7 +88,7 @@ func TestOtherMachines(t *testing.T) {
 		return o.Stdout
 	}
 
-	t.Run("tables become one", func(t *testing.T) {
+	t.Run("tables of several machines become one", func(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(run("get", "kubespanpeerstatuses", "-n", strings.Join(hosts, ","))), "\n")
 		if len(lines) != 3 {
 			t.Fatalf("%d lines, want 3:\n%s", len(lines), strings.Join(lines, "\n"))
@@ -107,13 +107,13 @@ func TestOtherMachines(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a file from here is applied there", func(t *testing.T) {
+	t.Run("a local file is applied on the other machine", func(t *testing.T) {
 		file := operator.Files.Write("new.cue", harness.Edit(m.Config, "mtu: 1390"))
 		harness.WantText(t, "apply", run("apply", "-f", file, "--immediate", "--host", "ssh://"+hosts[0]), "mtu 1420 -> 1390")
 		m.Machines[0].Files.WantConfig(t, harness.Edit(m.Config, "mtu: 1390"))
 		try("diff", "-f", file, "-n", strings.Join(hosts, ",")).WantStatus(t, 1).WantStdout(t, "+  mtu 1390", "NODE "+hosts[1])
 	})
-	t.Run("patched, edited and rolled back", func(t *testing.T) {
+	t.Run("patch, edit and rollback", func(t *testing.T) {
 		run("patch", "-p", "machine: network: kubespan: mtu: 1380", "--mode", "immediate", "-n", strings.Join(hosts, ","))
 		for _, machine := range m.Machines {
 			harness.WantText(t, "the config of "+machine.Name, machine.Files.Config(), "1380")
