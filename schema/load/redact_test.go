@@ -53,21 +53,22 @@ var around = map[string]map[string]string{
 }
 
 // values are values with a secret, per format. The names of files and variables with a secret, as in
-// {file: "/path"}, are not secret and not among them. QUOTED is the secret as a string and BARE as it is.
+// {file: "/path"}, are not secret and not among them. QUOTED is the secret as a
+// string, BARE and AGAIN are the secret as it is.
 var values = map[string][]string{
 	"cue": {
 		"QUOTED", "BARE", "[QUOTED]", "{vault: QUOTED}", "{QUOTED: 1}",
 		"QUOTED + 1", "QUOTED & \"another secret\"", "\"another secret\" & QUOTED", "\"\"\"\n\tBARE\n\t\"\"\"", "\"\\(QUOTED)\"", "'BARE'",
-		"QUOTED QUOTED", "QUOTED: QUOTED", "QUOTED // BARE", "1 // BARE", "\"BARE", "BARE\"", "#\"BARE\"#", "#BARE", "_|_ // BARE", "QUOTED.x", "QUOTED[0]", "BARE.x", "{[QUOTED]: 1}",
+		"QUOTED AGAIN", "QUOTED: QUOTED", "QUOTED // BARE", "1 // BARE", "\"BARE", "BARE\"", "#\"BARE\"#", "#BARE", "_|_ // BARE", "QUOTED.x", "QUOTED[0]", "BARE.x", "{[QUOTED]: 1}",
 		"{if QUOTED {x: 1}}", "[for x in QUOTED {x}]", "len(QUOTED) + QUOTED", "strings.ToUpper(QUOTED)", "-QUOTED", "=~QUOTED", "string & QUOTED | 1", "*QUOTED | \"x\"", "QUOTED @x(BARE)", "let", "QUOTED,,",
 	},
 	"yaml": {
-		"QUOTED", "BARE", "[QUOTED]", "{vault: BARE}", "{QUOTED: 1}", "{BARE}", "BARE: BARE", "|\n    BARE", ">-\n              BARE", "|\n              BARE\n              BARE",
-		"!!int QUOTED", "!!float BARE", "!!binary BARE", "!x BARE", "&BARE x", "*BARE", "QUOTED # BARE", "1 # BARE", "\"BARE", "'BARE", "QUOTED QUOTED", "[BARE", "{BARE", "BARE]", "\n\tBARE", "\n- BARE",
-		"? BARE", "%BARE", "@BARE", "`BARE`", "'BARE'", "BARE\n              BARE", "\"BARE\n              BARE\"", "null # BARE", "!!map BARE", "<<: BARE",
+		"QUOTED", "BARE", "[QUOTED]", "{vault: BARE}", "{QUOTED: 1}", "{BARE}", "BARE: BARE", "|\n    BARE", ">-\n              BARE", "|\n              BARE\n              AGAIN",
+		"!!int QUOTED", "!!float BARE", "!!binary BARE", "!x BARE", "&BARE x", "*BARE", "QUOTED # BARE", "1 # BARE", "\"BARE", "'BARE", "QUOTED AGAIN", "[BARE", "{BARE", "BARE]", "\n\tBARE", "\n- BARE",
+		"? BARE", "%BARE", "@BARE", "`BARE`", "'BARE'", "BARE\n              AGAIN", "\"BARE\n              AGAIN\"", "null # BARE", "!!map BARE", "<<: BARE",
 	},
 	"json": {
-		"QUOTED", "BARE", "[QUOTED]", `{"vault": QUOTED}`, "{QUOTED: 1}", "QUOTED QUOTED", "QUOTED,", "\"BARE", "{QUOTED}", "1 QUOTED", "QUOTED: 1", "QUOTED, \"LABEL\": QUOTED", "'BARE'", "// BARE",
+		"QUOTED", "BARE", "[QUOTED]", `{"vault": QUOTED}`, "{QUOTED: 1}", "QUOTED AGAIN", "QUOTED,", "\"BARE", "{QUOTED}", "1 QUOTED", "QUOTED: 1", "QUOTED, \"LABEL\": QUOTED", "'BARE'", "// BARE",
 	},
 }
 
@@ -81,7 +82,7 @@ var wholes = map[string][]string{
 		"cluster: discovery: registries: static: peers: QUOTED", "cluster: discovery: registries: static: peers: [QUOTED]", "cluster: discovery: registries: static: peers: [{name: \"a\", psk: QUOTED}]",
 		"cluster: discovery: registries: static: QUOTED", "cluster secret QUOTED", "cluster: {\n\tsecret: QUOTED\n", "cluster: secret: strings.Repeat(QUOTED, \"x\")", "QUOTED", "[QUOTED]",
 		"import \"strings\"\ncluster: {secret: strings.ToUpper(QUOTED) & 1, id: 2}", "cluster: {for x in [QUOTED] {secrets: x}}",
-		"cluster: secret: \"\"\"\n\tBARE\n\tBARE\n\t\"\"\" + 1", "cluster: {secret: QUOTED\n id 1 }", "cluster: [string]: QUOTED\ncluster: id: 2", "cluster: id: \"x\", cluster: secret: BARE",
+		"cluster: secret: \"\"\"\n\tBARE\n\tAGAIN\n\t\"\"\" + 1", "cluster: {secret: QUOTED\n id 1 }", "cluster: [string]: QUOTED\ncluster: id: 2", "cluster: id: \"x\", cluster: secret: BARE",
 	},
 	"yaml": {
 		"cluster: QUOTED", "cluster: BARE", "cluster:\n  secret:BARE", "cluster:\n  secrt: BARE", "cluster:\n  secret: BARE\n  secret: another", "cluster: {secret: BARE, id: 1}", "cluster: {id: 1, secret: QUOTED}", "clster: {secret: BARE}", "secret: BARE", "BARE",
@@ -106,7 +107,7 @@ var names = map[string][]string{
 func configs(extension, secret string) (texts []string) {
 	quoted, _ := json.Marshal(secret)
 	fill := func(text, label string) string {
-		return strings.NewReplacer("QUOTED", string(quoted), "BARE", secret, "LABEL", label).Replace(text)
+		return strings.NewReplacer("QUOTED", string(quoted), "BARE", secret, "AGAIN", secret, "LABEL", label).Replace(text)
 	}
 	for _, path := range slices.Sorted(maps.Keys(around)) {
 		label := path[strings.LastIndex(path, ".")+1:]
@@ -130,21 +131,18 @@ func configs(extension, secret string) (texts []string) {
 // printed returns everything that spanctl could print of a config.
 func printed(name, text string) string {
 	var b strings.Builder
-	for _, read := range []func(string, []byte) (*schema.Config, error){load.Config, load.Fragment} {
-		config, err := read(name, []byte(text))
-		var problems schema.Problems
-		if errors.As(err, &problems) {
-			b.WriteString(problems.Error() + "\n" + problems.Explain() + "\n" + fmt.Sprintf("%+v %q", problems, problems))
-		}
-		if err != nil {
-			b.WriteString(err.Error())
-			continue
-		}
+	config, err := load.Config(name, []byte(text))
+	var problems schema.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprintf(&b, "%v\n%s\n%+v\n%q\n", problems, problems.Explain(), []schema.Problem(problems), problems)
+	}
+	if err == nil {
 		encoded, _ := json.Marshal(config)
 		settings, _ := compare.Configs(&schema.Config{}, config)
 		fmt.Fprintf(&b, "%s\n%+v\n%v\n", encoded, config, settings)
 	}
-	_, err := load.Data(schema.Source{Name: name, Data: []byte(text)})
+	fmt.Fprintln(&b, err)
+	_, err = load.Data(schema.Source{Name: name, Data: []byte(text)})
 	fmt.Fprintln(&b, err)
 	return b.String()
 }
@@ -175,7 +173,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, extension := range []string{"cue", "yaml", "json"} {
 		t.Run(extension, func(t *testing.T) {
-			for _, secret := range append(secrets(random), "hunter2hunter2", "12345678901234") {
+			for _, secret := range append(secrets(random), "12345678901234") {
 				for i := range configs(extension, secret) {
 					check(t, extension, secret, i)
 				}

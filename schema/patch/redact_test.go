@@ -21,7 +21,7 @@ func TestSecretsOfPatchesAreNeverPrinted(t *testing.T) {
 	}
 	patches := map[string][]string{
 		"cue": {
-			"cluster: secret: QUOTED", "cluster: secret: BARE", "cluster: secrt: QUOTED", "cluster: QUOTED", "QUOTED", "cluster: secret: QUOTED & 1", "cluster: secret: QUOTED QUOTED", "machine: secret: QUOTED", "[QUOTED]",
+			"cluster: secret: QUOTED", "cluster: secret: BARE", "cluster: secrt: QUOTED", "cluster: QUOTED", "QUOTED", "cluster: secret: QUOTED & 1", "cluster: secret: QUOTED AGAIN", "machine: secret: QUOTED", "[QUOTED]",
 			"cluster: {secret: {file: 1, vault: QUOTED}}", "cluster: discovery: registries: static: peers: [{presharedKey: QUOTED}]", "cluster: discovery: registries: static: peers: [{name: \"a\", presharedKeys: QUOTED}]",
 		},
 		"yaml": {
@@ -39,7 +39,7 @@ func TestSecretsOfPatchesAreNeverPrinted(t *testing.T) {
 		}
 		for extension, texts := range patches {
 			for _, text := range texts {
-				text = strings.NewReplacer("QUOTED", string(quoted), "BARE", secret).Replace(text)
+				text = strings.NewReplacer("QUOTED", string(quoted), "BARE", secret, "AGAIN", secret).Replace(text)
 				for _, base := range bases {
 					got, err := patch.Apply(base, schema.Source{Name: "patch." + extension, Data: []byte(text)})
 					if err == nil {

@@ -98,6 +98,7 @@ func excerpt(line string, extents []extent, offset int) (text string, caret int)
 	return strings.TrimRight(b.String(), " \t"), caret
 }
 
+// segments returns the parts of a line: the extents, and between them punctuation and what is hidden.
 func segments(line string, extents []extent) (list []segment) {
 	at := 0
 	for _, e := range append(extents, extent{len(line), len(line)}) {
@@ -106,16 +107,15 @@ func segments(line string, extents []extent) (list []segment) {
 		}
 		gap := line[at:e.from]
 		inner := strings.Trim(gap, punctuation)
-		if e.from == len(line) && (strings.HasPrefix(inner, "//") || strings.HasPrefix(inner, "#")) {
-			at, gap, inner = len(line), "", "" // a comment
+		from := at + strings.Index(gap, inner)
+		list = append(list, segment{extent: extent{at, from}})
+		switch isLast := e.from == len(line); {
+		case isLast && (strings.HasPrefix(inner, "//") || strings.HasPrefix(inner, "#")):
+			return list // a comment
+		case inner != "":
+			list = append(list, segment{extent{from, from + len(inner)}, true})
 		}
-		if inner == "" {
-			list = append(list, segment{extent: extent{at, e.from}}, segment{extent: e})
-		} else {
-			from := at + strings.Index(gap, inner)
-			list = append(list, segment{extent: extent{at, from}}, segment{extent{from, from + len(inner)}, true},
-				segment{extent: extent{from + len(inner), e.from}}, segment{extent: e})
-		}
+		list = append(list, segment{extent: extent{from + len(inner), e.from}}, segment{extent: e})
 		at = e.to
 	}
 	return list

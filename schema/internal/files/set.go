@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
@@ -74,12 +72,17 @@ func (s *Set) Parse(ctx *cue.Context, one schema.Source) ([]cue.Value, error) {
 	}
 }
 
-// documentEnd matches the line that ends a YAML document.
-var documentEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^\.\.\.$`) })
-
-// withDocumentStarts replaces each "..." that ends a YAML document by "---". The parser wants
-// "---" after it, but YAML 1.2 does not, and excerpts of files have "..." alone.
-func withDocumentStarts(data []byte) []byte { return documentEnd().ReplaceAll(data, []byte("---")) }
+// withDocumentStarts replaces each "..." that ends a YAML document by "---". The parser wants "---"
+// after it, but YAML 1.2 does not, and excerpts of files have "..." alone.
+func withDocumentStarts(data []byte) []byte {
+	lines := bytes.Split(data, []byte("\n"))
+	for i, line := range lines {
+		if string(line) == "..." {
+			lines[i] = []byte("---")
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
+}
 
 func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
 	decoder := yaml.NewDecoder(name, bytes.NewReader(withDocumentStarts(data)))

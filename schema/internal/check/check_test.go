@@ -1,0 +1,44 @@
+package check
+
+import "testing"
+
+// TestText has a value that each check accepts and one that it refuses.
+func TestText(t *testing.T) {
+	for _, c := range []struct{ check, good, bad string }{
+		{"key", "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc=", "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc"},
+		{"key", "yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE=", "c2hvcnQ="},
+		{"cidr", "10.0.0.0/8", "10.0.0.1"},
+		{"filter", "!10.0.0.0/8", "!!10.0.0.0/8"},
+		{"address", "10.0.0.1/8", "10.0.0.0/8"},
+		{"address", "fd00::1/64", "fe80::1/64"},
+		{"endpoint", "[2001:db8::1]:51820", "192.0.2.1:0"},
+		{"endpoint", "192.0.2.1:1", "[fe80::1%eth0]:1"},
+		{"url", "http://127.0.0.1:3000/", "https://example.com/?a=b"},
+		{"url", "https://example.com", "ftp://example.com"},
+		{"path", "/etc/kubeconfig", "kubeconfig"},
+		{"node", "web-1.example.com", "Web_1"},
+		{"", "anything", ""},
+	} {
+		if err := Text(c.check, c.good); err != nil {
+			t.Errorf("%s refuses %q: %v", c.check, c.good, err)
+		}
+		if err := Text(c.check, c.bad); err == nil && c.check != "" {
+			t.Errorf("%s accepts %q", c.check, c.bad)
+		}
+	}
+}
+
+func TestTextRefusesPEMWithoutACertificate(t *testing.T) {
+	if Text("pem", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----") == nil {
+		t.Error("accepted")
+	}
+}
+
+func TestNumber(t *testing.T) {
+	if err := Number("bit", 0x40); err != nil {
+		t.Error(err)
+	}
+	if Number("bit", 0x60) == nil {
+		t.Error("two bits are accepted")
+	}
+}
