@@ -251,17 +251,3 @@ func (r ServiceRegistry) URLs() []string {
 	}
 	return []string{r.Endpoint}
 }
-
-// AskOthers reports whether a registry asks other machines for the members of the cluster.
-func (r *Registries) AskOthers() bool { return !r.Service.Disabled || !r.Kubernetes.Disabled }
-
-// AsksKubernetes reports whether a Kubernetes API server is asked: for the members of the cluster,
-// or for the pod networks of this machine.
-func (c *Config) AsksKubernetes() bool {
-	return c.Cluster.Discovery.Enabled && (!c.Cluster.Discovery.Registries.Kubernetes.Disabled || c.KubeSpan().AdvertiseKubernetesNetworks)
-}
-
-// AsksDiscovery reports whether a discovery service or a Kubernetes API server is asked.
-func (c *Config) AsksDiscovery() bool {
-	return c.Cluster.Discovery.Enabled && (c.Cluster.Discovery.Registries.AskOthers() || c.AsksKubernetes())
-}
