@@ -1,8 +1,6 @@
 package load
 
 import (
-	"slices"
-
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/cuecontext"
 	cueerrors "cuelang.org/go/cue/errors"
@@ -91,31 +89,10 @@ func (l *loader) checkRoot(v cue.Value, name string) error {
 	return schema.Problems{p}
 }
 
-// parents has the fields whose children a fragment may have at its root.
-var parents = []struct {
-	parent   string
-	children []string
-}{
-	{"machine", []string{"network"}},
-	{"machine.network", []string{"kubespan"}},
-	{"cluster", []string{"id", "secret", "discovery"}},
-	{"cluster.discovery", []string{"registries"}},
-}
-
-// parentOf returns the path of the field that has a child with that name, or "".
-func parentOf(name string) string {
-	for _, p := range parents {
-		if slices.Contains(p.children, name) {
-			return p.parent
-		}
-	}
-	return ""
-}
-
 // placeFragment moves a part of a config to where the schema has it.
 func placeFragment(v cue.Value) cue.Value {
 	for it, err := v.Fields(); err == nil && it.Next(); {
-		if parent := parentOf(it.Selector().Unquoted()); parent != "" {
+		if parent := field.Parent(it.Selector().Unquoted()); parent != "" {
 			return cuecontext.New().CompileString("{}").FillPath(cue.ParsePath(parent), v)
 		}
 	}

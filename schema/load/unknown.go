@@ -32,7 +32,7 @@ func (l *loader) unknown(path []string, v cue.Value) schema.Problem {
 	if near := field.Nearest(name, siblings); near != "" {
 		p.Reason += fmt.Sprintf(", did you mean %q?", near)
 		p.Want = ""
-	} else if parent := parentOf(name); parent != "" {
+	} else if parent := field.Parent(name); parent != "" {
 		p.Reason += fmt.Sprintf(", does it belong under %q?", parent)
 	}
 	return p

@@ -80,6 +80,8 @@ type result struct {
 	settings map[string]any
 	// endpoints are the URLs of discovery services.
 	endpoints []any
+	// places are the nodes of the current document, by the paths that problems have.
+	places map[string]*yaml.Node
 	// known is set once a setting or a document of Talos was recognized.
 	known    bool
 	left     []string
@@ -108,8 +110,34 @@ func (r *result) read(file schema.Source) error {
 				Reason: "has a value that is not a struct, a field twice, or a field without a name", Want: want}}
 		}
 		if document != nil {
+			kind, _ := document["kind"].(string)
+			r.locate(prefixOf(kind), &node)
 			r.document(document)
 		}
+	}
+}
+
+// prefixOf returns what the paths of a document begin with. The document v1alpha1 has no kind.
+func prefixOf(kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return "document " + kind
+}
+
+// locate records the places of the fields of a document.
+func (r *result) locate(prefix string, document *yaml.Node) {
+	r.places = map[string]*yaml.Node{}
+	var walk func(path string, n *yaml.Node)
+	walk = func(path string, n *yaml.Node) {
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			below := strings.TrimPrefix(path+"."+n.Content[i].Value, ".")
+			r.places[below] = n.Content[i]
+			walk(below, n.Content[i+1])
+		}
+	}
+	for _, root := range document.Content {
+		walk(prefix, root)
 	}
 }
 
@@ -127,7 +155,11 @@ func (r *result) set(from, to string, value any) {
 	}
 	last := path[len(path)-1]
 	if before, set := at[last]; set && fmt.Sprint(before) != fmt.Sprint(value) {
-		r.problems = append(r.problems, schema.Problem{File: r.file, Path: from, Reason: "is set twice, with different values", Want: "it in one document only"})
+		p := schema.Problem{File: r.file, Path: from, Reason: "is set twice, with different values", Want: "it in one document only"}
+		if place := r.places[from]; place != nil {
+			p.Line, p.Column = place.Line, place.Column
+		}
+		r.problems = append(r.problems, p)
 		return
 	}
 	at[last] = value

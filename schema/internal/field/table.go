@@ -60,6 +60,28 @@ var names = sync.OnceValue(func() map[string]bool {
 // IsName reports whether a field of the schema has that name.
 func IsName(word string) bool { return names()[word] }
 
+// parents has the struct that a field with a name is in, for the names that only one struct has.
+var parents = sync.OnceValue(func() map[string]string {
+	all := map[string]string{}
+	for path, f := range table() {
+		if f.Kind != cue.StructKind || strings.Contains(path, Element) {
+			continue
+		}
+		for _, name := range f.Children {
+			if _, taken := all[name]; taken {
+				all[name] = ""
+			} else {
+				all[name] = path
+			}
+		}
+	}
+	return all
+})
+
+// Parent returns the path of the only struct that has a field with that name. It returns "" if no
+// struct or several have one, or if the struct is the root.
+func Parent(name string) string { return parents()[name] }
+
 // ShowsBelow reports whether a scalar may be printed that was written below a chain of labels in
 // a file. The chain may begin anywhere: at the root of a config, at a part of one, or above it as
 // in machines.web1.machine.network. Every field of the schema whose path ends with the chain must
