@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +201,33 @@ func secrets(random *rand.Rand) (list []string) {
 		list = append(list, strings.TrimSpace(string(secret)))
 	}
 	return append(list, list[0]+"=") // a key
+}
+
+// TestSecretsOfPackagesAreNeverPrinted places secrets in a CUE package of two files, of which one
+// imports the schema.
+func TestSecretsOfPackagesAreNeverPrinted(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("package fleet\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("base.cue", "import \"github.com/spanmesh/span/machine\"\nmachines: [string]: machine.#Machine\n")
+	for i, text := range configs("cue", control) {
+		write("secret.cue", text)
+		write("other.cue", fmt.Sprintf("machines: web%d: {cluster: secret: %q, machine: network: kubespan: mtu: 1}\n", i, control))
+		for _, expression := range []string{"", fmt.Sprintf("machines.web%d", i)} {
+			_, _, err := load.Input{Sources: []schema.Source{{Name: dir}}, Expression: expression}.Resolve()
+			var problems schema.Problems
+			shown := fmt.Sprint(err)
+			if errors.As(err, &problems) {
+				shown += problems.Explain()
+			}
+			if strings.Contains(shown, control) {
+				t.Errorf("with -e %q the secret is printed of:\n%s\nin:\n%s", expression, text, shown)
+			}
+		}
+	}
 }
 
 func FuzzSecretsAreNeverPrinted(f *testing.F) {

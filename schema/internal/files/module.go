@@ -54,10 +54,10 @@ func (s *Set) parsePackage(ctx *cue.Context, dir, what string, data []byte) ([]c
 	instances := cueload.Instances([]string{what}, &cueload.Config{Dir: dir, ModuleRoot: root, Overlay: overlay, Registry: noRegistry{}})
 	var values []cue.Value
 	for _, instance := range instances {
+		s.add(instance)
 		if instance.Err != nil {
 			return nil, instance.Err
 		}
-		s.add(instance)
 		// A fault stays in the value: it may be in one of many machines, and only matters
 		// where that machine is picked.
 		values = append(values, ctx.BuildInstance(instance))
@@ -89,7 +89,7 @@ func (noRegistry) ModuleVersions(context.Context, string) ([]string, error) { re
 
 // add reads the files of a package and of its imports, so that Hide knows what is in them.
 func (s *Set) add(instance *build.Instance) {
-	for _, file := range instance.BuildFiles {
+	for _, file := range append(instance.BuildFiles, instance.InvalidFiles...) {
 		s.text(file.Filename)
 	}
 	for _, imported := range instance.Imports {

@@ -39,17 +39,21 @@ func (s *Set) Syntax(one schema.Source, err error) schema.Problems {
 }
 
 // Message returns the message of e, without values that may not be shown, its path and its
-// positions. Name is the file with the error.
+// positions. Name is the file with the error if e has no position.
 func (s *Set) Message(name string, e cueerrors.Error) string {
+	if pos := UsersFirst(cueerrors.Positions(e)); pos.IsValid() {
+		name = pos.Filename()
+	}
 	format, args := e.Msg()
-	if s.scan(name).parsed || s.text(name) == nil {
+	text := s.text(name)
+	if text == nil || s.scan(name).parsed {
 		return s.Hide(fmt.Sprintf(format, args...))
 	}
 	// The parser quotes what it found: a name of the schema, or what may be a secret.
 	args = slices.Clone(args)
 	for i, arg := range args {
-		text, isText := arg.(string)
-		if isText && strings.ContainsFunc(text, isWord) && !field.IsName(text) && bytes.Contains(s.text(name), []byte(text)) {
+		found, isText := arg.(string)
+		if isText && strings.ContainsFunc(found, isWord) && !field.IsName(found) && bytes.Contains(text, []byte(found)) {
 			args[i] = schema.Hidden
 		}
 	}
