@@ -23,7 +23,7 @@ func (s *service) publishSoon() {
 // publishLoop sends an update when it is due, until ctx ends.
 func (s *service) publishLoop(ctx context.Context) {
 	pauses := retry.New(firstPause, maxPause)
-	failures := outage{service: s}
+	var failures outage
 	refresh := time.NewTimer(refreshInterval)
 	defer refresh.Stop()
 	for {
@@ -38,7 +38,7 @@ func (s *service) publishLoop(ctx context.Context) {
 				return
 			}
 			wait := pauses.Next()
-			failures.report("publishing failed", err, wait)
+			s.client.log.Log(ctx, failures.level(), "publishing failed", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
 			s.publishSoon()
 			if !s.pause(ctx, wait) {
 				return

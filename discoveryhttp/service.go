@@ -130,24 +130,24 @@ func (s *service) reconnect() {
 	s.publishSoon()
 }
 
-// outage logs the failures of one loop: the first as a warning, and the ones after it, until
-// resolved is called, for debugging.
-type outage struct {
-	service *service
-	ongoing bool
-}
+// outage is whether the last attempt of a loop failed.
+type outage struct{ ongoing bool }
 
-func (o *outage) report(message string, err error, retryIn time.Duration) {
-	level := slog.LevelWarn
+// level returns the level to log a failure at. The first one of an outage is a warning, the
+// ones after it are for debugging.
+func (o *outage) level() slog.Level {
 	if o.ongoing {
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	}
 	o.ongoing = true
-	o.service.client.log.Log(context.Background(), level, message, "endpoint", o.service.endpoint, "error", err,
-		"retry_in", retryIn.Round(time.Millisecond).String())
+	return slog.LevelWarn
 }
 
+// resolved ends the outage.
 func (o *outage) resolved() { o.ongoing = false }
+
+// roundPause returns a pause for a log.
+func roundPause(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 // update publishes data and endpoints of an affiliate.
 func (s *service) update(ctx context.Context, id string, data []byte, endpoints [][]byte) error {

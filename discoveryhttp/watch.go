@@ -19,7 +19,7 @@ var errStreamEnded = errors.New("the service ended the stream")
 // watchLoop follows the service until ctx ends.
 func (s *service) watchLoop(ctx context.Context) {
 	pauses := retry.New(firstPause, maxPause)
-	failures := outage{service: s}
+	var failures outage
 	for {
 		started := time.Now()
 		err := s.watch(ctx, func() {
@@ -36,7 +36,7 @@ func (s *service) watchLoop(ctx context.Context) {
 			pauses.Reset()
 		}
 		wait := pauses.Next()
-		failures.report("discovery unreachable", err, wait)
+		s.client.log.Log(ctx, failures.level(), "discovery unreachable", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
 		if !s.pause(ctx, wait) {
 			return
 		}
