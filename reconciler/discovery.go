@@ -84,7 +84,8 @@ func (d *Discovery) open(config *schema.Config, start func(*discoverySession), c
 		}
 		sessions = append(sessions, s)
 	}
-	d.sessions, d.opened = sessions, len(failures) == 0
+	d.sessions = sessions
+	d.setOpened(len(failures) == 0)
 	return errors.Join(failures...)
 }
 
@@ -138,8 +139,14 @@ func (d *Discovery) remove(closed []*discoverySession) {
 		s.close()
 	}
 	d.sessions = slices.DeleteFunc(d.sessions, func(s *discoverySession) bool { return slices.Contains(closed, s) })
-	d.opened = false
 	d.version.Add(1)
+}
+
+func (d *Discovery) setOpened(opened bool) {
+	if opened != d.opened {
+		d.opened = opened
+		d.version.Add(1)
+	}
 }
 
 func (d *Discovery) openSession(driver Driver, key discoveryKey, config *schema.Config, changed func()) (*discoverySession, error) {
@@ -295,13 +302,16 @@ func (d *Discovery) SaveCaches() {
 }
 
 // Close stops following all registries and leaves the machine published.
-func (d *Discovery) Close() { d.remove(slices.Clone(d.sessions)) }
+func (d *Discovery) Close() {
+	d.remove(slices.Clone(d.sessions))
+	d.setOpened(false)
+}
 
 // Leave closes all registries and removes this machine from them. It fails where one
 // registry could not be reached: the other machines go on using what it has.
 func (d *Discovery) Leave(ctx context.Context) error {
 	left := slices.Clone(d.sessions)
-	d.remove(left)
+	d.Close()
 	return d.leave(ctx, left)
 }
 

@@ -64,6 +64,24 @@ func TestKnowledgeIsMerged(t *testing.T) {
 	}
 }
 
+func TestKnowledgeWithoutRegistriesIsComplete(t *testing.T) {
+	d := discovery((&fakeRegistry{}).driver("fake"), static.Driver())
+	none := *config(t, "")
+	none.Cluster.Discovery.Registries.Service.Disabled = true
+	for range 2 {
+		if d.Knowledge().Complete {
+			t.Error("complete while nothing is open")
+		}
+		if err := d.Open(&none); err != nil {
+			t.Fatal(err)
+		}
+		if !d.Knowledge().Complete {
+			t.Error("not complete, though the config asks for no registry")
+		}
+		d.Close()
+	}
+}
+
 func TestAnnounceFailsWhereNoRegistryAccepts(t *testing.T) {
 	self := affiliate(9)
 	for _, c := range []struct {
