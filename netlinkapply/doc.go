@@ -12,9 +12,9 @@
 // again. Watch reports changes in the kernel and of the clock.
 //
 // Each kind of object has a file, with its reading and its changes: link.go, address.go,
-// route.go, rule.go, firewall.go (nftables expressions are in expr.go), peer.go (the
-// kernel's WireGuard messages are in genl.go), path.go (packets' paths) and host.go.
-// Changes are watched in watch.go and clock.go.
+// route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go), path.go
+// (packets' paths) and host.go. The nftables table has package firewall. Changes are watched
+// in watch.go and clock.go.
 //
 // WireGuard is the kernel's, if it has WireGuard. Otherwise package userspace runs it in a
 // process that outlives the agent.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 
+	"github.com/spanmesh/span/netlinkapply/firewall"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -94,7 +95,7 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	}{
 		{"routes", k.observeRoutes},
 		{"rules", k.observeRules},
-		{"nftables", k.observeFirewall},
+		{"nftables", observeFirewall},
 	} {
 		if err := read.from(&s, scope); err != nil {
 			return s, explain(fmt.Errorf("read %s: %w", read.what, err))
@@ -102,6 +103,11 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	}
 	s.Normalize()
 	return s, nil
+}
+
+func observeFirewall(s *state.State, scope state.Scope) (err error) {
+	s.Firewall, err = firewall.Observe(scope.FirewallTable)
+	return err
 }
 
 // Apply carries out a plan in order and stops at the first error. Consecutive changes of
@@ -112,7 +118,7 @@ func (k *Kernel) Apply(ctx context.Context, scope state.Scope, plan state.Plan) 
 	var result state.Result
 	for i, c := range plan {
 		if c, is := c.(state.FirewallChange); is && i > 0 && c.Action() == state.Create {
-			if err := rehearse(c.New); err != nil {
+			if err := firewall.Rehearse(c.New); err != nil {
 				return state.Result{NotDone: plan, Failed: c, Err: explain(err)}
 			}
 		}
@@ -174,9 +180,9 @@ func (k *Kernel) change(ctx context.Context, c state.Change) error {
 	case state.RuleChange:
 		return k.changeRule(c)
 	case state.FirewallChange:
-		return k.changeFirewall(c)
+		return firewall.Apply(c)
 	case state.NetworksChange:
-		return k.changeNetworks(c)
+		return firewall.ApplyNetworks(c)
 	case state.ReversePathChange:
 		return loosen(c)
 	default:

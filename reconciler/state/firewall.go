@@ -44,8 +44,8 @@ type Statement struct {
 // Op is what a firewall rule does.
 type Op string
 
-// The operations. Each has its fields in operands, and its nftables expressions in the table
-// of the same name in package netlinkapply.
+// The operations. Each has its fields in operands below, and its nftables expressions in
+// netlinkapply/firewall/expr.go.
 const (
 	// AcceptMark accepts packets with the mark.
 	AcceptMark Op = "accept mark"

@@ -1,4 +1,4 @@
-package netlinkapply
+package firewall
 
 import (
 	"fmt"
