@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -126,7 +128,9 @@ func expired(w http.ResponseWriter, _ string) {
 func (f *fakeAPI) serve(t *testing.T) string {
 	t.Helper()
 	f.t, f.watches, f.applied = t, make(chan answerWatch), make(chan string, 10)
-	f.server = httptest.NewTLSServer(f)
+	f.server = httptest.NewUnstartedServer(f)
+	f.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	return f.server.URL
 }
@@ -238,6 +242,7 @@ func (l *logs) await(t *testing.T, text string) {
 }
 
 func TestClientFollows(t *testing.T) {
+	t.Parallel()
 	f := &fakeAPI{token: "t", nodes: []string{wire("own", ""), wire("a", "1"), wire("b", "2")}}
 	c, _ := runWithToken(t, f)
 	c.awaitNodeIDs(t, "1", "2")
@@ -288,6 +293,7 @@ func TestClientFollows(t *testing.T) {
 
 // TestTokenReplaced has another token in the kubeconfig.
 func TestTokenReplaced(t *testing.T) {
+	t.Parallel()
 	f := &fakeAPI{token: "first", nodes: []string{wire("own", ""), wire("a", "1")}}
 	c, kubeconfig := runWithToken(t, f)
 	c.awaitNodeIDs(t, "1")
@@ -304,6 +310,7 @@ func TestTokenReplaced(t *testing.T) {
 // TestAnotherAPIServer has no kubeconfig at first, then one of an API server that goes
 // away, and then one of another cluster.
 func TestAnotherAPIServer(t *testing.T) {
+	t.Parallel()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	c := run(t, kubeconfig)
 	c.logs.await(t, "read the kubeconfig")

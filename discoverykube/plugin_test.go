@@ -64,17 +64,19 @@ func runWithPlugin(t *testing.T, f *fakeAPI, p plugin) testClient {
 	return runWithCommand(t, f, p.dir, "./plugin")
 }
 
-// runWithCommand starts a client whose kubeconfig in dir names the command of a plugin.
+// runWithCommand starts a client whose kubeconfig in dir names the command of a plugin. The
+// argument differs for each test: client-go keeps the credentials of equal commands.
 func runWithCommand(t *testing.T, f *fakeAPI, dir, command string) testClient {
 	t.Helper()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	writeKubeconfig(t, kubeconfig, f.serve(t), "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+command+", interactiveMode: Never}")
+	writeKubeconfig(t, kubeconfig, f.serve(t), "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+command+", args: ["+dir+"], interactiveMode: Never}")
 	return run(t, kubeconfig)
 }
 
 // TestExecCredentials has a token that expires, and one that the API server rejects before
 // it expires.
 func TestExecCredentials(t *testing.T) {
+	t.Parallel()
 	p := plugin{t, t.TempDir()}
 	p.grant("first", "2020-01-01T00:00:00Z")
 	f := &fakeAPI{token: "first", nodes: []string{wire("a", "1")}}
@@ -110,6 +112,7 @@ func TestExecCredentials(t *testing.T) {
 // TestExecPluginFails has no plugin at first, then one that fails and prints secrets, and
 // then one that works.
 func TestExecPluginFails(t *testing.T) {
+	t.Parallel()
 	p := plugin{t, t.TempDir()}
 	f := &fakeAPI{token: "t", nodes: []string{wire("a", "1")}}
 	c := runWithPlugin(t, f, p)
