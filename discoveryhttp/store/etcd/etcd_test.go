@@ -350,7 +350,8 @@ func TestClientCertificates(t *testing.T) {
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30))
 	storetest.Expect(t, s, "c", "a=1[]")
 	_, err = etcdstore.Open(t.Context(), etcdstore.Options{Endpoints: []string{e.url}, TLS: c.config(false), Log: slog.New(slog.DiscardHandler)})
-	if err == nil || !strings.Contains(err.Error(), "certificate required") {
-		t.Errorf("without a client certificate: %v", err)
+	// etcd closes the connection. Whether the reason arrives before is up to TCP.
+	if err == nil {
+		t.Error("etcd accepted a client without a certificate")
 	}
 }

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -122,7 +123,7 @@ func (m *mirror) load(ctx context.Context) error {
 	defer cancel()
 	response, err := m.store.client.Get(ctx, m.prefix, clientv3.WithPrefix())
 	if err != nil {
-		return err
+		return fmt.Errorf("list affiliates in etcd: %w", err)
 	}
 	m.contents = newContents(m.prefix, response.Kvs)
 	m.loaded = true

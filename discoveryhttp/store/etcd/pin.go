@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -55,17 +56,20 @@ func (s *Store) pin(ctx context.Context, clusterID string, hash []byte, now time
 		Then(put).
 		Else(clientv3.OpGet(key)).
 		Commit()
-	if err != nil || response.Succeeded {
-		return hash, err
+	if err != nil {
+		return nil, fmt.Errorf("read or write a pin in etcd: %w", err)
+	}
+	if response.Succeeded {
+		return hash, nil
 	}
 	kvs := response.Responses[0].GetResponseRange().GetKvs()
 	if len(kvs) == 0 {
-		return nil, errors.New("read the pin: etcd returned no key")
+		return nil, errors.New("read a pin from etcd: no key in the answer")
 	}
 	found := kvs[0]
 	if bytes.Equal(found.Value, hash) && clientv3.LeaseID(found.Lease) < lease {
 		if _, err := s.client.Do(ctx, put); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("refresh a pin in etcd: %w", err)
 		}
 	}
 	return found.Value, nil

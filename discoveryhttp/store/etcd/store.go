@@ -128,7 +128,7 @@ func (s *Store) List(ctx context.Context, clusterID string) (*store.Snapshot, er
 	prefix := s.clusterKey(clusterID)
 	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list affiliates in etcd: %w", err)
 	}
 	return newContents(prefix, response.Kvs).snapshot(), nil
 }
@@ -179,8 +179,10 @@ func (s *Store) allMirrors() []*mirror {
 func (s *Store) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	_, err := s.client.Get(ctx, s.prefix+"ready")
-	return err
+	if _, err := s.client.Get(ctx, s.prefix+"ready"); err != nil {
+		return fmt.Errorf("read a key: %w", err)
+	}
+	return nil
 }
 
 // Close ends all watches and the connections to etcd.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *Store) leaseFor(ctx context.Context, now, expires time.Time) (clientv3.
 	_, err := clientv3.RetryLeaseClient(s.client).LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{ID: id, TTL: end - now.Unix()})
 	// Another server may have granted it.
 	if err = rpctypes.Error(err); err != nil && !errors.Is(err, rpctypes.ErrLeaseExist) {
-		return 0, err
+		return 0, fmt.Errorf("grant a lease in etcd: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +57,7 @@ func (s *Store) stored(ctx context.Context, prefix string) (stored, error) {
 	// WithKeysOnly would save the values, but etcd 3.7 then leaves out the leases.
 	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
-		return have, err
+		return have, fmt.Errorf("read an affiliate from etcd: %w", err)
 	}
 	for _, kv := range response.Kvs {
 		key := strings.TrimPrefix(string(kv.Key), prefix)
@@ -117,8 +118,10 @@ func (s *Store) update(ctx context.Context, clusterID string, u store.Update) er
 	if len(puts) == 0 {
 		return nil
 	}
-	_, err = s.client.Txn(ctx).Then(puts...).Commit()
-	return err
+	if _, err = s.client.Txn(ctx).Then(puts...).Commit(); err != nil {
+		return fmt.Errorf("write an affiliate to etcd: %w", err)
+	}
+	return nil
 }
 
 // checkRoom returns an error if a cluster has reached its limit of affiliates.
@@ -129,7 +132,7 @@ func (s *Store) checkRoom(ctx context.Context, clusterID string) error {
 	prefix := s.clusterKey(clusterID)
 	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
-		return err
+		return fmt.Errorf("count affiliates in etcd: %w", err)
 	}
 	if len(newContents(prefix, response.Kvs)) >= s.limits.Affiliates {
 		return store.ErrTooManyAffiliates
@@ -141,8 +144,10 @@ func (s *Store) checkRoom(ctx context.Context, clusterID string) error {
 func (s *Store) Delete(ctx context.Context, clusterID, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	_, err := s.client.Delete(ctx, s.affiliateKey(clusterID, id), clientv3.WithPrefix())
-	return err
+	if _, err := s.client.Delete(ctx, s.affiliateKey(clusterID, id), clientv3.WithPrefix()); err != nil {
+		return fmt.Errorf("delete an affiliate from etcd: %w", err)
+	}
+	return nil
 }
 
 // sweep removes the endpoints that others have added to an affiliate that was
