@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// sixtyLines is a config of a usual length.
+// sixtyLines returns a config of a usual length.
 func sixtyLines() string {
 	var b strings.Builder
 	b.WriteString("machine: network: kubespan: {\n\tenabled: true\n\tmtu: 1400\n\tfilters: endpoints: [\n")
@@ -19,7 +19,7 @@ func sixtyLines() string {
 	return b.String()
 }
 
-// withPeers is a config with static peers.
+// withPeers returns a config with n static peers.
 func withPeers(n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "machine: network: kubespan: enabled: true\ncluster: {id: %q, secret: %q, discovery: {enabled: true, registries: static: peers: [\n", testID, testSecret)
@@ -31,7 +31,7 @@ func withPeers(n int) string {
 	return b.String()
 }
 
-// BenchmarkLoad is what an agent does when its config changes, without the kernel.
+// BenchmarkLoad measures what an agent does when its config changes, without the kernel.
 func BenchmarkLoad(b *testing.B) {
 	for _, c := range []struct{ name, text string }{{"lines=60", sixtyLines()}, {"peers=1000", withPeers(1000)}} {
 		b.Run(c.name, func(b *testing.B) {

@@ -45,7 +45,7 @@ func (l *loader) checkComplete(full cue.Value) (problems schema.Problems) {
 		// A file that is being written may be empty for a moment. It must not be taken for
 		// the config of a machine without KubeSpan.
 		p := schema.Problem{File: l.name, Reason: "is empty",
-			Want: `a machine config with the fields "machine" and "cluster"; one to leave the mesh has machine: network: kubespan: enabled: false`}
+			Want: `a machine config with the fields "machine" and "cluster"; to leave the mesh, set machine.network.kubespan.enabled to false`}
 		l.files.At(&p, l.user.Pos())
 		problems = append(problems, p)
 	}

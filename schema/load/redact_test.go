@@ -175,8 +175,14 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, extension := range []string{"cue", "yaml", "json"} {
 		t.Run(extension, func(t *testing.T) {
-			for _, secret := range append(secrets(random), "12345678901234") {
-				for i := range configs(extension, secret) {
+			for n, secret := range append(secrets(random), "12345678901234") {
+				// All texts with the first secret, and every fifth with each other. The fuzz test
+				// takes any text with any secret.
+				step := 1
+				if n > 0 {
+					step = 5
+				}
+				for i := n % step; i < len(configs(extension, secret)); i += step {
 					check(t, extension, secret, i)
 				}
 			}
@@ -214,6 +220,9 @@ func TestSecretsOfPackagesAreNeverPrinted(t *testing.T) {
 	}
 	write("base.cue", "import \"github.com/spanmesh/span/machine\"\nmachines: [string]: machine.#Machine\n")
 	for i, text := range configs("cue", control) {
+		if i%4 != 0 {
+			continue // each takes as long as ten files
+		}
 		write("secret.cue", text)
 		write("other.cue", fmt.Sprintf("machines: web%d: {cluster: secret: %q, machine: network: kubespan: mtu: 1}\n", i, control))
 		for _, expression := range []string{"", fmt.Sprintf("machines.web%d", i)} {

@@ -1,4 +1,4 @@
-// Docs writes the reference out of the commands and the schema.
+// Docs writes the reference of the commands and of the settings.
 //
 //	docs reference DIRECTORY
 //	docs man DIRECTORY
@@ -29,9 +29,9 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("want reference or man, and a directory")
+		return errors.New("wrong arguments; want reference DIRECTORY or man DIRECTORY")
 	}
-	// What the environment says is no default of the commands.
+	// The environment must not change the defaults in the pages.
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "SPANCTL_") {
 			if err := os.Unsetenv(name); err != nil {
@@ -74,13 +74,13 @@ func writeReference(root *cobra.Command, dir string) error {
 	return nil
 }
 
-// command writes a command and those below it.
+// command writes a command and its subcommands.
 func command(to *bytes.Buffer, c *cobra.Command) error {
 	if c.Hidden || c.Name() == "help" {
 		return nil
 	}
 	if err := doc.GenMarkdownCustom(c, to, func(file string) string {
-		// All are in one document: a file's name is a heading.
+		// All commands are in one document: a link to a file becomes a link to a heading.
 		return "#" + strings.ReplaceAll(strings.TrimSuffix(file, ".md"), "_", "-")
 	}); err != nil {
 		return err

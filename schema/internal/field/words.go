@@ -15,6 +15,9 @@ func KindName(kind cue.Kind) string {
 // Article returns the kinds in words with an article, such as "an int".
 func Article(kind cue.Kind) string {
 	name := KindName(kind)
+	if kind == cue.NullKind {
+		return name
+	}
 	if strings.ContainsRune("aeiou", rune(name[0])) {
 		return "an " + name
 	}
