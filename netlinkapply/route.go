@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
@@ -30,11 +29,12 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 		if err != nil && !errors.Is(err, unix.ENOENT) { // the table has no routes
 			return err
 		}
+		var foreign []netlink.Route
 		for _, r := range routes {
 			if r.Protocol != state.Protocol {
 				// The kernel adds some by itself, such as those of multicast.
 				if r.Protocol != unix.RTPROT_KERNEL {
-					s.Conflicts = append(s.Conflicts, foreignRoute(f, r))
+					foreign = append(foreign, r)
 				}
 				continue
 			}
@@ -44,14 +44,18 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 			}
 			s.Routes = append(s.Routes, seen)
 		}
+		if len(foreign) > 0 {
+			s.Conflicts = append(s.Conflicts, foreignRoute(f, foreign[0]))
+		}
 	}
 	return nil
 }
 
+// foreignRoute returns the conflict of a table that has a route of another program.
 func foreignRoute(f state.Family, r netlink.Route) state.Conflict {
 	return state.Conflict{
 		What:     fmt.Sprintf("routing table %d has routes of another program, such as that to %s", r.Table, destination(f, r)),
-		Remedy:   "set machine.network.kubespan.routingTable to an unused table, or remove them with `ip route flush table " + strconv.Itoa(r.Table) + "`",
+		Remedy:   fmt.Sprintf("set machine.network.kubespan.routingTable to an unused table, or remove them with `ip -%d route flush table %d`", f, r.Table),
 		Blocking: true,
 	}
 }

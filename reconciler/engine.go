@@ -91,8 +91,8 @@ type Engine struct {
 	overlaps []mesh.Overlap
 	// refused are the reasons of the last pass, by node ID.
 	refused map[string]string
-	// warned are the causes of the last pass's conflicts.
-	warned map[string]bool
+	// warned are the last pass's conflicts.
+	warned map[state.Conflict]bool
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
 	lastRead *state.State
 	// lastReadAt is the time of lastRead.

@@ -83,10 +83,10 @@ func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live sta
 			Remedy: `set machine.network.kubespan.mtu to "auto"`,
 		})
 	}
-	warned := make(map[string]bool, len(conflicts))
+	warned := make(map[state.Conflict]bool, len(conflicts))
 	for _, c := range conflicts {
-		warned[c.What] = true
-		if !e.warned[c.What] {
+		warned[c] = true
+		if !e.warned[c] {
 			e.log.Warn("conflict", "cause", c.What, "remedy", c.Remedy)
 			e.events.Record(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
 		}
