@@ -21,7 +21,7 @@ func Markdown() ([]byte, error) {
 	}
 	var b strings.Builder
 	b.WriteString("<!-- Made by `make docs` from schema/machine.cue. -->\n\n# The machine config\n\n" +
-		"Every setting with its default. A config is written in CUE, YAML or JSON; [config.md](../config.md) shows how.\n")
+		"Every setting with its default. [config.md](../config.md) shows how a config is written in CUE, YAML\nor JSON.\n")
 	if err := section(&b, part{"", []cue.Value{shape}}, field.All()); err != nil {
 		return nil, err
 	}
@@ -79,11 +79,34 @@ func setting(b *strings.Builder, path string, v cue.Value, f field.Field) (inner
 	case f.Kind&cue.StructKind != 0:
 		inner = append(inner, part{path, field.Alternatives(v)})
 	}
-	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n- Type: %s: %s\n", path, docOf(v), kind, want)
+	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n%s\n", path, docOf(v), wrap(fmt.Sprintf("- Type: %s: %s", kind, want)))
 	if value, has := v.Default(); has && value.IsConcrete() {
 		fmt.Fprintf(b, "- Default: `%v`\n", value)
 	}
 	return inner
+}
+
+// width is the length of the longest line.
+const width = 100
+
+// wrap breaks the text of a list item into lines.
+func wrap(text string) string {
+	var b strings.Builder
+	length := 0
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case length+1+len(word) > width:
+			b.WriteString("\n  ")
+			length = len("  ")
+		default:
+			b.WriteString(" ")
+			length++
+		}
+		b.WriteString(word)
+		length += len(word)
+	}
+	return b.String()
 }
 
 // docOf returns the first comment of a field.
