@@ -116,7 +116,8 @@ func TestExpiry(t *testing.T) {
 
 // TestTwoServers has two stores on one etcd.
 func TestTwoServers(t *testing.T) {
-	one, two := openShared(t, store.Limits{}), openShared(t, store.Limits{})
+	o := etcdstore.Options{Prefix: newPrefix(t)}
+	one, two := open(t, sharedEtcd(t), o), open(t, sharedEtcd(t), o)
 	w := watch(t, two)
 	storetest.Update(t, one, "c", "a", "1", storetest.In(30), "x")
 	storetest.Update(t, two, "c", "a", "", storetest.In(30), "y")
@@ -200,7 +201,7 @@ func TestMembersThatDoNotAnswer(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = silent.Close() })
 	s, err := etcdstore.Open(t.Context(), etcdstore.Options{
-		Endpoints: []string{closed, "http://" + silent.Addr().String(), e.url}, Prefix: "members/", Log: slog.New(slog.DiscardHandler),
+		Endpoints: []string{closed, "http://" + silent.Addr().String(), e.url}, Prefix: newPrefix(t), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

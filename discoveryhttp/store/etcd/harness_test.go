@@ -3,6 +3,7 @@ package etcd_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -155,8 +156,12 @@ func open(t *testing.T, e *etcd, o etcdstore.Options) *etcdstore.Store {
 	}
 }
 
+// newPrefix returns a key prefix that no other test, nor another run of this one,
+// has used.
+func newPrefix(t *testing.T) string { return t.Name() + "/" + rand.Text() + "/" }
+
 // openShared opens a store on the shared etcd, under a prefix of its own.
 func openShared(t *testing.T, limits store.Limits) *etcdstore.Store {
 	t.Helper()
-	return open(t, sharedEtcd(t), etcdstore.Options{Prefix: t.Name() + "/", Limits: limits})
+	return open(t, sharedEtcd(t), etcdstore.Options{Prefix: newPrefix(t), Limits: limits})
 }

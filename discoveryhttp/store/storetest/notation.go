@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -69,10 +70,15 @@ func Expect(t *testing.T, s server.Store, cluster string, want ...string) {
 	}
 }
 
+// eventTimeout bounds the wait for an event.
+const eventTimeout = time.Minute
+
 // Next waits for events and returns all that are queued, as ShowEvent does.
 func Next(t *testing.T, w *store.Watcher) (out []string) {
 	t.Helper()
-	events, err := w.Next(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
+	defer cancel()
+	events, err := w.Next(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,10 +137,12 @@ func testConcurrency(t *testing.T, s server.Store) {
 	for n := range writers {
 		group.Go(func() { write(t, s, fmt.Sprintf("a%d", n), rounds) })
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
+	defer cancel()
 	seen := map[string]string{}
 	want := strconv.Itoa(rounds - 1)
 	for done := false; !done; {
-		events, err := w.Next(t.Context())
+		events, err := w.Next(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
