@@ -12,7 +12,7 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// report logs what is new since the last pass, and records it as events.
+// report logs what has changed since the last pass, and records it as events.
 func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 	for _, t := range transitions {
 		e.reportPeer(now, p, t)

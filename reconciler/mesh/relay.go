@@ -10,9 +10,9 @@ import (
 // fit into the 2048 bytes that discovery services accept.
 const MaxRelays = 8
 
-// PickRelay returns the relay that carries the traffic between a machine and a peer: one of
-// those that both reach, where reached are those of the machine. Both ends pick the same
-// one, and different pairs pick different ones.
+// PickRelay returns the relay for the traffic between a machine and a peer: one that both
+// reach. The machine's relays are in reached, the peer's in its spec. Both ends pick the same
+// relay, and different pairs pick different ones.
 func PickRelay(self Key, peer PeerSpec, reached []Key) (relay Key, found bool) {
 	first, second := self, peer.PublicKey
 	if second.Compare(first) < 0 {

@@ -15,14 +15,14 @@ type Connection struct {
 	// NodeID is the node ID of the peer's affiliate.
 	NodeID string
 	// Candidates are the endpoints to try, best first. While the peer is up they are in
-	// the order of discovery, since none is to be tried.
+	// the order of discovery.
 	Candidates []netip.AddrPort
 	// LastGood is the endpoint at which the peer was last up, perhaps under another key or
 	// by an earlier process; invalid for none.
 	LastGood netip.AddrPort
 	// Status has the endpoint in use, those that failed, and the state.
 	Status Status
-	// Action is what is to be done in this pass.
+	// Action is what this pass does about the peer.
 	Action Action
 	// Relay is the peer that carries this one's traffic; zero for none.
 	Relay mesh.Key

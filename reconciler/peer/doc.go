@@ -27,7 +27,7 @@
 //	├──────────┼───────────┼───────────┼────────────────────────┤
 //	set        │           │           WireGuard sends the      maxEndpointTrial:
 //	           │           │           next initiation: to      given up although
-//	           │           │           the next candidate       something was heard,
+//	           │           │           the next candidate       something was received,
 //	           │           endpointTrial: given up if           or nothing sent
 //	           │           nothing was received
 //	           WireGuard sends an initiation: at once, or within

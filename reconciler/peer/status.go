@@ -20,7 +20,7 @@ const (
 	Down State = "down"
 )
 
-// Spec is what is configured for a peer.
+// Spec is the configuration of one peer.
 type Spec struct {
 	// Endpoints are the candidates, in the order in which they are tried.
 	Endpoints []netip.AddrPort
@@ -74,8 +74,8 @@ type Status struct {
 	// sendUnconfirmed is set until the first reading after a change of endpoint: bytes that
 	// this reading counts as sent may have gone to the previous endpoint.
 	sendUnconfirmed bool
-	// heard is set when anything was received since the trial began.
-	heard bool
+	// received is set when anything was received since the trial began.
+	received bool
 	// alive is set when something other than a handshake initiation was received since the
 	// trial began: a session from before the trial is still in use.
 	alive bool

@@ -56,7 +56,7 @@ func (s *Status) observe(now time.Time, before *Status, seen Observed) {
 	if before.Endpoint.IsValid() && seen.Endpoint != before.Endpoint && !s.isUp(now) {
 		// WireGuard changes an endpoint only to where an authentic packet came from.
 		s.startTrial(now, seen.Endpoint)
-		s.heard = true
+		s.received = true
 	}
 	s.Endpoint = seen.Endpoint
 	if !s.LastUsedEndpoint.IsValid() {
@@ -76,7 +76,7 @@ func (s *Status) adopt(now time.Time, seen Observed) {
 // at zero again when a peer is made anew.
 func (s *Status) readCounters(now time.Time, before *Status, seen Observed) {
 	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
-		s.lastReceived, s.heard = now, true
+		s.lastReceived, s.received = now, true
 		s.probingSince, s.withdrawn = time.Time{}, false
 		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiationSize != 0
 	}
@@ -144,7 +144,7 @@ func (s *Status) probeDeadline() time.Time {
 func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = endpoint, now
 	s.sentAt, s.sendUnconfirmed = time.Time{}, false
-	s.heard, s.alive, s.lastReceived = false, false, now
+	s.received, s.alive, s.lastReceived = false, false, now
 	s.probingSince, s.withdrawn = time.Time{}, false
 }
 
@@ -177,7 +177,7 @@ func (s *Status) onTrial(now time.Time) bool {
 	if s.LastUp.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
 		return false // it was up and is no longer, or its time is over
 	}
-	return s.heard || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
+	return s.received || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
 }
 
 // nextDue reports whether a peer that is not up is due to be given another endpoint.
