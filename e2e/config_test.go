@@ -191,8 +191,8 @@ func TestSecondApplyWritesNothing(t *testing.T) {
 		}
 	}
 	monitor.Terminate()
-	if said := monitor.Output(); said != nodecmd.Ready {
-		t.Errorf("the kernel told of changes:\n%s", said)
+	if out := monitor.Output(); out != nodecmd.Ready {
+		t.Errorf("the kernel reports changes:\n%s", out)
 	}
 
 	t.Run("the monitor reports a change", func(t *testing.T) {

@@ -1,9 +1,7 @@
-// Command demo shows the main job of spanctl on one machine, in namespaces of
-// its own: a discovery server and three machines that become a mesh from one
-// config file each.
+// Command demo shows spanctl's main job on one machine: in network namespaces, a discovery
+// server and three machines become a mesh.
 //
-// It runs the binary that SPANCTL_BINARY names, and prints the commands that it
-// runs as a user would type them.
+// It runs the binary that SPANCTL_BINARY names, and prints each command as a user types it.
 package main
 
 import (
@@ -37,7 +35,7 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 1
 	}
-	fmt.Printf("\nThat was the main job, in %.0f s. Nothing of it is left on this machine.\n", time.Since(began).Seconds())
+	fmt.Printf("\nDone in %.0f s. Nothing is left on this machine.\n", time.Since(began).Seconds())
 	return 0
 }
 
@@ -58,7 +56,7 @@ func demonstrate(ctx context.Context) (err error) {
 	return nil
 }
 
-// demo is what the steps share.
+// demo is the state that the steps share.
 type demo struct {
 	lab       *lab.Lab
 	discovery *lab.Node
@@ -75,7 +73,7 @@ func say(text string) {
 	fmt.Printf("\n%s\n", text)
 }
 
-// show runs spanctl on a node and prints the command and what it says.
+// show runs spanctl on a node and prints the command and its output.
 func (d *demo) show(ctx context.Context, n *lab.Node, args ...string) error {
 	fmt.Printf("%s# spanctl %s\n", n.Name, strings.Join(args, " "))
 	out, err := n.Spanctl(ctx, args...).CombinedOutput()
@@ -88,7 +86,7 @@ func (d *demo) show(ctx context.Context, n *lab.Node, args ...string) error {
 
 // host starts the discovery server.
 func (d *demo) host(ctx context.Context) (err error) {
-	say("1. Somebody hosts discovery: any machine can.")
+	say("1. Any machine can host discovery.")
 	if d.discovery, err = d.lab.AddNode("discovery"); err != nil {
 		return err
 	}
@@ -169,7 +167,7 @@ func (d *demo) see(ctx context.Context) error {
 	return d.show(ctx, node, "get", "kubespanpeerstatuses")
 }
 
-// meshAddress is a node's address in the mesh.
+// meshAddress returns a node's address in the mesh.
 func (d *demo) meshAddress(ctx context.Context, n *lab.Node) (netip.Addr, error) {
 	out, err := n.Spanctl(ctx, "get", "kubespanidentities").Output()
 	if err != nil {
@@ -184,7 +182,7 @@ func (d *demo) meshAddress(ctx context.Context, n *lab.Node) (netip.Addr, error)
 }
 
 func (d *demo) reach(ctx context.Context) error {
-	say("5. They reach each other over the mesh, and nothing is left to do.")
+	say("5. They reach each other over the mesh, and no change is left to make.")
 	address, err := d.meshAddress(ctx, d.nodes[2])
 	if err != nil {
 		return err
@@ -197,7 +195,7 @@ func (d *demo) reach(ctx context.Context) error {
 	return d.clean(ctx)
 }
 
-// clean shows that no machine differs from its config. A pass may be under way.
+// clean shows that no machine differs from its config. It waits for a pass that still runs.
 func (d *demo) clean(ctx context.Context) error {
 	for _, n := range d.nodes {
 		for n.Spanctl(ctx, "diff").Run() != nil {
@@ -213,7 +211,7 @@ func (d *demo) clean(ctx context.Context) error {
 	return nil
 }
 
-// keepPinging begins a stream of pings from the first machine to the third.
+// keepPinging starts a stream of pings from the first machine to the third.
 func (d *demo) keepPinging(ctx context.Context) (*lab.Pinging, error) {
 	address, err := d.meshAddress(ctx, d.nodes[2])
 	if err != nil {
@@ -224,12 +222,12 @@ func (d *demo) keepPinging(ctx context.Context) (*lab.Pinging, error) {
 
 // edit changes a config file under traffic.
 func (d *demo) edit(ctx context.Context) error {
-	say("6. An edit of the file is in force when the editor has saved it, without losing a packet.")
+	say("6. A saved edit of the file is applied at once, without losing a packet.")
 	pinging, err := d.keepPinging(ctx)
 	if err != nil {
 		return err
 	}
-	// The first setting only: discovery has one of the same name.
+	// Only the first match: discovery has a setting of the same name.
 	script := `0,/enabled: true/s//&\n\tmtu: 1380/`
 	fmt.Printf("node-1# sed -i '%s' machine.cue\n", script)
 	if out, err := d.nodes[0].Command(ctx, "sed", "-i", script, d.nodes[0].Config()).CombinedOutput(); err != nil {
@@ -238,15 +236,15 @@ func (d *demo) edit(ctx context.Context) error {
 	if _, err := d.agents[0].Await(ctx, 0, "mtu 1420 -> 1380"); err != nil {
 		return err
 	}
-	fmt.Println("node-1 says:", said(d.agents[0], "mtu 1420 -> 1380"))
+	fmt.Println("node-1 logs:", logLine(d.agents[0], "mtu 1420 -> 1380"))
 	if err := d.clean(ctx); err != nil {
 		return err
 	}
 	return d.lost(ctx, pinging)
 }
 
-// said is the line of a process's log that has text.
-func said(p *lab.Process, text string) string {
+// logLine returns the first line of a process's log that contains text.
+func logLine(p *lab.Process, text string) string {
 	for line := range strings.Lines(p.Output()) {
 		if strings.Contains(line, text) {
 			return strings.TrimSpace(line)
@@ -255,7 +253,7 @@ func said(p *lab.Process, text string) string {
 	return ""
 }
 
-// lost ends a stream of pings, a second later, and tells what was lost of it.
+// lost ends a stream of pings after a second and prints how many were lost.
 func (d *demo) lost(ctx context.Context, pinging *lab.Pinging) error {
 	select {
 	case <-ctx.Done():
@@ -265,7 +263,7 @@ func (d *demo) lost(ctx context.Context, pinging *lab.Pinging) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("node-1 pinged node-3 all the while: %d sent, %d lost\n", pings.Sent, pings.Lost())
+	fmt.Printf("node-1 pinged node-3 all the time: %d sent, %d lost\n", pings.Sent, pings.Lost())
 	if pings.Lost() > 0 {
 		return errors.New("packets were lost")
 	}

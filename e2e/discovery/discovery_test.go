@@ -59,8 +59,8 @@ func TestDiscoveryBeyondLoopbackRequiresTLS(t *testing.T) {
 		machine.Agent.StartCommand(agent)
 	}
 	m.AwaitUp()
-	if said := m.Machines[0].Agent.Output(); strings.Contains(said, "discovery uses plain HTTP") {
-		t.Errorf("the agent warns of plain HTTP:\n%s", said)
+	if out := m.Machines[0].Agent.Output(); strings.Contains(out, "discovery uses plain HTTP") {
+		t.Errorf("the agent warns of plain HTTP:\n%s", out)
 	}
 
 	t.Run("a certificate that is not trusted is refused", func(t *testing.T) {

@@ -195,8 +195,8 @@ func TestClockIsSet(t *testing.T) {
 		for _, machine := range m.Machines {
 			machine.API.AwaitPeersUp(1)
 		}
-		if said := m.Machines[0].Agent.Output()[from:]; strings.Contains(said, "peer down") {
-			t.Errorf("the agent said:\n%s", said)
+		if out := m.Machines[0].Agent.Output()[from:]; strings.Contains(out, "peer down") {
+			t.Errorf("the agent logs:\n%s", out)
 		}
 	})
 	m.AwaitNoDiff()

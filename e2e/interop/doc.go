@@ -1,8 +1,6 @@
-// Package interop is a second implementation of the discovery protocol, both
-// sides of it, to test ours against. It was written from the description of the
-// wire format, with plain grpc-go, and shares no code with discoveryhttp: neither
-// messages nor ciphers.
+// Package interop is a second implementation of both sides of the discovery protocol, for
+// tests against spanctl's. It follows the description of the wire format, with plain grpc-go,
+// and shares no code with discoveryhttp, neither messages nor ciphers.
 //
-// Peer joins a cluster as a Talos node does. Serve is a service as Talos nodes
-// use it.
+// Peer joins a cluster as a Talos node does. Serve is a service as Talos nodes use it.
 package interop

@@ -11,11 +11,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden affiliate anew")
 
-// golden is read by the tests of package payload, which open it with our code.
+// golden is the file that the tests of package payload decrypt.
 const golden = "../../discoveryhttp/payload/testdata/affiliate.hex"
 
-// TestGoldenAffiliate opens the affiliate that is checked in, which this package
-// sealed, with the key of the bytes 0 to 31:
+// TestGoldenAffiliate decrypts the affiliate that is checked in. This package encrypted it
+// with the key of the bytes 0 to 31:
 //
 //	go test ./e2e/interop -run TestGoldenAffiliate -update
 func TestGoldenAffiliate(t *testing.T) {

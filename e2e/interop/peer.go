@@ -16,7 +16,7 @@ import (
 
 // Peer is a machine that joins a cluster as a Talos node does.
 type Peer struct {
-	// Target is the service's host:port; it is spoken to without TLS.
+	// Target is the service's host:port, without TLS.
 	Target string
 	// Cluster and Secret are those of the config.
 	Cluster, Secret string
@@ -27,9 +27,9 @@ type Peer struct {
 	Endpoint        netip.AddrPort
 }
 
-// Run publishes the peer and prints what it sees of the others, a line each time:
-// "+ node-id hostname public-key mesh-address endpoint...", or "- node-id". When
-// ctx ends it leaves.
+// Run publishes the peer until ctx ends, and then removes it. It prints a line for each
+// affiliate that it receives: "+ node-id hostname public-key mesh-address endpoint...", or
+// "- node-id" for one that left.
 func (p Peer) Run(ctx context.Context, out io.Writer) error {
 	key, err := base64.StdEncoding.DecodeString(p.Secret)
 	if err != nil {
@@ -97,7 +97,7 @@ func (p Peer) update(key []byte) (message, error) {
 		{number: 5, bytes: message{{number: 1, varint: ttl}}.encode()}}, nil
 }
 
-// watch prints what comes of a watch until it ends.
+// watch prints what a watch receives until it ends.
 func (p Peer) watch(ctx context.Context, conn *grpc.ClientConn, key []byte, cluster field, out io.Writer) error {
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/"+service+"/Watch")
 	if err != nil {
@@ -131,7 +131,7 @@ func (p Peer) watch(ctx context.Context, conn *grpc.ClientConn, key []byte, clus
 	}
 }
 
-// describe is an affiliate on a line; nothing of the peer's own.
+// describe returns an affiliate on a line, or "" for the peer itself.
 func (p Peer) describe(key, encoded []byte, deleted bool) (string, error) {
 	outer, err := decode(encoded)
 	if err != nil {
@@ -168,8 +168,8 @@ func (p Peer) describe(key, encoded []byte, deleted bool) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-// Flood publishes n affiliates to a service, many at a time, and prints the ID of
-// each when it was acknowledged. It ends with the first that is not.
+// Flood publishes n affiliates to a service, several at a time. It prints the ID of each that
+// was acknowledged, and ends with the first error.
 func Flood(ctx context.Context, target, cluster string, n, atOnce int, out io.Writer) error {
 	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(rawCodec{})))

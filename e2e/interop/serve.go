@@ -11,11 +11,11 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// registry is a service that keeps everything for as long as it runs.
+// registry is a service that keeps affiliates in memory and never expires them.
 type registry struct {
 	mu       sync.Mutex
 	clusters map[string]map[string]message
-	// changed is closed, and made anew, with every change.
+	// changed is closed and replaced with every change.
 	changed chan struct{}
 }
 
@@ -114,7 +114,7 @@ func (r *registry) list(_ context.Context, request message) message {
 	return all
 }
 
-// watch sends what there is, and then whatever differs from what was sent.
+// watch sends all affiliates, and then each that changes.
 func (r *registry) watch(_ any, stream grpc.ServerStream) error {
 	var raw []byte
 	if err := stream.RecvMsg(&raw); err != nil {

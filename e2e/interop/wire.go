@@ -4,8 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// message is a protobuf message as its fields: numbers to values, each bytes or a
-// varint, in order.
+// message is a protobuf message as a list of fields: a number, and bytes or a varint.
 type message []field
 
 type field struct {
@@ -14,7 +13,7 @@ type field struct {
 	varint uint64
 }
 
-// encode writes a message. Fields with bytes that are not nil are bytes.
+// encode encodes a message. A field whose bytes are not nil is of type bytes.
 func (m message) encode() []byte {
 	var b []byte
 	for _, f := range m {
@@ -29,7 +28,7 @@ func (m message) encode() []byte {
 	return b
 }
 
-// decode reads a message. It is strict: what it does not expect is an error.
+// decode decodes a message. Unknown wire types are errors.
 func decode(b []byte) (message, error) {
 	var m message
 	for len(b) > 0 {
@@ -59,7 +58,7 @@ func decode(b []byte) (message, error) {
 	return m, nil
 }
 
-// get is the last value of a field.
+// get returns the last value of a field.
 func (m message) get(number protowire.Number) field {
 	for i := len(m) - 1; i >= 0; i-- {
 		if m[i].number == number {
@@ -69,7 +68,7 @@ func (m message) get(number protowire.Number) field {
 	return field{}
 }
 
-// all are the values of a repeated field.
+// all returns the values of a repeated field.
 func (m message) all(number protowire.Number) [][]byte {
 	var out [][]byte
 	for _, f := range m {
@@ -80,7 +79,7 @@ func (m message) all(number protowire.Number) [][]byte {
 	return out
 }
 
-// rawCodec hands encoded messages through grpc-go as they are.
+// rawCodec passes encoded messages through grpc-go unchanged.
 type rawCodec struct{}
 
 func (rawCodec) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }

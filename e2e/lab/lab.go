@@ -21,27 +21,29 @@ var (
 
 // Lab is a network of nodes.
 type Lab struct {
-	// Dir is where the nodes keep their files, Binary the spanctl that they run.
-	Dir, Binary string
+	// Dir is the directory of the nodes' files.
+	Dir string
+	// Binary is the path of the spanctl that the nodes run.
+	Binary string
 
-	// segment is the network that all nodes reach.
+	// segment is the network of all nodes that are not at a site.
 	segment *segment
 
 	mu    sync.Mutex
 	nodes []*Node
 	sites []*Site
-	// pods are the networks between nodes and their pods.
+	// pods are the networks between the nodes and their pods.
 	pods []*segment
 }
 
-// segment is a network: a bridge of the lab's that nodes are attached to.
+// segment is a network: a bridge that nodes are attached to.
 type segment struct {
 	network netip.Prefix
 	bridge  netlink.Link
 	last    netip.Addr
 }
 
-// segments counts the segments that this program made, for names of their own.
+// segments counts the segments that this program made, for unique names.
 var segments atomic.Int32
 
 func newSegment(network netip.Prefix) (*segment, error) {
@@ -59,7 +61,7 @@ func newSegment(network netip.Prefix) (*segment, error) {
 
 func (s *segment) close() error { return netlink.LinkDel(s.bridge) }
 
-// next is the next free address.
+// next returns the next free address.
 func (s *segment) next() netip.Prefix {
 	s.last = s.last.Next()
 	return netip.PrefixFrom(s.last, s.network.Bits())
@@ -68,7 +70,7 @@ func (s *segment) next() netip.Prefix {
 // New makes a lab without nodes whose network is Underlay. It must be closed.
 func New(dir, binary string) (*Lab, error) { return NewOn(dir, binary, Underlay) }
 
-// NewOn is New with a network of choice.
+// NewOn makes a lab without nodes on a network. It must be closed.
 func NewOn(dir, binary string, network netip.Prefix) (*Lab, error) {
 	// Short, since the path of a unix socket in it must fit in 107 bytes.
 	dir, err := os.MkdirTemp(dir, "lab")
@@ -103,7 +105,7 @@ func (l *Lab) Close() error {
 // AddNode makes a node on the lab's network. Its address is the next free one.
 func (l *Lab) AddNode(name string) (*Node, error) { return l.add(name, l.segment, netip.Addr{}) }
 
-// Nodes are all nodes so far.
+// Nodes returns all nodes.
 func (l *Lab) Nodes() []*Node {
 	l.mu.Lock()
 	defer l.mu.Unlock()

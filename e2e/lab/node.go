@@ -46,7 +46,7 @@ func (n *Node) begin() error {
 	if err := os.MkdirAll(filepath.Dir(n.Config()), 0o700); err != nil {
 		return err
 	}
-	// Not bound to ctx: the holder ends with its standard input, and cleans up.
+	// No context: the holder ends when its standard input is closed, and cleans up.
 	n.holder = exec.Command("/proc/self/exe", n.Name)
 	n.holder.Env = append(os.Environ(), subcommandVariable+"="+subcommandHold)
 	n.holder.Stderr = os.Stderr
@@ -175,7 +175,7 @@ func (n *Node) end() error {
 // Command returns a program as a command inside of the node. It ends with ctx and with
 // the lab's process.
 func (n *Node) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	// The short options, which busybox has too.
+	// Short options, since busybox has no others.
 	enter := []string{"-t", strconv.Itoa(n.holder.Process.Pid), "-n", "-m", "-u", "--", program}
 	return n.Outside(ctx, "nsenter", append(enter, args...)...)
 }

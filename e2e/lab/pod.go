@@ -10,9 +10,8 @@ import (
 // podLink is the node's link to its pods, as a network plugin makes it.
 const podLink = "pods1"
 
-// AddPod makes a pod on the node: a namespace of its own behind the node, with the second
-// address of each of the networks, whose first is the node's. MTU is that of its link, in
-// bytes.
+// AddPod makes a pod: a network namespace behind the node. The node has the first address of
+// each network, the pod the second. The MTU of the pod's link is in bytes.
 func (n *Node) AddPod(name string, mtu int, networks ...netip.Prefix) (*Node, error) {
 	l := n.lab
 	l.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Process is a program that runs beside the test, and what it has said.
+// Process is a program that runs beside the test, and its output.
 type Process struct {
 	cmd *exec.Cmd
 	out *transcript
@@ -19,7 +19,7 @@ type Process struct {
 	err   error
 }
 
-// Start starts cmd and listens to its standard output and error.
+// Start starts cmd and keeps its standard output and error.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, out: &transcript{grown: make(chan struct{})}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
@@ -33,14 +33,14 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// PID is the process's ID.
+// PID returns the process's ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Output is what the process has said so far.
+// Output returns what the process has printed so far.
 func (p *Process) Output() string { return p.out.String() }
 
-// Await waits until the process has said text, at or after the position from,
-// and returns the position behind it.
+// Await waits until the process has printed text at or after the position from, and returns
+// the position behind it.
 func (p *Process) Await(ctx context.Context, from int, text string) (int, error) {
 	for {
 		said, grown := p.out.after(from)
@@ -53,7 +53,7 @@ func (p *Process) Await(ctx context.Context, from int, text string) (int, error)
 			if said, _ := p.out.after(from); strings.Contains(said, text) {
 				continue
 			}
-			return from, fmt.Errorf("%s ended (%w) without saying %q; it said:\n%s", p.cmd.Args, p.err, text, p.Output())
+			return from, fmt.Errorf("%s ended (%w) without printing %q; its output:\n%s", p.cmd.Args, p.err, text, p.Output())
 		case <-ctx.Done():
 			return from, fmt.Errorf("waiting for %q: %w; so far:\n%s", text, ctx.Err(), p.Output())
 		}
@@ -69,7 +69,7 @@ func (p *Process) Stop(signal os.Signal) error {
 	return p.err
 }
 
-// Wait waits for the process to end by itself.
+// Wait waits until the process ends.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.ended:
@@ -79,7 +79,7 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// transcript keeps what is written to it and tells when it grows.
+// transcript keeps what is written to it and reports growth.
 type transcript struct {
 	mu    sync.Mutex
 	text  bytes.Buffer

@@ -10,20 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NAT is how a site's router translates addresses.
+// NAT is the kind of address translation of a site's router.
 type NAT int
 
 // The kinds of NAT.
 const (
-	// Cone keeps the port of a source as far as it can, and thus the same for all
-	// that it sends to.
+	// Cone maps a source to one port for all destinations.
 	Cone NAT = iota
-	// Symmetric gives each connection another port.
+	// Symmetric maps each connection to another port.
 	Symmetric
 )
 
-// Site is a network of its own behind a router with NAT, from which the lab's
-// network can be reached but not the other way round.
+// Site is a network behind a router with NAT. It reaches the lab's network, but cannot be
+// reached from there.
 type Site struct {
 	// Router is the node between both networks.
 	Router *Node
@@ -65,16 +64,15 @@ func (s *Site) AddNode(name string) (*Node, error) {
 	return s.lab.add(name, s.segment, s.segment.network.Addr().Next())
 }
 
-// MappedPort is the port that a cone NAT gives to WireGuard's usual one: another,
-// which a machine behind it cannot know by itself.
+// MappedPort is the port to which a cone NAT maps WireGuard's default port. It differs, so that
+// a machine behind the NAT cannot know it.
 const MappedPort = 40000
 
 // wireguardPort is the port that machines listen on by default.
 const wireguardPort = 51820
 
-// translate sets up the NAT: a new connection from the site has the router's
-// address outside, and what comes from outside without one is dropped, as home
-// routers do.
+// translate sets up the NAT as home routers have it: a new connection from the site gets the
+// router's outer address, and unsolicited packets from outside are dropped.
 func (s *Site) translate(ns netns.NsHandle, nat NAT) error {
 	conn, err := nftables.New(nftables.WithNetNSFd(int(ns)))
 	if err != nil {

@@ -76,7 +76,7 @@ func build(binary, version string, made time.Time) (v1.Image, error) {
 	return mutate.CreatedAt(image, v1.Time{Time: made})
 }
 
-// configOf completes the config that appending the layer began.
+// configOf returns the image's config with what the layer does not set.
 func configOf(image v1.Image, version string) *v1.ConfigFile {
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -99,8 +99,7 @@ func configOf(image v1.Image, version string) *v1.ConfigFile {
 	return config
 }
 
-// layerOf is a file system with the binary and the directories that it works in. Equal
-// inputs give equal bytes.
+// layerOf returns a file system with the binary and its directories, as a reproducible tar.
 func layerOf(binary []byte, made time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -1,12 +1,11 @@
-// Command registry is the registry by which Talos Linux keeps affiliates in the annotations
-// of Kubernetes Nodes, Talos' own code, as a program for tests. It is built inside of Talos'
-// module, of which the registry is an internal package (make .tools/bin/talos-registry).
+// Command registry runs Talos Linux' registry, which keeps affiliates in annotations of
+// Kubernetes Nodes, as a program for tests. The registry is an internal package of Talos, so
+// this program is built inside of Talos' module (make .tools/bin/talos-registry).
 //
 //	talos-registry KUBECONFIG NODE ID PUBLICKEY ADDRESS SELFIP ENDPOINT PREFIX
 //
-// It publishes one affiliate and prints what it knows of the others whenever that changes, a
-// line for each: Node, ID, public key, mesh address, the machine's addresses, endpoints and
-// prefixes.
+// It publishes one affiliate. When another affiliate changes, it prints a line: Node, ID,
+// public key, mesh address, the machine's addresses, endpoints and prefixes.
 package main
 
 import (
