@@ -44,8 +44,8 @@ func (s SecretSource) String() string {
 // SecretText returns a secret with a text.
 func SecretText(text string) Secret { return Secret{text: text} }
 
-// Read returns the secret with the text that its source had.
-func (s Secret) Read(text string) Secret { return Secret{text: text, from: s.from} }
+// WithText returns the secret with the text that was read from its source.
+func (s Secret) WithText(text string) Secret { return Secret{text: text, from: s.from} }
 
 // Reveal returns the text of the secret. It is empty before the source of the secret was read.
 func (s Secret) Reveal() string { return s.text }

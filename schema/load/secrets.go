@@ -30,7 +30,7 @@ func (l *loader) readSecrets(config *schema.Config, read ReadSecret) (problems s
 			}
 		}
 		if err == nil {
-			*secret = secret.Read(text)
+			*secret = secret.WithText(text)
 			continue
 		}
 		p := schema.Problem{File: l.name, Path: path, Value: secret.From().String(), Reason: l.files.Conceal(err.Error()), Want: field.All()[field.Parse(path)].Want}
