@@ -3,6 +3,7 @@ package planprint_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestLongAllowedIPs(t *testing.T) {
 	}
 	peer := state.Peer{PublicKey: mesh.Key{1}, Label: "node-2", AllowedIPs: ten}
 	changed := peer
-	changed.AllowedIPs = append(ten[:9:9], netip.MustParsePrefix("10.0.1.0/24"))
+	changed.AllowedIPs = slices.Concat(ten[:9], []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")})
 	got := planprint.Describe(state.PeerChange{Old: peer, New: changed}).String()
 	if want := "(node-2): allowedIPs added 10.0.1.0/24, allowedIPs removed 10.0.0.9/32"; !strings.HasSuffix(got, want) {
 		t.Errorf("got %q, want a line that ends in %q", got, want)

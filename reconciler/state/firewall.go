@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -94,7 +95,7 @@ var (
 		},
 	}
 	mssOperand = operand{
-		format: func(s Statement) string { return fmt.Sprint(s.MSS) },
+		format: func(s Statement) string { return strconv.Itoa(s.MSS) },
 		scan: func(text string, s *Statement) error {
 			_, err := fmt.Sscanf(text, "%d", &s.MSS)
 			return err
