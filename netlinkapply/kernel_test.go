@@ -10,18 +10,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -427,179 +423,6 @@ func TestRemovalLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestHostHasReachableAddresses(t *testing.T) {
-	k := open(t)
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "up1"}
-	if err := netlink.LinkAdd(veth); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
-	inner := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "docker0"}}
-	if err := netlink.LinkAdd(inner); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.LinkDel(inner) })
-	for link, address := range map[netlink.Link]string{veth: "192.0.2.7/24", inner: "172.17.0.1/16"} {
-		if err := netlink.AddrAdd(link, mustAddr(address)); err != nil {
-			t.Fatal(err)
-		}
-		if err := netlink.LinkSetUp(link); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := netlink.AddrAdd(veth, mustAddr("192.0.2.8/24")); err != nil {
-		t.Fatal(err)
-	}
-	host, err := k.Host("kubespan")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")}; !cmp.Equal(want, host.Addresses, cmpopts.EquateComparable(netip.Addr{})) {
-		t.Errorf("addresses are %v, want %v", host.Addresses, want)
-	}
-	links := []mesh.Link{{Name: "up0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.0/24")}}}
-	if diff := cmp.Diff(links, host.Links, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
-		t.Errorf("links (-want +got):\n%s", diff)
-	}
-	if host.MAC != nil {
-		t.Errorf("a namespace without a network card has the MAC %v", host.MAC)
-	}
-}
-
-// TestHostOmitsLinksOverTheMesh has a VXLAN over the mesh's link. It also has a veth whose other
-// end has the index of the mesh's link, in another namespace.
-func TestHostOmitsLinksOverTheMesh(t *testing.T) {
-	k := open(t)
-	outside := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "far0"}
-	if err := netlink.LinkAdd(outside); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.LinkDel(outside) })
-	end, err := netlink.LinkByName("far0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	here, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	far, err := netns.New()
-	if err == nil {
-		err = netns.Set(here)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = errors.Join(far.Close(), here.Close()) })
-	if err := netlink.LinkSetNsFd(end, int(far)); err != nil {
-		t.Fatal(err)
-	}
-	inMesh := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "kubespan", Index: end.Attrs().Index}, PeerName: "mesh1"}
-	if err := netlink.LinkAdd(inMesh); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.LinkDel(inMesh) })
-	overlay := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "flannel.1"}, VxlanId: 1, VtepDevIndex: end.Attrs().Index, Port: 8472}
-	if err := netlink.LinkAdd(overlay); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.LinkDel(overlay) })
-	for link, address := range map[netlink.Link]string{outside: "192.0.2.7/24", overlay: "10.42.0.0/32"} {
-		if err := netlink.AddrAdd(link, mustAddr(address)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	host, err := k.Host("kubespan")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []netip.Addr{netip.MustParseAddr("192.0.2.7")}; !slices.Equal(want, host.Addresses) {
-		t.Errorf("addresses are %v, want %v", host.Addresses, want)
-	}
-}
-
-// TestWatch changes spanctl's table until the watch reports it, since the watch may join its
-// groups after the first changes. Then it changes objects of another program.
-func TestWatch(t *testing.T) {
-	scope := scopeOf(t)
-	scope.FirewallTable = "watched"
-	ctx, cancel := context.WithCancel(t.Context())
-	changed := make(chan struct{}, 1)
-	done := make(chan error, 1)
-	go func() {
-		done <- netlinkapply.Watch(ctx, func() state.Scope { return scope }, func() {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		}, func(time.Duration) {})
-	}()
-	conn, err := nftables.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	touch := func(name string) {
-		t.Helper()
-		table := &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
-		conn.AddTable(table)
-		conn.DelTable(table)
-		if err := conn.Flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	deadline := time.After(10 * time.Second)
-	for seen := false; !seen; {
-		touch("watched")
-		select {
-		case <-changed:
-			seen = true
-		case <-deadline:
-			t.Fatal("the watch reports nothing")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	drain := func() {
-		for range 10 {
-			select {
-			case <-changed:
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-	}
-	drain()
-	touch("another")
-	select {
-	case <-changed:
-		t.Error("the watch reports another program's table")
-	case <-time.After(50 * time.Millisecond):
-	}
-	route := &netlink.Route{LinkIndex: 1, Table: 77, Dst: mustAddr("203.0.113.0/24").IPNet}
-	if err := netlink.RouteAdd(route); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-changed:
-		t.Error("the watch reports a route in another table")
-	case <-time.After(50 * time.Millisecond):
-	}
-	route.Table = ourTable
-	if err := netlink.RouteAdd(route); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = netlink.RouteDel(route) })
-	select {
-	case <-changed:
-	case <-deadline:
-		t.Error("the watch does not report a route in spanctl's table")
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
 // TestPartialPlansAreCompleted stops a plan after every step, as a failure does, and expects the
 // next plan to do the rest.
 func TestPartialPlansAreCompleted(t *testing.T) {
@@ -635,65 +458,6 @@ func TestPartialPlansAreCompleted(t *testing.T) {
 		})
 	}
 	reach(t, k, state.State{})
-}
-
-// TestPeerWithManyNetworks has a peer that takes several messages, as a relay may.
-func TestPeerWithManyNetworks(t *testing.T) {
-	k := open(t)
-	in := inputs(t, 3)
-	in.Peers[1].AllowedIPs = nil
-	for i := range 3000 {
-		in.Peers[1].AllowedIPs = append(in.Peers[1].AllowedIPs, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 7), byte(i << 1)}), 32))
-	}
-	reach(t, k, state.Build(in))
-	t.Cleanup(func() { reach(t, k, state.State{}) })
-	peers, err := k.Peers(scopeOf(t))
-	if err != nil || len(peers) != 3 || len(peers[1].AllowedIPs) != 3000 || len(peers[2].AllowedIPs) != 2 {
-		t.Errorf("%d peers, %v", len(peers), err)
-	}
-	in.Peers[1].AllowedIPs = in.Peers[1].AllowedIPs[:1]
-	reach(t, k, state.Build(in))
-}
-
-// TestProbesGoIntoTheTunnel probes addresses of peers. WireGuard must then begin a handshake with
-// each of these peers.
-func TestProbesGoIntoTheTunnel(t *testing.T) {
-	k := open(t)
-	in := inputs(t, 2)
-	in.KubeSpan.PersistentKeepalive = 0
-	for i := range in.Connections {
-		in.Connections[i].Action.Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
-	}
-	reach(t, k, state.Build(in))
-	t.Cleanup(func() { reach(t, k, state.State{}) })
-	contacted := func() (n int) {
-		t.Helper()
-		peers, err := k.Peers(scopeOf(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range peers {
-			if p.TransmitBytes > 0 {
-				n++
-			}
-		}
-		return n
-	}
-	if n := contacted(); n != 0 {
-		t.Fatalf("WireGuard has sent to %d peers before the probes", n)
-	}
-	addresses := []netip.Addr{in.Peers[0].AllowedIPs[0].Addr(), in.Peers[1].AllowedIPs[1].Addr().Next()}
-	if err := k.Probe(t.Context(), scopeOf(t), addresses); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); contacted() < 2; {
-		if time.Now().After(deadline) {
-			t.Fatalf("WireGuard has sent to %d peers", contacted())
-		}
-	}
-	if err := k.ClearSources(scopeOf(t)); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestStrictReversePathIsLoosened has a setting of the administrator that drops packets from the
@@ -742,77 +506,5 @@ func TestPortInUseChangesNothing(t *testing.T) {
 	live, err := k.Observe(scopeOf(t))
 	if err != nil || live.Link.ListenPort != 51820 {
 		t.Errorf("the link listens on %d, %v", live.Link.ListenPort, err)
-	}
-}
-
-// udp is the socket of a peer.
-type udp struct {
-	net.PacketConn
-	port netip.AddrPort
-}
-
-func listenUDP(t *testing.T) udp {
-	t.Helper()
-	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return udp{conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
-}
-
-// receives reports whether a packet arrives within d.
-func (u udp) receives(t *testing.T, d time.Duration) bool {
-	t.Helper()
-	if err := u.SetReadDeadline(time.Now().Add(d)); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := u.ReadFrom(make([]byte, 2048))
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	return err == nil
-}
-
-// TestPeerWithoutKeepaliveIsNotContacted creates a peer with a keepalive and one without together.
-// WireGuard sends to the first only, until the second has a keepalive too.
-func TestPeerWithoutKeepaliveIsNotContacted(t *testing.T) {
-	k := open(t)
-	in := inputs(t, 2)
-	t.Cleanup(func() { reach(t, k, state.State{}) })
-	active, deferred := listenUDP(t), listenUDP(t)
-	in.Connections[0].Action.Endpoint, in.Connections[1].Action.Endpoint = active.port, deferred.port
-	in.Connections[1].Status.InitiateAfter = time.Now()
-	desired := state.Build(in)
-	reach(t, k, desired)
-	if !active.receives(t, 10*time.Second) {
-		t.Error("the peer with a keepalive was not contacted")
-	}
-	if deferred.receives(t, 500*time.Millisecond) {
-		t.Error("the peer without a keepalive was contacted")
-	}
-	in.Connections[1].Status.InitiateAfter = time.Time{}
-	reach(t, k, state.Build(in))
-	if !deferred.receives(t, 10*time.Second) {
-		t.Error("the peer was not contacted when its keepalive was turned on")
-	}
-}
-
-// TestNewEndpointIsContactedAtOnce changes the endpoint of a peer. WireGuard by itself would wait
-// until it has something to send.
-func TestNewEndpointIsContactedAtOnce(t *testing.T) {
-	k := open(t)
-	in := inputs(t, 1)
-	t.Cleanup(func() { reach(t, k, state.State{}) })
-	first, second := listenUDP(t), listenUDP(t)
-	in.Connections[0].Action.Endpoint = first.port
-	reach(t, k, state.Build(in))
-	if !first.receives(t, 10*time.Second) {
-		t.Fatal("the first endpoint was not contacted")
-	}
-	in.Connections[0].Action.Endpoint = second.port
-	reach(t, k, state.Build(in))
-	if !second.receives(t, 10*time.Second) {
-		t.Error("the second endpoint was not contacted")
 	}
 }
