@@ -62,8 +62,8 @@ func (c *client) keepPublished(ctx context.Context) {
 	}
 }
 
-// outdated reports whether the annotations of the own Node differ from what is to be
-// published, and returns that. Annotations that the last write did not change are left.
+// outdated returns what Publish was called with last, and reports whether the annotations
+// of the own Node differ from it. Differences that the last write did not remove are left.
 func (c *client) outdated() (mesh.Affiliate, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
