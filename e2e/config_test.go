@@ -76,7 +76,7 @@ func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
 	t.Run("a restart begins with the last good config", func(t *testing.T) {
 		node.Agent.Terminate()
 		node.Agent.Start()
-		node.Agent.AwaitOutput("starting with the last good config instead")
+		node.Agent.AwaitOutput("starting with the last good config")
 		node.API.AwaitPeersUp(1)
 		node.CLI.AwaitNoDiff()
 		m.Machines[1].Packets.Ping(node.API.MeshAddress())
@@ -110,7 +110,7 @@ func TestApply(t *testing.T) {
 	})
 	t.Run("without --immediate it waits", func(t *testing.T) {
 		var o harness.Outcome
-		node.Agent.AwaitAfter(func() { o = node.CLI.Try("apply", "-f", file) }, "holds a config for the next start")
+		node.Agent.AwaitAfter(func() { o = node.CLI.Try("apply", "-f", file) }, "config staged for the next start")
 		o.WantStatus(t, 0).WantStderr(t, "not in force yet")
 		node.Files.WantConfig(t, text)
 		node.CLI.AwaitNoDiff()
@@ -157,7 +157,7 @@ func TestApply(t *testing.T) {
 		write(edited[:cut])
 		soon, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := node.Agent.Await(soon, from, "the config file changed"); err == nil {
+		if _, err := node.Agent.Await(soon, from, "config file changed"); err == nil {
 			t.Error("the agent did not wait for the rest of the file")
 		}
 		node.Agent.AwaitAfter(func() {

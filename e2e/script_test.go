@@ -81,6 +81,12 @@ func operate(t *testing.T, file string, agent bool) {
 					ts.Fatalf("the stored config is\n%s", got)
 				}
 			},
+			// has reports whether the machine's network has something of that name.
+			"has": func(ts *testscript.TestScript, fails bool, args []string) {
+				if network := node.Net.Inventory(); strings.Contains(network, args[0]) == fails {
+					ts.Fatalf("the network is\n%s", network)
+				}
+			},
 			// reaches pings this machine from the other, until there is an answer.
 			"reaches": func(ts *testscript.TestScript, fails bool, _ []string) {
 				if fails {

@@ -48,7 +48,7 @@ func TestTrialOfAConfig(t *testing.T) {
 
 	t.Run("with an agent", func(t *testing.T) {
 		whileCut(t, func() {
-			node.Agent.AwaitAfter(func() { try(shortTrial.String()) }, "was not confirmed")
+			node.Agent.AwaitAfter(func() { try(shortTrial.String()) }, "not confirmed")
 		})
 	})
 	t.Run("the agent is killed during the trial", func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestTrialOfAConfig(t *testing.T) {
 			try(longTrial.String())
 			node.Agent.Kill()
 			node.Agent.Start()
-			node.Agent.AwaitOutput("was not confirmed")
+			node.Agent.AwaitOutput("not confirmed")
 		})
 	})
 	t.Run("the trial ends while no agent runs", func(t *testing.T) {

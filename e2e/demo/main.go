@@ -132,7 +132,7 @@ func (d *demo) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := agent.Await(ctx, 0, "the agent starts"); err != nil {
+		if _, err := agent.Await(ctx, 0, "agent started"); err != nil {
 			return err
 		}
 		d.agents = append(d.agents, agent)

@@ -30,7 +30,7 @@ func TestTwoServersOnEtcd(t *testing.T) {
 	}
 	m.AwaitUp()
 
-	m.Machines[0].Agent.AwaitAfter(func() { m.Machines[0].Files.WriteConfig(config) }, "the config file changed")
+	m.Machines[0].Agent.AwaitAfter(func() { m.Machines[0].Files.WriteConfig(config) }, "config file changed")
 	m.Machines[0].API.AwaitPeersUp(1)
 	m.Server.Kill()
 	late := m.Add("late")

@@ -145,7 +145,7 @@ func TestOtherMachines(t *testing.T) {
 		there.Files.AwaitConfig("mtu: 1360")
 		// The command holds the state directory until it has rolled back.
 		for there.Agent.Process = there.CLI.Start("run"); ; there.Agent.Process = there.CLI.Start("run") {
-			if _, err := there.Agent.Await(harness.Context(t), 0, "the agent starts"); err == nil {
+			if _, err := there.Agent.Await(harness.Context(t), 0, "agent started"); err == nil {
 				break
 			}
 			if !strings.Contains(there.Agent.Output(), "another spanctl works") {

@@ -38,11 +38,11 @@ const (
 	ApplyMode_APPLY_MODE_IMMEDIATE ApplyMode = 1
 	// Store the config for the agent's next start.
 	ApplyMode_APPLY_MODE_STAGED ApplyMode = 2
-	// Store nothing and change nothing, only make the plan.
+	// Make the plan. Store and change nothing.
 	ApplyMode_APPLY_MODE_DRY_RUN ApplyMode = 3
-	// Immediate where that cuts no traffic, else staged.
+	// Immediate if that cuts no traffic, else staged.
 	ApplyMode_APPLY_MODE_AUTO ApplyMode = 4
-	// Immediate, and what was before comes back unless Confirm is called in time.
+	// Immediate; the config before is in force again unless Confirm is called in time.
 	ApplyMode_APPLY_MODE_TRY ApplyMode = 5
 )
 
@@ -135,7 +135,7 @@ type GetStatusResponse struct {
 	Commit  string                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The file that the config is read from.
 	ConfigPath string `protobuf:"bytes,3,opt,name=config_path,json=configPath,proto3" json:"config_path,omitempty"`
-	// Why the file on disk is not in force, if it is not.
+	// Why the config in the file is not in force, if it is not.
 	ConfigError   string `protobuf:"bytes,4,opt,name=config_error,json=configError,proto3" json:"config_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,10 +292,10 @@ type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The config, byte for byte as the user wrote it.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
-	// The name of its file, whose ending tells the format.
+	// The name of its file, whose ending is the format.
 	Filename string    `protobuf:"bytes,2,opt,name=filename,proto3" json:"filename,omitempty"`
 	Mode     ApplyMode `protobuf:"varint,3,opt,name=mode,proto3,enum=spanctl.agent.v1.ApplyMode" json:"mode,omitempty"`
-	// How long the trial is, with APPLY_MODE_TRY.
+	// The length of the trial, with APPLY_MODE_TRY.
 	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -364,9 +364,9 @@ type ApplyResponse struct {
 	Plan  *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Where the config was stored.
 	StoredAt string `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
-	// Until when the config is on trial.
+	// The end of the trial, with APPLY_MODE_TRY.
 	TrialUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
-	// Set when APPLY_MODE_AUTO came to staging the config.
+	// Set if APPLY_MODE_AUTO staged the config.
 	Staged        bool `protobuf:"varint,4,opt,name=staged,proto3" json:"staged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -432,7 +432,7 @@ func (x *ApplyResponse) GetStaged() bool {
 
 type HistoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only the config with this number, and its text.
+	// Only the config with this number, with its text; 0 for all, without.
 	Number        uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -479,7 +479,7 @@ type HistoryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The newest first; it is in force, unless the mesh was taken down.
 	Revisions []*Revision `protobuf:"bytes,1,rep,name=revisions,proto3" json:"revisions,omitempty"`
-	// Until when the newest is on trial, if it is.
+	// The end of the newest one's trial, if it is on trial.
 	TrialUntil    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -533,11 +533,11 @@ type Revision struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// What put it in force: "apply", "file", "rollback-3" and such.
+	// What put it in force, such as "apply", "file" or "rollback-3".
 	How string `protobuf:"bytes,3,opt,name=how,proto3" json:"how,omitempty"`
-	// A name with the ending that tells the format.
+	// A name whose ending is the format.
 	Filename string `protobuf:"bytes,4,opt,name=filename,proto3" json:"filename,omitempty"`
-	// The text, with its secrets, if one was asked for.
+	// The text with its secrets, if one config was asked for.
 	Config        []byte `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -657,7 +657,7 @@ type RollbackResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Plan     *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	StoredAt string                 `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
-	// What is in force again.
+	// The config that is in force again.
 	Revision      *Revision `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -842,7 +842,8 @@ func (x *DiffRequest) GetFilename() string {
 type DiffResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Plan  *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
-	// Why the config file on disk is not in force, if it is not.
+	// Why the config in the file is not in force, if it is not and the request has no
+	// config.
 	ConfigError   string `protobuf:"bytes,2,opt,name=config_error,json=configError,proto3" json:"config_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1155,8 +1156,8 @@ type Plan struct {
 	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Set when the plan was carried out in part.
 	Failure *Failure `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
-	// What traffic the plan cuts, for people; empty if none.
-	Cuts []string `protobuf:"bytes,3,rep,name=cuts,proto3" json:"cuts,omitempty"`
+	// The traffic that the plan cuts, for people; empty if none.
+	Impact []string `protobuf:"bytes,3,rep,name=impact,proto3" json:"impact,omitempty"`
 	// What failed beside the changes, such as telling the other machines; for people.
 	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1207,9 +1208,9 @@ func (x *Plan) GetFailure() *Failure {
 	return nil
 }
 
-func (x *Plan) GetCuts() []string {
+func (x *Plan) GetImpact() []string {
 	if x != nil {
-		return x.Cuts
+		return x.Impact
 	}
 	return nil
 }
@@ -1221,12 +1222,12 @@ func (x *Plan) GetWarnings() []string {
 	return nil
 }
 
-// Failure says at which change of a plan carrying it out ended.
+// Failure is the error that ended a plan.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What went wrong, for people.
+	// The error, for people.
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// How many changes, from the first, were made before.
+	// The number of changes, from the first, that were made.
 	Done uint32 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
 	// What happens next, for people.
 	Next          string `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
@@ -1968,11 +1969,11 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\tR\tpublicKey\"\x9f\x01\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"\xa3\x01\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
-	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x12\n" +
-	"\x04cuts\x18\x03 \x03(\tR\x04cuts\x12\x1a\n" +
+	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x16\n" +
+	"\x06impact\x18\x03 \x03(\tR\x06impact\x12\x1a\n" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"K\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +

@@ -16,7 +16,7 @@ type Agent struct {
 }
 
 // started is what an agent logs when it has begun.
-const started = "the agent starts"
+const started = "agent started"
 
 // Start starts the agent.
 func (a *Agent) Start() {

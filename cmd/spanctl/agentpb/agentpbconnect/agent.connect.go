@@ -67,7 +67,7 @@ const (
 
 // AgentServiceClient is a client for the spanctl.agent.v1.AgentService service.
 type AgentServiceClient interface {
-	// GetStatus tells what the agent runs with.
+	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
 	GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error)
 	// GetConfig returns the config file as it is, with its secrets.
 	GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error)
@@ -75,13 +75,14 @@ type AgentServiceClient interface {
 	Apply(context.Context, *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error)
 	// Diff compares the kernel with a machine config and changes nothing.
 	Diff(context.Context, *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error)
-	// Reload reads the config file again and puts it in force.
+	// Reload puts the config in the file in force, staged or not.
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
-	// Down takes the mesh down until a config is applied or the agent starts anew.
+	// Down leaves discovery and takes the mesh down until a config is put in force or the
+	// agent starts again.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
 	// History lists the configs that were in force.
 	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)
-	// Rollback puts a config of the history in force again.
+	// Rollback puts a config of the history in force again. It ends a trial.
 	Rollback(context.Context, *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error)
 	// Confirm ends the trial of a config: it stays.
 	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
@@ -89,7 +90,7 @@ type AgentServiceClient interface {
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
-	// Watch streams the resources of a type: first all, then changes.
+	// Watch streams the resources of a type: first all, then changes. It needs an agent.
 	Watch(context.Context, *connect.Request[agentpb.WatchRequest]) (*connect.ServerStreamForClient[agentpb.WatchResponse], error)
 }
 
@@ -257,7 +258,7 @@ func (c *agentServiceClient) Watch(ctx context.Context, req *connect.Request[age
 
 // AgentServiceHandler is an implementation of the spanctl.agent.v1.AgentService service.
 type AgentServiceHandler interface {
-	// GetStatus tells what the agent runs with.
+	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
 	GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error)
 	// GetConfig returns the config file as it is, with its secrets.
 	GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error)
@@ -265,13 +266,14 @@ type AgentServiceHandler interface {
 	Apply(context.Context, *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error)
 	// Diff compares the kernel with a machine config and changes nothing.
 	Diff(context.Context, *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error)
-	// Reload reads the config file again and puts it in force.
+	// Reload puts the config in the file in force, staged or not.
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
-	// Down takes the mesh down until a config is applied or the agent starts anew.
+	// Down leaves discovery and takes the mesh down until a config is put in force or the
+	// agent starts again.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
 	// History lists the configs that were in force.
 	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)
-	// Rollback puts a config of the history in force again.
+	// Rollback puts a config of the history in force again. It ends a trial.
 	Rollback(context.Context, *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error)
 	// Confirm ends the trial of a config: it stays.
 	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
@@ -279,7 +281,7 @@ type AgentServiceHandler interface {
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
-	// Watch streams the resources of a type: first all, then changes.
+	// Watch streams the resources of a type: first all, then changes. It needs an agent.
 	Watch(context.Context, *connect.Request[agentpb.WatchRequest], *connect.ServerStream[agentpb.WatchResponse]) error
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -16,11 +15,10 @@ import (
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
-	"github.com/spanmesh/span/schema"
 )
 
 func planOf(plan state.Plan) *agentpb.Plan {
-	out := &agentpb.Plan{Cuts: planprint.Impact(plan.Impact())}
+	out := &agentpb.Plan{Impact: planprint.Impact(plan.Impact())}
 	for _, c := range plan {
 		text := planprint.Describe(c)
 		shown := &agentpb.Change{Action: string(text.Action), Kind: text.Kind, Id: text.ID, Label: text.Label, Text: text.String()}
@@ -32,9 +30,9 @@ func planOf(plan state.Plan) *agentpb.Plan {
 	return out
 }
 
-// outcome is the plan of a pass, with how far it was carried out. Only errors
-// of passes that changed nothing stay errors.
-func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
+// planDone is the plan of a pass, with how far it was carried out, and what happens next
+// if that was in part. Only errors of passes that changed nothing stay errors.
+func planDone(pass *reconciler.Pass, err error, next string) (*agentpb.Plan, error) {
 	var partial *reconciler.ApplyError
 	if pass == nil || err != nil && !errors.As(err, &partial) {
 		return nil, err
@@ -42,7 +40,7 @@ func outcome(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 	plan := planOf(pass.Plan)
 	plan.Warnings = pass.Warnings
 	if partial != nil {
-		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done))}
+		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done)), Next: next}
 	}
 	return plan, nil
 }
@@ -120,15 +118,4 @@ func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) 
 
 func revisionOf(r statedir.Revision) *agentpb.Revision {
 	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
-}
-
-// showConfig is a config as `get machineconfig` shows the one in force, for where no agent
-// runs; reveal with its secrets.
-func showConfig(config *schema.Config, updated time.Time, reveal bool) (*agentpb.ListResponse, error) {
-	shown, err := resourceOf(resource.Resource{Type: resource.MachineConfigs, ID: "machine", Version: 1, Created: updated, Updated: updated,
-		Spec: resource.MachineConfig{Config: config}}, reveal)
-	if err != nil {
-		return nil, err
-	}
-	return &agentpb.ListResponse{Table: &agentpb.Table{Headings: resource.MachineConfigs.Headings()}, Resources: []*agentpb.Resource{shown}}, nil
 }

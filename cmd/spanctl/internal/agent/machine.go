@@ -2,9 +2,9 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/netlinkapply"
@@ -17,15 +17,18 @@ import (
 // link in userspace: it is followed by the link's name and a log file.
 const WireguardCommand = "wireguard-process"
 
-// Machine says where the pieces of a machine are.
+// Machine is where the pieces of a machine are.
 type Machine struct {
-	StateDir  string
+	// StateDir is the path of the state directory.
+	StateDir string
+	// Socket is the path of the agent's API, in the directory of mtu.env.
+	Socket    string
 	Wireguard netlinkapply.Mode
 	Log       *slog.Logger
 }
 
-// parts are the opened pieces of a machine.
-type parts struct {
+// deps are what passes work with.
+type deps struct {
 	dir    *statedir.Dir
 	kernel *netlinkapply.Kernel
 	store  *resource.Store
@@ -33,11 +36,8 @@ type parts struct {
 	log    *slog.Logger
 }
 
-func (m Machine) open() (*parts, error) {
-	dir, err := statedir.Open(m.StateDir)
-	if err != nil {
-		return nil, err
-	}
+// open opens the kernel. The caller has the lock of dir.
+func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 	kernel, err := netlinkapply.Open(m.Wireguard, func(ctx context.Context, link string) error {
 		executable, err := os.Executable()
 		if err != nil {
@@ -46,19 +46,21 @@ func (m Machine) open() (*parts, error) {
 		return userspace.Start(ctx, []string{executable, WireguardCommand, link, dir.WireguardLog(link)})
 	})
 	if err != nil {
-		return nil, errors.Join(err, dir.Close())
+		return nil, err
 	}
 	store := &resource.Store{}
 	engine := reconciler.NewEngine(kernel, dir.Identify, store, m.Log)
 	lastGood, err := dir.LastGood()
 	if err != nil {
-		m.Log.Warn("where peers were last reached cannot be read; beginning anew", "error", err)
+		m.Log.Warn("endpoint cache unreadable", "error", err)
 	}
 	engine.RestoreLastGood(lastGood)
-	return &parts{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
+	engine.LinkMTU = func(mtu int) {
+		if err := publishMTU(filepath.Dir(m.Socket), mtu); err != nil {
+			m.Log.Error("MTU not written for network plugins", "error", err)
+		}
+	}
+	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
 }
 
-func (p *parts) close() error {
-	p.kernel.Close()
-	return p.dir.Close()
-}
+func (d *deps) close() { d.kernel.Close() }

@@ -35,7 +35,7 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 		// ending is that of the new config's file: another one takes the place of the old.
 		ending string
 		do     func(dir *statedir.Dir, file configfile.File, name string) error
-		// try tells that the old config is to be there after the trial.
+		// try is set where the old config must be there after the trial.
 		try bool
 	}{
 		{name: "staged", ending: ".cue", do: func(_ *statedir.Dir, file configfile.File, name string) error {
@@ -45,20 +45,20 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 		{name: "immediate", ending: ".cue", do: enforceFiles(after)},
 		{name: "in another format", ending: ".yaml", do: enforceFiles(after)},
 		{name: "tried", ending: ".cue", try: true, do: func(dir *statedir.Dir, file configfile.File, name string) error {
-			if _, err := beginTrial(dir, file, time.Second); err != nil {
+			if _, err := (&configManager{dir: dir, file: file}).beginTrial(time.Second); err != nil {
 				return err
 			}
 			return enforceFiles(after)(dir, file, name)
 		}},
 		{name: "tried and rolled back", ending: ".cue", try: true, do: func(dir *statedir.Dir, file configfile.File, name string) error {
-			trial, err := beginTrial(dir, file, time.Second)
+			trial, err := (&configManager{dir: dir, file: file}).beginTrial(time.Second)
 			if err != nil {
 				return err
 			}
 			if err := enforceFiles(after)(dir, file, name); err != nil {
 				return err
 			}
-			return undo(dir, file, trial)
+			return restoreFile(dir, file, trial.Before)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 				if trial, on, trialErr := dir.Trial(); trialErr != nil {
 					t.Fatal(trialErr)
 				} else if on {
-					if err := undo(dir, configfile.At(path), trial); err != nil {
+					if err := restoreFile(dir, configfile.At(path), trial.Before); err != nil {
 						t.Fatal(err)
 					}
 				}

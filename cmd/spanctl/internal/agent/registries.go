@@ -24,13 +24,13 @@ func markedDialer(firewallMark uint32) reconciler.DialFunc {
 }
 
 // newDiscovery returns the machine's membership in registries, without an open one.
-func (p *parts) newDiscovery() *reconciler.Discovery {
+func (d *deps) newDiscovery() *reconciler.Discovery {
 	return reconciler.NewDiscovery(reconciler.DiscoveryOptions{
 		Drivers:   drivers(),
-		NodeID:    p.dir.NodeID,
+		NodeID:    d.dir.NodeID,
 		UserAgent: userAgent(),
 		Dialer:    markedDialer,
-		Cache:     p.dir,
-		Log:       p.log,
+		Cache:     d.dir,
+		Log:       d.log,
 	})
 }

@@ -10,165 +10,216 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/reconciler/retry"
 )
 
 // The bounds of a trial.
 const (
 	trialAtLeast = time.Second
 	trialAtMost  = 24 * time.Hour
-	// trialRetry is the wait after what was before could not be brought back.
-	trialRetry = 5 * time.Second
+	// trialPoll is how often the record of a trial is read: another process may end it.
+	trialPoll = 250 * time.Millisecond
+	// restoreRetry and restoreRetryMax are the first and the longest pause before the
+	// config before a trial is put in force again, after that failed.
+	restoreRetry    = time.Second
+	restoreRetryMax = 5 * time.Second
 )
 
-// ErrNoTrial says that no config is on trial.
-var ErrNoTrial = errors.New("no config is on trial")
+var (
+	errNoTrial = errors.New("no config is on trial")
+	errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
+)
 
-// try puts a config in force until the trial is over: what was before comes back then,
-// unless confirm is called. That it is to come back is on disk before anything changes.
-func (k *keeper) try(ctx context.Context, name string, data []byte, timeout time.Duration) (pass *reconciler.Pass, path string, until time.Time, err error) {
+// try puts a config in force until the trial is over. The trial is on disk before anything
+// else changes.
+func (m *configManager) try(ctx context.Context, name string, data []byte, timeout time.Duration) (o outcome, err error) {
 	if _, err := loadConfig(name, data); err != nil {
-		return nil, "", until, err
+		return o, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	trial, err := beginTrial(k.dir, k.file, timeout)
-	if err != nil {
-		return nil, "", until, err
-	}
-	pass, path, err = k.store(ctx, "try", name, data)
-	k.told()
-	k.log.Info("the config is on trial", "until", trial.Until.Format(time.RFC3339))
-	return pass, path, trial.Until, err
+	err = m.locked(func() error {
+		trial, err := m.beginTrial(timeout)
+		if err != nil {
+			return err
+		}
+		o, err = m.store(ctx, "try", name, data)
+		o.trial = trial
+		var partial *reconciler.ApplyError
+		if err != nil && !errors.As(err, &partial) {
+			_, restoreErr := m.restore(context.WithoutCancel(ctx), "try-failed", trial.Before)
+			return errors.Join(err, restoreErr)
+		}
+		m.trialBegan(trial)
+		m.log.Info("config on trial", "until", trial.Until.Format(time.RFC3339))
+		return err
+	})
+	return o, err
 }
 
-// errOnTrial refuses a config while another is on trial.
-var errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
-
-// noTrial is an error where a config is on trial.
-func noTrial(dir *statedir.Dir) error {
-	_, on, err := dir.Trial()
+// checkNoTrial returns errOnTrial where a config is on trial.
+func (m *configManager) checkNoTrial() error {
+	_, on, err := m.dir.Trial()
 	if err == nil && on {
 		err = errOnTrial
 	}
 	return err
 }
 
-// beginTrial writes down what comes back after a trial, and when.
-func beginTrial(dir *statedir.Dir, file configfile.File, timeout time.Duration) (statedir.Trial, error) {
+// beginTrial records a trial.
+func (m *configManager) beginTrial(timeout time.Duration) (statedir.Trial, error) {
 	if timeout < trialAtLeast || timeout > trialAtMost {
 		return statedir.Trial{}, fmt.Errorf("a trial of %v: want %v to %v", timeout, trialAtLeast, trialAtMost)
 	}
-	if err := noTrial(dir); err != nil {
+	if err := m.checkNoTrial(); err != nil {
 		return statedir.Trial{}, err
 	}
-	before, known, err := dir.Read(0)
+	before, known, err := m.dir.Read(0)
 	if err != nil && !errors.Is(err, statedir.ErrNoRevision) {
 		return statedir.Trial{}, err
 	}
-	_, now, err := file.Read()
+	_, now, err := m.file.Read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return statedir.Trial{}, err
 	case string(now) != string(known):
-		return statedir.Trial{}, fmt.Errorf("%s holds a config that is not in force, and would be lost: `spanctl reload` it first", file.Path())
+		return statedir.Trial{}, fmt.Errorf("%s holds a config that is not in force, and would be lost: `spanctl reload` it first", m.file.Path())
 	}
 	trial := statedir.Trial{Before: before.Number, Until: time.Now().Add(timeout).Round(0), Timeout: timeout}
-	return trial, dir.BeginTrial(trial)
+	return trial, m.dir.BeginTrial(trial)
 }
 
-// told wakes followTrials.
-func (k *keeper) told() {
-	select {
-	case k.trials <- struct{}{}:
-	default:
-	}
+// confirm ends the trial. The config stays.
+func (m *configManager) confirm() error {
+	return m.locked(func() error {
+		if _, on, err := m.dir.Trial(); !on || err != nil {
+			return errors.Join(err, errNoTrial)
+		}
+		if err := m.dir.EndTrial(); err != nil {
+			return err
+		}
+		m.log.Info("config on trial confirmed")
+		return nil
+	})
 }
 
-// confirm ends the trial: the config stays.
-func (k *keeper) confirm() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err := confirm(k.dir); err != nil {
-		return err
-	}
-	k.told()
-	k.log.Info("the config on trial is confirmed")
-	return nil
+// trialEnd is how a trial ended.
+type trialEnd struct {
+	// confirmed reports whether the config stays.
+	confirmed bool
+	// pass put the config before in force again, if follow did that.
+	pass *reconciler.Pass
+	// err is the error of that pass.
+	err error
 }
 
-func confirm(dir *statedir.Dir) error {
-	if _, on, err := dir.Trial(); !on || err != nil {
-		return errors.Join(err, ErrNoTrial)
-	}
-	return dir.EndTrial()
-}
-
-// followTrials ends trials that are over, also one that began before the agent did.
-func (k *keeper) followTrials(ctx context.Context) {
-	var again time.Duration
+// follow waits until a trial is over. After its time, or when stop is closed, it puts the
+// config before in force again. When ctx ends it returns, and the trial goes on.
+func (m *configManager) follow(ctx context.Context, trial statedir.Trial, stop <-chan struct{}) trialEnd {
+	over := time.NewTimer(trial.Left(time.Now()))
+	defer over.Stop()
+	poll := time.NewTicker(trialPoll)
+	defer poll.Stop()
 	for {
-		trial, on, err := k.dir.Trial()
-		if err != nil {
-			k.log.Error("the trial of a config cannot be followed", "error", err)
-		}
-		var over <-chan time.Time
-		if on {
-			over = time.After(max(trial.Left(time.Now()), again))
-		}
-		again = 0
 		select {
 		case <-ctx.Done():
-			return
-		case <-k.trials:
-		case <-over:
-			if err := k.endTrial(ctx); err != nil {
-				k.log.Error("the config before the trial could not be brought back", "error", err, "retry_in", trialRetry.String())
-				again = trialRetry
+			return trialEnd{err: ctx.Err()}
+		case <-poll.C:
+			if on, err := m.isOn(trial); err == nil && !on {
+				return trialEnd{confirmed: !m.isStored(trial.Before)}
 			}
+			continue
+		case <-over.C:
+		case <-stop:
+		}
+		return m.endTrial(ctx, trial)
+	}
+}
+
+// endTrial puts the config before a trial in force again, unless the trial was ended
+// otherwise. It repeats what fails, until ctx ends.
+func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end trialEnd) {
+	backoff := retry.New(restoreRetry, restoreRetryMax)
+	err := retry.Do(ctx, backoff, func(err error, retryIn time.Duration) {
+		m.log.Error("config before the trial not restored", "error", err, "retry_in", retryIn.String())
+	}, func(ctx context.Context) error {
+		if on, err := m.isOn(trial); err != nil {
+			return err
+		} else if !on {
+			end.confirmed = end.pass == nil && !m.isStored(trial.Before)
+			return nil
+		}
+		return m.locked(func() error {
+			m.log.Warn("config on trial not confirmed; restoring the one before", "revision", trial.Before)
+			o, err := m.restore(ctx, "try-ended", trial.Before)
+			end.pass = o.pass
+			if on, _ := m.isOn(trial); !on && err != nil {
+				return retry.Permanent(err) // the file has the config before; the next pass applies it
+			}
+			return err
+		})
+	})
+	end.err = err
+	return end
+}
+
+// isOn reports whether a trial goes on.
+func (m *configManager) isOn(trial statedir.Trial) (bool, error) {
+	now, on, err := m.dir.Trial()
+	return on && now.Equal(trial), err
+}
+
+// isStored reports whether the file holds a revision; 0 stands for no config.
+func (m *configManager) isStored(number int) bool {
+	_, now, err := m.file.Read()
+	if number == 0 {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	_, before, readErr := m.dir.Read(number)
+	return err == nil && readErr == nil && string(now) == string(before)
+}
+
+// followTrials follows the trials that are on until ctx ends: one that began before the
+// agent did, and those that begin whenever began receives.
+func (m *configManager) followTrials(ctx context.Context, began <-chan struct{}) {
+	for ctx.Err() == nil {
+		trial, on, err := m.dir.Trial()
+		if err != nil {
+			m.log.Error("record of the trial unreadable", "error", err)
+		}
+		if on {
+			m.follow(ctx, trial, nil) // the loop logs the error of its pass
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-began:
 		}
 	}
 }
 
-// endTrial brings back what was before, if the trial is over and goes on still. The
-// error is one of the config: the loop tries again what was a matter of the kernel.
-func (k *keeper) endTrial(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	trial, on, err := k.dir.Trial()
-	if !on || err != nil || trial.Left(time.Now()) > 0 {
+// rollback puts a config of the history in force again; 0 stands for the one before the
+// newest, or before the trial that goes on.
+func (m *configManager) rollback(ctx context.Context, number int) (o outcome, err error) {
+	err = m.locked(func() error {
+		number, err := m.previous(number)
+		if err != nil {
+			return err
+		}
+		o, err = m.restore(ctx, fmt.Sprintf("rollback-%d", number), number)
 		return err
-	}
-	k.log.Warn("the config on trial was not confirmed; the one before comes back", "revision", trial.Before)
-	_, _, _, err = k.restore(ctx, "try-ended", trial.Before)
-	if _, on, _ := k.dir.Trial(); !on {
-		return nil
-	}
-	return err
+	})
+	return o, err
 }
 
-// rollback puts a config of the history in force again; 0 stands for the one before
-// the newest, or before the trial that goes on.
-func (k *keeper) rollback(ctx context.Context, number int) (*reconciler.Pass, string, statedir.Revision, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	number, err := previous(k.dir, number)
-	if err != nil {
-		return nil, "", statedir.Revision{}, err
-	}
-	return k.restore(ctx, fmt.Sprintf("rollback-%d", number), number)
-}
-
-// previous is the number of the config to roll back to.
-func previous(dir *statedir.Dir, number int) (int, error) {
+// previous is the revision to roll back to.
+func (m *configManager) previous(number int) (int, error) {
 	if number != 0 {
 		return number, nil
 	}
-	if trial, on, err := dir.Trial(); on || err != nil {
+	if trial, on, err := m.dir.Trial(); on || err != nil {
 		return trial.Before, err
 	}
-	all, err := dir.History()
+	all, err := m.dir.History()
 	if err != nil {
 		return 0, err
 	}
@@ -178,67 +229,56 @@ func previous(dir *statedir.Dir, number int) (int, error) {
 	return all[1].Number, nil
 }
 
-// restore makes a config of the history the one in the file and in force, and ends the
-// trial; number 0 is that there was none. k.mu is held.
-func (k *keeper) restore(ctx context.Context, how string, number int) (pass *reconciler.Pass, path string, r statedir.Revision, err error) {
-	defer k.told()
+// restore makes a revision the config in the file and in force, and ends the trial.
+// Number 0 stands for no config: the mesh is taken down. The caller holds the locks.
+func (m *configManager) restore(ctx context.Context, how string, number int) (o outcome, err error) {
 	if number == 0 {
-		if err := errors.Join(k.file.Remove(), k.dir.EndTrial()); err != nil {
-			return nil, "", r, err
+		if err := restoreFile(m.dir, m.file, 0); err != nil {
+			return o, err
 		}
-		pass, err = k.loop.Down(ctx)
-		return pass, "", r, err
+		o.pass, err = m.runner.Down(ctx)
+		return o, err
 	}
-	if _, err := check(k.dir, number); err != nil {
-		return nil, "", r, err
-	}
-	r, data, path, err := putBack(k.dir, k.file, number)
+	revision, data, err := m.dir.Read(number)
 	if err != nil {
-		return nil, path, r, err
+		return o, err
 	}
-	pass, err = k.enforce(ctx, how, path, data)
-	return pass, path, r, err
+	if _, err := loadConfig(revision.Path, data); err != nil {
+		return o, err
+	}
+	if err := restoreFile(m.dir, m.file, number); err != nil {
+		return o, err
+	}
+	o.revision, o.path = revision, m.file.PathFor(revision.Path)
+	o.pass, err = m.enforce(ctx, how, o.path, data)
+	return o, err
 }
 
-// overdue brings the file back to what was before a trial that ended while no agent
-// ran, so that the agent starts with that.
-func (k *keeper) overdue() {
-	trial, on, err := k.dir.Trial()
+// restoreFile makes a revision the config in the file, or removes the file if number is 0,
+// and ends the trial.
+func restoreFile(dir *statedir.Dir, file configfile.File, number int) error {
+	if number == 0 {
+		return errors.Join(file.Remove(), dir.EndTrial())
+	}
+	revision, data, err := dir.Read(number)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Store(revision.Path, data); err != nil {
+		return err
+	}
+	return dir.EndTrial()
+}
+
+// endOverdueTrial restores the file where a trial ended while no agent ran, so that the
+// agent starts with the config before.
+func (m *configManager) endOverdueTrial() {
+	trial, on, err := m.dir.Trial()
 	if !on || err != nil || trial.Left(time.Now()) > 0 {
 		return
 	}
-	k.log.Warn("the config on trial was not confirmed in time; the one before comes back", "revision", trial.Before)
-	if err := undo(k.dir, k.file, trial); err != nil {
-		k.log.Error("the config before the trial could not be brought back", "error", err)
+	m.log.Warn("config on trial not confirmed; restoring the one before", "revision", trial.Before)
+	if err := restoreFile(m.dir, m.file, trial.Before); err != nil {
+		m.log.Error("config before the trial not restored", "error", err)
 	}
-}
-
-// undo makes the config before a trial the one in the file, and ends the trial.
-func undo(dir *statedir.Dir, file configfile.File, trial statedir.Trial) error {
-	if trial.Before == 0 {
-		return errors.Join(file.Remove(), dir.EndTrial())
-	}
-	_, _, _, err := putBack(dir, file, trial.Before)
-	return err
-}
-
-// putBack makes a config of the history the one in the file, and ends the trial: from
-// then on the file has it, should the process end.
-func putBack(dir *statedir.Dir, file configfile.File, number int) (r statedir.Revision, data []byte, path string, err error) {
-	if r, data, err = dir.Read(number); err != nil {
-		return r, nil, "", err
-	}
-	if path, err = file.Store(r.Path, data); err != nil {
-		return r, nil, path, err
-	}
-	return r, data, path, dir.EndTrial()
-}
-
-// check tells whether a config of the history can be put in force.
-func check(dir *statedir.Dir, number int) (*schema.Config, error) {
-	r, data, err := dir.Read(number)
-	if err != nil {
-		return nil, err
-	}
-	return loadConfig(r.Path, data)
 }

@@ -7,16 +7,12 @@ import (
 	"os/signal"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // The values of --mode.
@@ -34,36 +30,6 @@ var modes = map[string]agentpb.ApplyMode{
 	modeTry:       agentpb.ApplyMode_APPLY_MODE_TRY,
 }
 
-// application is how a config is applied.
-type application struct {
-	mode              string
-	immediate, dryRun bool
-	timeout           time.Duration
-}
-
-func (a *application) flags(cmd *cobra.Command, mode string) {
-	cmd.Flags().StringVar(&a.mode, "mode", mode, "auto, immediate, staged or try")
-	cmd.Flags().BoolVar(&a.immediate, "immediate", false, "the same as --mode immediate")
-	cmd.Flags().BoolVar(&a.dryRun, "dry-run", false, "print what --immediate would change and what traffic it would cut, and neither store nor change anything")
-	cmd.Flags().DurationVar(&a.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
-	cmd.MarkFlagsMutuallyExclusive("mode", "immediate")
-}
-
-// asked is the mode that the flags ask for.
-func (a *application) asked() (agentpb.ApplyMode, error) {
-	if err := oneOf("mode", a.mode, modeAuto, modeImmediate, modeStaged, modeTry); err != nil {
-		return 0, err
-	}
-	switch {
-	case a.dryRun:
-		return agentpb.ApplyMode_APPLY_MODE_DRY_RUN, nil
-	case a.immediate:
-		return agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, nil
-	default:
-		return modes[a.mode], nil
-	}
-}
-
 // modeHelp explains the modes.
 const modeHelp = `
   staged      the config waits for the agent's next start or a ` + "`spanctl reload`" + `
@@ -71,19 +37,134 @@ const modeHelp = `
   auto        immediate where that cuts no traffic, else staged
   try         immediate; the config before comes back by itself unless ` + "`spanctl confirm`" + `
               is called before --timeout is over: for changes that may cut your own path.
-              That it is to come back is on disk before anything is changed`
+              The trial is on disk before anything is changed`
 
-func newApply(s *settings) *cobra.Command {
-	var how application
-	cmd := &cobra.Command{
+// applyFlags are how a config is applied.
+type applyFlags struct {
+	mode              string
+	immediate, dryRun bool
+	timeout           time.Duration
+}
+
+func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
+	cmd.Flags().StringVar(&f.mode, "mode", mode, "auto, immediate, staged or try")
+	cmd.Flags().BoolVar(&f.immediate, "immediate", false, "the same as --mode immediate")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what --immediate would change and what traffic it would cut, and neither store nor change anything")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
+	cmd.MarkFlagsMutuallyExclusive("mode", "immediate")
+}
+
+// asked is the mode that the flags ask for.
+func (f *applyFlags) asked() (agentpb.ApplyMode, error) {
+	if err := oneOf("mode", f.mode, modeAuto, modeImmediate, modeStaged, modeTry); err != nil {
+		return 0, err
+	}
+	switch {
+	case f.dryRun:
+		return agentpb.ApplyMode_APPLY_MODE_DRY_RUN, nil
+	case f.immediate:
+		return agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, nil
+	default:
+		return modes[f.mode], nil
+	}
+}
+
+// apply applies a config and prints what that did.
+func (f *applyFlags) apply(ctx context.Context, s *agentSession, source schema.Source) error {
+	mode, err := f.asked()
+	if err != nil {
+		return err
+	}
+	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
+		// The terminal may go away with what is cut.
+		signal.Ignore(unix.SIGHUP)
+	}
+	response, err := call(ctx, s.Apply, &agentpb.ApplyRequest{
+		Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(f.timeout),
+	})
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", source.Name, err)
+	}
+	if err := printApplied(s.streams, response, source.Name, mode); err != nil {
+		return err
+	}
+	end, err := s.awaitTrial(ctx)
+	if end == nil || err != nil {
+		return err
+	}
+	if end.Confirmed {
+		s.note("confirmed")
+		return nil
+	}
+	s.note("not confirmed: the config before is in force again")
+	return errors.Join(printDone(s.streams, end.Plan), exitStatus(exitError))
+}
+
+// printApplied prints what an apply did.
+func printApplied(s streams, response *agentpb.ApplyResponse, name string, mode agentpb.ApplyMode) error {
+	if path := response.GetStoredAt(); path != "" && path != name {
+		s.note("stored at", path)
+	}
+	switch {
+	case response.GetStaged():
+		s.note("not in force yet, since it cuts traffic:")
+		printImpact(s, response.GetPlan())
+		s.note("`spanctl reload` puts it in force, `--mode try` does for a while")
+		return nil
+	case mode == agentpb.ApplyMode_APPLY_MODE_STAGED:
+		s.note("not in force yet: the agent's next start or `spanctl reload` puts the config in force, `--immediate` does at once")
+		return nil
+	case mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		return printDryRun(s, response.GetPlan())
+	}
+	err := printDone(s, response.GetPlan())
+	if until := response.GetTrialUntil(); until != nil {
+		s.note(fmt.Sprintf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back", until.AsTime().Local().Format(time.TimeOnly)))
+	}
+	return err
+}
+
+func printDryRun(s streams, plan *agentpb.Plan) error {
+	if len(plan.GetChanges()) == 0 {
+		s.note("no changes")
+		return nil
+	}
+	if err := printPlan(s.out, plan.GetChanges()); err != nil {
+		return err
+	}
+	if len(plan.GetImpact()) == 0 {
+		s.note("this cuts no traffic")
+		return nil
+	}
+	s.note("this cuts:")
+	printImpact(s, plan)
+	return nil
+}
+
+// printImpact prints what traffic a plan cuts.
+func printImpact(s streams, plan *agentpb.Plan) {
+	for _, cut := range plan.GetImpact() {
+		s.note("  " + cut)
+	}
+}
+
+// applyOptions are the flags of `spanctl apply`.
+type applyOptions struct {
+	input configInput
+	apply applyFlags
+}
+
+func newApply(g *globals) *cobra.Command {
+	o := &applyOptions{}
+	cmd := agentCommand(g, eachNode, &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Store a machine config, and put it in force as --mode says",
 		Long: `Store a machine config, byte for byte, where the agent reads it. What happens then is
 the mode:
 ` + modeHelp + `
 
-It works without an agent too, for scripts, as a single pass; a trial is then over when
-the command is interrupted.
+It works without an agent too, for scripts, as a single pass. The command then waits for
+the end of a trial, and ends it when it is interrupted.
 
 With an agent, the config is stored where the agent was told to find it. Without
 one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
@@ -92,115 +173,16 @@ one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
   spanctl apply -f cluster -e machines.web1 --dry-run
   spanctl apply -f machine.yaml -p '{"machine": {"network": {"kubespan": {"mtu": 1380}}}}' -p @site.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			source, err := s.load(cmd)
-			if err != nil {
-				return err
-			}
-			return s.apply(cmd, source, &how)
-		},
-	}
-	s.pickFlag(cmd)
-	s.patchFlag(cmd)
-	how.flags(cmd, modeStaged)
-	return about(cmd)
+	}, o.run)
+	o.input.flags(cmd, storedConfig())
+	o.apply.flags(cmd, modeStaged)
+	return cmd
 }
 
-// apply has the agent apply a config.
-func (s *settings) apply(cmd *cobra.Command, source schema.Source, how *application) error {
-	mode, err := how.asked()
+func (o *applyOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	source, err := o.input.load(s.streams)
 	if err != nil {
 		return err
 	}
-	client, err := s.agent(cmd.Context(), cmd)
-	if err != nil {
-		return err
-	}
-	if alone, is := client.(aloneClient); is && mode == agentpb.ApplyMode_APPLY_MODE_TRY {
-		return tryAlone(cmd, alone.Once, source, how.timeout)
-	}
-	response, err := call(cmd.Context(), client.Apply, &agentpb.ApplyRequest{
-		Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(how.timeout),
-	})
-	if err != nil {
-		return fmt.Errorf("apply %s: %w", source.Name, err)
-	}
-	return applied(cmd, response, source, mode)
-}
-
-// tryAlone stays until the trial is over.
-func tryAlone(cmd *cobra.Command, once agent.Once, source schema.Source, timeout time.Duration) error {
-	config, err := load.Input{Sources: []schema.Source{source}, ReadSecret: agent.ReadSecret}.Load()
-	if err != nil {
-		return err
-	}
-	// The terminal may go away with what is cut.
-	signal.Ignore(unix.SIGHUP)
-	back, err := once.Try(cmd.Context(), source, config, timeout, func(plan *agentpb.Plan, path string, until time.Time) error {
-		return applied(cmd, &agentpb.ApplyResponse{Plan: plan, StoredAt: path, TrialUntil: timestamppb.New(until)}, source,
-			agentpb.ApplyMode_APPLY_MODE_TRY)
-	})
-	switch {
-	case err != nil:
-		return err
-	case back == nil:
-		cmd.PrintErrln("confirmed")
-		return nil
-	}
-	cmd.PrintErrln("not confirmed: the config before is in force again")
-	return errors.Join(printDone(cmd, back), exitStatus(exitError))
-}
-
-// applied prints what an apply came to.
-func applied(cmd *cobra.Command, response *agentpb.ApplyResponse, source schema.Source, mode agentpb.ApplyMode) error {
-	if path := response.GetStoredAt(); path != "" && path != source.Name {
-		cmd.PrintErrf("stored at %s\n", path)
-	}
-	switch {
-	case response.GetStaged():
-		cmd.PrintErrln("not in force yet, since it cuts traffic:")
-		for _, cut := range response.GetPlan().GetCuts() {
-			cmd.PrintErrln("  " + cut)
-		}
-		cmd.PrintErrln("`spanctl reload` puts it in force, `--mode try` does for a while")
-		return nil
-	case mode == agentpb.ApplyMode_APPLY_MODE_STAGED:
-		cmd.PrintErrln("not in force yet: the agent's next start or `spanctl reload` puts the config in force, `--immediate` does at once")
-		return nil
-	case mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		return printDryRun(cmd, response.GetPlan())
-	}
-	err := printDone(cmd, response.GetPlan())
-	if until := response.GetTrialUntil(); until != nil {
-		cmd.PrintErrf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back\n", until.AsTime().Local().Format(time.TimeOnly))
-	}
-	return err
-}
-
-func printDryRun(cmd *cobra.Command, plan *agentpb.Plan) error {
-	if len(plan.GetChanges()) == 0 {
-		cmd.PrintErrln("no changes")
-	}
-	if err := printPlan(cmd.OutOrStdout(), plan.GetChanges()); err != nil {
-		return err
-	}
-	switch {
-	case len(plan.GetCuts()) > 0:
-		cmd.PrintErrln("this cuts:")
-		for _, cut := range plan.GetCuts() {
-			cmd.PrintErrln("  " + cut)
-		}
-	case len(plan.GetChanges()) > 0:
-		cmd.PrintErrln("this cuts no traffic")
-	}
-	return nil
-}
-
-// call is one of the agent, without the wrapping of requests and responses.
-func call[Q, R any](ctx context.Context, do func(context.Context, *connect.Request[Q]) (*connect.Response[R], error), request *Q) (*R, error) {
-	response, err := do(ctx, connect.NewRequest(request))
-	if err != nil {
-		return nil, err
-	}
-	return response.Msg, nil
+	return o.apply.apply(ctx, s, source)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -11,12 +12,12 @@ import (
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
-// completionTimeout is how long a completion may take: somebody waits for each key.
+// completionTimeout is how long a completion may take: a user waits for it.
 const completionTimeout = 2 * time.Second
 
-// completeResource completes a type of resource, then the ID of one. Those of peers come
+// completeResource completes a type of resource, then the ID of one. The IDs of peers come
 // with the peer's name.
-func (s *settings) completeResource(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (g *globals) completeResource(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var words []cobra.Completion
 	switch len(args) {
 	case 0:
@@ -24,12 +25,8 @@ func (s *settings) completeResource(cmd *cobra.Command, args []string, _ string)
 			words = append(words, t.Aliases[0])
 		}
 	case 1:
-		response := complete(s, cmd, func(ctx context.Context) (*agentpb.ListResponse, error) {
-			client, err := s.agent(ctx, cmd)
-			if err != nil {
-				return nil, err
-			}
-			return call(ctx, client.List, &agentpb.ListRequest{Type: args[0]})
+		response := complete(g, cmd, func(ctx context.Context, s *agentSession) (*agentpb.ListResponse, error) {
+			return call(ctx, s.List, &agentpb.ListRequest{Type: args[0]})
 		})
 		for _, r := range response.GetResources() {
 			label, _ := r.GetSpec().AsMap()["label"].(string)
@@ -40,11 +37,11 @@ func (s *settings) completeResource(cmd *cobra.Command, args []string, _ string)
 }
 
 // completeRevision completes the number of a config in the history.
-func (s *settings) completeRevision(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (g *globals) completeRevision(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	response := complete(s, cmd, func(context.Context) (*agentpb.HistoryResponse, error) { return s.history(cmd, 0) })
+	response := complete(g, cmd, func(ctx context.Context, s *agentSession) (*agentpb.HistoryResponse, error) { return s.history(ctx, 0) })
 	var words []cobra.Completion
 	for _, r := range response.GetRevisions() {
 		words = append(words, cobra.CompletionWithDesc(strconv.Itoa(int(r.GetNumber())), r.GetHow()+" "+r.GetTime().AsTime().Local().Format(time.DateTime)))
@@ -52,18 +49,17 @@ func (s *settings) completeRevision(cmd *cobra.Command, args []string, _ string)
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
-// complete asks for what completes a word; what fails completes nothing.
-func complete[R any](s *settings, cmd *cobra.Command, ask func(context.Context) (*R, error)) *R {
-	s.socketSet = cmd.Flags().Changed("socket")
-	if len(s.nodes) > 0 {
-		s.host = s.nodes[0]
+// complete asks for the words that complete an argument. After an error there are none.
+func complete[R any](g *globals, cmd *cobra.Command, ask func(context.Context, *agentSession) (*R, error)) *R {
+	if len(g.nodes) > 0 {
+		g.host = g.nodes[0]
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
-	cmd.SetContext(ctx)
-	response, err := ask(ctx)
-	if err != nil {
-		cobra.CompDebugln(message(err), false)
+	session, end := g.newSession(cmd)
+	response, err := ask(ctx, session)
+	if err := errors.Join(err, end()); err != nil {
+		cobra.CompDebugln(err.Error(), false)
 		return nil
 	}
 	return response

@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
@@ -16,18 +17,19 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// kernelSide names what is in the kernel, as the side of a comparison.
+// kernelSide names the kernel as the side of a comparison.
 const kernelSide = "kernel"
 
-// comparison is what the flags of diff say.
-type comparison struct {
+// diffOptions are the flags of `spanctl diff`.
+type diffOptions struct {
+	input         configInput
 	output, color string
 	from, to      string
 }
 
-func newDiff(s *settings) *cobra.Command {
-	var c comparison
-	cmd := &cobra.Command{
+func newDiff(g *globals) *cobra.Command {
+	o := &diffOptions{}
+	cmd := agentCommand(g, eachNode, &cobra.Command{
 		Use:   "diff [-f FILE]",
 		Short: "Show what differs between the kernel and a config, or between two configs",
 		Long: `Show what the next pass would change in the kernel, by its objects: lines with '-' are
@@ -37,8 +39,8 @@ one in force.
 --from and --to name what to compare instead: a file or a directory, the number of a
 config in the history, or the kernel. Secrets are hidden; that they differ shows.
 
-The exit status is 0 if there is no difference, 1 if there is one, more if that
-cannot be told.`,
+The exit status is 0 if there is no difference, 1 if there is one, more if the comparison
+failed.`,
 		Example: `  spanctl diff
   spanctl diff -f machine.cue
   spanctl diff --from 3                 revision 3, and the config that is stored
@@ -46,109 +48,142 @@ cannot be told.`,
   spanctl diff --from old.cue -f new.cue
   spanctl diff --to 3                   the kernel, and revision 3`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			plan, err := s.diff(cmd, &c)
-			if err != nil {
-				return statusError{err, exitDiffError}
-			}
-			if len(plan.GetChanges()) > 0 {
-				return exitStatus(exitDifferences)
-			}
-			return nil
-		},
-	}
-	s.pickFlag(cmd)
-	s.patchFlag(cmd)
-	cmd.Flags().StringVarP(&c.output, "output", "o", outputUnified, "output format: unified, text (a line for each change) or json")
-	cmd.Flags().StringVar(&c.color, "color", colorAuto, "colours: auto, always or never")
-	cmd.Flags().StringVar(&c.from, "from", kernelSide, "what is compared: a file, a revision or kernel")
-	cmd.Flags().StringVar(&c.to, "to", "", "what it is compared with: a file or a revision (default: -f, or the config in force)")
-	return about(cmd)
+	}, o.run)
+	o.input.flags(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", outputUnified, "output format: unified, text (a line for each change) or json")
+	cmd.Flags().StringVar(&o.color, "color", colorAuto, "colours: auto, always or never")
+	cmd.Flags().StringVar(&o.from, "from", kernelSide, "what is compared: a file, a revision or kernel")
+	cmd.Flags().StringVar(&o.to, "to", "", "what it is compared with: a file or a revision (default: -f, or the config in force)")
+	return cmd
 }
 
-func (s *settings) diff(cmd *cobra.Command, c *comparison) (*agentpb.Plan, error) {
-	if err := errors.Join(oneOf("output", c.output, outputUnified, outputText, outputJSON), oneOf("color", c.color, colorAuto, colorAlways, colorNever)); err != nil {
-		return nil, err
+func (o *diffOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	c, err := o.compare(ctx, s)
+	if err == nil {
+		err = o.print(s.streams, c)
 	}
-	plan, names, err := s.compare(cmd, c)
 	if err != nil {
-		return nil, err
+		return statusError{err, exitDiffError}
 	}
-	switch c.output {
+	if len(c.plan.GetChanges()) > 0 {
+		return exitStatus(exitDifferences)
+	}
+	return nil
+}
+
+// comparison is a plan that leads from one side to the other.
+type comparison struct {
+	from, to string // the sides' names
+	plan     *agentpb.Plan
+}
+
+func (o *diffOptions) print(s streams, c comparison) error {
+	switch o.output {
 	case outputText:
-		return plan, printPlan(cmd.OutOrStdout(), plan.GetChanges())
+		return printPlan(s.out, c.plan.GetChanges())
 	case outputUnified:
-		return plan, (&painter{out: cmd.OutOrStdout(), on: wantsColor(cmd.OutOrStdout(), c.color)}).plan(names, plan)
+		return (&painter{out: s.out, on: wantsColor(s.out, o.color)}).plan(c)
+	default:
+		return printJSON(s.out, c.plan)
 	}
-	text, err := jsonOf(plan)
-	if err != nil {
-		return nil, err
-	}
-	_, err = cmd.OutOrStdout().Write(text)
-	return plan, err
 }
 
-// compare makes the plan that leads from one side to the other, and names the sides.
-func (s *settings) compare(cmd *cobra.Command, c *comparison) (plan *agentpb.Plan, names [2]string, err error) {
-	names = [2]string{c.from, c.to}
-	if c.to == kernelSide {
-		return nil, names, errors.New("a config is compared with the kernel by `--from kernel`")
+// check checks the flags' values.
+func (o *diffOptions) check() error {
+	if err := oneOf("output", o.output, outputUnified, outputText, outputJSON); err != nil {
+		return err
 	}
-	if c.to != "" && cmd.Flags().Changed("config") {
-		return nil, names, errors.New("--to and -f both name what to compare with: want one of them")
+	if err := oneOf("color", o.color, colorAuto, colorAlways, colorNever); err != nil {
+		return err
 	}
-	var to *schema.Source
 	switch {
-	case c.to != "":
-		if to, names[1], err = s.side(cmd, c.to); err != nil {
-			return nil, names, err
-		}
-	case cmd.Flags().Changed("config") || len(s.patches) > 0:
-		source, err := s.load(cmd)
-		if err != nil {
-			return nil, names, err
-		}
-		to, names[1] = &source, source.Name
+	case o.to == kernelSide:
+		return errors.New("a config is compared with the kernel by `--from kernel`")
+	case o.to != "" && len(o.input.files) > 0:
+		return errors.New("--to and -f both name what to compare with: want one of them")
+	default:
+		return nil
 	}
-	if c.from == kernelSide {
-		if to == nil {
-			names[1] = "the config in force"
-		}
-		plan, err = s.plan(cmd, to)
-		return plan, names, err
-	}
-	from, name, err := s.side(cmd, c.from)
-	if err != nil {
-		return nil, names, err
-	}
-	names[0] = name
-	if to == nil {
-		stored, err := s.current(cmd)
-		if err != nil {
-			return nil, names, err
-		}
-		to, names[1] = &stored, stored.Name
-	}
-	plan, err = compareConfigs(*from, *to)
-	return plan, names, err
 }
 
-// side reads the config that --from or --to names.
-func (s *settings) side(cmd *cobra.Command, text string) (*schema.Source, string, error) {
-	if number, err := strconv.Atoi(text); err == nil && number > 0 {
-		response, err := s.history(cmd, number)
+// side is a config that is compared, and its name for people.
+type side struct {
+	source schema.Source
+	name   string
+}
+
+// compare makes the plan that leads from one side to the other.
+func (o *diffOptions) compare(ctx context.Context, s *agentSession) (c comparison, err error) {
+	if err := o.check(); err != nil {
+		return c, err
+	}
+	to, err := o.target(ctx, s)
+	if err != nil {
+		return c, err
+	}
+	if o.from == kernelSide {
+		c = comparison{from: kernelSide, to: "the config in force"}
+		if to != nil {
+			c.to = to.name
+		}
+		c.plan, err = planFor(ctx, s, to)
+		return c, err
+	}
+	from, err := o.sideAt(ctx, s, o.from)
+	if err != nil {
+		return c, err
+	}
+	if to == nil {
+		stored, err := s.storedConfig(ctx)
 		if err != nil {
-			return nil, "", err
+			return c, err
+		}
+		to = &side{stored, stored.Name}
+	}
+	c = comparison{from: from.name, to: to.name}
+	c.plan, err = compareConfigs(from.source, to.source)
+	return c, err
+}
+
+// target reads the config to compare with; nil for the one in force.
+func (o *diffOptions) target(ctx context.Context, s *agentSession) (*side, error) {
+	switch {
+	case o.to != "":
+		return o.sideAt(ctx, s, o.to)
+	case len(o.input.files) > 0:
+		source, err := o.input.load(s.streams)
+		return &side{source, source.Name}, err
+	case len(o.input.patches.texts) > 0:
+		stored, err := s.storedConfig(ctx)
+		if err != nil {
+			return nil, err
+		}
+		source, err := o.input.patches.apply(s.streams, stored)
+		return &side{source, source.Name}, err
+	default:
+		return nil, nil
+	}
+}
+
+// sideAt reads the config that --from or --to names.
+func (o *diffOptions) sideAt(ctx context.Context, s *agentSession, text string) (*side, error) {
+	if number, err := strconv.Atoi(text); err == nil && number > 0 {
+		response, err := s.history(ctx, number)
+		if err != nil {
+			return nil, err
 		}
 		r := response.GetRevisions()[0]
-		return &schema.Source{Name: r.GetFilename(), Data: r.GetConfig()}, fmt.Sprintf("revision %d (%s, %s)", number, r.GetHow(), r.GetTime().AsTime().Local().Format("2006-01-02 15:04:05")), nil
+		return &side{
+			source: schema.Source{Name: r.GetFilename(), Data: r.GetConfig()},
+			name:   fmt.Sprintf("revision %d (%s, %s)", number, r.GetHow(), r.GetTime().AsTime().Local().Format(time.DateTime)),
+		}, nil
 	}
-	one, err := sourceAt(cmd, text)
+	one, err := sourceAt(s.streams, text)
 	if err != nil {
-		return nil, "", fmt.Errorf("read %s: %w", text, err)
+		return nil, fmt.Errorf("read %s: %w", text, err)
 	}
-	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: s.expression}.Resolve()
-	return &source, text, err
+	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: o.input.expression}.Resolve()
+	return &side{source, text}, err
 }
 
 // kindSetting is the kind of a change between two configs.
@@ -184,24 +219,19 @@ func orNone(value string) string {
 	return value
 }
 
-// plan asks the agent. To is nil for the config in force, which without an agent is the
-// one in the file.
-func (s *settings) plan(cmd *cobra.Command, to *schema.Source) (*agentpb.Plan, error) {
-	client, err := s.agent(cmd.Context(), cmd)
-	if err != nil {
-		return nil, err
-	}
+// planFor asks what a pass with a config would change. To is nil for the config in force.
+func planFor(ctx context.Context, s *agentSession, to *side) (*agentpb.Plan, error) {
 	request := &agentpb.DiffRequest{}
 	if to != nil {
 		// Not nil: an empty config is a config too.
-		request.Config, request.Filename = append([]byte{}, to.Data...), filepath.Base(to.Name)
+		request.Config, request.Filename = append([]byte{}, to.source.Data...), filepath.Base(to.source.Name)
 	}
-	response, err := client.Diff(cmd.Context(), connect.NewRequest(request))
+	response, err := call(ctx, s.Diff, request)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
-	if fault := response.Msg.GetConfigError(); fault != "" && request.Config == nil {
-		cmd.PrintErrf("this is about the config in force, not the config file:\n%s\n", fault)
+	if fault := response.GetConfigError(); fault != "" {
+		s.note("this is about the config in force, not the config file:\n" + fault)
 	}
-	return response.Msg.GetPlan(), nil
+	return response.GetPlan(), nil
 }

@@ -1,11 +1,141 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"fmt"
+
 	"github.com/spf13/cobra"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 )
 
-func newDiscovery(s *settings) *cobra.Command {
-	cmd := &cobra.Command{Use: "discovery", Short: "Host the discovery that machines find each other by, and look into it"}
-	cmd.AddCommand(newServe(s), newDiscoveryList(s), newDiscoveryWatch(s), newDiscoveryRemove(s))
+func newDiscovery(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "discovery", Short: "Serve discovery, and look into it"}
+	cmd.AddCommand(newServe(g), newDiscoveryList(g), newDiscoveryWatch(g), newDiscoveryRemove(g))
 	return cmd
+}
+
+// discoveryOptions are the flags of commands that look into the discovery of a config.
+type discoveryOptions struct {
+	*globals
+	input  configInput
+	output string
+}
+
+// inspect prepares to look into the discovery of the config that the flags name.
+func (o *discoveryOptions) inspect(s streams) (*agent.Inspection, error) {
+	in, err := o.input.read(s)
+	if err != nil {
+		return nil, err
+	}
+	in.ReadSecret = agent.ReadSecret
+	config, err := in.Load()
+	if err != nil {
+		return nil, err
+	}
+	if !config.Cluster.Discovery.Enabled {
+		return nil, errors.New("discovery is not enabled in " + o.input.names())
+	}
+	if config.Cluster.Discovery.Registries.Service.Disabled {
+		return nil, errors.New("no discovery service is asked by " + o.input.names() + ": `spanctl get affiliates` shows what an agent knows by its other registries")
+	}
+	log, err := o.logger(s.err)
+	if err != nil {
+		return nil, err
+	}
+	return agent.Inspect(config, log)
+}
+
+// open checks the output format and prepares to print.
+func (o *discoveryOptions) open(s streams, watch bool) (*agent.Inspection, *printer, error) {
+	if err := oneOf("output", o.output, outputTable, outputYAML, outputJSON); err != nil {
+		return nil, nil, err
+	}
+	inspection, err := o.inspect(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &printer{out: s.out, output: o.output, watch: watch, table: table{out: s.out}}
+	p.head(inspection.Table())
+	return inspection, p, nil
+}
+
+func newDiscoveryList(g *globals) *cobra.Command {
+	o := &discoveryOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the affiliates that discovery has of a cluster",
+		Long: `List the affiliates that discovery has of the cluster of a machine config, which
+has the keys to read them. -o yaml shows the whole of each, and why one is refused.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.list(cmd.Context(), streamsOf(cmd)) },
+	}
+	o.input.fileFlag(cmd, storedConfig())
+	outputFlag(cmd, &o.output)
+	return cmd
+}
+
+func (o *discoveryOptions) list(ctx context.Context, s streams) error {
+	inspection, p, err := o.open(s, false)
+	if err != nil {
+		return err
+	}
+	events, err := inspection.List(ctx)
+	if err != nil {
+		return err
+	}
+	return p.events(events)
+}
+
+func newDiscoveryWatch(g *globals) *cobra.Command {
+	o := &discoveryOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show the affiliates of a cluster, and their changes as they come",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.watch(cmd.Context(), streamsOf(cmd)) },
+	}
+	o.input.fileFlag(cmd, storedConfig())
+	outputFlag(cmd, &o.output)
+	return cmd
+}
+
+func (o *discoveryOptions) watch(ctx context.Context, s streams) error {
+	inspection, p, err := o.open(s, true)
+	if err != nil {
+		return err
+	}
+	return inspection.Watch(ctx, func(events []*agentpb.Event) error { return p.events(events) })
+}
+
+func newDiscoveryRemove(g *globals) *cobra.Command {
+	o := &discoveryOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "rm NODE-ID...",
+		Short: "Remove affiliates of a cluster, such as those of machines that are gone",
+		Long: `Remove affiliates from the discovery of a machine config's cluster. A machine that
+is alive comes back with its next refresh.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, ids []string) error { return o.remove(cmd.Context(), streamsOf(cmd), ids) },
+	}
+	o.input.fileFlag(cmd, storedConfig())
+	return cmd
+}
+
+func (o *discoveryOptions) remove(ctx context.Context, s streams, ids []string) error {
+	inspection, err := o.inspect(s)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := inspection.Remove(ctx, id); err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		if _, err := fmt.Fprintln(s.out, "removed", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

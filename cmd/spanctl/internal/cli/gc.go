@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// What a discovery server keeps is nearly all of its memory, so that the
-// collector should run often where that is much, and need not where it is little:
-// it gets headroom bytes of garbage before it runs, within bounds in percent of
-// what is kept.
+// A discovery server's memory is nearly all live heap. The collector runs after headroom
+// bytes of garbage, within bounds in percent of the live heap: often where that is large,
+// rarely where it is small.
 const (
 	gcHeadroom = 20 << 20
 	gcLeast    = 40
@@ -21,41 +20,42 @@ const (
 	gcInterval = time.Second
 )
 
-// Commands are over before the collector has freed much: it leaves them alone until
-// they have gcPatience percent of the 4 MiB of garbage at which it usually begins,
-// which is 96 MiB, and works as usual from then on.
+// Commands are over before the collector pays: it starts after gcDelayed percent of the
+// 4 MiB of heap at which it usually starts, which is 96 MiB, and then works as usual
+// (docs/decisions/garbage.md).
 const (
-	gcPatience = 2400
-	gcUsual    = 100
+	gcDelayed = 2400
+	gcUsual   = 100
 )
 
-// gcPatient tells that the collector has still to be set to its usual pace.
-var gcPatient atomic.Bool
+// gcIsDelayed is set until the collector works as usual.
+var gcIsDelayed atomic.Bool
 
-// begin has the collector wait, unless the user has set GOGC.
-func begin() {
+// delayGC delays the first collection, unless the user has set GOGC.
+func delayGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	gcPatient.Store(true)
-	debug.SetGCPercent(gcPatience)
-	// What nothing points to is cleaned up by the first collection.
-	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { stay() }, struct{}{})
+	gcIsDelayed.Store(true)
+	debug.SetGCPercent(gcDelayed)
+	// The first collection runs this cleanup.
+	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { resetGC() }, struct{}{})
 }
 
-// stay has the collector work as usual, in a command that stays.
-func stay() {
-	if gcPatient.Swap(false) {
+// resetGC ends the delay. Commands that stay call it.
+func resetGC() {
+	if gcIsDelayed.Swap(false) {
 		debug.SetGCPercent(gcUsual)
 	}
 }
 
-// tuneGC follows what is kept until ctx ends, unless the user has set GOGC.
+// tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
+// GOGC.
 func tuneGC(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	gcPatient.Store(false)
+	gcIsDelayed.Store(false)
 	debug.SetGCPercent(gcMost)
 	ticker := time.NewTicker(gcInterval)
 	defer ticker.Stop()
@@ -74,7 +74,7 @@ func tuneGC(ctx context.Context) error {
 	}
 }
 
-// gcPercent is what GOGC should be with so many bytes kept.
+// gcPercent returns the GOGC for a live heap in bytes.
 func gcPercent(live uint64) int {
 	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), gcMost))
 }

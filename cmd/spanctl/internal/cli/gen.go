@@ -18,7 +18,7 @@ func newGen() *cobra.Command {
 	return cmd
 }
 
-// target is where a generated file goes.
+// target is the file that a command writes.
 type target struct {
 	path  string
 	force bool
@@ -29,10 +29,10 @@ func (t *target) flags(cmd *cobra.Command, fallback string) {
 	cmd.Flags().BoolVar(&t.force, "force", false, "replace the file if it exists")
 }
 
-// write makes a file that its owner alone can read.
-func (t *target) write(cmd *cobra.Command, data []byte) error {
+// write writes a file that only its owner can read.
+func (t *target) write(s streams, data []byte) error {
 	if t.path == "-" {
-		_, err := cmd.OutOrStdout().Write(data)
+		_, err := s.out.Write(data)
 		return err
 	}
 	how := os.O_EXCL
@@ -50,7 +50,7 @@ func (t *target) write(cmd *cobra.Command, data []byte) error {
 	if err := errors.Join(err, file.Chmod(0o600), file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", t.path, err)
 	}
-	cmd.PrintErrln("wrote", t.path)
+	s.note("wrote", t.path)
 	return nil
 }
 
@@ -60,26 +60,33 @@ func newGenSecrets() *cobra.Command {
 		Use:   "secrets",
 		Short: "Write a new cluster ID and secret",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			secrets, err := generate.NewSecrets(rand.Reader)
-			if err != nil {
-				return err
-			}
-			data, err := generate.EncodeSecrets(to.path, secrets)
-			if err != nil {
-				return err
-			}
-			return to.write(cmd, data)
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return to.writeSecrets(streamsOf(cmd)) },
 	}
 	to.flags(cmd, "secrets.cue")
 	return cmd
 }
 
+func (t *target) writeSecrets(s streams) error {
+	secrets, err := generate.NewSecrets(rand.Reader)
+	if err != nil {
+		return err
+	}
+	data, err := generate.EncodeSecrets(t.path, secrets)
+	if err != nil {
+		return err
+	}
+	return t.write(s, data)
+}
+
+// genConfigOptions are the flags of `spanctl gen config`.
+type genConfigOptions struct {
+	target      target
+	blueprint   generate.Blueprint
+	secretsFile string
+}
+
 func newGenConfig() *cobra.Command {
-	var to target
-	var b generate.Blueprint
-	var secretsFile string
+	o := &genConfigOptions{}
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Write a machine config, which serves every machine of a cluster",
@@ -88,25 +95,27 @@ func newGenConfig() *cobra.Command {
 The cluster ID and secret come from the file that --with-secrets names, or are new.`,
 		Example: "  spanctl gen config --with-kubespan --discovery-endpoint https://discovery.example.com/ -o machine.cue",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if b.Secrets, err = secretsFrom(secretsFile); err != nil {
-				return err
-			}
-			data, err := generate.Config(to.path, b)
-			if err != nil {
-				return err
-			}
-			return to.write(cmd, data)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
 	}
-	cmd.Flags().BoolVar(&b.KubeSpan, "with-kubespan", false, "enable the mesh")
-	cmd.Flags().StringVar(&b.DiscoveryEndpoint, "discovery-endpoint", "", "URL of the discovery service (default: the schema's)")
-	cmd.Flags().StringVar(&secretsFile, "with-secrets", "", "file that `spanctl gen secrets` wrote")
-	to.flags(cmd, "machine.cue")
+	cmd.Flags().BoolVar(&o.blueprint.KubeSpan, "with-kubespan", false, "enable the mesh")
+	cmd.Flags().StringVar(&o.blueprint.DiscoveryEndpoint, "discovery-endpoint", "", "URL of the discovery service (default: the schema's)")
+	cmd.Flags().StringVar(&o.secretsFile, "with-secrets", "", "file that `spanctl gen secrets` wrote")
+	o.target.flags(cmd, "machine.cue")
 	return cmd
 }
 
+func (o *genConfigOptions) run(s streams) (err error) {
+	if o.blueprint.Secrets, err = secretsFrom(o.secretsFile); err != nil {
+		return err
+	}
+	data, err := generate.Config(o.target.path, o.blueprint)
+	if err != nil {
+		return err
+	}
+	return o.target.write(s, data)
+}
+
+// secretsFrom reads the secrets in a file, or makes new ones if path is "".
 func secretsFrom(path string) (generate.Secrets, error) {
 	if path == "" {
 		return generate.NewSecrets(rand.Reader)

@@ -11,47 +11,54 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
-func newGet(s *settings) *cobra.Command {
-	var output string
-	var watch, reveal bool
-	cmd := &cobra.Command{
+// getOptions are the flags of `spanctl get`.
+type getOptions struct {
+	output        string
+	watch, reveal bool
+}
+
+func newGet(g *globals) *cobra.Command {
+	o := &getOptions{}
+	cmd := agentCommand(g, oneTable, &cobra.Command{
 		Use:   "get RESOURCE [ID]",
-		Short: "Show what the agent knows and does",
+		Short: "Show the agent's resources",
 		Long: `Show resources of the agent. There are:
 
 ` + resourceHelp() + `
 -o yaml and -o json show the whole of each, with "(hidden)" in place of secrets; root may
-have them shown with --show-secrets. -w shows changes as they come.`,
+have them shown with --show-secrets. -w shows changes as they come. Without an agent there
+is the config alone.`,
 		Example:           "  spanctl get kubespanpeerstatuses -w\n  spanctl get members\n  spanctl get kubespanidentities -o yaml",
 		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: s.completeResource,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", output, outputTable, outputYAML, outputJSON); err != nil {
-				return err
-			}
-			client, err := s.agent(cmd.Context(), cmd)
-			if err != nil {
-				return err
-			}
-			request := &agentpb.ListRequest{Type: args[0], Reveal: reveal}
-			if len(args) > 1 {
-				request.Id = args[1]
-			}
-			printer := &printer{out: cmd.OutOrStdout(), output: output, watch: watch, table: newTable(cmd)}
-			if watch {
-				return follow(cmd.Context(), client, request, printer)
-			}
-			return list(cmd.Context(), client, request, printer)
-		},
+		ValidArgsFunction: g.completeResource,
+	}, o.run)
+	outputFlag(cmd, &o.output)
+	cmd.Flags().BoolVar(&o.reveal, "show-secrets", false, "show secrets too, which is for root alone")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show changes as they come")
+	return cmd
+}
+
+// outputFlag adds the flag that picks the format of resources.
+func outputFlag(cmd *cobra.Command, p *string) {
+	cmd.Flags().StringVarP(p, "output", "o", outputTable, "output format: table, yaml or json")
+}
+
+func (o *getOptions) run(ctx context.Context, s *agentSession, args []string) error {
+	if err := oneOf("output", o.output, outputTable, outputYAML, outputJSON); err != nil {
+		return err
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", outputTable, "output format: table, yaml or json")
-	cmd.Flags().BoolVar(&reveal, "show-secrets", false, "show secrets too, which is for root alone")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show changes as they come")
-	return aboutTable(cmd)
+	id := ""
+	if len(args) > 1 {
+		id = args[1]
+	}
+	p := &printer{out: s.out, output: o.output, watch: o.watch, table: s.table()}
+	if o.watch {
+		return watchResources(ctx, s, &agentpb.WatchRequest{Type: args[0], Id: id, Reveal: o.reveal}, p)
+	}
+	return listResources(ctx, s, &agentpb.ListRequest{Type: args[0], Id: id, Reveal: o.reveal}, p)
 }
 
 // resourceHelp lists the names of the resources.
@@ -63,25 +70,23 @@ func resourceHelp() string {
 	return b.String()
 }
 
-func list(ctx context.Context, client agentpbconnect.AgentServiceClient, request *agentpb.ListRequest, p *printer) error {
-	response, err := client.List(ctx, connect.NewRequest(request))
+func listResources(ctx context.Context, s *agentSession, request *agentpb.ListRequest, p *printer) error {
+	response, err := call(ctx, s.List, request)
 	if err != nil {
 		return err
 	}
-	p.head(response.Msg.GetTable())
-	events := make([]*agentpb.Event, 0, len(response.Msg.GetResources()))
-	for _, r := range response.Msg.GetResources() {
+	p.head(response.GetTable())
+	events := make([]*agentpb.Event, 0, len(response.GetResources()))
+	for _, r := range response.GetResources() {
 		events = append(events, &agentpb.Event{Resource: r})
 	}
 	return p.events(events)
 }
 
-func follow(ctx context.Context, client agentpbconnect.AgentServiceClient, request *agentpb.ListRequest, p *printer) error {
-	stream, err := client.Watch(ctx, connect.NewRequest(&agentpb.WatchRequest{
-		Type: request.GetType(), Id: request.GetId(), Reveal: request.GetReveal(),
-	}))
+func watchResources(ctx context.Context, s *agentSession, request *agentpb.WatchRequest, p *printer) error {
+	stream, err := s.Watch(ctx, connect.NewRequest(request))
 	if err != nil {
-		return err
+		return callError(err)
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
@@ -93,9 +98,9 @@ func follow(ctx context.Context, client agentpbconnect.AgentServiceClient, reque
 		}
 	}
 	if ctx.Err() != nil {
-		return nil // the user had enough
+		return nil // the user interrupted it
 	}
-	return stream.Err()
+	return callError(stream.Err())
 }
 
 // printer prints resources in the format that the user chose.
@@ -104,7 +109,7 @@ type printer struct {
 	output string
 	watch  bool
 	table  table
-	// headings wait for the first rows, which tell how wide the columns are.
+	// headings are printed with the first rows, whose cells set the widths of the columns.
 	headings []string
 	printed  bool
 }
@@ -158,7 +163,7 @@ func (p *printer) rows(events []*agentpb.Event) error {
 	return p.table.print(rows...)
 }
 
-// document prints a resource whole. A watch's documents say what happened.
+// document prints the whole of a resource. When watching it prints the event.
 func (p *printer) document(e *agentpb.Event) error {
 	resource := proto.CloneOf(e.GetResource())
 	resource.Row = nil
@@ -166,20 +171,17 @@ func (p *printer) document(e *agentpb.Event) error {
 	if p.watch {
 		shown = &agentpb.Event{Resource: resource, Deleted: e.GetDeleted()}
 	}
-	encode := jsonOf
-	if p.output == outputYAML {
-		encode = yamlOf
-		if p.printed {
-			if _, err := fmt.Fprintln(p.out, "---"); err != nil {
-				return err
-			}
-		}
+	if p.output == outputJSON {
+		return printJSON(p.out, shown)
 	}
-	p.printed = true
-	text, err := encode(shown)
+	text, err := yamlOf(shown)
 	if err != nil {
 		return err
 	}
+	if p.printed {
+		text = append([]byte("---\n"), text...)
+	}
+	p.printed = true
 	_, err = p.out.Write(text)
 	return err
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,112 +12,50 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 )
 
-func newConfirm(s *settings) *cobra.Command {
-	return about(&cobra.Command{
-		Use:   "confirm",
-		Short: "Keep the config that is on trial",
-		Long:  "End the trial that `spanctl apply --mode try` began: the config stays in force.",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := s.agent(cmd.Context(), cmd)
-			if err != nil {
-				return err
-			}
-			_, err = call(cmd.Context(), client.Confirm, &agentpb.ConfirmRequest{})
-			return err
-		},
-	})
-}
+// historyOptions are the flags of `spanctl history`.
+type historyOptions struct{ output string }
 
-func newHistory(s *settings) *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
+func newHistory(g *globals) *cobra.Command {
+	o := &historyOptions{}
+	cmd := agentCommand(g, oneTable, &cobra.Command{
 		Use:   "history",
 		Short: "List the configs that were in force",
 		Long: fmt.Sprintf(`List the last %d configs that were put in force, the newest first, and what put them
 there. `+"`spanctl rollback N`"+` puts one in force again, `+"`spanctl diff --from N`"+` shows what has
 changed since.`, statedir.Kept),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, outputTable, outputJSON); err != nil {
-				return err
-			}
-			response, err := s.history(cmd, 0)
-			if err != nil {
-				return err
-			}
-			if output == outputJSON {
-				text, err := jsonOf(response)
-				if err != nil {
-					return err
-				}
-				_, err = cmd.OutOrStdout().Write(text)
-				return err
-			}
-			rows := [][]string{{"REVISION", "TIME", "HOW", "FILE", "STATE"}}
-			for i, r := range response.GetRevisions() {
-				state := ""
-				switch {
-				case i == 0 && response.GetTrialUntil() != nil:
-					state = "on trial until " + response.GetTrialUntil().AsTime().Local().Format(time.TimeOnly)
-				case i == 0:
-					state = "newest"
-				}
-				rows = append(rows, []string{strconv.Itoa(int(r.GetNumber())), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
-			}
-			shown := newTable(cmd)
-			return shown.print(rows...)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", outputTable, "output format: table or json")
-	return aboutTable(cmd)
+	}, o.run)
+	cmd.Flags().StringVarP(&o.output, "output", "o", outputTable, "output format: table or json")
+	return cmd
 }
 
-// history asks for the history. With a number, it is
-// that config alone, and its text.
-func (s *settings) history(cmd *cobra.Command, number int) (*agentpb.HistoryResponse, error) {
-	client, err := s.agent(cmd.Context(), cmd)
+func (o *historyOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	if err := oneOf("output", o.output, outputTable, outputJSON); err != nil {
+		return err
+	}
+	response, err := s.history(ctx, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return call(cmd.Context(), client.History, &agentpb.HistoryRequest{Number: uint32(number)})
+	if o.output == outputJSON {
+		return printJSON(s.out, response)
+	}
+	rows := [][]string{{"REVISION", "TIME", "HOW", "FILE", "STATE"}}
+	for i, r := range response.GetRevisions() {
+		state := ""
+		switch {
+		case i == 0 && response.GetTrialUntil() != nil:
+			state = "on trial until " + response.GetTrialUntil().AsTime().Local().Format(time.TimeOnly)
+		case i == 0:
+			state = "newest"
+		}
+		rows = append(rows, []string{strconv.Itoa(int(r.GetNumber())), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
+	}
+	table := s.table()
+	return table.print(rows...)
 }
 
-func newRollback(s *settings) *cobra.Command {
-	return about(&cobra.Command{
-		Use:   "rollback [REVISION]",
-		Short: "Put a config of the history in force again",
-		Long: `Put a config of the history in force again, and store it where the agent reads it.
-Without a number it is the one before the newest; while a config is on trial, the one
-before that, which ends the trial.`,
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: s.completeRevision,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			number := 0
-			if len(args) > 0 {
-				var err error
-				if number, err = strconv.Atoi(args[0]); err != nil || number < 1 {
-					return fmt.Errorf("the revision is %q: want a number that `spanctl history` shows", args[0])
-				}
-			}
-			client, err := s.agent(cmd.Context(), cmd)
-			if err != nil {
-				return err
-			}
-			response, err := call(cmd.Context(), client.Rollback, &agentpb.RollbackRequest{Number: uint32(number)})
-			if err != nil {
-				return err
-			}
-			return rolledBack(cmd, response.GetPlan(), int(response.GetRevision().GetNumber()))
-		},
-	})
-}
-
-func rolledBack(cmd *cobra.Command, plan *agentpb.Plan, number int) error {
-	if number == 0 {
-		cmd.PrintErrln("there was no config before")
-	} else {
-		cmd.PrintErrln("back to revision", number)
-	}
-	return printDone(cmd, plan)
+// history asks for the history. With a number, it is that config alone, and its text.
+func (s *agentSession) history(ctx context.Context, number int) (*agentpb.HistoryResponse, error) {
+	return call(ctx, s.History, &agentpb.HistoryRequest{Number: uint32(number)})
 }

@@ -15,63 +15,39 @@ import (
 	"github.com/spanmesh/span/schema/patch"
 )
 
-// standardInput is the name that stands for it.
+// standardInput is the file name that stands for standard input.
 const standardInput = "-"
 
-// pickFlag adds the flag that picks a config out of several.
-func (s *settings) pickFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&s.expression, "expression", "e", "", "CUE expression that picks the config out of the files, such as machines.web1")
+// configInput is a config that flags name, pick and patch.
+type configInput struct {
+	// files are the files and directories that make up the config.
+	files []string
+	// expression picks the config out of them.
+	expression string
+	patches    patches
 }
 
-// patchFlag adds the flag for patches of the config.
-func (s *settings) patchFlag(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVarP(&s.patches, "patch", "p", nil,
-		"patch of the config, as text or @FILE: a part of a config to merge, or a JSON patch; may be given several times")
+// flags adds all flags of the input.
+func (c *configInput) flags(cmd *cobra.Command, fallback ...string) {
+	c.fileFlag(cmd, fallback...)
+	cmd.Flags().StringVarP(&c.expression, "expression", "e", "", "CUE expression that picks the config out of the files, such as machines.web1")
+	c.patches.flag(cmd)
 }
 
-// readPatches reads what the patch flags say.
-func (s *settings) readPatches() ([]schema.Source, error) {
-	patches := make([]schema.Source, len(s.patches))
-	for i, text := range s.patches {
-		if path, isFile := strings.CutPrefix(text, "@"); isFile {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return nil, fmt.Errorf("read a patch: %w", err)
-			}
-			patches[i] = schema.Source{Name: path, Data: data}
-			continue
-		}
-		patches[i] = schema.Source{Name: nameFor("--patch", []byte(text)), Data: []byte(text)}
-	}
-	return patches, nil
+// fileFlag adds the flag that names the files.
+func (c *configInput) fileFlag(cmd *cobra.Command, fallback ...string) {
+	cmd.Flags().StringArrayVarP(&c.files, "config", "f", fallback,
+		"machine config: a .cue, .yaml or .json file, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
 }
 
-// patched is a config with the patches of the flags.
-func (s *settings) patched(cmd *cobra.Command, base schema.Source) (schema.Source, error) {
-	patches, err := s.readPatches()
-	if err != nil {
-		return base, err
-	}
-	p, err := patch.Apply(base, patches...)
-	if p.Rewritten {
-		cmd.PrintErrf("the text of %s is made anew, without its comments: what is patched is computed in it\n", base.Name)
-	}
-	return p.Source, err
-}
+// names returns the files as the user named them.
+func (c *configInput) names() string { return strings.Join(c.files, ", ") }
 
-// file is the one file that holds the config, for who reads it again and again.
-func (s *settings) file() (string, error) {
-	if len(s.configs) != 1 || s.configs[0] == standardInput {
-		return "", errors.New("--config must be one file here")
-	}
-	return s.configs[0], nil
-}
-
-// input reads the files that the flags name.
-func (s *settings) input(cmd *cobra.Command) (load.Input, error) {
-	in := load.Input{Expression: s.expression}
-	for _, path := range s.configs {
-		one, err := sourceAt(cmd, path)
+// read reads the files.
+func (c *configInput) read(s streams) (load.Input, error) {
+	in := load.Input{Expression: c.expression}
+	for _, path := range c.files {
+		one, err := sourceAt(s, path)
 		if err != nil {
 			return in, fmt.Errorf("read the machine config: %w", err)
 		}
@@ -80,9 +56,34 @@ func (s *settings) input(cmd *cobra.Command) (load.Input, error) {
 	return in, nil
 }
 
-func sourceAt(cmd *cobra.Command, path string) (schema.Source, error) {
+// load reads, patches and checks the config. Source is it as one file.
+func (c *configInput) load(s streams) (source schema.Source, err error) {
+	in, err := c.read(s)
+	if err != nil {
+		return source, err
+	}
+	if len(c.patches.texts) == 0 {
+		source, _, err = in.Resolve()
+		return source, err
+	}
+	// One file may be valid only with its patches. Several must be valid without.
+	source = in.Sources[0]
+	if len(in.Sources) > 1 || in.Expression != "" || source.Data == nil {
+		if source, _, err = in.Resolve(); err != nil {
+			return source, err
+		}
+	}
+	if source, err = c.patches.apply(s, source); err != nil {
+		return source, err
+	}
+	source, _, err = load.Input{Sources: []schema.Source{source}}.Resolve()
+	return source, err
+}
+
+// sourceAt reads one file, or standard input.
+func sourceAt(s streams, path string) (schema.Source, error) {
 	if path == standardInput {
-		data, err := io.ReadAll(cmd.InOrStdin())
+		data, err := io.ReadAll(s.in)
 		return schema.Source{Name: nameFor("stdin", data), Data: data}, err
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -93,7 +94,7 @@ func sourceAt(cmd *cobra.Command, path string) (schema.Source, error) {
 	return schema.Source{Name: path, Data: append([]byte{}, data...)}, err
 }
 
-// nameFor names what has no file, by its format. What reads as YAML with a structure,
+// nameFor names a text without a file by its format. What reads as YAML with a structure,
 // as JSON does too, is YAML: in CUE its lines would nest otherwise.
 func nameFor(name string, data []byte) string {
 	var document yaml.Node
@@ -103,26 +104,50 @@ func nameFor(name string, data []byte) string {
 	return name + ".cue"
 }
 
-// load reads and checks the config that the flags name. Source is it as one file.
-func (s *settings) load(cmd *cobra.Command) (source schema.Source, err error) {
-	in, err := s.input(cmd)
-	if err != nil {
-		return source, err
-	}
-	if len(s.patches) == 0 {
-		source, _, err = in.Resolve()
-		return source, err
-	}
-	// A file may be completed by its patches; what is made of several must be sound.
-	source = in.Sources[0]
-	if len(in.Sources) > 1 || in.Expression != "" || source.Data == nil {
-		if source, _, err = in.Resolve(); err != nil {
-			return source, err
+// patches are the patches that flags give.
+type patches struct {
+	// texts are patches, or the names of their files after @.
+	texts []string
+}
+
+func (p *patches) flag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&p.texts, "patch", "p", nil,
+		"patch of the config, as text or @FILE: a part of a config to merge, or a JSON patch; may be given several times")
+}
+
+func (p *patches) read() ([]schema.Source, error) {
+	sources := make([]schema.Source, len(p.texts))
+	for i, text := range p.texts {
+		if path, isFile := strings.CutPrefix(text, "@"); isFile {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return nil, fmt.Errorf("read a patch: %w", err)
+			}
+			sources[i] = schema.Source{Name: path, Data: data}
+			continue
 		}
+		sources[i] = schema.Source{Name: nameFor("--patch", []byte(text)), Data: []byte(text)}
 	}
-	if source, err = s.patched(cmd, source); err != nil {
-		return source, err
+	return sources, nil
+}
+
+// apply returns a config with the patches.
+func (p *patches) apply(s streams, base schema.Source) (schema.Source, error) {
+	sources, err := p.read()
+	if err != nil {
+		return base, err
 	}
-	source, _, err = load.Input{Sources: []schema.Source{source}}.Resolve()
-	return source, err
+	patched, err := patch.Apply(base, sources...)
+	if patched.Rewritten {
+		s.note("the text of", base.Name, "is made anew, without its comments: what is patched is computed in it")
+	}
+	return patched.Source, err
+}
+
+// singleFile returns the one file that holds the config.
+func (c *configInput) singleFile() (string, error) {
+	if len(c.files) != 1 || c.files[0] == standardInput {
+		return "", errors.New("--config must be one file here")
+	}
+	return c.files[0], nil
 }

@@ -2,13 +2,11 @@ package cli
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -20,27 +18,29 @@ import (
 const (
 	outputTable = "table"
 	outputText  = "text"
-	// outputUnified is that of diff(1).
+	// outputUnified is the format of diff(1).
 	outputUnified = "unified"
 	outputYAML    = "yaml"
 	outputJSON    = "json"
 )
 
-// jsonOf is a message as indented JSON, always the same for the same message.
-func jsonOf(m proto.Message) ([]byte, error) {
+// printJSON prints a message as indented JSON, always the same for the same message.
+func printJSON(out io.Writer, m proto.Message) error {
 	raw, err := protojson.Marshal(m)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// protojson varies the white space from build to build; Indent sets it anew.
-	var out bytes.Buffer
-	if err := json.Indent(&out, raw, "", "  "); err != nil {
-		return nil, err
+	var text bytes.Buffer
+	if err := json.Indent(&text, raw, "", "  "); err != nil {
+		return err
 	}
-	return append(out.Bytes(), '\n'), nil
+	text.WriteByte('\n')
+	_, err = text.WriteTo(out)
+	return err
 }
 
-// yamlOf is a message as a YAML document.
+// yamlOf returns a message as a YAML document.
 func yamlOf(m proto.Message) ([]byte, error) {
 	raw, err := protojson.Marshal(m)
 	if err != nil {
@@ -55,52 +55,12 @@ func yamlOf(m proto.Message) ([]byte, error) {
 	return yaml.Marshal(&document)
 }
 
-// unfold takes JSON's braces and quotes off.
+// unfold removes JSON's braces and quotes.
 func unfold(n *yaml.Node) {
 	n.Style = 0
 	for _, child := range n.Content {
 		unfold(child)
 	}
-}
-
-// table prints rows under headings. Columns are as wide as what was printed so
-// far, so that rows that come later stay aligned.
-type table struct {
-	out    io.Writer
-	widths []int
-	// taken takes the rows, where they are to be part of another table.
-	taken *rows
-}
-
-// gap is the space between two columns.
-const gap = 3
-
-func (t *table) print(rows ...[]string) error {
-	if t.taken != nil {
-		t.taken.all = append(t.taken.all, rows...)
-		return nil
-	}
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(t.widths) {
-				t.widths = append(t.widths, 0)
-			}
-			t.widths[i] = max(t.widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(cell)
-			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", t.widths[i]-len(cell)+gap))
-			}
-		}
-		if _, err := fmt.Fprintln(t.out, line.String()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // printPlan prints the changes of a plan, one a line.
@@ -115,11 +75,11 @@ func printPlan(out io.Writer, changes []*agentpb.Change) error {
 
 // printDone prints a plan that was applied, and its warnings on standard error. It returns
 // the plan's failure as an error that says what was not done and what happens next.
-func printDone(cmd *cobra.Command, plan *agentpb.Plan) error {
+func printDone(s streams, plan *agentpb.Plan) error {
 	for _, warning := range plan.GetWarnings() {
-		cmd.PrintErrln("warning: " + warning)
+		s.note("warning:", warning)
 	}
-	out, changes := cmd.OutOrStdout(), plan.GetChanges()
+	out, changes := s.out, plan.GetChanges()
 	failure := plan.GetFailure()
 	if failure == nil {
 		if len(changes) == 0 {
@@ -137,5 +97,5 @@ func printDone(cmd *cobra.Command, plan *agentpb.Plan) error {
 		left.WriteString("\n  " + c.GetText())
 	}
 	return fmt.Errorf("%s\n%d of %d changes were made; these were not:%s\n%s",
-		failure.GetMessage(), done, len(changes), left.String(), cmp.Or(failure.GetNext(), "the agent tries again by itself; see its log"))
+		failure.GetMessage(), done, len(changes), left.String(), failure.GetNext())
 }

@@ -25,7 +25,7 @@ const (
 	reset = "\x1b[0m"
 )
 
-// wantsColor tells whether to colour what is written to out. NO_COLOR turns it off
+// wantsColor reports whether to colour what is written to out. NO_COLOR turns it off
 // where nothing else was asked for (no-color.org).
 func wantsColor(out io.Writer, asked string) bool {
 	if asked != colorAuto {
@@ -49,14 +49,15 @@ func (p *painter) line(color, text string) {
 	p.buf.WriteString(text + "\n")
 }
 
-// plan writes what the plan changes, by object, under the names of both sides. Without
-// a change it writes nothing.
-func (p *painter) plan(names [2]string, plan *agentpb.Plan) error {
+// plan writes the changes of a plan, by object, under the names of both sides. Without a
+// change it writes nothing.
+func (p *painter) plan(c comparison) error {
+	plan := c.plan
 	if len(plan.GetChanges()) == 0 {
 		return nil
 	}
-	p.line(bold, "--- "+names[0])
-	p.line(bold, "+++ "+names[1])
+	p.line(bold, "--- "+c.from)
+	p.line(bold, "+++ "+c.to)
 	last := ""
 	for _, c := range plan.GetChanges() {
 		head, mark, color := headOf(c), " ", ""
@@ -83,7 +84,7 @@ func (p *painter) plan(names [2]string, plan *agentpb.Plan) error {
 	return err
 }
 
-// headOf names the object of a change.
+// headOf returns the name of a change's object.
 func headOf(c *agentpb.Change) string {
 	if c.GetKind() == kindSetting {
 		return c.GetId()
@@ -91,7 +92,7 @@ func headOf(c *agentpb.Change) string {
 	return c.GetKind() + " " + c.GetId() + labelOf(c)
 }
 
-// labelOf is the peer's name in parentheses, as the change's text has it.
+// labelOf returns the peer's name in parentheses, as the change's text has it.
 func labelOf(c *agentpb.Change) string {
 	if c.GetLabel() == "" {
 		return ""

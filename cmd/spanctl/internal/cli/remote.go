@@ -21,50 +21,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sshVariable names the program that reaches other machines, with arguments.
+// sshVariable is the environment variable with the program that reaches other machines,
+// and its arguments.
 const sshVariable = "SPANCTL_SSH"
 
-// dialCommand is what is run on another machine to reach its agent.
+// dialCommand is the command that runs on another machine to reach its agent.
 const dialCommand = "dial-stdio"
 
-// newDialStdio is not for users: `--host` runs it on the other machine.
-func newDialStdio(s *settings) *cobra.Command {
+// newDialStdio is not for users: --host runs it on the other machine.
+func newDialStdio(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:    dialCommand,
-		Short:  "Connect standard input and output with the agent, or without one be it",
+		Short:  "Connect standard input and output with the agent, or answer in its place",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := s.dialAgent(cmd.Context())
-			if errors.Is(err, errNoAgent) {
-				alone, err := s.alone(cmd)
-				if err != nil {
-					return err
-				}
-				// What a call has begun, such as a trial, does not end with the way here.
-				signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
-				defer alone.Wait()
-				conn, err = alone.Dial()
-				if err != nil {
-					return err
-				}
-			} else if err != nil {
-				return err
-			}
-			defer func() { _ = conn.Close() }()
-			group := new(errgroup.Group)
-			group.Go(func() error {
-				_, err := io.Copy(conn, cmd.InOrStdin())
-				return errors.Join(err, conn.(*net.UnixConn).CloseWrite())
-			})
-			// What the agent has to say ends the connection, not what is asked.
-			_, err = io.Copy(cmd.OutOrStdout(), conn)
-			return err
+			return g.connector(cmd).joinStreams(cmd.Context(), streamsOf(cmd))
 		},
 	}
 }
 
-// sshArguments are those that reach a host, which is one of ssh's, with ssh:// or not.
+// joinStreams connects the streams with whoever answers the API.
+func (c *connector) joinStreams(ctx context.Context, s streams) error {
+	// A trial that a call began does not end with the connection here.
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	group := new(errgroup.Group)
+	group.Go(func() error {
+		_, err := io.Copy(conn, s.in)
+		return errors.Join(err, conn.(*net.UnixConn).CloseWrite())
+	})
+	// The end of the answers ends the connection, not the end of the requests.
+	_, err = io.Copy(s.out, conn)
+	_, trialErr := c.awaitTrial(context.WithoutCancel(ctx))
+	return errors.Join(err, trialErr)
+}
+
+// sshArguments returns the arguments of ssh that reach a host: user@machine or an ssh:// URL.
 func sshArguments(host string) ([]string, error) {
 	if !strings.Contains(host, "://") {
 		if host == "" || strings.HasPrefix(host, "-") {
@@ -89,8 +86,8 @@ func sshArguments(host string) ([]string, error) {
 	return append(args, "--", u.Hostname()), nil
 }
 
-// dialSSH connects to the agent of a host. Socket is where its socket is, "" for where
-// it is there by default.
+// dialSSH connects to the agent of a host. Socket is the path of its socket, "" for the
+// default of that host.
 func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
 	args, err := sshArguments(host)
 	if err != nil {
@@ -114,14 +111,14 @@ func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
 		return nil, err
 	}
 	c.in, c.out = in, out
-	c.wait = sync.OnceFunc(func() { _ = cmd.Wait() }) // what it said tells more than its status
+	c.wait = sync.OnceFunc(func() { _ = cmd.Wait() }) // its output says more than its status
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("reach %s by %s: %w", host, program[0], err)
 	}
 	return c, nil
 }
 
-// quoteShell is a word as the shell of another machine reads it.
+// quoteShell quotes a word for the shell of another machine.
 func quoteShell(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
 // pipes is a connection through the standard input and output of a program.
@@ -130,18 +127,19 @@ type pipes struct {
 	host string
 	in   io.WriteCloser
 	out  io.Reader
+	// said is the beginning of the program's error output.
 	said limited
-	// wait waits for the program to end, and for what it said.
+	// wait waits for the program and its output to end.
 	wait func()
 	end  sync.Once
 }
 
-// lastWords is how long the program may take to end once it has nothing more to say.
+// lastWords is how long the program may take to end after its output did.
 const lastWords = 2 * time.Second
 
 var _ net.Conn = (*pipes)(nil)
 
-// Read tells what the program said of it when there is nothing more.
+// Read reads the program's output. After its end the error is the program's error output.
 func (p *pipes) Read(b []byte) (int, error) {
 	n, err := p.out.Read(b)
 	if err != nil {
@@ -184,7 +182,7 @@ func (p *pipes) SetDeadline(time.Time) error      { return nil }
 func (p *pipes) SetReadDeadline(time.Time) error  { return nil }
 func (p *pipes) SetWriteDeadline(time.Time) error { return nil }
 
-// limited keeps the beginning of what is written.
+// limited keeps the first maxSaid bytes that are written.
 type limited struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

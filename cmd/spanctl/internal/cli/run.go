@@ -12,31 +12,42 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 )
 
-func newRun(s *settings) *cobra.Command {
-	return &cobra.Command{
+// runOptions are the flags of `spanctl run`.
+type runOptions struct {
+	*globals
+	input configInput
+}
+
+func newRun(g *globals) *cobra.Command {
+	o := &runOptions{globals: g}
+	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Be the machine's agent, until stopped",
-		Long: `Be the machine's agent: follow the config file, discovery and the kernel, and keep
-the mesh as they ask for. Stopping the agent leaves the mesh up; ` + "`spanctl down`" + ` takes
-it down. SIGHUP reads the config file again. A service manager that listens
-(sd_notify) is told when the mesh is there.`,
+		Short: "Run the machine's agent until stopped",
+		Long: `Run the machine's agent: it follows the config file, discovery and the kernel, and
+keeps the mesh as they ask for. Stopping it leaves the mesh up; ` + "`spanctl down`" + ` takes it
+down. SIGHUP reads the config file again. Under systemd, readiness is notified
+(sd_notify) when the mesh is up.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			stay()
-			config, err := s.file()
-			if err != nil {
-				return err
-			}
-			machine, err := s.machine(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			reload := make(chan os.Signal, 1)
-			signal.Notify(reload, unix.SIGHUP)
-			defer signal.Stop(reload)
-			defer context.AfterFunc(cmd.Context(), func() { notify(machine.Log, daemon.SdNotifyStopping) })()
-			return agent.Run(cmd.Context(), agent.Options{Machine: machine, Config: config, Socket: s.socket, Reload: reload,
-				Ready: func() { notify(machine.Log, daemon.SdNotifyReady) }})
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), streamsOf(cmd)) },
 	}
+	o.input.fileFlag(cmd, storedConfig())
+	return cmd
+}
+
+func (o *runOptions) run(ctx context.Context, s streams) error {
+	resetGC()
+	config, err := o.input.singleFile()
+	if err != nil {
+		return err
+	}
+	machine, err := o.machine(s.err)
+	if err != nil {
+		return err
+	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
+	defer context.AfterFunc(ctx, func() { notifySystemd(machine.Log, daemon.SdNotifyStopping) })()
+	return agent.Run(ctx, agent.Options{Machine: machine, Config: config, Reload: reload,
+		Ready: func() { notifySystemd(machine.Log, daemon.SdNotifyReady) }})
 }

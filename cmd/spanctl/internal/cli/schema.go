@@ -17,8 +17,11 @@ const (
 	formatJSONSchema = "jsonschema"
 )
 
+// schemaOptions are the flags of `spanctl schema`.
+type schemaOptions struct{ format string }
+
 func newSchema() *cobra.Command {
-	var format string
+	o := &schemaOptions{}
 	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the schema of machine configs",
@@ -26,24 +29,26 @@ func newSchema() *cobra.Command {
 Schema for editors of YAML.`,
 		Example: "  spanctl schema | less\n  spanctl schema --format jsonschema > machine.schema.json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("format", format, formatCUE, formatJSONSchema); err != nil {
-				return err
-			}
-			text := schema.CUE()
-			if format == formatJSONSchema {
-				var err error
-				if text, err = reference.JSONSchema(); err != nil {
-					return err
-				}
-			}
-			_, err := cmd.OutOrStdout().Write(text)
-			return err
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
 	}
-	cmd.Flags().StringVar(&format, "format", formatCUE, "cue or jsonschema")
+	cmd.Flags().StringVar(&o.format, "format", formatCUE, "cue or jsonschema")
 	cmd.AddCommand(newSchemaInstall())
 	return cmd
+}
+
+func (o *schemaOptions) run(s streams) error {
+	if err := oneOf("format", o.format, formatCUE, formatJSONSchema); err != nil {
+		return err
+	}
+	text := schema.CUE()
+	if o.format == formatJSONSchema {
+		var err error
+		if text, err = reference.JSONSchema(); err != nil {
+			return err
+		}
+	}
+	_, err := s.out.Write(text)
+	return err
 }
 
 // newModule is a CUE module's file, as `cue mod init` names one that has no name.
@@ -68,24 +73,29 @@ itself needs nothing to be installed.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			dir, err := filepath.Abs(dir)
-			if err != nil {
-				return err
-			}
-			root := schema.ModuleRoot(dir)
-			if root == "" {
-				root = dir
-				if err := put(cmd, filepath.Join(root, "cue.mod", "module.cue"), []byte(newModule)); err != nil {
-					return err
-				}
-			}
-			return put(cmd, schema.InstalledPath(root), schema.CUE())
+			return installSchema(streamsOf(cmd), dir)
 		},
 	}
 }
 
-// put writes a file that anyone may read, and the directories on the way.
-func put(cmd *cobra.Command, path string, data []byte) error {
+// installSchema puts the schema into the CUE module that dir is in, or makes it one.
+func installSchema(s streams, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	root := schema.ModuleRoot(dir)
+	if root == "" {
+		root = dir
+		if err := writeShared(s, filepath.Join(root, "cue.mod", "module.cue"), []byte(newModule)); err != nil {
+			return err
+		}
+	}
+	return writeShared(s, schema.InstalledPath(root), schema.CUE())
+}
+
+// writeShared writes a file that anyone may read, and the directories above it.
+func writeShared(s streams, path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make the directory of %s: %w", path, err)
 	}
@@ -97,6 +107,6 @@ func put(cmd *cobra.Command, path string, data []byte) error {
 			path = relative
 		}
 	}
-	cmd.PrintErrln("wrote", path)
+	s.note("wrote", path)
 	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,14 +13,16 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/discoveryhttp/server"
 )
 
-// serveFlags are the flags of `spanctl discovery serve`.
-type serveFlags struct {
+// serveOptions are the flags of `spanctl discovery serve`.
+type serveOptions struct {
+	*globals
 	listen, store   string
 	tlsCert, tlsKey string
 	insecure        bool
@@ -29,8 +32,8 @@ type serveFlags struct {
 	limits          server.Limits
 }
 
-func newServe(s *settings) *cobra.Command {
-	f := serveFlags{limits: server.DefaultLimits()}
+func newServe(g *globals) *cobra.Command {
+	f := &serveOptions{globals: g, limits: server.DefaultLimits()}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a discovery server until stopped",
@@ -46,11 +49,16 @@ Under systemd, the server takes the sockets of its socket unit instead of --list
 and notifies readiness.`,
 		Example: "  spanctl discovery serve --listen :443 --tls-cert cert.pem --tls-key key.pem",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.serve(cmd, f)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), streamsOf(cmd)) },
 	}
-	flags := cmd.Flags()
+	f.flags(cmd.Flags())
+	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	cmd.MarkFlagsRequiredTogether("etcd-cert", "etcd-key")
+	cmd.MarkFlagsMutuallyExclusive("tls-cert", "insecure")
+	return cmd
+}
+
+func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3000", "address and port to listen on")
 	flags.StringVar(&f.store, "store", "", "where affiliates are stored: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
 	f.etcd.flags(flags)
@@ -73,14 +81,10 @@ and notifies readiness.`,
 	flags.IntVar(&l.PerAddress.Burst, "burst-per-address", l.PerAddress.Burst, "calls of one address at once")
 	flags.Float64Var(&l.PerCluster.PerSecond, "rate-per-cluster", l.PerCluster.PerSecond, "calls per second of one cluster; 0 for no limit")
 	flags.IntVar(&l.PerCluster.Burst, "burst-per-cluster", l.PerCluster.Burst, "calls of one cluster at once")
-	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
-	cmd.MarkFlagsRequiredTogether("etcd-cert", "etcd-key")
-	cmd.MarkFlagsMutuallyExclusive("tls-cert", "insecure")
-	return cmd
 }
 
-func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
-	log, err := s.logger(cmd.ErrOrStderr())
+func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
+	log, err := f.logger(s.err)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(cmd.Context())
+	group, ctx := errgroup.WithContext(ctx)
 	var certificates *tls.Config
 	if f.tlsCert != "" {
 		certificate, err := server.LoadCertificate(f.tlsCert, f.tlsKey, log)
@@ -98,12 +102,12 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 		certificates = certificate.TLS()
 		group.Go(func() error { return certificate.Watch(ctx) })
 	}
-	listeners, err := f.open(cmd, certificates != nil)
+	listeners, err := f.open(ctx, certificates != nil)
 	if err != nil {
 		return err
 	}
 	if f.store == "" {
-		f.store = "bolt:" + filepath.Join(s.stateDir, "discovery.db")
+		f.store = "bolt:" + filepath.Join(f.stateDir, "discovery.db")
 	}
 	kept, err := f.openStore(ctx, log)
 	if err != nil {
@@ -113,26 +117,26 @@ func (s *settings) serve(cmd *cobra.Command, f serveFlags) (err error) {
 	for _, l := range listeners {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
-	notify(log, daemon.SdNotifyReady)
+	notifySystemd(log, daemon.SdNotifyReady)
 	group.Go(func() error { return tuneGC(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
-		notify(log, daemon.SdNotifyStopping)
+		notifySystemd(log, daemon.SdNotifyStopping)
 		return nil
 	})
 	group.Go(func() error { return server.Run(ctx, listeners, certificates, o) })
 	return errors.Join(group.Wait(), kept.Close())
 }
 
-// notify sends a state to systemd. Without systemd it does nothing.
-func notify(log *slog.Logger, state string) {
+// notifySystemd sends a state to systemd. Without systemd it does nothing.
+func notifySystemd(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("systemd notification failed", "state", state, "error", err)
 	}
 }
 
 // options returns the options of the server, without its store.
-func (f serveFlags) options(log *slog.Logger) (server.Options, error) {
+func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
 	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
 		return o, err
@@ -160,13 +164,13 @@ func (f serveFlags) options(log *slog.Logger) (server.Options, error) {
 
 // open listens, or takes the sockets that systemd passes. Addresses other than
 // loopback need TLS or --insecure.
-func (f serveFlags) open(cmd *cobra.Command, secure bool) ([]net.Listener, error) {
+func (f *serveOptions) open(ctx context.Context, secure bool) ([]net.Listener, error) {
 	listeners, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("take sockets from systemd: %w", err)
 	}
 	if len(listeners) == 0 {
-		listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", f.listen)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", f.listen, err)
 		}

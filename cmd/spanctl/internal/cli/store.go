@@ -134,7 +134,7 @@ type closingStore interface {
 }
 
 // openStore opens the store that --store names.
-func (f serveFlags) openStore(ctx context.Context, log *slog.Logger) (closingStore, error) {
+func (f *serveOptions) openStore(ctx context.Context, log *slog.Logger) (closingStore, error) {
 	limits := f.limits.Store
 	kind, place, _ := strings.Cut(f.store, ":")
 	switch {

@@ -1,28 +1,33 @@
 package cli
 
 import (
-	"strings"
+	"fmt"
 
 	"github.com/spf13/cobra"
 )
 
-func newValidate(s *settings) *cobra.Command {
+// validateOptions are the flags of `spanctl validate`.
+type validateOptions struct{ input configInput }
+
+func newValidate() *cobra.Command {
+	o := &validateOptions{}
 	cmd := &cobra.Command{
 		Use:   "validate -f FILE",
 		Short: "Check a machine config",
 		Long: `Check a machine config and print every fault with its place in the file, what is
 wrong and what would be right.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := s.load(cmd); err != nil {
-				return err
-			}
-			cmd.Println(strings.Join(s.configs, ", "), "is valid")
-			return nil
-		},
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{harmless: ""},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
 	}
-	cmd.Annotations = map[string]string{killable: ""}
-	s.pickFlag(cmd)
-	s.patchFlag(cmd)
+	o.input.flags(cmd, storedConfig())
 	return cmd
+}
+
+func (o *validateOptions) run(s streams) error {
+	if _, err := o.input.load(s); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(s.out, o.input.names(), "is valid")
+	return err
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/spanmesh/span/netlinkapply/userspace"
 )
 
-// newWireguardProcess is not for users: the agent starts it where the kernel has
-// no WireGuard.
+// newWireguardProcess is not for users: passes start it where the kernel has no
+// WireGuard.
 func newWireguardProcess() *cobra.Command {
 	return &cobra.Command{
 		Use:    agent.WireguardCommand + " LINK LOG",
@@ -16,7 +16,7 @@ func newWireguardProcess() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			stay()
+			resetGC()
 			return userspace.Main(args[0], args[1])
 		},
 	}

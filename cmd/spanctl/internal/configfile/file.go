@@ -55,8 +55,17 @@ func (f File) Read() (name string, data []byte, err error) {
 		}
 		return path, data, nil
 	}
-	return f.path, nil, fmt.Errorf("there is no config at %s: %w", f.path, fs.ErrNotExist)
+	return f.path, nil, missingError{f.path}
 }
+
+// missingError says that there is no config. It is an fs.ErrNotExist.
+type missingError struct{ path string }
+
+func (e missingError) Error() string {
+	return fmt.Sprintf("there is no config at %s; `spanctl gen config` writes one", e.path)
+}
+
+func (missingError) Unwrap() error { return fs.ErrNotExist }
 
 // PathFor is where Store puts a config with a file name like name.
 func (f File) PathFor(name string) string {

@@ -24,47 +24,86 @@ const (
 	kubespanFile = "kubespan-identity.yaml"
 	lastGoodFile = "endpoints.json"
 	trialFile    = "trial.json"
-	// oldCacheFile had the caches of all registries before each had a file of its own. It
-	// is removed: what it had is asked of the registries again.
+	// oldCacheFile had the caches of all registries before each had a file of its own.
+	// It is removed: the registries are asked again.
 	oldCacheFile = "affiliates.json"
 )
 
-// Dir is an open state directory.
+// Dir is a state directory. Its methods, except History, Read and Trial, need the lock.
 type Dir struct {
-	// Disk is what the directory is on.
+	// Disk writes the files.
 	Disk durable.Disk
 
 	path string
-	lock *os.File
 	// mu is held while files are read and written.
 	mu sync.Mutex
+
+	lockMu sync.Mutex
+	// lock is the locked file; nil while holders is 0.
+	lock    *os.File
+	holders int
 }
 
 // ErrBusy says that another process works with the directory.
 var ErrBusy = errors.New("another spanctl works with this state directory")
 
-// Open makes the directory if need be and locks it. It must be closed.
+// At returns the state directory at path, which need not exist, without its lock.
+func At(path string) *Dir { return &Dir{path: path} }
+
+// Open returns the state directory at path with its lock. Close gives the lock back.
 func Open(path string) (*Dir, error) {
+	d := At(path)
+	return d, d.Lock()
+}
+
+// Lock makes the directory if need be and keeps other processes out until Unlock. It does
+// not wait: the error is ErrBusy while another process has the lock. Within the process the
+// lock is shared; each Lock needs an Unlock.
+func (d *Dir) Lock() error {
+	d.lockMu.Lock()
+	defer d.lockMu.Unlock()
+	if d.holders == 0 {
+		lock, err := lock(d.path)
+		if err != nil {
+			return err
+		}
+		d.lock = lock
+		// The machine works with the file there, too.
+		_ = os.Remove(filepath.Join(d.path, oldCacheFile))
+	}
+	d.holders++
+	return nil
+}
+
+func lock(path string) (*os.File, error) {
 	if err := os.MkdirAll(path, dirMode); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
+	file, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open the state directory: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrBusy
 		}
-		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", path, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", path, err), file.Close())
 	}
-	// The machine works with the file there, too.
-	_ = os.Remove(filepath.Join(path, oldCacheFile))
-	return &Dir{path: path, lock: lock}, nil
+	return file, nil
 }
 
-// Close unlocks the directory.
-func (d *Dir) Close() error { return d.lock.Close() }
+// Unlock gives the lock back that Lock took.
+func (d *Dir) Unlock() error {
+	d.lockMu.Lock()
+	defer d.lockMu.Unlock()
+	if d.holders--; d.holders > 0 {
+		return nil
+	}
+	return d.lock.Close()
+}
+
+// Close gives the lock back that Open took.
+func (d *Dir) Close() error { return d.Unlock() }
 
 // WireguardLog is where the process that runs WireGuard for a link in userspace
 // writes what goes wrong.

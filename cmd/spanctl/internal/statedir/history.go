@@ -2,8 +2,6 @@ package statedir
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // historyDir has a file for each of the last configs that were in force. Its name says
@@ -130,78 +126,4 @@ func (d *Dir) Read(number int) (Revision, []byte, error) {
 		}
 	}
 	return Revision{}, nil, fmt.Errorf("%w: %d", ErrNoRevision, number)
-}
-
-// Trial is a config that goes away again unless it is confirmed.
-type Trial struct {
-	// Before is the number of the config that comes back then; 0 if there was none.
-	Before int `json:"before"`
-	// Until is when, Timeout how long the trial was to be.
-	Until   time.Time     `json:"until"`
-	Timeout time.Duration `json:"timeout"`
-}
-
-// Left is how long the trial still is. A clock that was set back does not prolong it
-// beyond what was asked for.
-func (t Trial) Left(now time.Time) time.Duration { return min(t.Until.Sub(now), t.Timeout) }
-
-// BeginTrial writes down that a trial begins, before anything else is changed.
-func (d *Dir) BeginTrial(t Trial) error {
-	data, err := json.Marshal(t)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.write(trialFile, data)
-}
-
-// Trial returns the trial that goes on, if one does.
-func (d *Dir) Trial() (t Trial, on bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.trial()
-}
-
-func (d *Dir) trial() (t Trial, on bool, err error) {
-	data, err := d.read(trialFile)
-	if err != nil || data == nil {
-		return t, false, err
-	}
-	if err := json.Unmarshal(data, &t); err != nil {
-		return t, false, fmt.Errorf("read %s: %w", filepath.Join(d.path, trialFile), err)
-	}
-	return t, true, nil
-}
-
-// EndTrial forgets the trial.
-func (d *Dir) EndTrial() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.Disk.Remove(filepath.Join(d.path, trialFile))
-}
-
-// AwaitConfirmation waits until the trial in a directory, which is not open, was ended
-// by someone, or ctx ends.
-func AwaitConfirmation(ctx context.Context, path string) (confirmed bool, err error) {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return false, fmt.Errorf("watch the trial: %w", err)
-	}
-	defer func() { _ = watcher.Close() }()
-	if err := watcher.Add(path); err != nil {
-		return false, fmt.Errorf("watch the trial: %w", err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(path, trialFile)); errors.Is(err, os.ErrNotExist) {
-			return true, nil
-		}
-		select {
-		case <-ctx.Done():
-			return false, nil
-		case <-watcher.Events:
-		case err := <-watcher.Errors:
-			return false, fmt.Errorf("watch the trial: %w", err)
-		}
-	}
 }

@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// configManager decides which config is in force: the one in the file if it is valid,
+// else the last that was. A staged config waits in the file for the agent's next start or
+// a reload. A config on trial is replaced by the one before unless it is confirmed.
+type configManager struct {
+	file   configfile.File
+	dir    *statedir.Dir
+	runner Runner
+	log    *slog.Logger
+	// trialBegan is called when a config is on trial; follow must then be called.
+	trialBegan func(statedir.Trial)
+
+	// mu is held for a whole change of the config.
+	mu sync.Mutex
+	// seen is the content that was handled last.
+	seen content
+	// staged is the content that changed ignores.
+	staged content
+	// loggedFault is the text of the last fault that was logged; "" after a good config.
+	loggedFault string
+}
+
+// content identifies the content of a config file.
+type content [sha256.Size]byte
+
+func contentOf(name string, data []byte) content {
+	return sha256.Sum256(append([]byte(name+"\x00"), data...))
+}
+
+// locked calls do while neither this process nor another changes the config.
+func (m *configManager) locked(do func() error) (err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.dir.Lock(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.dir.Unlock()) }()
+	return do()
+}
+
+// outcome is what a change of the config did.
+type outcome struct {
+	pass *reconciler.Pass
+	// path is the file that the config is stored in.
+	path string
+	// revision is what is in force again after a rollback.
+	revision statedir.Revision
+	// trial is set for a config on trial.
+	trial statedir.Trial
+}
+
+// start puts the config in the file in force, or the last good one.
+func (m *configManager) start(ctx context.Context) {
+	m.endOverdueTrial()
+	_, err := m.reload(ctx, "start")
+	var fault *configFault
+	if !errors.As(err, &fault) {
+		return // the loop logs the error of a pass, and repeats it
+	}
+	last, data, err := m.dir.Read(0)
+	if errors.Is(err, statedir.ErrNoRevision) {
+		return
+	}
+	if err != nil {
+		m.log.Error("last good config unreadable", "error", err)
+		return
+	}
+	config, err := loadConfig(last.Path, data)
+	if err != nil {
+		m.log.Error("last good config not valid", "file", last.Path, "error", err)
+		return
+	}
+	m.log.Warn("starting with the last good config", "file", last.Path)
+	_, _ = m.runner.SetConfig(ctx, config, func() {}) // the loop logs its error
+}
+
+// configFault is why a config could not be put in force.
+type configFault struct{ error }
+
+func (f *configFault) Unwrap() error { return f.error }
+
+// changed puts the file in force after it changed, unless its content is staged.
+func (m *configManager) changed(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name, data, err := m.file.Read()
+	if err != nil {
+		m.seen = content{} // the next content is new, whatever it is
+		m.logFault(err)
+		return
+	}
+	switch contentOf(name, data) {
+	case m.seen:
+	case m.staged:
+		m.log.Info("config staged for the next start or `spanctl reload`", "file", name)
+		m.seen = m.staged
+	default:
+		m.log.Info("config file changed", "file", name)
+		_, _ = m.enforce(ctx, "file", name, data) // enforce and the loop log their errors
+	}
+}
+
+// reload puts the config in the file in force, staged or not.
+func (m *configManager) reload(ctx context.Context, how string) (pass *reconciler.Pass, err error) {
+	err = m.locked(func() error {
+		name, data, err := m.file.Read()
+		if err != nil {
+			m.logFault(err)
+			return &configFault{err}
+		}
+		pass, err = m.enforce(ctx, how, name, data)
+		return err
+	})
+	return pass, err
+}
+
+// apply stores a valid config and puts it in force.
+func (m *configManager) apply(ctx context.Context, name string, data []byte) (o outcome, err error) {
+	if _, err := loadConfig(name, data); err != nil {
+		return o, err
+	}
+	err = m.locked(func() error {
+		if err := m.checkNoTrial(); err != nil {
+			return err
+		}
+		o, err = m.store(ctx, "apply", name, data)
+		return err
+	})
+	return o, err
+}
+
+// store makes a config the one in the file and puts it in force. The caller holds the locks.
+func (m *configManager) store(ctx context.Context, how, name string, data []byte) (o outcome, err error) {
+	if o.path, err = m.file.Store(name, data); err != nil {
+		return o, err
+	}
+	o.pass, err = m.enforce(ctx, how, o.path, data)
+	return o, err
+}
+
+// stage stores a valid config for later. Its secrets are read then.
+func (m *configManager) stage(name string, data []byte) (o outcome, err error) {
+	if _, err := load.Config(name, data); err != nil {
+		return o, err
+	}
+	err = m.locked(func() error {
+		if err := m.checkNoTrial(); err != nil {
+			return err
+		}
+		before := m.staged
+		// The watch of the file must know before the file is there.
+		m.staged = contentOf(m.file.PathFor(name), data)
+		if o.path, err = m.file.Store(name, data); err != nil {
+			m.staged = before
+		}
+		return err
+	})
+	return o, err
+}
+
+// enforce puts a valid config in force and into the history. How is the history's word
+// for the reason. The caller holds the locks.
+func (m *configManager) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
+	m.seen, m.staged = contentOf(name, data), content{}
+	config, err := loadConfig(name, data)
+	m.logFault(err)
+	if err != nil {
+		return nil, &configFault{err}
+	}
+	return m.runner.SetConfig(ctx, config, func() {
+		if _, err := m.dir.Keep(time.Now(), how, name, data); err != nil {
+			m.log.Error("config not written to the history", "error", err)
+		}
+	})
+}
+
+// rotateKey gives the machine another key pair.
+func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotation, pass *reconciler.Pass, err error) {
+	err = m.locked(func() error {
+		rotation = m.dir.Rotate()
+		pass, err = m.runner.RotateKey(ctx, rotation.Next, rotation.Keep)
+		return err
+	})
+	return rotation, pass, err
+}
+
+// fault returns why the config in the file is not in force; nil if it is.
+func (m *configManager) fault() error {
+	name, data, err := m.file.Read()
+	if err != nil {
+		return err
+	}
+	if _, err := loadConfig(name, data); err != nil {
+		return err
+	}
+	_, newest, err := m.dir.Read(0)
+	if err == nil && string(newest) != string(data) {
+		return fmt.Errorf("%s holds a config that is not in force: `spanctl reload` puts it in force", name)
+	}
+	return nil
+}
+
+// faultText is the text of fault; "" if there is none.
+func (m *configManager) faultText() string {
+	if err := m.fault(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// logFault logs why the file is not in force, once for the same reason.
+func (m *configManager) logFault(err error) {
+	before := m.loggedFault
+	m.loggedFault = ""
+	if err == nil {
+		return
+	}
+	m.loggedFault = err.Error()
+	if before == m.loggedFault {
+		return
+	}
+	var problems schema.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			m.log.Error("config file not valid; the config in force stays", "problem", p.Error())
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		m.log.Warn("no config file; the config in force, if any, stays", "file", m.file.Path())
+	default:
+		m.log.Error("config file unreadable; the config in force stays", "error", err)
+	}
+}

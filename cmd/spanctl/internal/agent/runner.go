@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+// Runner does passes. A Pass that comes with a *reconciler.ApplyError was carried
+// out in part.
+type Runner interface {
+	// SetConfig calls keep, then puts a config in force. It removes what the
+	// config before owned and this one does not.
+	SetConfig(ctx context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error)
+	// Diff compares the kernel with a config, the one in force if nil, and changes
+	// nothing.
+	Diff(ctx context.Context, config *schema.Config) (*reconciler.Pass, error)
+	// Down leaves discovery and removes the mesh.
+	Down(ctx context.Context) (*reconciler.Pass, error)
+	// RotateKey announces the identity that next returns, then calls keep and
+	// uses it.
+	RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error)
+	// Resources returns the resources of a type.
+	Resources(t *resource.Type) (*resource.Store, error)
+	// Running returns nil where passes go on after a call, and otherwise the
+	// error for what needs an agent.
+	Running() error
+}
+
+// loopRunner is the Runner of an agent.
+type loopRunner struct {
+	*deps
+	loop *reconciler.Loop
+}
+
+var _ Runner = loopRunner{}
+
+func (r loopRunner) SetConfig(ctx context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error) {
+	keep()
+	return r.loop.SetConfig(ctx, config)
+}
+
+func (r loopRunner) Diff(ctx context.Context, config *schema.Config) (*reconciler.Pass, error) {
+	known, err := r.knowledgeFor(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return r.loop.Diff(ctx, config, known)
+}
+
+// knowledgeFor asks the discovery of a config. It returns nil where the loop
+// follows that discovery already.
+func (r loopRunner) knowledgeFor(ctx context.Context, config *schema.Config) (*reconciler.Knowledge, error) {
+	if config == nil || !config.Cluster.Discovery.Enabled {
+		return nil, nil
+	}
+	same, err := r.loop.SameDiscovery(ctx, config)
+	if err != nil || same {
+		return nil, err
+	}
+	discovery := r.newDiscovery()
+	if err := r.ask(ctx, discovery, config); err != nil {
+		return nil, err
+	}
+	known := discovery.Knowledge()
+	return &known, nil
+}
+
+func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) { return r.loop.Down(ctx) }
+
+func (r loopRunner) RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error) {
+	return r.loop.RotateKey(ctx, next, keep)
+}
+
+func (r loopRunner) Resources(*resource.Type) (*resource.Store, error) { return r.store, nil }
+
+func (loopRunner) Running() error { return nil }

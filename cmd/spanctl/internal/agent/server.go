@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+)
+
+const (
+	// maxRequest is the largest request in bytes: a machine config in JSON's base64.
+	maxRequest = 8 << 20
+	// socketMask leaves a new socket to its owner.
+	socketMask = 0o177
+	// headerTimeout is how long a client may take to send the header of a request.
+	headerTimeout = 10 * time.Second
+	// shutdownTimeout is how long calls have to end once the server stops.
+	shutdownTimeout = 3 * time.Second
+)
+
+// newServer makes a server of the API whose calls end with ctx.
+func newServer(ctx context.Context, s *service) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	mux := http.NewServeMux()
+	mux.Handle(agentpbconnect.NewAgentServiceHandler(s, connect.WithReadMaxBytes(maxRequest)))
+	return &http.Server{
+		Handler:           mux,
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
+	}
+}
+
+// serve answers the API until ctx ends.
+func serve(ctx context.Context, listener net.Listener, s *service) error {
+	server := newServer(ctx, s)
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err != nil {
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return <-stopped
+}
+
+// listen opens the socket at path for its owner alone. A socket that nobody
+// answers any more is replaced.
+func listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("another agent answers at %s", path), c.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace the old socket: %w", err)
+	}
+	// The mask is the process's: nothing else makes files yet.
+	before := unix.Umask(socketMask)
+	defer unix.Umask(before)
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	return listener, nil
+}
+
+// callerKey is the context key of the caller's credentials.
+type callerKey struct{}
+
+// withCaller adds the credentials of the process at the other end of a unix socket
+// (unix(7), SO_PEERCRED).
+func withCaller(ctx context.Context, c net.Conn) context.Context {
+	raw, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	control, err := raw.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var credentials *unix.Ucred
+	_ = control.Control(func(fd uintptr) {
+		credentials, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if credentials == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, callerKey{}, *credentials)
+}
+
+// isRoot reports whether root is calling.
+func isRoot(ctx context.Context) bool {
+	credentials, ok := ctx.Value(callerKey{}).(unix.Ucred)
+	return ok && credentials.Uid == 0
+}

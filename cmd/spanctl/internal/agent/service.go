@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+// service implements the API.
+type service struct {
+	runner  Runner
+	configs *configManager
+	log     *slog.Logger
+}
+
+var _ agentpbconnect.AgentServiceHandler = (*service)(nil)
+
+// failed gives an error the code that fits.
+func failed(err error) error {
+	var problems schema.Problems
+	var coded *connect.Error
+	code := connect.CodeInternal
+	switch {
+	case errors.As(err, &coded):
+		return err
+	case errors.As(err, &problems):
+		code = connect.CodeInvalidArgument
+	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh),
+		errors.Is(err, reconciler.ErrNoPublisher), errors.Is(err, fs.ErrNotExist),
+		errors.Is(err, errOnTrial), errors.Is(err, errNoTrial), errors.Is(err, errNoAgent), errors.Is(err, statedir.ErrNoRevision):
+		code = connect.CodeFailedPrecondition
+	case errors.Is(err, reconciler.ErrStopped), errors.Is(err, statedir.ErrBusy):
+		code = connect.CodeUnavailable
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return connect.NewError(code, err)
+}
+
+// respond makes the answer of a call.
+func respond[R any](response *R, err error) (*connect.Response[R], error) {
+	if err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(response), nil
+}
+
+// GetStatus implements the API.
+func (s *service) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
+	if err := s.runner.Running(); err != nil {
+		return nil, failed(err)
+	}
+	return connect.NewResponse(&agentpb.GetStatusResponse{
+		Version:     version.Version,
+		Commit:      version.Commit,
+		ConfigPath:  s.configs.file.Path(),
+		ConfigError: s.configs.faultText(),
+	}), nil
+}
+
+// GetConfig implements the API.
+func (s *service) GetConfig(context.Context, *connect.Request[agentpb.GetConfigRequest]) (*connect.Response[agentpb.GetConfigResponse], error) {
+	name, data, err := s.configs.file.Read()
+	return respond(&agentpb.GetConfigResponse{Filename: name, Config: data}, err)
+}
+
+// Apply implements the API.
+func (s *service) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
+	return respond(s.apply(ctx, req.Msg))
+}
+
+func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *agentpb.ApplyResponse, err error) {
+	response = &agentpb.ApplyResponse{}
+	mode, name, data := m.GetMode(), m.GetFilename(), m.GetConfig()
+	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO || mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
+		if response.Plan, err = s.diffWith(ctx, name, data); err != nil {
+			return nil, err
+		}
+	}
+	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO {
+		mode = agentpb.ApplyMode_APPLY_MODE_IMMEDIATE
+		if len(response.GetPlan().GetImpact()) > 0 {
+			mode, response.Staged = agentpb.ApplyMode_APPLY_MODE_STAGED, true
+		}
+	}
+	var did outcome
+	switch mode {
+	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
+		return response, nil
+	case agentpb.ApplyMode_APPLY_MODE_STAGED:
+		did, err = s.configs.stage(name, data)
+		response.StoredAt = did.path
+		return response, err
+	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
+		did, err = s.configs.apply(ctx, name, data)
+	case agentpb.ApplyMode_APPLY_MODE_TRY:
+		did, err = s.configs.try(ctx, name, data, m.GetTimeout().AsDuration())
+		response.TrialUntil = timestamppb.New(did.trial.Until)
+	default:
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode))
+	}
+	response.StoredAt = did.path
+	response.Plan, err = s.carriedOut(did.pass, err)
+	return response, err
+}
+
+// carriedOut is the plan of a pass, with how far it was carried out and what happens
+// next. Only errors of passes that changed nothing stay errors.
+func (s *service) carriedOut(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
+	if s.runner.Running() == nil {
+		return planDone(pass, err, "the agent tries again by itself; see its log")
+	}
+	return planDone(pass, err, nextByHand)
+}
+
+// nextByHand is what happens after a pass that nobody repeats.
+const nextByHand = "once the cause is mended, run the command again: it continues where it stopped"
+
+// History implements the API.
+func (s *service) History(_ context.Context, req *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
+	return respond(historyOf(s.configs.dir, int(req.Msg.GetNumber())))
+}
+
+// Rollback implements the API.
+func (s *service) Rollback(ctx context.Context, req *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
+	did, err := s.configs.rollback(ctx, int(req.Msg.GetNumber()))
+	plan, err := s.carriedOut(did.pass, err)
+	return respond(&agentpb.RollbackResponse{Plan: plan, StoredAt: did.path, Revision: revisionOf(did.revision)}, err)
+}
+
+// Confirm implements the API.
+func (s *service) Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
+	return respond(&agentpb.ConfirmResponse{}, s.configs.confirm())
+}
+
+// RotateKey implements the API.
+func (s *service) RotateKey(ctx context.Context, _ *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	rotation, pass, err := s.configs.rotateKey(ctx)
+	plan, err := s.carriedOut(pass, err)
+	if err != nil {
+		return nil, failed(err)
+	}
+	s.log.Info("WireGuard key rotated", "before", rotation.Before.String(), "after", rotation.After().String())
+	return connect.NewResponse(&agentpb.RotateKeyResponse{Plan: plan,
+		PublicKeyBefore: rotation.Before.String(), PublicKey: rotation.After().String()}), nil
+}
+
+// Diff implements the API.
+func (s *service) Diff(ctx context.Context, req *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error) {
+	if req.Msg.Config != nil {
+		plan, err := s.diffWith(ctx, req.Msg.GetFilename(), req.Msg.GetConfig())
+		return respond(&agentpb.DiffResponse{Plan: plan}, err)
+	}
+	plan, err := s.diff(ctx, nil)
+	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText()}, err)
+}
+
+// diffWith compares the kernel with the text of a config.
+func (s *service) diffWith(ctx context.Context, name string, data []byte) (*agentpb.Plan, error) {
+	config, err := loadConfig(name, data)
+	if err != nil {
+		return nil, err
+	}
+	return s.diff(ctx, config)
+}
+
+func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Plan, error) {
+	pass, err := s.runner.Diff(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return planOf(pass.Plan), nil
+}
+
+// Reload implements the API.
+func (s *service) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
+	plan, err := s.carriedOut(s.configs.reload(ctx, "reload"))
+	return respond(&agentpb.ReloadResponse{Plan: plan}, err)
+}
+
+// Down implements the API.
+func (s *service) Down(ctx context.Context, _ *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
+	pass, err := s.runner.Down(ctx)
+	// An agent stays idle after this, and repeats nothing.
+	plan, err := planDone(pass, err, nextByHand)
+	return respond(&agentpb.DownResponse{Plan: plan}, err)
+}
+
+// resources finds a type by what a user typed, and the store that has its resources.
+func (s *service) resources(name string) (*resource.Type, *resource.Store, error) {
+	t, err := resource.Lookup(name)
+	if err != nil {
+		return nil, nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	store, err := s.runner.Resources(t)
+	return t, store, err
+}
+
+// errReveal refuses to show secrets.
+var errReveal = connect.NewError(connect.CodePermissionDenied, errors.New("--show-secrets is for root alone"))
+
+// List implements the API.
+func (s *service) List(ctx context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
+	return respond(s.list(ctx, req.Msg))
+}
+
+func (s *service) list(ctx context.Context, m *agentpb.ListRequest) (*agentpb.ListResponse, error) {
+	if m.GetReveal() && !isRoot(ctx) {
+		return nil, errReveal
+	}
+	t, store, err := s.resources(m.GetType())
+	if err != nil {
+		return nil, err
+	}
+	response := &agentpb.ListResponse{Table: &agentpb.Table{Headings: t.Headings()}}
+	for _, r := range store.List(t) {
+		if m.GetId() != "" && m.GetId() != r.ID {
+			continue
+		}
+		shown, err := resourceOf(r, m.GetReveal())
+		if err != nil {
+			return nil, err
+		}
+		response.Resources = append(response.Resources, shown)
+	}
+	if m.GetId() != "" && len(response.Resources) == 0 {
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("%s %q not found", t.Aliases[0], m.GetId()))
+	}
+	return response, nil
+}
+
+// Watch implements the API.
+func (s *service) Watch(ctx context.Context, req *connect.Request[agentpb.WatchRequest], stream *connect.ServerStream[agentpb.WatchResponse]) error {
+	if err := s.watch(ctx, req.Msg, stream.Send); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+func (s *service) watch(ctx context.Context, m *agentpb.WatchRequest, send func(*agentpb.WatchResponse) error) error {
+	if m.GetReveal() && !isRoot(ctx) {
+		return errReveal
+	}
+	if err := s.runner.Running(); err != nil {
+		return err
+	}
+	t, store, err := s.resources(m.GetType())
+	if err != nil {
+		return err
+	}
+	there, watcher := store.Watch(t)
+	defer watcher.Close()
+	changes := make([]resource.Change, len(there))
+	for i, r := range there {
+		changes[i].Resource = r
+	}
+	table := &agentpb.Table{Headings: t.Headings()}
+	for {
+		message := &agentpb.WatchResponse{Table: table}
+		if message.Events, err = eventsOf(changes, m.GetId(), m.GetReveal()); err != nil {
+			return err
+		}
+		if table != nil || len(message.Events) > 0 {
+			if err := send(message); err != nil {
+				return err
+			}
+		}
+		table = nil
+		if changes, err = watcher.Next(ctx); err != nil {
+			return err
+		}
+	}
+}

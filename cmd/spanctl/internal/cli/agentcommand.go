@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+)
+
+// reach is on how many machines a command can run at a time, and how their answers become
+// one.
+type reach string
+
+const (
+	// eachNode commands run on any number of machines, whose answers follow each other.
+	eachNode reach = "each"
+	// oneTable commands do too, and their tables become one.
+	oneTable reach = "table"
+	// oneNode commands want somebody's attention: they run on one machine at a time.
+	oneNode reach = "one"
+)
+
+// reachKey is the annotation with a command's reach. Commands without it are about this
+// machine.
+const reachKey = "reach"
+
+// agentSession is one run of a command that speaks to an agent.
+type agentSession struct {
+	agentpbconnect.AgentServiceClient
+	*connector
+	streams
+	// rows takes the rows of tables that become one; nil where they are printed.
+	rows *rows
+}
+
+// newSession returns the session of a command, and what ends it.
+func (g *globals) newSession(cmd *cobra.Command) (session *agentSession, end func() error) {
+	connector := g.connector(cmd)
+	client, end := connector.client()
+	taken, _ := cmd.Context().Value(rowsKey{}).(*rows)
+	return &agentSession{AgentServiceClient: client, connector: connector, streams: streamsOf(cmd), rows: taken}, end
+}
+
+// agentCommand makes cmd a command that speaks to an agent: here, on the machine of
+// --host, or on each of --nodes.
+func agentCommand(g *globals, r reach, cmd *cobra.Command, run func(ctx context.Context, s *agentSession, args []string) error) *cobra.Command {
+	cmd.Annotations = map[string]string{reachKey: string(r)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(g.nodes) > 0 {
+			return g.runOnNodes(cmd, args)
+		}
+		session, end := g.newSession(cmd)
+		return errors.Join(run(cmd.Context(), session, args), end())
+	}
+	return cmd
+}
+
+// checkReach refuses --host and --nodes for commands that do not take them.
+func (g *globals) checkReach(cmd *cobra.Command) error {
+	r, isAgentCommand := cmd.Annotations[reachKey]
+	switch {
+	case g.host == "" && len(g.nodes) == 0:
+		return nil
+	case !isAgentCommand:
+		return fmt.Errorf("`%s` is about this machine: it takes no --host and no --nodes", cmd.CommandPath())
+	case g.host != "" && len(g.nodes) > 0:
+		return errors.New("--host and --nodes both name machines: want one of them")
+	case len(g.nodes) > 0 && reach(r) == oneNode:
+		return fmt.Errorf("`%s` is about one machine at a time: want --host", cmd.CommandPath())
+	default:
+		return nil
+	}
+}
+
+// maxParallel is how many machines are asked at a time.
+const maxParallel = 16
+
+// answer is what a command printed on a node.
+type answer struct {
+	node           string
+	stdout, stderr bytes.Buffer
+	table          rows
+	status         int
+}
+
+// runOnNodes runs a command for each node, with the flags that it was given, and prints
+// the answers in the order of the nodes.
+func (g *globals) runOnNodes(cmd *cobra.Command, args []string) error {
+	input, err := inputOf(cmd)
+	if err != nil {
+		return err
+	}
+	merge := cmd.Annotations[reachKey] == string(oneTable) && wantsTable(cmd)
+	answers := make([]answer, len(g.nodes))
+	group := new(errgroup.Group)
+	group.SetLimit(maxParallel)
+	for i, node := range g.nodes {
+		answers[i].node = node
+		group.Go(func() error {
+			runOnNode(cmd, args, input, &answers[i], merge)
+			return nil
+		})
+	}
+	_ = group.Wait() // an error is part of an answer
+	return printAnswers(streamsOf(cmd), answers)
+}
+
+// inputOf reads standard input, if the command reads a config from there: each node needs
+// all of it.
+func inputOf(cmd *cobra.Command) ([]byte, error) {
+	flag := cmd.Flags().Lookup("config")
+	if flag == nil {
+		return nil, nil
+	}
+	files, ok := flag.Value.(pflag.SliceValue)
+	if !ok || !slices.Contains(files.GetSlice(), standardInput) {
+		return nil, nil
+	}
+	return io.ReadAll(cmd.InOrStdin())
+}
+
+func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, merge bool) {
+	root := Root()
+	root.SetArgs(argumentsFor(cmd, args, a.node))
+	root.SetIn(bytes.NewReader(input))
+	var out io.Writer = &a.stdout
+	if isWatch(cmd) {
+		out = &prefixed{prefix: a.node + ": ", out: cmd.OutOrStdout()}
+	}
+	root.SetOut(out)
+	root.SetErr(&a.stderr)
+	ctx := cmd.Context()
+	if merge {
+		ctx = context.WithValue(ctx, rowsKey{}, &a.table)
+	}
+	a.status = status(root.ExecuteContext(ctx), &a.stderr)
+}
+
+// isWatch reports whether a command goes on until it is interrupted.
+func isWatch(cmd *cobra.Command) bool {
+	flag := cmd.Flags().Lookup("watch")
+	return flag != nil && flag.Value.String() == "true"
+}
+
+// wantsTable reports whether a command prints a table.
+func wantsTable(cmd *cobra.Command) bool {
+	return cmd.Flags().Lookup("output").Value.String() == outputTable && !isWatch(cmd)
+}
+
+// argumentsFor returns the arguments of the same command about one node.
+func argumentsFor(cmd *cobra.Command, args []string, node string) []string {
+	line := strings.Fields(cmd.CommandPath())[1:]
+	line = append(line, "--host="+node)
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name == "nodes" {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			for _, value := range list.GetSlice() {
+				line = append(line, "--"+f.Name+"="+value)
+			}
+			return
+		}
+		line = append(line, "--"+f.Name+"="+f.Value.String())
+	})
+	return append(append(line, "--"), args...)
+}
+
+// printAnswers prints the answers, and fails as the worst of them does.
+func printAnswers(s streams, answers []answer) error {
+	worst := 0
+	var merged [][]string
+	for i := range answers {
+		a := &answers[i]
+		worst = max(worst, a.status)
+		for line := range strings.Lines(a.stderr.String()) {
+			s.note(a.node+":", strings.TrimRight(line, "\n"))
+		}
+		merged = append(merged, a.merged(len(merged) == 0)...)
+		if a.stdout.Len() > 0 {
+			_, _ = fmt.Fprintf(s.out, "NODE %s\n%s", a.node, a.stdout.String())
+		}
+	}
+	if err := (&table{out: s.out}).print(merged...); err != nil {
+		return err
+	}
+	if worst != exitOK {
+		return exitStatus(worst)
+	}
+	return nil
+}
+
+// merged returns the rows of an answer with a column for the node, with the headings if
+// asked for.
+func (a *answer) merged(headings bool) [][]string {
+	var out [][]string
+	for j, row := range a.table.all {
+		switch {
+		case j > 0:
+			out = append(out, append([]string{a.node}, row...))
+		case headings:
+			out = append(out, append([]string{"NODE"}, row...))
+		}
+	}
+	return out
+}
+
+// rowsKey is the context key of the rows that take a command's tables.
+type rowsKey struct{}
+
+// prefixed begins each line with a node's name.
+type prefixed struct {
+	prefix string
+	out    io.Writer
+	rest   []byte
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		line, rest, whole := bytes.Cut(p.rest, []byte("\n"))
+		if !whole {
+			return len(b), nil
+		}
+		if _, err := fmt.Fprintf(p.out, "%s%s\n", p.prefix, line); err != nil {
+			return 0, err
+		}
+		p.rest = rest
+	}
+}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// patchOptions are the flags of `spanctl patch`.
+type patchOptions struct {
+	patches patches
+	apply   applyFlags
+}
+
+func newPatch(g *globals) *cobra.Command {
+	o := &patchOptions{}
+	cmd := agentCommand(g, eachNode, &cobra.Command{
+		Use:   "patch -p PATCH",
+		Short: "Change the machine's config by patches",
+		Long: `Change the config where the agent reads it, by one patch or more, and keep its format
+and its comments. A patch is text or, after @, the name of a file; in CUE, YAML or JSON.
+
+A list is a JSON patch (RFC 6902). Anything else is merged: structs field by field;
+null or "$patch: delete" remove, "$patch: replace" puts the struct in place of the old
+one; a list gets what it does not have yet, static peers are merged by their names.
+
+What happens then is the mode:
+` + modeHelp,
+		Example: `  spanctl patch -p 'machine: network: kubespan: mtu: 1380'
+  spanctl patch -p @site.yaml --mode try
+  spanctl patch -p '[{"op": "remove", "path": "/machine/network/kubespan/mtu"}]' --dry-run`,
+		Args: cobra.NoArgs,
+	}, o.run)
+	o.patches.flag(cmd)
+	o.apply.flags(cmd, modeAuto)
+	if err := cmd.MarkFlagRequired("patch"); err != nil {
+		panic(err) // the flag is not there: no user can cause it
+	}
+	return cmd
+}
+
+func (o *patchOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	base, err := s.storedConfig(ctx)
+	if err != nil {
+		return err
+	}
+	source, err := o.patches.apply(s.streams, base)
+	if err != nil {
+		return err
+	}
+	if _, err := load.Config(source.Name, source.Data); err != nil {
+		return err
+	}
+	return o.apply.apply(ctx, s, source)
+}
+
+// storedConfig returns the machine's config as it is stored.
+func (s *agentSession) storedConfig(ctx context.Context) (schema.Source, error) {
+	response, err := call(ctx, s.GetConfig, &agentpb.GetConfigRequest{})
+	if err != nil {
+		return schema.Source{}, err
+	}
+	// Not nil: an empty config is a config too.
+	return schema.Source{Name: response.GetFilename(), Data: append([]byte{}, response.GetConfig()...)}, nil
+}
