@@ -47,7 +47,7 @@ func demonstrate(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	d := &demo{lab: l}
 	for _, step := range []func(context.Context) error{
-		d.host, d.configure, d.start, d.see, d.reach, d.edit, d.outage,
+		d.host, d.configure, d.start, d.see, d.reach, d.edit, d.down, d.outage,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -192,12 +192,12 @@ func (d *demo) reach(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("node-1# ping %s\nanswered by node-3 after %.1f ms\n", address, pings.First.Seconds()*1000)
-	return d.clean(ctx)
+	return d.clean(ctx, d.nodes...)
 }
 
-// clean shows that no machine differs from its config. It waits for a pass that still runs.
-func (d *demo) clean(ctx context.Context) error {
-	for _, n := range d.nodes {
+// clean shows that no node differs from its config. It waits for a pass that still runs.
+func (d *demo) clean(ctx context.Context, nodes ...*lab.Node) error {
+	for _, n := range nodes {
 		for n.Spanctl(ctx, "diff").Run() != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("%s still differs from its config", n.Name)
@@ -237,7 +237,7 @@ func (d *demo) edit(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("node-1 logs:", logLine(d.agents[0], "mtu 1420 -> 1380"))
-	if err := d.clean(ctx); err != nil {
+	if err := d.clean(ctx, d.nodes...); err != nil {
 		return err
 	}
 	return d.lost(ctx, pinging)
@@ -270,9 +270,15 @@ func (d *demo) lost(ctx context.Context, pinging *lab.Pinging) error {
 	return nil
 }
 
+// down takes the second machine out of the mesh.
+func (d *demo) down(ctx context.Context) error {
+	say("7. `spanctl down` leaves nothing behind.")
+	return d.show(ctx, d.nodes[1], "down")
+}
+
 // outage stops discovery: the mesh needs it to grow, not to live.
 func (d *demo) outage(ctx context.Context) error {
-	say("7. Discovery stops. The mesh stays up.")
+	say("8. Discovery stops. The mesh stays up.")
 	pinging, err := d.keepPinging(ctx)
 	if err != nil {
 		return err
@@ -283,12 +289,8 @@ func (d *demo) outage(ctx context.Context) error {
 	if err := d.show(ctx, d.nodes[0], "get", "kubespanpeerstatuses"); err != nil {
 		return err
 	}
-	if err := d.clean(ctx); err != nil {
+	if err := d.clean(ctx, d.nodes[0], d.nodes[2]); err != nil {
 		return err
 	}
-	if err := d.lost(ctx, pinging); err != nil {
-		return err
-	}
-	say("8. `spanctl down` leaves nothing behind.")
-	return d.show(ctx, d.nodes[0], "down")
+	return d.lost(ctx, pinging)
 }
