@@ -348,47 +348,74 @@ func pingUnbroken(args []string) error {
 	if err != nil {
 		return err
 	}
-	network, level, option, header := "ip4:icmp", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, 20
-	var kind, reply icmp.Type = ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply
+	p := unbroken{"ip4:icmp", 20, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply}
 	if to.Is6() {
-		network, level, option, header = "ip6:ipv6-icmp", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, 40
-		kind, reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
+		p = unbroken{"ip6:ipv6-icmp", 40, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply}
 	}
-	conn, err := net.ListenPacket(network, "")
+	conn, err := net.ListenPacket(p.network, "")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	raw, err := conn.(*net.IPConn).SyscallConn()
+	if err := p.forbidFragments(conn.(*net.IPConn)); err != nil {
+		return err
+	}
+	return p.ping(conn, to, size-p.header)
+}
+
+// unbroken is what pingUnbroken needs of an IP version.
+type unbroken struct {
+	network string
+	// header is the size of the IP header, in bytes.
+	header int
+	// level and option are those of the socket option for path MTU discovery.
+	level, option  int
+	request, reply icmp.Type
+}
+
+// forbidFragments sets the DF bit of all packets (ip(7), ipv6(7)).
+func (p unbroken) forbidFragments(conn *net.IPConn) error {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, unix.IP_PMTUDISC_DO) }); err != nil || failed != nil {
-		return errors.Join(err, failed)
-	}
+	err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), p.level, p.option, unix.IP_PMTUDISC_DO) })
+	return errors.Join(err, failed)
+}
+
+// ping sends a request of a size each second until one is answered. The test ends this
+// process after its patience.
+func (p unbroken) ping(conn net.PacketConn, to netip.Addr, size int) error {
 	const icmpHeader = 8
-	message := icmp.Message{Type: kind, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Data: make([]byte, size-header-icmpHeader)}}
+	message := icmp.Message{Type: p.request, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Data: make([]byte, size-icmpHeader)}}
 	packet, err := message.Marshal(nil)
 	if err != nil {
 		return err
 	}
-	buffer := make([]byte, size)
-	for { // the test ends this process when it has waited enough
-		if _, failed = conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); failed != nil {
-			return failed
+	for {
+		if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+			return err
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			return err
 		}
-		for {
-			n, _, err := conn.ReadFrom(buffer)
-			if err != nil {
-				break
-			}
-			if got, err := icmp.ParseMessage(kind.Protocol(), buffer[:n]); err == nil && got.Type == reply && n == size-header {
-				return nil
-			}
+		if p.receive(conn, size) {
+			return nil
+		}
+	}
+}
+
+// receive reports whether a reply of the size arrives before the deadline.
+func (p unbroken) receive(conn net.PacketConn, size int) bool {
+	buffer := make([]byte, size+p.header)
+	for {
+		n, _, err := conn.ReadFrom(buffer)
+		if err != nil {
+			return false
+		}
+		if got, err := icmp.ParseMessage(p.reply.Protocol(), buffer[:n]); err == nil && got.Type == p.reply && n == size {
+			return true
 		}
 	}
 }
