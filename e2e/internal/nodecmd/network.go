@@ -348,73 +348,75 @@ func pingUnbroken(args []string) error {
 	if err != nil {
 		return err
 	}
-	p := unbroken{"ip4:icmp", 20, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply}
+	echo := echoIPv4
 	if to.Is6() {
-		p = unbroken{"ip6:ipv6-icmp", 40, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply}
+		echo = echoIPv6
 	}
-	conn, err := net.ListenPacket(p.network, "")
+	conn, err := echo.listenUnbroken()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := p.forbidFragments(conn.(*net.IPConn)); err != nil {
-		return err
-	}
-	return p.ping(conn, to, size-p.header)
-}
-
-// unbroken is what pingUnbroken needs of an IP version.
-type unbroken struct {
-	network string
-	// header is the size of the IP header, in bytes.
-	header int
-	// level and option are those of the socket option for path MTU discovery.
-	level, option  int
-	request, reply icmp.Type
-}
-
-// forbidFragments sets the DF bit of all packets (ip(7), ipv6(7)).
-func (p unbroken) forbidFragments(conn *net.IPConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), p.level, p.option, unix.IP_PMTUDISC_DO) })
-	return errors.Join(err, failed)
-}
-
-// ping sends a request of a size each second until one is answered. The test ends this
-// process after its patience.
-func (p unbroken) ping(conn net.PacketConn, to netip.Addr, size int) error {
 	const icmpHeader = 8
-	message := icmp.Message{Type: p.request, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Data: make([]byte, size-icmpHeader)}}
+	message := icmp.Message{Type: echo.request, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Data: make([]byte, size-echo.ipHeader-icmpHeader)}}
 	packet, err := message.Marshal(nil)
 	if err != nil {
 		return err
 	}
-	for {
+	for { // the test ends this process when it has waited enough
 		if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); err != nil {
 			return err
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			return err
 		}
-		if p.receive(conn, size) {
+		if echo.answered(conn, size-echo.ipHeader) {
 			return nil
 		}
 	}
 }
 
-// receive reports whether a reply of the size arrives before the deadline.
-func (p unbroken) receive(conn net.PacketConn, size int) bool {
-	buffer := make([]byte, size+p.header)
+// echo has the constants of ICMP echo for one IP version.
+type echo struct {
+	network         string
+	level, discover int
+	ipHeader        int
+	request, reply  icmp.Type
+}
+
+var (
+	echoIPv4 = echo{"ip4:icmp", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, 20, ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply}
+	echoIPv6 = echo{"ip6:ipv6-icmp", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, 40, ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply}
+)
+
+// listenUnbroken opens a socket whose packets may not be fragmented.
+func (e echo) listenUnbroken() (net.PacketConn, error) {
+	conn, err := net.ListenPacket(e.network, "")
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.(*net.IPConn).SyscallConn()
+	if err == nil {
+		var failed error
+		err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), e.level, e.discover, unix.IP_PMTUDISC_DO) })
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// answered reports whether a reply of size bytes comes before the read deadline.
+func (e echo) answered(conn net.PacketConn, size int) bool {
+	buffer := make([]byte, size+1)
 	for {
 		n, _, err := conn.ReadFrom(buffer)
 		if err != nil {
 			return false
 		}
-		if got, err := icmp.ParseMessage(p.reply.Protocol(), buffer[:n]); err == nil && got.Type == p.reply && n == size {
+		got, err := icmp.ParseMessage(e.request.Protocol(), buffer[:n])
+		if err == nil && got.Type == e.reply && n == size {
 			return true
 		}
 	}

@@ -82,7 +82,7 @@ func Root() *cobra.Command {
 each other through discovery. Each keeps an encrypted WireGuard tunnel to every other.
 
   spanctl gen config --with-kubespan -o machine.cue   write a config
-  spanctl run                                         run the machine's agent
+  spanctl run                                         start the machine's agent
   spanctl apply -f machine.cue --immediate            put a config in force
   spanctl get kubespanpeerstatuses                    show the peers
   spanctl diff                                        compare the kernel with the config`,
