@@ -20,7 +20,7 @@ import (
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// Options are those of an agent.
+// Options are the options of Run.
 type Options struct {
 	Machine
 	// Config is the path of the machine config.

@@ -108,7 +108,7 @@ func (o *oneShot) before(log *slog.Logger) *schema.Config {
 		config, err = loadConfig(newest.Path, data)
 	}
 	if err != nil {
-		log.Warn("config in force unreadable; what it alone owned stays in the kernel and in discovery", "error", err)
+		log.Warn("config in force unreadable; objects that only it owned stay", "error", err)
 		return nil
 	}
 	return config

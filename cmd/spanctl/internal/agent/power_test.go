@@ -14,7 +14,7 @@ import (
 
 var errPower = errors.New("no power")
 
-// losing is a disk that loses power at a step, and has none from then on.
+// losing returns a disk that loses power at a step, and a count of the steps.
 func losing(at int) (disk durable.Disk, steps *int) {
 	steps = new(int)
 	return durable.Disk{Before: func(durable.Step, string) error {
@@ -26,13 +26,13 @@ func losing(at int) (disk durable.Disk, steps *int) {
 	}}, steps
 }
 
-// TestPowerLossLeavesTheOldConfigOrTheNew loses power at every step of what `apply` does
-// to the disk, and starts the machine again.
+// TestPowerLossLeavesTheOldConfigOrTheNew loses power at every step in which `apply` changes
+// the disk, and starts the machine again.
 func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 	const before, after = "machine: network: kubespan: mtu: 1400\n", "machine: network: kubespan: mtu: 1300\n"
 	for _, c := range []struct {
 		name string
-		// ending is that of the new config's file: another one takes the place of the old.
+		// ending is the ending of the new config's file.
 		ending string
 		do     func(dir *statedir.Dir, file configfile.File, name string) error
 		// try is set where the old config must be there after the trial.
@@ -120,7 +120,7 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 	}
 }
 
-// enforceFiles is what is done to the disk when a config is put in force.
+// enforceFiles returns the changes of the disk when a config is put in force.
 func enforceFiles(text string) func(*statedir.Dir, configfile.File, string) error {
 	return func(dir *statedir.Dir, file configfile.File, name string) error {
 		path, err := file.Store(name, []byte(text))

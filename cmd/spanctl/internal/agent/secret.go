@@ -11,14 +11,14 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// maxSecret bounds a file with a secret, in bytes.
+// maxSecret is the size of the largest file with a secret, in bytes.
 const maxSecret = 4 << 10
 
-// credentials is the variable with the directory that systemd puts a service's
-// credentials into (systemd.exec(5)).
+// credentials is the environment variable with the directory of a service's credentials
+// (systemd.exec(5)).
 const credentials = "CREDENTIALS_DIRECTORY"
 
-// ReadSecret reads a secret that a config says is kept elsewhere.
+// ReadSecret reads a secret from the place that a config names.
 func ReadSecret(s schema.SecretSource) (string, error) {
 	switch {
 	case s.File != "":
@@ -54,7 +54,7 @@ func readSecretFile(path string) (string, error) {
 	return string(text), nil
 }
 
-// loadConfig reads a config with its secrets, as it is put in force.
+// loadConfig reads a config and its secrets.
 func loadConfig(name string, data []byte) (*schema.Config, error) {
 	return load.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret}.Load()
 }

@@ -25,7 +25,7 @@ type target struct {
 }
 
 func (t *target) flags(cmd *cobra.Command, fallback string) {
-	cmd.Flags().StringVarP(&t.path, "output", "o", fallback, "file to write, whose ending tells the format; - for standard output, in CUE")
+	cmd.Flags().StringVarP(&t.path, "output", "o", fallback, "file to write, whose ending is the format; - for standard output, in CUE")
 	cmd.Flags().BoolVar(&t.force, "force", false, "replace the file if it exists")
 }
 

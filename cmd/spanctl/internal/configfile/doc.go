@@ -1,10 +1,9 @@
-// Package configfile is the machine config on disk: where it is, how it is
-// replaced, and how changes are noticed.
+// Package configfile reads, replaces and watches the machine config on disk.
 //
-// A File is named by one path, such as /etc/spanctl/machine.cue. A config in
-// another format lies beside it under the ending of that format, for example
-// machine.yaml; there is one of them at a time.
+// A File has one path, such as /etc/spanctl/machine.cue. A config in another format
+// is beside it with the ending of that format, for example machine.yaml. There is
+// one of them at a time.
 //
-// Editors and configuration management replace files by renaming, so Watch
-// follows directories, never a file.
+// Editors and configuration management replace files by renaming, so Watch watches
+// directories, not files.
 package configfile

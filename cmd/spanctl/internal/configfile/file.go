@@ -15,21 +15,21 @@ import (
 
 const dirMode = 0o755
 
-// File is the place of a machine config.
+// File is a machine config on disk. Its methods may be called concurrently.
 type File struct {
 	path string
-	// Disk is what the config is stored on.
+	// Disk writes the config.
 	Disk durable.Disk
 }
 
-// At is the config at path. It need not exist.
+// At returns the config at path. It need not exist.
 func At(path string) File { return File{path: path} }
 
-// Path is where the config is expected.
+// Path returns the path that At was given.
 func (f File) Path() string { return f.path }
 
-// variants are the paths that the config may be at: its own, then those with
-// the endings of other formats.
+// variants returns the paths that the config may be at: its own, then those with the
+// endings of other formats.
 func (f File) variants() []string {
 	ext := filepath.Ext(f.path)
 	stem := strings.TrimSuffix(f.path, ext)
@@ -42,8 +42,8 @@ func (f File) variants() []string {
 	return paths
 }
 
-// Read returns the config and the name of its file. The error is an
-// fs.ErrNotExist if there is none.
+// Read returns the config and the name of its file. The error is an fs.ErrNotExist if
+// there is no config.
 func (f File) Read() (name string, data []byte, err error) {
 	for _, path := range f.variants() {
 		data, err := os.ReadFile(path)
@@ -67,7 +67,7 @@ func (e missingError) Error() string {
 
 func (missingError) Unwrap() error { return fs.ErrNotExist }
 
-// PathFor is where Store puts a config with a file name like name.
+// PathFor returns where Store puts a config with the ending of name.
 func (f File) PathFor(name string) string {
 	if ext := filepath.Ext(name); slices.Contains(schema.Extensions, ext) {
 		return strings.TrimSuffix(f.path, filepath.Ext(f.path)) + ext
@@ -75,9 +75,8 @@ func (f File) PathFor(name string) string {
 	return f.path
 }
 
-// Store makes data, byte for byte, the config. The ending of name tells its
-// format. It returns where the config is now; a file that has these bytes
-// already is not written.
+// Store makes data, byte for byte, the config. The ending of name is its format. Store
+// returns the path of the config. It does not write a file that has these bytes already.
 func (f File) Store(name string, data []byte) (path string, err error) {
 	path = f.PathFor(name)
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
@@ -99,7 +98,7 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 	return path, nil
 }
 
-// Remove takes the config away.
+// Remove removes the config.
 func (f File) Remove() error {
 	for _, path := range f.variants() {
 		if err := f.Disk.Remove(path); err != nil {
@@ -109,7 +108,8 @@ func (f File) Remove() error {
 	return nil
 }
 
-// write replaces the file that path leads to; a link stays a link.
+// write replaces the file at path. A symbolic link stays: the file it leads to is
+// replaced.
 func (f File) write(path string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target

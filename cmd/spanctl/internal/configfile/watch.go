@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// quiet is how long the directory must be still before a change counts:
+	// settleTime is how long the directory must be unchanged before changed is called:
 	// editors write, rename and set modes in a row.
-	quiet = 100 * time.Millisecond
-	// patience is how long a change waits for stillness at most.
-	patience = time.Second
-	// writing is how long a change waits for whoever has the file open to write it.
-	writing = 10 * time.Second
+	settleTime = 100 * time.Millisecond
+	// settleTimeout is how long changes put off that call at most.
+	settleTimeout = time.Second
+	// writeTimeout is how long a process that has the config open for writing puts it off.
+	writeTimeout = 10 * time.Second
 )
 
-// Watch calls changed whenever the config may have changed, until ctx ends.
-// Several events in a row are one call. The directory is made if need be.
+// Watch calls changed whenever the config may have changed, until ctx ends. Several events
+// in a row are one call. It makes the directory if it is missing.
 func (f File) Watch(ctx context.Context, changed func()) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -36,7 +36,7 @@ func (f File) Watch(ctx context.Context, changed func()) error {
 	if err := f.follow(watcher); err != nil {
 		return err
 	}
-	// What changed before the watch began is not missed.
+	// The config may have changed before the watch began.
 	changed()
 	for {
 		if err := next(ctx, watcher); err != nil {
@@ -55,8 +55,8 @@ func (f File) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// follow watches the config's directory and, where the config is a link, the
-// one that it leads to.
+// follow watches the config's directory and, where the config is a symbolic link, that of
+// the file it leads to.
 func (f File) follow(watcher *fsnotify.Watcher) error {
 	dirs := []string{filepath.Dir(f.path)}
 	for _, path := range f.variants() {
@@ -72,10 +72,10 @@ func (f File) follow(watcher *fsnotify.Watcher) error {
 	return nil
 }
 
-// errClosed is not met: only Watch closes its watcher.
+// errClosed does not occur: only Watch closes its watcher.
 var errClosed = errors.New("the watch of the config ended")
 
-// next waits for an event. An overflow of the queue is one too.
+// next waits for an event. An overflow of the queue counts as one.
 func next(ctx context.Context, watcher *fsnotify.Watcher) error {
 	select {
 	case <-ctx.Done():
@@ -96,15 +96,15 @@ func next(ctx context.Context, watcher *fsnotify.Watcher) error {
 	}
 }
 
-// settle waits until the directory is still and the config is written to its end: what
-// comes over a network, such as with scp, comes in pieces.
+// settle waits until the directory is unchanged for a while and no process writes the
+// config: copies over a network, such as by scp, arrive in pieces.
 func (f File) settle(ctx context.Context, watcher *fsnotify.Watcher) error {
-	busy, stop := context.WithTimeout(ctx, patience)
+	busy, stop := context.WithTimeout(ctx, settleTimeout)
 	defer stop()
-	open, stop := context.WithTimeout(ctx, writing)
+	open, stop := context.WithTimeout(ctx, writeTimeout)
 	defer stop()
 	for {
-		still, stop := context.WithTimeout(ctx, quiet)
+		still, stop := context.WithTimeout(ctx, settleTime)
 		err := next(still, watcher)
 		over := still.Err() != nil || busy.Err() != nil
 		stop()
@@ -114,9 +114,9 @@ func (f File) settle(ctx context.Context, watcher *fsnotify.Watcher) error {
 	}
 }
 
-// isBeingWritten tells whether a process has the config open for writing. No such file
-// gets a read lease (fcntl(2), F_SETLEASE); where the file system has none to give, or
-// to us, it counts as written.
+// isBeingWritten reports whether a process has the config open for writing. The kernel
+// refuses a read lease on such a file (fcntl(2), F_SETLEASE). Where the file system has no
+// leases, or refuses them to this process, it reports false.
 func (f File) isBeingWritten() bool {
 	for _, path := range f.variants() {
 		file, err := os.Open(path)
@@ -124,7 +124,7 @@ func (f File) isBeingWritten() bool {
 			continue
 		}
 		_, err = unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-		_ = file.Close() // which gives the lease back
+		_ = file.Close() // gives the lease back
 		return errors.Is(err, unix.EAGAIN)
 	}
 	return false

@@ -1,7 +1,7 @@
-// Package durable writes files that outlive a loss of power: each is written to a
-// temporary file, synced, renamed over the old one, and the directory is synced. A
-// reader, and a machine that starts again, has the old file or the new one, never a
-// mixture; once a method has returned, it is the new one.
+// Package durable writes files that survive a loss of power. A file is written to a
+// temporary file, synced and renamed over the old one; then the directory is synced. A
+// reader sees the old content or the new, never a mixture. Once a method has returned, a
+// machine that starts again has the new content.
 package durable
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// mode is that of every file: for its owner alone.
+// mode is the mode of every file: only its owner may read it.
 const mode = 0o600
 
-// Step is one thing that is done to the disk.
+// Step is one operation on the disk.
 type Step string
 
 // The steps, in the order in which Write takes them.
@@ -29,11 +29,11 @@ const (
 	Unlink  Step = "unlink"
 )
 
-// Disk writes files. The zero value does so as it should. A Disk may be used
-// concurrently.
+// Disk writes files. The zero value is ready. A Disk may be used concurrently.
 type Disk struct {
-	// Before is called before each step, which is not taken if it returns an error: of
-	// what is to be filled in, half is then. Tests lose power so.
+	// Before is called before each step; nil for no call. If it returns an error, the step
+	// is not done, but for Fill, which then writes half of the data. Tests use it to
+	// simulate a loss of power.
 	Before func(step Step, path string) error
 }
 
@@ -56,8 +56,8 @@ func (d Disk) write(path string, data []byte) (err error) {
 	if err := d.before(Create, path); err != nil {
 		return err
 	}
-	// Beside the file: what is in it may be secret, and is nothing for a directory that
-	// all share. The mode of an old file is not taken over.
+	// In the file's own directory: the content may be secret, and TMPDIR is shared. The
+	// mode of an old file is not taken over.
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(mode), renameio.IgnoreUmask())
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (d Disk) write(path string, data []byte) (err error) {
 	return file.CloseAtomicallyReplace()
 }
 
-// Remove takes the file at path away, if it is there.
+// Remove removes the file at path, if it exists.
 func (d Disk) Remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -90,8 +90,7 @@ func (d Disk) Remove(path string) error {
 	return d.syncDir(path)
 }
 
-// syncDir makes the names in the directory of path durable (fsync(2): to sync a file
-// does not sync its entry).
+// syncDir makes the directory entry of path durable; syncing the file does not (fsync(2)).
 func (d Disk) syncDir(path string) error {
 	err := d.before(SyncDir, path)
 	if err != nil {

@@ -12,33 +12,33 @@ import (
 	"time"
 )
 
-// historyDir has a file for each of the last configs that were in force. Its name says
-// all but the text: NUMBER_TIME_HOW, and the ending of the config's own name.
+// historyDir has a file for each of the last configs that were in force. A file's name is
+// NUMBER_TIME_HOW with the ending of the config's own name.
 const historyDir = "history"
 
-// Kept is how many configs the history has.
+// Kept is the number of configs in the history.
 const Kept = 10
 
-// historyTime is how the time is written in a name, in UTC.
+// historyTime is the layout of the time in a name, in UTC.
 const historyTime = "20060102T150405Z"
 
 // Revision is a config that was in force.
 type Revision struct {
-	// Number counts from 1 and is never used again.
+	// Number counts from 1. No two revisions have the same.
 	Number int
 	// Time is when it was put in force.
 	Time time.Time
-	// How says what put it there, in small letters, digits and "-".
+	// How is what put it in force, in small letters, digits and "-".
 	How string
 	// Path is its file. Its extension is that of the format.
 	Path string
 }
 
-// ErrNoRevision says that the history has no such config, or none at all.
+// ErrNoRevision is returned where the history has no such config, or none at all.
 var ErrNoRevision = errors.New("there is no such config in the history")
 
-// Keep puts a config that is in force into the history, as its newest, and forgets the
-// oldest. One that is the newest already is not put there again.
+// Keep adds a config that is in force to the history, as its newest, and removes the
+// oldest. A config that is the newest already is not added again.
 func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +66,7 @@ func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, erro
 	trial, _, trialErr := d.trial()
 	err = errors.Join(err, trialErr)
 	for _, old := range all[min(Kept-1, len(all)):] {
-		// What comes back after a trial stays, however often the file is edited in it.
+		// The config before a trial stays, however often the file is edited meanwhile.
 		if old.Number != trial.Before {
 			err = errors.Join(err, d.Disk.Remove(old.Path))
 		}
@@ -100,7 +100,7 @@ func (d *Dir) history() ([]Revision, error) {
 	return all, nil
 }
 
-// parseRevision reads the name of a file; what others left there is none.
+// parseRevision parses the name of a file, and reports whether it is that of a revision.
 func parseRevision(file string) (Revision, bool) {
 	parts := strings.SplitN(strings.TrimSuffix(file, filepath.Ext(file)), "_", 3)
 	if len(parts) != 3 {

@@ -18,7 +18,7 @@ import (
 // nodeIdentity is the content of node-identity.yaml.
 type nodeIdentity struct {
 	NodeID string `yaml:"nodeId"`
-	// MAC is made once for a machine without a network card.
+	// MAC is generated once for a machine without a network card.
 	MAC string `yaml:"mac,omitempty"`
 }
 
@@ -31,7 +31,7 @@ func parseNodeIdentity(data []byte) (nodeIdentity, error) {
 		return nodeIdentity{}, err
 	}
 	if n.NodeID == "" || len(n.NodeID) > maxNodeID {
-		return nodeIdentity{}, fmt.Errorf("nodeId has %d characters, 1 to %d are right", len(n.NodeID), maxNodeID)
+		return nodeIdentity{}, fmt.Errorf("nodeId has %d characters; want 1 to %d", len(n.NodeID), maxNodeID)
 	}
 	if n.MAC != "" {
 		if mac, err := net.ParseMAC(n.MAC); err != nil || len(mac) != 6 {
@@ -41,8 +41,8 @@ func parseNodeIdentity(data []byte) (nodeIdentity, error) {
 	return n, nil
 }
 
-// kubespanIdentity is the content of kubespan-identity.yaml. Only the private
-// key is needed; the rest follows from it and is there for people to read.
+// kubespanIdentity is the content of kubespan-identity.yaml. All fields but the private
+// key follow from it and are there for people to read.
 type kubespanIdentity struct {
 	Address    netip.Prefix `yaml:"address"`
 	Subnet     netip.Prefix `yaml:"subnet"`
@@ -65,8 +65,8 @@ func parseKubespanIdentity(data []byte) (kubespanIdentity, mesh.PrivateKey, erro
 	return k, private, nil
 }
 
-// decode reads one YAML document and refuses fields that it should not have.
-// The parser's own words are left out: they may quote a private key.
+// decode parses one YAML document and refuses unknown fields. It leaves out the parser's
+// message, which may quote a private key.
 func decode(data []byte, into any) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
@@ -80,14 +80,14 @@ func decode(data []byte, into any) error {
 	return nil
 }
 
-// damaged says what to do about an identity file that cannot be read. Nothing
-// is overwritten: a private key could be lost.
+// damaged returns an error that says what to do about an invalid identity file. The file
+// is not overwritten: a private key could be lost.
 func (d *Dir) damaged(name string, err error) error {
 	return fmt.Errorf("%s: %w; restore it from a backup, or remove it for the machine to get a new identity",
 		filepath.Join(d.path, name), err)
 }
 
-// NodeID is the machine's node ID, made on first use.
+// NodeID returns the machine's node ID. It is generated on first use.
 func (d *Dir) NodeID() (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -123,9 +123,9 @@ func (d *Dir) encode(name string, content any) error {
 	return d.write(name, data)
 }
 
-// Identify gives the machine its identity in a cluster. The node ID, the key
-// and, for a host without a network card, the MAC are made on first use and
-// kept. It implements reconciler.Identify.
+// Identify returns the machine's identity in a cluster. The node ID, the key and, for a
+// host without a network card, the MAC are generated on first use and stored. It
+// implements reconciler.Identify.
 func (d *Dir) Identify(clusterID string, host mesh.Host) (mesh.Identity, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -151,7 +151,7 @@ func (d *Dir) Identify(clusterID string, host mesh.Host) (mesh.Identity, error) 
 	return identity, err
 }
 
-// contentOf is what is written down of an identity.
+// contentOf returns the content of the file of an identity.
 func contentOf(identity mesh.Identity) kubespanIdentity {
 	return kubespanIdentity{
 		Address:    identity.Address,
@@ -161,18 +161,18 @@ func contentOf(identity mesh.Identity) kubespanIdentity {
 	}
 }
 
-// Rotation is a new key pair of the machine, which is not in use yet.
+// Rotation is a new key pair of the machine that is not in use yet.
 type Rotation struct {
 	dir      *Dir
 	identity mesh.Identity
-	// Before is the public key that the machine had.
+	// Before is the public key that the machine has until Keep.
 	Before mesh.Key
 }
 
-// Rotate prepares a new key pair. Next implements reconciler.Identify with it.
+// Rotate prepares a new key pair. Its Next implements reconciler.Identify.
 func (d *Dir) Rotate() *Rotation { return &Rotation{dir: d} }
 
-// Next makes the key pair and returns the identity that the machine has with it.
+// Next generates the key pair and returns the identity with it.
 func (r *Rotation) Next(clusterID string, host mesh.Host) (mesh.Identity, error) {
 	now, err := r.dir.Identify(clusterID, host)
 	if err != nil {
@@ -187,17 +187,17 @@ func (r *Rotation) Next(clusterID string, host mesh.Host) (mesh.Identity, error)
 	return r.identity, nil
 }
 
-// After is the new public key.
+// After returns the new public key.
 func (r *Rotation) After() mesh.Key { return r.identity.PublicKey }
 
-// Keep makes the new key pair the machine's, in place of the old.
+// Keep stores the new key pair in place of the old.
 func (r *Rotation) Keep() error {
 	r.dir.mu.Lock()
 	defer r.dir.mu.Unlock()
 	return r.dir.encode(kubespanFile, contentOf(r.identity))
 }
 
-// mac is that of the first network card, else the one made for this machine.
+// mac returns the address of the first network card, else the generated one.
 func (d *Dir) mac(node nodeIdentity, host mesh.Host) (net.HardwareAddr, error) {
 	if host.MAC != nil {
 		return host.MAC, nil
@@ -213,7 +213,7 @@ func (d *Dir) mac(node nodeIdentity, host mesh.Host) (net.HardwareAddr, error) {
 	return mac, d.encode(nodeFile, node)
 }
 
-// key reads the private key, or makes one, which Identify then writes.
+// key reads the private key, or generates one, which Identify then stores.
 func (d *Dir) key() (kubespanIdentity, mesh.PrivateKey, error) {
 	data, err := d.read(kubespanFile)
 	if err != nil {
