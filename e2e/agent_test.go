@@ -123,7 +123,7 @@ func TestAgentWithoutConfigWaitsForOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	node.Agent.Start()
-	node.Agent.AwaitOutput("there is no config file")
+	node.Agent.AwaitOutput("no config file")
 	node.CLI.Try("diff").WantStatus(t, 2).WantStderr(t, "the agent has no config yet")
 	// Without a Kubernetes cluster there are no networks of pods, but the mesh comes up.
 	file := node.Files.Write("m.cue", harness.Edit(m.Config, "advertiseKubernetesNetworks: true"))

@@ -409,7 +409,8 @@ func (e echo) listenUnbroken() (net.PacketConn, error) {
 
 // answered reports whether a reply of size bytes comes before the read deadline.
 func (e echo) answered(conn net.PacketConn, size int) bool {
-	buffer := make([]byte, size+1)
+	// Of IPv4, the kernel passes the IP header as well, which ReadFrom removes.
+	buffer := make([]byte, e.ipHeader+size+1)
 	for {
 		n, _, err := conn.ReadFrom(buffer)
 		if err != nil {

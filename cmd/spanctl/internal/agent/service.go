@@ -28,13 +28,14 @@ type service struct {
 
 var _ agentpbconnect.AgentServiceHandler = (*service)(nil)
 
-// failed gives an error the code that fits.
+// failed gives an error the code that fits. It wraps an error that contains one of another
+// service: of such an error, connect would send the inner message only.
 func failed(err error) error {
 	var problems schema.Problems
 	var coded *connect.Error
 	code := connect.CodeInternal
 	switch {
-	case errors.As(err, &coded):
+	case errors.As(err, &coded) && error(coded) == err:
 		return err
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -305,5 +306,33 @@ func TestWithoutAnAgent(t *testing.T) {
 	}
 	if _, err := s.List(t.Context(), connect.NewRequest(&agentpb.ListRequest{Type: "machineconfig", Reveal: true})); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("secrets are shown to anybody: %v", err)
+	}
+}
+
+func TestErrorsKeepTheirWholeMessage(t *testing.T) {
+	discovery := connect.NewError(connect.CodeUnavailable, errors.New("connection refused"))
+	own := connect.NewError(connect.CodeNotFound, errors.New("no such member"))
+	for _, c := range []struct {
+		name string
+		err  error
+		code connect.Code
+		want string
+	}{
+		{"an error of the service", own, connect.CodeNotFound, "no such member"},
+		{"an error that contains one of discovery", fmt.Errorf("the key was not changed: %w", discovery), connect.CodeInternal,
+			"the key was not changed: unavailable: connection refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got *connect.Error
+			if !errors.As(failed(c.err), &got) {
+				t.Fatalf("%v has no code", failed(c.err))
+			}
+			if got.Code() != c.code {
+				t.Errorf("the code is %v, want %v", got.Code(), c.code)
+			}
+			if got.Message() != c.want {
+				t.Errorf("the message is %q, want %q", got.Message(), c.want)
+			}
+		})
 	}
 }
