@@ -69,8 +69,8 @@ type client struct {
 	// applyResult are the annotations that the Node had after that. They differ from
 	// applied if another field manager insists on its own: those are left alone.
 	applyResult map[string]string
-	// faults are the errors that were logged last, by message.
-	faults map[string]string
+	// faults are the errors that were logged last.
+	faults map[fault]string
 }
 
 // entry is the affiliate of a Node.
@@ -80,18 +80,37 @@ type entry struct {
 	refused error
 }
 
-// What the client logs. A fault is logged once, until its error changes.
+// fault is something that can fail for a while. It is logged once, until its error changes.
+type fault int
+
 const (
-	unreachable  = "kubernetes registry unreachable"
-	notPublished = "kubernetes node not published"
-	nodeNotFound = "kubernetes node not found"
+	unreachable fault = iota
+	notPublished
+	nodeNotFound
 )
 
-// recovered has what is logged when a fault has gone.
-var recovered = map[string]string{
-	unreachable:  "kubernetes registry reachable",
-	notPublished: "kubernetes node published",
-	nodeNotFound: "kubernetes node found",
+// warn logs that the fault occurred.
+func (f fault) warn(log *slog.Logger, err error) {
+	switch f {
+	case unreachable:
+		log.Warn("kubernetes registry unreachable", "error", err)
+	case notPublished:
+		log.Warn("kubernetes node not published", "error", err)
+	case nodeNotFound:
+		log.Warn("kubernetes node not found", "error", err)
+	}
+}
+
+// recovered logs that the fault has gone.
+func (f fault) recovered(log *slog.Logger) {
+	switch f {
+	case unreachable:
+		log.Info("kubernetes registry reachable")
+	case notPublished:
+		log.Info("kubernetes node published")
+	case nodeNotFound:
+		log.Info("kubernetes node found")
+	}
 }
 
 var errNoNode = errors.New("not found")
@@ -104,7 +123,7 @@ func newClient(o options, remembered cacheContent) *client {
 		connectionsStale: make(chan struct{}, 1),
 		remembered:       remembered,
 		nodes:            map[string]entry{},
-		faults:           map[string]string{},
+		faults:           map[fault]string{},
 	}
 }
 
@@ -169,25 +188,25 @@ func (c *client) Run(ctx context.Context) {
 }
 
 // setFault logs a fault, unless the same was logged last.
-func (c *client) setFault(message string, err error) {
+func (c *client) setFault(f fault, err error) {
 	err = c.explain(err)
 	c.mu.Lock()
-	known := c.faults[message] == err.Error()
-	c.faults[message] = err.Error()
+	known := c.faults[f] == err.Error()
+	c.faults[f] = err.Error()
 	c.mu.Unlock()
 	if !known {
-		c.log.Warn(message, "error", err)
+		f.warn(c.log, err)
 	}
 }
 
 // clearFault notes that a fault has gone.
-func (c *client) clearFault(message string) {
+func (c *client) clearFault(f fault) {
 	c.mu.Lock()
-	_, had := c.faults[message]
-	delete(c.faults, message)
+	_, had := c.faults[f]
+	delete(c.faults, f)
 	c.mu.Unlock()
 	if had {
-		c.log.Info(recovered[message])
+		f.recovered(c.log)
 	}
 }
 
