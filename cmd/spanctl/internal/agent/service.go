@@ -35,7 +35,7 @@ func failed(err error) error {
 	var coded *connect.Error
 	code := connect.CodeInternal
 	switch {
-	case errors.As(err, &coded) && error(coded) == err:
+	case errors.As(err, &coded) && coded.Error() == err.Error():
 		return err
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
