@@ -28,15 +28,21 @@ type service struct {
 
 var _ agentpbconnect.AgentServiceHandler = (*service)(nil)
 
-// failed gives an error the code that fits. It wraps an error that contains one of another
-// service: of such an error, connect would send the inner message only.
+// codedError is an error with the code to answer with. It is not a connect.Error: those
+// of a discovery service may be wrapped in any error, and their codes are not ours.
+type codedError struct {
+	code connect.Code
+	error
+}
+
+// failed gives an error the code that fits.
 func failed(err error) error {
 	var problems schema.Problems
-	var coded *connect.Error
+	var coded *codedError
 	code := connect.CodeInternal
 	switch {
-	case errors.As(err, &coded) && coded.Error() == err.Error():
-		return err
+	case errors.As(err, &coded):
+		code = coded.code
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
 	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh),
@@ -111,7 +117,7 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 		did, err = s.configs.try(ctx, name, data, m.GetTimeout().AsDuration())
 		response.TrialUntil = timestamppb.New(did.trial.Until)
 	default:
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode))
+		return nil, &codedError{connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode)}
 	}
 	response.StoredAt = did.path
 	response.Plan, err = s.carriedOut(did.pass, err)
@@ -204,14 +210,14 @@ func (s *service) Down(ctx context.Context, _ *connect.Request[agentpb.DownReque
 func (s *service) resources(name string) (*resource.Type, *resource.Store, error) {
 	t, err := resource.Lookup(name)
 	if err != nil {
-		return nil, nil, connect.NewError(connect.CodeInvalidArgument, err)
+		return nil, nil, &codedError{connect.CodeInvalidArgument, err}
 	}
 	store, err := s.runner.Resources(t)
 	return t, store, err
 }
 
 // errReveal refuses to show secrets.
-var errReveal = connect.NewError(connect.CodePermissionDenied, errors.New("--show-secrets is for root alone"))
+var errReveal = &codedError{connect.CodePermissionDenied, errors.New("--show-secrets is for root alone")}
 
 // List implements the API.
 func (s *service) List(ctx context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
@@ -238,7 +244,7 @@ func (s *service) list(ctx context.Context, m *agentpb.ListRequest) (*agentpb.Li
 		response.Resources = append(response.Resources, shown)
 	}
 	if m.GetId() != "" && len(response.Resources) == 0 {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("%s %q not found", t.Aliases[0], m.GetId()))
+		return nil, &codedError{connect.CodeNotFound, fmt.Errorf("%s %q not found", t.Aliases[0], m.GetId())}
 	}
 	return response, nil
 }

@@ -311,7 +311,7 @@ func TestWithoutAnAgent(t *testing.T) {
 
 func TestErrorsKeepTheirWholeMessage(t *testing.T) {
 	discovery := connect.NewError(connect.CodeUnavailable, errors.New("connection refused"))
-	own := connect.NewError(connect.CodeNotFound, errors.New("no such member"))
+	own := &codedError{connect.CodeNotFound, errors.New("no such member")}
 	for _, c := range []struct {
 		name string
 		err  error
