@@ -31,7 +31,7 @@ type Options struct {
 	ClusterID string
 	// Secret is the decoded cluster secret.
 	Secret [32]byte
-	// NodeID is this machine's. Snapshot leaves it out.
+	// NodeID is this machine's node ID. Snapshot leaves out its affiliate.
 	NodeID string
 	// UserAgent is the calling program and its version, for the services.
 	UserAgent string
@@ -52,7 +52,7 @@ type Client struct {
 	log      *slog.Logger
 	services []*service
 
-	// mu guards wanted, which Run keeps published; nil for nothing.
+	// mu guards wanted, which Run keeps published; nil for none.
 	mu     sync.Mutex
 	wanted *publication
 }
@@ -112,7 +112,7 @@ func isExposed(endpoint string) bool {
 	return u.Hostname() != "localhost" && (err != nil || !address.IsLoopback())
 }
 
-// Snapshot implements reconciler.Registry: what at least one service knows.
+// Snapshot implements reconciler.Registry. It merges what the services know.
 func (c *Client) Snapshot() reconciler.Snapshot {
 	snapshot := reconciler.Snapshot{Refused: map[string]string{}}
 	var affiliates [][]mesh.Affiliate
@@ -163,7 +163,7 @@ func (c *Client) Publish(p reconciler.Publication) {
 	}
 }
 
-// publication returns what Run keeps published, sealed; nil for nothing.
+// publication returns the sealed publication that Run keeps published; nil for none.
 func (c *Client) publication() (*publication, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,7 +196,8 @@ func (c *Client) sealEndpoints(endpoints []netip.AddrPort) ([][]byte, error) {
 	return sealed, nil
 }
 
-// Announce implements reconciler.Registry: at least one service has accepted it.
+// Announce implements reconciler.Registry. It succeeds if at least one service accepts
+// the affiliate.
 func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
 	p := &publication{Publication: reconciler.Publication{Local: local}}
 	if err := c.seal(p); err != nil {
@@ -272,8 +273,8 @@ func (c *Client) changed() {
 	}
 }
 
-// deleted has all other services forget machines that one service has deleted. A service
-// that cannot be reached now would remember them for long.
+// deleted makes all other services forget machines that one service has deleted. A
+// service that is unreachable now would otherwise keep them until their TTL ends.
 func (c *Client) deleted(at *service, ids []string) {
 	for _, s := range c.services {
 		if s != at {

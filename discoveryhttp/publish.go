@@ -7,12 +7,12 @@ import (
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// finishTimeout is how long an update may go on after the client ends. A service may carry
-// out an update that was cut off, and do so after the machine has left: the machine would
-// be published again.
+// finishTimeout is how long an update may go on after the client ends. A service may apply
+// an interrupted update late: after the machine has left, it would publish the machine
+// again.
 const finishTimeout = time.Second
 
-// publishSoon has publishLoop send an update.
+// publishSoon makes publishLoop send an update.
 func (s *service) publishSoon() {
 	select {
 	case s.republish <- struct{}{}:
@@ -51,7 +51,7 @@ func (s *service) publishLoop(ctx context.Context) {
 	}
 }
 
-// publish sends what the client keeps published, if there is something.
+// publish sends the client's publication, if there is one.
 func (s *service) publish(ctx context.Context) error {
 	p, err := s.client.publication()
 	if err != nil || p == nil {

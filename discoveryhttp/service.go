@@ -83,7 +83,7 @@ func (s *service) snapshot() reconciler.Snapshot {
 	return snapshot
 }
 
-// cached returns what the next process starts with.
+// cached returns the affiliates for the cache.
 func (s *service) cached(now time.Time) []cachedAffiliate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *service) pause(ctx context.Context, d time.Duration) bool {
 	s.mu.Lock()
 	networkChanged := s.networkChanged
 	s.mu.Unlock()
-	_ = retry.Wait(ctx, d, networkChanged) // ctx is asked instead
+	_ = retry.Wait(ctx, d, networkChanged) // ctx.Err has the reason
 	return ctx.Err() == nil
 }
 
@@ -130,7 +130,7 @@ func (s *service) reconnect() {
 	s.publishSoon()
 }
 
-// outage is whether the last attempt of a loop failed.
+// outage records whether the last attempt of a loop failed.
 type outage struct{ ongoing bool }
 
 // level returns the level to log a failure at. The first one of an outage is a warning, the
@@ -146,7 +146,7 @@ func (o *outage) level() slog.Level {
 // resolved ends the outage.
 func (o *outage) resolved() { o.ongoing = false }
 
-// roundPause returns a pause for a log.
+// roundPause formats a pause for a log.
 func roundPause(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 // update publishes data and endpoints of an affiliate.

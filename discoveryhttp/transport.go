@@ -136,7 +136,7 @@ func newDialer(o Options, token string) (*dialer, error) {
 	return d, nil
 }
 
-// alternate has the next dial use the other protocol, if the protocol is Auto.
+// alternate makes the next dial use the other protocol, if the protocol is Auto.
 func (d *dialer) alternate() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -3,8 +3,8 @@
 // Linux uses, so that either reads the other's.
 //
 // Driver opens the registry (registry.go). Its client keeps the annotations of this
-// machine's Node (publish.go) and follows the Nodes of the others (follow.go). Whoever may
-// annotate a Node can write anything, so annotation.go checks all of it.
+// machine's Node (publish.go) and follows the Nodes of the others (follow.go). Anyone who
+// may annotate a Node can write anything, so annotation.go checks every value.
 //
 // client-go reads kubeconfigs, obtains credentials, lists and watches (kubeconfig.go,
 // connection.go, transport.go). docs/decisions/client-libraries.md has the reasons and the

@@ -13,13 +13,13 @@ var controlPlaneLabels = []string{"node-role.kubernetes.io/control-plane", "node
 // node is what the registry uses of a Kubernetes Node.
 type node struct {
 	name, uid string
-	// annotations has those of KubeSpan only.
+	// annotations has the annotations of KubeSpan only.
 	annotations map[string]string
 	// labels has controlPlaneLabels only.
 	labels map[string]string
 	// podCIDRs are the networks of the pods on the Node.
 	podCIDRs []netip.Prefix
-	// hostname is the machine's, as the kubelet reports it.
+	// hostname is the machine's host name, as the kubelet reports it.
 	hostname string
 	// osImage is the machine's operating system, as the kubelet reports it.
 	osImage string

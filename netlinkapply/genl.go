@@ -50,7 +50,8 @@ func encodePeers(link string, peers []userspace.PeerSetting) (message []byte, re
 	for len(peers) > 0 && len(a.buffer) < maxMessage {
 		left := a.peer(peers[0])
 		if len(left) > 0 {
-			// Once in the kernel, the peer has what was sent: the rest is added.
+			// The kernel then has the first part of the peer. The next message adds the
+			// rest.
 			next := userspace.PeerSetting{PublicKey: peers[0].PublicKey, UpdateOnly: true, AllowedIPs: left}
 			rest = append([]userspace.PeerSetting{next}, peers[1:]...)
 			a.end(list)

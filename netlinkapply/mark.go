@@ -9,7 +9,7 @@ import (
 )
 
 // MarkedDialer returns a dial function whose packets have a firewall mark (SO_MARK,
-// socket(7)), by which they stay out of the tunnels. A process without CAP_NET_ADMIN cannot
+// socket(7)), so that they stay out of the tunnels. A process without CAP_NET_ADMIN cannot
 // set the mark, and its connections go without: it cannot have a mesh either.
 func MarkedDialer(mark uint32) func(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {

@@ -74,8 +74,8 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	})
 }
 
-// discardPort is the destination of probes (RFC 863). It may be closed: the peer's WireGuard
-// confirms the packet, whatever the peer does with it.
+// discardPort is the destination of probes (RFC 863). The port may be closed: WireGuard
+// confirms the packet before the peer looks at the port.
 const discardPort = 9
 
 // Probe sends a datagram through the tunnel to each address.

@@ -11,7 +11,7 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// apply carries out the plan of a pass, then commits and publishes what came of it.
+// apply applies the plan of a pass, then commits and publishes the result.
 func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	p.Result = e.kernel.Apply(ctx, p.Scope, p.Plan)
 	e.deviceChanged = false
@@ -48,7 +48,7 @@ func isTrial(c state.Change) bool {
 	return is && p.Action() == state.Update && p.NewEndpoint() && !p.NewAllowedIPs() && !p.NewKeepalive() && !p.NewPresharedKey()
 }
 
-// commit makes the connections of a pass the present ones and returns the peers whose state
+// commit makes the connections of a pass the current ones and returns the peers whose state
 // or relay has changed.
 func (e *Engine) commit(p *Pass) []peer.Transition {
 	notDone := map[mesh.Key]bool{}

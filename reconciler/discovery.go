@@ -31,7 +31,7 @@ type DiscoveryOptions struct {
 }
 
 // Discovery is a machine's membership in the registries that its config asks for. Follow
-// keeps them at work; Open and Fetch ask them once. Its methods are for one goroutine.
+// runs them; Open and Fetch read them once. Its methods are for one goroutine.
 type Discovery struct {
 	options DiscoveryOptions
 	// sessions are the open registries, in the order of the drivers.
@@ -51,14 +51,15 @@ func NewDiscovery(o DiscoveryOptions) *Discovery {
 	return d
 }
 
-// Follow opens the registries that config asks for and follows them until Close. Those
-// that are open with other settings are closed, and left first unless only the firewall
-// mark differs. It calls changed, from any goroutine, when Knowledge has changed.
+// Follow opens the registries that config asks for and follows them until Close. Open
+// registries whose settings differ are closed, and the machine leaves them unless only
+// the firewall mark differs. It calls changed, from any goroutine, when Knowledge has
+// changed.
 func (d *Discovery) Follow(config *schema.Config, changed func()) error {
 	return d.open(config, func(s *discoverySession) { s.follow() }, changed)
 }
 
-// Open opens the registries that config asks for, with what their caches know.
+// Open opens the registries that config asks for and loads their caches.
 func (d *Discovery) Open(config *schema.Config) error {
 	return d.open(config, func(*discoverySession) {}, func() {})
 }
@@ -104,8 +105,8 @@ func (d *Discovery) session(name string) *discoverySession {
 	return nil
 }
 
-// closeOutdated closes the registries that config asks for with other settings, or not
-// at all.
+// closeOutdated closes the open registries that config asks for with other settings, and
+// those that it does not ask for.
 func (d *Discovery) closeOutdated(config *schema.Config) {
 	var outdated, left []*discoverySession
 	for _, driver := range d.options.Drivers {
@@ -195,13 +196,13 @@ func (d *Discovery) Same(config *schema.Config) bool {
 	return wanted == len(d.sessions)
 }
 
-// Fetch reads the registries once. It fails where one does, after all were asked.
+// Fetch reads all registries once and returns the errors of those that failed.
 func (d *Discovery) Fetch(ctx context.Context) error {
 	defer d.version.Add(1)
 	return errors.Join(d.each(d.sessions, func(s *discoverySession) error { return s.registry.Fetch(ctx) })...)
 }
 
-// each calls do for several sessions at once and returns what each call returned.
+// each calls do for all sessions concurrently and returns the results in their order.
 func (d *Discovery) each(sessions []*discoverySession, do func(*discoverySession) error) []error {
 	results := make([]error, len(sessions))
 	var group sync.WaitGroup
@@ -268,7 +269,7 @@ func (d *Discovery) Publish(p Publication) {
 	}
 }
 
-// NetworkChanged has all registries make new connections.
+// NetworkChanged makes all registries reconnect.
 func (d *Discovery) NetworkChanged() {
 	for _, s := range d.sessions {
 		s.registry.NetworkChanged()
@@ -276,7 +277,8 @@ func (d *Discovery) NetworkChanged() {
 }
 
 // Announce publishes this machine now and waits until at least one registry has accepted
-// it. It is an error if none did; ErrNoPublisher if the config has none that could.
+// it. It fails if none has. The error is ErrNoPublisher if the config has no registry to
+// publish in.
 func (d *Discovery) Announce(ctx context.Context, local mesh.Affiliate) error {
 	results := d.each(d.sessions, func(s *discoverySession) error { return s.registry.Announce(ctx, local) })
 	results = slices.DeleteFunc(results, func(err error) bool { return errors.Is(err, ErrReadOnly) })
@@ -307,8 +309,8 @@ func (d *Discovery) Close() {
 	d.setOpened(false)
 }
 
-// Leave closes all registries and removes this machine from them. It fails where one
-// registry could not be reached: the other machines go on using what it has.
+// Leave closes all registries and removes this machine from them. It fails if a registry
+// could not be reached: other machines keep using what that registry has.
 func (d *Discovery) Leave(ctx context.Context) error {
 	left := slices.Clone(d.sessions)
 	d.Close()
@@ -319,8 +321,8 @@ func (d *Discovery) leave(ctx context.Context, sessions []*discoverySession) err
 	return errors.Join(d.each(sessions, func(s *discoverySession) error { return s.leave(ctx) })...)
 }
 
-// LeaveDiscovery removes this machine from all registries that config asks for, also where
-// they are not followed.
+// LeaveDiscovery removes this machine from all registries that config asks for, even if
+// they are not open.
 func LeaveDiscovery(ctx context.Context, d *Discovery, config *schema.Config) error {
 	if err := errors.Join(d.Open(config), d.Leave(ctx)); err != nil {
 		return fmt.Errorf("the other machines were not told that this one leaves: %w", err)

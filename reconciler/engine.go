@@ -48,14 +48,14 @@ type Knowledge struct {
 	Node mesh.Node
 	// Refused has the reasons why registries do not use affiliates, by node ID.
 	Refused map[string]string
-	// Version is another one whenever the rest has changed; 0 if that is not known.
+	// Version differs whenever another field differs. 0 means that it is not known.
 	Version uint64
 	// Complete is set when every registry has answered: a machine that is not among
 	// Affiliates has left the mesh.
 	Complete bool
 }
 
-// Trigger is why a pass is done. The zero value is a pass that looks at everything.
+// Trigger is the reason for a pass. The zero value asks for a full pass.
 type Trigger struct {
 	// PeersOnly is set when only time has passed: WireGuard's peers are read, and the rest
 	// is taken from the last full reading, if that is younger than fullReadInterval.

@@ -8,7 +8,7 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// gathered is what follows from config, host and discovery alone.
+// gathered is everything that depends on config, host and discovery only.
 type gathered struct {
 	config *schema.Config
 	// version is Knowledge.Version.
@@ -37,8 +37,8 @@ type gathered struct {
 	maxMTU int
 }
 
-// holds reports whether g still follows from config and knowledge, if the host has not
-// changed.
+// holds reports whether g is up to date for config and knowledge, provided that the host
+// has not changed.
 func (g *gathered) holds(config *schema.Config, known Knowledge) bool {
 	return g.config == config && g.version == known.Version && known.Version != 0
 }

@@ -33,11 +33,11 @@ type WakeReason uint32
 
 // The reasons to wake a Loop.
 const (
-	// InputChanged says that the config changed, or what the registries know.
+	// InputChanged means that the config or the content of a registry changed.
 	InputChanged WakeReason = 1 << iota
-	// KernelChanged says that something else changed the kernel's network state.
+	// KernelChanged means that another program changed the kernel's network state.
 	KernelChanged
-	// Resumed says that the machine was suspended, or that its clock was set.
+	// Resumed means that the machine was suspended or its clock was set.
 	Resumed
 )
 
@@ -102,7 +102,7 @@ func (l *Loop) Run(ctx context.Context) {
 			continue
 		case <-l.wake:
 			l.serveFor(ctx, collectDelay+l.repairPause())
-			// Changes that came meanwhile are in this pass.
+			// This pass covers the changes that arrived while it was put off.
 			select {
 			case <-l.wake:
 			default:
@@ -114,8 +114,8 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// repairPause returns how long a pass is put off that would only repair what another
-// program changes again and again.
+// repairPause returns how long to put off a pass that would only revert repeated changes
+// of another program.
 func (l *Loop) repairPause() time.Duration {
 	if WakeReason(l.reasons.Load()) != KernelChanged {
 		return 0

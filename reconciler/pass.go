@@ -32,13 +32,13 @@ type Pass struct {
 	// Same is set when the last pass succeeded, and config, host, discovery and relays have
 	// not changed since.
 	Same bool
-	// Warnings are what failed beside the plan, such as telling the other machines.
+	// Warnings are failures outside of the plan, such as publishing to discovery.
 	Warnings []string
 
 	gathered
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
-	// probes are the mesh addresses of the peers that are to be probed.
+	// probes are the mesh addresses of the peers to probe.
 	probes []netip.Addr
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// publish replaces the resources that `spanctl get` shows. What was gathered changes rarely
-// and there is much of it: it is published once.
+// publish replaces the resources that `spanctl get` shows. The gathered part is large and
+// changes rarely, so it is published only after a change.
 func (e *Engine) publish(now time.Time, p *Pass) {
 	e.publishConnections(now, p)
 	if e.gathered != nil && e.published == e.gathered && p.config != nil {

@@ -83,7 +83,7 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 type RegistryOptions struct {
 	// Config is the config to take the settings from.
 	Config *schema.Config
-	// NodeID is this machine's. Snapshot leaves it out.
+	// NodeID is this machine's node ID. Snapshot leaves out its affiliate.
 	NodeID string
 	// UserAgent is the program and its version, such as "spanctl/1.2.3".
 	UserAgent string

@@ -26,7 +26,7 @@ const (
 	// minRepairPause is the first pause. Each one is twice the one before, up to maxRepairPause.
 	minRepairPause = time.Second
 	maxRepairPause = 30 * time.Second
-	// quietPeriod without a repair ends the row.
+	// quietPeriod is the time without a repair after which the count starts over.
 	quietPeriod = time.Minute
 )
 

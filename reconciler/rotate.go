@@ -8,7 +8,7 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// ErrNoMesh is returned where a key should be rotated that no mesh uses.
+// ErrNoMesh is returned by RotateKey if no mesh uses the key.
 var ErrNoMesh = errors.New("the machine is not in a mesh: machine.network.kubespan is disabled, or the mesh was taken down")
 
 // RotateKey gives the machine another key pair, in the order that interrupts the mesh

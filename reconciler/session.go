@@ -12,8 +12,8 @@ import (
 const (
 	// cacheDelay is how long changes are collected before the cache is written.
 	cacheDelay = time.Second
-	// cacheInterval is how often the cache is written without a change: registries keep
-	// there when they saw a machine last.
+	// cacheInterval is how often the cache is written without a change: it has the times
+	// at which machines were last seen.
 	cacheInterval = 5 * time.Minute
 	// leaveTimeout bounds Registry.Leave.
 	leaveTimeout = 3 * time.Second
@@ -50,7 +50,7 @@ func (s *discoverySession) follow() {
 	s.group.Go(func() { s.keepCache(ctx) })
 }
 
-// markChanged has the cache written soon.
+// markChanged makes keepCache write the cache soon.
 func (s *discoverySession) markChanged() {
 	select {
 	case s.changes <- struct{}{}:

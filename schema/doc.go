@@ -9,7 +9,7 @@
 //	patch      merges patches into a config and keeps its format and comments
 //	compare    lists the settings in which two configs differ
 //	generate   writes new configs and cluster secrets
-//	talos      makes a config out of one of Talos Linux
+//	talos      converts machine configs of Talos Linux
 //	reference  writes the reference of all settings and the JSON Schema
 //
 // A config with a fault yields [Problems]: every fault at once, each with its position in the

@@ -37,8 +37,8 @@ func NewCipher(secret [32]byte) (*Cipher, error) {
 	return &Cipher{block: block, aead: aead}, nil
 }
 
-// SealAffiliate encodes and encrypts an affiliate without its endpoints, for which
-// SealEndpoint is. The result differs from call to call.
+// SealAffiliate encodes and encrypts an affiliate without its endpoints; SealEndpoint
+// encrypts those. The result differs from call to call.
 func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
 	plain, err := proto.Marshal(encodeAffiliate(a))
 	if err != nil {

@@ -3,9 +3,9 @@
 //
 // An affiliate is encrypted with AES-256-GCM under the cluster secret, with a random nonce
 // in front. An endpoint is encrypted block by block and deterministically: a service can
-// tell that two endpoints are equal, and merge them. Only the form of a decrypted endpoint
-// protects its integrity. The format is that of the public Sidero discovery client, so
-// that Talos nodes can read it.
+// recognize equal endpoints and merge them. Only the form of a decrypted endpoint protects
+// its integrity. The format is that of the public Sidero discovery client, so that Talos
+// nodes can read it.
 //
 // Anyone may have written what is decoded. The Open methods of Cipher return errors for
 // malformed input and use no more memory than the input calls for.

@@ -49,8 +49,8 @@ func (c *Certificate) TLS() *tls.Config {
 // because one is replaced after the other.
 const certificateSettle = 200 * time.Millisecond
 
-// Watch reloads the certificate when its files change, until ctx ends. If they
-// cannot be loaded, the certificate before stays in use.
+// Watch reloads the certificate when its files change, until ctx ends. If they cannot be
+// loaded, the previous certificate stays in use.
 func (c *Certificate) Watch(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {

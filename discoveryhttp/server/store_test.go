@@ -21,8 +21,8 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store/storetest"
 )
 
-// tinyStore is a store made from nothing but what package store exports, as another
-// module can write it. Affiliates do not expire.
+// tinyStore is a store that uses only what package store exports, as one in another
+// module would. Affiliates do not expire.
 type tinyStore struct {
 	limits store.Limits
 
@@ -131,7 +131,8 @@ func (*tinyStore) Expire(time.Time) error      { return nil }
 func (*tinyStore) Stats() store.Stats          { return store.Stats{} }
 func (*tinyStore) Ready(context.Context) error { return nil }
 
-// TestStoreOfAnotherPackage serves from a store that package store knows nothing of.
+// TestStoreOfAnotherPackage serves from a store that is implemented outside of package
+// store.
 func TestStoreOfAnotherPackage(t *testing.T) {
 	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
 		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}

@@ -67,8 +67,8 @@ func (e *entry) expireEndpoints(id string, now int64) bool {
 	return true
 }
 
-// isExpired reports whether the affiliate has expired: its data has, whatever
-// endpoints others have added, or it has neither data nor endpoints. now is in
+// isExpired reports whether the affiliate has expired: its data has, even if other
+// machines have added endpoints, or it has neither data nor endpoints. now is in
 // milliseconds since 1970.
 func (e *entry) isExpired(now int64) bool {
 	if e.expires != 0 {

@@ -119,7 +119,7 @@ type Member struct {
 	OperatingSystem string
 }
 
-// Members returns the affiliates with a nodename, sorted by it. Of several with one
+// Members returns the affiliates with a nodename, sorted by nodename. If several share a
 // nodename, the first by node ID is the member.
 func Members(affiliates []Affiliate) []Member {
 	byName := map[string]Member{}

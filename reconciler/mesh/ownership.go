@@ -29,8 +29,8 @@ type loss struct {
 // ranges are disjoint and sorted; adjacent ranges of one owner are joined. Each claimant that
 // did not get an address has one loss.
 //
-// It walks the claims by their first address and keeps those that are not over in a heap:
-// O(n log n), however much they overlap.
+// It visits the claims by their first address. A heap has the claims that contain the
+// current address. The work is O(n log n) for any overlap.
 func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	slices.SortFunc(claims, func(a, b claim) int {
 		if c := a.From().Compare(b.From()); c != 0 {

@@ -14,7 +14,8 @@ const (
 	classLastGood
 	classPublic
 	classOther
-	// classNoFamily has the endpoints of an IP version that this machine lacks.
+	// classNoFamily is for endpoints of an IP version that this machine has no address
+	// of.
 	classNoFamily
 )
 
@@ -54,7 +55,7 @@ func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPor
 	return ranked
 }
 
-// families reports the IP versions of which a machine has addresses: both, if none is
+// families reports which IP versions a machine has addresses of; both if no address is
 // known.
 func families(links []Link) (has4, has6 bool) {
 	for _, l := range links {

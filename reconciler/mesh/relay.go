@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// MaxRelays is how many relays a machine publishes as reached, at most: an affiliate has to
-// fit into the 2048 bytes that discovery services accept.
+// MaxRelays is the largest number of reached relays that a machine publishes: an affiliate
+// has to fit into the 2048 bytes that discovery services accept.
 const MaxRelays = 8
 
 // PickRelay returns the relay for the traffic between a machine and a peer: one that both

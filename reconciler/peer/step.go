@@ -34,7 +34,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	return after, do
 }
 
-// observe takes over what WireGuard shows.
+// observe copies WireGuard's reading of the peer.
 func (s *Status) observe(now time.Time, before *Status, seen Observed) {
 	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
 	if !seen.LastHandshake.Equal(s.kernelHandshake) {
@@ -73,7 +73,7 @@ func (s *Status) adopt(now time.Time, seen Observed) {
 }
 
 // readCounters derives what was received and sent since the last step. The counters start
-// at zero again when a peer is made anew.
+// at zero again when a peer is created again.
 func (s *Status) readCounters(now time.Time, before *Status, seen Observed) {
 	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
 		s.lastReceived, s.received = now, true
@@ -132,7 +132,7 @@ func (s *Status) addressWithdrawn(before *Status, spec Spec) bool {
 	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, inUse) && !slices.Contains(spec.Addresses, inUse)
 }
 
-// probeDeadline returns until when a probe has to be answered.
+// probeDeadline returns the time by which a probe must be answered.
 func (s *Status) probeDeadline() time.Time {
 	if s.withdrawn {
 		return s.probingSince.Add(withdrawnTimeout)
@@ -180,7 +180,7 @@ func (s *Status) onTrial(now time.Time) bool {
 	return s.received || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
 }
 
-// nextDue reports whether a peer that is not up is due to be given another endpoint.
+// nextDue reports whether it is time to give a peer that is not up another endpoint.
 func (s *Status) nextDue(now time.Time, spec Spec) bool {
 	switch {
 	case len(spec.Endpoints) == 0:

@@ -115,7 +115,7 @@ func seconds(d time.Duration) string {
 	return d.String()
 }
 
-// privateKey shows the public half, by which keys can be told apart.
+// privateKey returns the public half, which distinguishes keys without revealing them.
 func privateKey(public mesh.Key) string {
 	if public.IsZero() {
 		return ""

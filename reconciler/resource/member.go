@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Members has the affiliates with a nodename, by it.
+// Members has the affiliates with a nodename, by nodename.
 var Members = &Type{
 	Name:      "Members",
 	Namespace: "cluster",

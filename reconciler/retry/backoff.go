@@ -19,9 +19,8 @@ type Backoff struct {
 	exponential *backoff.ExponentialBackOff
 }
 
-// New returns the sequence whose pauses double from first to longest. A pause is
-// up to a half shorter or longer than that: the longest is one and a half times
-// longest.
+// New returns the sequence whose pauses double from first to longest. Jitter makes each
+// pause up to a half shorter or longer, so no pause exceeds one and a half times longest.
 func New(first, longest time.Duration) *Backoff {
 	return &Backoff{exponential: &backoff.ExponentialBackOff{
 		InitialInterval:     first,
@@ -38,8 +37,8 @@ func (b *Backoff) Next() time.Duration { return b.exponential.NextBackOff() }
 func (b *Backoff) Reset() { b.exponential.Reset() }
 
 // Pause returns the pause after a number of failures in a row, at least one, without jitter:
-// first, doubled for each further failure, and at most longest. It is for a machine's own
-// resources, which no other machine waits for.
+// first, doubled for each further failure, and at most longest. It is for local operations,
+// which need no jitter.
 func Pause(failures int, first, longest time.Duration) time.Duration {
 	pause := first
 	for range failures - 1 {

@@ -33,7 +33,7 @@ func Do(ctx context.Context, b *Backoff, notify Notify, attempt func(context.Con
 // Permanent returns an error that ends Do. It wraps err, which must not be nil.
 func Permanent(err error) error { return backoff.Permanent(err) }
 
-// ErrWoken is the error of a Wait that was ended by its wake channel.
+// ErrWoken is returned by a Wait that its wake channel ended.
 var ErrWoken = errors.New("woken")
 
 // Wait waits for d and returns nil. It returns earlier if ctx ends, with its

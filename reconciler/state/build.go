@@ -21,7 +21,7 @@ type Inputs struct {
 	// PresharedKeys has the preshared keys of the peers that use another one, by public key. A
 	// zero key is none.
 	PresharedKeys map[mesh.Key]mesh.PrivateKey
-	// MTU is that of the link, in bytes.
+	// MTU is the link's MTU in bytes.
 	MTU int
 	// Peers are the members of the mesh.
 	Peers []mesh.PeerSpec
@@ -80,8 +80,8 @@ func Build(in Inputs) State {
 	for i := range in.Peers {
 		spec, c := &in.Peers[i], in.connection(i)
 		s.Peers = append(s.Peers, in.peer(spec, c, carried))
-		// Forced routing: what belongs to a peer that is down is dropped by
-		// WireGuard rather than sent in the clear.
+		// Forced routing: WireGuard drops packets to a peer that is down. Without the
+		// route they would leave unencrypted.
 		if !in.KubeSpan.AllowDownPeerBypass || c.Relayed() || c.IsUp() {
 			s.route(in.Identity.Subnet, spec.AllowedIPs)
 		}
@@ -95,7 +95,7 @@ func Build(in Inputs) State {
 	return s
 }
 
-// carried are the networks that relays carry, by the key of the relay.
+// carried returns the networks that relays carry, by the key of the relay.
 func (in *Inputs) carried() map[mesh.Key][]netip.Prefix {
 	networks := map[mesh.Key][]netip.Prefix{}
 	for i := range in.Peers {

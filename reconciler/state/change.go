@@ -42,7 +42,7 @@ type Result struct {
 	// Failed is the change that Err is about: the first of NotDone, or one that failed its
 	// check before anything was changed. It is nil without an error.
 	Failed Change
-	// Err is why the plan was not carried out wholly.
+	// Err is the error that stopped the plan; nil if all changes were made.
 	Err error
 }
 
@@ -64,7 +64,7 @@ type RuleChange struct{ Old, New Rule }
 // FirewallChange replaces the nftables table as a whole.
 type FirewallChange struct{ Old, New Firewall }
 
-// NetworksChange changes the routed networks of an nftables table that stays otherwise.
+// NetworksChange changes only the routed networks of an nftables table.
 type NetworksChange struct {
 	Table          string
 	Added, Removed []netip.Prefix

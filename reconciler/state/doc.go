@@ -1,12 +1,12 @@
 // Package state has the network configuration of a machine as a value. A State is either
-// desired or live, that is read from the kernel.
+// desired, or live: read from the kernel.
 //
 //	Inputs --Build--> desired State --.
 //	                                  Diff --> Plan (typed changes) --Impact--> interruptions
 //	kernel ---------> live State -----'
 //
-// A Plan is an ordered list of changes with the values before and after. After it was carried
-// out, Diff returns an empty plan. Package planprint has its text.
+// A Plan is an ordered list of changes with the values before and after. Once a plan is
+// applied, Diff returns an empty plan. Package planprint formats plans as text.
 //
 // A State is complete for the objects with spanctl's ownership marks: live objects that the
 // desired State does not have are deleted. Other objects are in no State. The marks are the

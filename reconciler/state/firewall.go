@@ -162,12 +162,12 @@ const (
 	tcpHeaders6 = 60
 )
 
-// chains are KubeSpan's two nftables chains: one for packets that are forwarded
-// or arrive, one for packets that this machine sends, which are routed anew
-// when their mark changes.
+// chains are KubeSpan's two nftables chains: one for packets that are forwarded or
+// arrive, one for packets that this machine sends, which the kernel routes again when
+// their mark changes.
 //
-// Both look first at the connection: a reply goes where the request came from,
-// into the tunnel or not, whatever networks are routed.
+// Both look first at the connection: a reply goes where the request came from, into the
+// tunnel or not, regardless of the routed networks.
 func chains(linkName string, marks mesh.Marks, mtu int) []Chain {
 	own := Statement{Op: AcceptMark, Mark: marks.Own, Mask: marks.Mask}
 	route := func(f Family) Statement {

@@ -30,12 +30,13 @@ type Interruption struct {
 	Cause Cause
 	// Change is the step of the plan that interrupts it.
 	Change Change
-	// Networks are what a peer carries no longer, for AllowedIPsRemoved.
+	// Networks are the networks that the peer no longer carries. Only AllowedIPsRemoved
+	// has them.
 	Networks []netip.Prefix
 }
 
-// Impact returns what traffic the plan interrupts; none for a plan that only adds.
-// A link that is removed stands for everything that goes with it.
+// Impact returns what traffic the plan interrupts; none for a plan that only adds. If the
+// link is removed, that is the only interruption listed: it includes all others.
 func (p Plan) Impact() []Interruption {
 	var interruptions []Interruption
 	for _, c := range p {

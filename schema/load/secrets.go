@@ -40,7 +40,8 @@ func (l *loader) readSecrets(config *schema.Config, read ReadSecret) (problems s
 	return problems
 }
 
-// collectSecrets tells the files the values of secret fields, which may be computed.
+// collectSecrets adds the values of secret fields, which may be computed, to the texts
+// that messages hide.
 func (l *loader) collectSecrets() {
 	for path, f := range field.All() {
 		if f.Secret {

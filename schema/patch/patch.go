@@ -11,8 +11,8 @@ import (
 // Result is a config that patches were applied to.
 type Result struct {
 	schema.Source
-	// Rewritten reports whether the text was written anew, without its comments. This happens
-	// if a patched setting is computed in the config.
+	// Rewritten is set if the text was generated again, without its comments. This happens if
+	// a patched setting is computed in the config.
 	Rewritten bool
 }
 

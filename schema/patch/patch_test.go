@@ -16,9 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected results in testdata")
 
-// TestApply reads each archive of testdata: a config, one patch or more, and
-// at the end the result: "want" for a text that was edited, "want-twice" for one that the same
-// patches change again, "want-rewritten" for a text written anew, "want-error" for an error.
+// TestApply reads each archive of testdata: a config, one patch or more, and at the end the
+// result: "want" for a text that was edited, "want-twice" for one that the same patches change
+// again, "want-rewritten" for a text that was generated again, "want-error" for an error.
 func TestApply(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {

@@ -1,6 +1,5 @@
-// Package talos makes machine configs out of those of Talos Linux: out of the single document of its
-// earlier versions, and out of the documents of later ones (docs.siderolabs.com, reference,
-// configuration).
+// Package talos converts machine configs of Talos Linux: the single document of earlier versions,
+// and the several documents of later ones (docs.siderolabs.com, reference, configuration).
 //
 // Errors never show a value of the file.
 package talos
@@ -20,7 +19,7 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// Result is a machine config made out of a file of Talos.
+// Result is a machine config that was converted from a Talos config.
 type Result struct {
 	// Data is the config.
 	Data []byte

@@ -53,7 +53,7 @@ func connect(life context.Context, o Options) (*clientv3.Client, error) {
 		DialKeepAliveTimeout: keepaliveTimeout,
 		MaxCallRecvMsgSize:   maxMessage,
 		MaxUnaryRetries:      callsWithToken,
-		// What it has to say is in the errors that it returns.
+		// The errors that it returns have the same information.
 		Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: dial, MinConnectTimeout: dialTimeout}),

@@ -81,9 +81,9 @@ func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bo
 	return id, true
 }
 
-// remove applies a key that was deleted. It returns the key's affiliate and whether
-// that changed. An affiliate ends with its data, whatever endpoints others have
-// added.
+// remove applies a key that was deleted. It returns the key's affiliate and whether that
+// changed. An affiliate is removed with its data, even if other machines have added
+// endpoints.
 func (c contents) remove(prefix string, key []byte) (id string, changed bool) {
 	id, endpoint, ok := parseKey(prefix, key)
 	p := c[id]

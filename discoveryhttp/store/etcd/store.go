@@ -133,8 +133,8 @@ func (s *Store) List(ctx context.Context, clusterID string) (*store.Snapshot, er
 	return newContents(prefix, response.Kvs).snapshot(), nil
 }
 
-// Expire implements server.Store. It removes what this server remembers of leases
-// and pins; etcd itself removes keys whose leases have ended.
+// Expire implements server.Store. It removes ended leases and old pins from this server's
+// memory. etcd itself removes keys whose leases have ended.
 func (s *Store) Expire(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ type piece struct {
 	secret bool
 }
 
-// scan is what is known of the text of a file.
+// scan is the result of scanning a file.
 type scan struct {
 	pieces []piece
 	// parsed is false for a file with a syntax error, which has no pieces.

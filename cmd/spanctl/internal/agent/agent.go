@@ -27,8 +27,8 @@ type Options struct {
 	Config string
 	// Reload asks for the config file to be read again, as SIGHUP does.
 	Reload <-chan os.Signal
-	// Ready is called when the API is served and the config, if there is one, was put in
-	// force or could not be. It may be nil.
+	// Ready is called once the API is served and the first attempt to put the stored
+	// config in force has ended. It may be nil.
 	Ready func()
 }
 
@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	return err
 }
 
-// run does what an agent does until ctx ends.
+// run serves the API, and runs the loop and its watches, until ctx ends.
 func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error {
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
 	lastGood := latest.New[struct{}, endpoints]()
@@ -120,7 +120,8 @@ func (o Options) followReload(ctx context.Context, configs *configManager) {
 // errWatchEnded is the error of a watch that ended without one.
 var errWatchEnded = errors.New("the watch ended")
 
-// watch begins a watch again until ctx ends: a mesh without repair is better than none.
+// watch restarts a failed watch until ctx ends. Without the watch the mesh works, but is
+// repaired later.
 func (o Options) watch(ctx context.Context, what string, watch func(context.Context) error) {
 	_ = retry.Do(ctx, retry.New(watchRetry, watchRetryMax), func(err error, retryIn time.Duration) {
 		o.Log.Error("watch failed", "watched", what, "error", err, "retry_in", retryIn.String())

@@ -92,7 +92,7 @@ func (m *configManager) start(ctx context.Context) {
 	_, _ = m.runner.SetConfig(ctx, config, func() {}) // the loop logs its error
 }
 
-// configFault is why a config could not be put in force.
+// configFault is the error of a config that could not be read or is not valid.
 type configFault struct{ error }
 
 func (f *configFault) Unwrap() error { return f.error }
@@ -103,7 +103,7 @@ func (m *configManager) changed(ctx context.Context) {
 	defer m.mu.Unlock()
 	name, data, err := m.file.Read()
 	if err != nil {
-		m.seen = content{} // the next content is new, whatever it is
+		m.seen = content{} // the next content counts as new
 		m.logFault(err)
 		return
 	}
@@ -166,7 +166,7 @@ func (m *configManager) stage(name string, data []byte) (o outcome, err error) {
 			return err
 		}
 		before := m.staged
-		// The watch of the file must know before the file is there.
+		// The file watch must not put it in force.
 		m.staged = contentOf(m.file.PathFor(name), data)
 		if o.path, err = m.file.Store(name, data); err != nil {
 			m.staged = before
@@ -176,8 +176,8 @@ func (m *configManager) stage(name string, data []byte) (o outcome, err error) {
 	return o, err
 }
 
-// enforce puts a valid config in force and into the history. How is the history's word
-// for the reason. The caller holds the locks.
+// enforce puts a valid config in force and into the history. how is the reason that the
+// history records. The caller holds the locks.
 func (m *configManager) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
 	m.seen, m.staged = contentOf(name, data), content{}
 	config, err := loadConfig(name, data)
@@ -218,7 +218,7 @@ func (m *configManager) fault() error {
 	return nil
 }
 
-// faultText is the text of fault; "" if there is none.
+// faultText returns the text of fault; "" if there is none.
 func (m *configManager) faultText() string {
 	if err := m.fault(); err != nil {
 		return err.Error()

@@ -17,7 +17,7 @@ import (
 // link in userspace: it is followed by the link's name and a log file.
 const WireguardCommand = "wireguard-process"
 
-// Machine is where the pieces of a machine are.
+// Machine has the paths of the agent's files and the settings of its kernel.
 type Machine struct {
 	// StateDir is the path of the state directory.
 	StateDir string
@@ -27,7 +27,7 @@ type Machine struct {
 	Log       *slog.Logger
 }
 
-// deps are what passes work with.
+// deps are the dependencies of a pass.
 type deps struct {
 	dir    *statedir.Dir
 	kernel *netlinkapply.Kernel

@@ -88,7 +88,7 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 			return nil, err
 		}
 		discovery.SaveCaches()
-		// A mesh of static peers has no other machine to tell.
+		// A config with static peers only has nowhere to publish.
 		if announced := discovery.Announce(ctx, pass.Local); announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) {
 			pass.Warn(fmt.Errorf("the other machines were not told of this one: %w", announced))
 		}

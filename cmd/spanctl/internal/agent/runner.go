@@ -8,8 +8,8 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// Runner does passes. A Pass that comes with a *reconciler.ApplyError was carried
-// out in part.
+// Runner runs passes. A Pass that is returned with a *reconciler.ApplyError was applied
+// in part.
 type Runner interface {
 	// SetConfig calls keep, then puts a config in force. It removes what the
 	// config before owned and this one does not.
@@ -24,8 +24,8 @@ type Runner interface {
 	RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error)
 	// Resources returns the resources of a type.
 	Resources(t *resource.Type) (*resource.Store, error)
-	// Running returns nil where passes go on after a call, and otherwise the
-	// error for what needs an agent.
+	// Running returns nil in an agent. Otherwise it returns an error that says how to
+	// start one.
 	Running() error
 }
 
@@ -50,8 +50,8 @@ func (r loopRunner) Diff(ctx context.Context, config *schema.Config) (*reconcile
 	return r.loop.Diff(ctx, config, known)
 }
 
-// knowledgeFor asks the discovery of a config. It returns nil where the loop
-// follows that discovery already.
+// knowledgeFor reads the registries of a config. It returns nil if the loop follows these
+// registries already.
 func (r loopRunner) knowledgeFor(ctx context.Context, config *schema.Config) (*reconciler.Knowledge, error) {
 	if config == nil || !config.Cluster.Discovery.Enabled {
 		return nil, nil

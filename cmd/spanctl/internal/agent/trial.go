@@ -19,8 +19,8 @@ const (
 	trialAtMost  = 24 * time.Hour
 	// trialPoll is how often the record of a trial is read: another process may end it.
 	trialPoll = 250 * time.Millisecond
-	// restoreRetry and restoreRetryMax are the first and the longest pause before the
-	// config before a trial is put in force again, after that failed.
+	// restoreRetry and restoreRetryMax are the first and the longest pause between
+	// attempts to restore the config before a trial.
 	restoreRetry    = time.Second
 	restoreRetryMax = 5 * time.Second
 )
@@ -162,7 +162,7 @@ func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end
 	return end
 }
 
-// isOn reports whether a trial goes on.
+// isOn reports whether a trial is still on.
 func (m *configManager) isOn(trial statedir.Trial) (bool, error) {
 	now, on, err := m.dir.Trial()
 	return on && now.Equal(trial), err
@@ -178,8 +178,8 @@ func (m *configManager) isStored(number int) bool {
 	return err == nil && readErr == nil && string(now) == string(before)
 }
 
-// followTrials follows the trials that are on until ctx ends: one that began before the
-// agent did, and those that begin whenever began receives.
+// followTrials follows trials until ctx ends: one that began before the agent started,
+// and the new one each time that began receives.
 func (m *configManager) followTrials(ctx context.Context, began <-chan struct{}) {
 	for ctx.Err() == nil {
 		trial, on, err := m.dir.Trial()
@@ -197,8 +197,8 @@ func (m *configManager) followTrials(ctx context.Context, began <-chan struct{})
 	}
 }
 
-// rollback puts a config of the history in force again; 0 stands for the one before the
-// newest, or before the trial that goes on.
+// rollback puts a config of the history in force again; 0 stands for the config before
+// the newest one, or before the current trial.
 func (m *configManager) rollback(ctx context.Context, number int) (o outcome, err error) {
 	err = m.locked(func() error {
 		number, err := m.previous(number)
@@ -211,7 +211,7 @@ func (m *configManager) rollback(ctx context.Context, number int) (o outcome, er
 	return o, err
 }
 
-// previous is the revision to roll back to.
+// previous returns the revision to roll back to.
 func (m *configManager) previous(number int) (int, error) {
 	if number != 0 {
 		return number, nil

@@ -16,16 +16,16 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 )
 
-// reach is on how many machines a command can run at a time, and how their answers become
-// one.
+// reach says on how many machines a command can run at a time, and how their output is
+// joined.
 type reach string
 
 const (
 	// eachNode commands run on any number of machines, whose answers follow each other.
 	eachNode reach = "each"
-	// oneTable commands do too, and their tables become one.
+	// oneTable commands run on any number of machines too, and their tables are joined.
 	oneTable reach = "table"
-	// oneNode commands want somebody's attention: they run on one machine at a time.
+	// oneNode commands are interactive: they run on one machine at a time.
 	oneNode reach = "one"
 )
 

@@ -47,7 +47,7 @@ func (g *globals) connector(cmd *cobra.Command) *connector {
 	return c
 }
 
-// dial connects to whoever answers the API.
+// dial connects to the server of the API.
 func (c *connector) dial(ctx context.Context) (net.Conn, error) {
 	if c.host != "" {
 		socket := ""

@@ -219,7 +219,8 @@ func orNone(value string) string {
 	return value
 }
 
-// planFor asks what a pass with a config would change. To is nil for the config in force.
+// planFor returns what a pass with a config would change. To is nil for the config in
+// force.
 func planFor(ctx context.Context, s *agentSession, to *side) (*agentpb.Plan, error) {
 	request := &agentpb.DiffRequest{}
 	if to != nil {

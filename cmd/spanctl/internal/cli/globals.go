@@ -26,7 +26,7 @@ const (
 type globals struct {
 	stateDir string
 	socket   string
-	// host is the machine that the command is about, nodes are several.
+	// host and nodes are the machines that the command is about, reached by ssh.
 	host      string
 	nodes     []string
 	wireguard string

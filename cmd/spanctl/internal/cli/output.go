@@ -30,7 +30,7 @@ func printJSON(out io.Writer, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	// protojson varies the white space from build to build; Indent sets it anew.
+	// protojson varies the white space from build to build; Indent replaces it.
 	var text bytes.Buffer
 	if err := json.Indent(&text, raw, "", "  "); err != nil {
 		return err

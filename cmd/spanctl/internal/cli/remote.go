@@ -41,7 +41,7 @@ func newDialStdio(g *globals) *cobra.Command {
 	}
 }
 
-// joinStreams connects the streams with whoever answers the API.
+// joinStreams connects the streams with the server of the API.
 func (c *connector) joinStreams(ctx context.Context, s streams) error {
 	// A trial that a call began does not end with the connection here.
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)

@@ -123,8 +123,8 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 // harmless marks commands that may end at once: they change nothing.
 const harmless = "harmless"
 
-// endOnSignals ends the context of a command when the process is told to end. That takes
-// a thread, which the shortest commands do without.
+// endOnSignals ends the context of a command on SIGINT and SIGTERM. That takes a thread,
+// which the shortest commands do without.
 func endOnSignals(cmd *cobra.Command) {
 	if _, free := cmd.Annotations[harmless]; free {
 		return
