@@ -67,8 +67,10 @@ type Loop struct {
 
 	// config is in force; nil before the first.
 	config *schema.Config
-	// down is set after Down, leaveFailed if the registries still have the machine then.
-	down, leaveFailed bool
+	// down is set after Down.
+	down bool
+	// leaveFailed is set if a registry may still have the machine after Down.
+	leaveFailed bool
 	// failures is the number of passes that failed in a row.
 	failures int
 	repairs  repairBackoff

@@ -8,7 +8,7 @@ import (
 
 // callers finds the address of a caller.
 type callers struct {
-	// trusted are the networks of proxies whose headers are believed.
+	// trusted are the networks of proxies whose headers are trusted.
 	trusted []netip.Prefix
 }
 

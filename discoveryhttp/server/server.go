@@ -50,8 +50,8 @@ type Options struct {
 	Limits Limits
 	// Auth is the policy on who may use a cluster.
 	Auth Auth
-	// TrustedProxies are the networks of proxies whose X-Real-IP and X-Forwarded-For
-	// are believed.
+	// TrustedProxies are the networks of proxies whose X-Real-IP and X-Forwarded-For are
+	// trusted.
 	TrustedProxies []netip.Prefix
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.

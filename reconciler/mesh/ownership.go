@@ -54,7 +54,7 @@ func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	for next < len(claims) || len(open) > 0 {
 		if len(open) == 0 {
 			at = claims[next].From()
-			if alone(claims[next:]) {
+			if firstIsDisjoint(claims[next:]) {
 				// Most claims overlap no other.
 				granted = grant(granted, claims[next])
 				next++
@@ -80,8 +80,8 @@ func resolveClaims(claims []claim) (granted []claim, losses []loss) {
 	return granted, losses
 }
 
-// alone reports whether the first of sorted claims overlaps no other.
-func alone(claims []claim) bool {
+// firstIsDisjoint reports whether the first of sorted claims overlaps no other.
+func firstIsDisjoint(claims []claim) bool {
 	return len(claims) == 1 || claims[0].To().Less(claims[1].From())
 }
 

@@ -30,8 +30,8 @@ func planOf(plan state.Plan) *agentpb.Plan {
 	return out
 }
 
-// planDone is the plan of a pass, with how far it was carried out, and what happens next
-// if that was in part. Only errors of passes that changed nothing stay errors.
+// planDone returns the plan of a pass. If the plan was applied in part, the error becomes
+// part of it, with next, which says what happens next. Any other error is returned.
 func planDone(pass *reconciler.Pass, err error, next string) (*agentpb.Plan, error) {
 	var partial *reconciler.ApplyError
 	if pass == nil || err != nil && !errors.As(err, &partial) {

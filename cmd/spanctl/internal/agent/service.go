@@ -124,8 +124,8 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 	return response, err
 }
 
-// carriedOut is the plan of a pass, with how far it was carried out and what happens
-// next. Only errors of passes that changed nothing stay errors.
+// carriedOut returns planDone's result for the Runner in use: an agent repeats a pass
+// that failed, and a one-shot pass is repeated by hand.
 func (s *service) carriedOut(pass *reconciler.Pass, err error) (*agentpb.Plan, error) {
 	if s.runner.Running() == nil {
 		return planDone(pass, err, "the agent tries again by itself; see its log")
@@ -133,8 +133,8 @@ func (s *service) carriedOut(pass *reconciler.Pass, err error) (*agentpb.Plan, e
 	return planDone(pass, err, nextByHand)
 }
 
-// nextByHand is what happens after a pass that nobody repeats.
-const nextByHand = "once the cause is mended, run the command again: it continues where it stopped"
+// nextByHand says what to do after a one-shot pass that failed in part.
+const nextByHand = "once the cause is fixed, run the command again: it continues where it stopped"
 
 // History implements the API.
 func (s *service) History(_ context.Context, req *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {

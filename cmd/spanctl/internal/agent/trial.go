@@ -140,7 +140,7 @@ func (m *configManager) follow(ctx context.Context, trial statedir.Trial, stop <
 func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end trialEnd) {
 	backoff := retry.New(restoreRetry, restoreRetryMax)
 	err := retry.Do(ctx, backoff, func(err error, retryIn time.Duration) {
-		m.log.Error("config before the trial not restored", "error", err, "retry_in", retryIn.String())
+		m.log.Error("previous config not restored", "error", err, "retry_in", retryIn.String())
 	}, func(ctx context.Context) error {
 		if on, err := m.isOn(trial); err != nil {
 			return err
@@ -149,7 +149,7 @@ func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end
 			return nil
 		}
 		return m.locked(func() error {
-			m.log.Warn("config on trial not confirmed; restoring the one before", "revision", trial.Before)
+			m.log.Warn("config on trial not confirmed; restoring the previous config", "revision", trial.Before)
 			o, err := m.restore(ctx, "try-ended", trial.Before)
 			end.pass = o.pass
 			if on, _ := m.isOn(trial); !on && err != nil {
@@ -277,8 +277,8 @@ func (m *configManager) endOverdueTrial() {
 	if !on || err != nil || trial.Left(time.Now()) > 0 {
 		return
 	}
-	m.log.Warn("config on trial not confirmed; restoring the one before", "revision", trial.Before)
+	m.log.Warn("config on trial not confirmed; restoring the previous config", "revision", trial.Before)
 	if err := restoreFile(m.dir, m.file, trial.Before); err != nil {
-		m.log.Error("config before the trial not restored", "error", err)
+		m.log.Error("previous config not restored", "error", err)
 	}
 }

@@ -15,11 +15,10 @@ func newRotateKey(g *globals) *cobra.Command {
 		Short: "Give the machine another WireGuard key pair",
 		Long: `Make another WireGuard key pair, announce its public half through discovery, and
 use it from then on. The peers follow as soon as discovery has it; each tunnel is down
-for as long as a handshake takes. They forget the old key, so that it is of no use to
-whoever has it. Where discovery cannot be reached nothing is changed: the peers would
-not accept the machine any more.
+for as long as a handshake takes. They drop the old key: a stolen copy is useless. If
+discovery cannot be reached, nothing is changed: the peers would refuse the machine.
 
-Peers without an agent have to be given the new public key by hand.`,
+Give the new public key by hand to peers without an agent.`,
 		Args: cobra.NoArgs,
 	}, runRotateKey)
 }

@@ -66,7 +66,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file of the TLS private key")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve addresses other than loopback without TLS")
 	flags.StringVar(&f.auth, "auth", string(server.Open), "who may read and change a cluster: open for all who know its ID, as Talos nodes need it; member for machines with its secret")
-	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For are believed")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	l := &f.limits
 	flags.IntVar(&l.ID, "max-id", l.ID, "longest cluster or affiliate ID, bytes")
