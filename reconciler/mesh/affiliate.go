@@ -58,7 +58,7 @@ func Merge(registries ...[]Affiliate) []Affiliate {
 	merged := map[string]Affiliate{}
 	for _, registry := range registries {
 		for _, a := range registry {
-			if !a.Static && IsStaticID(a.NodeID) {
+			if !a.Static && isStaticID(a.NodeID) {
 				continue
 			}
 			if known, ok := merged[a.NodeID]; ok {

@@ -116,16 +116,16 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 func endpoints(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range addresses {
-		if !id.Subnet.Contains(address) && Passes(config.Filters.Endpoints, address) {
+		if !id.Subnet.Contains(address) && passes(config.Filters.Endpoints, address) {
 			out = append(out, netip.AddrPortFrom(address, uint16(config.ListenPort)))
 		}
 	}
 	return unite(out, config.ExtraAnnouncedEndpoints)
 }
 
-// Passes reports whether a filter admits an address: no network that contains it is
+// passes reports whether a filter admits an address: no network that contains it is
 // excluded, and one that contains it is included, if any is.
-func Passes(filters []schema.Filter, address netip.Addr) bool {
+func passes(filters []schema.Filter, address netip.Addr) bool {
 	included, includes := false, false
 	for _, f := range filters {
 		if f.Exclude {

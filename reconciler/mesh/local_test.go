@@ -73,7 +73,7 @@ func TestPasses(t *testing.T) {
 			}
 			for want, list := range map[bool][]string{true: c.pass, false: c.stop} {
 				for _, address := range addrs(list...) {
-					if Passes(filters, address) != want {
+					if passes(filters, address) != want {
 						t.Errorf("%s passes: %v", address, !want)
 					}
 				}

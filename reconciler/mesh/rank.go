@@ -82,7 +82,7 @@ func inNetworks(links []Link, a netip.Addr) bool {
 // the filters, are outside the mesh's subnet and are not this machine's own.
 func Candidates(id Identity, host Host, filters []schema.Filter, endpoints []netip.AddrPort) []netip.AddrPort {
 	unfit := func(e netip.AddrPort) bool {
-		return id.Subnet.Contains(e.Addr()) || slices.Contains(host.Addresses, e.Addr()) || !Passes(filters, e.Addr())
+		return id.Subnet.Contains(e.Addr()) || slices.Contains(host.Addresses, e.Addr()) || !passes(filters, e.Addr())
 	}
 	if !slices.ContainsFunc(endpoints, unfit) {
 		return endpoints

@@ -14,8 +14,8 @@ const staticPrefix = "static:"
 // StaticID returns the node ID of the static peer with that name.
 func StaticID(name string) string { return staticPrefix + name }
 
-// IsStaticID reports whether id is the node ID of a static peer.
-func IsStaticID(id string) bool { return strings.HasPrefix(id, staticPrefix) }
+// isStaticID reports whether id is the node ID of a static peer.
+func isStaticID(id string) bool { return strings.HasPrefix(id, staticPrefix) }
 
 // JoinStatic adds the endpoints and networks of each static peer to the affiliate with the
 // same public key, if there is one. The result is sorted by node ID.

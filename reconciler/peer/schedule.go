@@ -36,19 +36,19 @@ func (s *Status) nextProbe() time.Time {
 // trialInterval returns how long the next reading of a peer that is not up may wait.
 func (s *Status) trialInterval(now time.Time, count int) time.Duration {
 	if count > largeMesh {
-		return LargeMeshInterval
+		return largeMeshInterval
 	}
 	if s.sendUnconfirmed {
 		return confirmInterval
 	}
-	wait := min(max(now.Sub(s.LastUp)/retrySlowdown, TrialInterval), RetryInterval)
+	wait := min(max(now.Sub(s.LastUp)/retrySlowdown, trialInterval), retryInterval)
 	if (s.sentAt.IsZero() || s.sentAt.After(now)) && now.Sub(s.LastEndpointChange) < initiationWithin {
 		// endpointTrial starts when a reading first shows that something was sent.
-		wait = TrialInterval
+		wait = trialInterval
 	}
 	// The next endpoint is due at the end of the trial.
 	if left := s.sentAt.Add(endpointTrial).Sub(now); !s.sentAt.IsZero() && left > 0 {
-		wait = min(wait, max(left, TrialInterval/2))
+		wait = min(wait, max(left, trialInterval/2))
 	}
 	return wait
 }

@@ -66,13 +66,13 @@ const (
 const (
 	// IdleInterval is the interval while no peer is expected to change.
 	IdleInterval = 30 * time.Second
-	// TrialInterval is the interval while a peer may come up at any moment. It grows with
-	// the time that the peer has not been up, to RetryInterval.
-	TrialInterval = 500 * time.Millisecond
-	RetryInterval = 2 * time.Second
-	// LargeMeshInterval replaces both in a mesh of more than largeMesh peers, where a
+	// trialInterval is the interval while a peer may come up at any moment. It grows with
+	// the time that the peer has not been up, to retryInterval.
+	trialInterval = 500 * time.Millisecond
+	retryInterval = 2 * time.Second
+	// largeMeshInterval replaces both in a mesh of more than largeMesh peers, where a
 	// reading costs milliseconds (docs/benchmarks.md).
-	LargeMeshInterval = 5 * time.Second
+	largeMeshInterval = 5 * time.Second
 	largeMesh         = 500
 	// retrySlowdown is the ratio of the time that a peer has not been up to the interval.
 	retrySlowdown = 10
