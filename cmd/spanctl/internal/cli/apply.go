@@ -144,7 +144,7 @@ func printDryRun(s streams, plan *agentpb.Plan) error {
 // printImpact prints what traffic a plan cuts.
 func printImpact(s streams, plan *agentpb.Plan) {
 	for _, cut := range plan.GetImpact() {
-		s.note("  " + cut)
+		s.note("  " + plain(cut))
 	}
 }
 

@@ -66,7 +66,7 @@ func unfold(n *yaml.Node) {
 // printPlan prints the changes of a plan, one a line.
 func printPlan(out io.Writer, changes []*agentpb.Change) error {
 	for _, c := range changes {
-		if _, err := fmt.Fprintln(out, c.GetText()); err != nil {
+		if _, err := fmt.Fprintln(out, plain(c.GetText())); err != nil {
 			return err
 		}
 	}
@@ -77,7 +77,7 @@ func printPlan(out io.Writer, changes []*agentpb.Change) error {
 // the plan's failure as an error that says what was not done and what happens next.
 func printDone(s streams, plan *agentpb.Plan) error {
 	for _, warning := range plan.GetWarnings() {
-		s.note("warning:", warning)
+		s.note("warning:", plain(warning))
 	}
 	out, changes := s.out, plan.GetChanges()
 	failure := plan.GetFailure()
@@ -94,7 +94,7 @@ func printDone(s streams, plan *agentpb.Plan) error {
 	}
 	var left strings.Builder
 	for _, c := range changes[done:] {
-		left.WriteString("\n  " + c.GetText())
+		left.WriteString("\n  " + plain(c.GetText()))
 	}
 	return fmt.Errorf("%s\n%d of %d changes were made; these were not:%s\n%s",
 		failure.GetMessage(), done, len(changes), left.String(), failure.GetNext())

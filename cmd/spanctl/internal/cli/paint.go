@@ -43,6 +43,7 @@ type painter struct {
 }
 
 func (p *painter) line(color, text string) {
+	text = plain(text)
 	if p.on && color != "" {
 		text = color + text + reset
 	}
