@@ -88,7 +88,7 @@ func editUntilValid(ctx context.Context, s streams, path string, base schema.Sou
 		case bytes.Equal(edited, base.Data):
 			s.note("no changes")
 			return nil, nil
-		case invalid && bytes.Equal(saved, shown):
+		case invalid && bytes.Equal(edited, text):
 			return edited, errors.New("the config is not valid, and was not edited any more")
 		}
 		_, err = load.Config(base.Name, edited)
