@@ -126,7 +126,7 @@ type pinger struct {
 	// start is when the first request was sent.
 	start time.Time
 	pings Pings
-	// done is closed when nobody counts replies any more.
+	// done is closed when replies are no longer counted.
 	done chan struct{}
 }
 

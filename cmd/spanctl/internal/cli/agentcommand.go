@@ -145,7 +145,7 @@ func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, merge
 	a.status = status(root.ExecuteContext(ctx), &a.stderr)
 }
 
-// isWatch reports whether a command goes on until it is interrupted.
+// isWatch reports whether a command runs until it is interrupted.
 func isWatch(cmd *cobra.Command) bool {
 	flag := cmd.Flags().Lookup("watch")
 	return flag != nil && flag.Value.String() == "true"

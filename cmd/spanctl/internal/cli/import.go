@@ -35,7 +35,7 @@ A config of Talos 0.12 or before has no KubeSpan: it is enabled, with discovery.
 	return cmd
 }
 
-// importTalos writes a config made out of a Talos machine config.
+// importTalos converts a Talos machine config and writes the result.
 func (t *target) importTalos(s streams, path string) error {
 	source, err := sourceAt(s, path)
 	if err != nil {
