@@ -114,6 +114,7 @@ cluster: discovery: registries: static: peers: [{name: "phone", publicKey: "NzW8
 	t.Run("down with an agent warns", func(t *testing.T) {
 		node.Files.WriteConfig(m.Config)
 		node.Agent.Start()
+		node.API.AwaitIdentity()
 		node.CLI.Try("down").WantStatus(t, 0).WantStderr(t, "the other machines were not told")
 	})
 }
