@@ -19,13 +19,19 @@ func linkFields(c state.LinkChange) []Field {
 	if c.NewPrivateKey() {
 		key = changed("privateKey", privateKey(before.PrivateKey.Public()), privateKey(after.PrivateKey.Public()))
 	}
-	return fields(
+	list := fields(
 		changed("mtu", number(before.MTU), number(after.MTU)),
 		key,
 		changed("listenPort", number(before.ListenPort), number(after.ListenPort)),
 		changed("firewallMark", hex(before.FirewallMark), hex(after.FirewallMark)),
 		changed("up", strconv.FormatBool(before.Up), strconv.FormatBool(after.Up)),
 	)
+	if c.Action() == state.Create {
+		for i := range list {
+			list[i].From = "" // a zero mark is not a value of a link that is not there
+		}
+	}
+	return list
 }
 
 func peerFields(c state.PeerChange) []Field {

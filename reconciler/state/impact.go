@@ -124,25 +124,21 @@ func peerCause(c PeerChange) (Cause, []netip.Prefix) {
 	return "", nil
 }
 
-// uncovered returns the networks of before that after does not contain wholly.
+// uncovered returns the part of before that after does not contain.
 func uncovered(before, after []netip.Prefix) []netip.Prefix {
-	candidates := without(before, after)
-	if len(candidates) == 0 {
+	if len(without(before, after)) == 0 {
 		return nil
 	}
-	var b netipx.IPSetBuilder
+	var lost netipx.IPSetBuilder
+	for _, network := range before {
+		lost.AddPrefix(network)
+	}
 	for _, network := range after {
-		b.AddPrefix(network)
+		lost.RemovePrefix(network)
 	}
-	covered, err := b.IPSet()
+	set, err := lost.IPSet()
 	if err != nil {
-		return candidates // not reached: allowed IPs are valid networks
+		return without(before, after) // not reached: allowed IPs are valid networks
 	}
-	var lost []netip.Prefix
-	for _, network := range candidates {
-		if !covered.ContainsPrefix(network) {
-			lost = append(lost, network)
-		}
-	}
-	return lost
+	return set.Prefixes()
 }

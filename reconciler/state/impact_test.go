@@ -68,9 +68,11 @@ func TestImpact(t *testing.T) {
 		{"one of two networks", state.Plan{allowed(networks(2), networks(1))}, []string{"traffic with 10.0.0.1/32 through peer node-2"}},
 		// Lists of more than eight networks are shortened in text.
 		{"the last of nine networks", state.Plan{allowed(networks(9), networks(8))}, []string{"traffic with 10.0.0.8/32 through peer node-2"}},
-		{"part of a network", state.Plan{allowed(wide, networks(9))}, []string{"traffic with 10.0.0.0/24 through peer node-2"}},
+		{"part of a network", state.Plan{allowed(wide, networks(9))}, []string{"traffic with 10.0.0.9/32, 10.0.0.10/31, 10.0.0.12/30, 10.0.0.16/28, 10.0.0.32/27, 10.0.0.64/26, 10.0.0.128/25 through peer node-2"}},
+		{"half of a network", state.Plan{allowed(wide, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25")})},
+			[]string{"traffic with 10.0.0.128/25 through peer node-2"}},
 		{"nine of ten networks", state.Plan{allowed(networks(10), networks(1))},
-			[]string{"traffic with 10.0.0.1/32, 10.0.0.2/32, 10.0.0.3/32, 10.0.0.4/32, 10.0.0.5/32, 10.0.0.6/32, 10.0.0.7/32, 10.0.0.8/32 and 1 more through peer node-2"}},
+			[]string{"traffic with 10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/30, 10.0.0.8/31 through peer node-2"}},
 		{"address, route, rule and table", state.Plan{state.AddressChange{Old: address}, state.RouteChange{Old: route}, state.RuleChange{Old: rule},
 			state.FirewallChange{Old: state.Firewall{Table: "spanctl"}}},
 			[]string{"connections from and to fd00::1: the address is removed", "traffic to 0.0.0.0/0 through the mesh: the route is removed",
