@@ -89,7 +89,7 @@ func (m *configManager) start(ctx context.Context) {
 		return
 	}
 	m.log.Warn("starting with the last good config", "file", last.Path)
-	_, _ = m.runner.SetConfig(ctx, config, func() {}) // the loop logs its error
+	_, _ = m.runner.SetConfig(ctx, config, func() error { return nil }) // the loop logs its error
 }
 
 // configFault is the error of a config that could not be read or is not valid.
@@ -185,10 +185,9 @@ func (m *configManager) enforce(ctx context.Context, how, name string, data []by
 	if err != nil {
 		return nil, &configFault{err}
 	}
-	return m.runner.SetConfig(ctx, config, func() {
-		if _, err := m.dir.Keep(time.Now(), how, name, data); err != nil {
-			m.log.Error("config not written to the history", "error", err)
-		}
+	return m.runner.SetConfig(ctx, config, func() error {
+		_, err := m.dir.Keep(time.Now(), how, name, data)
+		return err
 	})
 }
 

@@ -70,11 +70,14 @@ func (o *oneShot) current() (*schema.Config, error) {
 }
 
 // SetConfig does a pass with a config and publishes the machine.
-func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error) {
+func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
 	return o.pass(func(d *deps) (*reconciler.Pass, error) {
 		discovery := d.newDiscovery()
 		before := o.before(d.log)
-		keep()
+		// The next command reads the config in force from the history.
+		if err := keep(); err != nil {
+			return nil, fmt.Errorf("the config is stored but not in force: write it to the history: %w", err)
+		}
 		if before != nil {
 			if err := d.leaveBehind(ctx, discovery, before, config); err != nil {
 				return nil, err

@@ -11,9 +11,9 @@ import (
 // Runner runs passes. A Pass that is returned with a *reconciler.ApplyError was applied
 // in part.
 type Runner interface {
-	// SetConfig calls keep, then puts a config in force. It removes what the
-	// config before owned and this one does not.
-	SetConfig(ctx context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error)
+	// SetConfig calls keep, which writes the config to the history, then puts the
+	// config in force. It removes what the config before owned and this one does not.
+	SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error)
 	// Diff compares the kernel with a config, the one in force if nil, and changes
 	// nothing.
 	Diff(ctx context.Context, config *schema.Config) (*reconciler.Pass, error)
@@ -37,8 +37,11 @@ type loopRunner struct {
 
 var _ Runner = loopRunner{}
 
-func (r loopRunner) SetConfig(ctx context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error) {
-	keep()
+func (r loopRunner) SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
+	// The agent knows its config without the history.
+	if err := keep(); err != nil {
+		r.log.Error("config not written to the history", "error", err)
+	}
 	return r.loop.SetConfig(ctx, config)
 }
 

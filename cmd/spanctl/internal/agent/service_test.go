@@ -35,8 +35,10 @@ type fakeRunner struct {
 
 var errRefused = errors.New("refused")
 
-func (r *fakeRunner) SetConfig(_ context.Context, config *schema.Config, keep func()) (*reconciler.Pass, error) {
-	keep()
+func (r *fakeRunner) SetConfig(_ context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
+	if err := keep(); err != nil {
+		return nil, err
+	}
 	mtu := int(config.KubeSpan().MTU)
 	if mtu == r.refuse {
 		return nil, errRefused
@@ -267,6 +269,23 @@ func TestPassesAndAnAgentDoNotCross(t *testing.T) {
 	}
 	if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, "1300"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestConfigThatTheHistoryCannotHoldIsNotInForce(t *testing.T) {
+	b := newBench(t)
+	history := filepath.Join(filepath.Dir(b.configs.file.Path()), "state", "history")
+	if err := os.MkdirAll(filepath.Dir(history), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(history, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, "1300"); err == nil || !strings.Contains(err.Error(), "history") {
+		t.Errorf("the error is %v", err)
+	}
+	if len(b.runner.mtus) > 0 {
+		t.Errorf("in force are %v", b.runner.mtus)
 	}
 }
 
