@@ -31,7 +31,7 @@ func TestLabelsDoNotControlTheTerminal(t *testing.T) {
 	change := &agentpb.Change{Action: "update", Kind: "peer", Id: "key", Label: hostile, Text: "~ peer key (" + hostile + ")",
 		Fields: []*agentpb.Field{{Name: "endpoint", From: hostile, To: hostile}}}
 	plan := &agentpb.Plan{Changes: []*agentpb.Change{change}, Impact: []string{hostile}, Warnings: []string{hostile}}
-	for name, print := range map[string]func(s streams) error{
+	for name, show := range map[string]func(s streams) error{
 		"table":   func(s streams) error { return (&table{out: s.out}).print([]string{hostile}) },
 		"done":    func(s streams) error { return printDone(s, plan) },
 		"dry run": func(s streams) error { return printDryRun(s, plan) },
@@ -41,7 +41,7 @@ func TestLabelsDoNotControlTheTerminal(t *testing.T) {
 		},
 	} {
 		var out strings.Builder
-		if err := print(streams{out: &out, err: &out}); err != nil {
+		if err := show(streams{out: &out, err: &out}); err != nil {
 			t.Fatal(err)
 		}
 		if got := out.String(); strings.ContainsAny(got, "\x1b\a\u202e") || !strings.Contains(got, escaped) {
