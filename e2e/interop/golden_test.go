@@ -48,7 +48,11 @@ func TestGoldenAffiliate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := openData(key, kept); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the affiliate that is checked in is %x, %v, want %x", got, err, want)
+	got, err := openData(key, kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the affiliate that is checked in is %x, want %x", got, want)
 	}
 }
