@@ -180,7 +180,7 @@ func TestDelay(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// TestClockIsSet sets the clock, which all machines of the guest share.
+// TestClockIsSet steps the clock. All machines of the guest share it.
 func TestClockIsSet(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the clock is set forward by an hour, and no peer is lost")
