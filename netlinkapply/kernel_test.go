@@ -369,8 +369,8 @@ func TestForeignObjectsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	var conflicts []string
-	for _, c := range live.Conflicts {
-		conflicts = append(conflicts, c.What)
+	for _, c := range live.Conditions {
+		conflicts = append(conflicts, c.Cause)
 	}
 	want := []string{"routing table 180 has routes of another program, such as that to 203.0.113.0/24",
 		"an ipv4 rule of another program has the priority 32500"}

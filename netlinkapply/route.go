@@ -9,6 +9,7 @@ import (
 	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -45,16 +46,18 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 			s.Routes = append(s.Routes, seen)
 		}
 		if len(foreign) > 0 {
-			s.Conflicts = append(s.Conflicts, foreignRoute(f, foreign[0]))
+			s.Conditions = append(s.Conditions, foreignRoute(f, foreign[0]))
 		}
 	}
 	return nil
 }
 
-// foreignRoute returns the conflict of a table that has a route of another program.
-func foreignRoute(f state.Family, r netlink.Route) state.Conflict {
-	return state.Conflict{
-		What:     fmt.Sprintf("routing table %d has routes of another program, such as that to %s", r.Table, destination(f, r)),
+// foreignRoute returns the condition of a table that has a route of another program.
+func foreignRoute(f state.Family, r netlink.Route) condition.Condition {
+	return condition.Condition{
+		Code:     condition.TableTaken,
+		Subject:  f.String(),
+		Cause:    fmt.Sprintf("routing table %d has routes of another program, such as that to %s", r.Table, destination(f, r)),
 		Remedy:   fmt.Sprintf("set machine.network.kubespan.routingTable to an unused table, or remove them with `ip -%d route flush table %d`", f, r.Table),
 		Blocking: true,
 	}

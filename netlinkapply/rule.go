@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -18,7 +19,7 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 		}
 		for _, r := range rules {
 			if r.Priority != scope.RulePriority || r.Protocol != state.Protocol {
-				s.Conflicts = append(s.Conflicts, foreignRule(scope, f, r)...)
+				s.Conditions = append(s.Conditions, foreignRule(scope, f, r)...)
 				continue
 			}
 			seen := state.Rule{Family: f, Priority: r.Priority, Mark: r.Mark, Table: r.Table}
@@ -31,18 +32,23 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 	return nil
 }
 
-// foreignRule returns the conflict of another program's rule with those of spanctl, if any.
-func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []state.Conflict {
+// foreignRule returns the condition of another program's rule that collides with those of
+// spanctl, if it does.
+func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []condition.Condition {
 	switch {
 	case r.Priority == scope.RulePriority:
-		return []state.Conflict{{
-			What:     fmt.Sprintf("an %s rule of another program has the priority %d", f, r.Priority),
+		return []condition.Condition{{
+			Code:     condition.RulePriorityTaken,
+			Subject:  f.String(),
+			Cause:    fmt.Sprintf("an %s rule of another program has the priority %d", f, r.Priority),
 			Remedy:   "set machine.network.kubespan.rulePriority to an unused number",
 			Blocking: true,
 		}}
 	case r.Mark != 0 && r.Mask != nil && *r.Mask != fullMask && *r.Mask&scope.MarkMask != 0:
-		return []state.Conflict{{
-			What: fmt.Sprintf("the %s rule with priority %d matches the mark %#x/%#x, which shares bits with spanctl's %#x",
+		return []condition.Condition{{
+			Code:    condition.MarkShared,
+			Subject: fmt.Sprintf("%s rule %d", f, r.Priority),
+			Cause: fmt.Sprintf("the %s rule with priority %d matches the mark %#x/%#x, which shares bits with spanctl's %#x",
 				f, r.Priority, r.Mark, *r.Mask, scope.MarkMask),
 			Remedy: "set machine.network.kubespan.fwmark to an unused bit",
 		}}

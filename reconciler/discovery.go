@@ -251,6 +251,7 @@ func mergeSnapshots(snapshots []Snapshot) Knowledge {
 			k.Node = s.Node
 		}
 		maps.Copy(k.Refused, s.Refused)
+		k.Conditions = append(k.Conditions, s.Conditions...)
 		maps.Copy(k.PresharedKeys, s.PresharedKeys)
 		k.Complete = k.Complete && s.Complete
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -48,6 +49,8 @@ type Knowledge struct {
 	Node mesh.Node
 	// Refused has the reasons why registries do not use affiliates, by node ID.
 	Refused map[string]string
+	// Conditions are what registries have found to be wrong.
+	Conditions []condition.Condition
 	// Version differs whenever another field differs. 0 means that it is not known.
 	Version uint64
 	// Complete is set when every registry has answered: a machine that is not among
@@ -91,8 +94,10 @@ type Engine struct {
 	overlaps []mesh.Overlap
 	// refused are the reasons of the last pass, by node ID.
 	refused map[string]string
-	// warned are the last pass's conflicts.
-	warned map[state.Conflict]bool
+	// conditions are those of the last pass.
+	conditions map[condition.Key]heldCondition
+	// failure is the condition that made the last pass fail; zero for none.
+	failure condition.Key
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
 	lastRead *state.State
 	// lastReadAt is the time of lastRead.
@@ -127,6 +132,17 @@ func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, 
 
 // RunFor does a pass for a trigger.
 func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
+	p, err := e.run(ctx, now, config, known, t)
+	if err != nil {
+		e.holdFailure(now, err)
+		return p, err
+	}
+	e.failure = condition.Key{}
+	e.holdConditions(now, p.Conditions)
+	return p, nil
+}
+
+func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
 	e.tracker.Shift(t.ClockStep)
 	last := e.gathered
 	p, live, err := e.read(now, config, known, t)
@@ -140,7 +156,7 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 		e.converged = false
 		return nil, err
 	}
-	e.warn(now, p, config.KubeSpan().Addresses, live)
+	p.findConditions(config.KubeSpan().Addresses, known, live)
 	return p, e.apply(ctx, now, p)
 }
 
@@ -161,7 +177,11 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 			c.Action.Endpoint = netip.AddrPort{}
 		}
 	}
-	return p, p.compare(now, config, known, live)
+	if err := p.compare(now, config, known, live); err != nil {
+		return p, err
+	}
+	p.findConditions(config.KubeSpan().Addresses, known, live)
+	return p, nil
 }
 
 // Remove takes down everything under the marks of scope.
@@ -171,6 +191,7 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.lastRead = nil
+	e.holdConditions(now, nil)
 	p := &Pass{Scope: scope, NextCheck: peer.IdleInterval, Plan: state.Diff(state.State{}, live)}
 	return p, e.apply(ctx, now, p)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -311,30 +312,38 @@ func TestNewKeyKeepsLastGoodEndpoint(t *testing.T) {
 	}
 }
 
-func TestConflictsPreventANewMeshOnly(t *testing.T) {
+func TestBlockingConditionsPreventANewMeshOnly(t *testing.T) {
 	engine, kernel, store := newEngine()
-	kernel.live.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Blocking: true}}
+	kernel.live.Conditions = []condition.Condition{{Code: condition.TableTaken, Cause: "table 180 is taken", Remedy: "use another", Blocking: true}}
 	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err == nil || kernel.applied != 0 {
 		t.Errorf("%d changes, %v", kernel.applied, err)
 	}
-	kernel.live.Conflicts = nil
+	kernel.live.Conditions = nil
 	if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {
 		t.Fatal(err)
 	}
 	kernel.edit(func(s *state.State) {
-		s.Conflicts = []state.Conflict{{What: "table 180 is taken", Remedy: "use another", Blocking: true}}
+		s.Conditions = []condition.Condition{{Code: condition.TableTaken, Cause: "table 180 is taken", Remedy: "use another", Blocking: true}}
 	})
 	for range 2 {
 		if _, err := engine.Run(t.Context(), start, config(t, ""), complete()); err != nil {
 			t.Errorf("with a mesh that exists: %v", err)
 		}
 	}
-	if events := store.List(resource.EventType); len(events) != 1 || events[0].Spec.(resource.Event).Count != 1 {
-		t.Errorf("events are %+v", events)
+	counts := map[string]int{}
+	for _, r := range store.List(resource.EventType) {
+		event := r.Spec.(resource.Event)
+		counts[event.Reason] += event.Count
+	}
+	if diff := cmp.Diff(map[string]int{"TableTaken": 2, "Cleared": 1}, counts); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if shown := store.List(resource.Conditions); len(shown) != 1 || shown[0].ID != "TableTaken" {
+		t.Errorf("conditions are %+v", shown)
 	}
 }
 
-func TestAddressInALinksNetworkIsAConflict(t *testing.T) {
+func TestAddressInALinksNetworkIsACondition(t *testing.T) {
 	engine, kernel, store := newEngine()
 	kernel.links = []mesh.Link{{Name: "eth0", MTU: 1500, Networks: []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}}}
 	for _, address := range []string{"10.98.0.1/24", "10.99.1.1/32", "10.99.0.1/24"} {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/planprint"
@@ -32,6 +33,8 @@ type Pass struct {
 	// Same is set when the last pass succeeded, and config, host, discovery and relays have
 	// not changed since.
 	Same bool
+	// Conditions are what is wrong, sorted.
+	Conditions []condition.Condition
 	// Warnings are failures outside of the plan, such as publishing to discovery.
 	Warnings []string
 
@@ -47,6 +50,11 @@ func (p *Pass) Warn(err error) {
 	if err != nil {
 		p.Warnings = append(p.Warnings, err.Error())
 	}
+}
+
+// Report adds a condition that the pass has found.
+func (p *Pass) Report(found ...condition.Condition) {
+	p.Conditions = condition.Sort(append(p.Conditions, found...))
 }
 
 // Err returns the error that ended the pass early, with what was and was not done.
@@ -78,7 +86,7 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 		p.Plan = state.Diff(state.State{}, live)
 		return nil
 	}
-	if err := checkConflicts(live); err != nil {
+	if err := checkBlocking(live); err != nil {
 		return err
 	}
 	key, err := config.Cluster.Secret.Key()
@@ -104,15 +112,15 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 	return nil
 }
 
-// checkConflicts returns an error when something that another program owns prevents a mesh.
+// checkBlocking returns an error when something that another program owns prevents a mesh.
 // A mesh that exists already stays: taking it down would not help.
-func checkConflicts(live state.State) error {
+func checkBlocking(live state.State) error {
 	if live.Owned() {
 		return nil
 	}
-	for _, c := range live.Conflicts {
+	for _, c := range live.Conditions {
 		if c.Blocking {
-			return fmt.Errorf("nothing was changed: %s: %s", c.What, c.Remedy)
+			return fmt.Errorf("nothing was changed: %w", &condition.Error{Condition: c})
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
@@ -50,6 +51,8 @@ type Snapshot struct {
 	Node mesh.Node
 	// Refused has the reasons why affiliates are not used, by node ID.
 	Refused map[string]string
+	// Conditions are what is wrong, as far as the registry can see.
+	Conditions []condition.Condition
 	// Complete is set when the registry has answered since it was opened: a machine that
 	// is not among Affiliates is not in the registry.
 	Complete bool

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -73,40 +74,36 @@ func (p *Pass) label(key mesh.Key) string {
 	return p.specs[i].Label
 }
 
-// warn reports conflicts with other programs and settings that do not fit the machine,
-// once each.
-func (e *Engine) warn(now time.Time, p *Pass, addresses []netip.Prefix, live state.State) {
-	conflicts := append(slices.Clip(live.Conflicts), contested(addresses, p.host.Links)...)
+// findConditions reports the conditions that config, host, kernel and registries have.
+func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live state.State) {
+	p.Report(live.Conditions...)
+	p.Report(p.host.Conditions...)
+	p.Report(known.Conditions...)
+	p.Report(onLinks(addresses, p.host.Links)...)
 	if p.mtu > p.maxMTU {
-		conflicts = append(conflicts, state.Conflict{
-			What:   fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.maxMTU),
+		p.Report(condition.Condition{
+			Code:   condition.MTUTooLarge,
+			Cause:  fmt.Sprintf("the MTU of %d is more than the %d that the links to the peers leave room for", p.mtu, p.maxMTU),
 			Remedy: `set machine.network.kubespan.mtu to "auto"`,
 		})
 	}
-	warned := make(map[state.Conflict]bool, len(conflicts))
-	for _, c := range conflicts {
-		warned[c] = true
-		if !e.warned[c] {
-			e.log.Warn("conflict", "cause", c.What, "remedy", c.Remedy)
-			e.events.Record(now, resource.Warning, "Conflict", "kernel", c.What+": "+c.Remedy)
-		}
-	}
-	e.warned = warned
 }
 
-// contested returns a conflict for each network of the config's addresses that a link of
-// the machine is attached to.
-func contested(addresses []netip.Prefix, links []mesh.Link) []state.Conflict {
-	var conflicts []state.Conflict
+// onLinks returns a condition for each network of the config's addresses that a link of the
+// machine is attached to.
+func onLinks(addresses []netip.Prefix, links []mesh.Link) []condition.Condition {
+	var found []condition.Condition
 	for _, a := range addresses {
 		for _, l := range links {
 			if !a.IsSingleIP() && slices.ContainsFunc(l.Networks, a.Overlaps) {
-				conflicts = append(conflicts, state.Conflict{
-					What:   fmt.Sprintf("the mesh address %s is in a network that the link %s is attached to", a, l.Name),
-					Remedy: "use a network for machine.network.kubespan.addresses that no link is attached to",
+				found = append(found, condition.Condition{
+					Code:    condition.MeshAddressOnLink,
+					Subject: a.String(),
+					Cause:   fmt.Sprintf("the mesh address %s is in a network that the link %s is attached to", a, l.Name),
+					Remedy:  "use a network for machine.network.kubespan.addresses that no link is attached to",
 				})
 			}
 		}
 	}
-	return conflicts
+	return found
 }

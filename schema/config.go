@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"path"
 	"strings"
 )
 
@@ -55,6 +56,8 @@ type KubeSpan struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	// Bypass are networks that stay outside of the tunnel.
 	Bypass []netip.Prefix `json:"bypass"`
+	// RouteConnectedNetworks are networks of this machine's links that a peer may take.
+	RouteConnectedNetworks []netip.Prefix `json:"routeConnectedNetworks"`
 	// Relay says what is carried for others, and by others.
 	Relay Relay `json:"relay"`
 	// ListenPort is the UDP port of WireGuard.
@@ -115,6 +118,10 @@ type Filters struct {
 	Endpoints []Filter `json:"endpoints"`
 	// PeerEndpoints choose the endpoints of peers that this machine tries.
 	PeerEndpoints []Filter `json:"peerEndpoints"`
+	// PeerNetworks choose the networks of peers that are routed.
+	PeerNetworks []Filter `json:"peerNetworks"`
+	// Interfaces choose the links whose addresses are announced.
+	Interfaces []LinkFilter `json:"interfaces"`
 	// ExcludeAdvertisedNetworks are networks that this machine does not advertise.
 	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks"`
 }
@@ -151,6 +158,43 @@ func (f Filter) String() string {
 		return "!" + f.Prefix.String()
 	}
 	return f.Prefix.String()
+}
+
+// LinkFilter is one entry of a filter of links.
+type LinkFilter struct {
+	// Pattern is a name, with the wildcards of path.Match.
+	Pattern string
+	// Exclude turns the entry into an exclusion. It is written as a leading "!".
+	Exclude bool
+}
+
+var (
+	_ encoding.TextUnmarshaler = (*LinkFilter)(nil)
+	_ encoding.TextMarshaler   = LinkFilter{}
+)
+
+// UnmarshalText parses "eth*" or "!cilium_*".
+func (f *LinkFilter) UnmarshalText(text []byte) error {
+	pattern, exclude := strings.CutPrefix(string(text), "!")
+	if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.ContainsAny(pattern, "!/ ") {
+		return fmt.Errorf("%q is not the name of a link, or a pattern of names", text)
+	}
+	*f = LinkFilter{Pattern: pattern, Exclude: exclude}
+	return nil
+}
+
+// MarshalText is the inverse of UnmarshalText.
+func (f LinkFilter) MarshalText() ([]byte, error) {
+	if f.Exclude {
+		return []byte("!" + f.Pattern), nil
+	}
+	return []byte(f.Pattern), nil
+}
+
+// Matches reports whether the name of a link matches the pattern.
+func (f LinkFilter) Matches(name string) bool {
+	matches, err := path.Match(f.Pattern, name)
+	return err == nil && matches
 }
 
 // Cluster holds the settings that the machines of a cluster share.

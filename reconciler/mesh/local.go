@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -24,12 +25,14 @@ type Host struct {
 	Links []Link
 	// Forwards is set when the machine forwards IPv6 packets, as a relay has to.
 	Forwards bool
+	// Conditions are what is wrong with the machine's network.
+	Conditions []condition.Condition
 }
 
 // Equal reports whether all fields are equal.
 func (h Host) Equal(other Host) bool {
 	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards &&
-		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Addresses, other.Addresses) &&
+		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Addresses, other.Addresses) &&
 		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
 			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)
 		})

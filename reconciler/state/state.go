@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -47,20 +48,9 @@ type State struct {
 	// from the tunnel whose source the main routing table has on another link (rp_filter 1,
 	// of the kernel's ip-sysctl documentation).
 	StrictReversePath bool
-	// Conflicts are read from the kernel only: objects of other programs that collide with
-	// those of spanctl.
-	Conflicts []Conflict
-}
-
-// Conflict is an object of another program that collides with one of spanctl's.
-type Conflict struct {
-	// What describes the object.
-	What string
-	// Remedy is what the operator can do about it.
-	Remedy string
-	// Blocking is set when the mesh cannot work beside the object. Otherwise the conflict
-	// is a warning.
-	Blocking bool
+	// Conditions are read from the kernel only, such as objects of other programs that
+	// collide with those of spanctl.
+	Conditions []condition.Condition
 }
 
 // Owned reports whether s has any object of spanctl's.

@@ -1159,7 +1159,9 @@ type Plan struct {
 	// The traffic that the plan cuts, for people; empty if none.
 	Impact []string `protobuf:"bytes,3,rep,name=impact,proto3" json:"impact,omitempty"`
 	// What failed beside the changes, such as telling the other machines; for people.
-	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What is wrong beside the differences, errors first.
+	Conditions    []*Condition `protobuf:"bytes,5,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1222,6 +1224,95 @@ func (x *Plan) GetWarnings() []string {
 	return nil
 }
 
+func (x *Plan) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+// Condition is something that is wrong, until it is mended.
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A stable name such as "TableTaken".
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// "error", "warning" or "info".
+	Severity string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
+	// What it is about; empty for the machine.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What is wrong, for people.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// What to do about it, for people.
+	Remedy        string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Condition) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Condition) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Condition) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Condition) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Condition) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 // Failure is the error that ended a plan.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1237,7 +1328,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1340,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1353,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Failure) GetMessage() string {
@@ -1305,7 +1396,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1408,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1421,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Change) GetAction() string {
@@ -1386,7 +1477,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1489,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1502,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Field) GetName() string {
@@ -1449,7 +1540,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1552,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1565,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListRequest) GetType() string {
@@ -1508,7 +1599,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1611,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1624,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -1561,7 +1652,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1664,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1677,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -1621,7 +1712,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1724,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1737,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -1672,7 +1763,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1775,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1788,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1717,7 +1808,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1820,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1833,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1771,7 +1862,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1874,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1887,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1834,7 +1925,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1937,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1950,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -1969,12 +2060,21 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\tR\tpublicKey\"\xa3\x01\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"\xe0\x01\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
 	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x16\n" +
 	"\x06impact\x18\x03 \x03(\tR\x06impact\x12\x1a\n" +
-	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"K\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12;\n" +
+	"\n" +
+	"conditions\x18\x05 \x03(\v2\x1b.spanctl.agent.v1.ConditionR\n" +
+	"conditions\"\x83\x01\n" +
+	"\tCondition\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
+	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"K\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\rR\x04done\x12\x12\n" +
@@ -2054,7 +2154,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -2079,76 +2179,78 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*RotateKeyRequest)(nil),      // 20: spanctl.agent.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),     // 21: spanctl.agent.v1.RotateKeyResponse
 	(*Plan)(nil),                  // 22: spanctl.agent.v1.Plan
-	(*Failure)(nil),               // 23: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 24: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 25: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 26: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 27: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 28: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 29: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 30: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 31: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 32: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 33: spanctl.agent.v1.Metadata
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 36: google.protobuf.Struct
+	(*Condition)(nil),             // 23: spanctl.agent.v1.Condition
+	(*Failure)(nil),               // 24: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 25: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 26: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 27: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 28: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 29: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 30: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 31: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 32: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 33: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 34: spanctl.agent.v1.Metadata
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 37: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	34, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	35, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	22, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	35, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	36, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	9,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	35, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	35, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	36, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	36, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	22, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	9,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	22, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
 	22, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
 	22, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
 	22, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	23, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	25, // 15: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	30, // 16: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	32, // 17: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	30, // 18: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	31, // 19: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	32, // 20: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	33, // 21: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	36, // 22: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	35, // 23: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	35, // 24: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 25: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 26: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 27: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 28: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 29: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 30: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 31: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 32: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 33: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 34: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	26, // 35: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	28, // 36: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 37: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 38: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 39: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 40: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 41: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 42: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 43: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 44: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 45: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 46: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	27, // 47: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	29, // 48: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	37, // [37:49] is the sub-list for method output_type
-	25, // [25:37] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	25, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	24, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	23, // 15: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
+	26, // 16: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	31, // 17: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	33, // 18: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	31, // 19: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	32, // 20: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	33, // 21: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	34, // 22: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	37, // 23: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	36, // 24: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	36, // 25: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	1,  // 26: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 27: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 28: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 29: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 30: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 31: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 32: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 33: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 34: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 35: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	27, // 36: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	29, // 37: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 38: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 39: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 40: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 41: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 42: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 43: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 44: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 45: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 46: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 47: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	28, // 48: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	30, // 49: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	38, // [38:50] is the sub-list for method output_type
+	26, // [26:38] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -2163,7 +2265,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

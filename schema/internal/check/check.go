@@ -33,15 +33,16 @@ func Text(name, text string) error {
 
 // texts has the checks of strings by their names.
 var texts = map[string]func(string) error{
-	"key":      key,
-	"cidr":     cidr,
-	"filter":   filter,
-	"address":  address,
-	"endpoint": endpoint,
-	"url":      serviceURL,
-	"pem":      certificates,
-	"path":     path,
-	"node":     nodeName,
+	"key":       key,
+	"cidr":      cidr,
+	"filter":    filter,
+	"interface": linkFilter,
+	"address":   address,
+	"endpoint":  endpoint,
+	"url":       serviceURL,
+	"pem":       certificates,
+	"path":      path,
+	"node":      nodeName,
 }
 
 func key(text string) error {
@@ -61,6 +62,13 @@ func cidr(text string) error {
 func filter(text string) error {
 	if new(schema.Filter).UnmarshalText([]byte(text)) != nil {
 		return errNotCIDR
+	}
+	return nil
+}
+
+func linkFilter(text string) error {
+	if new(schema.LinkFilter).UnmarshalText([]byte(text)) != nil {
+		return errors.New("is not the name of a link, or a pattern of names")
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ func TestText(t *testing.T) {
 		{"key", "yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE=", "c2hvcnQ="},
 		{"cidr", "10.0.0.0/8", "10.0.0.1"},
 		{"filter", "!10.0.0.0/8", "!!10.0.0.0/8"},
+		{"interface", "!cilium_*", "!!eth0"},
+		{"interface", "eth[0-3]", "eth["},
 		{"address", "10.0.0.1/8", "10.0.0.0/8"},
 		{"address", "fd00::1/64", "fe80::1/64"},
 		{"endpoint", "[2001:db8::1]:51820", "192.0.2.1:0"},

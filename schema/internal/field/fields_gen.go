@@ -48,7 +48,7 @@ var table = sync.OnceValue(func() map[string]Field {
 		"cluster.secret.file":                   {Kind: cue.StringKind, Want: "an absolute path"},
 		"machine":                               {Kind: cue.StructKind, Want: "a struct with the fields \"network\"", Children: []string{"network"}},
 		"machine.network":                       {Kind: cue.StructKind, Want: "a struct with the fields \"kubespan\"", Children: []string{"kubespan"}},
-		"machine.network.kubespan":              {Kind: cue.StructKind, Want: "a struct with fields that `spanctl schema` lists", Children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "relay", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
+		"machine.network.kubespan":              {Kind: cue.StructKind, Want: "a struct with fields that `spanctl schema` lists", Children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "routeConnectedNetworks", "relay", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
 		"machine.network.kubespan.addresses":    {Kind: cue.ListKind, Want: "a list, each item an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\""},
 		"machine.network.kubespan.addresses.[]": {Kind: cue.StringKind, Want: "an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\"", Check: "address"},
 		"machine.network.kubespan.advertiseKubernetesNetworks":          {Kind: cue.BoolKind, Want: "true or false"},
@@ -60,13 +60,17 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.enabled":                              {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.extraAnnouncedEndpoints":              {Kind: cue.ListKind, Want: "a list, each item an address and port, such as \"192.0.2.10:51820\" or \"[2001:db8::1]:51820\""},
 		"machine.network.kubespan.extraAnnouncedEndpoints.[]":           {Kind: cue.StringKind, Want: "an address and port, such as \"192.0.2.10:51820\" or \"[2001:db8::1]:51820\"", Check: "endpoint"},
-		"machine.network.kubespan.filters":                              {Kind: cue.StructKind, Want: "a struct with the fields \"endpoints\", \"peerEndpoints\", \"excludeAdvertisedNetworks\"", Children: []string{"endpoints", "peerEndpoints", "excludeAdvertisedNetworks"}},
+		"machine.network.kubespan.filters":                              {Kind: cue.StructKind, Want: "a struct with the fields \"endpoints\", \"peerEndpoints\", \"peerNetworks\", \"interfaces\", \"excludeAdvertisedNetworks\"", Children: []string{"endpoints", "peerEndpoints", "peerNetworks", "interfaces", "excludeAdvertisedNetworks"}},
 		"machine.network.kubespan.filters.endpoints":                    {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\""},
 		"machine.network.kubespan.filters.endpoints.[]":                 {Kind: cue.StringKind, Want: "a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\"", Check: "filter"},
 		"machine.network.kubespan.filters.excludeAdvertisedNetworks":    {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
 		"machine.network.kubespan.filters.excludeAdvertisedNetworks.[]": {Kind: cue.StringKind, Want: "a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\"", Check: "cidr"},
+		"machine.network.kubespan.filters.interfaces":                   {Kind: cue.ListKind, Want: "a list, each item the name of a link, with a leading \"!\" to exclude it, such as \"eth0\" or \"!cilium_*\""},
+		"machine.network.kubespan.filters.interfaces.[]":                {Kind: cue.StringKind, Want: "the name of a link, with a leading \"!\" to exclude it, such as \"eth0\" or \"!cilium_*\"", Check: "interface"},
 		"machine.network.kubespan.filters.peerEndpoints":                {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\""},
 		"machine.network.kubespan.filters.peerEndpoints.[]":             {Kind: cue.StringKind, Want: "a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\"", Check: "filter"},
+		"machine.network.kubespan.filters.peerNetworks":                 {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\""},
+		"machine.network.kubespan.filters.peerNetworks.[]":              {Kind: cue.StringKind, Want: "a network in CIDR notation, with a leading \"!\" to exclude it, such as \"10.0.0.0/8\" or \"!192.168.0.0/16\"", Check: "filter"},
 		"machine.network.kubespan.fwmark":                               {Kind: cue.IntKind, Want: "a power of two from 0x1 to 0x40000000", Check: "bit"},
 		"machine.network.kubespan.harvestExtraEndpoints":                {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.interfaceName":                        {Kind: cue.StringKind, Want: "a link name of 1 to 15 letters, digits, '-', '_' or '.'"},
@@ -76,6 +80,8 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"offer\", \"use\"", Children: []string{"offer", "use"}},
 		"machine.network.kubespan.relay.offer":                          {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.use":                            {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.routeConnectedNetworks":               {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
+		"machine.network.kubespan.routeConnectedNetworks.[]":            {Kind: cue.StringKind, Want: "a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\"", Check: "cidr"},
 		"machine.network.kubespan.routingTable":                         {Kind: cue.IntKind, Want: "a number from 1 to 252 or from 256 to 4294967295"},
 		"machine.network.kubespan.rulePriority":                         {Kind: cue.IntKind, Want: "a number from 1 to 32765, to come before the main table"},
 	}
@@ -93,12 +99,15 @@ const Inlined = `#Machine: {
 		filters: {
 			endpoints: [...string]
 			peerEndpoints: [...string]
+			peerNetworks: [...string]
+			interfaces: [...string]
 			excludeAdvertisedNetworks: [...string]
 		}
 		extraAnnouncedEndpoints: [...string]
 		advertisedNetworks: [...string]
 		addresses: [...string]
 		bypass: [...string]
+		routeConnectedNetworks: [...string]
 		relay: {
 			offer: bool | *false
 			use: bool | *false

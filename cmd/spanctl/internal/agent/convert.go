@@ -12,6 +12,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
@@ -30,6 +31,16 @@ func planOf(plan state.Plan) *agentpb.Plan {
 	return out
 }
 
+// conditionsOf shows conditions in their order.
+func conditionsOf(conditions []condition.Condition) []*agentpb.Condition {
+	var out []*agentpb.Condition
+	for _, c := range conditions {
+		out = append(out, &agentpb.Condition{Code: string(c.Code), Severity: string(c.Severity()), Subject: c.Subject,
+			Cause: c.Cause, Remedy: c.Remedy})
+	}
+	return out
+}
+
 // planDone returns the plan of a pass. If the plan was applied in part, the error becomes
 // part of it, with next, which says what happens next. Any other error is returned.
 func planDone(pass *reconciler.Pass, err error, next string) (*agentpb.Plan, error) {
@@ -38,7 +49,7 @@ func planDone(pass *reconciler.Pass, err error, next string) (*agentpb.Plan, err
 		return nil, err
 	}
 	plan := planOf(pass.Plan)
-	plan.Warnings = pass.Warnings
+	plan.Warnings, plan.Conditions = pass.Warnings, conditionsOf(pass.Conditions)
 	if partial != nil {
 		plan.Failure = &agentpb.Failure{Message: partial.Result.Err.Error(), Done: uint32(len(partial.Result.Done)), Next: next}
 	}

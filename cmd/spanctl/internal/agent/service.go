@@ -189,7 +189,9 @@ func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Pla
 	if err != nil {
 		return nil, err
 	}
-	return planOf(pass.Plan), nil
+	plan := planOf(pass.Plan)
+	plan.Conditions = conditionsOf(pass.Conditions)
+	return plan, nil
 }
 
 // Reload implements the API.

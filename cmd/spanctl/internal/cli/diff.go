@@ -39,8 +39,11 @@ one in force.
 --from and --to name what to compare instead: a file or a directory, the number of a
 config in the history, or the kernel. Secrets are hidden; that they differ shows.
 
-The exit status is 0 if there is no difference, 1 if there is one, more if the comparison
-failed.`,
+What is wrong beside the differences is printed on standard error, as in 'spanctl get
+conditions'.
+
+The exit status is 0 if there is no difference, 1 if there is one or a condition of the
+severity "error", more if the comparison failed.`,
 		Example: `  spanctl diff
   spanctl diff -f machine.cue
   spanctl diff --from 3                 revision 3, and the config that is stored
@@ -65,7 +68,8 @@ func (o *diffOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 	if err != nil {
 		return statusError{err, exitDiffError}
 	}
-	if len(c.plan.GetChanges()) > 0 {
+	printConditions(s.streams, c.plan.GetConditions())
+	if len(c.plan.GetChanges()) > 0 || hasError(c.plan.GetConditions()) {
 		return exitStatus(exitDifferences)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -73,12 +74,34 @@ func printPlan(out io.Writer, changes []*agentpb.Change) error {
 	return nil
 }
 
+// printConditions prints conditions on standard error, each on a line that begins with its
+// severity and code.
+func printConditions(s streams, conditions []*agentpb.Condition) {
+	for _, c := range conditions {
+		what := c.GetCode()
+		if c.GetSubject() != "" {
+			what += " " + c.GetSubject()
+		}
+		text := c.GetCause()
+		if c.GetRemedy() != "" {
+			text += ": " + c.GetRemedy()
+		}
+		s.note(c.GetSeverity()+":", plain(what+": "+text))
+	}
+}
+
+// hasError reports whether a condition keeps the mesh from working as the config asks.
+func hasError(conditions []*agentpb.Condition) bool {
+	return slices.ContainsFunc(conditions, func(c *agentpb.Condition) bool { return c.GetSeverity() == "error" })
+}
+
 // printDone prints a plan that was applied, and its warnings on standard error. It returns
 // the plan's failure as an error that says what was not done and what happens next.
 func printDone(s streams, plan *agentpb.Plan) error {
 	for _, warning := range plan.GetWarnings() {
 		s.note("warning:", plain(warning))
 	}
+	printConditions(s, plan.GetConditions())
 	out, changes := s.out, plan.GetChanges()
 	failure := plan.GetFailure()
 	if failure == nil {
