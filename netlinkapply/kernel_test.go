@@ -215,7 +215,7 @@ func TestExternalChangesAreReverted(t *testing.T) {
 		"the MTU is changed":   func() error { return netlink.LinkSetMTU(link, 1500) },
 		"a route is deleted": func() error {
 			routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: ourTable}, netlink.RT_FILTER_TABLE)
-			if err != nil || len(routes) != 1 {
+			if err != nil || len(routes) != 2 {
 				return fmt.Errorf("%d routes, %w", len(routes), err)
 			}
 			return netlink.RouteDel(&routes[0])

@@ -39,11 +39,7 @@ func (k *Kernel) observeRoutes(s *state.State, scope state.Scope) error {
 				}
 				continue
 			}
-			seen := state.Route{Family: f, Destination: destination(f, r), Table: r.Table, Metric: r.Priority, MTU: r.MTU}
-			if link, err := k.handle.LinkByIndex(r.LinkIndex); err == nil {
-				seen.Link = link.Attrs().Name
-			}
-			s.Routes = append(s.Routes, seen)
+			s.Routes = append(s.Routes, k.seenRoute(f, r))
 		}
 		if len(foreign) > 0 {
 			s.Conditions = append(s.Conditions, foreignRoute(f, foreign[0]))
@@ -61,6 +57,35 @@ func foreignRoute(f state.Family, r netlink.Route) condition.Condition {
 		Remedy:   fmt.Sprintf("set machine.network.kubespan.routingTable to an unused table, or remove them with `ip -%d route flush table %d`", f, r.Table),
 		Blocking: true,
 	}
+}
+
+// seenRoute returns a route of spanctl's.
+func (k *Kernel) seenRoute(f state.Family, r netlink.Route) state.Route {
+	seen := state.Route{Family: f, Type: routeType(r.Type), Destination: destination(f, r), Table: r.Table, Metric: r.Priority, MTU: r.MTU}
+	if seen.Type == state.Unreachable {
+		return seen // the kernel shows those of IPv6 on lo
+	}
+	if link, err := k.handle.LinkByIndex(r.LinkIndex); err == nil {
+		seen.Link = link.Attrs().Name
+	}
+	return seen
+}
+
+// routeTypes are the kernel's numbers of the types of routes.
+var routeTypes = map[state.RouteType]int{
+	state.Unicast:     unix.RTN_UNICAST,
+	state.Local:       unix.RTN_LOCAL,
+	state.Unreachable: unix.RTN_UNREACHABLE,
+}
+
+// routeType returns the type with the kernel's number.
+func routeType(number int) state.RouteType {
+	for t, n := range routeTypes {
+		if n == number {
+			return t
+		}
+	}
+	return state.RouteType(fmt.Sprintf("type %d", number))
 }
 
 // destination returns the destination of a route. The kernel leaves it out for a default route.
@@ -81,19 +106,22 @@ func (k *Kernel) changeRoute(c state.RouteChange) error {
 	}
 	route := &netlink.Route{
 		Family:   family(r.Family),
+		Type:     routeTypes[r.Type],
 		Dst:      netipx.PrefixIPNet(r.Destination),
 		Table:    r.Table,
 		Priority: r.Metric,
 		Protocol: state.Protocol,
 		MTU:      r.MTU,
 	}
-	link, err := k.handle.LinkByName(r.Link)
-	var absent netlink.LinkNotFoundError
-	switch {
-	case err == nil:
-		route.LinkIndex = link.Attrs().Index
-	case !deleted || !errors.As(err, &absent):
-		return err
+	if r.Link != "" {
+		link, err := k.handle.LinkByName(r.Link)
+		var absent netlink.LinkNotFoundError
+		switch {
+		case err == nil:
+			route.LinkIndex = link.Attrs().Index
+		case !deleted || !errors.As(err, &absent):
+			return err
+		}
 	}
 	if deleted {
 		err := k.handle.RouteDel(route)

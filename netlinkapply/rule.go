@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -23,6 +24,9 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 				continue
 			}
 			seen := state.Rule{Family: f, Priority: r.Priority, Mark: r.Mark, Table: r.Table}
+			if r.Dst != nil {
+				seen.To, _ = netipx.FromStdIPNet(r.Dst)
+			}
 			if r.Mask != nil {
 				seen.Mask = *r.Mask
 			}
@@ -69,7 +73,12 @@ func (k *Kernel) changeRule(c state.RuleChange) error {
 	rule := netlink.NewRule()
 	rule.Family = family(r.Family)
 	rule.Priority = r.Priority
-	rule.Mark, rule.Mask = r.Mark, &r.Mask
+	if r.Mask != 0 {
+		rule.Mark, rule.Mask = r.Mark, &r.Mask
+	}
+	if r.To.IsValid() {
+		rule.Dst = netipx.PrefixIPNet(r.To)
+	}
 	rule.Table = r.Table
 	rule.Protocol = state.Protocol
 	if deleted {

@@ -37,7 +37,7 @@ func TestSecondPassHasNothingToDo(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
-	for i, want := range []int{10, 0, 0} {
+	for i, want := range []int{14, 0, 0} {
 		pass, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), known)
 		if err != nil || len(pass.Plan) != want {
 			t.Fatalf("pass %d: %d changes, want %d, %v\n%v", i+1, len(pass.Plan), want, err, pass.Plan)
@@ -228,7 +228,7 @@ func TestPeersOnlyPassesAreFollowedByAFullOne(t *testing.T) {
 	if pass := run(2 * time.Second); len(pass.Plan) != 1 || !isChange[state.PeerChange](pass.Plan[0]) {
 		t.Errorf("a pass over peers only found %v", pass.Plan)
 	}
-	if pass := run(40 * time.Second); len(pass.Plan) != 2 || !isChange[state.RuleChange](pass.Plan[0]) {
+	if pass := run(40 * time.Second); len(pass.Plan) != 3 || !isChange[state.RuleChange](pass.Plan[0]) {
 		t.Errorf("the full pass found %v", pass.Plan)
 	}
 }

@@ -102,7 +102,8 @@ func (k *fakeKernel) change(c state.Change) {
 		k.live.Addresses = replace(k.live.Addresses, c.New.Prefix, gone, func(a netip.Prefix) bool { return a == c.Old.Prefix || a == c.New.Prefix })
 	case state.RouteChange:
 		k.live.Routes = replace(k.live.Routes, c.New, gone, func(r state.Route) bool {
-			return r.Destination == c.Old.Destination || r.Destination == c.New.Destination
+			same := func(o state.Route) bool { return r.Destination == o.Destination && r.Metric == o.Metric }
+			return same(c.Old) || same(c.New)
 		})
 	case state.RuleChange:
 		k.live.Rules = replace(k.live.Rules, c.New, gone, func(r state.Rule) bool { return r == c.Old || r == c.New })

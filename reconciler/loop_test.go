@@ -83,8 +83,8 @@ func TestIdleMeshIsOnlyPolled(t *testing.T) {
 		if passes := r.kernel.passes() - before; passes > 301 {
 			t.Errorf("%d passes in ten intervals", passes)
 		}
-		if r.kernel.applied != 8 {
-			t.Errorf("%d changes were made, want the 8 that set up the mesh", r.kernel.applied)
+		if r.kernel.applied != 12 {
+			t.Errorf("%d changes were made, want the 12 that set up the mesh", r.kernel.applied)
 		}
 	})
 }
@@ -125,13 +125,13 @@ func TestExternalChangeIsReverted(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		r.kernel.edit(func(s *state.State) { s.Rules = nil })
-		if pass, err := r.Diff(t.Context(), nil, nil); err != nil || len(pass.Plan) != 2 {
+		if pass, err := r.Diff(t.Context(), nil, nil); err != nil || len(pass.Plan) != 3 {
 			t.Errorf("the difference is %v, %v", pass, err)
 		}
 		r.Wake(reconciler.KernelChanged)
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
-		if len(r.kernel.state().Rules) != 2 {
+		if len(r.kernel.state().Rules) != 3 {
 			t.Errorf("rules are %v", r.kernel.state().Rules)
 		}
 	})
@@ -242,7 +242,7 @@ func TestRepeatedRepairsAreReportedAndSlowDown(t *testing.T) {
 			r.Wake(reconciler.KernelChanged)
 			time.Sleep(within)
 			synctest.Wait()
-			return len(r.kernel.state().Rules) == 2
+			return len(r.kernel.state().Rules) == 3
 		}
 		for i := range 6 {
 			if !repaired(100 * time.Millisecond) {
@@ -254,14 +254,14 @@ func TestRepeatedRepairsAreReportedAndSlowDown(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(r.kernel.state().Rules) != 2 {
+		if len(r.kernel.state().Rules) != 3 {
 			t.Error("the repair was not done at all")
 		}
 		reasons := map[string]int{}
 		for _, e := range r.store.List(resource.EventType) {
 			reasons[e.Spec.(resource.Event).Reason] += e.Spec.(resource.Event).Count
 		}
-		if reasons["Repaired"] != 14 || reasons["RepeatedRepairs"] != 2 {
+		if reasons["Repaired"] != 21 || reasons["RepeatedRepairs"] != 2 {
 			t.Errorf("events are %v", reasons)
 		}
 		time.Sleep(2 * time.Minute)

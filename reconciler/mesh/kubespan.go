@@ -1,5 +1,7 @@
 package mesh
 
+import "math"
+
 // Marks are firewall marks. Bits outside Mask belong to other programs.
 type Marks struct {
 	// Own is the mark of WireGuard's own packets, which stay outside the tunnel, and of
@@ -19,5 +21,10 @@ func MarksOf(own uint32) Marks {
 	return Marks{Own: own, Routed: routed, Mask: own | routed}
 }
 
-// RouteMetric is the metric of the default routes into the tunnel.
-const RouteMetric = 1
+const (
+	// RouteMetric is the metric of the default routes into the tunnel.
+	RouteMetric = 1
+	// LastMetric is the metric of the routes that refuse packets while the others are missing.
+	// It fits the kernel's type and Go's int on every platform.
+	LastMetric = math.MaxInt32
+)

@@ -112,7 +112,12 @@ func number(n int) string {
 
 func hex(n uint32) string { return fmt.Sprintf("%#x", n) }
 
-func mark(mark, mask uint32) string { return hex(mark) + "/" + hex(mask) }
+func mark(mark, mask uint32) string {
+	if mask == 0 {
+		return ""
+	}
+	return hex(mark) + "/" + hex(mask)
+}
 
 func seconds(d time.Duration) string {
 	if d == 0 {

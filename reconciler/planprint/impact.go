@@ -29,6 +29,9 @@ func interruption(i state.Interruption) string {
 	case state.RouteChange:
 		return fmt.Sprintf("traffic to %s through the mesh: the route is removed", c.Old.Destination)
 	case state.RuleChange:
+		if c.Old.To.IsValid() {
+			return fmt.Sprintf("traffic to %s through the mesh: the rule is removed", c.Old.To)
+		}
 		return fmt.Sprintf("all %s traffic through the mesh: the rule is removed", c.Old.Family)
 	case state.FirewallChange:
 		return fmt.Sprintf("all traffic through the mesh: the nftables table %s is removed", c.Old.Table)

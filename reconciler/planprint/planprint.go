@@ -76,11 +76,11 @@ func Describe(c state.Change) Change {
 		out.Kind, out.ID = "address", pick(deleted, c.Old, c.New).String()
 	case state.RouteChange:
 		route := pick(deleted, c.Old, c.New)
-		out.Kind, out.ID = "route", fmt.Sprintf("%s table %d", route.Destination, route.Table)
+		out.Kind, out.ID = "route", routeID(route)
 		out.Fields = fields(changed("link", c.Old.Link, c.New.Link), changed("mtu", number(c.Old.MTU), number(c.New.MTU)))
 	case state.RuleChange:
 		rule := pick(deleted, c.Old, c.New)
-		out.Kind, out.ID = "rule", fmt.Sprintf("%s %d", rule.Family, rule.Priority)
+		out.Kind, out.ID = "rule", ruleID(rule)
 		out.Fields = fields(set("mark", mark(rule.Mark, rule.Mask)), set("table", number(rule.Table)))
 	case state.FirewallChange:
 		out.Kind, out.ID = "nftables", "inet "+pick(deleted, c.Old, c.New).Table
@@ -96,6 +96,22 @@ func Describe(c state.Change) Change {
 		out.Fields = nil
 	}
 	return out
+}
+
+func routeID(r state.Route) string {
+	id := fmt.Sprintf("%s table %d", r.Destination, r.Table)
+	if r.Type != state.Unicast {
+		id = string(r.Type) + " " + id
+	}
+	return id
+}
+
+func ruleID(r state.Rule) string {
+	id := fmt.Sprintf("%s %d", r.Family, r.Priority)
+	if r.To.IsValid() {
+		id += " to " + r.To.String()
+	}
+	return id
 }
 
 // pick returns the object that a change is about.

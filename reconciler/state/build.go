@@ -70,12 +70,7 @@ func Build(in Inputs) State {
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
 		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
 	}
-	for _, f := range Families {
-		s.Routes = append(s.Routes, Route{Family: f, Destination: f.Everything(), Table: scope.RoutingTable,
-			Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: in.MTU})
-		s.Rules = append(s.Rules, Rule{Family: f, Priority: scope.RulePriority,
-			Mark: marks.Routed, Mask: marks.Mask, Table: scope.RoutingTable})
-	}
+	s.lead(scope, marks, in.Identity, in.MTU)
 	carried := in.carried()
 	for i := range in.Peers {
 		spec, c := &in.Peers[i], in.connection(i)
@@ -93,6 +88,25 @@ func Build(in Inputs) State {
 	s.Firewall.Networks = Without(s.Firewall.Networks, in.KubeSpan.Bypass)
 	s.Normalize()
 	return s
+}
+
+// lead sets the routes and rules that lead packets into the tunnel. If the link is missing,
+// the packets are refused and do not look for a way out in other tables.
+//
+// The mesh's subnet has a rule of its own, so that neither marks nor the main table decide
+// where its packets go. This machine's address in it is local in our table as well: that rule
+// may come before the one of the table "local", which some administrators move.
+func (s *State) lead(scope Scope, marks mesh.Marks, id mesh.Identity, mtu int) {
+	for _, f := range Families {
+		s.Routes = append(s.Routes,
+			Route{Family: f, Destination: f.Everything(), Table: scope.RoutingTable, Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: mtu},
+			Route{Family: f, Type: Unreachable, Destination: f.Everything(), Table: scope.RoutingTable, Metric: mesh.LastMetric})
+		s.Rules = append(s.Rules, Rule{Family: f, Priority: scope.RulePriority, Mark: marks.Routed, Mask: marks.Mask, Table: scope.RoutingTable})
+	}
+	own := id.Address.Addr()
+	s.Routes = append(s.Routes, Route{Family: IPv6, Type: Local, Destination: netip.PrefixFrom(own, own.BitLen()),
+		Table: scope.RoutingTable, Metric: mesh.RouteMetric, Link: scope.LinkName})
+	s.Rules = append(s.Rules, Rule{Family: IPv6, Priority: scope.RulePriority, To: id.Subnet, Table: scope.RoutingTable})
 }
 
 // carried returns the networks that relays carry, by the key of the relay.
@@ -144,8 +158,7 @@ func Without(networks, remove []netip.Prefix) []netip.Prefix {
 	return left
 }
 
-// route routes networks into the tunnel. Those in the mesh's own subnet have a route already, by
-// the link's address.
+// route routes networks into the tunnel. The mesh's own subnet has a rule already.
 func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
 	for _, network := range networks {
 		if !subnet.Overlaps(network) {

@@ -7,12 +7,15 @@ import (
 
 // Diff compares the desired document with the live one. The plan's order is
 // safe to carry out: packets are sent into the tunnel only once it exists, and
-// no longer before it goes.
+// no longer before it goes. A rule that another replaces goes last, so that no packet falls
+// between the two.
 //
 // Both must be in canonical order; see Normalize.
 func Diff(desired, live State) Plan {
 	var p Plan
-	p.deleteRules(desired, live)
+	if desired.Link.Name == "" {
+		p.deleteRules(desired, live)
+	}
 	if desired.Firewall.Table == "" && live.Firewall.Table != "" {
 		p.add(FirewallChange{Old: live.Firewall})
 	}
@@ -29,10 +32,11 @@ func Diff(desired, live State) Plan {
 	p.peers(desired.Peers, live.Peers)
 	p.addresses(desired, live)
 	p.routes(desired, live)
+	p.createRules(desired, live)
 	if desired.Firewall.Table != "" {
 		p.firewall(desired.Firewall, live.Firewall)
 	}
-	p.createRules(desired, live)
+	p.deleteRules(desired, live)
 	if live.StrictReversePath {
 		p.add(ReversePathChange{Link: desired.Link.Name})
 	}

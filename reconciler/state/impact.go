@@ -66,11 +66,13 @@ func (p Plan) cause(c Change) (Cause, []netip.Prefix) {
 		}
 	case RouteChange:
 		again := func(other RouteChange) bool { return other.New.Destination == c.Old.Destination }
-		if c.Action() == Delete && !creates(p, again) {
+		if c.Action() == Delete && c.Old.Type == Unicast && !creates(p, again) {
 			return RouteRemoved, nil
 		}
 	case RuleChange:
-		again := func(other RuleChange) bool { return other.New.Family == c.Old.Family }
+		again := func(other RuleChange) bool {
+			return other.New.Family == c.Old.Family && other.New.To.IsValid() == c.Old.To.IsValid()
+		}
 		if c.Action() == Delete && !creates(p, again) {
 			return RuleRemoved, nil
 		}

@@ -28,5 +28,5 @@ func comparePrefixes(a, b netip.Prefix) int {
 
 func compareRules(a, b Rule) int {
 	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Mark, b.Mark),
-		cmp.Compare(a.Mask, b.Mask), cmp.Compare(a.Table, b.Table))
+		cmp.Compare(a.Mask, b.Mask), comparePrefixes(a.To, b.To), cmp.Compare(a.Table, b.Table))
 }

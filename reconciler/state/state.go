@@ -98,15 +98,30 @@ func FamilyOf(a netip.Addr) Family {
 	return IPv6
 }
 
-// Route is a route over a link.
+// Route is a route over a link, or one that refuses packets.
 type Route struct {
-	Family      Family
+	Family Family
+	// Type is the kind of the route.
+	Type        RouteType
 	Destination netip.Prefix
 	Table       int
 	Metric      int
 	Link        string
 	MTU         int
 }
+
+// RouteType is what a route does with packets, in the words of ip-route(8).
+type RouteType string
+
+// The types that spanctl uses.
+const (
+	// Unicast sends packets over the link. It is the zero value.
+	Unicast RouteType = ""
+	// Local delivers packets to this machine.
+	Local RouteType = "local"
+	// Unreachable refuses packets. It has no link.
+	Unreachable RouteType = "unreachable"
+)
 
 // routeKey identifies a route to the kernel: a route with the same key replaces
 // the first.
@@ -119,13 +134,16 @@ type routeKey struct {
 
 func (r Route) key() routeKey { return routeKey{r.Family, r.Destination, r.Table, r.Metric} }
 
-// Rule sends packets with a mark to a routing table.
+// Rule sends packets with a mark, or to a network, to a routing table.
 type Rule struct {
 	Family   Family
 	Priority int
-	Mark     uint32
-	Mask     uint32
-	Table    int
+	// Mark and Mask are zero if the rule does not look at marks.
+	Mark uint32
+	Mask uint32
+	// To is invalid if the rule does not look at destinations.
+	To    netip.Prefix
+	Table int
 }
 
 // Peer is a WireGuard peer.

@@ -80,20 +80,28 @@ func TestPlanOrder(t *testing.T) {
 		"+ address 169.254.0.8/32",
 		"+ address " + subnet + ":0:ff:fe00:ff/64",
 		"+ route 0.0.0.0/0 table 180: link kubespan, mtu 1420",
+		"+ route unreachable 0.0.0.0/0 table 180",
 		"+ route ::/0 table 180: link kubespan, mtu 1420",
-		"+ nftables inet spanctl: chains 2, networks 10.0.0.0/32 100.64.0.0/28",
+		"+ route unreachable ::/0 table 180",
+		"+ route local " + subnet + ":0:ff:fe00:ff/128 table 180: link kubespan",
 		"+ rule ipv4 32500: mark 0x40/0x60, table 180",
+		"+ rule ipv6 32500 to " + subnet + "::/64: table 180",
 		"+ rule ipv6 32500: mark 0x40/0x60, table 180",
+		"+ nftables inet spanctl: chains 2, networks 10.0.0.0/32 100.64.0.0/28",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(desired, state.State{}))); diff != "" {
 		t.Errorf("create (-want +got):\n%s", diff)
 	}
 	want = []string{
 		"- rule ipv4 32500",
+		"- rule ipv6 32500 to " + subnet + "::/64",
 		"- rule ipv6 32500",
 		"- nftables inet spanctl",
 		"- route 0.0.0.0/0 table 180",
+		"- route unreachable 0.0.0.0/0 table 180",
 		"- route ::/0 table 180",
+		"- route unreachable ::/0 table 180",
+		"- route local " + subnet + ":0:ff:fe00:ff/128 table 180",
 		"- link kubespan",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(state.State{}, made(desired)))); diff != "" {
@@ -148,7 +156,15 @@ func TestDiff(t *testing.T) {
 			s.Routes = append(s.Routes, state.Route{Family: state.IPv4, Destination: netip.MustParsePrefix("10.0.0.0/8"), Table: 180})
 		}, []string{"- route 10.0.0.0/8 table 180"}},
 		{"a rule with another mark", nil, func(s *state.State) { s.Rules[0].Mark = 0x60 },
-			[]string{"- rule ipv4 32500", "+ rule ipv4 32500: mark 0x40/0x60, table 180"}},
+			[]string{"+ rule ipv4 32500: mark 0x40/0x60, table 180", "- rule ipv4 32500"}},
+		{"a mesh of a version without the subnet's rule", nil, func(s *state.State) {
+			s.Rules = slices.DeleteFunc(s.Rules, func(r state.Rule) bool { return r.To.IsValid() })
+			s.Routes = slices.DeleteFunc(s.Routes, func(r state.Route) bool { return r.Type != state.Unicast })
+		}, []string{
+			"+ route unreachable 0.0.0.0/0 table 180", "+ route unreachable ::/0 table 180",
+			"+ route local " + inputs(t, 0).Identity.Address.String() + " table 180: link kubespan",
+			"+ rule ipv6 32500 to " + mesh.Subnet("cluster").String() + ": table 180",
+		}},
 		{"one network added and one removed", func(s *state.State) { s.Firewall.Networks[2] = netip.MustParsePrefix("10.0.0.9/32") }, nil,
 			[]string{"~ nftables inet spanctl: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
 		{"a chain that is missing", nil, func(s *state.State) { s.Firewall.Chains = s.Firewall.Chains[:1] },
