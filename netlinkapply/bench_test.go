@@ -59,7 +59,7 @@ func BenchmarkPeers(b *testing.B) {
 		b.Run(name("spanctl=one-changed"), func(b *testing.B) { alternate(b, full, changed) })
 		b.Run(name("spanctl=read-peers"), func(b *testing.B) {
 			for b.Loop() {
-				if peers, err := k.Peers(scopeOf(b)); err != nil || len(peers) != n {
+				if _, peers, err := k.Device(scopeOf(b)); err != nil || len(peers) != n {
 					b.Fatal(len(peers), err)
 				}
 			}

@@ -21,7 +21,7 @@ func TestPeerWithManyNetworks(t *testing.T) {
 	}
 	reach(t, k, state.Build(in))
 	t.Cleanup(func() { reach(t, k, state.State{}) })
-	peers, err := k.Peers(scopeOf(t))
+	_, peers, err := k.Device(scopeOf(t))
 	if err != nil || len(peers) != 3 || len(peers[1].AllowedIPs) != 3000 || len(peers[2].AllowedIPs) != 2 {
 		t.Errorf("%d peers, %v", len(peers), err)
 	}
@@ -42,7 +42,7 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	contacted := func() (n int) {
 		t.Helper()
-		peers, err := k.Peers(scopeOf(t))
+		_, peers, err := k.Device(scopeOf(t))
 		if err != nil {
 			t.Fatal(err)
 		}

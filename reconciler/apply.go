@@ -31,6 +31,9 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	if e.deviceChanged {
 		p.NextCheck = 0
 	}
+	if p.Held > 0 {
+		e.lastRead = nil // what is to repair by then, a new reading tells
+	}
 	if e.converged = p.Result.Err == nil; e.converged {
 		e.probeSilent(ctx, p)
 		e.publishMTU(p)

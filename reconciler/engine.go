@@ -23,8 +23,9 @@ type Kernel interface {
 	Observe(scope state.Scope) (state.State, error)
 	// Apply carries out a plan in order and stops at the first error.
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
-	// Peers reads WireGuard's peers only, sorted by key.
-	Peers(scope state.Scope) ([]state.Peer, error)
+	// Device reads WireGuard's device only: the key, port and mark of the link, and the
+	// peers, sorted by key.
+	Device(scope state.Scope) (state.Link, []state.Peer, error)
 	// ClearSources clears the source address that WireGuard has cached for each peer, as the
 	// machine's addresses have changed.
 	ClearSources(scope state.Scope) error
@@ -60,9 +61,12 @@ type Knowledge struct {
 
 // Trigger is the reason for a pass. The zero value asks for a full pass.
 type Trigger struct {
-	// PeersOnly is set when only time has passed: WireGuard's peers are read, and the rest
+	// DeviceOnly is set when only time has passed: WireGuard's device is read, and the rest
 	// is taken from the last full reading, if that is younger than fullReadInterval.
-	PeersOnly bool
+	DeviceOnly bool
+	// HoldRepairs is set while repairs are held back: a pass that only repairs leaves the
+	// repairs out. One that carries out news repairs as well.
+	HoldRepairs bool
 	// NetworkChanged is set when this machine's addresses or routes have changed, or it was
 	// suspended: any peer may have become reachable or unreachable.
 	NetworkChanged bool
@@ -157,6 +161,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 		return nil, err
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live)
+	e.holdRepairs(p, t.HoldRepairs)
 	return p, e.apply(ctx, now, p)
 }
 

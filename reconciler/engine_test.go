@@ -208,7 +208,7 @@ func up(now time.Time, keys ...byte) func(*state.State) {
 	}
 }
 
-func TestPeersOnlyPassesAreFollowedByAFullOne(t *testing.T) {
+func TestDeviceOnlyPassesAreFollowedByAFullOne(t *testing.T) {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
 	known := complete(affiliate(1, "10.0.0.1:51820"))
@@ -216,7 +216,7 @@ func TestPeersOnlyPassesAreFollowedByAFullOne(t *testing.T) {
 	c := config(t, "")
 	run := func(after time.Duration) *reconciler.Pass {
 		t.Helper()
-		pass, err := engine.RunFor(t.Context(), start.Add(after), c, known, reconciler.Trigger{PeersOnly: true})
+		pass, err := engine.RunFor(t.Context(), start.Add(after), c, known, reconciler.Trigger{DeviceOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -450,8 +450,8 @@ type stillKernel struct {
 
 func (k *stillKernel) Observe(state.Scope) (state.State, error) { return k.shown, nil }
 
-func (k *stillKernel) Peers(state.Scope) ([]state.Peer, error) {
-	return k.shown.Peers, nil
+func (k *stillKernel) Device(state.Scope) (state.Link, []state.Peer, error) {
+	return k.shown.Link, k.shown.Peers, nil
 }
 
 func (k *stillKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.Result {
@@ -497,7 +497,7 @@ func BenchmarkPass(b *testing.B) {
 			changes int
 			o       reconciler.Trigger
 		}{
-			{"unchanged", 0, reconciler.Trigger{}}, {"peers-only", 0, reconciler.Trigger{PeersOnly: true}},
+			{"unchanged", 0, reconciler.Trigger{}}, {"device-only", 0, reconciler.Trigger{DeviceOnly: true}},
 			{"changed=1", 1, reconciler.Trigger{}}, {"changed=100", 100, reconciler.Trigger{}},
 		} {
 			b.Run(fmt.Sprintf("%s/peers=%d", run.name, n), func(b *testing.B) {

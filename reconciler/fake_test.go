@@ -58,14 +58,14 @@ func (k *fakeKernel) Observe(scope state.Scope) (state.State, error) {
 	return live, nil
 }
 
-func (k *fakeKernel) Peers(state.Scope) ([]state.Peer, error) {
+func (k *fakeKernel) Device(state.Scope) (state.Link, []state.Peer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.observed++
 	live := k.live
 	live.Peers = slices.Clone(live.Peers)
 	live.Normalize()
-	return live.Peers, nil
+	return live.Link, live.Peers, nil
 }
 
 func (k *fakeKernel) ClearSources(state.Scope) error { return nil }

@@ -24,6 +24,9 @@ const (
 	// has to poll, because WireGuard does not report changes; 2000 keeps that below a
 	// thousandth of a processor.
 	idleShare = 2000
+	// requestTimeout is how long a request waits for the loop. A pass of 5,000 peers takes
+	// seconds.
+	requestTimeout = time.Minute
 	// minIdle is the shortest wait between two polls.
 	minIdle = time.Second
 )
@@ -41,8 +44,14 @@ const (
 	Resumed
 )
 
-// ErrStopped is returned by the methods of a Loop after Run has ended.
-var ErrStopped = errors.New("the agent is stopping")
+var (
+	// ErrStopped is returned by the methods of a Loop once Run is to end.
+	ErrStopped = errors.New("the agent is stopping")
+	// ErrBusy is returned by the methods of a Loop when a pass has not ended for
+	// requestTimeout.
+	ErrBusy = errors.New("the agent has worked on one pass for more than a minute: its log has what it waits for; " +
+		"if it is nothing, restart the agent, which leaves the mesh up")
+)
 
 // Loop runs passes. Its methods are safe for concurrent use.
 type Loop struct {
@@ -60,8 +69,8 @@ type Loop struct {
 	clockStep atomic.Int64
 	// scope is that of the config in force; nil before the first.
 	scope atomic.Pointer[state.Scope]
-	// stopped is closed when Run has ended.
-	stopped chan struct{}
+	// stopping is closed when the context of Run has ended.
+	stopping chan struct{}
 
 	// The fields below belong to the goroutine of Run.
 
@@ -84,16 +93,19 @@ func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 		log:       log,
 		requests:  make(chan func(context.Context)),
 		wake:      make(chan struct{}, 1),
-		stopped:   make(chan struct{}),
+		stopping:  make(chan struct{}),
 	}
 }
 
 // Run does passes until ctx ends. It leaves the mesh up.
 func (l *Loop) Run(ctx context.Context) {
-	defer close(l.stopped)
+	// A pass may be under way, and hang.
+	context.AfterFunc(ctx, func() { close(l.stopping) })
 	defer l.discovery.Close()
 	next := time.NewTimer(lastRetry)
 	defer next.Stop()
+	collect := newAlarm()
+	defer collect.stop()
 	for {
 		polling := false
 		select {
@@ -103,7 +115,10 @@ func (l *Loop) Run(ctx context.Context) {
 			request(ctx)
 			continue
 		case <-l.wake:
-			l.serveFor(ctx, collectDelay+l.repairPause())
+			collect.by(time.Now().Add(l.collectDelay()))
+			continue
+		case <-collect.C:
+			collect.rang()
 			// This pass covers the changes that arrived while it was put off.
 			select {
 			case <-l.wake:
@@ -116,41 +131,28 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// repairPause returns how long to put off a pass that would only revert repeated changes
-// of another program.
-func (l *Loop) repairPause() time.Duration {
+// collectDelay returns how long to put off the pass for a wake. A pass that would only revert
+// repeated changes of another program waits for the next repair. News does not.
+func (l *Loop) collectDelay() time.Duration {
 	if WakeReason(l.reasons.Load()) != KernelChanged {
-		return 0
+		return collectDelay
 	}
-	return max(time.Until(l.repairs.until), 0)
-}
-
-// serveFor serves requests for a time.
-func (l *Loop) serveFor(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case request := <-l.requests:
-			request(ctx)
-		case <-timer.C:
-			return
-		}
-	}
+	return max(time.Until(l.repairs.until), collectDelay)
 }
 
 // tick does a pass, if there is a config, and returns the wait before the next. Polling is
 // set if only time has passed since the last one.
 func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
-	reasons := WakeReason(l.reasons.Swap(0))
+	var reasons WakeReason
+	if !polling {
+		reasons = WakeReason(l.reasons.Swap(0))
+	}
 	if l.config == nil || l.down {
 		return lastRetry
 	}
 	started := time.Now()
-	pass, err := l.pass(ctx, Trigger{PeersOnly: polling && reasons == 0, NetworkChanged: reasons&Resumed != 0,
-		ClockStep: time.Duration(l.clockStep.Swap(0))})
+	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
+		ClockStep: time.Duration(l.clockStep.Swap(0)), HoldRepairs: l.repairs.until.After(started)})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("reconcile failed", "error", err, "retry_in", l.retryIn().String())
@@ -212,29 +214,45 @@ func (l *Loop) ClockStepped(step time.Duration) {
 	l.Wake(Resumed)
 }
 
-// do runs f on the goroutine of Run and waits for it.
-func (l *Loop) do(ctx context.Context, f func(ctx context.Context)) error {
-	done := make(chan struct{})
-	request := func(loopCtx context.Context) {
-		defer close(done)
-		f(loopCtx)
+// onLoop runs f on the goroutine of Run and waits for what it returns. It does not wait for a
+// pass that hangs in the kernel: neither when the loop stops, nor for longer than
+// requestTimeout.
+func onLoop[T any](ctx context.Context, l *Loop, f func(ctx context.Context) (T, error)) (result T, err error) {
+	type answer struct {
+		result T
+		err    error
 	}
+	answers := make(chan answer, 1)
+	request := func(loopCtx context.Context) {
+		result, err := f(loopCtx)
+		answers <- answer{result, err}
+	}
+	tooLong := time.NewTimer(requestTimeout)
+	defer tooLong.Stop()
 	select {
 	case l.requests <- request:
-	case <-l.stopped:
-		return ErrStopped
+	case <-l.stopping:
+		return result, ErrStopped
 	case <-ctx.Done():
-		return ctx.Err()
+		return result, ctx.Err()
+	case <-tooLong.C:
+		return result, ErrBusy
 	}
-	<-done
-	return nil
+	select {
+	case a := <-answers:
+		return a.result, a.err
+	case <-l.stopping:
+		return result, ErrStopped
+	case <-tooLong.C:
+		return result, ErrBusy
+	}
 }
 
 // SetConfig puts a config in force, does a pass and returns it. A mesh that was taken down
 // comes up again. Objects under other ownership marks of the config before are removed
 // first.
 func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass, err error) {
-	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
 		if l.config != nil {
 			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
 				if _, err := l.engine.Move(ctx, time.Now(), before, state.ScopeOf(config.KubeSpan())); err != nil {
@@ -252,7 +270,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 // Diff compares the kernel with a config, the one in force if nil, and changes nothing.
 // Known is what the config's registries know; nil for those that the loop follows.
 func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge) (*Pass, error) {
-	return l.request(ctx, func(context.Context) (*Pass, error) {
+	return onLoop(ctx, l, func(context.Context) (*Pass, error) {
 		if config == nil {
 			config = l.config
 		}
@@ -271,15 +289,14 @@ func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge
 var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanctl apply -f FILE`")
 
 // SameDiscovery reports whether the loop follows the registries that config asks for.
-func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (same bool, err error) {
-	err = l.do(ctx, func(context.Context) { same = l.discovery.Same(config) })
-	return same, err
+func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (bool, error) {
+	return onLoop(ctx, l, func(context.Context) (bool, error) { return l.discovery.Same(config), nil })
 }
 
 // Down leaves discovery and removes the mesh. The loop stays idle until the next
 // SetConfig. The pass warns of a registry that was not left; Down again leaves it.
 func (l *Loop) Down(ctx context.Context) (*Pass, error) {
-	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
 		if l.config == nil {
 			return nil, ErrNoConfig
 		}
@@ -296,18 +313,10 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 	})
 }
 
-// request is do for a function that returns a pass.
-func (l *Loop) request(ctx context.Context, f func(ctx context.Context) (*Pass, error)) (pass *Pass, err error) {
-	if stopped := l.do(ctx, func(ctx context.Context) { pass, err = f(ctx) }); stopped != nil {
-		return nil, stopped
-	}
-	return pass, err
-}
-
 // RotateKey gives the machine another key pair, as the function RotateKey does, and does a
 // pass that uses it.
 func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) (*Pass, error) {
-	return l.request(ctx, func(ctx context.Context) (*Pass, error) {
+	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
 		switch {
 		case l.config == nil:
 			return nil, ErrNoConfig

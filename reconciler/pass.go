@@ -35,6 +35,8 @@ type Pass struct {
 	Same bool
 	// Conditions are what is wrong, sorted.
 	Conditions []condition.Condition
+	// Held is the number of repairs that were left out of Plan, since they are held back.
+	Held int
 	// Warnings are failures outside of the plan, such as publishing to discovery.
 	Warnings []string
 

@@ -16,7 +16,7 @@ const fullReadInterval = 30 * time.Second
 // read starts a pass: it reads the kernel and gathers the peers.
 func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
 	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval}
-	if live, ok := e.readPeers(now, p.Scope, config, known, t); ok {
+	if live, ok := e.readDevice(now, p.Scope, config, known, t); ok {
 		p.gathered, p.Local = *e.gathered, e.gathered.local
 		return p, live, nil
 	}
@@ -31,18 +31,19 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 	return p, live, err
 }
 
-// readPeers returns the last full reading with the present peers, if the trigger allows it
-// and that reading still holds.
-func (e *Engine) readPeers(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (state.State, bool) {
-	if !t.PeersOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.lastRead.Link.Name == "" ||
+// readDevice returns the last full reading with the present settings and peers of the
+// device, if the trigger allows it and that reading still holds.
+func (e *Engine) readDevice(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (state.State, bool) {
+	if !t.DeviceOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.lastRead.Link.Name == "" ||
 		e.gathered == nil || !e.gathered.holds(config, known) {
 		return state.State{}, false
 	}
-	peers, err := e.kernel.Peers(scope)
+	device, peers, err := e.kernel.Device(scope)
 	if err != nil {
 		return state.State{}, false // the full reading returns the error
 	}
 	live := *e.lastRead
 	live.Peers = peers
+	live.Link.PrivateKey, live.Link.ListenPort, live.Link.FirewallMark = device.PrivateKey, device.ListenPort, device.FirewallMark
 	return live, true
 }

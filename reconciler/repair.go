@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/planprint"
@@ -84,4 +85,15 @@ func isRepair(c state.Change) bool {
 	default:
 		return true
 	}
+}
+
+// holdRepairs takes the repairs out of a plan while they are held back. A pass that carries
+// out news repairs as well.
+func (e *Engine) holdRepairs(p *Pass, held bool) {
+	if !held || !p.Same {
+		return
+	}
+	all := len(p.Plan)
+	p.Plan = slices.DeleteFunc(p.Plan, isRepair)
+	p.Held = all - len(p.Plan)
 }

@@ -49,7 +49,7 @@ func failed(err error) error {
 		errors.Is(err, reconciler.ErrNoPublisher), errors.Is(err, fs.ErrNotExist),
 		errors.Is(err, errOnTrial), errors.Is(err, errNoTrial), errors.Is(err, errNoAgent), errors.Is(err, statedir.ErrNoRevision):
 		code = connect.CodeFailedPrecondition
-	case errors.Is(err, reconciler.ErrStopped), errors.Is(err, statedir.ErrBusy):
+	case errors.Is(err, reconciler.ErrStopped), errors.Is(err, reconciler.ErrBusy), errors.Is(err, statedir.ErrBusy):
 		code = connect.CodeUnavailable
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
