@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -213,18 +211,5 @@ func wireguard(use func(*wgctrl.Client) error) error {
 	if err != nil {
 		return fmt.Errorf("open wgctrl: %w", err)
 	}
-	return errors.Join(named(use(client)), client.Close())
-}
-
-// named returns the unix.Errno of an error of the userspace process. Wgctrl has it only as a
-// number in the error's text.
-func named(err error) error {
-	if err == nil {
-		return nil
-	}
-	_, number, found := strings.Cut(err.Error(), "wguser: errno=-")
-	if code, parseErr := strconv.Atoi(number); found && parseErr == nil {
-		return unix.Errno(code)
-	}
-	return err
+	return errors.Join(use(client), client.Close())
 }

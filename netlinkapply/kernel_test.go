@@ -32,12 +32,9 @@ import (
 	"github.com/spanmesh/span/schema/load"
 )
 
-// wireguardChild is the argument by which the test binary runs the userspace WireGuard process.
-const wireguardChild = "-wireguard-for="
-
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && len(os.Args[1]) > len(wireguardChild) && os.Args[1][:len(wireguardChild)] == wireguardChild {
-		if err := userspace.Main(os.Args[1][len(wireguardChild):], "/run/wireguard.log"); err != nil {
+	if len(os.Args) == 3 && os.Args[1] == userspace.Command {
+		if err := userspace.Main(os.Args[2], "/run/wireguard.log"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,7 +46,7 @@ func TestMain(m *testing.M) {
 func open(t testing.TB) *netlinkapply.Kernel {
 	t.Helper()
 	k, err := netlinkapply.Open(netlinkapply.Auto, func(ctx context.Context, link string) error {
-		return userspace.Start(ctx, []string{"/proc/self/exe", wireguardChild + link})
+		return userspace.Start(ctx, []string{"/proc/self/exe", userspace.Command, link})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -49,36 +49,52 @@ func (k *Kernel) findLink(name string) (netlink.Link, error) {
 func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
 	attrs := link.Attrs()
 	s.Link = state.Link{Name: attrs.Name, MTU: attrs.MTU, Up: attrs.RawFlags&unix.IFF_UP != 0}
-	err := wireguard(func(c *wgctrl.Client) error {
-		device, err := c.Device(attrs.Name)
-		if err != nil {
-			return err
-		}
-		s.Link.PrivateKey = mesh.SecretKey(device.PrivateKey)
-		s.Link.ListenPort = device.ListenPort
-		s.Link.FirewallMark = uint32(device.FirewallMark)
-		s.Peers = observePeers(device.Peers)
-		return nil
-	})
+	device, err := readDevice(link)
 	if err != nil {
 		return err
 	}
+	observeDevice(s, device)
 	s.StrictReversePath = isStrict(attrs.Name)
 	return k.observeAddresses(s, link)
 }
 
-// Peers reads the WireGuard peers, in the order of their keys.
-func (k *Kernel) Peers(scope state.Scope) (peers []state.Peer, err error) {
+// observeDevice adds the settings and peers of the device.
+func observeDevice(s *state.State, device *wgtypes.Device) {
+	s.Link.PrivateKey = mesh.SecretKey(device.PrivateKey)
+	s.Link.ListenPort = device.ListenPort
+	s.Link.FirewallMark = uint32(device.FirewallMark)
+	s.Peers = observePeers(device.Peers)
+}
+
+// Device reads the settings of the WireGuard device, and its peers in the order of their keys.
+func (k *Kernel) Device(scope state.Scope) (state.Link, []state.Peer, error) {
+	link, err := k.findLink(scope.LinkName)
+	if err != nil {
+		return state.Link{}, nil, explain(err)
+	}
+	if link == nil {
+		return state.Link{}, nil, fmt.Errorf("read link %s: %w", scope.LinkName, unix.ENODEV)
+	}
+	device, err := readDevice(link)
+	if err != nil {
+		return state.Link{}, nil, explain(err)
+	}
+	s := state.State{Link: state.Link{Name: scope.LinkName}}
+	observeDevice(&s, device)
+	s.Normalize()
+	return s.Link, s.Peers, nil
+}
+
+// readDevice reads WireGuard's settings and peers of a link.
+func readDevice(link netlink.Link) (device *wgtypes.Device, err error) {
+	if link.Type() == kindTUN {
+		return userspace.Read(link.Attrs().Name)
+	}
 	err = wireguard(func(c *wgctrl.Client) error {
-		device, err := c.Device(scope.LinkName)
-		if err == nil {
-			peers = observePeers(device.Peers)
-		}
+		device, err = c.Device(link.Attrs().Name)
 		return err
 	})
-	s := state.State{Peers: peers}
-	s.Normalize()
-	return s.Peers, err
+	return device, err
 }
 
 func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
@@ -98,7 +114,7 @@ func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
 	if err != nil {
 		return err
 	}
-	if err := configure(c); err != nil {
+	if err := configure(link, c); err != nil {
 		return err
 	}
 	if c.Old.MTU != l.MTU && link.Attrs().MTU != l.MTU {
@@ -115,28 +131,38 @@ func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
 }
 
 // configure sets the settings of the WireGuard device that differ.
-func configure(c state.LinkChange) error {
+func configure(link netlink.Link, c state.LinkChange) error {
 	l := c.New
-	var config wgtypes.Config
+	var setting userspace.DeviceSetting
 	if c.NewPrivateKey() {
-		key := wgtypes.Key(l.PrivateKey.Bytes())
-		config.PrivateKey = &key
+		key := l.PrivateKey.Bytes()
+		setting.PrivateKey = &key
 	}
 	if c.Old.ListenPort != l.ListenPort {
-		config.ListenPort = &l.ListenPort
+		setting.ListenPort = &l.ListenPort
 	}
 	if c.Old.FirewallMark != l.FirewallMark {
-		mark := int(l.FirewallMark)
-		config.FirewallMark = &mark
+		setting.FirewallMark = &l.FirewallMark
 	}
-	if config.PrivateKey == nil && config.ListenPort == nil && config.FirewallMark == nil {
+	if setting == (userspace.DeviceSetting{}) {
 		return nil
 	}
-	err := wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(l.Name, config) })
-	if err != nil {
+	if err := configureDevice(link, setting); err != nil {
 		return explainPort(l.ListenPort, fmt.Errorf("configure WireGuard: %w", err))
 	}
 	return nil
+}
+
+func configureDevice(link netlink.Link, setting userspace.DeviceSetting) error {
+	if link.Type() == kindTUN {
+		return userspace.ConfigureDevice(link.Attrs().Name, setting)
+	}
+	config := wgtypes.Config{PrivateKey: (*wgtypes.Key)(setting.PrivateKey), ListenPort: setting.ListenPort}
+	if setting.FirewallMark != nil {
+		mark := int(*setting.FirewallMark)
+		config.FirewallMark = &mark
+	}
+	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link.Attrs().Name, config) })
 }
 
 // probePort binds a new listen port for a test before anything is changed. Userspace WireGuard

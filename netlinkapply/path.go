@@ -11,9 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -59,18 +58,16 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	if err != nil || link == nil || link.Type() == kindWireguard {
 		return err
 	}
-	return wireguard(func(c *wgctrl.Client) error {
-		device, err := c.Device(scope.LinkName)
-		if err != nil {
-			return err
-		}
-		var config wgtypes.Config
-		for _, p := range device.Peers {
-			if p.Endpoint != nil {
-				config.Peers = append(config.Peers, wgtypes.PeerConfig{PublicKey: p.PublicKey, UpdateOnly: true, Endpoint: p.Endpoint})
+	device, err := userspace.Read(scope.LinkName)
+	if err != nil {
+		return err
+	}
+	return userspace.ConfigurePeers(scope.LinkName, func(yield func(userspace.PeerSetting) bool) {
+		for _, p := range observePeers(device.Peers) {
+			if p.Endpoint.IsValid() && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, Endpoint: p.Endpoint}) {
+				return
 			}
 		}
-		return c.ConfigureDevice(scope.LinkName, config)
 	})
 }
 

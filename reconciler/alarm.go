@@ -25,6 +25,9 @@ func (a *alarm) by(at time.Time) {
 	a.Reset(time.Until(at))
 }
 
+// within reports whether the alarm rings in less than d.
+func (a *alarm) within(d time.Duration) bool { return !a.at.IsZero() && time.Until(a.at) <= d }
+
 // rang must be called after a receive from C.
 func (a *alarm) rang() { a.at = time.Time{} }
 

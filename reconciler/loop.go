@@ -125,6 +125,9 @@ func (l *Loop) Run(ctx context.Context) {
 			default:
 			}
 		case <-next.C:
+			if collect.within(collectDelay) {
+				continue // that pass reads all
+			}
 			polling = true
 		}
 		next.Reset(l.tick(ctx, polling))

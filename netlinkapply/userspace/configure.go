@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // PeerSetting is the change of a WireGuard peer.
@@ -38,18 +37,26 @@ type PeerSetting struct {
 // ConfigurePeers sends changes of peers to the process of the link. If the process refuses a
 // peer, the error is a unix.Errno, and the peers before it are changed.
 func ConfigurePeers(link string, peers iter.Seq[PeerSetting]) error {
-	conn, err := dial(link)
-	if err != nil {
-		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
-	}
-	defer func() { _ = conn.Close() }()
-	return configure(conn, peers)
+	return use(link, func(c net.Conn) error { return configure(c, DeviceSetting{}, peers) })
 }
 
-func configure(conn io.ReadWriter, peers iter.Seq[PeerSetting]) error {
+// DeviceSetting is the change of a WireGuard device. What is nil stays.
+type DeviceSetting struct {
+	PrivateKey   *[32]byte
+	ListenPort   *int
+	FirewallMark *uint32
+}
+
+// ConfigureDevice sends changes of the device's own settings to the process of the link.
+func ConfigureDevice(link string, setting DeviceSetting) error {
+	return use(link, func(c net.Conn) error { return configure(c, setting, func(func(PeerSetting) bool) {}) })
+}
+
+func configure(conn io.ReadWriter, device DeviceSetting, peers iter.Seq[PeerSetting]) error {
 	text := bufio.NewWriter(conn)
 	_, _ = text.WriteString("set=1\n")
-	var line []byte
+	line := appendDevice(nil, device)
+	_, _ = text.Write(line)
 	for p := range peers {
 		line = appendPeer(line[:0], p)
 		_, _ = text.Write(line)
@@ -70,17 +77,24 @@ func answer(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read the answer of the WireGuard process: %w", err)
 	}
-	number, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "errno=")
-	code, err := strconv.Atoi(number)
-	switch {
-	case !ok || err != nil:
+	number, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "errno=")
+	if !found {
 		return fmt.Errorf("unknown answer %q of the WireGuard process", line)
-	case code == 0:
-		return nil
-	default:
-		// The protocol has positive numbers, wireguard-go negative ones.
-		return unix.Errno(max(code, -code))
 	}
+	return refusal(number)
+}
+
+func appendDevice(b []byte, d DeviceSetting) []byte {
+	if d.PrivateKey != nil {
+		b = appendKey(b, "private_key=", *d.PrivateKey)
+	}
+	if d.ListenPort != nil {
+		b = fmt.Appendf(b, "listen_port=%d\n", *d.ListenPort)
+	}
+	if d.FirewallMark != nil {
+		b = fmt.Appendf(b, "fwmark=%d\n", *d.FirewallMark)
+	}
+	return b
 }
 
 // appendPeer appends a peer in WireGuard's cross-platform configuration protocol

@@ -42,7 +42,7 @@ func newDevice(t *testing.T) (*device.Device, net.Conn) {
 func TestPeersAreConfigured(t *testing.T) {
 	wg, conn := newDevice(t)
 	first, second := [32]byte{1}, [32]byte{2}
-	err := configure(conn, slices.Values([]PeerSetting{
+	err := configure(conn, DeviceSetting{}, slices.Values([]PeerSetting{
 		{
 			PublicKey: first, PresharedKey: [32]byte{3}, HasPresharedKey: true, Endpoint: netip.MustParseAddrPort("[2001:db8::1]:51820"),
 			Keepalive: 25, HasKeepalive: true, ReplaceAllowedIPs: true,
@@ -70,7 +70,7 @@ func TestPeersAreConfigured(t *testing.T) {
 		t.Errorf("%d peers are there", n)
 	}
 
-	if err := configure(conn, slices.Values([]PeerSetting{
+	if err := configure(conn, DeviceSetting{}, slices.Values([]PeerSetting{
 		{PublicKey: first, UpdateOnly: true, ReplaceAllowedIPs: true},
 		{PublicKey: second, Remove: true, UpdateOnly: true},
 	})); err != nil {
@@ -90,7 +90,7 @@ func TestRefusal(t *testing.T) {
 	}
 	// The text of an invalid prefix is refused.
 	peers[10].AllowedIPs = []netip.Prefix{{}}
-	if err := configure(conn, slices.Values(peers)); !errors.Is(err, unix.EINVAL) {
+	if err := configure(conn, DeviceSetting{}, slices.Values(peers)); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("the error is %v", err)
 	}
 }

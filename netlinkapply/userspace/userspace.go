@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -25,13 +23,6 @@ import (
 const socketDir = "/var/run/wireguard"
 
 const (
-	// answerTimeout is how long to wait for a connection to the control socket.
-	answerTimeout = time.Second
-	// stopTimeout is how long to wait for the process to end, before and after SIGTERM.
-	stopTimeout = 5 * time.Second
-)
-
-const (
 	// inherited is set in the environment of the process that serves.
 	inherited = "SPANCTL_WIREGUARD_INHERITED"
 	// The file descriptors that this process inherits.
@@ -39,6 +30,9 @@ const (
 	socketFD = 4
 	readyFD  = 5
 )
+
+// Command is the name of the command that calls Main. The link's name and the log follow it.
+const Command = "wireguard-process"
 
 func socketPath(link string) string { return filepath.Join(socketDir, link+".sock") }
 
@@ -160,90 +154,4 @@ func announceReady() error {
 		return err
 	}
 	return ready.Close()
-}
-
-// Answers reports whether a process serves the link.
-func Answers(link string) bool {
-	c, err := dial(link)
-	if err != nil {
-		return false
-	}
-	return c.Close() == nil
-}
-
-func dial(link string) (*net.UnixConn, error) {
-	c, err := net.DialTimeout("unix", socketPath(link), answerTimeout)
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.UnixConn), nil
-}
-
-// Stop calls remove, which must delete the link, and waits for its process. The process ends by
-// itself without its device; if it does not, Stop terminates it.
-func Stop(ctx context.Context, link string, remove func() error) error {
-	process, err := openProcess(link)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(process) }()
-	if err := remove(); err != nil {
-		return err
-	}
-	if ended(ctx, process) {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(process, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("terminate the WireGuard process of %s: %w", link, err)
-	}
-	if !ended(ctx, process) {
-		return fmt.Errorf("the WireGuard process of %s does not end after SIGTERM", link)
-	}
-	return nil
-}
-
-// openProcess returns a descriptor of the process that serves the link's control socket
-// (pidfd_open(2)).
-func openProcess(link string) (int, error) {
-	c, err := dial(link)
-	if err != nil {
-		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
-	}
-	defer func() { _ = c.Close() }()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var credentials *unix.Ucred
-	var failure error
-	err = raw.Control(func(fd uintptr) {
-		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(err, failure); err != nil {
-		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
-	}
-	process, err := unix.PidfdOpen(int(credentials.Pid), 0)
-	if err != nil {
-		return -1, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
-	}
-	return process, nil
-}
-
-// ended waits up to stopTimeout for a process and reports whether it has ended.
-func ended(ctx context.Context, process int) bool {
-	deadline := time.Now().Add(stopTimeout)
-	for ctx.Err() == nil {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return false
-		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
-		if n > 0 {
-			return true
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return false
-		}
-	}
-	return false
 }

@@ -15,7 +15,7 @@ import (
 
 // WireguardCommand is the name of the hidden command that runs WireGuard for a
 // link in userspace: it is followed by the link's name and a log file.
-const WireguardCommand = "wireguard-process"
+const WireguardCommand = userspace.Command
 
 // Machine has the paths of the agent's files and the settings of its kernel.
 type Machine struct {

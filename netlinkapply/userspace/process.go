@@ -1,0 +1,252 @@
+package userspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// connectTimeout is how long to wait for a connection to the control socket.
+	connectTimeout = time.Second
+	// AnswerTimeout is how long the process may take to answer. 5,000 peers take a second.
+	AnswerTimeout = 5 * time.Second
+	// stopTimeout is how long to wait for the process to end, before and after each signal.
+	stopTimeout = 5 * time.Second
+)
+
+// UnresponsiveError is the error of a process that does not answer within AnswerTimeout.
+type UnresponsiveError struct {
+	Link string
+	// PID is the ID of the process; 0 if it is not visible here.
+	PID int
+	// State is the state of the process (proc_pid_stat(5)), such as "T" for stopped.
+	State string
+}
+
+func (e *UnresponsiveError) Error() string {
+	state := ""
+	switch e.State {
+	case "T", "t":
+		state = ": it is stopped"
+	case "D":
+		state = ": it waits in the kernel"
+	}
+	return fmt.Sprintf("the WireGuard process %d of link %s does not answer within %v%s", e.PID, e.Link, AnswerTimeout, state)
+}
+
+// use connects to the process of the link and talks to it within AnswerTimeout.
+func use(link string, talk func(net.Conn) error) error {
+	c, err := dial(link)
+	if err != nil {
+		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(AnswerTimeout)); err != nil {
+		return err
+	}
+	if err := talk(c); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	pid, err := processOf(c)
+	if err != nil {
+		return err
+	}
+	return &UnresponsiveError{Link: link, PID: pid, State: stateOf(pid)}
+}
+
+// Answers reports whether there is a process for the link: it may be stopped.
+func Answers(link string) bool {
+	c, err := dial(link)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
+func dial(link string) (*net.UnixConn, error) {
+	c, err := net.DialTimeout("unix", socketPath(link), connectTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+// processOf returns the ID of the process that serves a control socket (unix(7),
+// SO_PEERCRED).
+func processOf(c *net.UnixConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var credentials *unix.Ucred
+	var failure error
+	err = raw.Control(func(fd uintptr) {
+		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(err, failure); err != nil {
+		return 0, err
+	}
+	return int(credentials.Pid), nil
+}
+
+// stateOf returns the state of a process; "" if it is not known.
+func stateOf(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The name of the program, in parentheses, may have any character.
+	_, rest, _ := cutLast(string(stat), ") ")
+	state, _, _ := strings.Cut(rest, " ")
+	return state
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, "", false
+}
+
+// process is a WireGuard process (pidfd_open(2)).
+type process struct {
+	link string
+	pid  int
+	fd   int
+}
+
+// openProcess returns the process that serves the link's control socket. A program that
+// spanctl did not start is an error.
+func openProcess(link string) (*process, error) {
+	c, err := dial(link)
+	if err != nil {
+		return nil, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
+	}
+	defer func() { _ = c.Close() }()
+	pid, err := processOf(c)
+	if err != nil {
+		return nil, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find the WireGuard process %d of %s: %w", pid, link, err)
+	}
+	p := &process{link: link, pid: pid, fd: fd}
+	if !p.isOurs() {
+		p.close()
+		return nil, fmt.Errorf("process %d serves %s, and spanctl did not start it: stop that program", pid, socketPath(link))
+	}
+	return p, nil
+}
+
+// isOurs reports whether spanctl started the process for the link.
+func (p *process) isOurs() bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+	if err != nil {
+		return false
+	}
+	words := strings.Split(string(text), "\x00")
+	i := slices.Index(words, Command)
+	// While the process has not ended, no other has its ID.
+	return i > 0 && i+1 < len(words) && words[i+1] == p.link && !p.endedWithin(0)
+}
+
+func (p *process) close() { _ = unix.Close(p.fd) }
+
+// end sends a signal and reports whether the process then ends.
+func (p *process) end(ctx context.Context, signal unix.Signal) (bool, error) {
+	if err := unix.PidfdSendSignal(p.fd, signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return false, fmt.Errorf("end the WireGuard process %d of %s: %w", p.pid, p.link, err)
+	}
+	return p.ended(ctx), nil
+}
+
+// ended waits up to stopTimeout for the process and reports whether it has ended.
+func (p *process) ended(ctx context.Context) bool {
+	const step = 100 * time.Millisecond
+	for deadline := time.Now().Add(stopTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
+		if p.endedWithin(step) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *process) endedWithin(d time.Duration) bool {
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, int(d.Milliseconds()))
+	return n > 0
+}
+
+// Stop calls remove, which must delete the link, and waits for its process. The process ends by
+// itself without its device; if it does not, Stop ends it.
+func Stop(ctx context.Context, link string, remove func() error) error {
+	p, err := openProcess(link)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := remove(); err != nil {
+		return err
+	}
+	if p.ended(ctx) {
+		return nil
+	}
+	if ended, err := p.end(ctx, unix.SIGTERM); ended || err != nil {
+		return err
+	}
+	return p.kill(ctx)
+}
+
+// Kill ends the process of the link at once. The link goes with it.
+func Kill(ctx context.Context, link string) error {
+	p, err := openProcess(link)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.kill(ctx)
+}
+
+func (p *process) kill(ctx context.Context) error {
+	ended, err := p.end(ctx, unix.SIGKILL)
+	if err != nil {
+		return err
+	}
+	if !ended {
+		return fmt.Errorf("the WireGuard process %d of %s does not end after SIGKILL: it waits in the kernel", p.pid, p.link)
+	}
+	// The next process would find that nobody serves it.
+	_ = os.Remove(socketPath(p.link))
+	return nil
+}
+
+// DeviceName returns the present name of the TUN device that the process of the link serves:
+// it may have been renamed.
+func DeviceName(link string) (string, error) {
+	p, err := openProcess(link)
+	if err != nil {
+		return "", err
+	}
+	defer p.close()
+	// The kernel writes the name of a TUN device into the information on its file
+	// (tun_chr_show_fdinfo).
+	info, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/fdinfo/" + strconv.Itoa(tunFD))
+	if err != nil {
+		return "", fmt.Errorf("find the device of the WireGuard process %d: %w", p.pid, err)
+	}
+	for line := range strings.Lines(string(info)) {
+		if name, found := strings.CutPrefix(line, "iff:"); found {
+			return strings.TrimSpace(name), nil
+		}
+	}
+	return "", nil
+}
