@@ -58,5 +58,9 @@ func (k *Kernel) changeAddress(c state.AddressChange) error {
 		}
 		return err
 	}
-	return k.handle.AddrReplace(link, address)
+	err = k.handle.AddrReplace(link, address)
+	if a.Addr().Is6() {
+		return explainIPv6(a.Link, err)
+	}
+	return err
 }

@@ -31,6 +31,7 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 		return mesh.Host{}, fmt.Errorf("list links: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Name, b.Attrs().Name) })
+	meshLink = k.presentName(meshLink, links)
 	inner, carried := innerBridges(links), carriedBy(links, meshLink)
 	wanted := map[int]bool{}
 	for _, link := range links {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 
 	"github.com/spanmesh/span/netlinkapply/firewall"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -39,6 +41,11 @@ type Kernel struct {
 	// routes is the handle for listing routes. It has strict checks on, with which the
 	// library's other listings fail.
 	routes *netlink.Handle
+	// indexes are the indexes of the links that were found, by the names that they should have.
+	indexes map[string]int
+	// unresponsiveSince is when the WireGuard process did not answer for the first time; zero
+	// while it does.
+	unresponsiveSince time.Time
 }
 
 // Open connects to the kernel. Userspace may be nil. The caller must call Close.
@@ -55,7 +62,7 @@ func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 	// With strict checks, kernels since 4.20 filter the listing by table. A router with a
 	// million routes then lists only those of spanctl's table.
 	_ = routes.SetStrictCheck(true)
-	return &Kernel{mode: mode, userspace: userspace, handle: handle, routes: routes}, nil
+	return &Kernel{mode: mode, userspace: userspace, handle: handle, routes: routes, indexes: map[string]int{}}, nil
 }
 
 // Close closes the connection. The configuration stays.
@@ -69,6 +76,9 @@ var ErrPermission = errors.New("not permitted to configure the network: run as r
 
 // explain adds to an error what the operator can do.
 func explain(err error) error {
+	if failed := (*condition.Error)(nil); errors.As(err, &failed) {
+		return err
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("%w (%w)", ErrPermission, err)
 	}
@@ -78,14 +88,22 @@ func explain(err error) error {
 // Observe reads the objects in the kernel that have the ownership marks of scope.
 func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	var s state.State
-	link, err := k.findLink(scope.LinkName)
+	link, err := k.findLink(scope)
 	if err != nil {
 		return s, explain(err)
 	}
-	if link != nil {
-		if err := k.observeLink(&s, link); err != nil {
+	present := ""
+	if link == nil {
+		s.IPv6Off = isIPv6Off(defaultSettings)
+	} else {
+		present = link.Attrs().Name
+		if err := k.observeLink(&s, scope, link); err != nil {
 			return s, explain(fmt.Errorf("read link %s: %w", scope.LinkName, err))
 		}
+	}
+	withoutIPv6 := checkIPv6(present)
+	if withoutIPv6 != nil {
+		s.Conditions = append(s.Conditions, *withoutIPv6)
 	}
 	for _, read := range []struct {
 		what string
@@ -95,7 +113,11 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 		{"rules", k.observeRules},
 		{"nftables", observeFirewall},
 	} {
-		if err := read.from(&s, scope); err != nil {
+		err := read.from(&s, scope)
+		if err != nil && withoutIPv6 != nil {
+			return s, &condition.Error{Condition: *withoutIPv6, Err: err}
+		}
+		if err != nil {
 			return s, explain(fmt.Errorf("read %s: %w", read.what, err))
 		}
 	}
@@ -145,10 +167,10 @@ func failed(result state.Result, rest state.Plan, err error) state.Result {
 func (k *Kernel) changeNext(ctx context.Context, scope state.Scope, plan state.Plan) (int, error) {
 	n := peersAtHead(plan)
 	if n == 0 {
-		return 1, k.change(ctx, plan[0])
+		return 1, k.change(ctx, scope, plan[0])
 	}
 	err := k.changePeers(scope.LinkName, plan[:n])
-	if err != nil && n > 1 {
+	if err != nil && n > 1 && ctx.Err() == nil && !isUnresponsive(err) {
 		n, err = 1, k.changePeers(scope.LinkName, plan[:1])
 	}
 	return n, err
@@ -167,10 +189,10 @@ func peersAtHead(plan state.Plan) int {
 }
 
 // change carries out a change of any object but a peer.
-func (k *Kernel) change(ctx context.Context, c state.Change) error {
+func (k *Kernel) change(ctx context.Context, scope state.Scope, c state.Change) error {
 	switch c := c.(type) {
 	case state.LinkChange:
-		return k.changeLink(ctx, c)
+		return k.changeLink(ctx, scope, c)
 	case state.AddressChange:
 		return k.changeAddress(c)
 	case state.RouteChange:
@@ -183,6 +205,8 @@ func (k *Kernel) change(ctx context.Context, c state.Change) error {
 		return firewall.ApplyNetworks(c)
 	case state.ReversePathChange:
 		return loosen(c)
+	case state.IPv6Change:
+		return enableIPv6(c.Link)
 	default:
 		return fmt.Errorf("unknown change %T", c)
 	}

@@ -23,38 +23,16 @@ const (
 	kindTUN       = "tuntap"
 )
 
-// findLink returns the link of that name, nil if there is none. A link that another program
-// made is an error.
-func (k *Kernel) findLink(name string) (netlink.Link, error) {
-	link, err := k.handle.LinkByName(name)
-	var absent netlink.LinkNotFoundError
-	if errors.As(err, &absent) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for link %s: %w", name, err)
-	}
-	switch link.Type() {
-	case kindWireguard:
-		return link, nil
-	case kindTUN:
-		if userspace.Answers(name) {
-			return link, nil
-		}
-	}
-	return nil, fmt.Errorf("link %s is a %s that spanctl did not make: rename it, or set machine.network.kubespan.interfaceName to another name",
-		name, link.Type())
-}
-
-func (k *Kernel) observeLink(s *state.State, link netlink.Link) error {
+func (k *Kernel) observeLink(s *state.State, scope state.Scope, link netlink.Link) error {
 	attrs := link.Attrs()
 	s.Link = state.Link{Name: attrs.Name, MTU: attrs.MTU, Up: attrs.RawFlags&unix.IFF_UP != 0}
-	device, err := readDevice(link)
+	device, err := k.readDevice(scope, link)
 	if err != nil {
 		return err
 	}
 	observeDevice(s, device)
 	s.StrictReversePath = isStrict(attrs.Name)
+	s.IPv6Off = isIPv6Off(attrs.Name)
 	return k.observeAddresses(s, link)
 }
 
@@ -68,14 +46,14 @@ func observeDevice(s *state.State, device *wgtypes.Device) {
 
 // Device reads the settings of the WireGuard device, and its peers in the order of their keys.
 func (k *Kernel) Device(scope state.Scope) (state.Link, []state.Peer, error) {
-	link, err := k.findLink(scope.LinkName)
+	link, err := k.findLink(scope)
 	if err != nil {
 		return state.Link{}, nil, explain(err)
 	}
 	if link == nil {
 		return state.Link{}, nil, fmt.Errorf("read link %s: %w", scope.LinkName, unix.ENODEV)
 	}
-	device, err := readDevice(link)
+	device, err := k.readDevice(scope, link)
 	if err != nil {
 		return state.Link{}, nil, explain(err)
 	}
@@ -86,9 +64,10 @@ func (k *Kernel) Device(scope state.Scope) (state.Link, []state.Peer, error) {
 }
 
 // readDevice reads WireGuard's settings and peers of a link.
-func readDevice(link netlink.Link) (device *wgtypes.Device, err error) {
+func (k *Kernel) readDevice(scope state.Scope, link netlink.Link) (device *wgtypes.Device, err error) {
 	if link.Type() == kindTUN {
-		return userspace.Read(link.Attrs().Name)
+		device, err = userspace.Read(scope.LinkName)
+		return device, k.explainUnresponsive(err)
 	}
 	err = wireguard(func(c *wgctrl.Client) error {
 		device, err = c.Device(link.Attrs().Name)
@@ -97,9 +76,14 @@ func readDevice(link netlink.Link) (device *wgtypes.Device, err error) {
 	return device, err
 }
 
-func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
-	if c.Action() == state.Delete {
-		return k.deleteLink(ctx, c.Old.Name)
+func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.LinkChange) error {
+	switch {
+	case c.Action() == state.Delete:
+		return k.deleteLink(ctx, scope)
+	case c.Renames():
+		if err := k.renameLink(c.Old.Name, c.New.Name); err != nil {
+			return err
+		}
 	}
 	if err := probePort(ctx, c); err != nil {
 		return err
@@ -114,7 +98,7 @@ func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
 	if err != nil {
 		return err
 	}
-	if err := configure(link, c); err != nil {
+	if err := k.configure(link, c); err != nil {
 		return err
 	}
 	if c.Old.MTU != l.MTU && link.Attrs().MTU != l.MTU {
@@ -131,7 +115,7 @@ func (k *Kernel) changeLink(ctx context.Context, c state.LinkChange) error {
 }
 
 // configure sets the settings of the WireGuard device that differ.
-func configure(link netlink.Link, c state.LinkChange) error {
+func (k *Kernel) configure(link netlink.Link, c state.LinkChange) error {
 	l := c.New
 	var setting userspace.DeviceSetting
 	if c.NewPrivateKey() {
@@ -148,7 +132,7 @@ func configure(link netlink.Link, c state.LinkChange) error {
 		return nil
 	}
 	if err := configureDevice(link, setting); err != nil {
-		return explainPort(l.ListenPort, fmt.Errorf("configure WireGuard: %w", err))
+		return explainPort(l.ListenPort, fmt.Errorf("configure WireGuard: %w", k.explainUnresponsive(err)))
 	}
 	return nil
 }
@@ -182,7 +166,7 @@ func probePort(ctx context.Context, c state.LinkChange) error {
 
 func explainPort(port int, err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("UDP port %d is in use by another program: stop it, or set machine.network.kubespan.listenPort to another port (%w)", port, err)
+		return fmt.Errorf("UDP port %d is in use by another program, or by a WireGuard link in another network namespace: stop it, or set machine.network.kubespan.listenPort to another port (%w)", port, err)
 	}
 	return err
 }
@@ -193,6 +177,9 @@ func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = l.Name, l.MTU
 		err := k.handle.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
+		if err == nil {
+			k.mark(l.Name)
+		}
 		unsupported := errors.Is(err, unix.EOPNOTSUPP)
 		if err == nil || !unsupported {
 			return err
@@ -204,16 +191,22 @@ func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
 	if k.userspace == nil {
 		return errors.New("this kernel has no WireGuard, and there is no userspace process to use instead")
 	}
+	if userspace.Answers(l.Name) {
+		// Its device is in another network namespace, or was deleted just now.
+		if err := userspace.Kill(ctx, l.Name); err != nil {
+			return err
+		}
+	}
 	return k.userspace(ctx, l.Name)
 }
 
-func (k *Kernel) deleteLink(ctx context.Context, name string) error {
-	link, err := k.findLink(name)
+func (k *Kernel) deleteLink(ctx context.Context, scope state.Scope) error {
+	link, err := k.findLink(scope)
 	if err != nil || link == nil {
 		return err
 	}
 	if link.Type() == kindTUN {
-		return userspace.Stop(ctx, name, func() error { return k.handle.LinkDel(link) })
+		return userspace.Stop(ctx, scope.LinkName, func() error { return k.handle.LinkDel(link) })
 	}
 	return k.handle.LinkDel(link)
 }

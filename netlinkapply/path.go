@@ -54,7 +54,7 @@ func loosen(c state.ReversePathChange) error {
 // keeps an address that is gone until a handshake fails, or until the peer is given an
 // endpoint, which may be the one that it has.
 func (k *Kernel) ClearSources(scope state.Scope) error {
-	link, err := k.findLink(scope.LinkName)
+	link, err := k.findLink(scope)
 	if err != nil || link == nil || link.Type() == kindWireguard {
 		return err
 	}

@@ -49,7 +49,7 @@ func (k *Kernel) changePeers(link string, changes state.Plan) error {
 		}
 	}
 	if l, err := k.handle.LinkByName(link); err == nil && l.Type() == kindTUN {
-		return userspace.ConfigurePeers(link, settings(changes))
+		return k.explainUnresponsive(userspace.ConfigurePeers(link, settings(changes)))
 	}
 	return configurePeers(link, slices.Collect(settings(changes)))
 }

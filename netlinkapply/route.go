@@ -130,5 +130,9 @@ func (k *Kernel) changeRoute(c state.RouteChange) error {
 		}
 		return err
 	}
-	return k.handle.RouteReplace(route)
+	err := k.handle.RouteReplace(route)
+	if r.Family == state.IPv6 {
+		return explainIPv6(r.Link, err)
+	}
+	return err
 }

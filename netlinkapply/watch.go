@@ -94,6 +94,8 @@ type linkState struct {
 	flags uint32
 	// mtu is the attribute's value, in the kernel's encoding.
 	mtu string
+	// name is the link's name: it may be given another.
+	name string
 }
 
 const (
@@ -129,6 +131,7 @@ func (w *watcher) concernsLink(m netlink.Message) bool {
 	now := linkState{
 		flags: binary.NativeEndian.Uint32(m.Data[8:]) & upFlags,
 		mtu:   attribute(m.Data[ifInfoSize:], unix.IFLA_MTU),
+		name:  attribute(m.Data[ifInfoSize:], unix.IFLA_IFNAME),
 	}
 	before, known := w.links[index]
 	w.links[index] = now
@@ -136,8 +139,7 @@ func (w *watcher) concernsLink(m netlink.Message) bool {
 		delete(w.links, index)
 		return true
 	}
-	name := attribute(m.Data[ifInfoSize:], unix.IFLA_IFNAME)
-	return !known || before != now || name == w.scope().LinkName
+	return !known || before != now || now.name == w.scope().LinkName
 }
 
 // concernsTable reports whether a route is in spanctl's table or is a default route. A router

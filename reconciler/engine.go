@@ -26,6 +26,9 @@ type Kernel interface {
 	// Device reads WireGuard's device only: the key, port and mark of the link, and the
 	// peers, sorted by key.
 	Device(scope state.Scope) (state.Link, []state.Peer, error)
+	// Restart ends a WireGuard process that does not answer: the next pass makes the link
+	// anew. An error of Observe or Device with condition.WireGuardUnresponsive asks for it.
+	Restart(ctx context.Context, scope state.Scope) error
 	// ClearSources clears the source address that WireGuard has cached for each peer, as the
 	// machine's addresses have changed.
 	ClearSources(scope state.Scope) error
@@ -115,6 +118,9 @@ type Engine struct {
 	// mtu is the last argument of LinkMTU; -1 before the first call, since what an earlier
 	// process published may be outdated.
 	mtu int
+	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
+	// does.
+	unresponsiveSince time.Time
 	// deviceChanged is set when the last pass changed the device, such as its port: peers
 	// must relearn our endpoint.
 	deviceChanged bool
@@ -150,6 +156,10 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	e.tracker.Shift(t.ClockStep)
 	last := e.gathered
 	p, live, err := e.read(now, config, known, t)
+	if e.isWedged(now, err) {
+		e.restart(ctx, now, state.ScopeOf(config.KubeSpan()))
+		p, live, err = e.read(now, config, known, Trigger{})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +202,10 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 // Remove takes down everything under the marks of scope.
 func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (*Pass, error) {
 	live, err := e.kernel.Observe(scope)
+	if isUnresponsive(err) {
+		e.restart(ctx, now, scope) // the process is to go anyhow
+		live, err = e.kernel.Observe(scope)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}

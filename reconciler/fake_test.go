@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -31,6 +32,26 @@ type fakeKernel struct {
 	links    []mesh.Link
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
+	// wedged makes the readings fail, as a process that does not answer does.
+	wedged    bool
+	restarted int
+}
+
+// readingErr is the error of the readings.
+func (k *fakeKernel) readingErr() error {
+	if !k.wedged {
+		return nil
+	}
+	return &condition.Error{Condition: condition.Condition{Code: condition.WireGuardUnresponsive, Subject: "kubespan",
+		Cause: "the process does not answer", Remedy: "wait"}}
+}
+
+func (k *fakeKernel) Restart(context.Context, state.Scope) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wedged, k.restarted = false, k.restarted+1
+	k.live.Link, k.live.Peers, k.live.Addresses = state.Link{}, nil, nil
+	return nil
 }
 
 var errRefused = errors.New("refused")
@@ -49,6 +70,9 @@ func (k *fakeKernel) Observe(scope state.Scope) (state.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.observed++
+	if err := k.readingErr(); err != nil {
+		return state.State{}, err
+	}
 	if k.live.Link.Name != "" && k.live.Link.Name != scope.LinkName {
 		return state.State{}, nil
 	}
@@ -62,6 +86,9 @@ func (k *fakeKernel) Device(state.Scope) (state.Link, []state.Peer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.observed++
+	if err := k.readingErr(); err != nil {
+		return state.Link{}, nil, err
+	}
 	live := k.live
 	live.Peers = slices.Clone(live.Peers)
 	live.Normalize()
@@ -114,6 +141,8 @@ func (k *fakeKernel) change(c state.Change) {
 			func(p netip.Prefix) bool { return slices.Contains(c.Removed, p) })
 	case state.ReversePathChange:
 		k.live.StrictReversePath = false
+	case state.IPv6Change:
+		k.live.IPv6Off = false
 	case state.PeerChange:
 		k.changePeer(c, gone)
 	}

@@ -16,11 +16,14 @@ const fullReadInterval = 30 * time.Second
 // read starts a pass: it reads the kernel and gathers the peers.
 func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
 	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval}
-	if live, ok := e.readDevice(now, p.Scope, config, known, t); ok {
+	live, ok, err := e.readDevice(now, p.Scope, config, known, t)
+	if ok {
 		p.gathered, p.Local = *e.gathered, e.gathered.local
 		return p, live, nil
 	}
-	live, err := e.kernel.Observe(p.Scope)
+	if err == nil {
+		live, err = e.kernel.Observe(p.Scope)
+	}
 	if err != nil {
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
@@ -32,18 +35,22 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 }
 
 // readDevice returns the last full reading with the present settings and peers of the
-// device, if the trigger allows it and that reading still holds.
-func (e *Engine) readDevice(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (state.State, bool) {
+// device, if the trigger allows it and that reading still holds. Its error is that of a
+// device that does not answer: a full reading would wait for it again.
+func (e *Engine) readDevice(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (live state.State, ok bool, err error) {
 	if !t.DeviceOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.lastRead.Link.Name == "" ||
 		e.gathered == nil || !e.gathered.holds(config, known) {
-		return state.State{}, false
+		return live, false, nil
 	}
 	device, peers, err := e.kernel.Device(scope)
-	if err != nil {
-		return state.State{}, false // the full reading returns the error
+	if isUnresponsive(err) {
+		return live, false, err
 	}
-	live := *e.lastRead
+	if err != nil {
+		return live, false, nil // the full reading returns the error
+	}
+	live = *e.lastRead
 	live.Peers = peers
 	live.Link.PrivateKey, live.Link.ListenPort, live.Link.FirewallMark = device.PrivateKey, device.ListenPort, device.FirewallMark
-	return live, true
+	return live, true, nil
 }

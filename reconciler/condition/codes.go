@@ -9,6 +9,10 @@ type Code string
 const (
 	// AddressOverlap is the code of a network that several machines advertise.
 	AddressOverlap Code = "AddressOverlap"
+	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
+	IPv6Disabled Code = "IPv6Disabled"
+	// LinkNameTaken is the code of a link of another program that has the mesh link's name.
+	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
 	MTUTooLarge Code = "MTUTooLarge"
 	// MarkShared is the code of a rule of another program that tests our bits of the mark.
@@ -17,8 +21,15 @@ const (
 	MeshAddressOnLink Code = "MeshAddressOnLink"
 	// RulePriorityTaken is the code of a rule of another program at our priority.
 	RulePriorityTaken Code = "RulePriorityTaken"
+	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
+	// written.
+	PlanNotConverging Code = "PlanNotConverging"
+	// RepeatedRepairs is the code of an object that another program changes again and again.
+	RepeatedRepairs Code = "RepeatedRepairs"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
+	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
+	WireGuardUnresponsive Code = "WireGuardUnresponsive"
 )
 
 // Severity is how much a condition matters.
@@ -50,11 +61,16 @@ type Definition struct {
 // definitions are all codes, sorted.
 var definitions = []Definition{
 	{AddressOverlap, SeverityWarning, "several machines advertise the same network"},
+	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link"},
+	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
 	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow"},
 	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},
 	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link"},
+	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
+	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
 	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},
 	{TableTaken, SeverityError, "another program uses the routing table"},
+	{WireGuardUnresponsive, SeverityError, "the WireGuard process does not answer"},
 }
 
 // Definitions returns the definitions of all codes.

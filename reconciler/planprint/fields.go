@@ -20,6 +20,7 @@ func linkFields(c state.LinkChange) []Field {
 		key = changed("privateKey", privateKey(before.PrivateKey.Public()), privateKey(after.PrivateKey.Public()))
 	}
 	list := fields(
+		changed("name", before.Name, after.Name),
 		changed("mtu", number(before.MTU), number(after.MTU)),
 		key,
 		changed("listenPort", number(before.ListenPort), number(after.ListenPort)),
@@ -27,6 +28,7 @@ func linkFields(c state.LinkChange) []Field {
 		changed("up", strconv.FormatBool(before.Up), strconv.FormatBool(after.Up)),
 	)
 	if c.Action() == state.Create {
+		list = slices.DeleteFunc(list, func(f Field) bool { return f.Name == "name" }) // the object has it
 		for i := range list {
 			list[i].From = "" // a zero mark is not a value of a link that is not there
 		}

@@ -88,6 +88,9 @@ func Describe(c state.Change) Change {
 	case state.NetworksChange:
 		out.Kind, out.ID = "nftables", "inet "+c.Table
 		out.Fields = fields(set("networks added", prefixes(c.Added)), set("networks removed", prefixes(c.Removed)))
+	case state.IPv6Change:
+		out.Kind, out.ID = "sysctl", "net.ipv6.conf."+c.Link+".disable_ipv6"
+		out.Fields = fields(set("value", "0"))
 	case state.ReversePathChange:
 		out.Kind, out.ID = "sysctl", "net.ipv4.conf."+c.Link+".rp_filter"
 		out.Fields = fields(set("value", "2 (loose)"))

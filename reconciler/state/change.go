@@ -18,7 +18,7 @@ const (
 )
 
 // Change is one step of a plan. It is a LinkChange, PeerChange, AddressChange,
-// RouteChange, RuleChange, FirewallChange, NetworksChange or ReversePathChange.
+// RouteChange, RuleChange, FirewallChange, NetworksChange, ReversePathChange or IPv6Change.
 //
 // Most have the object before and after. A zero Old means that the change creates
 // the object, a zero New that it deletes it.
@@ -106,6 +106,9 @@ func (NetworksChange) Action() Action { return Update }
 // Action implements Change.
 func (ReversePathChange) Action() Action { return Update }
 
+// Action implements Change.
+func (IPv6Change) Action() Action { return Update }
+
 func action(noOld, noNew bool) Action {
 	switch {
 	case noOld:
@@ -125,6 +128,13 @@ func (RuleChange) isChange()        {}
 func (FirewallChange) isChange()    {}
 func (NetworksChange) isChange()    {}
 func (ReversePathChange) isChange() {}
+func (IPv6Change) isChange()        {}
+
+// IPv6Change enables IPv6 on a link (disable_ipv6, of the kernel's ip-sysctl documentation).
+type IPv6Change struct{ Link string }
+
+// Renames reports whether the change gives a link its name back.
+func (c LinkChange) Renames() bool { return c.Action() == Update && c.Old.Name != c.New.Name }
 
 // NewPrivateKey reports whether the change sets another private key. Keys with the same public
 // half are the same: the kernel clamps a key (RFC 7748) when it takes it.

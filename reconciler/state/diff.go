@@ -29,6 +29,9 @@ func Diff(desired, live State) Plan {
 	if c := (LinkChange{Old: live.Link, New: desired.Link}); c.differs() {
 		p.add(c)
 	}
+	if live.IPv6Off {
+		p.add(IPv6Change{Link: desired.Link.Name})
+	}
 	p.peers(desired.Peers, live.Peers)
 	p.addresses(desired, live)
 	p.routes(desired, live)

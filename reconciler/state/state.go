@@ -48,6 +48,9 @@ type State struct {
 	// from the tunnel whose source the main routing table has on another link (rp_filter 1,
 	// of the kernel's ip-sysctl documentation).
 	StrictReversePath bool
+	// IPv6Off is read from the kernel only. It is set when IPv6 is disabled on the link, or
+	// would be on a new one.
+	IPv6Off bool
 	// Conditions are read from the kernel only, such as objects of other programs that
 	// collide with those of spanctl.
 	Conditions []condition.Condition

@@ -36,6 +36,8 @@ const (
 	// lastEndpointsDelay is how long changes of the last endpoints are collected before
 	// they are written.
 	lastEndpointsDelay = time.Second
+	// stopTimeout is how long an agent that is to stop waits for what it does.
+	stopTimeout = 2 * time.Second
 	// watchRetry and watchRetryMax are the first and the longest pause before a failed
 	// watch is begun again.
 	watchRetry    = time.Second
@@ -53,15 +55,40 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer d.close()
 	listener, err := listen(o.Socket)
 	if err != nil {
+		d.close()
 		return err
 	}
 	o.Log.Info("agent started", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
-	err = o.run(ctx, d, listener)
+	if err = o.runWithin(ctx, d, listener); errors.Is(err, errHangs) {
+		o.Log.Warn("agent stopped in the middle of a pass; the mesh stays up", "error", err)
+		return nil
+	}
+	d.close()
 	o.Log.Info("agent stopped; the mesh stays up")
 	return err
+}
+
+// errHangs is the error of an agent that has not ended within stopTimeout.
+var errHangs = errors.New("a call of the kernel, of WireGuard or of a registry has not returned")
+
+// runWithin is run that returns within stopTimeout once ctx ends, whatever hangs. What is
+// still under way then ends with the process, as in a crash.
+func (o Options) runWithin(ctx context.Context, d *deps, listener net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- o.run(ctx, d, listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopTimeout):
+		return errHangs
+	}
 }
 
 // run serves the API, and runs the loop and its watches, until ctx ends.

@@ -24,7 +24,7 @@ const (
 	// headerTimeout is how long a client may take to send the header of a request.
 	headerTimeout = 10 * time.Second
 	// shutdownTimeout is how long calls have to end once the server stops.
-	shutdownTimeout = 3 * time.Second
+	shutdownTimeout = time.Second
 )
 
 // newServer makes a server of the API whose calls end with ctx.

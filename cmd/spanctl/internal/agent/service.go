@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
@@ -39,6 +40,9 @@ type codedError struct {
 func failed(err error) error {
 	var problems schema.Problems
 	var coded *codedError
+	if condition := (*condition.Error)(nil); errors.As(err, &condition) {
+		err = fmt.Errorf("%s: %w", condition.Code, err)
+	}
 	code := connect.CodeInternal
 	switch {
 	case errors.As(err, &coded):
