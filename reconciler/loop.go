@@ -332,3 +332,18 @@ func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) 
 		return l.pass(ctx, Trigger{})
 	})
 }
+
+// ResetIdentity calls replace, which stores another identity of the machine, and does a pass
+// that uses it. What registries have under the old node ID stays: another machine has it,
+// too. The pass is nil where no mesh is up.
+func (l *Loop) ResetIdentity(ctx context.Context, replace func() error) (*Pass, error) {
+	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
+		// The registries are opened again for the new node ID.
+		l.discovery.Close()
+		l.Wake(InputChanged)
+		if err := replace(); err != nil || l.config == nil || l.down {
+			return nil, err
+		}
+		return l.pass(ctx, Trigger{})
+	})
+}

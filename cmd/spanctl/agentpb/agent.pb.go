@@ -1150,6 +1150,120 @@ func (x *RotateKeyResponse) GetPublicKey() string {
 	return ""
 }
 
+type ResetIdentityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetIdentityRequest) Reset() {
+	*x = ResetIdentityRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetIdentityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetIdentityRequest) ProtoMessage() {}
+
+func (x *ResetIdentityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetIdentityRequest.ProtoReflect.Descriptor instead.
+func (*ResetIdentityRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+type ResetIdentityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty where no mesh was up.
+	Plan         *Plan  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	NodeIdBefore string `protobuf:"bytes,2,opt,name=node_id_before,json=nodeIdBefore,proto3" json:"node_id_before,omitempty"`
+	NodeId       string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The public keys, as base64. The first is empty if the machine had none.
+	PublicKeyBefore string `protobuf:"bytes,4,opt,name=public_key_before,json=publicKeyBefore,proto3" json:"public_key_before,omitempty"`
+	PublicKey       string `protobuf:"bytes,5,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ResetIdentityResponse) Reset() {
+	*x = ResetIdentityResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetIdentityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetIdentityResponse) ProtoMessage() {}
+
+func (x *ResetIdentityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetIdentityResponse.ProtoReflect.Descriptor instead.
+func (*ResetIdentityResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResetIdentityResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *ResetIdentityResponse) GetNodeIdBefore() string {
+	if x != nil {
+		return x.NodeIdBefore
+	}
+	return ""
+}
+
+func (x *ResetIdentityResponse) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ResetIdentityResponse) GetPublicKeyBefore() string {
+	if x != nil {
+		return x.PublicKeyBefore
+	}
+	return ""
+}
+
+func (x *ResetIdentityResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
 // Plan is an ordered list of changes. Secrets in it are hidden.
 type Plan struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1168,7 +1282,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1294,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1307,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Plan) GetChanges() []*Change {
@@ -1250,7 +1364,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1376,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1389,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Condition) GetCode() string {
@@ -1328,7 +1442,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1454,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1467,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Failure) GetMessage() string {
@@ -1396,7 +1510,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1522,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1535,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetAction() string {
@@ -1477,7 +1591,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1603,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1616,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Field) GetName() string {
@@ -1540,7 +1654,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1666,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1679,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRequest) GetType() string {
@@ -1599,7 +1713,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1725,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1738,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListResponse) GetTable() *Table {
@@ -1652,7 +1766,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1778,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1791,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchRequest) GetType() string {
@@ -1712,7 +1826,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1838,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1851,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchResponse) GetTable() *Table {
@@ -1763,7 +1877,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1889,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1902,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Table) GetHeadings() []string {
@@ -1808,7 +1922,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1934,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1947,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Event) GetResource() *Resource {
@@ -1862,7 +1976,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1988,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2001,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Resource) GetMetadata() *Metadata {
@@ -1925,7 +2039,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2051,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2064,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Metadata) GetNamespace() string {
@@ -2060,7 +2174,15 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\tR\tpublicKey\"\xe0\x01\n" +
+	"public_key\x18\x03 \x01(\tR\tpublicKey\"\x16\n" +
+	"\x14ResetIdentityRequest\"\xcd\x01\n" +
+	"\x15ResetIdentityResponse\x12*\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12$\n" +
+	"\x0enode_id_before\x18\x02 \x01(\tR\fnodeIdBefore\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12*\n" +
+	"\x11public_key_before\x18\x04 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x05 \x01(\tR\tpublicKey\"\xe0\x01\n" +
 	"\x04Plan\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.spanctl.agent.v1.ChangeR\achanges\x123\n" +
 	"\afailure\x18\x02 \x01(\v2\x19.spanctl.agent.v1.FailureR\afailure\x12\x16\n" +
@@ -2126,7 +2248,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\xbb\a\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\x9d\b\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
 	"\tGetConfig\x12\".spanctl.agent.v1.GetConfigRequest\x1a#.spanctl.agent.v1.GetConfigResponse\x12H\n" +
@@ -2137,7 +2259,8 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\aHistory\x12 .spanctl.agent.v1.HistoryRequest\x1a!.spanctl.agent.v1.HistoryResponse\x12Q\n" +
 	"\bRollback\x12!.spanctl.agent.v1.RollbackRequest\x1a\".spanctl.agent.v1.RollbackResponse\x12N\n" +
 	"\aConfirm\x12 .spanctl.agent.v1.ConfirmRequest\x1a!.spanctl.agent.v1.ConfirmResponse\x12T\n" +
-	"\tRotateKey\x12\".spanctl.agent.v1.RotateKeyRequest\x1a#.spanctl.agent.v1.RotateKeyResponse\x12E\n" +
+	"\tRotateKey\x12\".spanctl.agent.v1.RotateKeyRequest\x1a#.spanctl.agent.v1.RotateKeyResponse\x12`\n" +
+	"\rResetIdentity\x12&.spanctl.agent.v1.ResetIdentityRequest\x1a'.spanctl.agent.v1.ResetIdentityResponse\x12E\n" +
 	"\x04List\x12\x1d.spanctl.agent.v1.ListRequest\x1a\x1e.spanctl.agent.v1.ListResponse\x12J\n" +
 	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
@@ -2154,7 +2277,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -2178,79 +2301,84 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*DownResponse)(nil),          // 19: spanctl.agent.v1.DownResponse
 	(*RotateKeyRequest)(nil),      // 20: spanctl.agent.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),     // 21: spanctl.agent.v1.RotateKeyResponse
-	(*Plan)(nil),                  // 22: spanctl.agent.v1.Plan
-	(*Condition)(nil),             // 23: spanctl.agent.v1.Condition
-	(*Failure)(nil),               // 24: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 25: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 26: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 27: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 28: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 29: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 30: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 31: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 32: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 33: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 34: spanctl.agent.v1.Metadata
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 37: google.protobuf.Struct
+	(*ResetIdentityRequest)(nil),  // 22: spanctl.agent.v1.ResetIdentityRequest
+	(*ResetIdentityResponse)(nil), // 23: spanctl.agent.v1.ResetIdentityResponse
+	(*Plan)(nil),                  // 24: spanctl.agent.v1.Plan
+	(*Condition)(nil),             // 25: spanctl.agent.v1.Condition
+	(*Failure)(nil),               // 26: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 27: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 28: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 29: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 30: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 31: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 32: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 33: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 34: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 35: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 36: spanctl.agent.v1.Metadata
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 39: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	35, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
-	22, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	36, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	37, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	24, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	38, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	9,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	36, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	36, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
-	22, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
+	38, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	38, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	24, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	9,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
-	22, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	22, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	22, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	22, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	25, // 13: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	24, // 14: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	23, // 15: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	26, // 16: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	31, // 17: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	33, // 18: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	31, // 19: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	32, // 20: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	33, // 21: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	34, // 22: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	37, // 23: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	36, // 24: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	36, // 25: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 26: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 27: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 28: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 29: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 30: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 31: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 32: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 33: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 34: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 35: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	27, // 36: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	29, // 37: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 38: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 39: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 40: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 41: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 42: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 43: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 44: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 45: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 46: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 47: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	28, // 48: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	30, // 49: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	24, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 13: spanctl.agent.v1.ResetIdentityResponse.plan:type_name -> spanctl.agent.v1.Plan
+	27, // 14: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	26, // 15: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	25, // 16: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
+	28, // 17: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	33, // 18: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	35, // 19: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	33, // 20: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	34, // 21: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	35, // 22: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	36, // 23: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	39, // 24: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	38, // 25: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	38, // 26: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	1,  // 27: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 28: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 29: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 30: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 31: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 32: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 33: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 34: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 35: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 36: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	22, // 37: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	29, // 38: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	31, // 39: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	2,  // 40: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 41: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 42: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 43: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 44: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 45: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 46: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 47: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 48: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 49: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	23, // 50: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	30, // 51: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	32, // 52: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	40, // [40:53] is the sub-list for method output_type
+	27, // [27:40] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -2265,7 +2393,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

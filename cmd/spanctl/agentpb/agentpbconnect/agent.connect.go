@@ -59,6 +59,9 @@ const (
 	AgentServiceConfirmProcedure = "/spanctl.agent.v1.AgentService/Confirm"
 	// AgentServiceRotateKeyProcedure is the fully-qualified name of the AgentService's RotateKey RPC.
 	AgentServiceRotateKeyProcedure = "/spanctl.agent.v1.AgentService/RotateKey"
+	// AgentServiceResetIdentityProcedure is the fully-qualified name of the AgentService's
+	// ResetIdentity RPC.
+	AgentServiceResetIdentityProcedure = "/spanctl.agent.v1.AgentService/ResetIdentity"
 	// AgentServiceListProcedure is the fully-qualified name of the AgentService's List RPC.
 	AgentServiceListProcedure = "/spanctl.agent.v1.AgentService/List"
 	// AgentServiceWatchProcedure is the fully-qualified name of the AgentService's Watch RPC.
@@ -88,6 +91,9 @@ type AgentServiceClient interface {
 	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
 	// RotateKey gives the machine another WireGuard key pair.
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
+	// ResetIdentity gives the machine another node ID and another WireGuard key pair, and
+	// leaves what is published under the old node ID: another machine has it too.
+	ResetIdentity(context.Context, *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes. It needs an agent.
@@ -165,6 +171,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("RotateKey")),
 			connect.WithClientOptions(opts...),
 		),
+		resetIdentity: connect.NewClient[agentpb.ResetIdentityRequest, agentpb.ResetIdentityResponse](
+			httpClient,
+			baseURL+AgentServiceResetIdentityProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("ResetIdentity")),
+			connect.WithClientOptions(opts...),
+		),
 		list: connect.NewClient[agentpb.ListRequest, agentpb.ListResponse](
 			httpClient,
 			baseURL+AgentServiceListProcedure,
@@ -182,18 +194,19 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // agentServiceClient implements AgentServiceClient.
 type agentServiceClient struct {
-	getStatus *connect.Client[agentpb.GetStatusRequest, agentpb.GetStatusResponse]
-	getConfig *connect.Client[agentpb.GetConfigRequest, agentpb.GetConfigResponse]
-	apply     *connect.Client[agentpb.ApplyRequest, agentpb.ApplyResponse]
-	diff      *connect.Client[agentpb.DiffRequest, agentpb.DiffResponse]
-	reload    *connect.Client[agentpb.ReloadRequest, agentpb.ReloadResponse]
-	down      *connect.Client[agentpb.DownRequest, agentpb.DownResponse]
-	history   *connect.Client[agentpb.HistoryRequest, agentpb.HistoryResponse]
-	rollback  *connect.Client[agentpb.RollbackRequest, agentpb.RollbackResponse]
-	confirm   *connect.Client[agentpb.ConfirmRequest, agentpb.ConfirmResponse]
-	rotateKey *connect.Client[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse]
-	list      *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
-	watch     *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
+	getStatus     *connect.Client[agentpb.GetStatusRequest, agentpb.GetStatusResponse]
+	getConfig     *connect.Client[agentpb.GetConfigRequest, agentpb.GetConfigResponse]
+	apply         *connect.Client[agentpb.ApplyRequest, agentpb.ApplyResponse]
+	diff          *connect.Client[agentpb.DiffRequest, agentpb.DiffResponse]
+	reload        *connect.Client[agentpb.ReloadRequest, agentpb.ReloadResponse]
+	down          *connect.Client[agentpb.DownRequest, agentpb.DownResponse]
+	history       *connect.Client[agentpb.HistoryRequest, agentpb.HistoryResponse]
+	rollback      *connect.Client[agentpb.RollbackRequest, agentpb.RollbackResponse]
+	confirm       *connect.Client[agentpb.ConfirmRequest, agentpb.ConfirmResponse]
+	rotateKey     *connect.Client[agentpb.RotateKeyRequest, agentpb.RotateKeyResponse]
+	resetIdentity *connect.Client[agentpb.ResetIdentityRequest, agentpb.ResetIdentityResponse]
+	list          *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
+	watch         *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
 }
 
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
@@ -246,6 +259,11 @@ func (c *agentServiceClient) RotateKey(ctx context.Context, req *connect.Request
 	return c.rotateKey.CallUnary(ctx, req)
 }
 
+// ResetIdentity calls spanctl.agent.v1.AgentService.ResetIdentity.
+func (c *agentServiceClient) ResetIdentity(ctx context.Context, req *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error) {
+	return c.resetIdentity.CallUnary(ctx, req)
+}
+
 // List calls spanctl.agent.v1.AgentService.List.
 func (c *agentServiceClient) List(ctx context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
 	return c.list.CallUnary(ctx, req)
@@ -279,6 +297,9 @@ type AgentServiceHandler interface {
 	Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error)
 	// RotateKey gives the machine another WireGuard key pair.
 	RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error)
+	// ResetIdentity gives the machine another node ID and another WireGuard key pair, and
+	// leaves what is published under the old node ID: another machine has it too.
+	ResetIdentity(context.Context, *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error)
 	// List returns the resources of a type.
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes. It needs an agent.
@@ -352,6 +373,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("RotateKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceResetIdentityHandler := connect.NewUnaryHandler(
+		AgentServiceResetIdentityProcedure,
+		svc.ResetIdentity,
+		connect.WithSchema(agentServiceMethods.ByName("ResetIdentity")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceListHandler := connect.NewUnaryHandler(
 		AgentServiceListProcedure,
 		svc.List,
@@ -386,6 +413,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceConfirmHandler.ServeHTTP(w, r)
 		case AgentServiceRotateKeyProcedure:
 			agentServiceRotateKeyHandler.ServeHTTP(w, r)
+		case AgentServiceResetIdentityProcedure:
+			agentServiceResetIdentityHandler.ServeHTTP(w, r)
 		case AgentServiceListProcedure:
 			agentServiceListHandler.ServeHTTP(w, r)
 		case AgentServiceWatchProcedure:
@@ -437,6 +466,10 @@ func (UnimplementedAgentServiceHandler) Confirm(context.Context, *connect.Reques
 
 func (UnimplementedAgentServiceHandler) RotateKey(context.Context, *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.RotateKey is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) ResetIdentity(context.Context, *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.ResetIdentity is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {

@@ -201,6 +201,18 @@ func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotat
 	return rotation, pass, err
 }
 
+// resetIdentity gives the machine another identity.
+func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset, pass *reconciler.Pass, err error) {
+	err = m.locked(func() error {
+		pass, err = m.runner.ResetIdentity(ctx, func() (err error) {
+			reset, err = m.dir.ResetIdentity()
+			return err
+		})
+		return err
+	})
+	return reset, pass, err
+}
+
 // fault returns why the config in the file is not in force; nil if it is.
 func (m *configManager) fault() error {
 	name, data, err := m.file.Read()

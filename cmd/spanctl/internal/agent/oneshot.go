@@ -186,6 +186,37 @@ func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep 
 	})
 }
 
+// ResetIdentity implements Runner. Where a mesh is up, it goes on with the new identity.
+func (o *oneShot) ResetIdentity(ctx context.Context, replace func() error) (pass *reconciler.Pass, err error) {
+	config, err := o.current()
+	if err != nil {
+		// A clone need not have a config yet.
+		o.machine.Log.Info("no config in force; the identity alone is replaced", "error", err)
+		if err := o.dir.Lock(); err != nil {
+			return nil, err
+		}
+		return nil, errors.Join(replace(), o.dir.Unlock())
+	}
+	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+		notUp := d.checkUp(config, reconciler.Knowledge{})
+		if err := replace(); err != nil || notUp != nil {
+			return nil, err
+		}
+		discovery := d.newDiscovery()
+		if err := d.ask(ctx, discovery, config); err != nil {
+			return nil, err
+		}
+		pass, err := d.engine.Run(ctx, time.Now(), config, discovery.Knowledge())
+		if err != nil {
+			return pass, err
+		}
+		if announced := discovery.Announce(ctx, pass.Local); announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) {
+			pass.Warn(fmt.Errorf("the other machines were not told of this one: %w", announced))
+		}
+		return pass, nil
+	})
+}
+
 // checkUp returns ErrNoMesh where a pass would have to make the link.
 func (d *deps) checkUp(config *schema.Config, known reconciler.Knowledge) error {
 	pass, err := d.engine.Plan(time.Now(), config, known)

@@ -22,6 +22,9 @@ type Runner interface {
 	// RotateKey announces the identity that next returns, then calls keep and
 	// uses it.
 	RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error)
+	// ResetIdentity calls replace, which stores another identity, and uses it. What is
+	// published under the old node ID stays. The pass is nil where no mesh is up.
+	ResetIdentity(ctx context.Context, replace func() error) (*reconciler.Pass, error)
 	// Resources returns the resources of a type.
 	Resources(t *resource.Type) (*resource.Store, error)
 	// Running returns nil in an agent. Otherwise it returns an error that says how to
@@ -75,6 +78,10 @@ func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) { return
 
 func (r loopRunner) RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error) {
 	return r.loop.RotateKey(ctx, next, keep)
+}
+
+func (r loopRunner) ResetIdentity(ctx context.Context, replace func() error) (*reconciler.Pass, error) {
+	return r.loop.ResetIdentity(ctx, replace)
 }
 
 func (r loopRunner) Resources(*resource.Type) (*resource.Store, error) { return r.store, nil }

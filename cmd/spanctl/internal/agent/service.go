@@ -169,6 +169,26 @@ func (s *service) RotateKey(ctx context.Context, _ *connect.Request[agentpb.Rota
 		PublicKeyBefore: rotation.Before.String(), PublicKey: rotation.After().String()}), nil
 }
 
+// ResetIdentity implements the API.
+func (s *service) ResetIdentity(ctx context.Context, _ *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error) {
+	reset, pass, err := s.configs.resetIdentity(ctx)
+	if reset.NodeID != "" {
+		s.log.Info("identity reset", "node_id_before", reset.NodeIDBefore, "node_id", reset.NodeID, "key", reset.Key.String())
+	}
+	plan, err := s.carriedOut(pass, err)
+	if err != nil && reset.NodeID != "" {
+		err = fmt.Errorf("the identity was replaced, the node ID is %s now, but the mesh does not use it yet: %w", reset.NodeID, err)
+	}
+	if err != nil {
+		return nil, failed(err)
+	}
+	response := &agentpb.ResetIdentityResponse{Plan: plan, NodeIdBefore: reset.NodeIDBefore, NodeId: reset.NodeID, PublicKey: reset.Key.String()}
+	if !reset.KeyBefore.IsZero() {
+		response.PublicKeyBefore = reset.KeyBefore.String()
+	}
+	return connect.NewResponse(response), nil
+}
+
 // Diff implements the API.
 func (s *service) Diff(ctx context.Context, req *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error) {
 	if req.Msg.Config != nil {

@@ -56,6 +56,10 @@ func (r *fakeRunner) Down(context.Context) (*reconciler.Pass, error) {
 	return &reconciler.Pass{}, nil
 }
 
+func (r *fakeRunner) ResetIdentity(context.Context, func() error) (*reconciler.Pass, error) {
+	return nil, errors.ErrUnsupported
+}
+
 func (r *fakeRunner) RotateKey(context.Context, reconciler.Identify, func() error) (*reconciler.Pass, error) {
 	return nil, reconciler.ErrNoPublisher
 }

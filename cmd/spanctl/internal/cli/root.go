@@ -107,6 +107,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newDown(g),
 		newReload(g),
 		newRotateKey(g),
+		newResetIdentity(g),
 		newVersion(g),
 		newGen(),
 		newImport(),

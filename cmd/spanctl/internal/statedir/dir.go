@@ -22,6 +22,7 @@ const (
 	lockFile     = "lock"
 	nodeFile     = "node-identity.yaml"
 	kubespanFile = "kubespan-identity.yaml"
+	resetFile    = "reset-identity.yaml"
 	lastGoodFile = "endpoints.json"
 	trialFile    = "trial.json"
 	// oldCacheFile had the caches of all registries before each had a file of its own.
@@ -114,6 +115,8 @@ func (d *Dir) WireguardLog(link string) string {
 func (d *Dir) write(name string, data []byte) error {
 	return d.Disk.Write(filepath.Join(d.path, name), data)
 }
+
+func (d *Dir) remove(name string) error { return d.Disk.Remove(filepath.Join(d.path, name)) }
 
 // read returns nil where there is no such file.
 func (d *Dir) read(name string) ([]byte, error) {

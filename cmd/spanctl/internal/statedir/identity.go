@@ -95,7 +95,11 @@ func (d *Dir) NodeID() (string, error) {
 	return node.NodeID, err
 }
 
+// node reads the node ID, or generates one. Every use of the identity starts here.
 func (d *Dir) node() (nodeIdentity, error) {
+	if err := d.finishReset(); err != nil {
+		return nodeIdentity{}, err
+	}
 	data, err := d.read(nodeFile)
 	if err != nil {
 		return nodeIdentity{}, err

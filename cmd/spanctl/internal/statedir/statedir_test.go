@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -319,6 +320,62 @@ func TestRotationIsInUseOnceItIsKept(t *testing.T) {
 	}
 	if now := identify(t, d, "cluster", mac); now != next {
 		t.Errorf("the identity is %+v, want %+v", now, next)
+	}
+}
+
+func TestResetReplacesTheWholeIdentity(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	d := open(t, path)
+	before := identify(t, d, "cluster", nil)
+	reset, err := d.ResetIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := identify(t, d, "cluster", nil)
+	if after.NodeID == before.NodeID || after.PublicKey == before.PublicKey || after.Address == before.Address {
+		t.Errorf("from %+v to %+v", before, after)
+	}
+	want := Reset{NodeIDBefore: before.NodeID, NodeID: after.NodeID, KeyBefore: before.PublicKey, Key: after.PublicKey}
+	if reset != want {
+		t.Errorf("reported %+v, want %+v", reset, want)
+	}
+	if again := identify(t, d, "cluster", nil); again != after {
+		t.Errorf("the identity is %+v, then %+v", after, again)
+	}
+}
+
+// TestPowerLossLeavesOneIdentity loses power at every step of a reset, and of the start
+// after it.
+func TestPowerLossLeavesOneIdentity(t *testing.T) {
+	errPower := errors.New("no power")
+	for at := 0; ; at++ {
+		path := filepath.Join(t.TempDir(), "state")
+		d := open(t, path)
+		before := identify(t, d, "cluster", nil)
+		steps := 0
+		d.Disk.Before = func(durable.Step, string) error {
+			if steps++; steps > at {
+				return errPower
+			}
+			return nil
+		}
+		reset, err := d.ResetIdentity()
+		d.Disk = durable.Disk{}
+		after := identify(t, d, "cluster", nil)
+		whole := after.NodeID == before.NodeID && after.PublicKey == before.PublicKey && after.Address == before.Address ||
+			after.NodeID != before.NodeID && after.PublicKey != before.PublicKey && after.Address != before.Address
+		if !whole {
+			t.Errorf("after %d steps: from %+v to %+v", at, before, after)
+		}
+		if err == nil {
+			if reset.NodeID != after.NodeID || reset.Key != after.PublicKey {
+				t.Errorf("reported %+v, want %+v", reset, after)
+			}
+			return
+		}
+		if !errors.Is(err, errPower) {
+			t.Fatal(err)
+		}
 	}
 }
 
