@@ -16,6 +16,7 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -51,15 +52,22 @@ type Client struct {
 	cipher   *payload.Cipher
 	log      *slog.Logger
 	services []*service
+	// newest has the newest publications of the other machines.
+	newest *ledger
 
-	// mu guards wanted, which Run keeps published; nil for none.
-	mu     sync.Mutex
+	// mu guards the fields below.
+	mu sync.Mutex
+	// wanted is what Run keeps published; nil for none.
 	wanted *publication
+	// own numbers this machine's publications.
+	own numbering
 }
 
 // publication is what a client keeps published.
 type publication struct {
 	reconciler.Publication
+	// sequence is that of sealed.
+	sequence payload.Sequence
 	// sealed and endpoints are the ciphertexts of Local and its endpoints; nil until
 	// they are needed. They are kept, because sealing Local again gives another
 	// ciphertext, which a service would send to every machine.
@@ -84,13 +92,13 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{options: o, cipher: cipher, log: o.Log}
+	c := &Client{options: o, cipher: cipher, log: o.Log, newest: newLedger(cached.Newest, time.Now()), own: newNumbering(cached.Sequence)}
 	for _, endpoint := range o.Endpoints {
 		d, err := newDialer(o, token)
 		if err != nil {
 			return nil, err
 		}
-		s, err := newService(c, endpoint, d, cached)
+		s, err := newService(c, endpoint, d, cached.Affiliates)
 		if err != nil {
 			return nil, err
 		}
@@ -114,11 +122,11 @@ func isExposed(endpoint string) bool {
 
 // Snapshot implements reconciler.Registry. It merges what the services know.
 func (c *Client) Snapshot() reconciler.Snapshot {
-	snapshot := reconciler.Snapshot{Refused: map[string]string{}}
-	var affiliates [][]mesh.Affiliate
+	snapshot := reconciler.Snapshot{Refused: map[string]string{}, Conditions: c.conditions()}
+	var affiliates [][]published
 	for _, s := range c.services {
-		known := s.snapshot()
-		affiliates = append(affiliates, known.Affiliates)
+		members, known := s.snapshot()
+		affiliates = append(affiliates, members)
 		maps.Copy(snapshot.Refused, known.Refused)
 		for _, address := range known.Seen {
 			if !slices.Contains(snapshot.Seen, address) {
@@ -127,8 +135,19 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 		}
 		snapshot.Complete = snapshot.Complete || known.Complete
 	}
-	snapshot.Affiliates = mesh.Merge(affiliates...)
+	snapshot.Affiliates = mesh.Merge(newestOf(affiliates)...)
 	return snapshot
+}
+
+// conditions returns a condition for each other machine with this machine's identity.
+func (c *Client) conditions() []condition.Condition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var conditions []condition.Condition
+	for _, r := range c.own.rivals {
+		conditions = append(conditions, condition.Cloned(r.hostname, r.addresses))
+	}
+	return condition.Sort(conditions)
 }
 
 // Cache implements reconciler.Registry: the machines, with the times they were seen last.
@@ -142,7 +161,14 @@ func (c *Client) Cache() ([]byte, error) {
 			}
 		}
 	}
-	return json.Marshal(slices.SortedFunc(maps.Values(latest), compareCached))
+	c.mu.Lock()
+	last := c.own.last
+	c.mu.Unlock()
+	return json.Marshal(cacheContent{
+		Affiliates: slices.SortedFunc(maps.Values(latest), compareCached),
+		Newest:     c.newest.content(now),
+		Sequence:   last,
+	})
 }
 
 // Publish implements reconciler.Registry.
@@ -155,7 +181,7 @@ func (c *Client) Publish(p reconciler.Publication) {
 	}
 	next := &publication{Publication: p}
 	if same {
-		next.sealed, next.endpoints = c.wanted.sealed, c.wanted.endpoints
+		next.sequence, next.sealed, next.endpoints = c.wanted.sequence, c.wanted.sealed, c.wanted.endpoints
 	}
 	c.wanted = next
 	for _, s := range c.services {
@@ -173,7 +199,7 @@ func (c *Client) publication() (*publication, error) {
 	return c.wanted, c.seal(c.wanted)
 }
 
-// seal encrypts a publication that is not encrypted yet.
+// seal numbers and encrypts a publication that is not encrypted yet. The caller holds c.mu.
 func (c *Client) seal(p *publication) (err error) {
 	if p.sealed != nil {
 		return nil
@@ -181,7 +207,9 @@ func (c *Client) seal(p *publication) (err error) {
 	if p.endpoints, err = c.sealEndpoints(p.Local.KubeSpan.Endpoints); err != nil {
 		return err
 	}
-	p.sealed, err = c.cipher.SealAffiliate(p.Local)
+	stamp := c.own.next(time.Now())
+	p.sequence = stamp.Sequence
+	p.sealed, err = c.cipher.SealAffiliate(p.Local, stamp)
 	return err
 }
 
@@ -200,15 +228,23 @@ func (c *Client) sealEndpoints(endpoints []netip.AddrPort) ([][]byte, error) {
 // the affiliate.
 func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
 	p := &publication{Publication: reconciler.Publication{Local: local}}
-	if err := c.seal(p); err != nil {
+	c.mu.Lock()
+	err := c.seal(p)
+	c.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	if err := c.each("publish to discovery", func(s *service) error { return s.push(ctx, p) }); err != nil {
+		// A service may have it all the same. What it replaces has to be newer again.
+		c.renew(nil)
 		return err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.wanted = p
+	c.mu.Unlock()
+	for _, s := range c.services {
+		s.publishSoon() // to those that have not accepted it
+	}
 	return nil
 }
 
@@ -249,9 +285,25 @@ func (c *Client) each(what string, do func(*service) error) error {
 	return fmt.Errorf("%s: %w", what, errors.Join(failures...))
 }
 
-// Leave implements reconciler.Registry.
+// Leave implements reconciler.Registry. The other machines drop this one at once when they
+// see its last publication; after the deletion alone they would wait for it to return.
 func (c *Client) Leave(ctx context.Context) error {
-	if err := c.Remove(ctx, c.options.NodeID); err != nil {
+	id := c.options.NodeID
+	c.mu.Lock()
+	stamp := c.own.next(time.Now())
+	c.mu.Unlock()
+	stamp.Left = true
+	sealed, err := c.cipher.SealAffiliate(mesh.Affiliate{NodeID: id}, stamp)
+	if err != nil {
+		return err
+	}
+	err = c.each("remove the affiliate "+id+" from discovery", func(s *service) error {
+		if err := s.update(ctx, id, sealed, nil); err != nil {
+			return err
+		}
+		return s.remove(ctx, id)
+	})
+	if err != nil {
 		return fmt.Errorf("%w (the services drop this machine %v after its last update)", err, TTL)
 	}
 	return nil

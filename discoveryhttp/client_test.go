@@ -392,7 +392,7 @@ func TestTenThousandAffiliates(t *testing.T) {
 	}
 	for i := range n {
 		a := affiliate(fmt.Sprintf("node-%05d", i))
-		sealed, err := cipher.SealAffiliate(a)
+		sealed, err := cipher.SealAffiliate(a, payload.Stamp{})
 		if err != nil {
 			t.Fatal(err)
 		}

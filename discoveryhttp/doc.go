@@ -13,8 +13,10 @@
 //   - transport.go makes the HTTP connections;
 //   - registry.go opens a Client for a machine config.
 //
-// A Client repeats failed calls and broken watches with growing pauses. A deletion takes
-// effect at once. A machine that a service no longer has after an outage is kept until it
+// A Client repeats failed calls and broken watches with growing pauses. A machine that
+// leaves is forgotten at once, and one that was deleted after a few seconds: it publishes
+// itself again if it is alive (own.go), and an older copy of it is refused (ledger.go).
+// A machine that a service no longer has after an outage is kept until it
 // had time to publish itself again, because the service may have lost its memory.
 //
 // A Client is safe for concurrent use.

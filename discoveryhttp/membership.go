@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -19,11 +20,30 @@ const (
 	// returnTime is how long machines have to publish themselves again after a service was
 	// away. It is longer than the longest pause between their tries.
 	returnTime = 2 * maxPause
+	// deletionGrace is how long a machine is kept after a service has deleted it. A machine
+	// that is alive publishes itself again at once, and one that leaves says so.
+	deletionGrace = 5 * time.Second
 )
+
+// published is an affiliate with its number.
+type published struct {
+	mesh.Affiliate
+	sequence payload.Sequence
+}
+
+// cacheContent is what one process knew, for the next one.
+type cacheContent struct {
+	Affiliates []cachedAffiliate `json:"affiliates"`
+	// Newest has the newest publication of each machine, by node ID.
+	Newest map[string]ledgerEntry `json:"newest,omitempty"`
+	// Sequence is the last under this machine's node ID.
+	Sequence payload.Sequence `json:"sequence,omitempty"`
+}
 
 // cachedAffiliate is an affiliate as it is kept between processes.
 type cachedAffiliate struct {
-	Affiliate mesh.Affiliate `json:"affiliate"`
+	Affiliate mesh.Affiliate   `json:"affiliate"`
+	Sequence  payload.Sequence `json:"sequence,omitempty"`
 	// LastSeen is when a service had the affiliate last.
 	LastSeen time.Time `json:"lastSeen"`
 }
@@ -33,12 +53,17 @@ func compareCached(a, b cachedAffiliate) int {
 }
 
 // decodeCache is the inverse of Client.Cache.
-func decodeCache(data []byte) (cached []cachedAffiliate, err error) {
+func decodeCache(data []byte) (cached cacheContent, err error) {
 	if data == nil {
-		return nil, nil
+		return cached, nil
 	}
+	// Earlier versions kept the affiliates alone.
+	if json.Unmarshal(data, &cached.Affiliates) == nil {
+		return cached, nil
+	}
+	cached = cacheContent{}
 	if err := json.Unmarshal(data, &cached); err != nil {
-		return nil, err
+		return cacheContent{}, err
 	}
 	return cached, nil
 }
@@ -53,24 +78,26 @@ type membership struct {
 
 // membershipEntry is one machine.
 type membershipEntry struct {
-	affiliate mesh.Affiliate
-	lastSeen  time.Time
+	published
+	lastSeen time.Time
 	// keepUntil is set while the service does not have the affiliate.
 	keepUntil time.Time
+	// deleted is set after the service has deleted the affiliate.
+	deleted bool
 }
 
 // newMembership starts with what was known before.
 func newMembership(cached []cachedAffiliate) *membership {
 	m := &membership{entries: map[string]*membershipEntry{}}
 	for _, c := range cached {
-		m.entries[c.Affiliate.NodeID] = &membershipEntry{affiliate: c.Affiliate, lastSeen: c.LastSeen}
+		m.entries[c.Affiliate.NodeID] = &membershipEntry{published: published{c.Affiliate, c.Sequence}, lastSeen: c.LastSeen}
 	}
 	return m
 }
 
 // snapshot replaces what is known by all that the service has, as a watch starts. What the
 // service does not have is kept for the rest of its TTL, and at least for returnTime.
-func (m *membership) snapshot(now time.Time, affiliates []mesh.Affiliate) (changed bool) {
+func (m *membership) snapshot(now time.Time, affiliates []published) (changed bool) {
 	m.connected = true
 	present := make(map[string]bool, len(affiliates))
 	for _, a := range affiliates {
@@ -78,24 +105,63 @@ func (m *membership) snapshot(now time.Time, affiliates []mesh.Affiliate) (chang
 		changed = m.set(now, a) || changed
 	}
 	for id, e := range m.entries {
-		if !present[id] && e.keepUntil.IsZero() {
-			e.keepUntil = e.lastSeen.Add(TTL)
-			if soonest := now.Add(returnTime); e.keepUntil.Before(soonest) {
-				e.keepUntil = soonest
-			}
+		if !present[id] {
+			e.lost(now)
 		}
 	}
 	return changed
 }
 
-// set adds or updates an affiliate that the service has.
-func (m *membership) set(now time.Time, a mesh.Affiliate) (changed bool) {
-	before, known := m.entries[a.NodeID]
-	m.entries[a.NodeID] = &membershipEntry{affiliate: a, lastSeen: now}
-	return !known || !reflect.DeepEqual(before.affiliate, a)
+// lost notes that the service does not have the affiliate any more.
+func (e *membershipEntry) lost(now time.Time) {
+	if !e.keepUntil.IsZero() {
+		return
+	}
+	e.keepUntil = e.lastSeen.Add(TTL)
+	if soonest := now.Add(returnTime); e.keepUntil.Before(soonest) {
+		e.keepUntil = soonest
+	}
 }
 
-// remove forgets an affiliate that was deleted.
+// replaced notes that the service has an older copy of an affiliate in place of this one.
+func (m *membership) replaced(now time.Time, id string) {
+	if e, known := m.entries[id]; known {
+		if m.connected && e.keepUntil.IsZero() {
+			e.lastSeen = now
+		}
+		e.lost(now)
+	}
+}
+
+// current returns the sequence of an affiliate that the service has.
+func (m *membership) current(id string) (s payload.Sequence, has bool) {
+	e, known := m.entries[id]
+	if !known || !m.connected || !e.keepUntil.IsZero() {
+		return 0, false
+	}
+	return e.sequence, true
+}
+
+// set adds or updates an affiliate that the service has.
+func (m *membership) set(now time.Time, a published) (changed bool) {
+	before, known := m.entries[a.NodeID]
+	m.entries[a.NodeID] = &membershipEntry{published: a, lastSeen: now}
+	return !known || !reflect.DeepEqual(before.Affiliate, a.Affiliate)
+}
+
+// delete notes that the service has deleted an affiliate. It is kept for a while.
+func (m *membership) delete(now time.Time, id string, grace time.Duration) {
+	e, known := m.entries[id]
+	if !known {
+		return
+	}
+	e.deleted = true
+	if until := now.Add(grace); e.keepUntil.IsZero() || until.Before(e.keepUntil) {
+		e.keepUntil = until
+	}
+}
+
+// remove forgets an affiliate.
 func (m *membership) remove(id string) (changed bool) {
 	_, known := m.entries[id]
 	delete(m.entries, id)
@@ -120,15 +186,18 @@ func (m *membership) confirm(now time.Time) {
 }
 
 // expire forgets the machines that the service does not have and that did not return in
-// time.
-func (m *membership) expire(now time.Time) (changed bool) {
+// time. It returns those that the service has deleted among them.
+func (m *membership) expire(now time.Time) (deleted []string, changed bool) {
 	for id, e := range m.entries {
 		if !e.keepUntil.IsZero() && !e.keepUntil.After(now) {
 			delete(m.entries, id)
 			changed = true
+			if e.deleted {
+				deleted = append(deleted, id)
+			}
 		}
 	}
-	return changed
+	return deleted, changed
 }
 
 // cached returns the entries for the cache, sorted by node ID.
@@ -138,17 +207,38 @@ func (m *membership) cached(now time.Time) []cachedAffiliate {
 	}
 	list := make([]cachedAffiliate, 0, len(m.entries))
 	for _, e := range m.entries {
-		list = append(list, cachedAffiliate{Affiliate: e.affiliate, LastSeen: e.lastSeen})
+		list = append(list, cachedAffiliate{Affiliate: e.Affiliate, Sequence: e.sequence, LastSeen: e.lastSeen})
 	}
 	slices.SortFunc(list, compareCached)
 	return list
 }
 
 // affiliates returns the machines, sorted by node ID.
-func (m *membership) affiliates() []mesh.Affiliate {
-	list := make([]mesh.Affiliate, 0, len(m.entries))
+func (m *membership) affiliates() []published {
+	list := make([]published, 0, len(m.entries))
 	for _, id := range slices.Sorted(maps.Keys(m.entries)) {
-		list = append(list, m.entries[id].affiliate)
+		list = append(list, m.entries[id].published)
 	}
 	return list
+}
+
+// newestOf returns the affiliates of each list without those of which another list has a
+// newer copy.
+func newestOf(lists [][]published) [][]mesh.Affiliate {
+	newest := map[string]payload.Sequence{}
+	for _, list := range lists {
+		for i := range list {
+			newest[list[i].NodeID] = max(newest[list[i].NodeID], list[i].sequence)
+		}
+	}
+	out := make([][]mesh.Affiliate, len(lists))
+	for i, list := range lists {
+		out[i] = make([]mesh.Affiliate, 0, len(list))
+		for j := range list {
+			if list[j].sequence == newest[list[j].NodeID] {
+				out[i] = append(out[i], list[j].Affiliate)
+			}
+		}
+	}
+	return out
 }

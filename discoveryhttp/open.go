@@ -1,46 +1,103 @@
 package discoveryhttp
 
 import (
+	"errors"
+	"time"
+
+	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
+// opened is what open makes of affiliates of a service.
+type opened struct {
+	affiliates []published
+	// left are the machines that have left the mesh.
+	left []string
+}
+
 // open decrypts affiliates. It leaves out those that cannot be used, and keeps the reasons
-// in refused.
-func (s *service) open(sealed []*serverpb.Affiliate) []mesh.Affiliate {
-	affiliates := make([]mesh.Affiliate, 0, len(sealed))
+// in refused. News is set for changes, as opposed to what a service had before.
+func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (o opened) {
+	o.affiliates = make([]published, 0, len(sealed))
 	for _, one := range sealed {
-		if one.GetId() == s.client.options.NodeID || len(one.GetData()) == 0 {
-			continue // this machine, or one of which only harvested endpoints are known
-		}
-		a, err := s.client.cipher.OpenAffiliate(one.GetId(), one.GetData())
-		s.refuse(one.GetId(), err)
-		if err != nil {
+		id := one.GetId()
+		if id == s.client.options.NodeID {
+			s.handleOwn(now, one, news)
 			continue
 		}
-		for _, raw := range one.GetEndpoints() {
-			if e, err := s.client.cipher.OpenEndpoint(raw); err == nil {
-				a.KubeSpan.Endpoints = append(a.KubeSpan.Endpoints, e)
-			}
+		if len(one.GetData()) == 0 {
+			continue // only harvested endpoints are known
 		}
-		affiliates = append(affiliates, a)
+		a, stamp, err := s.client.cipher.OpenAffiliate(id, one.GetData())
+		if err == nil {
+			err = s.checkNewest(now, id, stamp.Sequence)
+		}
+		s.refuse(now, id, err)
+		switch {
+		case err != nil:
+		case stamp.Left:
+			o.left = append(o.left, id)
+		default:
+			s.openEndpoints(&a, one.GetEndpoints())
+			o.affiliates = append(o.affiliates, published{a, stamp.Sequence})
+		}
 	}
-	return affiliates
+	return o
+}
+
+// openEndpoints adds the endpoints that can be decrypted to an affiliate.
+func (s *service) openEndpoints(a *mesh.Affiliate, sealed [][]byte) {
+	for _, raw := range sealed {
+		if e, err := s.client.cipher.OpenEndpoint(raw); err == nil {
+			a.KubeSpan.Endpoints = append(a.KubeSpan.Endpoints, e)
+		}
+	}
+}
+
+// checkNewest returns an error for an older copy of an affiliate. The newest one is kept
+// for as long as that of a machine that the service has lost.
+func (s *service) checkNewest(now time.Time, id string, sequence payload.Sequence) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, has := s.membership.current(id); has {
+		s.client.newest.confirm(now, id, before)
+	}
+	err := s.client.newest.check(now, id, sequence)
+	if err != nil {
+		s.membership.replaced(now, id)
+	}
+	return err
 }
 
 // maxRefused bounds refused, which anyone who can publish could fill.
 const maxRefused = 1024
 
+// refusalShown is how long an older copy of an affiliate is reported: the machine replaces
+// it within moments.
+const refusalShown = 10 * time.Second
+
+// refusal is why an affiliate is not used.
+type refusal struct {
+	reason string
+	// showUntil keeps the refusal of an older copy after the machine has replaced it.
+	showUntil time.Time
+}
+
 // refuse sets the reason why an affiliate cannot be used; nil if it can.
-func (s *service) refuse(id string, err error) {
+func (s *service) refuse(now time.Time, id string, err error) {
 	s.mu.Lock()
 	before, known := s.refused[id]
-	changed := err != nil && before != err.Error() && (known || len(s.refused) < maxRefused)
+	changed := err != nil && before.reason != err.Error() && (known || len(s.refused) < maxRefused)
 	switch {
-	case err == nil:
+	case err == nil && !before.showUntil.After(now):
 		delete(s.refused, id)
 	case changed:
-		s.refused[id] = err.Error()
+		r := refusal{reason: err.Error()}
+		if _, older := errors.AsType[*olderError](err); older {
+			r.showUntil = now.Add(refusalShown)
+		}
+		s.refused[id] = r
 	}
 	s.mu.Unlock()
 	if changed {

@@ -26,12 +26,27 @@ func (s *service) publishLoop(ctx context.Context) {
 	var failures outage
 	refresh := time.NewTimer(refreshInterval)
 	defer refresh.Stop()
+	// What the service has of this machine may have a larger sequence. A service that does
+	// not stream is published to all the same.
+	_ = retry.Wait(ctx, callTimeout, s.answered) // an error is the answer, or the end of ctx
+	limit := newDefence()
+	var defence <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.republish:
 		case <-refresh.C:
+		case reason := <-s.contested:
+			if defence == nil {
+				wait := limit.Reserve().Delay()
+				s.client.log.Warn("own affiliate changed in discovery", "endpoint", s.endpoint, "what", reason, "publish_in", roundPause(wait))
+				defence = time.After(wait)
+			}
+			continue
+		case <-defence:
+			defence = nil
+			s.client.renew(s)
 		}
 		if err := s.publish(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -77,6 +92,7 @@ func (s *service) push(ctx context.Context, p *publication) error {
 	if err := s.update(ctx, p.Local.NodeID, p.sealed, p.endpoints); err != nil {
 		return err
 	}
+	s.accept(p)
 	for id, endpoints := range p.Harvested {
 		sealed, err := s.client.sealEndpoints(endpoints)
 		if err != nil {
@@ -87,4 +103,13 @@ func (s *service) push(ctx context.Context, p *publication) error {
 		}
 	}
 	return nil
+}
+
+// accept notes that the service has accepted a publication.
+func (s *service) accept(p *publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.sequence > s.accepted.sequence {
+		s.accepted = accepted{p.sequence, p.endpoints}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -37,6 +36,9 @@ type service struct {
 
 	// republish has an element when an update is due.
 	republish chan struct{}
+	// contested has the reason when this machine has to be published again because the
+	// service lost it, or another program changed it.
+	contested chan string
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -48,9 +50,11 @@ type service struct {
 	// seen is this machine's address as the service sees it.
 	seen netip.Addr
 	// refused has the reasons why affiliates are not used, by node ID.
-	refused map[string]string
-	// answered is set when the service has answered for the first time.
-	answered bool
+	refused map[string]refusal
+	// accepted is this machine's last publication here.
+	accepted accepted
+	// answered is closed when the service has sent its affiliates for the first time.
+	answered chan struct{}
 }
 
 func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate) (*service, error) {
@@ -64,30 +68,55 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 		dialer:         d,
 		connection:     connection,
 		republish:      make(chan struct{}, 1),
+		contested:      make(chan string, 1),
 		networkChanged: make(chan struct{}),
 		membership:     newMembership(cached),
-		refused:        map[string]string{},
+		refused:        map[string]refusal{},
+		answered:       make(chan struct{}),
 	}, nil
 }
 
 func (s *service) closeIdle() { s.dialer.closeIdle() }
 
-// snapshot returns what this service knows.
-func (s *service) snapshot() reconciler.Snapshot {
+// snapshot returns what this service knows: the machines, and the rest.
+func (s *service) snapshot() ([]published, reconciler.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	snapshot := reconciler.Snapshot{Affiliates: s.membership.affiliates(), Refused: maps.Clone(s.refused), Complete: s.answered}
+	snapshot := reconciler.Snapshot{Refused: make(map[string]string, len(s.refused)), Complete: s.hasAnswered()}
+	for id, r := range s.refused {
+		snapshot.Refused[id] = r.reason
+	}
 	if s.seen.IsValid() {
 		snapshot.Seen = []netip.Addr{s.seen}
 	}
-	return snapshot
+	return s.membership.affiliates(), snapshot
+}
+
+// hasAnswered reports whether the service has sent its affiliates.
+func (s *service) hasAnswered() bool {
+	select {
+	case <-s.answered:
+		return true
+	default:
+		return false
+	}
 }
 
 // cached returns the affiliates for the cache.
 func (s *service) cached(now time.Time) []cachedAffiliate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.confirm(now)
 	return s.membership.cached(now)
+}
+
+// confirm notes in the ledger what the service has. s.mu is held.
+func (s *service) confirm(now time.Time) {
+	for id := range s.membership.entries {
+		if sequence, has := s.membership.current(id); has {
+			s.client.newest.confirm(now, id, sequence)
+		}
+	}
 }
 
 // current returns the connection for the next call.
@@ -185,11 +214,7 @@ func (s *service) fetch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list the affiliates of %s: %w", s.endpoint, err)
 	}
-	affiliates := s.open(response.Msg.GetAffiliates())
-	s.mu.Lock()
-	s.answered = true
-	s.membership.snapshot(time.Now(), affiliates)
-	s.mu.Unlock()
+	s.handleSnapshot(response.Msg.GetAffiliates())
 	s.client.changed()
 	return nil
 }

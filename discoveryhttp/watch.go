@@ -27,6 +27,7 @@ func (s *service) watchLoop(ctx context.Context) {
 			failures.resolved()
 		})
 		s.mu.Lock()
+		s.confirm(time.Now())
 		s.membership.disconnect(time.Now())
 		s.mu.Unlock()
 		if ctx.Err() != nil {
@@ -59,7 +60,7 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 	messages := make(chan *serverpb.WatchResponse)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return receive(groupCtx, stream, messages) })
-	expiry := time.NewTicker(returnTime / 4)
+	expiry := time.NewTicker(deletionGrace / 2)
 	defer expiry.Stop()
 	for first := true; ; {
 		var changed bool
@@ -71,16 +72,16 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 			if first {
 				connected()
 			}
-			changed = s.handle(message, first)
 			if first {
+				s.handleSnapshot(message.GetAffiliates())
 				// The service may have been restarted and not know this machine.
 				s.publishSoon()
 				first, changed = false, true
+			} else {
+				changed = s.handle(message)
 			}
 		case now := <-expiry.C:
-			s.mu.Lock()
-			changed = s.membership.expire(now)
-			s.mu.Unlock()
+			changed = s.expire(now)
 		}
 		if changed {
 			s.client.changed()
@@ -103,38 +104,94 @@ func receive(ctx context.Context, stream *connect.ServerStreamForClient[serverpb
 	return errStreamEnded
 }
 
-// handle takes a message of the stream.
-func (s *service) handle(message *serverpb.WatchResponse, snapshot bool) (changed bool) {
-	if message.GetDeleted() {
-		s.handleDeletion(message.GetAffiliates())
-		return true
-	}
-	affiliates := s.open(message.GetAffiliates())
+// handleSnapshot takes all affiliates that the service has.
+func (s *service) handleSnapshot(all []*serverpb.Affiliate) {
 	now := time.Now()
+	o := s.open(now, all, false)
+	s.mu.Lock()
+	if !s.hasAnswered() {
+		close(s.answered)
+	}
+	s.pruneRefused(all)
+	s.membership.snapshot(now, o.affiliates)
+	s.mu.Unlock()
+	s.forgetLeft(o.left)
+}
+
+// handle takes a message of the stream after the first.
+func (s *service) handle(message *serverpb.WatchResponse) (changed bool) {
+	now := time.Now()
+	if message.GetDeleted() {
+		return s.handleDeletion(now, message.GetAffiliates())
+	}
+	o := s.open(now, message.GetAffiliates(), true)
+	s.mu.Lock()
+	for _, a := range o.affiliates {
+		changed = s.membership.set(now, a) || changed
+	}
+	s.mu.Unlock()
+	return s.forgetLeft(o.left) || changed
+}
+
+// handleDeletion takes the affiliates that the service has deleted. A machine that is alive
+// publishes itself again.
+func (s *service) handleDeletion(now time.Time, affiliates []*serverpb.Affiliate) (changed bool) {
+	grace := deletionGrace
+	if s.client.options.NodeID == "" {
+		grace = 0 // an onlooker, who has no tunnels to keep
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if snapshot {
-		s.answered = true
-		s.pruneRefused(message.GetAffiliates())
-		return s.membership.snapshot(now, affiliates)
-	}
 	for _, a := range affiliates {
-		changed = s.membership.set(now, a) || changed
+		id := a.GetId()
+		if id == s.client.options.NodeID && s.accepted.sequence != 0 {
+			s.defend(wasDeleted)
+		}
+		if sequence, has := s.membership.current(id); has {
+			s.client.newest.confirm(now, id, sequence)
+		}
+		_, wasRefused := s.refused[id]
+		delete(s.refused, id)
+		s.membership.delete(now, id, grace)
+		changed = changed || wasRefused
+	}
+	if grace == 0 {
+		_, gone := s.membership.expire(now)
+		changed = changed || gone
 	}
 	return changed
 }
 
-// handleDeletion forgets affiliates that the service has deleted.
-func (s *service) handleDeletion(affiliates []*serverpb.Affiliate) {
-	ids := make([]string, len(affiliates))
+// forgetLeft forgets machines that have left the mesh. All other services forget them, too: one
+// that is unreachable now would otherwise keep them until their TTL ends.
+func (s *service) forgetLeft(ids []string) (changed bool) {
+	if len(ids) == 0 {
+		return false
+	}
 	s.mu.Lock()
-	for i, a := range affiliates {
-		ids[i] = a.GetId()
-		delete(s.refused, a.GetId())
-		s.membership.remove(a.GetId())
+	for _, id := range ids {
+		changed = s.membership.remove(id) || changed
 	}
 	s.mu.Unlock()
 	s.client.deleted(s, ids)
+	return changed
+}
+
+// expire forgets what has had its time.
+func (s *service) expire(now time.Time) (changed bool) {
+	s.mu.Lock()
+	deleted, changed := s.membership.expire(now)
+	for id, r := range s.refused {
+		if _, replaced := s.membership.current(id); replaced && !r.showUntil.After(now) {
+			delete(s.refused, id)
+			changed = true
+		}
+	}
+	s.mu.Unlock()
+	if len(deleted) > 0 {
+		s.client.deleted(s, deleted)
+	}
+	return s.client.expireRivals(now) || changed
 }
 
 // pruneRefused forgets refused affiliates that a snapshot does not have. s.mu is held.
@@ -143,5 +200,5 @@ func (s *service) pruneRefused(snapshot []*serverpb.Affiliate) {
 	for _, a := range snapshot {
 		present[a.GetId()] = true
 	}
-	maps.DeleteFunc(s.refused, func(id, _ string) bool { return !present[id] })
+	maps.DeleteFunc(s.refused, func(id string, _ refusal) bool { return !present[id] })
 }

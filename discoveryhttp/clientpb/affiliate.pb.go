@@ -35,8 +35,17 @@ type Affiliate struct {
 	OperatingSystem string                 `protobuf:"bytes,6,opt,name=operating_system,json=operatingSystem,proto3" json:"operating_system,omitempty"`
 	Kubespan        *KubeSpan              `protobuf:"bytes,7,opt,name=kubespan,proto3,oneof" json:"kubespan,omitempty"`
 	ControlPlane    *ControlPlane          `protobuf:"bytes,8,opt,name=control_plane,json=controlPlane,proto3,oneof" json:"control_plane,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The number of this publication. Each publication of a node ID has a larger number than
+	// the one before: the microseconds since 1970, or one more than the last. 0 if the client
+	// does not number its publications.
+	Sequence uint64 `protobuf:"varint,18001,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Random bytes of the process that published. Two machines with one identity differ in
+	// them.
+	Instance []byte `protobuf:"bytes,18002,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Whether this is the machine's last publication before it removes itself.
+	Left          bool `protobuf:"varint,18003,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Affiliate) Reset() {
@@ -123,6 +132,27 @@ func (x *Affiliate) GetControlPlane() *ControlPlane {
 		return x.ControlPlane
 	}
 	return nil
+}
+
+func (x *Affiliate) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Affiliate) GetInstance() []byte {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+func (x *Affiliate) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
 }
 
 type KubeSpan struct {
@@ -363,7 +393,7 @@ var File_sidero_discovery_client_affiliate_proto protoreflect.FileDescriptor
 
 const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\n" +
-	"'sidero/discovery/client/affiliate.proto\x12\x17sidero.discovery.client\"\xfc\x02\n" +
+	"'sidero/discovery/client/affiliate.proto\x12\x17sidero.discovery.client\"\xce\x03\n" +
 	"\tAffiliate\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x1a\n" +
@@ -372,7 +402,10 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\fmachine_type\x18\x05 \x01(\tR\vmachineType\x12)\n" +
 	"\x10operating_system\x18\x06 \x01(\tR\x0foperatingSystem\x12B\n" +
 	"\bkubespan\x18\a \x01(\v2!.sidero.discovery.client.KubeSpanH\x00R\bkubespan\x88\x01\x01\x12O\n" +
-	"\rcontrol_plane\x18\b \x01(\v2%.sidero.discovery.client.ControlPlaneH\x01R\fcontrolPlane\x88\x01\x01B\v\n" +
+	"\rcontrol_plane\x18\b \x01(\v2%.sidero.discovery.client.ControlPlaneH\x01R\fcontrolPlane\x88\x01\x01\x12\x1c\n" +
+	"\bsequence\x18ь\x01 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\binstance\x18Ҍ\x01 \x01(\fR\binstance\x12\x14\n" +
+	"\x04left\x18ӌ\x01 \x01(\bR\x04leftB\v\n" +
 	"\t_kubespanB\x10\n" +
 	"\x0e_control_plane\"\xb0\x02\n" +
 	"\bKubeSpan\x12\x1d\n" +

@@ -37,10 +37,12 @@ func NewCipher(secret [32]byte) (*Cipher, error) {
 	return &Cipher{block: block, aead: aead}, nil
 }
 
-// SealAffiliate encodes and encrypts an affiliate without its endpoints; SealEndpoint
-// encrypts those. The result differs from call to call.
-func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
-	plain, err := proto.Marshal(encodeAffiliate(a))
+// SealAffiliate encodes and encrypts an affiliate and its stamp without its endpoints;
+// SealEndpoint encrypts those. The result differs from call to call.
+func (c *Cipher) SealAffiliate(a mesh.Affiliate, stamp Stamp) ([]byte, error) {
+	message := encodeAffiliate(a)
+	stamp.encode(message)
+	plain, err := proto.Marshal(message)
 	if err != nil {
 		return nil, fmt.Errorf("encode the affiliate: %w", err)
 	}
@@ -51,26 +53,38 @@ func (c *Cipher) SealAffiliate(a mesh.Affiliate) ([]byte, error) {
 	return c.aead.Seal(sealed, sealed, plain, nil), nil
 }
 
-// OpenAffiliate decrypts and decodes an affiliate. ID is the node ID that the service has
+// maxSealed is the length of the longest sealed affiliate that is opened, in bytes.
+// Discovery services take 2048.
+const maxSealed = 64 << 10
+
+// OpenAffiliate decrypts and decodes an affiliate and its stamp. ID is the node ID that the service has
 // it under. An affiliate with another node ID is an error: the service, or anyone who can
 // write to it, could otherwise pass off one machine as another.
-func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, error) {
+func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, Stamp, error) {
 	if len(sealed) < c.aead.NonceSize() {
-		return mesh.Affiliate{}, ErrSealed
+		return mesh.Affiliate{}, Stamp{}, ErrSealed
+	}
+	if len(sealed) > maxSealed {
+		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("has %d bytes, want at most %d", len(sealed), maxSealed)
 	}
 	nonce, ciphertext := sealed[:c.aead.NonceSize()], sealed[c.aead.NonceSize():]
 	plain, err := c.aead.Open(nil, nonce, ciphertext, nil)
 	if err != nil {
-		return mesh.Affiliate{}, ErrSealed
+		return mesh.Affiliate{}, Stamp{}, ErrSealed
 	}
 	var decoded clientpb.Affiliate
 	if err := proto.Unmarshal(plain, &decoded); err != nil {
-		return mesh.Affiliate{}, fmt.Errorf("decode the affiliate: %w", err)
+		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("decode the affiliate: %w", err)
 	}
 	if decoded.GetNodeId() != id {
-		return mesh.Affiliate{}, fmt.Errorf("is sealed for node ID %q", decoded.GetNodeId())
+		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("is sealed for node ID %q", decoded.GetNodeId())
 	}
-	return decodeAffiliate(&decoded)
+	stamp, err := decodeStamp(&decoded)
+	if err != nil {
+		return mesh.Affiliate{}, Stamp{}, err
+	}
+	a, err := decodeAffiliate(&decoded)
+	return a, stamp, err
 }
 
 // SealEndpoint encrypts an endpoint; equal endpoints give equal bytes.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -44,25 +46,38 @@ func sample() mesh.Affiliate {
 	}
 }
 
+// stamp is that of sample.
+var stamp = Stamp{Sequence: 1_790_000_000_000_000, Instance: Instance{1, 2, 3}}
+
 var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
 
 func TestAffiliateRoundTrip(t *testing.T) {
 	c := newCipher(t, 0)
-	for name, want := range map[string]mesh.Affiliate{"all fields": sample(), "no mesh": {NodeID: "node"}} {
+	for name, want := range map[string]struct {
+		affiliate mesh.Affiliate
+		stamp     Stamp
+	}{
+		"all fields": {sample(), stamp},
+		"no stamp":   {sample(), Stamp{}},
+		"no mesh":    {mesh.Affiliate{NodeID: "node"}, Stamp{Sequence: 1, Left: true}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			sealed, err := c.SealAffiliate(want)
+			sealed, err := c.SealAffiliate(want.affiliate, want.stamp)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := c.SealAffiliate(want)
+			again, err := c.SealAffiliate(want.affiliate, want.stamp)
 			if err != nil || bytes.Equal(sealed, again) {
 				t.Errorf("two seals are alike, %v", err)
 			}
-			got, err := c.OpenAffiliate("node", sealed)
+			got, stamp, err := c.OpenAffiliate("node", sealed)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, compare); diff != "" {
+			if stamp != want.stamp {
+				t.Errorf("stamp %+v, want %+v", stamp, want.stamp)
+			}
+			if diff := cmp.Diff(want.affiliate, got, compare); diff != "" {
 				t.Errorf("affiliate (-want +got):\n%s", diff)
 			}
 		})
@@ -71,11 +86,11 @@ func TestAffiliateRoundTrip(t *testing.T) {
 
 func TestOpenAffiliateRefuses(t *testing.T) {
 	c := newCipher(t, 0)
-	sealed, err := c.SealAffiliate(sample())
+	sealed, err := c.SealAffiliate(sample(), stamp)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := newCipher(t, 1).SealAffiliate(sample())
+	other, err := newCipher(t, 1).SealAffiliate(sample(), stamp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +115,13 @@ func TestOpenAffiliateRefuses(t *testing.T) {
 		"a zero public key":    seal(&clientpb.Affiliate{NodeId: "node", Kubespan: &clientpb.KubeSpan{PublicKey: mesh.Key{}.String(), Address: make([]byte, 16)}}),
 		"no mesh address":      seal(&clientpb.Affiliate{NodeId: "node", Kubespan: &clientpb.KubeSpan{PublicKey: mesh.Key{1}.String()}}),
 		"a prefix of 33 bits":  seal(&clientpb.Affiliate{NodeId: "node", Kubespan: &clientpb.KubeSpan{PublicKey: mesh.Key{1}.String(), Address: make([]byte, 16), AdditionalAddresses: []*clientpb.IPPrefix{{Ip: make([]byte, 4), Bits: 33}}}}),
+		"a short instance":     seal(&clientpb.Affiliate{NodeId: "node", Instance: []byte{1, 2, 3}}),
+		"a long instance":      seal(&clientpb.Affiliate{NodeId: "node", Instance: make([]byte, 9)}),
+		"a last sequence":      seal(&clientpb.Affiliate{NodeId: "node", Sequence: math.MaxUint64}),
+		"64 KiB":               seal(&clientpb.Affiliate{NodeId: "node", Hostname: strings.Repeat("a", maxSealed)}),
 		"a prefix of no bytes": seal(&clientpb.Affiliate{NodeId: "node", Kubespan: &clientpb.KubeSpan{PublicKey: mesh.Key{1}.String(), Address: make([]byte, 16), ExcludeAdvertisedAddresses: []*clientpb.IPPrefix{nil}}}),
 	} {
-		if a, err := c.OpenAffiliate("node", data); err == nil {
+		if a, _, err := c.OpenAffiliate("node", data); err == nil {
 			t.Errorf("%s was taken: %+v", name, a)
 		}
 	}
@@ -165,25 +184,35 @@ func TestOpenEndpointRefuses(t *testing.T) {
 // gets past the seal, and a member can be malicious.
 func FuzzOpenAffiliate(f *testing.F) {
 	c := newCipher(f, 0)
-	plain, err := proto.Marshal(encodeAffiliate(sample()))
-	if err != nil {
-		f.Fatal(err)
+	for _, s := range []Stamp{{}, stamp, {Sequence: maxSequence, Left: true}} {
+		message := encodeAffiliate(sample())
+		s.encode(message)
+		plain, err := proto.Marshal(message)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(plain)
 	}
-	f.Add(plain)
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		nonce := make([]byte, c.aead.NonceSize())
-		a, err := c.OpenAffiliate("node", c.aead.Seal(nonce, nonce, plain, nil))
+		a, stamp, err := c.OpenAffiliate("node", c.aead.Seal(nonce, nonce, plain, nil))
 		if err != nil {
 			return
 		}
-		sealed, err := c.SealAffiliate(a)
+		if next := stamp.Sequence.Next(time.Time{}); next <= stamp.Sequence || next.Time().Before(stamp.Sequence.Time()) {
+			t.Errorf("the sequence after %d is %d", stamp.Sequence, next)
+		}
+		sealed, err := c.SealAffiliate(a, stamp)
 		if err != nil {
 			// Text that is no UTF-8 does not get past Unmarshal.
 			t.Fatalf("what was opened cannot be sealed: %v", err)
 		}
-		again, err := c.OpenAffiliate("node", sealed)
+		again, sameStamp, err := c.OpenAffiliate("node", sealed)
 		if err != nil {
 			t.Fatalf("what was sealed cannot be opened: %v", err)
+		}
+		if sameStamp != stamp {
+			t.Errorf("the stamp %+v was changed to %+v", stamp, sameStamp)
 		}
 		if diff := cmp.Diff(a, again, compare); diff != "" {
 			t.Errorf("changed on the way:\n%s", diff)
@@ -238,9 +267,12 @@ func TestGoldenAffiliate(t *testing.T) {
 		KubeSpan:     mesh.KubeSpan{PublicKey: key, Address: netip.MustParseAddr("fd83:b1f7:fcb5:2802:8c13:71ff:feaf:7c94")},
 		ControlPlane: mesh.ControlPlane{APIServerPort: 6443},
 	}
-	got, err := newCipher(t, 0).OpenAffiliate(id, sealed)
+	got, stamp, err := newCipher(t, 0).OpenAffiliate(id, sealed)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if stamp != (Stamp{}) {
+		t.Errorf("a Talos node has the stamp %+v", stamp)
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("affiliate (-want +got):\n%s", diff)

@@ -15,21 +15,21 @@ func ExampleCipher() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	sealed, err := cluster.SealAffiliate(mesh.Affiliate{NodeID: "node-1", Hostname: "alpha"})
+	sealed, err := cluster.SealAffiliate(mesh.Affiliate{NodeID: "node-1", Hostname: "alpha"}, payload.Stamp{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	opened, err := cluster.OpenAffiliate("node-1", sealed)
+	opened, _, err := cluster.OpenAffiliate("node-1", sealed)
 	fmt.Println(opened.Hostname, err)
 
-	_, err = cluster.OpenAffiliate("node-2", sealed)
+	_, _, err = cluster.OpenAffiliate("node-2", sealed)
 	fmt.Println("as node-2:", err)
 
 	stranger, err := payload.NewCipher([32]byte{3, 2, 1})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = stranger.OpenAffiliate("node-1", sealed)
+	_, _, err = stranger.OpenAffiliate("node-1", sealed)
 	fmt.Println("with another secret:", err)
 	// Output:
 	// alpha <nil>

@@ -11,6 +11,8 @@ const (
 	AddressOverlap Code = "AddressOverlap"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
 	IPv6Disabled Code = "IPv6Disabled"
+	// IdentityCloned is the code of another machine with this machine's identity.
+	IdentityCloned Code = "IdentityCloned"
 	// LinkNameTaken is the code of a link of another program that has the mesh link's name.
 	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
@@ -62,6 +64,7 @@ type Definition struct {
 var definitions = []Definition{
 	{AddressOverlap, SeverityWarning, "several machines advertise the same network"},
 	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link"},
+	{IdentityCloned, SeverityError, "another machine has this machine's identity"},
 	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
 	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow"},
 	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},

@@ -1,0 +1,189 @@
+package discoveryhttp
+
+import (
+	"bytes"
+	"crypto/rand"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/spanmesh/span/discoveryhttp/payload"
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+const (
+	// defenceInterval and defenceBurst bound how often this machine publishes itself again
+	// because its affiliate was deleted or replaced: a few times at once, then seldom, so
+	// that two machines with one identity do not flood a service.
+	defenceInterval = 30 * time.Second
+	defenceBurst    = 5
+	// rivalAge is how long a machine with the same identity is reported after it last
+	// published itself. Each of the two answers the other once in defenceInterval.
+	rivalAge = 4 * defenceInterval
+	// maxRivals bounds the machines with the same identity that are remembered.
+	maxRivals = 8
+)
+
+// newDefence returns the limit of one service.
+func newDefence() *rate.Limiter { return rate.NewLimiter(rate.Every(defenceInterval), defenceBurst) }
+
+// numbering numbers this machine's publications and notices those of other machines with
+// its identity. It is plain data with the time passed in.
+type numbering struct {
+	instance payload.Instance
+	// last is the largest sequence that was published under this machine's node ID, by it
+	// or by another.
+	last payload.Sequence
+	// rivals are the other machines with this identity.
+	rivals map[payload.Instance]rival
+}
+
+// rival is another machine that publishes itself under this machine's node ID.
+type rival struct {
+	hostname  string
+	addresses []netip.Addr
+	lastSeen  time.Time
+}
+
+// newNumbering continues after the last sequence of an earlier process.
+func newNumbering(last payload.Sequence) numbering {
+	n := numbering{last: last, rivals: map[payload.Instance]rival{}}
+	_, _ = rand.Read(n.instance[:]) // it never returns an error
+	return n
+}
+
+// next returns the stamp of a publication that is made now.
+func (n *numbering) next(now time.Time) payload.Stamp {
+	n.last = n.last.Next(now)
+	return payload.Stamp{Sequence: n.last, Instance: n.instance}
+}
+
+// learn notes a sequence that was published under this machine's node ID, and reports
+// whether it is larger than all before.
+func (n *numbering) learn(s payload.Sequence) bool {
+	larger := s > n.last
+	n.last = max(n.last, s)
+	return larger
+}
+
+// meet notes a publication of another machine with this identity.
+func (n *numbering) meet(now time.Time, a mesh.Affiliate, instance payload.Instance) {
+	if _, known := n.rivals[instance]; known || len(n.rivals) < maxRivals {
+		n.rivals[instance] = rival{a.Hostname, a.Addresses, now}
+	}
+}
+
+// forget drops the rivals that have not published themselves for rivalAge, and reports
+// whether there were any.
+func (n *numbering) forget(now time.Time) bool {
+	before := len(n.rivals)
+	maps.DeleteFunc(n.rivals, func(_ payload.Instance, r rival) bool { return now.Sub(r.lastSeen) >= rivalAge })
+	return len(n.rivals) < before
+}
+
+// accepted is the last publication that a service has accepted; the zero value is none.
+type accepted struct {
+	sequence  payload.Sequence
+	endpoints [][]byte
+}
+
+// has reports whether an affiliate of the service still has all endpoints, or no room for
+// them.
+func (a accepted) has(endpoints [][]byte) bool {
+	if len(endpoints) >= maxEndpoints {
+		return true
+	}
+	return !slices.ContainsFunc(a.endpoints, func(e []byte) bool {
+		return !slices.ContainsFunc(endpoints, func(other []byte) bool { return bytes.Equal(e, other) })
+	})
+}
+
+// maxEndpoints is how many endpoints of an affiliate services keep.
+const maxEndpoints = 64
+
+// The reasons for which this machine publishes itself again.
+const (
+	wasDeleted   = "deleted"
+	wasReplaced  = "replaced"
+	lostEndpoint = "endpoint removed"
+)
+
+// handleOwn compares this machine's affiliate at the service with what was published, and
+// has it published again if it differs. News is set if the affiliate has just changed;
+// otherwise it may be old.
+func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool) {
+	s.mu.Lock()
+	last := s.accepted
+	s.mu.Unlock()
+	a, stamp, err := s.client.cipher.OpenAffiliate(found.GetId(), found.GetData())
+	switch {
+	case err == nil && stamp.Sequence >= last.sequence && s.client.made(stamp):
+		if stamp.Sequence == last.sequence && !last.has(found.GetEndpoints()) {
+			s.defend(lostEndpoint)
+		}
+	case err == nil && s.client.meet(now, a, stamp, news && last.sequence != 0), last.sequence != 0:
+		s.defend(wasReplaced)
+	}
+}
+
+// made reports whether this client made a publication.
+func (c *Client) made(stamp payload.Stamp) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return stamp.Instance == c.own.instance && stamp.Sequence <= c.own.last
+}
+
+// meet notes a publication under this machine's node ID that this client did not make, or
+// not last, and reports whether it is newer than what this client publishes. News is set if
+// it was published after this client published.
+//
+// Only a running machine publishes what is newer than all that was published before. An
+// earlier process of this machine, a copy that is put back, and a service that is behind do
+// not.
+func (c *Client) meet(now time.Time, a mesh.Affiliate, stamp payload.Stamp, news bool) (outdone bool) {
+	c.mu.Lock()
+	outdone = c.own.learn(stamp.Sequence) && c.wanted != nil && c.wanted.sealed != nil
+	met := outdone && news && !stamp.Left
+	if met {
+		c.own.meet(now, a, stamp.Instance)
+	}
+	c.mu.Unlock()
+	if met {
+		c.changed()
+	}
+	return outdone
+}
+
+// defend makes publishLoop publish this machine again, within the limit.
+func (s *service) defend(reason string) {
+	select {
+	case s.contested <- reason:
+	default:
+	}
+}
+
+// renew makes the next publication another one, with a larger sequence, and publishes it in
+// all services but one; nil for all.
+func (c *Client) renew(but *service) {
+	c.mu.Lock()
+	if c.wanted != nil {
+		c.wanted = &publication{Publication: c.wanted.Publication}
+	}
+	c.mu.Unlock()
+	for _, s := range c.services {
+		if s != but {
+			s.publishSoon()
+		}
+	}
+}
+
+// expireRivals forgets the machines with this identity that have ended.
+func (c *Client) expireRivals(now time.Time) (changed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.own.forget(now)
+}
