@@ -56,6 +56,9 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 				Default: leads, Gateway: gateway, Up: attrs.RawFlags&unix.IFF_LOWER_UP != 0})
 		}
 	}
+	if host.Own, host.Connected, err = k.territory(links, meshLink); err != nil {
+		return mesh.Host{}, fmt.Errorf("list addresses: %w", err)
+	}
 	host.Forwards = sysctl("ipv6/conf/all/forwarding") == "1"
 	return host, nil
 }

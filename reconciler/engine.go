@@ -97,8 +97,8 @@ type Engine struct {
 
 	// tracker has the state of the connection to each peer.
 	tracker peer.Tracker
-	// overlaps are those of the last pass.
-	overlaps []mesh.Overlap
+	// owners has the prefixes of the peers.
+	owners owners
 	// refused are the reasons of the last pass, by node ID.
 	refused map[string]string
 	// conditions are those of the last pass.
@@ -165,12 +165,16 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	}
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
-	p.Same = last == e.gathered && last != nil && e.converged && p.peers.SameRelays(e.tracker.Connections())
+	p.settle(now, &e.owners, live.Peers)
+	if e.gathered != nil {
+		e.gathered.specs = p.specs
+	}
+	p.Same = last == e.gathered && last != nil && e.converged && !p.moved && p.peers.SameRelays(e.tracker.Connections())
 	if err := p.compare(now, config, known, live); err != nil {
 		e.converged = false
 		return nil, err
 	}
-	p.findConditions(config.KubeSpan().Addresses, known, live)
+	p.findConditions(config.KubeSpan().Addresses, known, live, &e.owners)
 	e.holdRepairs(p, t.HoldRepairs)
 	return p, e.apply(ctx, now, p)
 }
@@ -187,6 +191,8 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return nil, err
 	}
 	e.stepPeers(p, now, config, live, false)
+	owners := e.owners.clone()
+	p.settle(now, owners, live.Peers)
 	for i, found := range live.Peers {
 		if c := p.peers.Find(found.PublicKey, i); c != nil {
 			c.Action.Endpoint = netip.AddrPort{}
@@ -195,7 +201,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	if err := p.compare(now, config, known, live); err != nil {
 		return p, err
 	}
-	p.findConditions(config.KubeSpan().Addresses, known, live)
+	p.findConditions(config.KubeSpan().Addresses, known, live, owners)
 	return p, nil
 }
 

@@ -191,8 +191,13 @@ func TestPublishedResources(t *testing.T) {
 		t.Errorf("endpoints are %+v", endpoints)
 	}
 	loser := store.List(resource.PeerSpecs)[1].Spec.(resource.PeerSpec)
-	if loser.Overlap != "addresses from 10.0.0.1 belong to "+(mesh.Key{1}).String() {
-		t.Errorf("the overlap is %q", loser.Overlap)
+	want := []resource.Claim{
+		{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Kind: "own address", Owner: "name-b",
+			Reason: "lost to name-b: it is up, the other unknown"},
+		{Prefix: netip.PrefixFrom(clash.KubeSpan.Address, 128), Kind: "mesh address", Owner: "name-c"},
+	}
+	if diff := cmp.Diff(want, loser.Claims, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("the claims (-want +got):\n%s", diff)
 	}
 }
 

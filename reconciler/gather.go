@@ -25,10 +25,12 @@ type gathered struct {
 	// refused are the reasons why others are not used, by node ID. Affiliates that a registry
 	// could not decode are among them.
 	refused map[string]string
-	// specs are the peers, sorted by key.
+	// claimants are the affiliates that are peers, sorted by key.
+	claimants []*mesh.Affiliate
+	// specs are the specs of claimants, in their order.
 	specs []mesh.PeerSpec
-	// overlaps are the addresses that several peers claim.
-	overlaps []mesh.Overlap
+	// territory is what stays at this machine whatever peers claim.
+	territory *mesh.Territory
 	// preshared are the preshared keys of the peers that do not use the cluster secret.
 	preshared map[mesh.Key]mesh.PrivateKey
 	// mtu is the MTU of the mesh link in bytes.
@@ -55,7 +57,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	if err != nil {
 		return fmt.Errorf("establish the machine's identity: %w", err)
 	}
-	if last := e.gathered; last != nil && last.holds(config, known) && last.identity == identity && last.host.Equal(host) {
+	if last := e.gathered; last != nil && last.holds(config, known) && last.identity == identity && last.host.Equal(host) && last.host.SameTerritory(host) {
 		p.gathered = *last
 		p.Local = last.local
 		return nil
@@ -74,7 +76,9 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 
 // makePeers makes the specs of the peers from the good affiliates.
 func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
-	g.specs, g.overlaps = mesh.PeerSpecs(g.identity, g.good)
+	g.claimants = mesh.Peers(g.identity, g.good)
+	g.specs = mesh.PeerSpecs(g.claimants)
+	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
 	for i := range g.specs {
 		g.specs[i].Endpoints = mesh.Candidates(g.identity, g.host, kubespan.Filters.PeerEndpoints, g.specs[i].Endpoints)
 	}

@@ -43,6 +43,10 @@ type Pass struct {
 	gathered
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
+	// ownersChanged is set when claims, states or owners of prefixes have changed.
+	ownersChanged bool
+	// moved is set when a prefix has another owner than in the last pass.
+	moved bool
 	// probes are the mesh addresses of the peers to probe.
 	probes []netip.Addr
 }

@@ -25,6 +25,8 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		Observed:       observed,
 		NetworkChanged: networkChanged,
 		AlwaysInitiate: e.AlwaysInitiate,
+		Contested:      e.owners.table.Contested(),
+		ProbeNow:       e.owners.probe,
 	})
 	for i := range p.peers {
 		if address := probeAddress(&p.specs[i]); p.peers[i].Action.Probe && address.IsValid() {

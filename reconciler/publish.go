@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -15,6 +14,9 @@ import (
 func (e *Engine) publish(now time.Time, p *Pass) {
 	e.publishConnections(now, p)
 	if e.gathered != nil && e.published == e.gathered && p.config != nil {
+		if p.ownersChanged {
+			e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
+		}
 		return
 	}
 	e.published = nil
@@ -22,7 +24,7 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 		e.published = e.gathered
 	}
 	e.store.Replace(now, resource.Identities, p.identities())
-	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs())
+	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
 	e.store.Replace(now, resource.Affiliates, p.affiliates())
 	e.store.Replace(now, resource.Members, p.members())
 }
@@ -55,19 +57,13 @@ func (p *Pass) members() map[string]any {
 	return specs
 }
 
-func (p *Pass) peerSpecs() map[string]any {
-	lost := make(map[mesh.Key]mesh.Overlap, len(p.overlaps))
-	for _, o := range p.overlaps {
-		lost[o.Loser] = o
-	}
+func (p *Pass) peerSpecs(o *owners) map[string]any {
+	contests := contestsByPrefix(o.contests)
 	specs := make(map[string]any, len(p.specs))
 	for i := range p.specs {
 		spec := &p.specs[i]
-		shown := resource.PeerSpec{Address: spec.Address, AllowedIPs: spec.AllowedIPs, Endpoints: spec.Endpoints, Label: spec.Label}
-		if o, ok := lost[spec.PublicKey]; ok {
-			shown.Overlap = fmt.Sprintf("addresses from %s belong to %s", o.From, o.Winner)
-		}
-		specs[spec.PublicKey.String()] = shown
+		specs[spec.PublicKey.String()] = resource.PeerSpec{Address: spec.Address, AllowedIPs: spec.AllowedIPs,
+			Endpoints: spec.Endpoints, Label: spec.Label, Claims: p.claimsOf(o, spec.PublicKey, contests)}
 	}
 	return specs
 }

@@ -24,14 +24,7 @@ func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 			e.events.Record(now, resource.Warning, "AffiliateRefused", id, reason)
 		}
 	}
-	for _, o := range p.overlaps {
-		if !slices.Contains(e.overlaps, o) {
-			e.log.Warn("peer addresses overlap", "from", o.From.String(), "kept_by", o.Winner.String(), "refused_to", o.Loser.String())
-			e.events.Record(now, resource.Warning, "AddressesOverlap", p.label(o.Loser),
-				"claims addresses from "+o.From.String()+" that belong to "+p.label(o.Winner))
-		}
-	}
-	e.overlaps, e.refused = p.overlaps, p.refused
+	e.refused = p.refused
 }
 
 // reportPeer reports the new state and the new relay of a peer. The trial of an endpoint is
@@ -75,11 +68,12 @@ func (p *Pass) label(key mesh.Key) string {
 }
 
 // findConditions reports the conditions that config, host, kernel and registries have.
-func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live state.State) {
+func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live state.State, o *owners) {
 	p.Report(live.Conditions...)
 	p.Report(p.host.Conditions...)
 	p.Report(known.Conditions...)
 	p.Report(onLinks(addresses, p.host.Links)...)
+	p.Report(p.ownerConditions(o)...)
 	if p.mtu > p.maxMTU {
 		p.Report(condition.Condition{
 			Code:   condition.MTUTooLarge,

@@ -7,6 +7,13 @@ type Code string
 
 // The codes. Each has its severity and meaning in definitions below.
 const (
+	// AddressClash is the code of a mesh address that two machines have.
+	AddressClash Code = "AddressClash"
+	// AddressOnLink is the code of a peer's address in a network of this machine that the peer is
+	// not in.
+	AddressOnLink Code = "AddressOnLink"
+	// AddressRefused is the code of an address or network that no peer may have.
+	AddressRefused Code = "AddressRefused"
 	// AddressOverlap is the code of a network that several machines advertise.
 	AddressOverlap Code = "AddressOverlap"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
@@ -21,6 +28,8 @@ const (
 	MarkShared Code = "MarkShared"
 	// MeshAddressOnLink is the code of an address of the config in a link's network.
 	MeshAddressOnLink Code = "MeshAddressOnLink"
+	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
+	NetworkCoversLAN Code = "NetworkCoversLAN"
 	// RulePriorityTaken is the code of a rule of another program at our priority.
 	RulePriorityTaken Code = "RulePriorityTaken"
 	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
@@ -62,13 +71,17 @@ type Definition struct {
 
 // definitions are all codes, sorted.
 var definitions = []Definition{
-	{AddressOverlap, SeverityWarning, "several machines advertise the same network"},
+	{AddressClash, SeverityWarning, "two machines have the same address in the mesh"},
+	{AddressOnLink, SeverityWarning, "a peer has an address in a network of this machine, and is not in that network"},
+	{AddressOverlap, SeverityInfo, "several machines advertise the same network or address"},
+	{AddressRefused, SeverityWarning, "a peer advertises what no machine may have"},
 	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link"},
 	{IdentityCloned, SeverityError, "another machine has this machine's identity"},
 	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
 	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow"},
 	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},
 	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link"},
+	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local"},
 	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
 	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
 	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},

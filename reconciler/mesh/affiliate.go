@@ -19,6 +19,9 @@ type Affiliate struct {
 	ControlPlane    ControlPlane `json:"controlPlane,omitzero"`
 	// Static is set when only this machine's config describes the affiliate.
 	Static bool `json:"static,omitempty"`
+	// Configured are the networks that this machine's config gives to the affiliate, besides
+	// those that it publishes itself.
+	Configured []netip.Prefix `json:"configured,omitempty"`
 }
 
 // KubeSpan is the mesh part of an affiliate. The zero value is a machine outside the mesh.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
 )
 
 // The address of a machine follows from the cluster ID and the machine's MAC.
@@ -39,25 +40,22 @@ func ExampleMerge() {
 	// a web-1 web-1.example.org [192.0.2.1:51820 [2001:db8::1]:51820]
 }
 
-// Two machines claim one address: it belongs to the one whose key sorts first.
-func ExamplePeerSpecs() {
-	machine := func(n byte, networks ...string) mesh.Affiliate {
-		a := mesh.Affiliate{NodeID: fmt.Sprint(n), KubeSpan: mesh.KubeSpan{
-			PublicKey: mesh.Key{n}, Address: netip.AddrFrom16([16]byte{0: 0xfd, 15: n})}}
-		for _, network := range networks {
-			a.KubeSpan.AdditionalAddresses = append(a.KubeSpan.AdditionalAddresses, netip.MustParsePrefix(network))
-		}
-		return a
+// The network of a link stays local although a peer advertises a wider one.
+func ExampleTerritory_Claims() {
+	host := mesh.Host{Links: []mesh.Link{{Name: "eth0", Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}}
+	territory := mesh.NewTerritory(mesh.Identity{}, host, &schema.KubeSpan{}, nil)
+	claims, refusals := territory.Claims(&mesh.Affiliate{KubeSpan: mesh.KubeSpan{
+		AdditionalAddresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/22"), netip.MustParsePrefix("224.0.0.0/4")}}}, nil, netip.AddrPort{})
+	for _, c := range claims {
+		fmt.Println(c.Prefix, c.Rank)
 	}
-	specs, overlaps := mesh.PeerSpecs(mesh.Identity{NodeID: "self"},
-		[]mesh.Affiliate{machine(1, "10.1.0.0/24"), machine(2, "10.1.0.0/24", "10.2.0.0/24")})
-	for _, s := range specs {
-		fmt.Println(s.NodeID, s.AllowedIPs)
+	for _, r := range refusals {
+		fmt.Println(r.Prefix, r.Reason)
 	}
-	fmt.Println(len(overlaps), "overlap from", overlaps[0].From)
 
 	// Output:
-	// 1 [10.1.0.0/24 fd00::1/128]
-	// 2 [10.2.0.0/24 fd00::2/128]
-	// 1 overlap from 10.1.0.0
+	// 10.0.1.0/24 network
+	// 10.0.2.0/23 network
+	// 10.0.0.0/22 does not take 10.0.0.0/24, the network of the link eth0
+	// 224.0.0.0/4 is multicast
 }

@@ -23,19 +23,31 @@ type Host struct {
 	Addresses []netip.Addr
 	// Links are the links with these addresses or a default route.
 	Links []Link
+	// Own are all addresses of the machine, also those that others cannot reach. Those of the
+	// mesh link are not among them.
+	Own []netip.Addr
+	// Connected are the networks that the machine's links are attached to, but for the mesh
+	// link.
+	Connected []Connected
 	// Forwards is set when the machine forwards IPv6 packets, as a relay has to.
 	Forwards bool
 	// Conditions are what is wrong with the machine's network.
 	Conditions []condition.Condition
 }
 
-// Equal reports whether all fields are equal.
+// Equal reports whether all fields are equal, but for Own and Connected: what these have more
+// than the others does not concern how peers are reached.
 func (h Host) Equal(other Host) bool {
 	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards &&
 		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Addresses, other.Addresses) &&
 		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
 			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)
 		})
+}
+
+// SameTerritory reports whether both have the same addresses and networks.
+func (h Host) SameTerritory(other Host) bool {
+	return slices.Equal(h.Own, other.Own) && slices.Equal(h.Connected, other.Connected)
 }
 
 // Link is a network interface that leads to other machines.
@@ -91,6 +103,7 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 	networks := slices.Clone(config.AdvertisedNetworks)
 	for _, address := range config.Addresses {
 		networks = append(networks, netip.PrefixFrom(address.Addr(), address.Addr().BitLen()))
+		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
 	}
 	if config.AdvertiseKubernetesNetworks {
 		networks = unite(networks, node.PodNetworks)

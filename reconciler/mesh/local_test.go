@@ -26,7 +26,7 @@ func TestLocalAffiliate(t *testing.T) {
 	}
 	want := Affiliate{
 		NodeID: "self", Hostname: "h", Nodename: "h", MachineType: MachineTypeWorker, OperatingSystem: "os",
-		Addresses: addrs("10.0.0.1", "192.168.1.1", "2001:db8::1"),
+		Addresses: addrs("10.0.0.1", "192.168.1.1", "2001:db8::1", "10.99.0.1"),
 		KubeSpan: KubeSpan{
 			PublicKey: Key{1}, Address: netip.MustParseAddr("fd00:0:0:2::1"),
 			AdditionalAddresses:       prefixes("10.8.0.0/16", "10.99.0.1/32"),

@@ -40,6 +40,7 @@ func JoinStatic(affiliates []Affiliate) []Affiliate {
 		}
 		if i, known := byKey[a.KubeSpan.PublicKey]; known {
 			joined[i] = join(joined[i], Affiliate{KubeSpan: a.KubeSpan})
+			joined[i].Configured = a.KubeSpan.AdditionalAddresses
 		} else {
 			joined = append(joined, a)
 		}

@@ -1,8 +1,11 @@
 package mesh
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/spanmesh/span/schema"
 )
 
 func TestStaticPeers(t *testing.T) {
@@ -24,19 +27,20 @@ func TestStaticPeers(t *testing.T) {
 		if len(refused) != 0 || len(good) != 3 {
 			t.Fatalf("good are %+v, refused %v", good, refused)
 		}
-		specs, overlaps := PeerSpecs(self, good)
-		if len(specs) != 3 || !slices.IsSortedFunc(specs, func(a, b PeerSpec) int { return a.PublicKey.Compare(b.PublicKey) }) {
+		peers := Peers(self, good)
+		specs := PeerSpecs(peers)
+		if len(specs) != 3 || specs[0].Label != "name-1" || len(specs[0].Endpoints) != 1 || specs[2].NodeID != "static:phone" {
 			t.Fatalf("the peers are %+v", specs)
 		}
-		known, loser, phone := specs[0], specs[1], specs[2]
-		if !slices.Equal(known.AllowedIPs, prefixes("10.0.0.1/32", "10.8.0.0/16", "fd00::1/128")) || known.Label != "name-1" || len(known.Endpoints) != 1 {
-			t.Errorf("the peer that another registry has too is %+v", known)
-		}
-		if !slices.Equal(phone.AllowedIPs, prefixes("10.7.0.1/32")) || phone.Label != "phone" || phone.NodeID != "static:phone" {
-			t.Errorf("the phone is %+v", phone)
-		}
-		if !slices.Equal(loser.AllowedIPs, prefixes("fd00::2/128")) || len(overlaps) != 1 || overlaps[0].Winner != phone.PublicKey {
-			t.Errorf("an affiliate took the address of a static peer: %+v, %v", loser, overlaps)
+		territory := NewTerritory(self, Host{}, &schema.KubeSpan{}, nil)
+		for i, want := range [][]Claim{
+			{{prefixes("10.0.0.1/32")[0], RankOwnAddress, false, 32}, {prefixes("10.8.0.0/16")[0], RankNetwork, true, 16}, {prefixes("fd00::1/128")[0], RankMeshAddress, false, 128}},
+			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, false, 32}, {prefixes("fd00::2/128")[0], RankMeshAddress, false, 128}},
+			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, true, 32}},
+		} {
+			if got, _ := territory.Claims(peers[i], nil, netip.AddrPort{}); !slices.Equal(got, want) {
+				t.Errorf("%s claims %v, want %v", specs[i].Label, got, want)
+			}
 		}
 		if members := Members(good); len(members) != 3 {
 			t.Errorf("members are %+v", members)

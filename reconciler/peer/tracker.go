@@ -35,6 +35,10 @@ type Input struct {
 	NetworkChanged bool
 	// AlwaysInitiate makes this machine the initiator for all peers.
 	AlwaysInitiate bool
+	// Contested are the peers that own prefixes which other peers claim too.
+	Contested map[mesh.Key]bool
+	// ProbeNow are those of them that have got another rival since the last step.
+	ProbeNow map[mesh.Key]bool
 }
 
 // Connections returns the connections that were committed last. They must not be changed.

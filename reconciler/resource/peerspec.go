@@ -23,14 +23,25 @@ type PeerSpec struct {
 	AllowedIPs []netip.Prefix   `json:"allowedIPs"`
 	Endpoints  []netip.AddrPort `json:"endpoints"`
 	Label      string           `json:"label"`
-	// Overlap says which addresses that this peer claims belong to another one; empty for
-	// none.
-	Overlap string `json:"overlap,omitempty"`
+	// Claims are the prefixes that the peer publishes, each with its owner.
+	Claims []Claim `json:"claims"`
+}
+
+// Claim is a prefix that a peer publishes.
+type Claim struct {
+	Prefix netip.Prefix `json:"prefix"`
+	// Kind is "mesh address", "own address" or "network"; empty for a prefix that is refused.
+	Kind string `json:"kind,omitempty"`
+	// Owner is the label of the peer that has the prefix, "local" for this machine, and empty for
+	// nobody.
+	Owner string `json:"owner,omitempty"`
+	// Reason says why.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.
 func (s PeerSpec) Equal(other any) bool {
 	o, ok := other.(PeerSpec)
-	return ok && s.Address == o.Address && s.Label == o.Label && s.Overlap == o.Overlap &&
+	return ok && s.Address == o.Address && s.Label == o.Label && slices.Equal(s.Claims, o.Claims) &&
 		slices.Equal(s.AllowedIPs, o.AllowedIPs) && slices.Equal(s.Endpoints, o.Endpoints)
 }

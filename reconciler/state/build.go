@@ -72,20 +72,23 @@ func Build(in Inputs) State {
 	}
 	s.lead(scope, marks, in.Identity, in.MTU)
 	carried := in.carried()
+	routes := routed{subnet: in.Identity.Subnet}
 	for i := range in.Peers {
 		spec, c := &in.Peers[i], in.connection(i)
 		s.Peers = append(s.Peers, in.peer(spec, c, carried))
 		// Forced routing: WireGuard drops packets to a peer that is down. Without the
 		// route they would leave unencrypted.
 		if !in.KubeSpan.AllowDownPeerBypass || c.Relayed() || c.IsUp() {
-			s.route(in.Identity.Subnet, spec.AllowedIPs)
+			routes.add(spec.AllowedIPs)
+		} else {
+			routes.except(spec.AllowedIPs)
 		}
 	}
 	for _, retained := range in.Retain {
 		s.Peers = append(s.Peers, retained)
-		s.route(in.Identity.Subnet, retained.AllowedIPs)
+		routes.add(retained.AllowedIPs)
 	}
-	s.Firewall.Networks = Without(s.Firewall.Networks, in.KubeSpan.Bypass)
+	s.Firewall.Networks = Without(routes.networks(), in.KubeSpan.Bypass)
 	s.Normalize()
 	return s
 }
@@ -156,15 +159,6 @@ func Without(networks, remove []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return left
-}
-
-// route routes networks into the tunnel. The mesh's own subnet has a rule already.
-func (s *State) route(subnet netip.Prefix, networks []netip.Prefix) {
-	for _, network := range networks {
-		if !subnet.Overlaps(network) {
-			s.Firewall.Networks = append(s.Firewall.Networks, network)
-		}
-	}
 }
 
 func (in *Inputs) peer(spec *mesh.PeerSpec, c *peer.Connection, carried map[mesh.Key][]netip.Prefix) Peer {

@@ -3,8 +3,6 @@ package state
 import (
 	"net/netip"
 	"slices"
-
-	"go4.org/netipx"
 )
 
 // Retained returns the live peers to keep although no PeerSpec names them. It is for an agent
@@ -15,23 +13,19 @@ import (
 // subnet that no PeerSpec has. It keeps the allowed IPs that no PeerSpec has.
 func Retained(in Inputs, live State) []Peer {
 	named := make(map[[32]byte]bool, len(in.Peers))
-	var claimed netipx.IPSetBuilder
+	taken := map[netip.Prefix]bool{}
 	for _, spec := range in.Peers {
 		named[spec.PublicKey] = true
 		for _, prefix := range spec.AllowedIPs {
-			claimed.AddPrefix(prefix)
+			taken[prefix] = true
 		}
-	}
-	taken, err := claimed.IPSet()
-	if err != nil {
-		return nil // not reached: PeerSpecs' networks are valid
 	}
 	var kept []Peer
 	for _, peer := range live.Peers {
 		if named[peer.PublicKey] || peer.PresharedKey != in.PresharedKey {
 			continue
 		}
-		peer.AllowedIPs = slices.DeleteFunc(slices.Clone(peer.AllowedIPs), taken.OverlapsPrefix)
+		peer.AllowedIPs = slices.DeleteFunc(slices.Clone(peer.AllowedIPs), func(p netip.Prefix) bool { return taken[p] })
 		if slices.ContainsFunc(peer.AllowedIPs, func(p netip.Prefix) bool { return in.Identity.Subnet.Contains(p.Addr()) }) {
 			kept = append(kept, peer)
 		}

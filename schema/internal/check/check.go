@@ -3,6 +3,7 @@ package check
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -35,6 +36,7 @@ func Text(name, text string) error {
 var texts = map[string]func(string) error{
 	"key":       key,
 	"cidr":      cidr,
+	"network":   network,
 	"filter":    filter,
 	"interface": linkFilter,
 	"address":   address,
@@ -59,6 +61,21 @@ func cidr(text string) error {
 	return nil
 }
 
+// network accepts a network that a machine may have.
+func network(text string) error {
+	parsed, err := netip.ParsePrefix(text)
+	if err != nil {
+		return errNotCIDR
+	}
+	if plain := schema.Unmap(parsed); plain != parsed {
+		return fmt.Errorf("is IPv4 written as IPv6: it is %s", plain.Masked())
+	}
+	if meaning := schema.SpecialMeaning(parsed.Masked()); meaning != "" {
+		return errors.New(meaning + ", which no machine can have")
+	}
+	return nil
+}
+
 func filter(text string) error {
 	if new(schema.Filter).UnmarshalText([]byte(text)) != nil {
 		return errNotCIDR
@@ -78,6 +95,8 @@ func address(text string) error {
 	switch {
 	case err != nil:
 		return errors.New("is not an address with a prefix length")
+	case prefix.Addr().Is4In6():
+		return errors.New("is IPv4 written as IPv6")
 	case !prefix.Addr().IsGlobalUnicast():
 		return errors.New("is not a global unicast address")
 	case prefix.Addr() == prefix.Masked().Addr() && !prefix.IsSingleIP():

@@ -1,0 +1,229 @@
+package mesh
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+
+	"github.com/spanmesh/span/schema"
+)
+
+// Connected is a network that a link of this machine is attached to.
+type Connected struct {
+	Link   string
+	Prefix netip.Prefix
+}
+
+// Territory is what stays at this machine, whatever peers claim: its addresses, its gateways, the
+// networks that it is attached to, and those that it advertises.
+type Territory struct {
+	// connected are the networks without those that the config routes.
+	connected []Connected
+	// links are the networks of each link, also those that the config routes.
+	links map[string][]netip.Prefix
+	// gateways are the gateways of default routes, with their links.
+	gateways map[netip.Addr]string
+	own      map[netip.Addr]bool
+	// advertised are the networks behind this machine.
+	advertised []netip.Prefix
+	// protected are connected networks, gateways, own and special addresses.
+	protected *netipx.IPSet
+	filters   []schema.Filter
+	// excluded are the networks that filters exclude.
+	excluded []netip.Prefix
+}
+
+// NewTerritory returns what stays at a machine. Advertised are the networks that it publishes.
+func NewTerritory(id Identity, host Host, k *schema.KubeSpan, advertised []netip.Prefix) *Territory {
+	l := &Territory{links: map[string][]netip.Prefix{}, gateways: map[netip.Addr]string{}, own: map[netip.Addr]bool{},
+		filters: k.Filters.PeerNetworks}
+	var set netipx.IPSetBuilder
+	for _, c := range host.Connected {
+		l.connect(&set, c.Link, c.Prefix)
+	}
+	for _, link := range host.Links {
+		for _, network := range link.Networks {
+			l.connect(&set, link.Name, network)
+		}
+	}
+	for _, routed := range k.RouteConnectedNetworks {
+		set.RemovePrefix(routed)
+		l.connected = slices.DeleteFunc(l.connected, func(c Connected) bool { return isInside(c.Prefix, routed) })
+	}
+	for _, address := range slices.Concat(host.Own, host.Addresses) {
+		l.addOwn(&set, address)
+	}
+	for _, address := range k.Addresses {
+		l.addOwn(&set, address.Addr())
+	}
+	if id.Address.IsValid() {
+		l.addOwn(&set, id.Address.Addr())
+	}
+	for _, link := range host.Links {
+		if link.Gateway.IsValid() {
+			l.gateways[link.Gateway.Unmap()] = link.Name
+			set.Add(link.Gateway.Unmap())
+		}
+	}
+	for _, s := range schema.Specials {
+		set.AddPrefix(s.Prefix)
+	}
+	l.leaveToNobody(advertised)
+	l.protected, _ = set.IPSet() // all prefixes are valid
+	return l
+}
+
+// connect adds a network of a link.
+func (l *Territory) connect(set *netipx.IPSetBuilder, link string, network netip.Prefix) {
+	network = network.Masked()
+	if slices.Contains(l.links[link], network) || network.Addr().IsLinkLocalUnicast() {
+		return
+	}
+	l.links[link] = append(l.links[link], network)
+	set.AddPrefix(network)
+	l.connected = append(l.connected, Connected{link, network})
+}
+
+// leaveToNobody notes the networks that this machine advertises, and those that the filters
+// exclude. A default route leaves room for others, and an address is protected as one.
+func (l *Territory) leaveToNobody(advertised []netip.Prefix) {
+	for _, network := range advertised {
+		if network = schema.Unmap(network); !isDefaultRoute(network) && !network.IsSingleIP() {
+			l.advertised = append(l.advertised, network.Masked())
+		}
+	}
+	for _, f := range l.filters {
+		if f.Exclude {
+			l.excluded = append(l.excluded, f.Prefix)
+		}
+	}
+}
+
+func (l *Territory) addOwn(set *netipx.IPSetBuilder, address netip.Addr) {
+	address = address.Unmap().WithZone("")
+	l.own[address] = true
+	set.Add(address)
+}
+
+// isInside reports whether p is outer or a part of it.
+func isInside(p, outer netip.Prefix) bool {
+	return outer.Bits() <= p.Bits() && outer.Contains(p.Addr())
+}
+
+// within returns the networks that are part of a network, or all of it, and that no peer gets:
+// those behind this machine, and those that the filters exclude. Longer networks inside of
+// what this machine advertises are left to peers.
+func (l *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
+	for _, list := range [][]netip.Prefix{l.advertised, l.excluded} {
+		for _, part := range list {
+			if isInside(part, network) {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return parts
+}
+
+// filter returns why the config does not let a peer's network in; empty if it does.
+func (l *Territory) filter(network netip.Prefix) (RefusalCause, string) {
+	includes, included := false, false
+	for _, f := range l.filters {
+		switch {
+		case f.Exclude && isInside(network, f.Prefix):
+			return Filtered, fmt.Sprintf("is refused by %s in filters.peerNetworks", f)
+		case !f.Exclude:
+			includes = true
+			included = included || isInside(network, f.Prefix)
+		}
+	}
+	switch {
+	case included:
+		return Filtered, ""
+	case includes:
+		return Filtered, "is not in filters.peerNetworks"
+	case isDefaultRoute(network):
+		return DefaultRoute, "is a default route, which only filters.peerNetworks lets in"
+	}
+	return Filtered, ""
+}
+
+// refuseAddress returns why a protected address is not a peer's, if it is not.
+func (l *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort, working netip.AddrPort, configured bool) (Refusal, bool) {
+	link, isGateway := l.gateways[address]
+	switch {
+	case l.own[address]:
+		return Refusal{Cause: Invalid, Reason: "is this machine's own address"}, true
+	case isGateway && working.Addr() != address:
+		return Refusal{Cause: OnLink, Link: link, Local: netip.PrefixFrom(address, address.BitLen()),
+			Reason: "is the gateway of the link " + link}, true
+	case configured:
+		return Refusal{}, false
+	}
+	var on *Connected
+	for i := range l.connected {
+		c := &l.connected[i]
+		if !c.Prefix.Contains(address) {
+			continue
+		}
+		if isEdge(c.Prefix, address) {
+			return Refusal{Cause: Invalid, Link: c.Link, Local: c.Prefix,
+				Reason: fmt.Sprintf("is not the address of a machine in %s", c.Prefix)}, true
+		}
+		if l.isAttached(c.Link, endpoints, working) {
+			return Refusal{}, false
+		}
+		on = c
+	}
+	if on == nil {
+		return Refusal{}, false // the config routes the network
+	}
+	return Refusal{Cause: OnLink, Link: on.Link, Local: on.Prefix,
+		Reason: fmt.Sprintf("is in %s, the network of the link %s, and the peer is not reached there", on.Prefix, on.Link)}, true
+}
+
+// isEdge reports whether an address is the network's own or its broadcast address.
+func isEdge(network netip.Prefix, address netip.Addr) bool {
+	return address.Is4() && network.Bits() < address.BitLen()-1 &&
+		(address == network.Addr() || address == netipx.PrefixLastIP(network))
+}
+
+// isAttached reports whether a peer is attached to the same network as a link: the endpoint at
+// which it was last up is in a network of the link. Before it was up, that one of its
+// endpoints is.
+func (l *Territory) isAttached(link string, endpoints []netip.AddrPort, working netip.AddrPort) bool {
+	if working.IsValid() {
+		endpoints = []netip.AddrPort{working}
+	}
+	for _, e := range endpoints {
+		if slices.ContainsFunc(l.links[link], func(n netip.Prefix) bool { return n.Contains(e.Addr()) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// covered returns a refusal for each part of a network that stays local, other than this
+// machine's own and special addresses, and what it advertises itself.
+func (l *Territory) covered(network netip.Prefix) (refusals []Refusal) {
+	add := func(link string, local netip.Prefix, what string) {
+		if slices.ContainsFunc(l.advertised, func(own netip.Prefix) bool { return isInside(local, own) }) {
+			return
+		}
+		refusals = append(refusals, Refusal{Prefix: network, Cause: CoversLAN, Link: link, Local: local,
+			Reason: fmt.Sprintf("does not take %s, %s of the link %s", local, what, link)})
+	}
+	for _, c := range l.connected {
+		if c.Prefix.Overlaps(network) && !c.Prefix.IsSingleIP() {
+			add(c.Link, c.Prefix, "the network")
+		}
+	}
+	for gateway, link := range l.gateways {
+		if network.Contains(gateway) && !slices.ContainsFunc(l.connected, func(c Connected) bool { return c.Prefix.Contains(gateway) && !c.Prefix.IsSingleIP() }) {
+			add(link, netip.PrefixFrom(gateway, gateway.BitLen()), "the gateway")
+		}
+	}
+	slices.SortFunc(refusals, func(a, b Refusal) int { return ComparePrefixes(a.Local, b.Local) })
+	return slices.CompactFunc(refusals, func(a, b Refusal) bool { return a.Local == b.Local })
+}

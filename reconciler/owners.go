@@ -1,0 +1,157 @@
+package reconciler
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/mesh/ownership"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// owners keeps who owns the prefixes that peers claim.
+type owners struct {
+	table ownership.Table
+	// started is set once the owners of an earlier process were read from the kernel.
+	started bool
+	// peers are those of the last pass.
+	peers map[mesh.Key]claims
+	// fed are the affiliates whose claims are in the table.
+	fed []*mesh.Affiliate
+	// contests are the prefixes that several peers claim.
+	contests []ownership.Contest
+	// probe are the owners whose state has to be known soon, since others claim the same.
+	probe map[mesh.Key]bool
+}
+
+// claims is what the claims of a peer follow from.
+type claims struct {
+	affiliate *mesh.Affiliate
+	territory *mesh.Territory
+	// working is the endpoint at which the peer was last up.
+	working   netip.AddrPort
+	firstSeen time.Time
+	refusals  []mesh.Refusal
+}
+
+// clone returns an independent copy.
+func (o *owners) clone() *owners {
+	c := *o
+	c.table = *o.table.Clone()
+	c.peers = make(map[mesh.Key]claims, len(o.peers))
+	for key, claimed := range o.peers {
+		c.peers[key] = claimed
+	}
+	return &c
+}
+
+// restore takes the allowed IPs in the kernel as the owners of an earlier process, so that a
+// restart moves no prefix.
+func (o *owners) restore(live []state.Peer) {
+	if o.started {
+		return
+	}
+	o.started = true
+	for i := range live {
+		for _, prefix := range live[i].AllowedIPs {
+			o.table.Restore(prefix, live[i].PublicKey)
+		}
+	}
+}
+
+// settle gives each peer of a pass the prefixes that it owns, after the states of the peers
+// have moved on.
+func (p *Pass) settle(now time.Time, o *owners, live []state.Peer) {
+	o.restore(live)
+	fresh := !sameList(o.fed, p.claimants)
+	if fresh {
+		o.removeDeparted(p.specs)
+		o.fed = p.claimants
+	}
+	for i := range p.specs {
+		o.claim(now, p, i)
+		o.table.SetState(p.specs[i].PublicKey, stateOf(&p.peers[i]))
+	}
+	p.ownersChanged = fresh || o.table.Unresolved()
+	if !p.ownersChanged {
+		return
+	}
+	o.probe = o.table.Challenged()
+	if len(o.probe) > 0 {
+		p.NextCheck = 0
+	}
+	moves := o.table.Resolve()
+	o.contests = o.table.Contests()
+	p.moved = len(moves) > 0
+	p.assign(o, fresh, moves)
+}
+
+// assign sets the allowed IPs of the peers: of all, or of those that have won or lost a
+// prefix.
+func (p *Pass) assign(o *owners, all bool, moves []ownership.Move) {
+	touched := make(map[mesh.Key]bool, 2*len(moves))
+	for _, m := range moves {
+		touched[m.From], touched[m.To] = true, true
+	}
+	specs := make([]mesh.PeerSpec, len(p.specs)) // others have the old list
+	copy(specs, p.specs)
+	for i := range specs {
+		if s := &specs[i]; all || touched[s.PublicKey] {
+			s.AllowedIPs = o.table.Owned(s.PublicKey)
+		}
+	}
+	p.specs = specs
+}
+
+// claim sets what the peer at an index claims, if that has changed.
+func (o *owners) claim(now time.Time, p *Pass, i int) {
+	key, working := p.specs[i].PublicKey, p.peers[i].LastGood
+	before, known := o.peers[key]
+	if known && before.affiliate == p.claimants[i] && before.territory == p.territory && before.working == working {
+		return
+	}
+	if !known {
+		before.firstSeen = now
+	}
+	claimed, refusals := p.territory.Claims(p.claimants[i], p.specs[i].Endpoints, working)
+	o.table.Set(key, before.firstSeen, claimed)
+	if o.peers == nil {
+		o.peers = map[mesh.Key]claims{}
+	}
+	o.peers[key] = claims{affiliate: p.claimants[i], territory: p.territory, working: working, firstSeen: before.firstSeen, refusals: refusals}
+}
+
+// removeDeparted removes the claims of peers that are not in specs.
+func (o *owners) removeDeparted(specs []mesh.PeerSpec) {
+	present := make(map[mesh.Key]bool, len(specs))
+	for i := range specs {
+		present[specs[i].PublicKey] = true
+	}
+	for key := range o.peers {
+		if !present[key] {
+			o.table.Remove(key)
+			delete(o.peers, key)
+		}
+	}
+}
+
+// stateOf returns what the state of a connection is to its claims. That of a relayed peer is
+// unknown: the relay may be up while the peer is not.
+func stateOf(c *peer.Connection) ownership.State {
+	switch {
+	case c.Relayed():
+		return ownership.Unknown
+	case c.IsUp():
+		return ownership.Up
+	case c.Status.State == peer.Down:
+		return ownership.Down
+	default:
+		return ownership.Unknown
+	}
+}
+
+// sameList reports whether two lists are one in memory.
+func sameList(a, b []*mesh.Affiliate) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
