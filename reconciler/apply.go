@@ -35,6 +35,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		e.lastRead = nil // what is to repair by then, a new reading tells
 	}
 	if e.converged = p.Result.Err == nil; e.converged {
+		e.findStuck(p)
 		e.probeSilent(ctx, p)
 		e.publishMTU(p)
 	} else {

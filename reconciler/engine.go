@@ -70,6 +70,8 @@ type Trigger struct {
 	// HoldRepairs is set while repairs are held back: a pass that only repairs leaves the
 	// repairs out. One that carries out news repairs as well.
 	HoldRepairs bool
+	// Contested is the object of repairs that follow each other; "" for none.
+	Contested string
 	// NetworkChanged is set when this machine's addresses or routes have changed, or it was
 	// suspended: any peer may have become reachable or unreachable.
 	NetworkChanged bool
@@ -83,6 +85,9 @@ type Engine struct {
 	// AlwaysInitiate makes this machine the initiator for every new peer. A single pass
 	// needs it: no second one would initiate later.
 	AlwaysInitiate bool
+	// Claim, if set, is called with the names of the links that a pass works on, before it
+	// reads them. Its error, such as that of another agent that works on one, ends the pass.
+	Claim func(links ...string) error
 	// SaveLastGood, if set, is called with the last good endpoints when they have changed.
 	SaveLastGood func(lastGood map[mesh.Key]netip.AddrPort)
 	// LinkMTU, if set, is called with the link's MTU in bytes when it has changed: 0 when
@@ -118,6 +123,10 @@ type Engine struct {
 	// mtu is the last argument of LinkMTU; -1 before the first call, since what an earlier
 	// process published may be outdated.
 	mtu int
+	// repaired are the repairs of the last pass that had any, as text.
+	repaired map[string]bool
+	// stuck are the repairs that did not converge.
+	stuck map[string]bool
 	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
 	// does.
 	unresponsiveSince time.Time
@@ -154,6 +163,9 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 
 func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
 	e.tracker.Shift(t.ClockStep)
+	if err := e.claim(config.KubeSpan().InterfaceName); err != nil {
+		return nil, err
+	}
 	last := e.gathered
 	p, live, err := e.read(now, config, known, t)
 	if e.isWedged(now, err) {
@@ -175,6 +187,8 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 		return nil, err
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live, &e.owners)
+	p.reportStuck(e.stuck, p.Plan)
+	p.reportRepeated(t.Contested)
 	e.holdRepairs(p, t.HoldRepairs)
 	return p, e.apply(ctx, now, p)
 }
@@ -207,6 +221,9 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 
 // Remove takes down everything under the marks of scope.
 func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (*Pass, error) {
+	if err := e.claim(scope.LinkName); err != nil {
+		return nil, err
+	}
 	live, err := e.kernel.Observe(scope)
 	if isUnresponsive(err) {
 		e.restart(ctx, now, scope) // the process is to go anyhow
@@ -221,9 +238,19 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 	return p, e.apply(ctx, now, p)
 }
 
+func (e *Engine) claim(links ...string) error {
+	if e.Claim == nil {
+		return nil
+	}
+	return e.Claim(links...)
+}
+
 // Move removes what is under the marks of before and not under those of after. Where the
 // link stays, so do its peers.
 func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Scope) (*Pass, error) {
+	if err := e.claim(before.LinkName, after.LinkName); err != nil {
+		return nil, err
+	}
 	if before.LinkName != after.LinkName {
 		return e.Remove(ctx, now, before)
 	}

@@ -32,6 +32,8 @@ type fakeKernel struct {
 	links    []mesh.Link
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
+	// keep changes the state after each plan: the kernel keeps something otherwise.
+	keep func(*state.State)
 	// wedged makes the readings fail, as a process that does not answer does.
 	wedged    bool
 	restarted int
@@ -113,6 +115,9 @@ func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) st
 		}
 		k.change(c)
 		k.applied++
+	}
+	if k.keep != nil {
+		k.keep(&k.live)
 	}
 	return state.Result{Done: plan}
 }
@@ -199,6 +204,13 @@ func (k *fakeKernel) passes() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.observed
+}
+
+// counts returns how many changes were made, and how often WireGuard was restarted.
+func (k *fakeKernel) counts() (applied, restarted int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.applied, k.restarted
 }
 
 // edit changes the live state, as another program would.

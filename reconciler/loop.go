@@ -154,8 +154,9 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 		return lastRetry
 	}
 	started := time.Now()
+	l.repairs.calm(started)
 	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
-		ClockStep: time.Duration(l.clockStep.Swap(0)), HoldRepairs: l.repairs.until.After(started)})
+		ClockStep: time.Duration(l.clockStep.Swap(0)), HoldRepairs: l.repairs.until.After(started), Contested: l.repairs.contested})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("reconcile failed", "error", err, "retry_in", l.retryIn().String())
@@ -259,6 +260,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		if l.config != nil {
 			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
 				if _, err := l.engine.Move(ctx, time.Now(), before, state.ScopeOf(config.KubeSpan())); err != nil {
+					l.log.Error("config not put in force; the one before stays", "error", err)
 					return nil, err
 				}
 			}

@@ -47,6 +47,12 @@ type Pass struct {
 	ownersChanged bool
 	// moved is set when a prefix has another owner than in the last pass.
 	moved bool
+	// desired is what the plan leads to.
+	desired state.State
+	// stuck are the changes, as text, that the pass has found not to converge.
+	stuck map[string]bool
+	// freed is set when a change held that did not before.
+	freed bool
 	// probes are the mesh addresses of the peers to probe.
 	probes []netip.Addr
 }
@@ -111,7 +117,8 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 	if !known.Complete {
 		in.Retain = state.Retained(in, live)
 	}
-	p.Plan = state.Diff(state.Build(in), live)
+	p.desired = state.Build(in)
+	p.Plan = state.Diff(p.desired, live)
 	if kubespan.HarvestExtraEndpoints {
 		p.Harvested = p.peers.Harvest(now, p.identity.PublicKey, p.specs)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/retry"
@@ -19,6 +20,8 @@ type repairBackoff struct {
 	last time.Time
 	// until is the earliest time of the next one.
 	until time.Time
+	// contested is the object of repairs that follow each other; "" for none.
+	contested string
 }
 
 const (
@@ -31,11 +34,16 @@ const (
 	quietPeriod = time.Minute
 )
 
+// calm starts over after a quiet period.
+func (b *repairBackoff) calm(now time.Time) {
+	if now.Sub(b.last) >= quietPeriod {
+		b.repairs, b.contested = 0, ""
+	}
+}
+
 // note counts a repair and returns how long to wait before the next one.
 func (b *repairBackoff) note(now time.Time) time.Duration {
-	if now.Sub(b.last) >= quietPeriod {
-		b.repairs = 0
-	}
+	b.calm(now)
 	b.repairs++
 	b.last = now
 	if b.repairs <= repairsAtOnce {
@@ -46,11 +54,39 @@ func (b *repairBackoff) note(now time.Time) time.Duration {
 	return pause
 }
 
-// reportRepairs logs and records the repairs of a pass. A change is a repair if neither the config
-// nor discovery has asked for it.
+// reportRepairs logs and records the repairs of a pass.
 func (l *Loop) reportRepairs(p *Pass) {
-	if !p.Same {
+	repairs := p.repairs()
+	if len(repairs) == 0 {
 		return
+	}
+	now := time.Now()
+	for _, c := range repairs {
+		if p.stuck[c.String()] {
+			l.log.Warn("change did not hold", "change", c.String())
+			continue
+		}
+		l.log.Warn("reverted external change", "change", c.String())
+		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object(), "reverted external change: "+c.String())
+	}
+	if len(p.stuck) > 0 {
+		l.repairs.repairs = max(l.repairs.repairs, repairsAtOnce)
+	}
+	pause := l.repairs.note(now)
+	if pause == 0 {
+		return
+	}
+	l.log.Warn("repeated repairs", "repairs", l.repairs.repairs, "retry_in", pause.String())
+	if len(p.stuck) == 0 && !p.freed {
+		l.repairs.contested = repairs[0].Object()
+	}
+}
+
+// repairs returns the changes that reverted what neither the config nor discovery has asked
+// for.
+func (p *Pass) repairs() []planprint.Change {
+	if !p.Same {
+		return nil
 	}
 	var repairs []planprint.Change
 	for _, c := range p.Result.Done {
@@ -58,18 +94,68 @@ func (l *Loop) reportRepairs(p *Pass) {
 			repairs = append(repairs, planprint.Describe(c))
 		}
 	}
+	return repairs
+}
+
+// findStuck looks for changes that do not converge: that two passes in a row have made, and
+// that a reading right after the second still asks for. They may come back from another
+// program, or be kept otherwise by the kernel than they were written.
+func (e *Engine) findStuck(p *Pass) {
+	repairs := p.repairs()
 	if len(repairs) == 0 {
 		return
 	}
-	now := time.Now()
+	before := e.repaired
+	e.repaired = map[string]bool{}
+	again := false
 	for _, c := range repairs {
-		l.log.Warn("reverted external change", "change", c.String())
-		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object(), "reverted external change: "+c.String())
+		text := c.String()
+		e.repaired[text] = true
+		again = again || before[text]
 	}
-	if pause := l.repairs.note(now); pause > 0 {
-		l.log.Warn("repeated external changes", "repairs", l.repairs.repairs, "retry_in", pause.String())
-		l.engine.events.Record(now, resource.Warning, "RepeatedRepairs", repairs[0].Object(),
-			"changed again and again by another program; find that program, or take the mesh down")
+	if !again {
+		return
+	}
+	live, err := e.kernel.Observe(p.Scope)
+	if err != nil {
+		return // the next pass has the error
+	}
+	p.stuck = map[string]bool{}
+	for _, c := range state.Diff(p.desired, live) {
+		if text := planprint.Describe(c).String(); before[text] && e.repaired[text] {
+			p.stuck[text] = true
+		}
+	}
+	for text := range e.stuck {
+		p.freed = p.freed || before[text] && e.repaired[text] && !p.stuck[text]
+	}
+	e.stuck = p.stuck
+	p.reportStuck(p.stuck, p.Result.Done)
+}
+
+// reportStuck reports the changes of a plan that do not converge.
+func (p *Pass) reportStuck(stuck map[string]bool, plan state.Plan) {
+	for _, c := range plan {
+		if shown := planprint.Describe(c); stuck[shown.String()] {
+			p.Report(condition.Condition{
+				Code:    condition.PlanNotConverging,
+				Subject: shown.Object(),
+				Cause:   "a change was made twice, and right after it had to be made again: " + shown.String(),
+				Remedy:  "find the program that reverts it, such as with `ip monitor`; if there is none, the kernel does not keep the change: report it",
+			})
+		}
+	}
+}
+
+// reportRepeated reports the object that another program changes again and again; "" for none.
+func (p *Pass) reportRepeated(object string) {
+	if object != "" {
+		p.Report(condition.Condition{
+			Code:    condition.RepeatedRepairs,
+			Subject: object,
+			Cause:   "another program changes it again and again; spanctl repairs it after growing pauses",
+			Remedy:  "find that program, or take the mesh down",
+		})
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 	PlanNotConverging Code = "PlanNotConverging"
 	// RepeatedRepairs is the code of an object that another program changes again and again.
 	RepeatedRepairs Code = "RepeatedRepairs"
+	// SecondAgent is the code of a link that another agent works on.
+	SecondAgent Code = "SecondAgent"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
 	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
@@ -85,6 +87,7 @@ var definitions = []Definition{
 	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
 	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
 	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},
+	{SecondAgent, SeverityError, "another agent works on the mesh's link"},
 	{TableTaken, SeverityError, "another program uses the routing table"},
 	{WireGuardUnresponsive, SeverityError, "the WireGuard process does not answer"},
 }

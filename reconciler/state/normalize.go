@@ -16,10 +16,40 @@ func (s *State) Normalize() {
 	slices.SortFunc(s.Rules, compareRules)
 	slices.SortFunc(s.Peers, func(a, b Peer) int { return a.PublicKey.Compare(b.PublicKey) })
 	for i := range s.Peers {
-		slices.SortFunc(s.Peers[i].AllowedIPs, comparePrefixes)
+		s.Peers[i].AllowedIPs = canonical(s.Peers[i].AllowedIPs)
 	}
-	slices.SortFunc(s.Firewall.Networks, comparePrefixes)
+	s.Firewall.Networks = canonical(s.Firewall.Networks)
 	slices.SortFunc(s.Firewall.Chains, func(a, b Chain) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// canonical returns networks as the kernel keeps them: masked, without IPv4 inside of IPv6,
+// each once, and sorted. It changes networks only where they are not so already: the list may
+// be shared.
+func canonical(networks []netip.Prefix) []netip.Prefix {
+	for i, n := range networks {
+		if n != asKept(n) || i > 0 && comparePrefixes(networks[i-1], n) >= 0 {
+			return makeCanonical(networks)
+		}
+	}
+	return networks
+}
+
+func makeCanonical(networks []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, len(networks))
+	for i, n := range networks {
+		out[i] = asKept(n)
+	}
+	slices.SortFunc(out, comparePrefixes)
+	return slices.Compact(out)
+}
+
+// asKept returns a network as the kernel keeps it.
+func asKept(n netip.Prefix) netip.Prefix {
+	const mapped = 96 // bits before an IPv4 address in an IPv6 one (RFC 4291, section 2.5.5.2)
+	if n.Addr().Is4In6() && n.Bits() >= mapped {
+		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-mapped)
+	}
+	return n.Masked()
 }
 
 func comparePrefixes(a, b netip.Prefix) int {

@@ -60,6 +60,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		d.close()
 		return err
 	}
+	if err := o.claimLink(d); err != nil {
+		d.close()
+		return errors.Join(err, listener.Close())
+	}
 	o.Log.Info("agent started", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
 	if err = o.runWithin(ctx, d, listener); errors.Is(err, errHangs) {
 		o.Log.Warn("agent stopped in the middle of a pass; the mesh stays up", "error", err)
@@ -68,6 +72,20 @@ func Run(ctx context.Context, o Options) (err error) {
 	d.close()
 	o.Log.Info("agent stopped; the mesh stays up")
 	return err
+}
+
+// claimLink refuses to start beside an agent that works on the link of the config. Without a
+// config that is valid, the passes find out.
+func (o Options) claimLink(d *deps) error {
+	name, data, err := configfile.At(o.Config).Read()
+	if err != nil {
+		return nil
+	}
+	config, err := loadConfig(name, data)
+	if err != nil {
+		return nil
+	}
+	return d.locks.Hold(config.KubeSpan().InterfaceName)
 }
 
 // errHangs is the error of an agent that has not ended within stopTimeout.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/linklock"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
@@ -33,6 +34,7 @@ type deps struct {
 	kernel *netlinkapply.Kernel
 	store  *resource.Store
 	engine *reconciler.Engine
+	locks  *linklock.Locks
 	log    *slog.Logger
 }
 
@@ -55,12 +57,17 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 		m.Log.Warn("endpoint cache unreadable", "error", err)
 	}
 	engine.RestoreLastGood(lastGood)
+	locks := linklock.New(m.StateDir, m.Log)
+	engine.Claim = locks.Hold
 	engine.LinkMTU = func(mtu int) {
 		if err := publishMTU(filepath.Dir(m.Socket), mtu); err != nil {
 			m.Log.Error("MTU not written for network plugins", "error", err)
 		}
 	}
-	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine}, nil
+	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks}, nil
 }
 
-func (d *deps) close() { d.kernel.Close() }
+func (d *deps) close() {
+	d.kernel.Close()
+	d.locks.Close()
+}
