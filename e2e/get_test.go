@@ -24,7 +24,7 @@ func TestTables(t *testing.T) {
 	for _, c := range []struct{ resource, headings, row string }{
 		{"kubespanidentities", "ID VERSION ADDRESS PUBLICKEY", `local \d+ fd[0-9a-f:]+/128 ` + key},
 		{"kubespanpeerspecs", "ID VERSION LABEL ENDPOINTS", key + ` \d+ node-2 \["` + address + `:51820"\]`},
-		{"kubespanpeerstatuses", "ID VERSION LABEL ENDPOINT STATE RX TX", key + ` \d+ node-2 ` + address + `:51820 up \d+ \d+`},
+		{"kubespanpeerstatuses", "ID VERSION LABEL ENDPOINT STATE RX TX RTT", key + ` \d+ node-2 ` + address + `:51820 up \d+ \d+( [0-9.]+[mµ]?s)?`},
 		{"kubespanendpoints", "ID VERSION ENDPOINT AFFILIATE ID", key + ` \d+ ` + address + `:51820 ` + nodeID},
 		{"affiliates", "ID VERSION HOSTNAME MACHINE TYPE ADDRESSES", nodeID + ` \d+ node-2 worker \["` + address + `"\]`},
 		{"members", "ID VERSION HOSTNAME MACHINE TYPE OS ADDRESSES", `node-2 \d+ node-2 worker .+ \["` + address + `","fd[0-9a-f:]+"\]`},

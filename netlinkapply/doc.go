@@ -7,14 +7,14 @@
 //   - Apply carries out a state.Plan with the fewest messages. After Apply, Observe
 //     returns the desired state, and the next plan is empty.
 //
-// Three more are used between passes: Peers reads the WireGuard peers alone, Probe sends
-// packets through the tunnel, ClearSources makes WireGuard choose its source addresses
-// again. Watch reports changes in the kernel and of the clock.
+// Four more are used between passes: Peers reads the WireGuard peers alone, Probe sends
+// echoes through the tunnel, Replies returns who has answered, ClearSources makes WireGuard
+// choose its source addresses again. Watch reports changes in the kernel and of the clock.
 //
 // Each kind of object has a file, with its reading and its changes: link.go, address.go,
 // route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go), path.go
-// (packets' paths) and host.go. The nftables table has package firewall. Changes are watched
-// in watch.go and clock.go.
+// (packets' paths) and host.go. The nftables table has package firewall, the echoes have
+// package echo. Changes are watched in watch.go and clock.go.
 //
 // WireGuard is the kernel's, if it has WireGuard. Otherwise package userspace runs it in a
 // process that outlives the agent.

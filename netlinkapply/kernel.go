@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 
+	"github.com/spanmesh/span/netlinkapply/echo"
 	"github.com/spanmesh/span/netlinkapply/firewall"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
@@ -46,6 +47,8 @@ type Kernel struct {
 	// unresponsiveSince is when the WireGuard process did not answer for the first time; zero
 	// while it does.
 	unresponsiveSince time.Time
+	// echoes are those to peers.
+	echoes echo.Socket
 }
 
 // Open connects to the kernel. Userspace may be nil. The caller must call Close.
@@ -69,6 +72,7 @@ func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 func (k *Kernel) Close() {
 	k.handle.Close()
 	k.routes.Close()
+	k.echoes.Close()
 }
 
 // ErrPermission is the error of a process that may not configure the network.

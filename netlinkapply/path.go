@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/netlinkapply/echo"
 	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -71,24 +73,50 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	})
 }
 
-// discardPort is the destination of probes (RFC 863). The port may be closed: WireGuard
+// Probe sends an echo through the tunnel to each peer. A peer without an IPv6 address gets a
+// datagram, which its WireGuard answers; so does each where echoes are not permitted.
+func (k *Kernel) Probe(ctx context.Context, scope state.Scope, probes []peer.Probe) error {
+	var echoes, others []peer.Probe
+	for _, p := range probes {
+		if p.Address.Is6() {
+			echoes = append(echoes, p)
+		} else if !p.EchoOnly {
+			others = append(others, p)
+		}
+	}
+	err := k.echoes.Send(scope.LinkName, scope.RoutedMark, echoes)
+	if errors.Is(err, echo.ErrNotPermitted) {
+		err = nil
+		for _, p := range echoes {
+			if !p.EchoOnly {
+				others = append(others, p)
+			}
+		}
+	}
+	return errors.Join(err, sendDatagrams(ctx, scope, others))
+}
+
+// Replies returns the peers that have answered an echo since the last call, sorted by key.
+func (k *Kernel) Replies() []peer.Reply { return k.echoes.Replies() }
+
+// discardPort is the destination of datagrams (RFC 863). The port may be closed: WireGuard
 // confirms the packet before the peer looks at the port.
 const discardPort = 9
 
-// Probe sends a datagram through the tunnel to each address.
-func (k *Kernel) Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error {
+// sendDatagrams sends a datagram through the tunnel to each peer.
+func sendDatagrams(ctx context.Context, scope state.Scope, probes []peer.Probe) error {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return sendOver(c, scope) }}
 	var failures error
-	for _, address := range addresses {
-		conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(address, discardPort).String())
+	for _, p := range probes {
+		conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(p.Address, discardPort).String())
 		if err != nil {
-			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
+			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", p.Address, err))
 			continue
 		}
 		// ECONNREFUSED is the answer to an earlier probe.
 		_, err = conn.Write([]byte("?"))
 		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
-			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", address, err))
+			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", p.Address, err))
 		}
 		_ = conn.Close()
 	}

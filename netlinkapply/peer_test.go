@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -56,8 +57,11 @@ func TestProbesGoIntoTheTunnel(t *testing.T) {
 	if n := contacted(); n != 0 {
 		t.Fatalf("WireGuard has sent to %d peers before the probes", n)
 	}
-	addresses := []netip.Addr{in.Peers[0].AllowedIPs[0].Addr(), in.Peers[1].AllowedIPs[1].Addr().Next()}
-	if err := k.Probe(t.Context(), scopeOf(t), addresses); err != nil {
+	probes := []peer.Probe{
+		{Peer: in.Peers[0].PublicKey, Address: in.Peers[0].AllowedIPs[0].Addr()},
+		{Peer: in.Peers[1].PublicKey, Address: in.Peers[1].AllowedIPs[1].Addr().Next()},
+	}
+	if err := k.Probe(t.Context(), scopeOf(t), probes); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); contacted() < 2; {

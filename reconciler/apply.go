@@ -90,7 +90,9 @@ func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
 	if len(p.probes) == 0 {
 		return
 	}
-	if err := e.kernel.Probe(ctx, p.Scope, p.probes); err != nil {
+	err := e.kernel.Probe(ctx, p.Scope, p.probes)
+	if err != nil && !e.probesFail {
 		e.log.Warn("liveness probe failed", "peers", len(p.probes), "error", err)
 	}
+	e.probesFail = err != nil
 }

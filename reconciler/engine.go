@@ -32,9 +32,11 @@ type Kernel interface {
 	// ClearSources clears the source address that WireGuard has cached for each peer, as the
 	// machine's addresses have changed.
 	ClearSources(scope state.Scope) error
-	// Probe sends a datagram through the tunnel to each address, which the WireGuard of the
-	// peer answers.
-	Probe(ctx context.Context, scope state.Scope, addresses []netip.Addr) error
+	// Probe sends an echo through the tunnel to each peer. Where it cannot, it sends other data,
+	// which the WireGuard of the peer answers.
+	Probe(ctx context.Context, scope state.Scope, probes []peer.Probe) error
+	// Replies returns the peers that have answered an echo since the last call, sorted by key.
+	Replies() []peer.Reply
 }
 
 // Identify returns the machine's identity in a cluster. It makes and keeps keys on first
@@ -104,6 +106,10 @@ type Engine struct {
 	tracker peer.Tracker
 	// owners has the prefixes of the peers.
 	owners owners
+	// probesFail is set when the last probes could not be sent.
+	probesFail bool
+	// replies are the answers to echoes that this pass has read.
+	replies []peer.Reply
 	// refused are the reasons of the last pass, by node ID.
 	refused map[string]string
 	// conditions are those of the last pass.
@@ -175,6 +181,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	if err != nil {
 		return nil, err
 	}
+	e.replies = e.kernel.Replies()
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
 	p.settle(now, &e.owners, live.Peers)
@@ -204,6 +211,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	if err != nil {
 		return nil, err
 	}
+	e.replies = nil
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
 	p.settle(now, owners, live.Peers)

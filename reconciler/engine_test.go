@@ -252,8 +252,36 @@ func TestSilentPeersAreProbed(t *testing.T) {
 			kernel.edit(up(now.Add(time.Millisecond), 1, 2))
 		}
 	}
-	if want := affiliate(2).KubeSpan.Address; !slices.Equal(kernel.probed, []netip.Addr{want}) {
+	silent := affiliate(2).KubeSpan
+	want := peer.Probe{Peer: silent.PublicKey, Address: silent.Address}
+	liveness := slices.DeleteFunc(slices.Clone(kernel.probed), func(p peer.Probe) bool { return p.EchoOnly })
+	if !slices.Equal(liveness, []peer.Probe{want}) {
 		t.Errorf("probed were %v, want %v", kernel.probed, want)
+	}
+}
+
+// TestRepliesAreShown has two of three peers answer an echo.
+func TestRepliesAreShown(t *testing.T) {
+	engine, kernel, store := newEngine()
+	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"), affiliate(3, "10.0.0.3:51820"))
+	c := config(t, "")
+	for second := range 3 {
+		now := start.Add(time.Duration(second) * time.Second)
+		kernel.edit(up(now, 1, 2, 3))
+		if second == 2 {
+			kernel.replies = []peer.Reply{{Peer: mesh.Key{1}, RTT: time.Millisecond}, {Peer: mesh.Key{3}, RTT: 3 * time.Millisecond}, {Peer: mesh.Key{4}}}
+		}
+		if _, err := engine.Run(t.Context(), now, c, known); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kernel.probed) != 3 || !kernel.probed[0].EchoOnly {
+		t.Errorf("%v were sent, want one measuring echo to each peer", kernel.probed)
+	}
+	for i, want := range []time.Duration{time.Millisecond, 0, 3 * time.Millisecond} {
+		if s := store.List(resource.PeerStatuses)[i].Spec.(resource.PeerStatus); s.RTT != resource.Duration(want) {
+			t.Errorf("the round-trip time of peer %d is %v, want %v", i+1, s.RTT, want)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
@@ -27,7 +28,8 @@ type fakeKernel struct {
 	live     state.State
 	observed int
 	applied  int
-	probed   []netip.Addr
+	probed   []peer.Probe
+	replies  []peer.Reply
 	address  netip.Addr
 	links    []mesh.Link
 	// refuse makes Apply fail at the first change for which it returns true.
@@ -99,11 +101,19 @@ func (k *fakeKernel) Device(state.Scope) (state.Link, []state.Peer, error) {
 
 func (k *fakeKernel) ClearSources(state.Scope) error { return nil }
 
-func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, addresses []netip.Addr) error {
+func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, probes []peer.Probe) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.probed = append(k.probed, addresses...)
+	k.probed = append(k.probed, probes...)
 	return nil
+}
+
+func (k *fakeKernel) Replies() []peer.Reply {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	replies := k.replies
+	k.replies = nil
+	return replies
 }
 
 func (k *fakeKernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.Result {
@@ -154,17 +164,17 @@ func (k *fakeKernel) change(c state.Change) {
 }
 
 func (k *fakeKernel) changePeer(c state.PeerChange, gone bool) {
-	peer := c.New
+	changed := c.New
 	if gone {
-		peer = c.Old
+		changed = c.Old
 	}
-	peer.Redirect, peer.Label = false, ""
+	changed.Redirect, changed.Label = false, ""
 	for _, before := range k.live.Peers {
-		if before.PublicKey == peer.PublicKey {
-			peer.LastHandshake, peer.ReceiveBytes, peer.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes
+		if before.PublicKey == changed.PublicKey {
+			changed.LastHandshake, changed.ReceiveBytes, changed.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes
 		}
 	}
-	k.live.Peers = replace(k.live.Peers, peer, gone, func(p state.Peer) bool { return p.PublicKey == peer.PublicKey })
+	k.live.Peers = replace(k.live.Peers, changed, gone, func(p state.Peer) bool { return p.PublicKey == changed.PublicKey })
 }
 
 // isChange reports whether c is of the type C.

@@ -53,8 +53,8 @@ type Pass struct {
 	stuck map[string]bool
 	// freed is set when a change held that did not before.
 	freed bool
-	// probes are the mesh addresses of the peers to probe.
-	probes []netip.Addr
+	// probes are to be sent.
+	probes []peer.Probe
 }
 
 // Warn adds an error that does not fail the pass; nil is none.

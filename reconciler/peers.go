@@ -12,31 +12,46 @@ import (
 
 // stepPeers moves the connection to every peer on, from what WireGuard shows.
 func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live state.State, networkChanged bool) {
-	observed := make([]peer.Observed, len(live.Peers))
-	for i := range live.Peers {
-		seen := &live.Peers[i]
-		observed[i] = peer.Observed{Key: seen.PublicKey, Present: true, Endpoint: seen.Endpoint, LastHandshake: seen.LastHandshake,
-			ReceiveBytes: seen.ReceiveBytes, TransmitBytes: seen.TransmitBytes}
-	}
 	p.peers = e.tracker.Next(now, peer.Input{
 		Self:           p.identity.PublicKey,
 		Links:          p.host.Links,
 		Specs:          p.specs,
-		Observed:       observed,
+		Observed:       observe(live.Peers, e.replies),
 		NetworkChanged: networkChanged,
 		AlwaysInitiate: e.AlwaysInitiate,
+		KeepalivesOff:  config.KubeSpan().PersistentKeepalive == 0,
 		Contested:      e.owners.table.Contested(),
 		ProbeNow:       e.owners.probe,
 	})
 	for i := range p.peers {
-		if address := probeAddress(&p.specs[i]); p.peers[i].Action.Probe && address.IsValid() {
-			p.probes = append(p.probes, address)
+		do := p.peers[i].Action
+		if address := probeAddress(&p.specs[i]); (do.Probe || do.Measure) && address.IsValid() {
+			p.probes = append(p.probes, peer.Probe{Peer: p.peers[i].Key, Address: address, EchoOnly: !do.Probe})
 		}
 	}
 	p.NextCheck = p.peers.NextCheck(now)
 	if config.KubeSpan().Relay.Use {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)
 	}
+}
+
+// observe returns what WireGuard and the answers to echoes show of the peers. Both lists are
+// sorted by key.
+func observe(peers []state.Peer, replies []peer.Reply) []peer.Observed {
+	observed := make([]peer.Observed, len(peers))
+	for i := range peers {
+		seen := &peers[i]
+		o := &observed[i]
+		*o = peer.Observed{Key: seen.PublicKey, Present: true, Endpoint: seen.Endpoint, LastHandshake: seen.LastHandshake,
+			ReceiveBytes: seen.ReceiveBytes, TransmitBytes: seen.TransmitBytes}
+		for len(replies) > 0 && replies[0].Peer.Compare(o.Key) <= 0 {
+			if replies[0].Peer == o.Key {
+				o.Replied, o.RTT = true, replies[0].RTT
+			}
+			replies = replies[1:]
+		}
+	}
+	return observed
 }
 
 // probeAddress returns an address of the peer inside the tunnel; invalid for none.

@@ -94,6 +94,8 @@ func (p *Pass) peerStatus(label string, c *peer.Connection) resource.PeerStatus 
 		LastHandshakeTime:  s.LastHandshake,
 		LastUsedEndpoint:   s.LastUsedEndpoint,
 		LastEndpointChange: s.LastEndpointChange,
+		RTT:                resource.Duration(s.RTT.Last),
+		SmoothedRTT:        resource.Duration(s.RTT.Smoothed),
 	}
 	if shown.State == "" {
 		shown.State = peer.Unknown

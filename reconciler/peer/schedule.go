@@ -15,19 +15,35 @@ func NextCheck(now time.Time, statuses func(yield func(*Status) bool), count int
 			next = min(next, max(s.InitiateAfter.Sub(now), 0))
 		}
 		if s.State == Up {
-			next = min(next, max(s.nextProbe().Sub(now), 0))
+			next = min(next, s.upInterval(now))
 		}
+		next = min(next, RestInterval)
 	}
 	return next
 }
 
+// upInterval returns how long the next reading of a peer that is up may wait. Probes of peers
+// at rest have no time of their own: they are sent at the first reading after they are due,
+// many at once.
+func (s *Status) upInterval(now time.Time) time.Duration {
+	switch {
+	case s.probing.active():
+		return max(s.nextProbe().Sub(now), 0)
+	case !s.unansweredSince.IsZero() && s.trusted(now):
+		return min(max(unansweredAfter-s.unanswered(now), 0), ActiveInterval)
+	case s.contested && s.trusted(now):
+		return min(max(unansweredAfter-now.Sub(s.lastReceived), 0), ActiveInterval)
+	case s.moving:
+		return ActiveInterval
+	default:
+		return RestInterval
+	}
+}
+
 // nextProbe returns when a peer that stays silent is probed next, or is no longer up.
 func (s *Status) nextProbe() time.Time {
-	if s.probingSince.IsZero() {
-		return s.lastReceived.Add(probeAfter)
-	}
-	deadline, again := s.probeDeadline(), s.lastProbe.Add(probeInterval)
-	if again.Before(deadline) {
+	deadline, again := s.probing.deadline(), s.lastProbe.Add(s.probing.interval())
+	if again.Before(deadline) || s.probing.byEcho && s.probing.sent < minEchoes {
 		return again
 	}
 	return deadline
@@ -36,7 +52,7 @@ func (s *Status) nextProbe() time.Time {
 // trialInterval returns how long the next reading of a peer that is not up may wait.
 func (s *Status) trialInterval(now time.Time, count int) time.Duration {
 	if count > largeMesh {
-		return largeMeshInterval
+		return RestInterval
 	}
 	if s.sendUnconfirmed {
 		return confirmInterval

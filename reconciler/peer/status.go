@@ -36,6 +36,27 @@ type Spec struct {
 	// NetworkChanged is set when this machine's network has changed since the last step:
 	// any endpoint may have become reachable or unreachable.
 	NetworkChanged bool
+	// LeaveAtRest is set when keepalives are off: a peer is not probed, and does not go down,
+	// while this machine has nothing to send to it.
+	LeaveAtRest bool
+	// IdleAfter is how long a peer that answers echoes may be silent before it is probed,
+	// although nothing was sent to it; zero for ever.
+	IdleAfter time.Duration
+	// MeasureAfter is how long after an echo another one measures the round-trip time; zero
+	// for never.
+	MeasureAfter time.Duration
+	// MayProbeIdle is set while this step may send a probe that can as well be sent later.
+	MayProbeIdle bool
+	// Contested is set while another peer claims a prefix that this one has.
+	Contested bool
+	// ProbeNow is set when the peer is to be probed at once, as another one begins to claim
+	// what it has.
+	ProbeNow bool
+	// Displaced is set when another peer has completed a later handshake at this one's
+	// endpoint than anything that was received from this one.
+	Displaced bool
+	// Relayed is set while a relay carries the peer's traffic.
+	Relayed bool
 }
 
 // Status is the state of the connection to one peer. The zero value is a peer that was not
@@ -63,6 +84,8 @@ type Status struct {
 	ReceiveBytes int64
 	// TransmitBytes is WireGuard's counter.
 	TransmitBytes int64
+	// RTT is the round-trip time through the tunnel.
+	RTT RTT
 	// Tried are the endpoints that failed in this round.
 	Tried []netip.AddrPort
 	// Rounds is how many times every endpoint failed since the peer was last up.
@@ -84,12 +107,31 @@ type Status struct {
 	kernelHandshake time.Time
 	// lastReceived is when ReceiveBytes last grew.
 	lastReceived time.Time
-	// probingSince is when the first of the unanswered probes was sent; zero without one.
-	probingSince time.Time
-	// lastProbe is when the last probe was sent.
+	// readAt is when the last step was.
+	readAt time.Time
+	// moved is set when the last reading showed that bytes were sent or received, moving when
+	// the one before did, too.
+	moved, moving bool
+	// unansweredSince is the earliest time at which something was sent after which nothing
+	// was received; zero if there is nothing. Keepalives, which have no answer, do not count.
+	unansweredSince time.Time
+	// probing is the present series of probes.
+	probing probing
+	// lastProbe is when the last probe or measuring echo was sent.
 	lastProbe time.Time
-	// withdrawn is set while a peer is probed because it withdrew the address in use.
-	withdrawn bool
+	// echoes is set when the peer has answered an echo.
+	echoes bool
+	// measured counts the measuring echoes since the last answer.
+	measured int
+	// distrustedUntil is until when silence after an echo shows nothing.
+	distrustedUntil time.Time
+	// failedEchoAt is when the peer was given up since it did not answer echoes; zero if
+	// something was received since.
+	failedEchoAt time.Time
+	// displaced is set when another peer was found at the endpoint of this one.
+	displaced bool
+	// contested is Spec.Contested, and leftAtRest is Spec.LeaveAtRest, at the last step.
+	contested, leftAtRest bool
 	// addresses are Spec.Addresses at the last step.
 	addresses []netip.Addr
 	// listed are Spec.Listed at the last step.
@@ -112,22 +154,14 @@ func (s *Status) Unreachable() bool {
 	}
 }
 
-// Expires returns when a peer that is up stops being so if nothing more is received.
-func (s *Status) Expires() time.Time {
-	expires := s.LastHandshake.Add(handshakeExpiry)
-	if deadline := s.probeDeadline(); !s.probingSince.IsZero() && deadline.Before(expires) {
-		return deadline
-	}
-	return expires
-}
-
 // Shift returns the status after the machine's clock was stepped by some time.
 func (s Status) Shift(by time.Duration) Status {
 	if by == 0 {
 		return s
 	}
 	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp,
-		&s.sentAt, &s.lastReceived, &s.probingSince, &s.lastProbe} {
+		&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince, &s.distrustedUntil,
+		&s.failedEchoAt} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
@@ -149,6 +183,10 @@ type Observed struct {
 	ReceiveBytes int64
 	// TransmitBytes counts what was sent to the peer since it was made.
 	TransmitBytes int64
+	// Replied is set when the peer has answered an echo since the last step.
+	Replied bool
+	// RTT is the round-trip time of that echo; zero if it is not known.
+	RTT time.Duration
 }
 
 // Action is what to do about a peer now. The zero value is nothing.
@@ -156,7 +194,9 @@ type Action struct {
 	// Endpoint is the endpoint to set. It is invalid when WireGuard's own stays, as it
 	// always does while the peer is up, even if the peer has roamed.
 	Endpoint netip.AddrPort
-	// Probe is set when a liveness probe is due: data through the tunnel, which WireGuard
-	// at the other end answers.
+	// Probe is set when a liveness probe is due: data through the tunnel, which the peer's
+	// WireGuard answers.
 	Probe bool
+	// Measure is set when an echo is due that measures the round-trip time.
+	Measure bool
 }

@@ -9,8 +9,14 @@ import (
 // Step returns a peer's next status and what to do about the peer.
 func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Action) {
 	after = before
-	after.observe(now, &before, seen)
+	after.leftAtRest, after.contested = spec.LeaveAtRest, spec.Contested
+	after.resumeProbing(now)
+	after.observe(now, &before, &seen)
+	after.displaced = after.displaced || spec.Displaced && !after.lastReceived.After(before.lastReceived)
 	up := after.isUp(now)
+	if !up && before.State == Up && after.probing.byEcho {
+		after.failedEchoAt = now
+	}
 	if up {
 		after.LastUp, after.Tried, after.Rounds = now, nil, 0
 	}
@@ -22,20 +28,27 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	case !up && after.nextDue(now, spec):
 		do.Endpoint = after.nextEndpoint(spec.Endpoints)
 		after.LastUsedEndpoint = do.Endpoint
+		// Until WireGuard asks for another session, it is the present one that may work at
+		// another endpoint.
+		do.Probe = spec.MayProbeIdle && !spec.Relayed && after.trusted(now)
 	case up:
-		do.Probe = after.probe(now, &before, spec)
+		do = after.probe(now, &before, &spec)
 	}
 	if do.Endpoint.IsValid() {
 		after.startTrial(now, do.Endpoint)
 		after.sendUnconfirmed = seen.Present
 	}
-	after.addresses, after.listed = spec.Addresses, spec.Listed
-	after.State = after.stateAt(now)
+	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, now
+	if !up || do.Endpoint.IsValid() {
+		after.State = after.stateAt(now)
+	} else {
+		after.State = Up
+	}
 	return after, do
 }
 
 // observe copies WireGuard's reading of the peer.
-func (s *Status) observe(now time.Time, before *Status, seen Observed) {
+func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
 	if !seen.LastHandshake.Equal(s.kernelHandshake) {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
@@ -46,6 +59,7 @@ func (s *Status) observe(now time.Time, before *Status, seen Observed) {
 			s.adopt(now, seen)
 		}
 	}
+	s.takeReply(seen)
 	s.readCounters(now, before, seen)
 	if !seen.Endpoint.IsValid() {
 		return
@@ -66,7 +80,7 @@ func (s *Status) observe(now time.Time, before *Status, seen Observed) {
 
 // adopt takes over a peer of an earlier process. One with a recent handshake stays up, any
 // other gets a trial.
-func (s *Status) adopt(now time.Time, seen Observed) {
+func (s *Status) adopt(now time.Time, seen *Observed) {
 	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeExpiry {
 		s.LastEndpointChange = now
 	}
@@ -74,22 +88,50 @@ func (s *Status) adopt(now time.Time, seen Observed) {
 
 // readCounters derives what was received and sent since the last step. The counters start
 // at zero again when a peer is created again.
-func (s *Status) readCounters(now time.Time, before *Status, seen Observed) {
-	if seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present {
-		s.lastReceived, s.received = now, true
-		s.probingSince, s.withdrawn = time.Time{}, false
-		s.alive = s.alive || (seen.ReceiveBytes-before.ReceiveBytes)%initiationSize != 0
+func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
+	received := seen.ReceiveBytes != before.ReceiveBytes && seen.ReceiveBytes > 0 && seen.Present
+	sent := seen.TransmitBytes != before.TransmitBytes
+	s.moving = (received || sent) && before.moved
+	s.moved = received || sent
+	if received {
+		s.noteReceived(now, seen.ReceiveBytes-before.ReceiveBytes)
 	}
-	if seen.TransmitBytes != before.TransmitBytes {
-		sent := now
-		if s.sendUnconfirmed {
-			sent = s.LastEndpointChange.Add(initiationWithin)
+	if !sent {
+		s.sendUnconfirmed = false
+		return
+	}
+	if !received && s.unansweredSince.IsZero() && seen.TransmitBytes-before.TransmitBytes != keepaliveSize {
+		s.unansweredSince = before.readAt
+		if s.unansweredSince.Before(s.lastReceived) {
+			s.unansweredSince = s.lastReceived
 		}
-		if s.sentAt.IsZero() || sent.Before(s.sentAt) {
-			s.sentAt = sent
-		}
+	}
+	at := now
+	if s.sendUnconfirmed {
+		at = s.LastEndpointChange.Add(initiationWithin)
+	}
+	if s.sentAt.IsZero() || at.Before(s.sentAt) {
+		s.sentAt = at
 	}
 	s.sendUnconfirmed = false
+}
+
+// noteReceived notes that something of a size in bytes was received.
+func (s *Status) noteReceived(now time.Time, size int64) {
+	if size == keepaliveSize && s.overdueEcho(now) {
+		// WireGuard at the other end has answered, and nobody the echoes.
+		s.distrustedUntil = now.Add(distrustTime)
+	}
+	s.lastReceived, s.received = now, true
+	s.probing, s.displaced = probing{}, false
+	s.unansweredSince, s.failedEchoAt = time.Time{}, time.Time{}
+	s.alive = s.alive || size%initiationSize != 0
+}
+
+// overdueEcho reports whether the peer was given up a short time ago since it did not answer
+// echoes.
+func (s *Status) overdueEcho(now time.Time) bool {
+	return !s.failedEchoAt.IsZero() && now.Sub(s.failedEchoAt) < probeTimeout
 }
 
 // deferInitiation leaves a new peer without keepalives for initiationDelay, unless
@@ -103,60 +145,30 @@ func (s *Status) deferInitiation(now time.Time, initiates, present bool) {
 	}
 }
 
-// probe reports whether a liveness probe is due for a peer that is up, and notes that it is
-// sent.
-func (s *Status) probe(now time.Time, before *Status, spec Spec) bool {
-	relisted := len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed)
-	switch {
-	case s.addressWithdrawn(before, spec):
-		s.probingSince, s.withdrawn = now, true
-	case spec.NetworkChanged:
-		s.probingSince = now
-	case !s.probingSince.IsZero():
-		if now.Sub(s.lastProbe) < probeInterval {
-			return false
-		}
-	case now.Sub(s.lastReceived) >= probeAfter || relisted:
-		s.probingSince = now
-	default:
-		return false
-	}
-	s.lastProbe = now
-	return true
-}
-
-// addressWithdrawn reports whether the peer listed the address in use at the last step
-// and no longer does.
-func (s *Status) addressWithdrawn(before *Status, spec Spec) bool {
-	inUse := s.Endpoint.Addr()
-	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, inUse) && !slices.Contains(spec.Addresses, inUse)
-}
-
-// probeDeadline returns the time by which a probe must be answered.
-func (s *Status) probeDeadline() time.Time {
-	if s.withdrawn {
-		return s.probingSince.Add(withdrawnTimeout)
-	}
-	return s.probingSince.Add(probeTimeout)
-}
-
 // startTrial starts the trial of an endpoint.
 func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = endpoint, now
 	s.sentAt, s.sendUnconfirmed = time.Time{}, false
 	s.received, s.alive, s.lastReceived = false, false, now
-	s.probingSince, s.withdrawn = time.Time{}, false
+	s.probing, s.displaced = probing{}, false
+	s.unansweredSince = time.Time{}
 }
 
 // isUp reports whether the endpoint in use had a recent handshake, or data of a session
 // from before, and no probe is overdue.
 func (s *Status) isUp(now time.Time) bool {
-	if !s.probingSince.IsZero() && !now.Before(s.probeDeadline()) {
+	if s.displaced || s.probing.overdue(now) {
 		return false
 	}
 	age := now.Sub(s.LastHandshake)
-	handshake := s.LastHandshake.After(s.LastEndpointChange) && age < handshakeExpiry
+	handshake := s.LastHandshake.After(s.LastEndpointChange) && (age < handshakeExpiry || s.atRest(now))
 	return handshake || s.alive && age < rejectAfterTime
+}
+
+// atRest reports whether a peer without keepalives, which was up, has had no reason to make
+// another handshake, or not the time for it.
+func (s *Status) atRest(now time.Time) bool {
+	return s.leftAtRest && s.State == Up && s.unanswered(now) < probeTimeout
 }
 
 func (s *Status) stateAt(now time.Time) State {

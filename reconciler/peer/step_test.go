@@ -88,7 +88,7 @@ func TestEndpoints(t *testing.T) {
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
 		{"WireGuard changed the endpoint: a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
-		{"no answer to a probe: the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probingSince: at(985), lastReceived: at(950)},
+		{"no answer to a probe: the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probing: probing{since: at(985), timeout: probeTimeout, sent: 5}, lastReceived: at(950)},
 			up, two, Unknown},
 		{"down: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
 		{"after the last, the first in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
@@ -221,18 +221,22 @@ func TestNextCheck(t *testing.T) {
 		want     time.Duration
 	}{
 		{"no peers", nil, IdleInterval},
-		{"peers that are up or have no endpoints", []Status{well, {State: Unknown}}, IdleInterval},
-		{"a silent peer: until it is probed", []Status{well, {State: Up, lastReceived: start.Add(-20 * time.Second)}}, probeAfter - 20*time.Second},
+		{"peers that are up or have no endpoints", []Status{well, {State: Unknown}}, RestInterval},
+		{"a peer whose bytes move", []Status{well, {State: Up, moved: true, moving: true}}, ActiveInterval},
+		{"a peer that has not answered: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, unansweredSince: start.Add(-2500 * time.Millisecond)}}, 500 * time.Millisecond},
+		{"a contested peer: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, contested: true, lastReceived: start.Add(-2500 * time.Millisecond)}}, 500 * time.Millisecond},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, retryInterval},
 		{"a peer that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
-		{"a probed peer: until the deadline", []Status{{State: Up, probingSince: start.Add(-14 * time.Second), lastProbe: start}}, probeTimeout - 14*time.Second},
-		{"a probed peer: until the next probe", []Status{{State: Up, probingSince: start.Add(-time.Second), lastProbe: start.Add(-time.Second)}}, probeInterval - time.Second},
+		{"a probed peer: until the deadline", []Status{{State: Up, probing: probing{since: start.Add(-14 * time.Second), timeout: probeTimeout, sent: 5}, lastProbe: start}}, probeTimeout - 14*time.Second},
+		{"a probed peer: until the next probe", []Status{{State: Up, probing: probing{since: start.Add(-time.Second), timeout: probeTimeout, sent: 1}, lastProbe: start.Add(-time.Second)}}, probeInterval - time.Second},
+		{"a peer that is sent echoes: until the next", []Status{{State: Up, probing: probing{since: start.Add(-2 * time.Second), timeout: echoTimeout, sent: 3, byEcho: true},
+			lastProbe: start.Add(-100 * time.Millisecond)}}, echoRetryInterval - 100*time.Millisecond},
 		{"an endpoint to which nothing was sent yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, trialInterval},
 		{"an endpoint whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-endpointTrial),
 			sentAt: start.Add(300*time.Millisecond - endpointTrial)}}, 300 * time.Millisecond},
 		{"a peer that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, sendUnconfirmed: true}}, confirmInterval},
 		{"a peer on trial", []Status{well, trying}, trialInterval},
-		{"a peer on trial in a large mesh", many, largeMeshInterval},
+		{"a peer on trial in a large mesh", many, RestInterval},
 		{"a peer with a deferred initiation", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
 		{"a peer whose initiation is due", []Status{{State: Up, lastReceived: start, InitiateAfter: start.Add(-time.Second)}}, 0},
 	} {
@@ -265,12 +269,14 @@ func TestSilentPeerIsProbed(t *testing.T) {
 	if _, do = Step(at(37), spec, status, seen); do != (Action{}) {
 		t.Errorf("probed again at once: %v", do)
 	}
-	if status, do = Step(at(38), spec, status, seen); !do.Probe {
-		t.Error("not probed again, although the first probe may have been lost")
+	for _, second := range []int{38, 41, 44, 47} {
+		if status, do = Step(at(second), spec, status, seen); !do.Probe {
+			t.Errorf("not probed again at %d, although a probe may have been lost", second)
+		}
 	}
 	answered := seen
 	answered.ReceiveBytes++
-	if s, do := Step(at(49), spec, status, answered); do != (Action{}) || s.State != Up || !s.probingSince.IsZero() {
+	if s, do := Step(at(49), spec, status, answered); do != (Action{}) || s.State != Up || s.probing.active() {
 		t.Errorf("after the answer: %v, %s", do, s.State)
 	}
 	if s, do := Step(at(50), spec, status, seen); do.Endpoint != two || s.State != Unknown {
@@ -291,6 +297,9 @@ func TestPeerListsAnotherEndpoint(t *testing.T) {
 	status, do := Step(at(1), spec, status, seen)
 	if !do.Probe || status.State != Up {
 		t.Fatalf("%v, %s", do, status.State)
+	}
+	for _, second := range []int{4, 7, 10, 13} {
+		status, _ = Step(at(second), spec, status, seen)
 	}
 	if _, do = Step(at(16), spec, status, seen); do.Endpoint != two {
 		t.Errorf("without an answer: %v", do)

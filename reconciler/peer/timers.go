@@ -19,6 +19,10 @@ const (
 // section 5.4.2). WireGuard counts initiations as received bytes, as it does data.
 const initiationSize = 148
 
+// keepaliveSize is the size of a keepalive in bytes: a data message without data (WireGuard
+// paper, sections 5.4.6 and 6.5).
+const keepaliveSize = 32
+
 // Timers of an endpoint's trial.
 const (
 	// handshakeExpiry is the age at which a handshake no longer shows that a peer is
@@ -45,7 +49,41 @@ const (
 	initiationDelay = time.Second
 )
 
-// Timers of the liveness probe.
+// Timers of the liveness probe, for a peer that has answered an echo before. Each of two sides
+// probes, and a packet either way is news for both.
+const (
+	// unansweredAfter is how long a peer may be silent after something was sent to it before
+	// it is probed: an answer that takes longer is useless to most programs.
+	unansweredAfter = 3 * time.Second
+	// idleAfterInitiator and idleAfterOther are how long a peer may be silent to which
+	// nothing is sent. Two readings of RestInterval may add 4 seconds, and the probes
+	// echoTimeout: down within 20 seconds on either side. The initiator is mostly first, so
+	// that the other side does not probe.
+	idleAfterInitiator = 7500 * time.Millisecond
+	idleAfterOther     = 10 * time.Second
+	// echoTimeout is how long a peer may leave echoes unanswered: with unansweredAfter and
+	// two readings of ActiveInterval, it is down 10 seconds after the last sign of it. Nine
+	// echoes fit. Of a thousand that all go and come over a path that loses a tenth of its
+	// packets in each direction, 190 are not answered, and of three million such series one.
+	echoTimeout = 5 * time.Second
+	// echoInterval is the pause after the first echo: most answers take less than a second.
+	echoInterval = time.Second
+	// echoRetryInterval is the pause after each further echo.
+	echoRetryInterval = 500 * time.Millisecond
+	// minEchoes is how many echoes must have been sent, however late the readings were.
+	minEchoes = 4
+	// contestedTimeout replaces echoTimeout for a peer whose addresses another one begins to
+	// claim: a machine that was set up anew is to be reachable in 5 seconds.
+	contestedTimeout = 3 * time.Second
+	// distrustTime is how long a peer is judged by WireGuard's answers that was given up
+	// since it did not answer echoes, and yet was there: its firewall limits or drops them.
+	distrustTime = 10 * time.Minute
+	// maxProbeGap is the time between two probes after which their series starts again. It is
+	// longer than any pause between two readings of a large mesh.
+	maxProbeGap = 10 * time.Second
+)
+
+// Timers of the liveness probe, for a peer that answers no echo, but with its WireGuard.
 const (
 	// probeAfter is how long a peer that is up may be silent before it is probed: the usual
 	// keepalive interval of 25 seconds and keepaliveTimeout. Only one of two sides may be
@@ -55,25 +93,47 @@ const (
 	// keepalive after keepaliveTimeout, and its sender starts another handshake when there
 	// is no answer after rekeyTimeout more.
 	probeTimeout = keepaliveTimeout + rekeyTimeout
-	// withdrawnTimeout replaces probeTimeout where the peer no longer lists the address at
+	// withdrawnTimeout replaces both timeouts where the peer no longer lists the address at
 	// which it was reached: it has most likely left it.
 	withdrawnTimeout = 2 * time.Second
 	// probeInterval is the pause between two probes without an answer: a probe may be lost.
 	probeInterval = 3 * time.Second
 )
 
+// Timers of the echoes that measure the round-trip time.
+const (
+	// measureAfter is the pause after an echo before the next: a packet of 124 bytes each way.
+	measureAfter = 30 * time.Second
+	// firstEchoes is how many echoes are sent sooner, firstEchoInterval apart, to a peer that
+	// has answered none: one may be lost, and the answer decides how the peer is judged.
+	firstEchoes       = 3
+	firstEchoInterval = 2 * time.Second
+)
+
+// Rates that bound probes which can as well be sent later, for the whole mesh and a second.
+const (
+	// maxIdleRate makes peers at rest wait longer in a mesh of more than 225.
+	maxIdleRate = 30
+	// maxMeasureRate makes measuring rarer in a mesh of more than 600.
+	maxMeasureRate = 20
+)
+
 // Intervals between two readings of WireGuard's peers.
 const (
-	// IdleInterval is the interval while no peer is expected to change.
+	// IdleInterval is the interval of a machine without peers.
 	IdleInterval = 30 * time.Second
+	// RestInterval is the interval while no peer is expected to change: a peer may make a
+	// handshake at any moment, and WireGuard does not announce it.
+	RestInterval = 2 * time.Second
+	// ActiveInterval is the interval while a peer's bytes move, or it has not yet answered.
+	ActiveInterval = time.Second
 	// trialInterval is the interval while a peer may come up at any moment. It grows with
 	// the time that the peer has not been up, to retryInterval.
 	trialInterval = 500 * time.Millisecond
 	retryInterval = 2 * time.Second
-	// largeMeshInterval replaces both in a mesh of more than largeMesh peers, where a
-	// reading costs milliseconds (docs/benchmarks.md).
-	largeMeshInterval = 5 * time.Second
-	largeMesh         = 500
+	// largeMesh is the number of peers above which a trial is read at RestInterval: a reading
+	// costs milliseconds there (docs/benchmarks.md), and some peer is always on trial.
+	largeMesh = 500
 	// retrySlowdown is the ratio of the time that a peer has not been up to the interval.
 	retrySlowdown = 10
 	// confirmInterval follows a change of endpoint: bytes that are counted as sent after

@@ -35,9 +35,12 @@ type Input struct {
 	NetworkChanged bool
 	// AlwaysInitiate makes this machine the initiator for all peers.
 	AlwaysInitiate bool
-	// Contested are the peers that own prefixes which other peers claim too.
+	// KeepalivesOff is Spec.LeaveAtRest for all peers.
+	KeepalivesOff bool
+	// Contested are the peers that have a prefix which another peer claims, too.
 	Contested map[mesh.Key]bool
-	// ProbeNow are those of them that have got another rival since the last step.
+	// ProbeNow are the peers of which Contested has just become true, or which another peer
+	// has just joined in contesting.
 	ProbeNow map[mesh.Key]bool
 }
 
@@ -48,6 +51,7 @@ func (t *Tracker) Connections() Connections { return t.connections }
 func (t *Tracker) Next(now time.Time, in Input) Connections {
 	next := make(Connections, len(in.Specs))
 	before, observed := t.connections, in.Observed
+	p := newPace(now, before, len(in.Specs))
 	for i := range in.Specs {
 		spec, c := &in.Specs[i], &next[i]
 		for len(before) > 0 && before[0].Key.Compare(spec.PublicKey) < 0 {
@@ -57,7 +61,7 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 			observed = observed[1:]
 		}
 		if len(before) > 0 && before[0].Key == spec.PublicKey {
-			c.Status, c.LastGood = before[0].Status, before[0].LastGood
+			c.Status, c.LastGood, c.Relay = before[0].Status, before[0].LastGood, before[0].Relay
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
@@ -67,25 +71,38 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 		if !c.LastGood.IsValid() {
 			c.LastGood = t.recall(spec)
 		}
-		c.step(now, &in, spec, seen)
+		c.step(now, &in, &p, spec, seen)
 	}
 	return next
 }
 
 // step moves a connection on from its status of the last pass.
-func (c *Connection) step(now time.Time, in *Input, spec *mesh.PeerSpec, seen Observed) {
+func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
 	c.Candidates = spec.Endpoints
-	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && now.Before(c.Status.Expires())
+	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
 		c.Candidates = mesh.Rank(in.Links, c.LastGood, spec)
 	}
+	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
 		Addresses:      spec.Addresses,
 		Listed:         spec.Endpoints,
-		Initiator:      in.AlwaysInitiate || in.Self.Compare(spec.PublicKey) < 0,
+		Initiator:      in.AlwaysInitiate || initiator,
 		NetworkChanged: in.NetworkChanged,
+		LeaveAtRest:    in.KeepalivesOff,
+		IdleAfter:      p.idleAfter(initiator),
+		MeasureAfter:   p.measureAfter,
+		MayProbeIdle:   p.allowance > 0,
+		Contested:      in.Contested[spec.PublicKey],
+		ProbeNow:       in.ProbeNow[spec.PublicKey],
+		Displaced:      p.displaced(&c.Status),
+		Relayed:        c.Relayed(),
 	}, c.Status, seen)
+	if c.Action.Probe || c.Action.Measure {
+		p.allowance--
+	}
+	c.Relay = mesh.Key{} // AssignRelays decides anew
 	if c.IsUp() && c.Status.Endpoint.IsValid() {
 		c.LastGood = c.Status.Endpoint
 	}

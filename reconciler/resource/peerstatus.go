@@ -24,6 +24,12 @@ var PeerStatuses = &Type{
 		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
 		columnOf("RX", func(s PeerStatus) string { return strconv.FormatInt(s.ReceiveBytes, 10) }),
 		columnOf("TX", func(s PeerStatus) string { return strconv.FormatInt(s.TransmitBytes, 10) }),
+		columnOf("RTT", func(s PeerStatus) string {
+			if s.RTT == 0 {
+				return ""
+			}
+			return s.RTT.String()
+		}),
 	},
 	sample: PeerStatus{},
 }
@@ -38,9 +44,28 @@ type PeerStatus struct {
 	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`
 	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint,omitzero"`
 	LastEndpointChange time.Time      `json:"lastEndpointChange,omitzero"`
+	// RTT is the last round-trip time of an echo through the tunnel; zero if the peer has
+	// answered none.
+	RTT Duration `json:"rtt,omitzero"`
+	// SmoothedRTT is its moving average.
+	SmoothedRTT Duration `json:"smoothedRTT,omitzero"`
 	// Relay is the name of the peer that carries this one's traffic; empty for none.
 	Relay string `json:"relay,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.
 func (s PeerStatus) Equal(other any) bool { return any(s) == other }
+
+// Duration is a time.Duration that is shown to three digits, such as "11.2ms".
+type Duration time.Duration
+
+func (d Duration) String() string {
+	precision := time.Microsecond
+	for time.Duration(d) >= 1000*precision {
+		precision *= 10
+	}
+	return time.Duration(d).Round(precision).String()
+}
+
+// MarshalText returns what String does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }

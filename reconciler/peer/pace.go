@@ -1,0 +1,72 @@
+package peer
+
+import (
+	"net/netip"
+	"time"
+)
+
+// pace spreads the probes of a mesh over time.
+type pace struct {
+	// peers is how long the peers of a mesh take that are probed at maxIdleRate.
+	peers time.Duration
+	// measureAfter is Spec.MeasureAfter.
+	measureAfter time.Duration
+	// allowance is how many more probes this pass may send that can as well be sent later.
+	allowance int
+	// occupants are the times of the latest handshakes by endpoint; nil while no peer is
+	// being probed.
+	occupants map[netip.AddrPort]time.Time
+}
+
+// newPace returns the pace of a pass over count peers. Before are the connections after the
+// last pass.
+func newPace(now time.Time, before Connections, count int) pace {
+	elapsed := RestInterval
+	if len(before) > 0 {
+		elapsed = min(max(now.Sub(before[0].Status.readAt), 0), maxProbeGap)
+	}
+	return pace{
+		peers:        time.Duration(count) * time.Second / maxIdleRate,
+		measureAfter: max(measureAfter, time.Duration(count)*time.Second/maxMeasureRate),
+		allowance:    1 + int(elapsed*(maxIdleRate+maxMeasureRate)/time.Second),
+		occupants:    occupants(before),
+	}
+}
+
+// idleAfter returns Spec.IdleAfter.
+func (p *pace) idleAfter(initiator bool) time.Duration {
+	if initiator {
+		return max(idleAfterInitiator, p.peers)
+	}
+	return max(idleAfterOther, p.peers+idleAfterOther-idleAfterInitiator)
+}
+
+// displaced returns Spec.Displaced. Two machines cannot be at one UDP endpoint.
+func (p *pace) displaced(s *Status) bool {
+	if p.occupants == nil || s.State != Up {
+		return false
+	}
+	latest := p.occupants[s.Endpoint]
+	return latest.After(s.LastHandshake) && latest.After(s.lastReceived)
+}
+
+func occupants(connections Connections) map[netip.AddrPort]time.Time {
+	probed := false
+	for i := range connections {
+		if s := &connections[i].Status; s.State == Up && s.probing.active() {
+			probed = true
+			break
+		}
+	}
+	if !probed {
+		return nil
+	}
+	latest := make(map[netip.AddrPort]time.Time, len(connections))
+	for i := range connections {
+		s := &connections[i].Status
+		if s.Endpoint.IsValid() && s.LastHandshake.After(latest[s.Endpoint]) {
+			latest[s.Endpoint] = s.LastHandshake
+		}
+	}
+	return latest
+}

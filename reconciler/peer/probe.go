@@ -1,0 +1,184 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// Probe is data that is to be sent to a peer through the tunnel.
+type Probe struct {
+	// Peer is the peer's public key.
+	Peer mesh.Key
+	// Address is an address of the peer inside the tunnel.
+	Address netip.Addr
+	// EchoOnly is set when only an echo is of use: its answer is what is asked for.
+	EchoOnly bool
+}
+
+// Reply is a peer's answer to an echo.
+type Reply struct {
+	// Peer is the peer's public key.
+	Peer mesh.Key
+	// RTT is the round-trip time; zero if the clock was set meanwhile.
+	RTT time.Duration
+}
+
+// probing is a series of liveness probes without an answer. The zero value is none.
+type probing struct {
+	// since is when the first probe was sent.
+	since time.Time
+	// timeout is how long after since the answer may come.
+	timeout time.Duration
+	// sent counts the probes.
+	sent int
+	// byEcho is set when the peer has to answer an echo. Otherwise its WireGuard has to
+	// answer data.
+	byEcho bool
+}
+
+func (p *probing) active() bool { return !p.since.IsZero() }
+
+// deadline returns the time by which a probe must be answered.
+func (p *probing) deadline() time.Time { return p.since.Add(p.timeout) }
+
+// overdue reports whether enough probes had their time without an answer.
+func (p *probing) overdue(now time.Time) bool {
+	return p.active() && !now.Before(p.deadline()) && (!p.byEcho || p.sent >= minEchoes)
+}
+
+// interval returns the pause before the next probe.
+func (p *probing) interval() time.Duration {
+	switch {
+	case !p.byEcho:
+		return probeInterval
+	case p.sent <= 1 && p.timeout == echoTimeout:
+		return echoInterval
+	default:
+		return echoRetryInterval
+	}
+}
+
+// trusted reports whether silence after an echo shows that the peer is not reachable: the
+// peer answers echoes, and the session is not so old that WireGuard has to make another
+// first.
+func (s *Status) trusted(now time.Time) bool {
+	return s.echoes && !now.Before(s.distrustedUntil) && now.Sub(s.LastHandshake) < rejectAfterTime
+}
+
+// startProbing begins a series of probes. The timeout is for a peer that is trusted to
+// answer echoes.
+func (s *Status) startProbing(now time.Time, timeout time.Duration) {
+	s.probing = probing{since: now, timeout: timeout, byEcho: true}
+	if !s.trusted(now) {
+		s.probing.timeout, s.probing.byEcho = probeTimeout, false
+	}
+}
+
+// probe returns what to send to a peer that is up, and notes that it is sent.
+func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
+	switch relisted := len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed); {
+	case s.addressWithdrawn(before, spec):
+		s.probing = probing{since: now, timeout: withdrawnTimeout, byEcho: s.trusted(now)}
+	case spec.ProbeNow:
+		s.hurry(now)
+	case spec.NetworkChanged:
+		s.startProbing(now, echoTimeout)
+	case s.probing.active():
+		if now.Sub(s.lastProbe) < s.probing.interval() {
+			return Action{}
+		}
+	case relisted || s.probeDue(now, spec):
+		s.startProbing(now, echoTimeout)
+	case s.measureDue(now, spec):
+		s.measured++
+		s.lastProbe = now
+		return Action{Measure: true}
+	default:
+		return Action{}
+	}
+	s.probing.sent++
+	s.lastProbe = now
+	return Action{Probe: true}
+}
+
+// hurry probes a peer whose addresses another one claims. A series that has begun ends no
+// later than it would have.
+func (s *Status) hurry(now time.Time) {
+	if !s.probing.active() {
+		s.startProbing(now, contestedTimeout)
+		return
+	}
+	if s.probing.byEcho {
+		s.probing.timeout = min(s.probing.timeout, now.Sub(s.probing.since)+contestedTimeout)
+	}
+}
+
+// probeDue reports whether a peer has been silent for so long that it is probed.
+func (s *Status) probeDue(now time.Time, spec *Spec) bool {
+	silent := now.Sub(s.lastReceived)
+	if !s.trusted(now) {
+		return silent >= probeAfter && (!spec.LeaveAtRest || s.unanswered(now) >= keepaliveTimeout)
+	}
+	switch {
+	case s.unanswered(now) >= unansweredAfter:
+		return true
+	case spec.Contested:
+		return silent >= unansweredAfter
+	case spec.LeaveAtRest || !spec.MayProbeIdle:
+		return false
+	default:
+		return spec.IdleAfter > 0 && silent >= spec.IdleAfter
+	}
+}
+
+// unanswered returns how long ago something was sent after which nothing was received; zero
+// if there is nothing.
+func (s *Status) unanswered(now time.Time) time.Duration {
+	if s.unansweredSince.IsZero() {
+		return 0
+	}
+	return now.Sub(s.unansweredSince)
+}
+
+// measureDue reports whether it is time for an echo that measures the round-trip time, and
+// shows whether the peer answers echoes.
+func (s *Status) measureDue(now time.Time, spec *Spec) bool {
+	if spec.MeasureAfter == 0 || !spec.MayProbeIdle || spec.LeaveAtRest && now.Sub(s.lastReceived) >= unansweredAfter {
+		return false
+	}
+	wait := spec.MeasureAfter
+	if !s.echoes && s.measured < firstEchoes {
+		wait = firstEchoInterval
+	}
+	return now.Sub(s.lastProbe) >= wait
+}
+
+// takeReply notes a peer's answer to an echo. That the peer is up is seen from the bytes
+// that were received.
+func (s *Status) takeReply(seen *Observed) {
+	if !seen.Replied {
+		return
+	}
+	s.echoes, s.measured = true, 0
+	if seen.RTT > 0 {
+		s.RTT.add(seen.RTT)
+	}
+}
+
+// resumeProbing starts a series again that was interrupted: the machine was suspended, its
+// clock was set, or the agent did not run. The probes may never have been sent.
+func (s *Status) resumeProbing(now time.Time) {
+	if s.State == Up && s.probing.active() && now.Sub(s.lastProbe) >= maxProbeGap {
+		s.probing.since, s.probing.sent = now, 0
+	}
+}
+
+// addressWithdrawn reports whether the peer listed the address in use at the last step
+// and no longer does.
+func (s *Status) addressWithdrawn(before *Status, spec *Spec) bool {
+	inUse := s.Endpoint.Addr()
+	return len(spec.Addresses) > 0 && slices.Contains(before.addresses, inUse) && !slices.Contains(spec.Addresses, inUse)
+}
