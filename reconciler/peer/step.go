@@ -14,37 +14,43 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	after.observe(now, &before, &seen)
 	after.displaced = after.displaced || spec.Displaced && !after.lastReceived.After(before.lastReceived)
 	up := after.isUp(now)
-	if !up && before.State == Up && after.probing.byEcho {
+	switch {
+	case up:
+		after.LastUp, after.Tried, after.Rounds = now, nil, 0
+	case before.State == Up && after.probing.byEcho:
 		after.failedEchoAt = now
 	}
-	if up {
-		after.LastUp, after.Tried, after.Rounds = now, nil, 0
-	}
 	after.deferInitiation(now, up || spec.Initiator, seen.Present)
+	do = after.act(now, up, &before, &spec, &seen)
+	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, now
+	if up && !do.Endpoint.IsValid() {
+		after.State = Up
+	} else {
+		after.State = after.stateAt(now)
+	}
+	return after, do
+}
+
+// act decides what to do about a peer.
+func (s *Status) act(now time.Time, up bool, before *Status, spec *Spec, seen *Observed) (do Action) {
 	switch {
 	case !seen.Present && before.Endpoint.IsValid() && before.State != Down:
 		// Another program removed the peer: it is restored with the endpoint that it had.
 		do.Endpoint = before.Endpoint
-	case !up && after.nextDue(now, spec):
-		do.Endpoint = after.nextEndpoint(spec.Endpoints)
-		after.LastUsedEndpoint = do.Endpoint
+	case !up && s.nextDue(now, spec):
+		do.Endpoint = s.nextEndpoint(spec.Endpoints)
+		s.LastUsedEndpoint = do.Endpoint
 		// Until WireGuard asks for another session, it is the present one that may work at
 		// another endpoint.
-		do.Probe = spec.MayProbeIdle && !spec.Relayed && after.trusted(now)
+		do.Probe = spec.MayProbeIdle && !spec.Relayed && s.trusted(now)
 	case up:
-		do = after.probe(now, &before, &spec)
+		return s.probe(now, before, spec)
 	}
 	if do.Endpoint.IsValid() {
-		after.startTrial(now, do.Endpoint)
-		after.sendUnconfirmed = seen.Present
+		s.startTrial(now, do.Endpoint)
+		s.sendUnconfirmed = seen.Present
 	}
-	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, now
-	if !up || do.Endpoint.IsValid() {
-		after.State = after.stateAt(now)
-	} else {
-		after.State = Up
-	}
-	return after, do
+	return do
 }
 
 // observe copies WireGuard's reading of the peer.
@@ -193,7 +199,7 @@ func (s *Status) onTrial(now time.Time) bool {
 }
 
 // nextDue reports whether it is time to give a peer that is not up another endpoint.
-func (s *Status) nextDue(now time.Time, spec Spec) bool {
+func (s *Status) nextDue(now time.Time, spec *Spec) bool {
 	switch {
 	case len(spec.Endpoints) == 0:
 		return false
