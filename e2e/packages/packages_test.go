@@ -150,7 +150,7 @@ func TestCapabilitiesOfTheUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("CapEff:\t%016x", 1<<unix.CAP_NET_ADMIN); !strings.Contains(string(status), want) {
-		t.Errorf("the agent has other capabilities than CAP_NET_ADMIN:\n%s", status)
+	if want := fmt.Sprintf("CapEff:\t%016x", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_NET_RAW); !strings.Contains(string(status), want) {
+		t.Errorf("the agent has other capabilities than CAP_NET_ADMIN and CAP_NET_RAW:\n%s", status)
 	}
 }

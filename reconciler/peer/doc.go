@@ -33,19 +33,36 @@
 //	           WireGuard sends an initiation: at once, or within
 //	           initiationWithin (6s) if it had just sent another
 //
-// A peer that is up and falls silent at 0:
+// A peer that is up, has answered an echo before, and dies at 0 while data is sent to it:
+//
+//	0          1s      4s      5s   5.5s  6s           9s
+//	├──────────┼───────┼───────┼────┼─────┼────────────┤
+//	last       sent    echo    2nd  3rd   ...          echoTimeout: next candidate
+//	packet     │       │
+//	           │       unansweredAfter: nothing received for 3s after something was sent
+//	           seen by a reading, each second while bytes move
+//
+// The same at rest; only one of the two sides has to probe, since the echo and its answer are
+// packets for both:
+//
+//	0                  7.5s to 11.5s       10s to 14s       up to 19s
+//	├──────────────────┼───────────────────┼────────────────┤
+//	last               initiator: echo     other: echo      echoTimeout: next candidate
+//	packet             (idleAfterInitiator and idleAfterOther, and two readings, 2s apart)
+//
+// A peer that has answered no echo is judged by its WireGuard, which must answer data:
 //
 //	0                      35s      38s      41s          50s
 //	├──────────────────────┼────────┼────────┼────────────┤
 //	last packet            probe    2nd      3rd ...      probeTimeout: next candidate
 //	                       │
-//	                       probeAfter; at once, when this machine's network has changed, the
-//	                       peer lists other endpoints, or it withdrew the address in use. In
-//	                       the last case the answer is awaited for 2s (withdrawnTimeout).
+//	                       probeAfter
 //
-// Without probes a handshake shows for 275s (handshakeExpiry) that the peer is up, as in
-// KubeSpan on Talos. WireGuard changes an endpoint itself when an authentic packet
-// comes from elsewhere; while the peer is up that is never reverted.
+// Whatever is received ends a series of probes. Either series begins at once when this
+// machine's network has changed, when the peer lists other endpoints, or when another peer
+// claims what this one has (contestedTimeout), or when the peer withdrew the address in use
+// (withdrawnTimeout). A peer at whose endpoint another one makes a handshake is not there any
+// more.
 //
 // A new peer: of the two machines, the one whose key sorts first is the initiator. The other
 // sets no keepalive for 1s (initiationDelay), so that their initiations do not cross.
