@@ -74,6 +74,7 @@ func (p *Pass) settle(now time.Time, o *owners, live []state.Peer) {
 		o.table.SetState(p.specs[i].PublicKey, stateOf(&p.peers[i]))
 	}
 	p.ownersChanged = fresh || o.table.Unresolved()
+	o.probe = nil // the step before has seen them
 	if !p.ownersChanged {
 		return
 	}
