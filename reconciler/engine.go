@@ -21,6 +21,8 @@ type Kernel interface {
 	Host(meshLink string) (mesh.Host, error)
 	// Observe reads what is in the kernel under the marks of scope.
 	Observe(scope state.Scope) (state.State, error)
+	// Trace asks where packets go. It sends nothing. A way is zero if it is not known.
+	Trace(paths []state.Path) []state.Way
 	// Apply carries out a plan in order and stops at the first error.
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
 	// Device reads WireGuard's device only: the key, port and mark of the link, and the
@@ -116,6 +118,8 @@ type Engine struct {
 	conditions map[condition.Key]heldCondition
 	// failure is the condition that made the last pass fail; zero for none.
 	failure condition.Key
+	// shadows are the rules of other programs that lead packets elsewhere.
+	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
 	lastRead *state.State
 	// lastReadAt is the time of lastRead.
@@ -196,8 +200,13 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.findConditions(config.KubeSpan().Addresses, known, live, &e.owners)
 	p.reportStuck(e.stuck, p.Plan)
 	p.reportRepeated(t.Contested)
+	missing := incomplete(p.Plan)
 	e.holdRepairs(p, t.HoldRepairs)
-	return p, e.apply(ctx, now, p)
+	if err := e.apply(ctx, now, p); err != nil {
+		return p, err
+	}
+	e.shadows = e.traceRoutes(p, live, missing && p.Held > 0)
+	return p, nil
 }
 
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,
@@ -224,6 +233,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return p, err
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live, owners)
+	e.traceRoutes(p, live, incomplete(p.Plan))
 	return p, nil
 }
 

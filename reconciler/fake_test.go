@@ -39,6 +39,8 @@ type fakeKernel struct {
 	// wedged makes the readings fail, as a process that does not answer does.
 	wedged    bool
 	restarted int
+	// trace, if set, answers questions about routes.
+	trace func(state.Path) state.Way
 }
 
 // readingErr is the error of the readings.
@@ -97,6 +99,18 @@ func (k *fakeKernel) Device(state.Scope) (state.Link, []state.Peer, error) {
 	live.Peers = slices.Clone(live.Peers)
 	live.Normalize()
 	return live.Link, live.Peers, nil
+}
+
+func (k *fakeKernel) Trace(paths []state.Path) []state.Way {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ways := make([]state.Way, len(paths))
+	for i, p := range paths {
+		if k.trace != nil {
+			ways[i] = k.trace(p)
+		}
+	}
+	return ways
 }
 
 func (k *fakeKernel) ClearSources(state.Scope) error { return nil }

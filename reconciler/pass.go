@@ -41,6 +41,8 @@ type Pass struct {
 	Warnings []string
 
 	gathered
+	// whole is set when the pass has read all of the kernel's state, and not only the peers.
+	whole bool
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
 	// ownersChanged is set when claims, states or owners of prefixes have changed.

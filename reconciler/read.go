@@ -27,7 +27,7 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 	if err != nil {
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
-	e.lastRead, e.lastReadAt = &live, now
+	e.lastRead, e.lastReadAt, p.whole = &live, now, true
 	if config.KubeSpan().Enabled || config.Cluster.Discovery.Enabled {
 		err = e.gather(p, config, known)
 	}

@@ -30,8 +30,6 @@ const (
 	MeshAddressOnLink Code = "MeshAddressOnLink"
 	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
 	NetworkCoversLAN Code = "NetworkCoversLAN"
-	// RulePriorityTaken is the code of a rule of another program at our priority.
-	RulePriorityTaken Code = "RulePriorityTaken"
 	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
 	// written.
 	PlanNotConverging Code = "PlanNotConverging"
@@ -39,6 +37,11 @@ const (
 	RepeatedRepairs Code = "RepeatedRepairs"
 	// SecondAgent is the code of a link that another agent works on.
 	SecondAgent Code = "SecondAgent"
+	// RoutesShadowed is the code of a rule of another program that leads packets for the mesh
+	// elsewhere.
+	RoutesShadowed Code = "RoutesShadowed"
+	// RulePriorityTaken is the code of a rule of another program at our priority.
+	RulePriorityTaken Code = "RulePriorityTaken"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
 	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
@@ -86,6 +89,7 @@ var definitions = []Definition{
 	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local"},
 	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
 	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
+	{RoutesShadowed, SeverityError, "a rule of another program leads packets for the mesh elsewhere"},
 	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},
 	{SecondAgent, SeverityError, "another agent works on the mesh's link"},
 	{TableTaken, SeverityError, "another program uses the routing table"},

@@ -51,6 +51,9 @@ type State struct {
 	// IPv6Off is read from the kernel only. It is set when IPv6 is disabled on the link, or
 	// would be on a new one.
 	IPv6Off bool
+	// Ahead are read from the kernel only: rules of other programs that come before those of
+	// spanctl, in the kernel's order.
+	Ahead []ForeignRule
 	// Conditions are read from the kernel only, such as objects of other programs that
 	// collide with those of spanctl.
 	Conditions []condition.Condition
