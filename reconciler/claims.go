@@ -31,13 +31,17 @@ func contestsByPrefix(contests []ownership.Contest) map[netip.Prefix]*ownership.
 func (p *Pass) claimsOf(o *owners, key mesh.Key, contests map[netip.Prefix]*ownership.Contest) []resource.Claim {
 	standings, refusals := o.table.Standings(key), o.peers[key].refusals
 	shown := make([]resource.Claim, 0, len(standings)+len(refusals))
+	pieces := map[resource.Claim]bool{} // a network of many is shown once
 	for _, s := range standings {
 		c := resource.Claim{Prefix: published(s.Claim), Kind: s.Rank.String(), Owner: p.label(s.Owner)}
 		if contest := contests[s.Prefix]; contest != nil {
 			c.Reason = p.explain(contest, key)
 		}
-		if n := len(shown); n > 0 && shown[n-1] == c {
-			continue // a piece of the same network
+		if int(s.Length) != s.Prefix.Bits() {
+			if pieces[c] {
+				continue
+			}
+			pieces[c] = true
 		}
 		shown = append(shown, c)
 	}

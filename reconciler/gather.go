@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -47,7 +48,7 @@ func (g *gathered) holds(config *schema.Config, known Knowledge) bool {
 
 // gather makes the specs of the peers. If nothing has changed, it takes those of the last
 // pass.
-func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
+func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []state.Peer) error {
 	kubespan := config.KubeSpan()
 	host, err := e.kernel.Host(kubespan.InterfaceName)
 	if err != nil {
@@ -65,7 +66,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge) error {
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
 	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
-	g.good, g.refused = mesh.Filter(identity, g.merged)
+	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
 		g.makePeers(kubespan, known.PresharedKeys)

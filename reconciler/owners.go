@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -44,6 +45,20 @@ func (o *owners) clone() *owners {
 		c.peers[key] = claimed
 	}
 	return &c
+}
+
+// present returns what the machine has of its peers.
+func (o *owners) present(live []state.Peer) mesh.Present {
+	p := mesh.Present{NodeIDs: make(map[mesh.Key]string, len(o.peers)), AllowedIPs: func(key mesh.Key) []netip.Prefix {
+		if i := slices.IndexFunc(live, func(l state.Peer) bool { return l.PublicKey == key }); i >= 0 {
+			return live[i].AllowedIPs
+		}
+		return nil
+	}}
+	for key, claimed := range o.peers {
+		p.NodeIDs[key] = claimed.affiliate.NodeID
+	}
+	return p
 }
 
 // restore takes the allowed IPs in the kernel as the owners of an earlier process, so that a

@@ -29,7 +29,7 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 	}
 	e.lastRead, e.lastReadAt, p.whole = &live, now, true
 	if config.KubeSpan().Enabled || config.Cluster.Discovery.Enabled {
-		err = e.gather(p, config, known)
+		err = e.gather(p, config, known, live.Peers)
 	}
 	return p, live, err
 }

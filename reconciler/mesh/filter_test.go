@@ -22,7 +22,7 @@ func TestFilter(t *testing.T) {
 	twin.KubeSpan.Address = peer(1, nil).KubeSpan.Address
 	plain := Affiliate{NodeID: "plain"}
 	all := []Affiliate{again, twin, plain, outside, clone, impostor, own, peer(1, nil), peer(2, nil)}
-	good, refused := Filter(self, all)
+	good, refused := Filter(self, all, Present{})
 	want := map[string]string{
 		"impostor": "claims this machine's public key",
 		"node-6":   "claims this machine's address fd00::5: do both have the same MAC?",

@@ -23,7 +23,7 @@ func TestStaticPeers(t *testing.T) {
 		{{peer(1, addrs("10.0.0.1")), greedy, impostor}, static},
 		{static, {peer(1, addrs("10.0.0.1")), greedy, impostor}},
 	} {
-		good, refused := Filter(self, JoinStatic(Merge(registries...)))
+		good, refused := Filter(self, JoinStatic(Merge(registries...)), Present{})
 		if len(refused) != 0 || len(good) != 3 {
 			t.Fatalf("good are %+v, refused %v", good, refused)
 		}
