@@ -25,6 +25,8 @@ type Peer struct {
 	Address         netip.Addr
 	MeshAddress     netip.Addr
 	Endpoint        netip.AddrPort
+	// Networks are advertised as they are, whatever they may be.
+	Networks []netip.Prefix
 }
 
 // Run publishes the peer until ctx ends, and then removes it. It prints a line for each
@@ -74,6 +76,10 @@ func (p Peer) Run(ctx context.Context, out io.Writer) error {
 // update is an AffiliateUpdateRequest without the cluster.
 func (p Peer) update(key []byte) (message, error) {
 	kubespan := message{{number: 1, bytes: []byte(p.PublicKey)}, {number: 2, bytes: p.MeshAddress.AsSlice()}}
+	for _, n := range p.Networks {
+		network := message{{number: 1, bytes: n.Addr().AsSlice()}, {number: 2, varint: uint64(n.Bits())}}
+		kubespan = append(kubespan, field{number: 3, bytes: network.encode()})
+	}
 	plain := message{
 		{number: 1, bytes: []byte(p.NodeID)},
 		{number: 2, bytes: p.Address.AsSlice()},
