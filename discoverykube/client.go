@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -60,6 +61,10 @@ type client struct {
 	remembered cacheContent
 	// nodes are the other Nodes in the mesh, by name.
 	nodes map[string]entry
+	// clones are the conditions of other Nodes with this machine's node ID, by name.
+	clones map[string]condition.Condition
+	// rival is another agent that writes the own Node; the zero value for none.
+	rival rival
 	// own is this machine's Node; nil if it is unknown or does not exist.
 	own *node
 	// wanted is what Publish was called with last.
@@ -123,6 +128,7 @@ func newClient(o options, remembered cacheContent) *client {
 		connectionsStale: make(chan struct{}, 1),
 		remembered:       remembered,
 		nodes:            map[string]entry{},
+		clones:           map[string]condition.Condition{},
 		faults:           map[fault]string{},
 	}
 }

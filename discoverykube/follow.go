@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/pager"
+
+	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // listBackoff has the reflector's pauses between two lists of the Nodes: 0.5 to 30 seconds.
@@ -191,8 +193,12 @@ func (c *client) Fetch(ctx context.Context) error {
 // replace takes the Nodes of a complete list.
 func (c *client) replace(nodes []node) {
 	c.mu.Lock()
-	c.nodes, c.own, c.answered, c.remembered = map[string]entry{}, nil, true, cacheContent{}
+	before := c.own
+	c.nodes, c.clones, c.own, c.answered, c.remembered = map[string]entry{}, map[string]condition.Condition{}, nil, true, cacheContent{}
 	for _, n := range nodes {
+		if n.name == c.nodeName && before.isNewerThan(n) {
+			n = *before
+		}
 		c.put(n)
 	}
 	missing := c.own == nil
@@ -209,7 +215,7 @@ func (c *client) replace(nodes []node) {
 // update takes a change of a Node.
 func (c *client) update(n node, deleted bool) {
 	c.mu.Lock()
-	before, ownBefore := c.nodes[n.name], c.own
+	before, ownBefore, cloneBefore := c.nodes[n.name], c.own, c.clones[n.name]
 	switch {
 	case !deleted:
 		c.put(n)
@@ -217,10 +223,11 @@ func (c *client) update(n node, deleted bool) {
 		c.own = nil
 	default:
 		delete(c.nodes, n.name)
+		delete(c.clones, n.name)
 	}
 	isOwn := n.name == c.nodeName
 	// A kubelet changes its Node every few minutes, mostly in what the mesh does not use.
-	changed := !before.equal(c.nodes[n.name]) || isOwn && !samePods(ownBefore, c.own)
+	changed := !before.equal(c.nodes[n.name]) || c.clones[n.name] != cloneBefore || isOwn && !samePods(ownBefore, c.own)
 	c.mu.Unlock()
 	if changed {
 		c.notifyChanged()
@@ -236,8 +243,14 @@ func (c *client) update(n node, deleted bool) {
 // put notes a Node. The caller holds c.mu.
 func (c *client) put(n node) {
 	if n.name == c.nodeName {
-		c.own = &n
+		if !c.own.isNewerThan(n) { // than what an answer to a write had
+			c.own = &n
+		}
 		return
+	}
+	delete(c.clones, n.name)
+	if clone := c.cloneOf(n); clone != (condition.Condition{}) {
+		c.clones[n.name] = clone
 	}
 	a, found, err := decode(n)
 	if !found || a.NodeID == c.nodeID {

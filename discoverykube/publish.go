@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spanmesh/span/reconciler"
@@ -14,8 +15,7 @@ import (
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// minWriteInterval is the least time between two writes of the own Node: another field
-// manager may insist on other annotations.
+// minWriteInterval is the least time between two writes of the own Node.
 const minWriteInterval = time.Second
 
 // The pauses after a write that failed double from the first to the longest.
@@ -39,13 +39,24 @@ func (c *client) Publish(p reconciler.Publication) {
 // published, until ctx ends.
 func (c *client) keepPublished(ctx context.Context) {
 	pauses := retry.New(firstPause, longestPause)
+	limit := newDefence()
 	for ctx.Err() == nil {
-		local, outdated := c.outdated()
-		if !outdated {
+		if !c.isOutdated() {
 			select {
 			case <-ctx.Done():
 			case <-c.ownOutdated:
+			case now := <-time.After(rivalAge / 4):
+				if c.expireRival(now) {
+					c.notifyChanged()
+				}
 			}
+			continue
+		}
+		if !c.awaitTurn(ctx, limit) {
+			continue
+		}
+		local, outdated := c.outdated()
+		if !outdated {
 			continue
 		}
 		wait := minWriteInterval
@@ -60,6 +71,56 @@ func (c *client) keepPublished(ctx context.Context) {
 		}
 		_ = retry.Wait(ctx, wait, nil) // an error is the end of ctx
 	}
+}
+
+// awaitTurn waits before a write that reverts changes of others, and reports whether the
+// write is due. What Publish is called with meanwhile ends the wait.
+func (c *client) awaitTurn(ctx context.Context, limit *rate.Limiter) bool {
+	c.mu.Lock()
+	contested, wanted := c.changedByOthers(), c.wantedAnnotations()
+	met := c.meet(time.Now())
+	c.mu.Unlock()
+	if met {
+		c.notifyChanged()
+	}
+	if !contested {
+		return true
+	}
+	reservation := limit.Reserve()
+	wait := reservation.Delay()
+	c.log.Warn("kubernetes node changed by others", "node", c.nodeName, "write_in", wait.Round(time.Millisecond).String())
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-c.ownOutdated:
+			c.mu.Lock()
+			changed := !maps.Equal(c.wantedAnnotations(), wanted)
+			c.mu.Unlock()
+			if changed || !c.isOutdated() {
+				reservation.Cancel()
+				return changed
+			}
+		}
+	}
+}
+
+// wantedAnnotations returns the annotations that Publish asks for. The caller holds c.mu.
+func (c *client) wantedAnnotations() map[string]string {
+	if c.wanted == nil {
+		return nil
+	}
+	return encode(*c.wanted)
+}
+
+// isOutdated reports whether the own Node has to be written.
+func (c *client) isOutdated() bool {
+	_, outdated := c.outdated()
+	return outdated
 }
 
 // outdated returns what Publish was called with last, and reports whether the annotations
@@ -96,7 +157,10 @@ func (c *client) apply(ctx context.Context, local mesh.Affiliate) error {
 	n := newNode(applied)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.own, c.applied, c.applyResult = &n, wanted, n.annotations
+	c.applied, c.applyResult = wanted, n.annotations
+	if !c.own.isNewerThan(n) {
+		c.own = &n
+	}
 	return nil
 }
 

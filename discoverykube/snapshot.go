@@ -20,7 +20,8 @@ type cacheContent struct {
 func (c *client) Snapshot() reconciler.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return reconciler.Snapshot{Affiliates: c.affiliates(), Node: c.node(), Refused: c.refused(), Complete: c.answered || c.readOnly}
+	return reconciler.Snapshot{Affiliates: c.affiliates(), Node: c.node(), Refused: c.refused(),
+		Conditions: c.conditions(), Complete: c.answered || c.readOnly}
 }
 
 // Cache implements reconciler.Registry.

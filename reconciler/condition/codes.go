@@ -30,6 +30,8 @@ const (
 	MeshAddressOnLink Code = "MeshAddressOnLink"
 	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
 	NetworkCoversLAN Code = "NetworkCoversLAN"
+	// NodeShared is the code of a Kubernetes Node that another machine publishes itself on.
+	NodeShared Code = "NodeShared"
 	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
 	// written.
 	PlanNotConverging Code = "PlanNotConverging"
@@ -87,6 +89,7 @@ var definitions = []Definition{
 	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},
 	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link"},
 	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local"},
+	{NodeShared, SeverityError, "another machine publishes itself on this machine's Kubernetes Node"},
 	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
 	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
 	{RoutesShadowed, SeverityError, "a rule of another program leads packets for the mesh elsewhere"},
