@@ -145,3 +145,18 @@ func TestNewEndpointIsContactedAtOnce(t *testing.T) {
 		t.Error("the second endpoint was not contacted")
 	}
 }
+
+// TestAllowedIPMovesInAnyOrder swaps networks between peers. WireGuard takes an allowed IP from
+// the peer that has it when another one gets it, so no order of the changes may lose one.
+func TestAllowedIPMovesInAnyOrder(t *testing.T) {
+	k := open(t)
+	in := inputs(t, 3)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	a, b, c := in.Peers[0].AllowedIPs, in.Peers[1].AllowedIPs, in.Peers[2].AllowedIPs
+	for _, lists := range [][3][]netip.Prefix{{a, b, c}, {b, c, a}, {c, a, b}, {b, a, c}, {nil, a, b}, {a, nil, nil}, {append(a[:1:1], b...), nil, c}} {
+		for i := range in.Peers {
+			in.Peers[i].AllowedIPs = lists[i]
+		}
+		reach(t, k, state.Build(in)) // reads back, and compares
+	}
+}

@@ -108,7 +108,10 @@ func (p *Pass) ownerConditions(o *owners) []condition.Condition {
 		}
 	}
 	for i := range p.specs {
-		found = append(found, refusalConditions(p.label(p.specs[i].PublicKey), o.peers[p.specs[i].PublicKey].refusals)...)
+		key := p.specs[i].PublicKey
+		if refusals := o.peers[key].refusals; len(refusals) > 0 {
+			found = append(found, refusalConditions(p.label(key), refusals)...)
+		}
 	}
 	for id, a := range p.clones() {
 		found = append(found, condition.Condition{Code: condition.AddressClash, Subject: a.KubeSpan.Address.String(),
@@ -183,9 +186,6 @@ func listed(texts []string, word string) string {
 
 // refusalConditions returns the conditions about what a peer does not get: one of each code.
 func refusalConditions(peer string, refusals []mesh.Refusal) []condition.Condition {
-	if len(refusals) == 0 {
-		return nil
-	}
 	causes := map[condition.Code][]string{}
 	for _, r := range refusals {
 		if code := codeOf(r.Cause); code != "" {

@@ -3,13 +3,14 @@
 //
 // Engine does passes. A pass goes through these steps, each in a file of that name:
 //
-//	read ──▶ gather ──▶ peers ──▶ pass (compare) ──▶ apply ──▶ report, publish
+//	read ──▶ gather ──▶ peers ──▶ owners ──▶ pass (compare) ──▶ apply ──▶ report, publish
 //	  ▲                                                │
 //	  └──── kernel: state, peers ◀─────────────────────┘
 //
 //	read     the kernel's state, or only WireGuard's peers if nothing but time has passed
 //	gather   config, host and discovery become a specification of each peer
 //	peers    every connection moves on: its state, its endpoint, its relay
+//	owners   each peer gets the prefixes that it owns, by claims and states
 //	compare  the desired document is built and compared with the kernel's state
 //	apply    the plan is carried out, connections are committed, probes are sent
 //	report   news are logged and recorded as events

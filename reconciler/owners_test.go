@@ -1,0 +1,135 @@
+package reconciler_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+var behind = netip.MustParsePrefix("10.99.0.0/24")
+
+// router returns machine n with a network behind it.
+func router(n byte, networks ...netip.Prefix) mesh.Affiliate {
+	a := affiliate(n, netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 51820).String())
+	a.KubeSpan.AdditionalAddresses = networks
+	return a
+}
+
+// holder returns the first byte of the key of the peer that has a prefix in the kernel; 0 for none.
+func holder(kernel *fakeKernel, prefix netip.Prefix) (key byte) {
+	for _, p := range kernel.all() {
+		if slices.Contains(p.AllowedIPs, prefix) {
+			key = p.PublicKey[0]
+		}
+	}
+	return key
+}
+
+func TestPrefixStaysWithItsOwner(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	now := start
+	run := func(e *reconciler.Engine, alive []byte, affiliates ...mesh.Affiliate) *reconciler.Pass {
+		t.Helper()
+		now = now.Add(time.Second)
+		kernel.edit(up(now, alive...))
+		pass, err := e.Run(t.Context(), now, config(t, ""), complete(affiliates...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pass
+	}
+	one, two := router(1, behind), router(2, behind)
+	run(engine, nil, two)
+	run(engine, []byte{2}, two)
+	run(engine, []byte{2}, one, two)
+	run(engine, []byte{1, 2}, one, two)
+	if got := holder(kernel, behind); got != 2 {
+		t.Fatalf("the network moved to %d although its owner is up", got)
+	}
+	// A plan moves nothing.
+	kernel.edit(up(now, 1))
+	if _, err := engine.Plan(now.Add(400*time.Second), config(t, ""), complete(one, two)); err != nil {
+		t.Fatal(err)
+	}
+	// Nor does another process.
+	restarted := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
+	if pass := run(restarted, []byte{1, 2}, one, two); slices.ContainsFunc(pass.Plan, func(c state.Change) bool {
+		p, is := c.(state.PeerChange)
+		return is && p.NewAllowedIPs()
+	}) {
+		t.Errorf("a restart changes allowed IPs: %v", pass.Plan)
+	}
+	run(engine, []byte{1}, one)
+	if got := holder(kernel, behind); got != 1 {
+		t.Fatalf("the network is at %d, want the machine that is left", got)
+	}
+	pass := run(engine, []byte{1}, one, two)
+	run(engine, []byte{1, 2}, one, two)
+	if got := holder(kernel, behind); got != 1 {
+		t.Errorf("the network moved back to %d", got)
+	}
+	if !slices.ContainsFunc(pass.Conditions, func(c condition.Condition) bool {
+		return c.Code == condition.AddressOverlap && c.Subject == behind.String()
+	}) {
+		t.Errorf("the conditions are %v", pass.Conditions)
+	}
+}
+
+// TestMoveIsNoRepair has a network move: that reverts nothing of another program.
+func TestMoveIsNoRepair(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	known := complete(router(1, behind), router(2, behind))
+	known.Version = 1
+	c := config(t, "")
+	now, moved := start, false
+	before := byte(0)
+	for range 60 {
+		now = now.Add(10 * time.Second)
+		kernel.edit(up(now, 2))
+		pass, err := engine.Run(t.Context(), now, c, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := holder(kernel, behind); after != before {
+			moved = moved || before != 0
+			if before != 0 && pass.Same {
+				t.Error("the pass that moves a network counts as one without news")
+			}
+			before = after
+		}
+	}
+	if before != 2 || !moved {
+		t.Errorf("the network is at %d, moved: %v", before, moved)
+	}
+}
+
+// TestKeyOfAnotherStays has a machine publish the key of another one under a smaller node ID.
+func TestKeyOfAnotherStays(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	owner := router(2)
+	thief := router(2)
+	thief.NodeID, thief.Addresses = "a", []netip.Addr{netip.MustParseAddr("10.7.7.7")}
+	own := netip.MustParsePrefix("10.0.0.2/32")
+	for i, affiliates := range [][]mesh.Affiliate{{owner}, {thief, owner}} {
+		if _, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), complete(affiliates...)); err != nil {
+			t.Fatal(err)
+		}
+		if got := holder(kernel, own); got != 2 {
+			t.Errorf("pass %d: the address is at %d", i, got)
+		}
+	}
+	restarted := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
+	if _, err := restarted.Run(t.Context(), start.Add(time.Minute), config(t, ""), complete(thief, owner)); err != nil {
+		t.Fatal(err)
+	}
+	if got := holder(kernel, own); got != 2 {
+		t.Errorf("after a restart: the address is at %d", got)
+	}
+}
