@@ -80,6 +80,12 @@ func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.Link
 	switch {
 	case c.Action() == state.Delete:
 		return k.deleteLink(ctx, scope)
+	case c.Action() == state.Create && userspace.Answers(c.New.Name):
+		// A process is left whose device was moved to another network namespace, or was
+		// deleted just now. It has the port.
+		if err := userspace.Kill(ctx, c.New.Name); err != nil {
+			return err
+		}
 	case c.Renames():
 		if err := k.renameLink(c.Old.Name, c.New.Name); err != nil {
 			return err
@@ -190,12 +196,6 @@ func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
 	}
 	if k.userspace == nil {
 		return errors.New("this kernel has no WireGuard, and there is no userspace process to use instead")
-	}
-	if userspace.Answers(l.Name) {
-		// Its device is in another network namespace, or was deleted just now.
-		if err := userspace.Kill(ctx, l.Name); err != nil {
-			return err
-		}
 	}
 	return k.userspace(ctx, l.Name)
 }

@@ -28,6 +28,7 @@ func Diff(desired, live State) Plan {
 	}
 	if c := (LinkChange{Old: live.Link, New: desired.Link}); c.differs() {
 		p.add(c)
+		live.Routes = moved(live.Routes, c)
 	}
 	if live.IPv6Off {
 		p.add(IPv6Change{Link: desired.Link.Name})
@@ -44,6 +45,20 @@ func Diff(desired, live State) Plan {
 		p.add(ReversePathChange{Link: desired.Link.Name})
 	}
 	return p
+}
+
+// moved returns routes as they are once a link has its name back.
+func moved(routes []Route, c LinkChange) []Route {
+	if !c.Renames() {
+		return routes
+	}
+	routes = slices.Clone(routes)
+	for i := range routes {
+		if routes[i].Link == c.Old.Name {
+			routes[i].Link = c.New.Name
+		}
+	}
+	return routes
 }
 
 func (p *Plan) add(c Change) { *p = append(*p, c) }

@@ -32,6 +32,15 @@ var Commands = map[string]lab.Subcommand{
 	"listen":         listen,
 	"post":           post,
 
+	"signal-wireguard":   signalWireguard,
+	"rename-link":        renameLink,
+	"move-link":          moveLink,
+	"set-device":         setDevice,
+	"delete-tables":      deleteTables,
+	"read-only-settings": readOnlySettings,
+	"disable-ipv6":       disableIPv6,
+	"hide-ipv6":          hideIPv6,
+
 	"lose":            lose,
 	"ping-unbroken":   pingUnbroken,
 	"dead-link":       deadLink,
