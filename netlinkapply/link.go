@@ -77,29 +77,13 @@ func (k *Kernel) readDevice(scope state.Scope, link netlink.Link) (device *wgtyp
 }
 
 func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.LinkChange) error {
-	switch {
-	case c.Action() == state.Delete:
+	if c.Action() == state.Delete {
 		return k.deleteLink(ctx, scope)
-	case c.Action() == state.Create && userspace.Answers(c.New.Name):
-		// A process is left whose device was moved to another network namespace, or was
-		// deleted just now. It has the port.
-		if err := userspace.Kill(ctx, c.New.Name); err != nil {
-			return err
-		}
-	case c.Renames():
-		if err := k.renameLink(c.Old.Name, c.New.Name); err != nil {
-			return err
-		}
 	}
-	if err := probePort(ctx, c); err != nil {
+	if err := k.makeLink(ctx, c); err != nil {
 		return err
 	}
 	l := c.New
-	if c.Action() == state.Create {
-		if err := k.createLink(ctx, l); err != nil {
-			return err
-		}
-	}
 	link, err := k.handle.LinkByName(l.Name)
 	if err != nil {
 		return err
@@ -118,6 +102,27 @@ func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.Link
 		}
 	}
 	return nil
+}
+
+// makeLink makes the link, or gives it its name, after it has tried the port.
+func (k *Kernel) makeLink(ctx context.Context, c state.LinkChange) error {
+	created := c.Action() == state.Create
+	switch {
+	case created && userspace.Answers(c.New.Name):
+		// A process is left whose device was moved to another network namespace, or was
+		// deleted just now. It has the port.
+		if err := userspace.Kill(ctx, c.New.Name); err != nil {
+			return err
+		}
+	case c.Renames():
+		if err := k.renameLink(c.Old.Name, c.New.Name); err != nil {
+			return err
+		}
+	}
+	if err := probePort(ctx, c); err != nil || !created {
+		return err
+	}
+	return k.createLink(ctx, c.New)
 }
 
 // configure sets the settings of the WireGuard device that differ.
