@@ -44,6 +44,8 @@ var Commands = map[string]lab.Subcommand{
 	"lose":            lose,
 	"ping-unbroken":   pingUnbroken,
 	"dead-link":       deadLink,
+	"drop-echoes":     dropEchoes,
+	"count-echoes":    countEchoes,
 	"partition":       partition,
 	"forward":         forward,
 	"received":        received,
