@@ -47,7 +47,9 @@ func TestDeadMachine(t *testing.T) {
 }
 
 // hasRTT reports whether the peer has answered an echo.
-func hasRTT(spec map[string]any) bool { return harness.IsUp(spec) && spec["rtt"] != nil && spec["smoothedRTT"] != nil }
+func hasRTT(spec map[string]any) bool {
+	return harness.IsUp(spec) && spec["rtt"] != nil && spec["smoothedRTT"] != nil
+}
 
 // restTime is long enough for several probes of each peer at rest.
 const restTime = 40 * time.Second

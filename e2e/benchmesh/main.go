@@ -57,6 +57,11 @@ var promises = []promise{
 	{"ten machines up", 10 * time.Second, untilUp, 10},
 	{"up past five dead endpoints", 40 * time.Second, pastDeadEndpoints, 2},
 	{"up after a partition of 60 s", 10 * time.Second, afterPartition, 3},
+	{"a dead peer is noticed, with traffic", 10 * time.Second, deadWithTraffic, 3},
+	{"a dead peer is noticed, without", 20 * time.Second, deadAtRest, 3},
+	{"a machine that was set up anew is reached", 5 * time.Second, setUpAnew, 3},
+	{"a network that two machines serve is reached, after one dies", 10 * time.Second, afterCrash, 3},
+	{"the same, after one withdraws it", 500 * time.Millisecond, afterWithdrawal, 3},
 }
 
 // checkPromises measures all promises and returns an error for each that is not kept.
@@ -101,20 +106,14 @@ func pastDeadEndpoints(ctx context.Context, m *mesh) (time.Duration, error) {
 	if err := m.nodecmd(ctx, 0, "dead-link", dead...); err != nil {
 		return 0, err
 	}
-	config := m.nodes[1].Config()
-	text, err := os.ReadFile(config)
-	if err != nil {
-		return 0, err
-	}
-	hidden := strings.Replace(string(text), "enabled: true\n", "enabled: true\n\tfilters: endpoints: [\"!172.20.0.0/24\"]\n", 1)
-	if err := os.WriteFile(config, []byte(hidden), 0o600); err != nil {
+	if err := m.set(1, "filters: endpoints: [\"!172.20.0.0/24\"]"); err != nil {
 		return 0, err
 	}
 	if err := m.start(ctx); err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	err = m.awaitUp(ctx)
+	err := m.awaitUp(ctx)
 	return time.Since(start), err
 }
 
@@ -237,6 +236,17 @@ func (m *mesh) prepare(ctx context.Context, n int) error {
 		m.nodes = append(m.nodes, node)
 	}
 	return nil
+}
+
+// set adds a setting to the kubespan section of a machine's config.
+func (m *mesh) set(machine int, setting string) error {
+	path := m.nodes[machine].Config()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	changed := strings.Replace(string(text), "enabled: true\n", "enabled: true\n\t"+setting+"\n", 1)
+	return os.WriteFile(path, []byte(changed), 0o600)
 }
 
 // nodecmd runs a command of package nodecmd on a machine.

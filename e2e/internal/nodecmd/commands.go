@@ -55,6 +55,7 @@ var Commands = map[string]lab.Subcommand{
 	"default-route":   defaultRoute,
 	"delete-link":     deleteLink,
 	"inner":           inner,
+	"on-loopback":     onLoopback,
 	"occupy-table":    occupyTable,
 	"free-table":      freeTable,
 	"occupy-priority": occupyPriority,

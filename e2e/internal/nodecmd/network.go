@@ -250,6 +250,20 @@ func bridge(name string, address ...string) error {
 // inner makes a network inside of the machine with the address args[0].
 func inner(args []string) error { return bridge("inner0", args[0]) }
 
+// onLoopback gives the loopback link the address args[0], which the machine answers and does
+// not announce.
+func onLoopback(args []string) error {
+	link, err := vnetlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	address, err := vnetlink.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	return vnetlink.AddrAdd(link, address)
+}
+
 func occupyTable(args []string) error {
 	table, err := strconv.Atoi(args[0])
 	if err != nil {
