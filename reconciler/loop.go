@@ -20,7 +20,7 @@ const (
 	// The pauses double.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
-	// restShare is how many times longer than the last pass took the loop waits at least. The
+	// restShare is how many times longer than a poll costs the loop waits at least. The
 	// loop has to poll, because WireGuard does not report changes; 500 keeps that below 0.2 %
 	// of a processor. A pass over 1,000 peers takes about 8 ms, so they are read every 4 s.
 	restShare = 500
@@ -84,6 +84,8 @@ type Loop struct {
 	// failures is the number of passes that failed in a row.
 	failures int
 	repairs  repairBackoff
+	// cost is the estimate of pollCost; zero before the first poll.
+	cost time.Duration
 }
 
 // NewLoop returns a loop that does nothing before Run.
@@ -167,17 +169,29 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 	if reasons&InputChanged == 0 {
 		l.reportRepairs(pass)
 	}
-	return nextPoll(pass.NextCheck, time.Since(started))
+	if polling {
+		l.cost = pollCost(l.cost, time.Since(started))
+	}
+	return nextPoll(pass.NextCheck, l.cost)
 }
 
-// nextPoll returns how long to wait after a pass that took some time, if the next reading may
-// wait for next.
-func nextPoll(next, took time.Duration) time.Duration {
+// pollCost returns what a poll costs, of the processor's time, from what was known before and
+// how long the last one took. That may be much longer, as other programs run meanwhile.
+func pollCost(before, took time.Duration) time.Duration {
+	if before == 0 {
+		return took
+	}
+	return min(took, before+before/4)
+}
+
+// nextPoll returns how long to wait after a pass, if the next reading may wait for next, and
+// polls cost some time.
+func nextPoll(next, cost time.Duration) time.Duration {
 	share := time.Duration(restShare)
 	if next < peer.ActiveInterval {
 		share = dueShare
 	}
-	return min(max(next, share*took), peer.IdleInterval)
+	return min(max(next, share*cost), peer.IdleInterval)
 }
 
 // now returns the time of a pass. It has no monotonic part: connections are moved by
