@@ -205,3 +205,19 @@ func TestPiecesGoToTheLongestNetwork(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkClaims(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			affiliates := manyAffiliates(n)
+			id, host, k := home()
+			territory := NewTerritory(id, host, &k, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range affiliates {
+					territory.Claims(&affiliates[i], affiliates[i].KubeSpan.Endpoints, netip.AddrPort{})
+				}
+			}
+		})
+	}
+}
