@@ -33,7 +33,7 @@ func (p *Pass) claimsOf(o *owners, key mesh.Key, contests map[netip.Prefix]*owne
 	shown := make([]resource.Claim, 0, len(standings)+len(refusals))
 	pieces := map[resource.Claim]bool{} // a network of many is shown once
 	for _, s := range standings {
-		c := resource.Claim{Prefix: published(s.Claim), Kind: s.Rank.String(), Owner: p.label(s.Owner)}
+		c := resource.Claim{Prefix: published(s.Claim), Kind: s.Rank.String(), Owner: p.nameBeside(s.Owner, key)}
 		if contest := contests[s.Prefix]; contest != nil {
 			c.Reason = p.explain(contest, key)
 		}
@@ -67,10 +67,10 @@ func (p *Pass) explain(contest *ownership.Contest, key mesh.Key) string {
 		if i < 0 {
 			return ""
 		}
-		return "lost to " + p.label(contest.Owner.Key) + ": " + because(contest.Owner, contest.Others[i])
+		return "lost to " + p.nameBeside(contest.Owner.Key, key) + ": " + because(contest.Owner, contest.Others[i])
 	}
 	first := contest.Others[0]
-	text := "won against " + p.label(first.Key) + ": " + because(contest.Owner, first)
+	text := "won against " + p.nameBeside(first.Key, key) + ": " + because(contest.Owner, first)
 	if more := len(contest.Others) - 1; more > 0 {
 		text += fmt.Sprintf(", and against %d others", more)
 	}
@@ -161,6 +161,15 @@ func (p *Pass) contestCondition(contest *ownership.Contest) (condition.Condition
 		c.Remedy = "if one of the two was replaced, wait until it has left; otherwise both have the same MAC: change one"
 	}
 	return c, true
+}
+
+// nameBeside returns the label of a peer, with its key if another peer has the same label, as a
+// machine has that was set up anew.
+func (p *Pass) nameBeside(key, other mesh.Key) string {
+	if key != other && p.label(key) == p.label(other) {
+		return p.nameOf(key)
+	}
+	return p.label(key)
 }
 
 // nameOf returns the name of a peer with the start of its key: two may have one name.

@@ -189,7 +189,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
 	p.settle(now, &e.owners, live.Peers)
-	if e.gathered != nil {
+	if p.config != nil {
 		e.gathered.specs = p.specs
 	}
 	p.Same = last == e.gathered && last != nil && e.converged && !p.moved && p.peers.SameRelays(e.tracker.Connections())

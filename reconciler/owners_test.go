@@ -11,6 +11,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
+	"github.com/spanmesh/span/schema"
 )
 
 var behind = netip.MustParsePrefix("10.99.0.0/24")
@@ -131,5 +132,23 @@ func TestKeyOfAnotherStays(t *testing.T) {
 	}
 	if got := holder(kernel, own); got != 2 {
 		t.Errorf("after a restart: the address is at %d", got)
+	}
+}
+
+// TestConfigThatComesBack disables the mesh and enables it with the same config again, as the end
+// of a trial does.
+func TestConfigThatComesBack(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	known := complete(router(1, behind))
+	known.Version = 1
+	enabled, disabled := config(t, ""), config(t, "enabled: false")
+	disabled.Cluster.Discovery.Enabled = false
+	for i, c := range []*schema.Config{enabled, disabled, enabled} {
+		if _, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Minute), c, known); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := holder(kernel, behind); got != 1 {
+		t.Errorf("the network is at %d after the mesh came back", got)
 	}
 }
