@@ -142,6 +142,12 @@ func (m *membership) current(id string) (s payload.Sequence, has bool) {
 	return e.sequence, true
 }
 
+// isUnnumbered reports whether an affiliate is known and has no sequence.
+func (m *membership) isUnnumbered(id string) bool {
+	e, known := m.entries[id]
+	return known && e.sequence == 0
+}
+
 // set adds or updates an affiliate that the service has.
 func (m *membership) set(now time.Time, a published) (changed bool) {
 	before, known := m.entries[a.NodeID]

@@ -24,6 +24,8 @@ const (
 	// rivalAge is how long a machine with the same identity is reported after it last
 	// published itself. Each of the two answers the other once in defenceInterval.
 	rivalAge = 4 * defenceInterval
+	// showTime is how long the stream may take to show what the service has accepted.
+	showTime = 2 * time.Second
 	// maxRivals bounds the machines with the same identity that are remembered.
 	maxRivals = 8
 )
@@ -116,16 +118,32 @@ const (
 // has it published again if it differs. News is set if the affiliate has just changed;
 // otherwise it may be old.
 func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool) {
+	a, stamp, err := s.client.cipher.OpenAffiliate(found.GetId(), found.GetData())
+	made := err == nil && s.client.made(stamp)
 	s.mu.Lock()
 	last := s.accepted
+	if s.shown = 0; made {
+		s.shown = stamp.Sequence
+	}
 	s.mu.Unlock()
-	a, stamp, err := s.client.cipher.OpenAffiliate(found.GetId(), found.GetData())
 	switch {
-	case err == nil && stamp.Sequence >= last.sequence && s.client.made(stamp):
+	case made && stamp.Sequence >= last.sequence:
 		if stamp.Sequence == last.sequence && !last.has(found.GetEndpoints()) {
 			s.defend(lostEndpoint)
 		}
 	case err == nil && s.client.meet(now, a, stamp, news && last.sequence != 0), last.sequence != 0:
+		s.defend(wasReplaced)
+	}
+}
+
+// checkShown has this machine published again if the stream shows something else than what
+// the service has accepted. An older copy that was put back before the service's answer was
+// here could not be told from the publication before.
+func (s *service) checkShown() {
+	s.mu.Lock()
+	differs := s.membership.connected && s.shown != s.accepted.sequence
+	s.mu.Unlock()
+	if differs {
 		s.defend(wasReplaced)
 	}
 }

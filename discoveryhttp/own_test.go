@@ -1,6 +1,7 @@
 package discoveryhttp_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp"
 	"github.com/spanmesh/span/discoveryhttp/payload"
+	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+	"github.com/spanmesh/span/discoveryhttp/store"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 )
@@ -68,7 +71,7 @@ func (a attacker) await(ok func(*serverpb.Affiliate) bool) {
 		if time.Now().After(deadline) {
 			a.t.Fatalf("the service has %v of the machine", a.find("a"))
 		}
-		time.Sleep(50 * time.Millisecond) // a service has no event for this
+		time.Sleep(100 * time.Millisecond) // a service has no event for this, and takes 15 calls a second
 	}
 }
 
@@ -96,6 +99,11 @@ func TestOwnAffiliateIsRestored(t *testing.T) {
 		"an older copy is put after the deletion": func(a attacker, old *serverpb.Affiliate) {
 			a.delete()
 			a.put("a", old.GetData())
+		},
+		"its endpoints are gone": func(a attacker, _ *serverpb.Affiliate) {
+			now := a.find("a")
+			a.delete()
+			a.put("a", now.GetData())
 		},
 		"only endpoints of others are left": func(a attacker, old *serverpb.Affiliate) {
 			a.delete()
@@ -332,4 +340,60 @@ func TestFightsAreLimited(t *testing.T) {
 	// What the machine has to say itself is not held up.
 	a.Publish(local("a", "192.0.2.1:1"))
 	attacker.await(there)
+}
+
+// doubtful is a store whose watchers are told of a deletion that did not happen, as those of
+// Sidero's service are when an endpoint has expired.
+type doubtful struct {
+	*store.Memory
+	watchers chan *store.Watcher
+}
+
+func (d doubtful) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+	snapshot, w, err := d.Memory.Watch(ctx, clusterID)
+	if err == nil {
+		d.watchers <- w
+	}
+	return snapshot, w, err
+}
+
+func TestDeletionThatDidNotHappen(t *testing.T) {
+	d := doubtful{store.NewMemory(store.Limits{}), make(chan *store.Watcher, 10)}
+	s := serve(t, func(o *server.Options) { o.Store = d })
+	cipher, err := payload.NewCipher([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"talos-1", "talos-2"} {
+		sealed, err := cipher.SealAffiliate(affiliate(id), payload.Stamp{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.attack().put(id, sealed)
+	}
+	a := s.join("a").run()
+	a.Publish(local("a"))
+	a.await("talos-1", "talos-2")
+	s.attack().await(func(found *serverpb.Affiliate) bool { return found != nil })
+	before := stampOf(t, s.attack().find("a"))
+
+	t.Run("of another machine", func(t *testing.T) {
+		// One is really gone.
+		if err := d.Delete(t.Context(), cluster, "talos-2"); err != nil {
+			t.Fatal(err)
+		}
+		w := <-d.watchers
+		w.Push(store.NewDeletion("talos-1"))
+		a.await("talos-1")
+		if a.Snapshot().Affiliates[0].NodeID != "talos-1" {
+			t.Error(a.Snapshot().Affiliates)
+		}
+		w.Push(store.NewDeletion("a"))
+	})
+	t.Run("of this machine", func(t *testing.T) {
+		s.attack().await(func(found *serverpb.Affiliate) bool { return stampOf(t, found).Sequence > before.Sequence })
+		if n := strings.Count(a.log.String(), "own affiliate changed"); n != 1 {
+			t.Errorf("published again %d times:\n%s", n, a.log)
+		}
+	})
 }

@@ -30,7 +30,7 @@ func (s *service) publishLoop(ctx context.Context) {
 	// not stream is published to all the same.
 	_ = retry.Wait(ctx, callTimeout, s.answered) // an error is the answer, or the end of ctx
 	limit := newDefence()
-	var defence <-chan time.Time
+	var defence, check <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,6 +43,9 @@ func (s *service) publishLoop(ctx context.Context) {
 				s.client.log.Warn("own affiliate changed in discovery", "endpoint", s.endpoint, "what", reason, "publish_in", roundPause(wait))
 				defence = time.After(wait)
 			}
+			continue
+		case <-check:
+			s.checkShown()
 			continue
 		case <-defence:
 			defence = nil
@@ -63,6 +66,7 @@ func (s *service) publishLoop(ctx context.Context) {
 		failures.resolved()
 		pauses.Reset()
 		refresh.Reset(refreshInterval)
+		check = time.After(showTime)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/reconciler"
@@ -39,6 +40,8 @@ type service struct {
 	// contested has the reason when this machine has to be published again because the
 	// service lost it, or another program changed it.
 	contested chan string
+	// doubted has an element when a deletion has to be verified.
+	doubted chan struct{}
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -53,6 +56,9 @@ type service struct {
 	refused map[string]refusal
 	// accepted is this machine's last publication here.
 	accepted accepted
+	// shown is the sequence of this client's publication that the stream showed last; 0 if
+	// it showed another's, or none.
+	shown payload.Sequence
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }
@@ -69,6 +75,7 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 		connection:     connection,
 		republish:      make(chan struct{}, 1),
 		contested:      make(chan string, 1),
+		doubted:        make(chan struct{}, 1),
 		networkChanged: make(chan struct{}),
 		membership:     newMembership(cached),
 		refused:        map[string]refusal{},
@@ -208,13 +215,11 @@ func (s *service) fetch(ctx context.Context) error {
 	if err := s.hello(ctx); err != nil {
 		return fmt.Errorf("say hello to %s: %w", s.endpoint, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	response, err := s.current().List(ctx, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
+	all, err := s.list(ctx)
 	if err != nil {
 		return fmt.Errorf("list the affiliates of %s: %w", s.endpoint, err)
 	}
-	s.handleSnapshot(response.Msg.GetAffiliates())
+	s.handleSnapshot(all)
 	s.client.changed()
 	return nil
 }

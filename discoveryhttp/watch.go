@@ -60,6 +60,7 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 	messages := make(chan *serverpb.WatchResponse)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return receive(groupCtx, stream, messages) })
+	group.Go(func() error { return s.verifyDeletions(groupCtx) })
 	expiry := time.NewTicker(deletionGrace / 2)
 	defer expiry.Stop()
 	for first := true; ; {
@@ -107,6 +108,9 @@ func receive(ctx context.Context, stream *connect.ServerStreamForClient[serverpb
 // handleSnapshot takes all affiliates that the service has.
 func (s *service) handleSnapshot(all []*serverpb.Affiliate) {
 	now := time.Now()
+	s.mu.Lock()
+	s.shown = 0
+	s.mu.Unlock()
 	o := s.open(now, all, false)
 	s.mu.Lock()
 	if !s.hasAnswered() {
@@ -144,11 +148,17 @@ func (s *service) handleDeletion(now time.Time, affiliates []*serverpb.Affiliate
 	defer s.mu.Unlock()
 	for _, a := range affiliates {
 		id := a.GetId()
-		if id == s.client.options.NodeID && s.accepted.sequence != 0 {
-			s.defend(wasDeleted)
+		if id == s.client.options.NodeID {
+			s.shown = 0
+			if s.accepted.sequence != 0 {
+				s.defend(wasDeleted)
+			}
 		}
 		if sequence, has := s.membership.current(id); has {
 			s.client.newest.confirm(now, id, sequence)
+		}
+		if s.membership.isUnnumbered(id) {
+			s.verifySoon()
 		}
 		_, wasRefused := s.refused[id]
 		delete(s.refused, id)

@@ -61,7 +61,7 @@ func awaitPublished(t *testing.T, m *harness.Mesh, machine *harness.Machine, unw
 		select {
 		case <-ctx.Done():
 			t.Fatalf("the server still has %+v of %s", now, machine.Name)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond): // the server takes 15 calls a second
 		}
 	}
 }

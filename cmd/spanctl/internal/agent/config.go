@@ -203,13 +203,20 @@ func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotat
 
 // resetIdentity gives the machine another identity.
 func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset, pass *reconciler.Pass, err error) {
+	// The runner may give up waiting before the identity is replaced.
+	replaced := make(chan statedir.Reset, 1)
 	err = m.locked(func() error {
-		pass, err = m.runner.ResetIdentity(ctx, func() (err error) {
-			reset, err = m.dir.ResetIdentity()
+		pass, err = m.runner.ResetIdentity(ctx, func() error {
+			done, err := m.dir.ResetIdentity()
+			replaced <- done
 			return err
 		})
 		return err
 	})
+	select {
+	case reset = <-replaced:
+	default:
+	}
 	return reset, pass, err
 }
 

@@ -111,5 +111,5 @@ func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) erro
 }
 
 // Remove removes an affiliate from the service. A running machine publishes itself again
-// with its next update.
+// within seconds.
 func (i *Inspection) Remove(ctx context.Context, id string) error { return i.client.Remove(ctx, id) }

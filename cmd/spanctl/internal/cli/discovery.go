@@ -116,7 +116,7 @@ func newDiscoveryRemove(g *globals) *cobra.Command {
 		Use:   "rm NODE-ID...",
 		Short: "Remove affiliates of a cluster, such as those of machines that are gone",
 		Long: `Remove affiliates from the discovery of a machine config's cluster. A machine that
-is alive comes back with its next refresh.`,
+is alive publishes itself again within seconds.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, ids []string) error { return o.remove(cmd.Context(), streamsOf(cmd), ids) },
 	}
