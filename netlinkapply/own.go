@@ -126,16 +126,18 @@ func (k *Kernel) renamedTUN(linkName, name string) (netlink.Link, error) {
 
 // routedLinks returns the indexes of the links that spanctl's routes lead to.
 func (k *Kernel) routedLinks(scope state.Scope) (map[int]bool, error) {
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return k.routes.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: scope.RoutingTable, Protocol: state.Protocol},
-			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
 	led := map[int]bool{}
-	for _, r := range routes {
-		led[r.LinkIndex] = true
+	for _, f := range state.Families {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return k.routes.RouteListFiltered(family(f), &netlink.Route{Table: scope.RoutingTable, Protocol: state.Protocol},
+				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) { // the table has no routes
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			led[r.LinkIndex] = true
+		}
 	}
 	return led, nil
 }
@@ -190,10 +192,14 @@ func (k *Kernel) explainUnresponsive(err error) error {
 	if k.unresponsiveSince.IsZero() {
 		k.unresponsiveSince = time.Now().Add(-userspace.AnswerTimeout)
 	}
+	end := "end it"
+	if unresponsive.PID != 0 {
+		end = fmt.Sprintf("end it with `kill -KILL %d`", unresponsive.PID)
+	}
 	return &condition.Error{Condition: condition.Condition{
 		Code:    condition.WireGuardUnresponsive,
 		Subject: unresponsive.Link,
 		Cause:   fmt.Sprintf("%v, since %s", unresponsive, k.unresponsiveSince.UTC().Format(time.RFC3339)),
-		Remedy:  fmt.Sprintf("a running agent restarts it; without one, end it with `kill -KILL %d` and run the command again", unresponsive.PID),
+		Remedy:  fmt.Sprintf("a running agent restarts it; without one, %s and run the command again", end),
 	}}
 }

@@ -40,12 +40,19 @@ func (e *UnresponsiveError) Error() string {
 	case "D":
 		state = ": it waits in the kernel"
 	}
-	return fmt.Sprintf("the WireGuard process %d of link %s does not answer within %v%s", e.PID, e.Link, AnswerTimeout, state)
+	who := "the WireGuard process"
+	if e.PID != 0 {
+		who += fmt.Sprintf(" %d", e.PID)
+	}
+	return fmt.Sprintf("%s of link %s does not answer within %v%s", who, e.Link, AnswerTimeout, state)
 }
 
 // use connects to the process of the link and talks to it within AnswerTimeout.
 func use(link string, talk func(net.Conn) error) error {
 	c, err := dial(link)
+	if errors.Is(err, unix.EAGAIN) {
+		return &UnresponsiveError{Link: link} // it accepts no connection, and more do not fit
+	}
 	if err != nil {
 		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
 	}
@@ -67,7 +74,7 @@ func use(link string, talk func(net.Conn) error) error {
 func Answers(link string) bool {
 	c, err := dial(link)
 	if err != nil {
-		return false
+		return errors.Is(err, unix.EAGAIN)
 	}
 	return c.Close() == nil
 }
@@ -122,6 +129,9 @@ type process struct {
 	link string
 	pid  int
 	fd   int
+	// isHere is set if the process is known to be in this network namespace. That of a process
+	// with more privileges is not known.
+	isHere bool
 }
 
 // openProcess returns the process that serves the link's control socket. A program that
@@ -148,7 +158,8 @@ func openProcess(link string) (*process, error) {
 	return p, nil
 }
 
-// isOurs reports whether spanctl started the process for the link.
+// isOurs reports whether spanctl started the process for the link, in this network namespace.
+// Control sockets of several namespaces may be in one directory.
 func (p *process) isOurs() bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 	if err != nil {
@@ -156,8 +167,14 @@ func (p *process) isOurs() bool {
 	}
 	words := strings.Split(string(text), "\x00")
 	i := slices.Index(words, Command)
+	if i < 1 || i+1 >= len(words) || words[i+1] != p.link {
+		return false
+	}
+	here, err := os.Readlink("/proc/self/ns/net")
+	there, unknown := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.pid))
+	p.isHere = err == nil && unknown == nil && here == there
 	// While the process has not ended, no other has its ID.
-	return i > 0 && i+1 < len(words) && words[i+1] == p.link && !p.endedWithin(0)
+	return (p.isHere || unknown != nil) && !p.endedWithin(0)
 }
 
 func (p *process) close() { _ = unix.Close(p.fd) }
@@ -213,6 +230,9 @@ func Kill(ctx context.Context, link string) error {
 		return err
 	}
 	defer p.close()
+	if !p.isHere {
+		return fmt.Errorf("not permitted to see whether the WireGuard process %d of %s is in this network namespace: end it with `kill -KILL %d` if it is", p.pid, link, p.pid)
+	}
 	return p.kill(ctx)
 }
 
