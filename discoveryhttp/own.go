@@ -125,6 +125,7 @@ func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool)
 	if s.shown = 0; made {
 		s.shown = stamp.Sequence
 	}
+	s.kept = found.GetEndpoints()
 	s.mu.Unlock()
 	switch {
 	case made && stamp.Sequence >= last.sequence:

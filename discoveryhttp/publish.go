@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
@@ -93,10 +96,17 @@ func withFinishTime(ctx context.Context, after time.Duration) (context.Context, 
 
 // push sends a sealed publication.
 func (s *service) push(ctx context.Context, p *publication) error {
-	if err := s.update(ctx, p.Local.NodeID, p.sealed, p.endpoints); err != nil {
+	endpoints := p.endpoints
+	err := s.update(ctx, p.Local.NodeID, p.sealed, endpoints)
+	if connect.CodeOf(err) == connect.CodeResourceExhausted && len(p.endpoints) > 0 {
+		// The service keeps endpoints of before until they expire, and others may have added some.
+		endpoints = s.fitting(endpoints)
+		err = s.update(ctx, p.Local.NodeID, p.sealed, endpoints)
+	}
+	if err != nil {
 		return err
 	}
-	s.accept(p)
+	s.accept(p.sequence, endpoints)
 	for id, endpoints := range p.Harvested {
 		sealed, err := s.client.sealEndpoints(endpoints)
 		if err != nil {
@@ -109,11 +119,32 @@ func (s *service) push(ctx context.Context, p *publication) error {
 	return nil
 }
 
-// accept notes that the service has accepted a publication.
-func (s *service) accept(p *publication) {
+// fitting returns the endpoints for which a service has room besides those that it keeps.
+func (s *service) fitting(endpoints [][]byte) [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.sequence > s.accepted.sequence {
-		s.accepted = accepted{p.sequence, p.endpoints}
+	kept := make(map[string]bool, len(s.kept))
+	for _, e := range s.kept {
+		kept[string(e)] = true
+	}
+	room := maxEndpoints - len(kept)
+	var fit [][]byte
+	for _, e := range endpoints {
+		switch {
+		case kept[string(e)]:
+			fit = append(fit, e)
+		case room > 0:
+			fit, room = append(fit, e), room-1
+		}
+	}
+	return fit
+}
+
+// accept notes that the service has accepted a publication.
+func (s *service) accept(sequence payload.Sequence, endpoints [][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sequence > s.accepted.sequence {
+		s.accepted = accepted{sequence, endpoints}
 	}
 }

@@ -59,6 +59,8 @@ type service struct {
 	// shown is the sequence of this client's publication that the stream showed last; 0 if
 	// it showed another's, or none.
 	shown payload.Sequence
+	// kept are the endpoints that the service has for this machine, as far as is known.
+	kept [][]byte
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }

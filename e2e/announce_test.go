@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -92,5 +93,150 @@ func TestRuleForIPv6(t *testing.T) {
 	node.Agent.AwaitAfter(func() { node.Files.WriteConfig(harness.Edit(m.Config, "rulePriority: 99")) }, "condition cleared")
 	node.Packets.Ping(address)
 	other.Packets.Ping(node.API.MeshAddress())
+	m.AwaitNoDiff()
+}
+
+// addAddresses adds addresses to a link: 10.99.SUBNET.1/32 and so on.
+func addAddresses(h *netlink.Handle, link netlink.Link, subnet byte, n int) error {
+	for i := range n {
+		address := netip.AddrFrom4([4]byte{10, 99, subnet, byte(i + 1)})
+		if err := h.AddrAdd(link, lab.Address(netip.PrefixFrom(address, 32))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endpointsOf returns a condition on how many endpoints a machine has for a peer.
+func endpointsOf(label string, n int) func(harness.Specs) bool {
+	return func(specs harness.Specs) bool {
+		for _, spec := range specs {
+			if list, is := spec["endpoints"].([]any); is && spec["label"] == label && len(list) == n {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// TestManyAddresses has a machine with more addresses than discovery takes, and one that grows
+// while it runs.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a machine with more addresses than discovery takes is a member")
+	m := harness.NewMesh(t, 3)
+	many, growing, other := m.Machines[0], m.Machines[1], m.Machines[2]
+	onLink(t, many, func(h *netlink.Handle, link netlink.Link) error { return addAddresses(h, link, 1, 71) })
+	m.Start()
+	m.AwaitUp()
+	other.API.Await("kubespanpeerspecs", endpointsOf(many.Name, 64))
+	harness.WantText(t, "the conditions", many.CLI.Run("get", "conditions"), "TooManyEndpoints", "64 of 72 endpoints", "64 of 72 addresses")
+
+	for _, subnet := range []byte{2, 3} {
+		onLink(t, growing, func(h *netlink.Handle, link netlink.Link) error { return addAddresses(h, link, subnet, 60) })
+	}
+	other.API.Await("kubespanpeerspecs", endpointsOf(growing.Name, 64))
+	growing.Net.ChangeAddress(netip.MustParseAddr("172.20.0.77"))
+	for _, from := range m.Machines {
+		for _, to := range m.Machines {
+			if from != to {
+				from.Packets.Ping(to.API.MeshAddress())
+			}
+		}
+	}
+	m.AwaitNoDiff()
+}
+
+// TestLinksThatAreNotAnnounced has links whose addresses no other machine can reach, beside the
+// uplink, with names that sort before it.
+func TestLinksThatAreNotAnnounced(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "links that are down and overlays are not announced; filters.interfaces names others")
+	m := harness.NewMesh(t, 2)
+	node, other := m.Machines[0], m.Machines[1]
+	onLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
+		// The services of kube-proxy are on a link that is down.
+		down := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a-down"}, PeerName: "a-peer"}
+		overlay := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "a-overlay"}, VxlanId: 7, Port: 4789, VtepDevIndex: uplink.Attrs().Index}
+		inside := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "cilium_host"}, PeerName: "cilium_net"}
+		for subnet, link := range map[byte]netlink.Link{1: down, 2: overlay, 3: inside} {
+			n := map[byte]int{1: 60, 2: 1, 3: 1}[subnet]
+			if err := h.LinkAdd(link); errors.Is(err, unix.EOPNOTSUPP) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := addAddresses(h, link, subnet, n); err != nil {
+				return err
+			}
+			if link == down {
+				continue
+			}
+			if err := h.LinkSetUp(link); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	m.Start()
+	m.AwaitUp()
+	other.API.Await("kubespanpeerspecs", endpointsOf(node.Name, 2))
+	harness.WantText(t, "the endpoints", endpoints(other, node.Name), node.Address.String()+":51820", "10.99.3.1:51820")
+	// Discovery keeps endpoints until they expire, but not addresses.
+	other.Agent.AwaitAfter(func() { node.Files.WriteConfig(harness.Edit(m.Config, `filters: interfaces: ["!cilium_*"]`)) },
+		"networks removed 10.99.3.1/32")
+	other.Packets.Ping(node.API.MeshAddress())
+	m.AwaitNoDiff()
+}
+
+// endpoints returns the endpoints that a machine has for a peer.
+func endpoints(machine *harness.Machine, label string) string {
+	for _, line := range strings.Split(machine.CLI.Run("get", "kubespanpeerspecs"), "\n") {
+		if strings.Contains(line, label) {
+			return line
+		}
+	}
+	return ""
+}
+
+// TestBridgeOverAVeth has the network of a container as LXC and systemd-nspawn make it: a
+// bridge over a veth has the machine's address and default route.
+func TestBridgeOverAVeth(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a container whose uplink is a bridge over a veth is a member")
+	m := harness.NewMesh(t, 2)
+	node, other := m.Machines[0], m.Machines[1]
+	onLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+		address := lab.Address(netip.PrefixFrom(node.Address, lab.Underlay.Bits()))
+		return errors.Join(h.LinkAdd(bridge), h.LinkSetMaster(uplink, bridge), h.LinkSetUp(bridge), h.AddrDel(uplink, address),
+			h.AddrAdd(bridge, lab.Address(netip.PrefixFrom(node.Address, lab.Underlay.Bits()))),
+			h.RouteAdd(&netlink.Route{Gw: m.Discovery.Address.AsSlice()}))
+	})
+	m.Start()
+	m.AwaitUp()
+	harness.WantText(t, "the endpoints", endpoints(other, node.Name), node.Address.String()+":51820")
+	before := other.Net.Sent()
+	other.Packets.PingMany(node.Address, 10)
+	if n := other.Net.Sent() - before; n < 10 {
+		t.Errorf("%d packets went into the tunnel", n)
+	}
+	m.AwaitNoDiff()
+}
+
+// TestHostileEndpoints has a member that announces endpoints that no machine can use.
+func TestHostileEndpoints(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "endpoints that no machine can use are refused with a reason")
+	m := harness.NewMesh(t, 2)
+	node, other := m.Machines[0], m.Machines[1]
+	node.Files.WriteConfig(harness.Edit(m.Config,
+		`extraAnnouncedEndpoints: ["127.0.0.1:9", "[ff02::1]:9", "255.255.255.255:9", "172.20.0.255:9", "`+other.Address.String()+`:51820"]`))
+	m.Start()
+	m.AwaitUp()
+	other.API.Await("kubespanpeerspecs", endpointsOf(node.Name, 1))
+	harness.WantText(t, "the conditions", other.CLI.Run("get", "conditions"), "EndpointRefused", "127.0.0.1:9 is loopback")
+	harness.WantText(t, "the peer", other.CLI.Run("get", "kubespanpeerspecs", "-o", "yaml"), "is loopback", "is multicast", "is broadcast",
+		"is the broadcast address of a network here", "is this machine's own")
 	m.AwaitNoDiff()
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,8 +18,9 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Host returns the machine's name, links and addresses, without the link of the mesh.
-func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
+// Host returns the machine's name, links and addresses, without the link of the mesh. Choose
+// may overrule which links' addresses are announced. Those of links with a default route come first.
+func (k *Kernel) Host(meshLink string, choose mesh.LinkChoice) (mesh.Host, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return mesh.Host{}, fmt.Errorf("read the host name: %w", err)
@@ -32,35 +32,51 @@ func (k *Kernel) Host(meshLink string) (mesh.Host, error) {
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Name, b.Attrs().Name) })
 	meshLink = k.presentName(meshLink, links)
-	inner, carried := innerBridges(links), carriedBy(links, meshLink)
-	wanted := map[int]bool{}
-	for _, link := range links {
-		attrs := link.Attrs()
-		if host.MAC == nil && isPhysical(link) {
-			host.MAC = attrs.HardwareAddr
-		}
-		wanted[attrs.Index] = attrs.Name != meshLink && attrs.Flags&net.FlagLoopback == 0 && !inner[attrs.Index] && !carried[attrs.Index]
+	if i := slices.IndexFunc(links, isPhysical); i >= 0 {
+		host.MAC = links[i].Attrs().HardwareAddr
 	}
-	byLink, err := k.reachable(wanted)
-	if err != nil {
+	if err := k.locate(&host, links, meshLink, choose); err != nil {
 		return mesh.Host{}, fmt.Errorf("list addresses: %w", err)
-	}
-	gateways := k.gateways()
-	for _, link := range links {
-		attrs := link.Attrs()
-		at := byLink[attrs.Index]
-		host.Addresses = append(host.Addresses, at.addresses...)
-		gateway, leads := gateways[attrs.Index]
-		if attrs.Name != meshLink && (leads || len(at.networks) > 0) {
-			host.Links = append(host.Links, mesh.Link{Name: attrs.Name, MTU: attrs.MTU, Networks: at.networks,
-				Default: leads, Gateway: gateway, Up: attrs.RawFlags&unix.IFF_LOWER_UP != 0})
-		}
 	}
 	if host.Own, host.Connected, err = k.territory(links, meshLink); err != nil {
 		return mesh.Host{}, fmt.Errorf("list addresses: %w", err)
 	}
 	host.Forwards = sysctl("ipv6/conf/all/forwarding") == "1"
 	return host, nil
+}
+
+// locate sets the links of a host that lead to other machines, and the addresses to announce.
+func (k *Kernel) locate(host *mesh.Host, links []netlink.Link, meshLink string, choose mesh.LinkChoice) error {
+	byLink, err := k.reachable()
+	if err != nil {
+		return err
+	}
+	gateways := k.gateways()
+	leads := make(map[int]bool, len(gateways))
+	for index := range gateways {
+		leads[index] = true
+	}
+	announcer := newAnnouncer(links, meshLink, choose, leads)
+	var others []netip.Addr
+	for _, link := range links {
+		attrs := link.Attrs()
+		at := byLink[attrs.Index]
+		if !announcer.announces(link, slices.ContainsFunc(at.networks, func(n netip.Prefix) bool { return !n.IsSingleIP() })) {
+			at = location{}
+		}
+		if leads[attrs.Index] {
+			host.Addresses = append(host.Addresses, at.addresses...)
+		} else {
+			others = append(others, at.addresses...)
+		}
+		if attrs.Name != meshLink && (leads[attrs.Index] || len(at.networks) > 0) {
+			host.Links = append(host.Links, mesh.Link{Name: attrs.Name, MTU: attrs.MTU, Networks: at.networks,
+				Default: leads[attrs.Index], Gateway: gateways[attrs.Index], Up: attrs.RawFlags&unix.IFF_LOWER_UP != 0})
+		}
+	}
+	host.OnDefault = len(host.Addresses)
+	host.Addresses = append(host.Addresses, others...)
+	return nil
 }
 
 // location is where a link is in the network.
@@ -71,7 +87,7 @@ type location struct {
 
 // reachable returns the addresses at which other machines can reach this one, by the
 // index of the link.
-func (k *Kernel) reachable(wanted map[int]bool) (map[int]location, error) {
+func (k *Kernel) reachable() (map[int]location, error) {
 	addresses, err := dump(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
@@ -79,7 +95,7 @@ func (k *Kernel) reachable(wanted map[int]bool) (map[int]location, error) {
 	byLink := map[int]location{}
 	for _, a := range addresses {
 		address, ok := netipx.FromStdIP(a.IP)
-		if !ok || !wanted[a.LinkIndex] || !isReachable(a, address) {
+		if !ok || !isReachable(a, address) {
 			continue
 		}
 		at := byLink[a.LinkIndex]
@@ -153,36 +169,14 @@ func innerBridges(links []netlink.Link) map[int]bool {
 	}
 	for _, link := range links {
 		switch link.Type() {
-		case "veth", kindTUN:
+		case "veth", "netkit", kindTUN:
 		default:
-			delete(inner, link.Attrs().MasterIndex)
+			if !isOverlayKind(link) {
+				delete(inner, link.Attrs().MasterIndex)
+			}
 		}
 	}
 	return inner
-}
-
-// carriedBy returns the links that send their packets over the mesh's link, such as the VXLAN
-// of a network plugin. Their addresses are no endpoints: only members of the mesh reach them.
-func carriedBy(links []netlink.Link, meshLink string) map[int]bool {
-	carried := map[int]bool{}
-	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == meshLink })
-	if at < 0 {
-		return carried
-	}
-	mesh := links[at].Attrs().Index
-	for _, link := range links {
-		attrs := link.Attrs()
-		// ParentIndex may belong to another namespace, such as that of the other end of a veth pair.
-		below := attrs.ParentIndex
-		if attrs.NetNsID >= 0 {
-			below = 0
-		}
-		if vxlan, is := link.(*netlink.Vxlan); is {
-			below = vxlan.VtepDevIndex
-		}
-		carried[attrs.Index] = below == mesh
-	}
-	return carried
 }
 
 // operatingSystem returns PRETTY_NAME of an os-release(5) file, "Linux" without one.

@@ -38,7 +38,7 @@ func TestHostHasReachableAddresses(t *testing.T) {
 	if err := netlink.AddrAdd(veth, mustAddr("192.0.2.8/24")); err != nil {
 		t.Fatal(err)
 	}
-	host, err := k.Host("kubespan")
+	host, err := k.Host("kubespan", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +95,11 @@ func TestHostOmitsLinksOverTheMesh(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(overlay) })
 	for link, address := range map[netlink.Link]string{outside: "192.0.2.7/24", overlay: "10.42.0.0/32"} {
-		if err := netlink.AddrAdd(link, mustAddr(address)); err != nil {
+		if err := errors.Join(netlink.AddrAdd(link, mustAddr(address)), netlink.LinkSetUp(link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	host, err := k.Host("kubespan")
+	host, err := k.Host("kubespan", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

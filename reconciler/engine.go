@@ -17,8 +17,9 @@ import (
 
 // Kernel is the machine that an Engine works on.
 type Kernel interface {
-	// Host returns the machine's name and addresses, without those of the mesh link.
-	Host(meshLink string) (mesh.Host, error)
+	// Host returns the machine's name and addresses, without those of the mesh link. Choose may
+	// overrule which links' addresses are announced.
+	Host(meshLink string, choose mesh.LinkChoice) (mesh.Host, error)
 	// Observe reads what is in the kernel under the marks of scope.
 	Observe(scope state.Scope) (state.State, error)
 	// Trace asks where packets go. It sends nothing. A way is zero if it is not known.
@@ -290,7 +291,7 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 
 // AffiliateAs returns what the machine would publish with another identity.
 func (e *Engine) AffiliateAs(config *schema.Config, known Knowledge, identify Identify) (mesh.Affiliate, error) {
-	host, err := e.kernel.Host(config.KubeSpan().InterfaceName)
+	host, err := e.kernel.Host(config.KubeSpan().InterfaceName, config.KubeSpan().Filters.ChoosesLink)
 	if err != nil {
 		return mesh.Affiliate{}, fmt.Errorf("read the machine's addresses: %w", err)
 	}
@@ -298,5 +299,6 @@ func (e *Engine) AffiliateAs(config *schema.Config, known Knowledge, identify Id
 	if err != nil {
 		return mesh.Affiliate{}, fmt.Errorf("make another key: %w", err)
 	}
-	return mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Node), nil
+	local, _ := mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Node)
+	return local, nil
 }

@@ -62,7 +62,7 @@ func (k *fakeKernel) Restart(context.Context, state.Scope) error {
 
 var errRefused = errors.New("refused")
 
-func (k *fakeKernel) Host(string) (mesh.Host, error) {
+func (k *fakeKernel) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	address := k.address

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -17,6 +18,8 @@ type gathered struct {
 
 	host     mesh.Host
 	identity mesh.Identity
+	// announcing is what is wrong with what the machine announces.
+	announcing []condition.Condition
 	// local is this machine's affiliate.
 	local mesh.Affiliate
 	// merged are all affiliates, with the local one.
@@ -50,7 +53,7 @@ func (g *gathered) holds(config *schema.Config, known Knowledge) bool {
 // pass.
 func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []state.Peer) error {
 	kubespan := config.KubeSpan()
-	host, err := e.kernel.Host(kubespan.InterfaceName)
+	host, err := e.kernel.Host(kubespan.InterfaceName, kubespan.Filters.ChoosesLink)
 	if err != nil {
 		return fmt.Errorf("read the machine's addresses: %w", err)
 	}
@@ -64,7 +67,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		return nil
 	}
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
-	g.local = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
+	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
@@ -80,8 +83,9 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.K
 	g.claimants = mesh.Peers(g.identity, g.good)
 	g.specs = mesh.PeerSpecs(g.claimants)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
+	vetting := mesh.NewVetting(g.identity, g.host, kubespan)
 	for i := range g.specs {
-		g.specs[i].Endpoints = mesh.Candidates(g.identity, g.host, kubespan.Filters.PeerEndpoints, g.specs[i].Endpoints)
+		vetting.Vet(&g.specs[i])
 	}
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
 	g.maxMTU = mesh.PathMTU(g.host.Links, g.specs)

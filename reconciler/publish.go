@@ -63,9 +63,18 @@ func (p *Pass) peerSpecs(o *owners) map[string]any {
 	for i := range p.specs {
 		spec := &p.specs[i]
 		specs[spec.PublicKey.String()] = resource.PeerSpec{Address: spec.Address, AllowedIPs: spec.AllowedIPs,
-			Endpoints: spec.Endpoints, Label: spec.Label, Claims: p.claimsOf(o, spec.PublicKey, contests)}
+			Endpoints: spec.Endpoints, Label: spec.Label, Claims: p.claimsOf(o, spec.PublicKey, contests),
+			RefusedEndpoints: refusedEndpoints(spec.Refused)}
 	}
 	return specs
+}
+
+func refusedEndpoints(refused []mesh.EndpointRefusal) []resource.RefusedEndpoint {
+	var shown []resource.RefusedEndpoint
+	for _, r := range refused {
+		shown = append(shown, resource.RefusedEndpoint{Endpoint: r.Endpoint, Reason: r.Reason})
+	}
+	return shown
 }
 
 // publishConnections replaces the resources that change with every reading of the peers.

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -71,6 +72,8 @@ func (p *Pass) label(key mesh.Key) string {
 func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live state.State, o *owners) {
 	p.Report(live.Conditions...)
 	p.Report(p.host.Conditions...)
+	p.Report(p.announcing...)
+	p.Report(invalidEndpoints(p.specs)...)
 	p.Report(known.Conditions...)
 	p.Report(onLinks(addresses, p.host.Links)...)
 	p.Report(p.ownerConditions(o)...)
@@ -81,6 +84,29 @@ func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live st
 			Remedy: `set machine.network.kubespan.mtu to "auto"`,
 		})
 	}
+}
+
+// invalidEndpoints returns a condition for each peer that publishes endpoints that no machine
+// can use.
+func invalidEndpoints(specs []mesh.PeerSpec) []condition.Condition {
+	var found []condition.Condition
+	for i := range specs {
+		var causes []string
+		for _, r := range specs[i].Refused {
+			if r.Invalid {
+				causes = append(causes, fmt.Sprintf("%s %s", r.Endpoint, r.Reason))
+			}
+		}
+		if len(causes) > 0 {
+			found = append(found, condition.Condition{
+				Code:    condition.EndpointRefused,
+				Subject: cmp.Or(specs[i].Label, specs[i].PublicKey.String()),
+				Cause:   "publishes endpoints that no machine can use: " + listed(causes, "; "),
+				Remedy:  "change what the peer announces, such as its extraAnnouncedEndpoints",
+			})
+		}
+	}
+	return found
 }
 
 // onLinks returns a condition for each network of the config's addresses that a link of the

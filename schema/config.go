@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -181,6 +182,17 @@ func (f *LinkFilter) UnmarshalText(text []byte) error {
 	}
 	*f = LinkFilter{Pattern: pattern, Exclude: exclude}
 	return nil
+}
+
+// ChoosesLink returns what the last of Interfaces that matches a link's name says about it. Named
+// is false if none matches.
+func (f *Filters) ChoosesLink(name string) (named, included bool) {
+	for _, f := range slices.Backward(f.Interfaces) {
+		if matched, err := path.Match(f.Pattern, name); err == nil && matched {
+			return true, !f.Exclude
+		}
+	}
+	return false, false
 }
 
 // MarshalText is the inverse of UnmarshalText.

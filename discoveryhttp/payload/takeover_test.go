@@ -33,7 +33,7 @@ var (
 	own     = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.53")}
 )
 
-func (m *machine) Host(string) (mesh.Host, error) {
+func (m *machine) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{own[0], own[2]}, Own: own,
 		Links:     []mesh.Link{{Name: "eth0", MTU: 1500, Networks: []netip.Prefix{lan, netip.MustParsePrefix("2001:db8::/64")}, Default: true, Gateway: gateway, Up: true}},
 		Connected: []mesh.Connected{{Link: "docker0", Prefix: netip.MustParsePrefix("172.17.0.0/16")}}}, nil

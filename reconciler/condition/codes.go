@@ -16,6 +16,8 @@ const (
 	AddressRefused Code = "AddressRefused"
 	// AddressOverlap is the code of a network that several machines advertise.
 	AddressOverlap Code = "AddressOverlap"
+	// EndpointRefused is the code of an endpoint of a peer that no machine can use.
+	EndpointRefused Code = "EndpointRefused"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
 	IPv6Disabled Code = "IPv6Disabled"
 	// IdentityCloned is the code of another machine with this machine's identity.
@@ -46,6 +48,8 @@ const (
 	RulePriorityTaken Code = "RulePriorityTaken"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
+	// TooManyEndpoints is the code of a machine with more addresses than discovery takes.
+	TooManyEndpoints Code = "TooManyEndpoints"
 	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
 	WireGuardUnresponsive Code = "WireGuardUnresponsive"
 )
@@ -82,6 +86,7 @@ var definitions = []Definition{
 	{AddressOnLink, SeverityWarning, "a peer has an address in a network of this machine, and is not in that network"},
 	{AddressOverlap, SeverityInfo, "several machines advertise the same network or address"},
 	{AddressRefused, SeverityWarning, "a peer advertises what no machine may have"},
+	{EndpointRefused, SeverityWarning, "a peer publishes endpoints that no machine can use"},
 	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link"},
 	{IdentityCloned, SeverityError, "another machine has this machine's identity"},
 	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
@@ -96,6 +101,7 @@ var definitions = []Definition{
 	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},
 	{SecondAgent, SeverityError, "another agent works on the mesh's link"},
 	{TableTaken, SeverityError, "another program uses the routing table"},
+	{TooManyEndpoints, SeverityWarning, "the machine has more addresses than discovery takes"},
 	{WireGuardUnresponsive, SeverityError, "the WireGuard process does not answer"},
 }
 

@@ -21,6 +21,8 @@ type Host struct {
 	// Addresses are the addresses at which other machines can reach this one, in the order
 	// of links. Those of the mesh link are not among them.
 	Addresses []netip.Addr
+	// OnDefault is how many of the Addresses, from the first, are on links with a default route.
+	OnDefault int
 	// Links are the links with these addresses or a default route.
 	Links []Link
 	// Own are all addresses of the machine, also those that others cannot reach. Those of the
@@ -38,7 +40,7 @@ type Host struct {
 // Equal reports whether all fields are equal, but for Own and Connected: what these have more
 // than the others does not concern how peers are reached.
 func (h Host) Equal(other Host) bool {
-	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards &&
+	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards && h.OnDefault == other.OnDefault &&
 		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Addresses, other.Addresses) &&
 		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
 			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)
@@ -48,6 +50,18 @@ func (h Host) Equal(other Host) bool {
 // SameTerritory reports whether both have the same addresses and networks.
 func (h Host) SameTerritory(other Host) bool {
 	return slices.Equal(h.Own, other.Own) && slices.Equal(h.Connected, other.Connected)
+}
+
+// LinkChoice returns whether the config names a link, and whether it then wants its addresses
+// announced. Nil names none.
+type LinkChoice func(name string) (named, wanted bool)
+
+// Of returns the choice for a link.
+func (c LinkChoice) Of(name string) (named, wanted bool) {
+	if c == nil {
+		return false, false
+	}
+	return c(name)
 }
 
 // Link is a network interface that leads to other machines.
@@ -80,8 +94,9 @@ type Node struct {
 
 // LocalAffiliate returns what this machine publishes. Seen are the machine's addresses as
 // others see them, such as a discovery service outside its NAT. Addresses in the networks of
-// its pods are not published: a network plugin may use the same ones on every machine.
-func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, node Node) Affiliate {
+// its pods are not published: a network plugin may use the same ones on every machine. If the
+// machine has more addresses than discovery takes, the best are published, and a condition says so.
+func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, node Node) (Affiliate, []condition.Condition) {
 	addresses := slices.DeleteFunc(slices.Clone(host.Addresses), func(a netip.Addr) bool {
 		return id.Subnet.Contains(a) || slices.ContainsFunc(node.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
 	})
@@ -97,13 +112,14 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 	if node.ControlPlane || node.APIServerPort != 0 {
 		a.MachineType = MachineTypeControlPlane
 	}
+	classOf := classes(host, seen)
 	if !config.Enabled {
-		return a
+		a.Addresses = best(addresses, maxAddresses, classOf)
+		return a, nil
 	}
 	networks := slices.Clone(config.AdvertisedNetworks)
 	for _, address := range config.Addresses {
 		networks = append(networks, netip.PrefixFrom(address.Addr(), address.Addr().BitLen()))
-		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
 	}
 	if config.AdvertiseKubernetesNetworks {
 		networks = unite(networks, node.PodNetworks)
@@ -113,10 +129,18 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		Address:                   id.Address.Addr(),
 		AdditionalAddresses:       masked(networks),
 		ExcludeAdvertisedNetworks: config.Filters.ExcludeAdvertisedNetworks,
-		Endpoints:                 endpoints(id, config, unite(addresses, seen)),
 		Relay:                     config.Relay.Offer && host.Forwards,
 	}
-	return a
+	a.Addresses = best(addresses, roomForAddresses(&a.KubeSpan)-len(config.Addresses), classOf)
+	found := tooMany("addresses", len(a.Addresses), len(addresses), "exclude links with machine.network.kubespan.filters.interfaces")
+	for _, address := range config.Addresses {
+		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
+	}
+	reachable := reachableAt(id, config, unite(addresses, seen))
+	announced := best(reachable, maxEndpoints-len(config.ExtraAnnouncedEndpoints), classOf)
+	a.KubeSpan.Endpoints = endpoints(config, announced)
+	return a, append(found, tooMany("endpoints", len(announced), len(reachable),
+		"choose some with machine.network.kubespan.filters.endpoints, or exclude links with filters.interfaces")...)
 }
 
 func masked(prefixes []netip.Prefix) []netip.Prefix {
@@ -127,14 +151,18 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.Clip(unite(nil, out))
 }
 
-// endpoints returns the addresses that pass the filter, with the listen port, and then the
-// config's extra endpoints.
-func endpoints(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort {
+// reachableAt returns the addresses that pass the filter.
+func reachableAt(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool {
+		return id.Subnet.Contains(a) || !passes(config.Filters.Endpoints, a)
+	})
+}
+
+// endpoints returns the addresses with the listen port, and then the config's extra endpoints.
+func endpoints(config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range addresses {
-		if !id.Subnet.Contains(address) && passes(config.Filters.Endpoints, address) {
-			out = append(out, netip.AddrPortFrom(address, uint16(config.ListenPort)))
-		}
+		out = append(out, netip.AddrPortFrom(address, uint16(config.ListenPort)))
 	}
 	return unite(out, config.ExtraAnnouncedEndpoints)
 }

@@ -35,14 +35,14 @@ func TestLocalAffiliate(t *testing.T) {
 				"203.0.113.1:4000"),
 		},
 	}
-	got := LocalAffiliate(id, &config, host, addrs("198.51.100.7", "10.0.0.1"), Node{})
+	got, _ := LocalAffiliate(id, &config, host, addrs("198.51.100.7", "10.0.0.1"), Node{})
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("affiliate (-want +got):\n%s", diff)
 	}
 
 	t.Run("without KubeSpan its part is not published", func(t *testing.T) {
 		config.Enabled = false
-		if got := LocalAffiliate(id, &config, host, nil, Node{}); !got.KubeSpan.IsZero() || got.Nodename != "h" {
+		if got, _ := LocalAffiliate(id, &config, host, nil, Node{}); !got.KubeSpan.IsZero() || got.Nodename != "h" {
 			t.Errorf("got %+v", got)
 		}
 	})

@@ -20,6 +20,8 @@ type PeerSpec struct {
 	AllowedIPs []netip.Prefix
 	// Endpoints are the endpoints that discovery has for the peer. Some may be outdated.
 	Endpoints []netip.AddrPort
+	// Refused are the endpoints of discovery that this machine does not try.
+	Refused []EndpointRefusal
 	// Addresses are the addresses that the peer publishes as its own.
 	Addresses []netip.Addr
 	// Relay is KubeSpan.Relay of the affiliate.

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-
-	"github.com/spanmesh/span/schema"
 )
 
 // The classes of endpoints, in the order in which they are tried.
@@ -44,7 +42,7 @@ func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPor
 			return classNoFamily
 		case e == lastGood:
 			return classLastGood
-		case a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a):
+		case isPublic(a):
 			return classPublic
 		default:
 			return classOther
@@ -76,18 +74,6 @@ func inNetworks(links []Link, a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// Candidates returns the endpoints of a peer that this machine may try: those that pass
-// the filters, are outside the mesh's subnet and are not this machine's own.
-func Candidates(id Identity, host Host, filters []schema.Filter, endpoints []netip.AddrPort) []netip.AddrPort {
-	unfit := func(e netip.AddrPort) bool {
-		return id.Subnet.Contains(e.Addr()) || slices.Contains(host.Addresses, e.Addr()) || !passes(filters, e.Addr())
-	}
-	if !slices.ContainsFunc(endpoints, unfit) {
-		return endpoints
-	}
-	return slices.DeleteFunc(slices.Clone(endpoints), unfit)
 }
 
 // overhead is the number of bytes that WireGuard adds to a packet over IPv6, which has the

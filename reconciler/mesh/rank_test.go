@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-
-	"github.com/spanmesh/span/schema"
 )
 
 func TestRank(t *testing.T) {
@@ -39,16 +37,6 @@ func TestRank(t *testing.T) {
 				t.Errorf("got %v, want %v; the input is %v", got, c.want, c.endpoints)
 			}
 		})
-	}
-}
-
-func TestCandidates(t *testing.T) {
-	id := Identity{Subnet: netip.MustParsePrefix("fd00::/64")}
-	host := Host{Addresses: addrs("192.168.0.7")}
-	filter := []schema.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Exclude: true}}
-	got := Candidates(id, host, filter, addrPorts("10.0.0.1:1", "192.168.0.7:1", "[fd00::5]:1", "192.168.0.8:1"))
-	if want := addrPorts("192.168.0.8:1"); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -23,8 +23,17 @@ type PeerSpec struct {
 	AllowedIPs []netip.Prefix   `json:"allowedIPs"`
 	Endpoints  []netip.AddrPort `json:"endpoints"`
 	Label      string           `json:"label"`
+	// RefusedEndpoints are those that this machine does not try.
+	RefusedEndpoints []RefusedEndpoint `json:"refusedEndpoints,omitempty"`
 	// Claims are the prefixes that the peer publishes, each with its owner.
 	Claims []Claim `json:"claims"`
+}
+
+// RefusedEndpoint is an endpoint that discovery has and this machine does not try.
+type RefusedEndpoint struct {
+	Endpoint netip.AddrPort `json:"endpoint"`
+	// Reason says why.
+	Reason string `json:"reason"`
 }
 
 // Claim is a prefix that a peer publishes.
@@ -43,5 +52,5 @@ type Claim struct {
 func (s PeerSpec) Equal(other any) bool {
 	o, ok := other.(PeerSpec)
 	return ok && s.Address == o.Address && s.Label == o.Label && slices.Equal(s.Claims, o.Claims) &&
-		slices.Equal(s.AllowedIPs, o.AllowedIPs) && slices.Equal(s.Endpoints, o.Endpoints)
+		slices.Equal(s.AllowedIPs, o.AllowedIPs) && slices.Equal(s.Endpoints, o.Endpoints) && slices.Equal(s.RefusedEndpoints, o.RefusedEndpoints)
 }
