@@ -23,7 +23,7 @@ func TestExternalChangesAreReverted(t *testing.T) {
 	}{
 		{"the address is deleted", "delete-address", "", "+ address fd"},
 		{"a peer is removed with wgctrl", "remove-peer", peer, "+ peer " + peer},
-		{"the nftables table is flushed", "flush-table", "", "~ nftables inet spanctl"},
+		{"the nftables table is flushed", "flush-table", "", "~ nftables inet spanctl-kubespan"},
 		{"a rule is deleted", "delete-rules", "", "+ rule ipv6 32500"},
 	}
 	for _, d := range damages {

@@ -125,12 +125,13 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 			return s, explain(fmt.Errorf("read %s: %w", read.what, err))
 		}
 	}
+	s.Separate(scope)
 	s.Normalize()
 	return s, nil
 }
 
 func observeFirewall(s *state.State, scope state.Scope) (err error) {
-	s.Firewall, err = firewall.Observe(scope.FirewallTable)
+	s.Firewall, s.Neighbours, err = firewall.Observe(scope)
 	return err
 }
 

@@ -193,7 +193,7 @@ func TestExternalChangesAreReverted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := &nftables.Table{Name: state.TableName, Family: nftables.TableFamilyINet}
+	table := &nftables.Table{Name: state.TableName("kubespan"), Family: nftables.TableFamilyINet}
 	for name, change := range map[string]func() error{
 		"the address is deleted": func() error {
 			addresses, err := netlink.AddrList(link, netlink.FAMILY_V6)

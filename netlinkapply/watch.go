@@ -160,12 +160,27 @@ func (w *watcher) concernsTable(data []byte) bool {
 	return table == uint32(w.scope().RoutingTable) || isDefault && table == unix.RT_TABLE_MAIN
 }
 
-// concernsFirewall reports whether a message is about spanctl's table.
+// concernsFirewall reports whether a message is about a table of this mesh or of another one on
+// this machine.
 func (w *watcher) concernsFirewall(m netlink.Message) bool {
 	if len(m.Data) < nfGenSize {
 		return false
 	}
-	return attribute(m.Data[nfGenSize:], nftaTable) == w.scope().FirewallTable
+	name, scope := attribute(m.Data[nfGenSize:], nftaTable), w.scope()
+	switch name {
+	case "":
+		return false
+	case scope.FirewallTable, scope.GuardTable, state.FormerTable:
+		return true
+	}
+	_, isMesh := state.LinkOfTable(name)
+	return isMesh && !isElement(m)
+}
+
+// isElement reports whether a message of nftables is about elements of a set.
+func isElement(m netlink.Message) bool {
+	kind := uint16(m.Header.Type) & 0xff // the high byte is the subsystem (nfnetlink.h)
+	return kind == unix.NFT_MSG_NEWSETELEM || kind == unix.NFT_MSG_DELSETELEM
 }
 
 // attribute returns the value of an attribute, "" if there is none.

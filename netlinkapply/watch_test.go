@@ -16,7 +16,7 @@ import (
 // groups after the first changes. Then it changes objects of another program.
 func TestWatch(t *testing.T) {
 	scope := scopeOf(t)
-	scope.FirewallTable = "watched"
+	scope.FirewallTable = "watched" // a name of the test, which no other test uses
 	ctx, cancel := context.WithCancel(t.Context())
 	changed := make(chan struct{}, 1)
 	done := make(chan error, 1)

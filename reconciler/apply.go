@@ -36,6 +36,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	}
 	if e.converged = p.Result.Err == nil; e.converged {
 		e.findStuck(p)
+		e.formerLink = ""
 		e.probeSilent(ctx, p)
 		e.publishMTU(p)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -141,6 +142,10 @@ type Engine struct {
 	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
 	// does.
 	unresponsiveSince time.Time
+	// neighbours are the other meshes of the machine in the last pass.
+	neighbours []state.Neighbour
+	// formerLink is the name of the link before Move, until a pass has replaced its tables.
+	formerLink string
 	// deviceChanged is set when the last pass changed the device, such as its port: peers
 	// must relearn our endpoint.
 	deviceChanged bool
@@ -193,7 +198,8 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	if p.config != nil {
 		e.gathered.specs = p.specs
 	}
-	p.Same = last == e.gathered && last != nil && e.converged && !p.moved && p.peers.SameRelays(e.tracker.Connections())
+	p.Same = last == e.gathered && last != nil && e.isSame(p, live)
+	e.neighbours = live.Neighbours
 	if err := p.compare(now, config, known, live); err != nil {
 		e.converged = false
 		return nil, err
@@ -208,6 +214,12 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	}
 	e.shadows = e.traceRoutes(p, live, missing && p.Held > 0)
 	return p, nil
+}
+
+// isSame reports whether the last pass converged, and relays, owners and the other meshes of the
+// machine are as they were then.
+func (e *Engine) isSame(p *Pass, live state.State) bool {
+	return e.converged && !p.moved && p.peers.SameRelays(e.tracker.Connections()) && slices.Equal(e.neighbours, live.Neighbours)
 }
 
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,
@@ -265,13 +277,15 @@ func (e *Engine) claim(links ...string) error {
 }
 
 // Move removes what is under the marks of before and not under those of after. Where the
-// link stays, so do its peers.
+// link stays, so do its peers. The nftables tables stay until the next pass replaces them, so
+// that nothing leaves in clear meanwhile.
 func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Scope) (*Pass, error) {
 	if err := e.claim(before.LinkName, after.LinkName); err != nil {
 		return nil, err
 	}
-	if before.LinkName != after.LinkName {
-		return e.Remove(ctx, now, before)
+	renamed := before.LinkName != after.LinkName
+	if renamed {
+		e.formerLink = before.LinkName
 	}
 	live, err := e.kernel.Observe(before)
 	if err != nil {
@@ -283,6 +297,10 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 		switch c.(type) {
 		case state.RouteChange, state.RuleChange:
 			p.Plan = append(p.Plan, c)
+		case state.LinkChange:
+			if renamed {
+				p.Plan = append(p.Plan, c)
+			}
 		}
 	}
 	p.Result = e.kernel.Apply(ctx, before, p.Plan)

@@ -168,6 +168,7 @@ func (k *fakeKernel) change(c state.Change) {
 	case state.NetworksChange:
 		k.live.Firewall.Networks = slices.DeleteFunc(append(k.live.Firewall.Networks, c.Added...),
 			func(p netip.Prefix) bool { return slices.Contains(c.Removed, p) })
+		k.live.Firewall.Guard.Networks = k.live.Firewall.Networks
 	case state.ReversePathChange:
 		k.live.StrictReversePath = false
 	case state.IPv6Change:

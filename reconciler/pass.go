@@ -115,6 +115,7 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 		PresharedKeys: p.preshared,
 		Peers:         p.specs,
 		Connections:   p.peers,
+		Neighbours:    live.Neighbours,
 	}
 	if !known.Complete {
 		in.Retain = state.Retained(in, live)

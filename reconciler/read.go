@@ -16,6 +16,7 @@ const fullReadInterval = 30 * time.Second
 // read starts a pass: it reads the kernel and gathers the peers.
 func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
 	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval}
+	p.Scope.FormerLink = e.formerLink
 	live, ok, err := e.readDevice(now, p.Scope, config, known, t)
 	if ok {
 		p.gathered, p.Local = *e.gathered, e.gathered.local

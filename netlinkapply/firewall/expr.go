@@ -3,6 +3,8 @@ package firewall
 import (
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,7 +27,9 @@ const (
 	mssOffset       = 2
 	mssLength       = 2
 	ip4DaddrOffset  = 16 // RFC 791, section 3.1
+	ip4SaddrOffset  = 12
 	ip6DaddrOffset  = 24 // RFC 8200, section 3
+	ip6SaddrOffset  = 8
 	interfaceLength = 16 // IFNAMSIZ
 	register        = 1
 	// The first and last type of neighbour discovery (RFC 4861, section 4).
@@ -56,16 +60,31 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 	},
 	state.ClampMSS: clamp,
 	state.RouteMarked: func(s state.Statement) []expr.Any {
-		return join(isFamily(s.Family), inNetworks(s.Family), setPacketMark(s), accept())
+		return join(isFamily(s.Family), isIn(s.Family, destination, false), setPacketMark(s), accept())
 	},
 	state.DropLoop: func(s state.Statement) []expr.Any {
-		return join(hasPacketMark(s), leavesOver(s.Link), &expr.Verdict{Kind: expr.VerdictDrop})
+		return join(hasPacketMark(s), leavesOver(s.Link), drop())
 	},
 	state.NoteInside: func(s state.Statement) []expr.Any {
-		return noteConnection(s, expr.CmpOpEq)
+		return join(arrivesOver(s.Link, expr.CmpOpEq), isFamily(s.Family), notFrom(s.Subnet), isIn(s.Family, source, true), noteConnection(s))
 	},
 	state.NoteOutside: func(s state.Statement) []expr.Any {
-		return noteConnection(s, expr.CmpOpNeq)
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), isFamily(s.Family), isIn(s.Family, source, false), noteConnection(s))
+	},
+	state.MovedInside: func(s state.Statement) []expr.Any {
+		return join(arrivesOver(s.Link, expr.CmpOpEq), hasOtherNote(s), noteConnection(s))
+	},
+	state.MovedOutside: func(s state.Statement) []expr.Any {
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), hasOtherNote(s), noteConnection(s))
+	},
+	state.AcceptLink: func(s state.Statement) []expr.Any {
+		return join(leavesOver(s.Link), accept())
+	},
+	state.DropClear: func(s state.Statement) []expr.Any {
+		return join(isFamily(s.Family), isIn(s.Family, destination, false), drop())
+	},
+	state.DropSubnet: func(s state.Statement) []expr.Any {
+		return join(isFamily(state.IPv6), address(state.IPv6, destination), inSubnet(s.Subnet, expr.CmpOpEq), drop())
 	},
 	state.FollowInside: func(s state.Statement) []expr.Any {
 		return join(isReplyOf(s), setPacketMark(s), accept())
@@ -90,12 +109,42 @@ const (
 	reply    = 1
 )
 
-// noteConnection marks the connection of a packet whose incoming interface compares to the
-// statement's link by op.
-func noteConnection(s state.Statement, op expr.CmpOp) []expr.Any {
-	return join(
+// arrivesOver matches packets whose incoming interface compares to the link by op.
+func arrivesOver(link string, op expr.CmpOp) []expr.Any {
+	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
-		&expr.Cmp{Op: op, Register: register, Data: interfaceName(s.Link)},
+		&expr.Cmp{Op: op, Register: register, Data: interfaceName(link)},
+	}
+}
+
+// hasOtherNote matches packets of connections that have our other mark.
+func hasOtherNote(s state.Statement) []expr.Any {
+	return join(
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
+		mask(native(s.Mask), native(0)),
+		equals(native(s.Mask&^s.Mark)),
+	)
+}
+
+// notFrom matches packets from outside of a subnet; all if that is invalid.
+func notFrom(subnet netip.Prefix) []expr.Any {
+	if !subnet.IsValid() {
+		return nil
+	}
+	return join(address(state.FamilyOf(subnet.Addr()), source), inSubnet(subnet, expr.CmpOpNeq))
+}
+
+// inSubnet compares the address in the register to a subnet by op.
+func inSubnet(subnet netip.Prefix, op expr.CmpOp) []expr.Any {
+	bits := net.CIDRMask(subnet.Bits(), subnet.Addr().BitLen())
+	return join(mask(bits, make([]byte, len(bits))),
+		&expr.Cmp{Op: op, Register: register, Data: subnet.Masked().Addr().AsSlice()})
+}
+
+// noteConnection marks the connection of a packet of the direction that began it. Only our bits
+// of the mark change.
+func noteConnection(s state.Statement) []expr.Any {
+	return join(
 		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register},
 		equals([]byte{original}),
 		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
@@ -154,7 +203,7 @@ func clamp(s state.Statement) []expr.Any {
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlagsOffset, Len: 1},
 		mask([]byte{tcpFlagSYN | tcpFlagRST}, []byte{0}),
 		equals([]byte{tcpFlagSYN}),
-		inNetworks(s.Family),
+		isIn(s.Family, destination, false),
 		&expr.Exthdr{DestRegister: register, Type: tcpOptionMSS, Offset: mssOffset, Len: mssLength, Op: expr.ExthdrOpTcpopt},
 		&expr.Cmp{Op: expr.CmpOpGt, Register: register, Data: size},
 		&expr.Immediate{Register: register, Data: size},
@@ -188,6 +237,8 @@ func equals(data []byte) expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: data}
 }
 
+func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
+
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
 
 func isFamily(f state.Family) []expr.Any {
@@ -198,13 +249,27 @@ func isFamily(f state.Family) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register}, equals([]byte{number})}
 }
 
-// inNetworks matches packets to the routed networks.
-func inNetworks(f state.Family) []expr.Any {
-	daddr := &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ip4DaddrOffset, Len: 4}
-	if f == state.IPv6 {
-		daddr.Offset, daddr.Len = ip6DaddrOffset, 16
+// end is one end of a packet.
+type end int
+
+const (
+	source end = iota
+	destination
+)
+
+// address loads the address of a packet's end into the register.
+func address(f state.Family, e end) expr.Any {
+	offsets := map[state.Family][2]uint32{
+		state.IPv4: {source: ip4SaddrOffset, destination: ip4DaddrOffset},
+		state.IPv6: {source: ip6SaddrOffset, destination: ip6DaddrOffset},
 	}
-	return []expr.Any{daddr, &expr.Lookup{SourceRegister: register, SetName: setNames[f]}}
+	length := uint32(len(f.Everything().Addr().AsSlice()))
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offsets[f][e], Len: length}
+}
+
+// isIn matches packets with one end in the routed networks, or outside of them if invert is set.
+func isIn(f state.Family, e end, invert bool) []expr.Any {
+	return []expr.Any{address(f, e), &expr.Lookup{SourceRegister: register, SetName: setNames[f], Invert: invert}}
 }
 
 // recognize returns the statement that the comment of a rule names, if its

@@ -25,23 +25,31 @@ func ApplyNetworks(n state.NetworksChange) error {
 	if err != nil {
 		return err
 	}
-	t := table(n.Table)
-	err = perChunk(n.Removed, func(f state.Family, all []nftables.SetElement) error {
-		return conn.SetDeleteElements(networksSet(t, f), all)
-	})
-	if err != nil {
-		return err
-	}
-	err = perChunk(n.Added, func(f state.Family, all []nftables.SetElement) error {
-		return conn.SetAddElements(networksSet(t, f), all)
-	})
-	if err != nil {
-		return err
+	for _, name := range []string{n.Table, n.Guard} {
+		if name == "" {
+			continue
+		}
+		if err := changeNetworks(conn, table(name), n.Added, n.Removed); err != nil {
+			return err
+		}
 	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("change the routed networks: %w", err)
 	}
 	return nil
+}
+
+// changeNetworks adds networks to the sets of a table and removes others.
+func changeNetworks(conn *nftables.Conn, t *nftables.Table, added, removed []netip.Prefix) error {
+	err := perChunk(removed, func(f state.Family, all []nftables.SetElement) error {
+		return conn.SetDeleteElements(networksSet(t, f), all)
+	})
+	if err != nil {
+		return err
+	}
+	return perChunk(added, func(f state.Family, all []nftables.SetElement) error {
+		return conn.SetAddElements(networksSet(t, f), all)
+	})
 }
 
 // networksSet returns the set of routed networks of a family.

@@ -26,6 +26,8 @@ const (
 	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
 	MTUTooLarge Code = "MTUTooLarge"
+	// MarkTaken is the code of a firewall mark that another mesh of this machine uses.
+	MarkTaken Code = "MarkTaken"
 	// MarkShared is the code of a rule of another program that tests our bits of the mark.
 	MarkShared Code = "MarkShared"
 	// MeshAddressOnLink is the code of an address of the config in a link's network.
@@ -92,6 +94,7 @@ var definitions = []Definition{
 	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
 	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow"},
 	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},
+	{MarkTaken, SeverityError, "another mesh of this machine uses the firewall mark"},
 	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link"},
 	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local"},
 	{NodeShared, SeverityError, "another machine publishes itself on this machine's Kubernetes Node"},

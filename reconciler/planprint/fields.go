@@ -73,14 +73,32 @@ func minus(a, b []netip.Prefix) []netip.Prefix {
 
 func firewallFields(c state.FirewallChange) []Field {
 	if c.Action() == state.Create {
-		return fields(set("chains", strconv.Itoa(len(c.New.Chains))), set("networks", prefixes(c.New.Networks)))
+		return fields(set("chains", strconv.Itoa(len(c.New.Chains))), set("guard", c.New.Guard.Table), set("networks", prefixes(c.New.Networks)))
 	}
-	have := make(map[string]state.Chain, len(c.Old.Chains))
-	for _, chain := range c.Old.Chains {
+	list := fields(set("table", only(c.New.Table, c.Old.Table)), set("guard", only(c.New.Guard.Table, c.Old.Guard.Table)))
+	for _, name := range c.Old.Former {
+		list = append(list, changed("former table", name, ""))
+	}
+	list = append(list, chainFields(c.Old.Chains, c.New.Chains)...)
+	return append(list, chainFields(c.Old.Guard.Chains, c.New.Guard.Chains)...)
+}
+
+// only returns a, or "" if b is the same.
+func only(a, b string) string {
+	if a == b {
+		return ""
+	}
+	return a
+}
+
+// chainFields returns what differs between the chains of a table before and after.
+func chainFields(before, after []state.Chain) []Field {
+	have := make(map[string]state.Chain, len(before))
+	for _, chain := range before {
 		have[chain.Name] = chain
 	}
 	var list []Field
-	for _, chain := range c.New.Chains {
+	for _, chain := range after {
 		old := have[chain.Name]
 		delete(have, chain.Name)
 		list = append(list, fields(changed(chain.Name, chainType(old), chainType(chain)))...)
@@ -88,7 +106,7 @@ func firewallFields(c state.FirewallChange) []Field {
 			list = append(list, changed(chain.Name+" rules", statements(old.Statements), statements(chain.Statements)))
 		}
 	}
-	for _, chain := range c.Old.Chains {
+	for _, chain := range before {
 		if _, left := have[chain.Name]; left {
 			list = append(list, changed(chain.Name, chainType(chain), ""))
 		}

@@ -1,6 +1,7 @@
 package planprint
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -83,7 +84,7 @@ func Describe(c state.Change) Change {
 		out.Kind, out.ID = "rule", ruleID(rule)
 		out.Fields = fields(set("mark", mark(rule.Mark, rule.Mask)), set("table", number(rule.Table)))
 	case state.FirewallChange:
-		out.Kind, out.ID = "nftables", "inet "+pick(deleted, c.Old, c.New).Table
+		out.Kind, out.ID = "nftables", "inet "+tableName(pick(deleted, c.Old, c.New))
 		out.Fields = firewallFields(c)
 	case state.NetworksChange:
 		out.Kind, out.ID = "nftables", "inet "+c.Table
@@ -115,6 +116,12 @@ func ruleID(r state.Rule) string {
 		id += " to " + r.To.String()
 	}
 	return id
+}
+
+// tableName returns the name of the table that there is.
+func tableName(f state.Firewall) string {
+	names := append([]string{f.Table, f.Guard.Table}, f.Former...)
+	return cmp.Or(names...)
 }
 
 // pick returns the object that a change is about.

@@ -30,6 +30,8 @@ type Inputs struct {
 	Connections peer.Connections
 	// Retain are live peers to keep unchanged, besides Peers.
 	Retain []Peer
+	// Neighbours are the other meshes of the machine, by link.
+	Neighbours []Neighbour
 }
 
 // Dummy is an IPv4 address of the link that no packet has. With rp_filter on, as on most
@@ -45,7 +47,8 @@ func ScopeOf(k *schema.KubeSpan) Scope {
 		LinkName:      k.InterfaceName,
 		RoutingTable:  k.RoutingTable,
 		RulePriority:  k.RulePriority,
-		FirewallTable: TableName,
+		FirewallTable: TableName(k.InterfaceName),
+		GuardTable:    GuardName(k.InterfaceName),
 		MarkMask:      mesh.MarksOf(k.FirewallMark).Mask,
 		RoutedMark:    mesh.MarksOf(k.FirewallMark).Routed,
 	}
@@ -68,7 +71,7 @@ func Build(in Inputs) State {
 		},
 		Addresses: append([]netip.Prefix{in.Identity.LinkAddress(), Dummy}, in.KubeSpan.Addresses...),
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
-		Firewall:  Firewall{Table: scope.FirewallTable, Chains: chains(scope.LinkName, marks, in.MTU)},
+		Firewall:  firewall(scope, marks, in),
 	}
 	s.lead(scope, marks, in.Identity, in.MTU)
 	carried := in.carried()
@@ -90,6 +93,7 @@ func Build(in Inputs) State {
 	}
 	s.Firewall.Networks = Without(routes.networks(), in.KubeSpan.Bypass)
 	s.Normalize()
+	s.Firewall.Guard.Networks = s.Firewall.Networks
 	return s
 }
 

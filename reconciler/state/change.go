@@ -61,12 +61,16 @@ type RouteChange struct{ Old, New Route }
 // RuleChange adds a routing rule or removes one.
 type RuleChange struct{ Old, New Rule }
 
-// FirewallChange replaces the nftables table as a whole.
+// FirewallChange replaces both nftables tables as a whole, and those of earlier names, in one
+// transaction.
 type FirewallChange struct{ Old, New Firewall }
 
-// NetworksChange changes only the routed networks of an nftables table.
+// NetworksChange changes only the routed networks of an nftables table, and of its guard in the
+// same transaction.
 type NetworksChange struct {
-	Table          string
+	Table string
+	// Guard is the name of the second table; "" if only Table changes.
+	Guard          string
 	Added, Removed []netip.Prefix
 }
 
@@ -98,7 +102,7 @@ func (c RouteChange) Action() Action { return action(c.Old == Route{}, c.New == 
 func (c RuleChange) Action() Action { return action(c.Old == Rule{}, c.New == Rule{}) }
 
 // Action implements Change.
-func (c FirewallChange) Action() Action { return action(c.Old.Table == "", c.New.Table == "") }
+func (c FirewallChange) Action() Action { return action(!c.Old.exists(), !c.New.exists()) }
 
 // Action implements Change.
 func (NetworksChange) Action() Action { return Update }

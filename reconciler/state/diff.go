@@ -6,20 +6,18 @@ import (
 )
 
 // Diff compares the desired document with the live one. The plan's order is
-// safe to carry out: packets are sent into the tunnel only once it exists, and
-// no longer before it goes. A rule that another replaces goes last, so that no packet falls
-// between the two.
+// safe to carry out: packets are marked for the tunnel only once it exists and a rule leads
+// the marked packets there. They are no longer marked before both go. A rule that another
+// replaces goes last, so that no packet falls between the two.
 //
 // Both must be in canonical order; see Normalize.
 func Diff(desired, live State) Plan {
 	var p Plan
 	if desired.Link.Name == "" {
+		if live.Firewall.exists() {
+			p.add(FirewallChange{Old: live.Firewall})
+		}
 		p.deleteRules(desired, live)
-	}
-	if desired.Firewall.Table == "" && live.Firewall.Table != "" {
-		p.add(FirewallChange{Old: live.Firewall})
-	}
-	if desired.Link.Name == "" {
 		p.routes(desired, live)
 		if live.Link.Name != "" {
 			p.add(LinkChange{Old: live.Link})
@@ -37,9 +35,7 @@ func Diff(desired, live State) Plan {
 	p.addresses(desired, live)
 	p.routes(desired, live)
 	p.createRules(desired, live)
-	if desired.Firewall.Table != "" {
-		p.firewall(desired.Firewall, live.Firewall)
-	}
+	p.firewall(desired.Firewall, live.Firewall)
 	p.deleteRules(desired, live)
 	if live.StrictReversePath {
 		p.add(ReversePathChange{Link: desired.Link.Name})
@@ -141,13 +137,26 @@ func (p *Plan) routes(desired, live State) {
 }
 
 func (p *Plan) firewall(desired, live Firewall) {
-	if desired.Table != live.Table || !sameChains(desired.Chains, live.Chains) {
+	if desired.Table != live.Table || desired.Guard.Table != live.Guard.Table || len(live.Former) > 0 ||
+		!sameChains(desired.Chains, live.Chains) || !sameChains(desired.Guard.Chains, live.Guard.Chains) {
 		p.add(FirewallChange{Old: live, New: desired})
 		return
 	}
-	added, removed := without(desired.Networks, live.Networks), without(live.Networks, desired.Networks)
-	if len(added)+len(removed) > 0 {
-		p.add(NetworksChange{Table: desired.Table, Added: added, Removed: removed})
+	main := NetworksChange{Table: desired.Table, Added: without(desired.Networks, live.Networks), Removed: without(live.Networks, desired.Networks)}
+	if slices.Equal(live.Networks, live.Guard.Networks) {
+		main.Guard = desired.Guard.Table
+		p.networks(main)
+		return
+	}
+	p.networks(main)
+	p.networks(NetworksChange{Table: desired.Guard.Table, Added: without(desired.Guard.Networks, live.Guard.Networks),
+		Removed: without(live.Guard.Networks, desired.Guard.Networks)})
+}
+
+// networks adds a change that is not empty.
+func (p *Plan) networks(c NetworksChange) {
+	if len(c.Added)+len(c.Removed) > 0 {
+		p.add(c)
 	}
 }
 
@@ -156,6 +165,9 @@ func sameChains(a, b []Chain) bool {
 		return a.Name == b.Name && a.Type == b.Type && a.Hook == b.Hook && a.Priority == b.Priority && slices.Equal(a.Statements, b.Statements)
 	})
 }
+
+// Missing returns the networks of a that b does not have; both are in canonical order.
+func Missing(a, b []netip.Prefix) []netip.Prefix { return without(a, b) }
 
 // without is a minus b; both are in canonical order.
 func without(a, b []netip.Prefix) []netip.Prefix {

@@ -10,14 +10,29 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// Firewall is the nftables table with its set of routed networks. An empty
+// Firewall is the nftables table with its set of routed networks, and its guard. An empty
 // Table means that there is none.
 type Firewall struct {
 	Table  string
 	Chains []Chain
 	// Networks are disjoint; packets to them go into the tunnel.
 	Networks []netip.Prefix
+	// Guard drops packets to Networks that would leave in clear.
+	Guard Guard
+	// Former are read from the kernel only: tables of the same mesh under earlier names.
+	Former []string
 }
+
+// Guard is an nftables table of its own, with networks of its own: it drops packets that would
+// leave in clear, even if the other table, the rules, the routes or the link are missing.
+type Guard struct {
+	Table    string
+	Chains   []Chain
+	Networks []netip.Prefix
+}
+
+// exists reports whether there is any table.
+func (f *Firewall) exists() bool { return f.Table != "" || f.Guard.Table != "" || len(f.Former) > 0 }
 
 // Chain is a base chain of the table. Its fields have the words of nft(8).
 type Chain struct {
@@ -38,6 +53,8 @@ type Statement struct {
 	MSS int
 	// Link is the name of an interface.
 	Link string
+	// Subnet is that of the mesh addresses; invalid for none.
+	Subnet netip.Prefix
 	// Text shows the expressions of a Foreign rule.
 	Text string
 }
@@ -61,14 +78,26 @@ const (
 	AcceptNeighbours Op = "accept neighbour discovery"
 	// DropLoop drops WireGuard's own packets that a route would send into the tunnel.
 	DropLoop Op = "drop loop"
-	// NoteInside marks connections that arrive through the tunnel.
+	// NoteInside marks connections that arrive through the tunnel from an address that
+	// replies would not go into it by.
 	NoteInside Op = "note inside"
-	// NoteOutside marks connections that arrive over another link.
+	// NoteOutside marks connections that arrive over another link from an address in the
+	// routed networks.
 	NoteOutside Op = "note outside"
+	// MovedInside replaces the mark of a connection that now arrives through the tunnel.
+	MovedInside Op = "moved inside"
+	// MovedOutside replaces the mark of a connection that now arrives over another link.
+	MovedOutside Op = "moved outside"
 	// FollowInside sends replies of connections that arrived through the tunnel back into it.
 	FollowInside Op = "follow inside"
 	// FollowOutside accepts replies of connections that arrived over another link.
 	FollowOutside Op = "follow outside"
+	// AcceptLink accepts packets that leave over the link.
+	AcceptLink Op = "accept link"
+	// DropClear drops packets to the routed networks.
+	DropClear Op = "drop in clear"
+	// DropSubnet drops packets to the mesh addresses.
+	DropSubnet Op = "drop subnet in clear"
 	// Foreign is a rule that spanctl did not write.
 	Foreign Op = "foreign rule"
 )
@@ -105,6 +134,20 @@ var (
 		format: func(s Statement) string { return s.Link },
 		scan:   func(text string, s *Statement) error { s.Link = text; return nil },
 	}
+	subnetOperand = operand{
+		format: func(s Statement) string {
+			if !s.Subnet.IsValid() {
+				return "any"
+			}
+			return s.Subnet.String()
+		},
+		scan: func(text string, s *Statement) (err error) {
+			if text != "any" {
+				s.Subnet, err = netip.ParsePrefix(text)
+			}
+			return err
+		},
+	}
 )
 
 // operands are the fields of each operation, in the order of the rule's comment.
@@ -115,8 +158,13 @@ var operands = map[Op][]operand{
 	RouteMarked:      {markOperand, familyOperand},
 	AcceptNeighbours: {},
 	DropLoop:         {markOperand, linkOperand},
-	NoteInside:       {markOperand, linkOperand},
-	NoteOutside:      {markOperand, linkOperand},
+	NoteInside:       {markOperand, linkOperand, familyOperand, subnetOperand},
+	NoteOutside:      {markOperand, linkOperand, familyOperand},
+	MovedInside:      {markOperand, linkOperand},
+	MovedOutside:     {markOperand, linkOperand},
+	AcceptLink:       {linkOperand},
+	DropClear:        {familyOperand},
+	DropSubnet:       {subnetOperand},
 	FollowInside:     {markOperand},
 	FollowOutside:    {markOperand},
 }
@@ -162,35 +210,105 @@ const (
 	tcpHeaders6 = 60
 )
 
-// chains are KubeSpan's two nftables chains: one for packets that are forwarded or
-// arrive, one for packets that this machine sends, which the kernel routes again when
-// their mark changes.
+// filterPriority and rawPriority are nft(8)'s standard priorities of these names.
+const (
+	filterPriority = 0
+	rawPriority    = -300
+)
+
+// firewall returns the tables without their networks.
+func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
+	r := rules{link: scope.LinkName, marks: marks, subnet: in.Identity.Subnet, mtu: in.MTU, neighbours: in.Neighbours}
+	return Firewall{
+		Table:  scope.FirewallTable,
+		Chains: []Chain{r.outgoing(), r.prerouting()},
+		Guard:  Guard{Table: scope.GuardTable, Chains: []Chain{r.guard()}},
+	}
+}
+
+// rules makes the firewall rules of a mesh. Its two chains are KubeSpan's: one for packets that
+// are forwarded or arrive, one for packets that this machine sends, which the kernel routes
+// again when their mark changes.
 //
 // Both look first at the connection: a reply goes where the request came from, into the
 // tunnel or not, regardless of the routed networks.
-func chains(linkName string, marks mesh.Marks, mtu int) []Chain {
-	own := Statement{Op: AcceptMark, Mark: marks.Own, Mask: marks.Mask}
-	route := func(f Family) Statement {
-		return Statement{Op: RouteMarked, Family: f, Mark: marks.Routed, Mask: marks.Mask}
-	}
-	follow := []Statement{
-		{Op: FollowInside, Mark: marks.Routed, Mask: marks.Mask},
-		{Op: FollowOutside, Mark: marks.Own, Mask: marks.Mask},
-	}
-	const filterPriority = 0 // nft(8): the standard priority "filter"
-	return []Chain{
-		{Name: "kubespan_outgoing", Type: "route", Hook: "output", Priority: filterPriority, Statements: slices.Concat([]Statement{
-			{Op: DropLoop, Link: linkName, Mark: marks.Own, Mask: marks.Mask},
-			own,
+type rules struct {
+	link       string
+	marks      mesh.Marks
+	subnet     netip.Prefix
+	mtu        int
+	neighbours []Neighbour
+}
+
+func (r rules) outgoing() Chain {
+	return Chain{Name: "kubespan_outgoing", Type: "route", Hook: "output", Priority: filterPriority, Statements: slices.Concat(
+		[]Statement{{Op: DropLoop, Link: r.link, Mark: r.marks.Own, Mask: r.marks.Mask}},
+		r.wireguard(),
+		[]Statement{
 			{Op: AcceptLoopback},
 			{Op: AcceptNeighbours},
-			{Op: ClampMSS, Family: IPv4, MSS: mtu - tcpHeaders4},
-			{Op: ClampMSS, Family: IPv6, MSS: mtu - tcpHeaders6},
-		}, follow, []Statement{route(IPv4), route(IPv6)})},
-		{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: slices.Concat([]Statement{
-			own,
-			{Op: NoteInside, Link: linkName, Mark: marks.Routed, Mask: marks.Mask},
-			{Op: NoteOutside, Link: linkName, Mark: marks.Own, Mask: marks.Mask},
-		}, follow, []Statement{route(IPv4), route(IPv6)})},
+			{Op: ClampMSS, Family: IPv4, MSS: r.mtu - tcpHeaders4},
+			{Op: ClampMSS, Family: IPv6, MSS: r.mtu - tcpHeaders6},
+		}, r.route())}
+}
+
+func (r rules) prerouting() Chain {
+	return Chain{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: slices.Concat(
+		r.wireguard(), r.note(), r.route())}
+}
+
+// guard sees every packet that leaves, before any other program's rules for such packets. It
+// accepts what the other chains leave outside of the tunnel.
+func (r rules) guard() Chain {
+	accept := []Statement{{Op: AcceptLink, Link: r.link}}
+	for _, n := range r.neighbours {
+		accept = append(accept, Statement{Op: AcceptLink, Link: n.LinkName})
+	}
+	return Chain{Name: "kubespan_guard", Type: "filter", Hook: "postrouting", Priority: rawPriority, Statements: slices.Concat(
+		accept, r.wireguard(), []Statement{
+			{Op: AcceptLoopback},
+			{Op: AcceptNeighbours},
+			{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask},
+			{Op: DropClear, Family: IPv4},
+			{Op: DropClear, Family: IPv6},
+			{Op: DropSubnet, Subnet: r.subnet},
+		})}
+}
+
+// wireguard accepts the packets of this mesh's WireGuard, and then those of other meshes.
+func (r rules) wireguard() []Statement {
+	accept := []Statement{{Op: AcceptMark, Mark: r.marks.Own, Mask: r.marks.Mask}}
+	for _, n := range r.neighbours {
+		accept = append(accept, Statement{Op: AcceptMark, Mark: n.Mark, Mask: n.Mask})
+	}
+	return accept
+}
+
+// note marks connections whose replies would otherwise not go where the request came from.
+// The marks of all others are left alone: other programs may compare a mark as a whole.
+func (r rules) note() []Statement {
+	inside := Statement{Link: r.link, Mark: r.marks.Routed, Mask: r.marks.Mask}
+	outside := Statement{Link: r.link, Mark: r.marks.Own, Mask: r.marks.Mask}
+	with := func(s Statement, op Op, f Family, subnet netip.Prefix) Statement {
+		s.Op, s.Family, s.Subnet = op, f, subnet
+		return s
+	}
+	return []Statement{
+		with(inside, MovedInside, 0, netip.Prefix{}),
+		with(outside, MovedOutside, 0, netip.Prefix{}),
+		with(inside, NoteInside, IPv4, netip.Prefix{}),
+		with(inside, NoteInside, IPv6, r.subnet),
+		with(outside, NoteOutside, IPv4, netip.Prefix{}),
+		with(outside, NoteOutside, IPv6, netip.Prefix{}),
+	}
+}
+
+// route marks replies, and packets to the routed networks.
+func (r rules) route() []Statement {
+	return []Statement{
+		{Op: FollowInside, Mark: r.marks.Routed, Mask: r.marks.Mask},
+		{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask},
+		{Op: RouteMarked, Family: IPv4, Mark: r.marks.Routed, Mask: r.marks.Mask},
+		{Op: RouteMarked, Family: IPv6, Mark: r.marks.Routed, Mask: r.marks.Mask},
 	}
 }

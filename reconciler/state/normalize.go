@@ -19,7 +19,9 @@ func (s *State) Normalize() {
 		s.Peers[i].AllowedIPs = canonical(s.Peers[i].AllowedIPs)
 	}
 	s.Firewall.Networks = canonical(s.Firewall.Networks)
-	slices.SortFunc(s.Firewall.Chains, func(a, b Chain) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Firewall.Chains, compareChains)
+	s.Firewall.Guard.Networks = canonical(s.Firewall.Guard.Networks)
+	slices.SortFunc(s.Firewall.Guard.Chains, compareChains)
 }
 
 // canonical returns networks as the kernel keeps them: masked, without IPv4 inside of IPv6,
@@ -55,6 +57,8 @@ func asKept(n netip.Prefix) netip.Prefix {
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
+
+func compareChains(a, b Chain) int { return cmp.Compare(a.Name, b.Name) }
 
 func compareRules(a, b Rule) int {
 	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Mark, b.Mark),

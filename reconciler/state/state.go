@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -15,8 +16,30 @@ import (
 // uses "static" (4), which routing daemons and administrators use too.
 const Protocol = 180
 
-// TableName is the name of spanctl's nftables table (family inet).
-const TableName = "spanctl"
+// The names of nftables tables (family inet) that spanctl owns or once owned. Two meshes on a
+// machine have links, and so tables, of different names.
+const (
+	tablePrefix = "spanctl-"
+	guardPrefix = "spanguard-"
+	// FormerTable is the name that the table had in earlier versions, whatever the link.
+	FormerTable = "spanctl"
+)
+
+// TableName returns the name of the nftables table of the mesh on a link. With the longest name
+// of a link it has 23 characters; nftables takes 31.
+func TableName(linkName string) string { return tablePrefix + linkName }
+
+// GuardName returns the name of the nftables table that drops what would leave in clear.
+func GuardName(linkName string) string { return guardPrefix + linkName }
+
+// LinkOfTable returns the name of the link whose mesh a table belongs to. It is false for a
+// table that is not spanctl's.
+func LinkOfTable(table string) (linkName string, ok bool) {
+	if linkName, ok = strings.CutPrefix(table, tablePrefix); ok {
+		return linkName, true
+	}
+	return strings.CutPrefix(table, guardPrefix)
+}
 
 // Scope is what spanctl owns in the kernel.
 type Scope struct {
@@ -27,8 +50,12 @@ type Scope struct {
 	RoutingTable int
 	// RulePriority is the priority of the routing rules; those that have Protocol are spanctl's.
 	RulePriority int
-	// FirewallTable is the name of the nftables table.
+	// FirewallTable and GuardTable are the names of the nftables tables.
 	FirewallTable string
+	GuardTable    string
+	// FormerLink is the name that the link has just had; "" if none. The tables of its mesh
+	// are replaced by those of LinkName, and not deleted before.
+	FormerLink string
 	// MarkMask has the bits of the firewall mark that spanctl uses.
 	MarkMask uint32
 	// RoutedMark is the mark of packets that are routed into the tunnel.
@@ -57,11 +84,13 @@ type State struct {
 	// Conditions are read from the kernel only, such as objects of other programs that
 	// collide with those of spanctl.
 	Conditions []condition.Condition
+	// Neighbours are read from the kernel only: the other meshes of the machine, by link.
+	Neighbours []Neighbour
 }
 
 // Owned reports whether s has any object of spanctl's.
 func (s *State) Owned() bool {
-	return s.Link.Name != "" || len(s.Routes) > 0 || len(s.Rules) > 0 || s.Firewall.Table != ""
+	return s.Link.Name != "" || len(s.Routes) > 0 || len(s.Rules) > 0 || s.Firewall.exists()
 }
 
 // Link is the WireGuard link; an empty Name means that there is none.

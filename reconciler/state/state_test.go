@@ -87,16 +87,16 @@ func TestPlanOrder(t *testing.T) {
 		"+ rule ipv4 32500: mark 0x40/0x60, table 180",
 		"+ rule ipv6 32500 to " + subnet + "::/64: table 180",
 		"+ rule ipv6 32500: mark 0x40/0x60, table 180",
-		"+ nftables inet spanctl: chains 2, networks 10.0.0.0/32 100.64.0.0/28",
+		"+ nftables inet spanctl-kubespan: chains 2, guard spanguard-kubespan, networks 10.0.0.0/32 100.64.0.0/28",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(desired, state.State{}))); diff != "" {
 		t.Errorf("create (-want +got):\n%s", diff)
 	}
 	want = []string{
+		"- nftables inet spanctl-kubespan",
 		"- rule ipv4 32500",
 		"- rule ipv6 32500 to " + subnet + "::/64",
 		"- rule ipv6 32500",
-		"- nftables inet spanctl",
 		"- route 0.0.0.0/0 table 180",
 		"- route unreachable 0.0.0.0/0 table 180",
 		"- route ::/0 table 180",
@@ -166,15 +166,27 @@ func TestDiff(t *testing.T) {
 			"+ rule ipv6 32500 to " + mesh.Subnet("cluster").String() + ": table 180",
 		}},
 		{"one network added and one removed", func(s *state.State) { s.Firewall.Networks[2] = netip.MustParsePrefix("10.0.0.9/32") }, nil,
-			[]string{"~ nftables inet spanctl: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
+			[]string{"~ nftables inet spanctl-kubespan: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
 		{"a chain that is missing", nil, func(s *state.State) { s.Firewall.Chains = s.Firewall.Chains[:1] },
-			[]string{"~ nftables inet spanctl: kubespan_prerouting type filter hook prerouting priority 0, " +
-				"kubespan_prerouting rules [accept mark 0x20/0x60] [note inside 0x40/0x60 kubespan] [note outside 0x20/0x60 kubespan] [follow inside 0x40/0x60] [follow outside 0x20/0x60] [route with mark 0x40/0x60 ipv4] [route with mark 0x40/0x60 ipv6]"}},
+			[]string{"~ nftables inet spanctl-kubespan: kubespan_prerouting type filter hook prerouting priority 0, " +
+				"kubespan_prerouting rules [accept mark 0x20/0x60] [moved inside 0x40/0x60 kubespan] [moved outside 0x20/0x60 kubespan] " +
+				"[note inside 0x40/0x60 kubespan ipv4 any] [note inside 0x40/0x60 kubespan ipv6 " + mesh.Subnet("cluster").String() + "] " +
+				"[note outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv6] [follow inside 0x40/0x60] and 3 more"}},
 		{"a chain of someone else in our table", nil, func(s *state.State) {
 			s.Firewall.Chains = append(slices.Clone(s.Firewall.Chains), state.Chain{Name: "mine", Statements: []state.Statement{{Op: state.Foreign, Text: "x"}}})
-		}, []string{"~ nftables inet spanctl: mine type none hook none priority 0 removed"}},
+		}, []string{"~ nftables inet spanctl-kubespan: mine type none hook none priority 0 removed"}},
+		{"a network that the guard lacks", nil, func(s *state.State) {
+			s.Firewall.Guard.Networks = slices.Delete(slices.Clone(s.Firewall.Networks), 2, 3)
+		},
+			[]string{"~ nftables inet spanguard-kubespan: networks added 10.0.0.2/32"}},
+		{"the guard is missing", nil, func(s *state.State) { s.Firewall.Guard = state.Guard{} },
+			[]string{"~ nftables inet spanctl-kubespan: guard spanguard-kubespan, kubespan_guard type filter hook postrouting priority -300, kubespan_guard rules " +
+				"[accept link kubespan] [accept mark 0x20/0x60] [accept loopback] [accept neighbour discovery] [follow outside 0x20/0x60] " +
+				"[drop in clear ipv4] [drop in clear ipv6] [drop subnet in clear " + mesh.Subnet("cluster").String() + "]"}},
+		{"the table of an earlier version", nil, func(s *state.State) { s.Firewall.Former = []string{"spanctl"} },
+			[]string{"~ nftables inet spanctl-kubespan: former table spanctl removed"}},
 		{"the table is missing", nil, func(s *state.State) { s.Firewall = state.Firewall{} },
-			[]string{"+ nftables inet spanctl: chains 2, networks 10.0.0.0/32 10.0.0.1/32 10.0.0.2/32 100.64.0.0/28 100.64.0.16/28 100.64.0.32/28"}},
+			[]string{"+ nftables inet spanctl-kubespan: chains 2, guard spanguard-kubespan, networks 10.0.0.0/32 10.0.0.1/32 10.0.0.2/32 100.64.0.0/28 100.64.0.16/28 100.64.0.32/28"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			build := func(change func(*state.State)) state.State {
@@ -376,7 +388,7 @@ func TestDiffWithoutFirewall(t *testing.T) {
 	if plan := state.Diff(desired, state.State{}); slices.ContainsFunc(plan, isFirewall) {
 		t.Errorf("a table without a name is made:\n%v", lines(plan))
 	}
-	if diff := cmp.Diff([]string{"- nftables inet spanctl"}, lines(state.Diff(desired, live))); diff != "" {
+	if diff := cmp.Diff([]string{"- nftables inet spanctl-kubespan"}, lines(state.Diff(desired, live))); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 }

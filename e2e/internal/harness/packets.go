@@ -3,9 +3,11 @@ package harness
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/e2e/internal/nodecmd"
 	"github.com/spanmesh/span/e2e/lab"
 )
 
@@ -79,4 +81,31 @@ func (p Packets) Transfer(to *Machine, address netip.Addr, bytes int) {
 	server := to.Exec.StartNodecmd("tcp-sink")
 	p.m.Exec.Nodecmd("tcp-send", address.String(), strconv.Itoa(bytes))
 	server.Terminate()
+}
+
+// Clear returns how many packets with the canary were on the machine's link to the lab's
+// network while do worked, and a line for each kind of them.
+func (p Packets) Clear(do func()) (count int, kinds string) {
+	p.m.t.Helper()
+	capture := p.m.Exec.StartNodecmd("capture-clear")
+	do()
+	capture.Terminate()
+	_, said, _ := strings.Cut(capture.Output(), nodecmd.Ready)
+	first, kinds, _ := strings.Cut(said, "\n")
+	count, err := strconv.Atoi(first)
+	if err != nil {
+		p.m.t.Fatalf("the capture said %q: %v", said, err)
+	}
+	return count, kinds
+}
+
+// SendCanaries sends packets with the canary to addresses until the process is terminated. It
+// answers those of others too.
+func (p Packets) SendCanaries(to ...netip.Addr) *Process {
+	p.m.t.Helper()
+	args := make([]string, len(to))
+	for i, address := range to {
+		args[i] = address.String()
+	}
+	return p.m.Exec.StartNodecmd("canary", args...)
 }

@@ -70,7 +70,19 @@ var Commands = map[string]lab.Subcommand{
 	"phone-key":       makePhoneKey,
 	"phone":           phone,
 	"tcp-sink":        tcpSink,
-	"tcp-send":        tcpSend,
+
+	"capture-clear":     captureClear,
+	"canary":            canary,
+	"add-address":       addAddress,
+	"flush-routes":      flushRoutes,
+	"flush-ruleset":     flushRuleset,
+	"delete-all-rules":  deleteAllRules,
+	"delete-table":      deleteNamedTable,
+	"flush-named-table": flushNamedTable,
+	"shadow":            shadow,
+	"unshadow":          unshadow,
+	"mark-connections":  markConnections,
+	"tcp-send":          tcpSend,
 }
 
 // MeshLink is the name of the mesh's link.
@@ -238,7 +250,7 @@ func flushTable([]string) error {
 	if err != nil {
 		return err
 	}
-	conn.FlushTable(&nftables.Table{Name: "spanctl", Family: nftables.TableFamilyINet})
+	conn.FlushTable(&nftables.Table{Name: "spanctl-" + MeshLink, Family: nftables.TableFamilyINet})
 	return conn.Flush()
 }
 

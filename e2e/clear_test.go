@@ -1,0 +1,180 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// clearMesh is a mesh of two machines with a pod each, in which everything could leave in clear:
+// each machine has the other as its default gateway, for both IP versions.
+type clearMesh struct {
+	*harness.Mesh
+	node, peer *harness.Machine
+	// lan6 are the machines' IPv6 addresses on the lab's network.
+	lan6 []netip.Addr
+	// targets are the addresses of the peer that packets to must be encrypted.
+	targets []netip.Addr
+	total   int
+}
+
+// startClear starts the mesh and, in both machines and their pods, streams of canaries to every
+// kind of address of the other.
+func startClear(t *testing.T) *clearMesh {
+	t.Helper()
+	m := &clearMesh{Mesh: harness.NewMesh(t, 2)}
+	m.node, m.peer = m.Machines[0], m.Machines[1]
+	networks := [][]string{{"10.42.1.0/24", "fd42:0:0:1::/64"}, {"10.42.2.0/24", "fd42:0:0:2::/64"}}
+	lan6 := []netip.Addr{netip.MustParseAddr("2001:db8:20::1"), netip.MustParseAddr("2001:db8:20::2")}
+	m.lan6 = lan6
+	for i, machine := range m.Machines {
+		m.route(i)
+		machine.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("advertisedNetworks: [%q, %q]", networks[i][0], networks[i][1])))
+	}
+	m.Start()
+	m.AwaitUp()
+	var all [2][]netip.Addr
+	var pods [2]*harness.Machine
+	for i, machine := range m.Machines {
+		pods[i] = machine.AddPod(fmt.Sprintf("pod-%d", i+1), networks[i]...)
+		m.Machines[1-i].API.AwaitNetwork(machine.Name, networks[i][0])
+		m.Machines[1-i].API.AwaitNetwork(machine.Name, lan6[i].String())
+		all[i] = []netip.Addr{machine.API.MeshAddress(), machine.Address, lan6[i]}
+		for _, network := range networks[i] {
+			all[i] = append(all[i], netip.MustParsePrefix(network).Addr().Next().Next())
+		}
+	}
+	m.AwaitNoDiff()
+	m.targets = all[1]
+	for _, to := range m.targets {
+		m.node.Packets.Ping(to)
+	}
+	for i, machine := range m.Machines {
+		machine.Packets.SendCanaries(all[1-i]...)
+		pods[i].Packets.SendCanaries(all[1-i]...)
+	}
+	return m
+}
+
+// route gives a machine its IPv6 address and its default gateways, which it loses with its link.
+func (m *clearMesh) route(i int) {
+	machine := m.Machines[i]
+	machine.Exec.Nodecmd("add-address", m.lan6[i].String()+"/64")
+	machine.Exec.Nodecmd("default-route", m.Machines[1-i].Address.String())
+	machine.Exec.Nodecmd("default-route", m.lan6[1-i].String())
+}
+
+// lasts is how long canaries are sent while something is wrong.
+const lasts = 500 * time.Millisecond
+
+// nothingClear fails the test if a canary was seen on the wire while do worked. The mesh must work
+// afterwards.
+func (m *clearMesh) nothingClear(t *testing.T, event string, do func()) {
+	t.Run(event, func(t *testing.T) {
+		count, kinds := m.node.Packets.Clear(func() {
+			do()
+			m.AwaitNoDiff()
+			for _, to := range m.targets {
+				m.node.Packets.Ping(to)
+			}
+		})
+		m.total += count
+		t.Logf("packets in clear: %d", count)
+		if count > 0 {
+			t.Errorf("%d packets left in clear:\n%s", count, kinds)
+		}
+	})
+}
+
+// without does something while no agent runs, lets canaries be sent for a while and starts the
+// agent again.
+func (m *clearMesh) without(do func()) {
+	m.node.Agent.Terminate()
+	do()
+	<-time.After(lasts)
+	m.node.Agent.Start()
+}
+
+func TestNothingInClear(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "whatever is deleted, stopped, reloaded or put in front: no packet to the mesh leaves in clear")
+	m := startClear(t)
+	node := m.node
+	main, guard := "spanctl-kubespan", "spanguard-kubespan"
+	command := func(name string, args ...string) func() {
+		return func() { node.Exec.Nodecmd(name, args...) }
+	}
+	type event struct {
+		name string
+		do   func()
+	}
+	events := []event{
+		{"the link is deleted", command("delete-link")},
+		{"the routes are deleted", command("flush-routes")},
+		{"the rules are deleted", command("delete-all-rules")},
+		{"the table is flushed", command("flush-named-table", main)},
+		{"the table is deleted", command("delete-table", main)},
+		{"the guard is flushed", command("flush-named-table", guard)},
+		{"the guard is deleted", command("delete-table", guard)},
+	}
+	if !harness.InGuest() {
+		events = append(events, event{"WireGuard is killed", command("kill-wireguard")})
+	}
+	for _, e := range events {
+		m.nothingClear(t, e.name, func() { node.Agent.AwaitAfter(e.do, "reverted external change") })
+		m.nothingClear(t, e.name+" while no agent runs", func() { m.without(e.do) })
+	}
+	m.nothingClear(t, "a rule comes first", func() {
+		node.Exec.Nodecmd("shadow")
+		<-time.After(lasts)
+		node.Exec.Nodecmd("unshadow")
+	})
+	m.nothingClear(t, "the agent is killed", func() {
+		node.Agent.Kill()
+		<-time.After(lasts)
+		node.Agent.Start()
+	})
+	m.nothingClear(t, "the keys are rotated", func() {
+		node.CLI.Run("rotate-key")
+		m.peer.CLI.Run("rotate-key")
+		m.AwaitUp()
+	})
+	config := node.Files.Config()
+	for _, setting := range []string{"fwmark: 0x200", "routingTable: 190", "rulePriority: 32400", "listenPort: 51821", "interfaceName: \"other0\"", "mtu: 1300"} {
+		m.nothingClear(t, "the config is reloaded with "+setting, func() {
+			for _, text := range []string{harness.Edit(config, setting), config} {
+				node.Files.WriteConfig(text)
+				node.CLI.Run("reload")
+				m.AwaitUp()
+			}
+		})
+	}
+	m.nothingClear(t, "the peer dies", func() {
+		m.peer.Agent.Terminate()
+		m.peer.Exec.Nodecmd("delete-link")
+		<-time.After(lasts)
+		m.peer.Agent.Start()
+		m.AwaitUp()
+	})
+	m.nothingClear(t, "the machine boots before discovery is there", func() {
+		node.Agent.Terminate()
+		node.Net.SetLink(false)
+		m.Server.Terminate()
+		node.Exec.Nodecmd("delete-link")
+		node.Exec.Nodecmd("flush-routes")
+		node.Exec.Nodecmd("delete-all-rules")
+		node.Exec.Nodecmd("flush-ruleset")
+		node.Agent.Start()
+		node.API.AwaitIdentity()
+		node.Net.SetLink(true)
+		m.route(0)
+		<-time.After(lasts)
+		m.Serve()
+		m.AwaitUp()
+	})
+	t.Logf("packets in clear over all events: %d", m.total)
+	m.AwaitNoDiff()
+}
