@@ -27,6 +27,10 @@ const (
 	// dueShare is the same where a peer is expected to change within less than a second, such
 	// as one on trial: at most 5 % of a processor, for a short time.
 	dueShare = 20
+	// maxPollCost and maxPeerCost are more than a poll costs on a slow machine, and each peer of
+	// it. Small meshes are thus read at their intervals however busy the machine is.
+	maxPollCost = time.Millisecond
+	maxPeerCost = 20 * time.Microsecond
 	// requestTimeout is how long a request waits for the loop. A pass of 5,000 peers takes
 	// seconds.
 	requestTimeout = time.Minute
@@ -170,14 +174,16 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 		l.reportRepairs(pass)
 	}
 	if polling {
-		l.cost = pollCost(l.cost, time.Since(started))
+		l.cost = pollCost(l.cost, time.Since(started), len(pass.peers))
 	}
 	return nextPoll(pass.NextCheck, l.cost)
 }
 
-// pollCost returns what a poll costs, of the processor's time, from what was known before and
-// how long the last one took. That may be much longer, as other programs run meanwhile.
-func pollCost(before, took time.Duration) time.Duration {
+// pollCost returns what a poll of some peers costs, of the processor's time, from what was
+// known before and how long the last one took. That may be much longer, as other programs run
+// meanwhile: for one poll, or for hours.
+func pollCost(before, took time.Duration, peers int) time.Duration {
+	took = min(took, maxPollCost+time.Duration(peers)*maxPeerCost)
 	if before == 0 {
 		return took
 	}

@@ -25,9 +25,15 @@ func TestPollsAreAShareOfAProcessor(t *testing.T) {
 	}
 	cost := time.Duration(0)
 	for _, took := range []time.Duration{2, 1, 100, 1, 100, 100} {
-		cost = pollCost(cost, took*time.Millisecond)
+		cost = pollCost(cost, took*time.Millisecond, 1000)
 	}
 	if cost > 2*time.Millisecond {
-		t.Errorf("a busy machine makes polls seem to cost %v", cost)
+		t.Errorf("a moment of a busy machine makes polls seem to cost %v", cost)
+	}
+	for range 100 {
+		cost = pollCost(cost, time.Second, 10)
+	}
+	if wait := nextPoll(peer.ActiveInterval, cost); wait > peer.ActiveInterval {
+		t.Errorf("on a machine that is always busy, ten peers are read every %v", wait)
 	}
 }
