@@ -175,12 +175,15 @@ func TestNetworkFailsOver(t *testing.T) {
 		return m.Machines[2], m.Machines[1]
 	}
 	dead, next := owner()
+	start := time.Now()
 	crash(dead)
 	node.API.AwaitNetwork(next.Name, network)
-	reached(t, node, inside, "the owner has crashed")
+	node.Packets.Ping(inside)
+	t.Logf("the owner has crashed: the network is reached after %v", time.Since(start).Round(100*time.Millisecond))
 	awaitClaim(node, dead.Name, network, next.Name, "lost to "+next.Name)
 	dead.Agent.Start()
 	m.AwaitUp()
+	t.Logf("all are up after %v", time.Since(start).Round(100*time.Millisecond))
 	// It does not move back.
 	awaitClaim(node, next.Name, network, next.Name, "won against "+dead.Name)
 	next.CLI.Run("down")

@@ -162,6 +162,17 @@ func TestRouteConnectedNetworks(t *testing.T) {
 	}
 }
 
+// TestRenamedMeshLinkIsNoLAN has the mesh's link under another name, with the addresses of the
+// config.
+func TestRenamedMeshLinkIsNoLAN(t *testing.T) {
+	id, host, k := home()
+	host.Connected = append(host.Connected, Connected{"renamed", id.Subnet}, Connected{"renamed", prefixes("10.99.0.0/24")[0]})
+	claims, refusals := NewTerritory(id, host, &k, nil).Claims(&Affiliate{Addresses: addrs("10.99.0.2")}, nil, netip.AddrPort{})
+	if len(claims) != 1 || len(refusals) > 0 {
+		t.Errorf("claims are %v, refused is %v", claims, refusals)
+	}
+}
+
 // TestPiecesGoToTheLongestNetwork compares with the definition: an address that does not stay
 // local belongs to the longest network that was claimed.
 func TestPiecesGoToTheLongestNetwork(t *testing.T) {

@@ -40,8 +40,12 @@ func NewTerritory(id Identity, host Host, k *schema.KubeSpan, advertised []netip
 	l := &Territory{links: map[string][]netip.Prefix{}, gateways: map[netip.Addr]string{}, own: map[netip.Addr]bool{},
 		filters: k.Filters.PeerNetworks}
 	var set netipx.IPSetBuilder
+	// The mesh's own link may have another name for a while.
+	ours := slices.IndexFunc(host.Connected, func(c Connected) bool { return c.Prefix == id.Subnet })
 	for _, c := range host.Connected {
-		l.connect(&set, c.Link, c.Prefix)
+		if ours < 0 || c.Link != host.Connected[ours].Link {
+			l.connect(&set, c.Link, c.Prefix)
+		}
 	}
 	for _, link := range host.Links {
 		for _, network := range link.Networks {
