@@ -133,7 +133,7 @@ func TestLinkIsRenamed(t *testing.T) {
 	}
 	node.Agent.Terminate()
 	node.Exec.Nodecmd("rename-link", "kubespan", "zz1")
-	node.CLI.Try("diff", "-o", "text").WantStatus(t, 1).WantOutput(t, "~ link kubespan: name zz1 -> kubespan\n")
+	node.CLI.Try("diff", "-o", "text").WantStatus(t, 1).WantStdout(t, "~ link kubespan: name zz1 -> kubespan\n")
 	node.Exec.Nodecmd("occupy-name", "kubespan")
 	node.Agent.Start()
 	node.Agent.AwaitOutput("spanctl's own link has the name zz1")

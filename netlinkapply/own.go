@@ -97,18 +97,22 @@ func (k *Kernel) findRenamed(scope state.Scope, named netlink.Link) (netlink.Lin
 	if err != nil {
 		return nil, err
 	}
+	if named != nil && (isMarked(named, scope.LinkName) || routed[named.Attrs().Index]) {
+		return nil, nil
+	}
 	for _, link := range links {
-		attrs := link.Attrs()
-		if link.Type() != kindWireguard || attrs.Name == scope.LinkName {
-			continue
-		}
-		// A link with the right name is spanctl's, unless the routes say otherwise.
-		marked := named == nil && (attrs.Alias == alias(scope.LinkName) || attrs.Index == k.indexes[scope.LinkName])
-		if marked || routed[attrs.Index] {
+		index := link.Attrs().Index
+		known := index == k.indexes[scope.LinkName] || routed[index] || isMarked(link, scope.LinkName)
+		if link.Type() == kindWireguard && link.Attrs().Name != scope.LinkName && known {
 			return link, nil
 		}
 	}
 	return nil, nil
+}
+
+// isMarked reports whether a link of the kernel's WireGuard has the alias of spanctl's link.
+func isMarked(link netlink.Link, name string) bool {
+	return link.Type() == kindWireguard && link.Attrs().Alias == alias(name)
 }
 
 // renamedTUN returns the TUN device of the process for the link, nil if it has the link's name
