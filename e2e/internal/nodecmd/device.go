@@ -53,7 +53,7 @@ func moveLink([]string) error {
 	if err != nil {
 		return err
 	}
-	handle, err := vnetlink.NewHandle()
+	handle, err := vnetlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
