@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,5 +177,98 @@ func TestNothingInClear(t *testing.T) {
 		m.AwaitUp()
 	})
 	t.Logf("packets in clear over all events: %d", m.total)
+	m.AwaitNoDiff()
+}
+
+// TestTableOfEarlierVersion puts the table of earlier versions in place of today's.
+func TestTableOfEarlierVersion(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "the table of an earlier version is replaced without losing a packet")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node, other := m.Machines[0], m.Machines[1]
+	m.AwaitNoDiff()
+	node.Agent.Terminate()
+	node.Exec.Nodecmd("former-table")
+	node.CLI.Try("diff", "-o", "text").WantStatus(t, 1).WantStdout(t, "former table spanctl removed")
+	pinging := node.Packets.KeepPinging(other.Address)
+	count, kinds := node.Packets.Clear(func() {
+		node.Packets.SendCanaries(other.API.MeshAddress(), other.Address)
+		node.Agent.Start()
+		m.AwaitUp()
+		m.AwaitNoDiff()
+	})
+	if pings := pinging.Stop(); pings.Lost() != 0 || pings.Sent == 0 {
+		t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
+	}
+	if count > 0 {
+		t.Errorf("%d packets left in clear:\n%s", count, kinds)
+	}
+	harness.WantNoText(t, "the tables", node.Net.Inventory(), "table spanctl\n")
+}
+
+// TestMarksOfConnections has another program that marks connections by the link that they arrive
+// on, and routes their replies by the whole mark. The default gateway answers nobody.
+func TestMarksOfConnections(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a program that routes replies by the whole mark of a connection works beside the mesh")
+	m := harness.NewMesh(t, 2)
+	node, other := m.Machines[0], m.Machines[1]
+	node.Exec.Nodecmd("default-route", "172.20.0.250")
+	node.Exec.Nodecmd("mark-connections")
+	m.Start()
+	m.AwaitUp()
+	outsider := m.Add("outsider")
+	outsider.Net.ChangeAddress(netip.MustParseAddr("198.51.100.7"))
+	outsider.Exec.Nodecmd("route", node.Address.String(), "eth0")
+	outsider.Packets.Ping(node.Address)
+	other.Packets.Ping(node.Address)
+	other.Packets.Ping(node.API.MeshAddress())
+	node.Packets.Ping(other.Address)
+	m.AwaitNoDiff()
+}
+
+// TestTwoMeshes gives the same two machines a second mesh.
+func TestTwoMeshes(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "two meshes work on the same machines; what both would use is an error before any change")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node, other := m.Machines[0], m.Machines[1]
+	config := m.Discovery.CLI.Run("gen", "config", "--with-kubespan", "--discovery-endpoint", m.Endpoint(), "-o", "-")
+	second := func(machine *harness.Machine, args ...string) []string {
+		return append(args, "--config", machine.Dir+"/second.cue", "--state-dir", machine.Dir+"/second", "--socket", machine.Dir+"/second.sock")
+	}
+	shared := node.Files.Write("second.cue", harness.Edit(config, `interfaceName: "second0"`))
+	before := node.Net.Inventory()
+	node.CLI.Try(second(node, "apply", "-f", shared, "--immediate")...).WantStatus(t, 1).
+		WantStderr(t, "the mesh of the link kubespan on this machine")
+	if after := node.Net.Inventory(); after != before {
+		t.Errorf("the network was changed:\n%s\nbefore:\n%s", after, before)
+	}
+	own := harness.Edit(config, "interfaceName: \"second0\"\n\tlistenPort: 51830\n\tfwmark: 0x200\n\troutingTable: 190\n\trulePriority: 32490")
+	var agents []*harness.Process
+	for _, machine := range m.Machines {
+		machine.Files.Write("second.cue", own)
+		agents = append(agents, machine.CLI.Start(second(machine, "run")...))
+	}
+	for _, agent := range agents {
+		agent.AwaitOutput("peer up")
+	}
+	text := other.CLI.Run("get", "kubespanidentities", "-o", "yaml", "--socket", other.Dir+"/second.sock")
+	_, text, _ = strings.Cut(text, "address: ")
+	address, _, _ := strings.Cut(text, "/")
+	for _, to := range []netip.Addr{netip.MustParseAddr(strings.Trim(address, "\"' ")), other.API.MeshAddress(), other.Address} {
+		node.Packets.Ping(to)
+	}
+	m.AwaitUp()
+	m.AwaitNoDiff()
+	for i, machine := range m.Machines {
+		machine.CLI.Run("down", "--socket", machine.Dir+"/second.sock")
+		agents[i].Terminate()
+	}
+	node.Packets.Ping(other.API.MeshAddress())
+	node.Packets.Ping(other.Address)
+	harness.WantNoText(t, "the network", node.Net.Inventory(), "second0")
 	m.AwaitNoDiff()
 }

@@ -308,3 +308,61 @@ func markConnections([]string) error {
 	rule.Priority, rule.Table, rule.Family, rule.Mark, rule.Mask = 200, 77, unix.AF_INET, 1, &whole
 	return errors.Join(vnetlink.RouteAdd(&vnetlink.Route{LinkIndex: link.Attrs().Index, Dst: everything, Table: 77}), vnetlink.RuleAdd(rule))
 }
+
+// formerTable copies the mesh's table to the name that it had in earlier versions, and deletes both
+// of its tables.
+func formerTable([]string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	now := &nftables.Table{Name: "spanctl-" + MeshLink, Family: nftables.TableFamilyINet}
+	former := conn.AddTable(&nftables.Table{Name: "spanctl", Family: nftables.TableFamilyINet})
+	for name, kind := range map[string]nftables.SetDatatype{"routed4": nftables.TypeIPAddr, "routed6": nftables.TypeIP6Addr} {
+		elements, err := conn.GetSetElements(&nftables.Set{Table: now, Name: name, KeyType: kind, Interval: true})
+		if err != nil {
+			return err
+		}
+		if err := conn.AddSet(&nftables.Set{Table: former, Name: name, KeyType: kind, Interval: true}, elements); err != nil {
+			return err
+		}
+	}
+	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return err
+	}
+	for _, chain := range chains {
+		if chain.Table.Name != now.Name {
+			continue
+		}
+		rules, err := conn.GetRules(now, chain)
+		if err != nil {
+			return err
+		}
+		chain.Table = former
+		conn.AddChain(chain)
+		for _, rule := range rules {
+			conn.AddRule(&nftables.Rule{Table: former, Chain: chain, Exprs: writable(rule.Exprs), UserData: rule.UserData})
+		}
+	}
+	if err := conn.Flush(); err != nil {
+		return err
+	}
+	conn.DelTable(now)
+	conn.DelTable(&nftables.Table{Name: "spanguard-" + MeshLink, Family: nftables.TableFamilyINet})
+	return conn.Flush()
+}
+
+// writable returns expressions that were read from the kernel as they are written to it.
+func writable(expressions []expr.Any) []expr.Any {
+	for _, e := range expressions {
+		switch e := e.(type) {
+		case *expr.Lookup:
+			e.SetID = 0 // of the other table
+		case *expr.Ct:
+			e.SourceRegister = e.SourceRegister || e.Register == 0 // the library does not read it
+			e.Register = 1
+		}
+	}
+	return expressions
+}

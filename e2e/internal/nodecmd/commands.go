@@ -82,6 +82,7 @@ var Commands = map[string]lab.Subcommand{
 	"shadow":            shadow,
 	"unshadow":          unshadow,
 	"mark-connections":  markConnections,
+	"former-table":      formerTable,
 	"tcp-send":          tcpSend,
 }
 
