@@ -233,6 +233,9 @@ func (m *membership) affiliates() []published {
 func newestOf(lists [][]published) [][]mesh.Affiliate {
 	newest := map[string]payload.Sequence{}
 	for _, list := range lists {
+		if len(lists) == 1 {
+			break // a list has one copy of each
+		}
 		for i := range list {
 			newest[list[i].NodeID] = max(newest[list[i].NodeID], list[i].sequence)
 		}
@@ -241,7 +244,7 @@ func newestOf(lists [][]published) [][]mesh.Affiliate {
 	for i, list := range lists {
 		out[i] = make([]mesh.Affiliate, 0, len(list))
 		for j := range list {
-			if list[j].sequence == newest[list[j].NodeID] {
+			if list[j].sequence >= newest[list[j].NodeID] {
 				out[i] = append(out[i], list[j].Affiliate)
 			}
 		}

@@ -18,7 +18,7 @@ func Cloned(hostname string, addresses []netip.Addr) Condition {
 	return Condition{
 		Code:    IdentityCloned,
 		Subject: cmp.Or(hostname, where),
-		Cause:   fmt.Sprintf("another machine, %s with the addresses %s, publishes itself with this machine's node ID", cmp.Or(hostname, "without a name"), cmp.Or(where, "none")),
+		Cause:   fmt.Sprintf("another machine, %s (%s), publishes itself with this machine's node ID", cmp.Or(hostname, "whose name is not known"), cmp.Or(where, "no addresses")),
 		Remedy:  "on the copy, stop the agent without `spanctl down`, run `spanctl reset-identity --yes`, and start the agent",
 	}
 }
