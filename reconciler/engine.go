@@ -11,6 +11,7 @@ import (
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -277,8 +278,8 @@ func (e *Engine) claim(links ...string) error {
 }
 
 // Move removes what is under the marks of before and not under those of after. Where the
-// link stays, so do its peers. The nftables tables stay until the next pass replaces them, so
-// that nothing leaves in clear meanwhile.
+// link stays, so do its peers, and routes and rules are moved. The nftables tables stay until the
+// next pass replaces them, so that nothing leaves in clear meanwhile.
 func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Scope) (*Pass, error) {
 	if err := e.claim(before.LinkName, after.LinkName); err != nil {
 		return nil, err
@@ -292,19 +293,27 @@ func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Sc
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.lastRead = nil
-	p := &Pass{Scope: before, NextCheck: peer.IdleInterval}
-	for _, c := range state.Diff(state.State{}, live) {
-		switch c.(type) {
-		case state.RouteChange, state.RuleChange:
-			p.Plan = append(p.Plan, c)
-		case state.LinkChange:
-			if renamed {
-				p.Plan = append(p.Plan, c)
-			}
-		}
+	p := &Pass{Scope: before, NextCheck: peer.IdleInterval, Plan: state.Move(live, after)}
+	if renamed {
+		p.Plan = withoutFirewall(state.Diff(state.State{}, live))
 	}
 	p.Result = e.kernel.Apply(ctx, before, p.Plan)
+	for _, c := range p.Result.Done {
+		e.log.Info("change applied", "change", planprint.Describe(c).String())
+	}
 	return p, p.Err()
+}
+
+// withoutFirewall returns the changes of links, routes and rules.
+func withoutFirewall(plan state.Plan) state.Plan {
+	return slices.DeleteFunc(plan, func(c state.Change) bool {
+		switch c.(type) {
+		case state.LinkChange, state.RouteChange, state.RuleChange:
+			return false
+		default:
+			return true
+		}
+	})
 }
 
 // AffiliateAs returns what the machine would publish with another identity.

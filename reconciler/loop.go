@@ -287,7 +287,7 @@ func onLoop[T any](ctx context.Context, l *Loop, f func(ctx context.Context) (T,
 }
 
 // SetConfig puts a config in force, does a pass and returns it. A mesh that was taken down
-// comes up again. Objects under other ownership marks of the config before are removed
+// comes up again. Objects under other ownership marks of the config before are moved or removed
 // first.
 func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass, err error) {
 	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {

@@ -397,3 +397,31 @@ func isFirewall(c state.Change) bool {
 	_, is := c.(state.FirewallChange)
 	return is
 }
+
+// TestMoveLeavesNoGap moves a mesh to another table, another priority, and both.
+func TestMoveLeavesNoGap(t *testing.T) {
+	live := made(state.Build(inputs(t, 1)))
+	subnet := mesh.Subnet("cluster").String()
+	own := inputs(t, 0).Identity.Address.String()
+	if plan := state.Move(live, state.Scope{RoutingTable: 180, RulePriority: 32500}); len(plan) != 0 {
+		t.Errorf("to the same place:\n%v", lines(plan))
+	}
+	want := []string{
+		"+ rule ipv4 100: mark 0x40/0x60, table 180", "+ rule ipv6 100 to " + subnet + ": table 180", "+ rule ipv6 100: mark 0x40/0x60, table 180",
+		"- rule ipv4 32500", "- rule ipv6 32500 to " + subnet, "- rule ipv6 32500",
+	}
+	if diff := cmp.Diff(want, lines(state.Move(live, state.Scope{RoutingTable: 180, RulePriority: 100}))); diff != "" {
+		t.Errorf("another priority (-want +got):\n%s", diff)
+	}
+	want = []string{
+		"+ route 0.0.0.0/0 table 7: link kubespan, mtu 1420", "+ route unreachable 0.0.0.0/0 table 7",
+		"+ route ::/0 table 7: link kubespan, mtu 1420", "+ route unreachable ::/0 table 7", "+ route local " + own + " table 7: link kubespan",
+		"+ rule ipv4 32500: mark 0x40/0x60, table 7", "+ rule ipv6 32500 to " + subnet + ": table 7", "+ rule ipv6 32500: mark 0x40/0x60, table 7",
+		"- rule ipv4 32500", "- rule ipv6 32500 to " + subnet, "- rule ipv6 32500",
+		"- route 0.0.0.0/0 table 180", "- route unreachable 0.0.0.0/0 table 180",
+		"- route ::/0 table 180", "- route unreachable ::/0 table 180", "- route local " + own + " table 180",
+	}
+	if diff := cmp.Diff(want, lines(state.Move(live, state.Scope{RoutingTable: 7, RulePriority: 32500}))); diff != "" {
+		t.Errorf("another table (-want +got):\n%s", diff)
+	}
+}
