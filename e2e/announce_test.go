@@ -155,6 +155,12 @@ func TestLinksThatAreNotAnnounced(t *testing.T) {
 	m := harness.NewMesh(t, 2)
 	node, other := m.Machines[0], m.Machines[1]
 	onLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
+		// The uplink has a host prefix, as in some clouds.
+		if err := errors.Join(h.AddrDel(uplink, lab.Address(netip.PrefixFrom(node.Address, lab.Underlay.Bits()))),
+			h.AddrAdd(uplink, lab.Address(netip.PrefixFrom(node.Address, 32))),
+			h.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: netipx.PrefixIPNet(netip.MustParsePrefix("0.0.0.0/0"))})); err != nil {
+			return err
+		}
 		// The services of kube-proxy are on a link that is down.
 		down := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a-down"}, PeerName: "a-peer"}
 		overlay := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "a-overlay"}, VxlanId: 7, Port: 4789, VtepDevIndex: uplink.Attrs().Index}
@@ -181,7 +187,11 @@ func TestLinksThatAreNotAnnounced(t *testing.T) {
 	m.Start()
 	m.AwaitUp()
 	other.API.Await("kubespanpeerspecs", endpointsOf(node.Name, 2))
-	harness.WantText(t, "the endpoints", endpoints(other, node.Name), node.Address.String()+":51820", "10.99.3.1:51820")
+	shown := endpoints(other, node.Name)
+	harness.WantText(t, "the endpoints", shown, node.Address.String()+":51820", "10.99.3.1:51820")
+	if strings.Index(shown, "10.99.3.1") < strings.Index(shown, node.Address.String()) {
+		t.Errorf("the address of the default route's link is not the first: %s", shown)
+	}
 	// Discovery keeps endpoints until they expire, but not addresses.
 	other.Agent.AwaitAfter(func() { node.Files.WriteConfig(harness.Edit(m.Config, `filters: interfaces: ["!cilium_*"]`)) },
 		"networks removed 10.99.3.1/32")
