@@ -237,12 +237,13 @@ func TestTwoMeshes(t *testing.T) {
 	node, other := m.Machines[0], m.Machines[1]
 	config := m.Discovery.CLI.Run("gen", "config", "--with-kubespan", "--discovery-endpoint", m.Endpoint(), "-o", "-")
 	second := func(machine *harness.Machine, args ...string) []string {
-		return append(args, "--config", machine.Dir+"/second.cue", "--state-dir", machine.Dir+"/second", "--socket", machine.Dir+"/second.sock")
+		return append(args, "--state-dir", machine.Dir+"/second", "--socket", machine.Dir+"/second.sock")
 	}
 	shared := node.Files.Write("second.cue", harness.Edit(config, `interfaceName: "second0"`))
 	before := node.Net.Inventory()
-	node.CLI.Try(second(node, "apply", "-f", shared, "--immediate")...).WantStatus(t, 1).
-		WantStderr(t, "the mesh of the link kubespan on this machine")
+	apply := node.CLI.Command(second(node, "apply", "-f", shared, "--immediate")...)
+	apply.Env = append(apply.Environ(), "SPANCTL_CONFIG="+shared) // where it is stored
+	node.Exec.Finish(apply).WantStatus(t, 1).WantStderr(t, "the mesh of the link kubespan on this machine")
 	if after := node.Net.Inventory(); after != before {
 		t.Errorf("the network was changed:\n%s\nbefore:\n%s", after, before)
 	}
@@ -250,7 +251,7 @@ func TestTwoMeshes(t *testing.T) {
 	var agents []*harness.Process
 	for _, machine := range m.Machines {
 		machine.Files.Write("second.cue", own)
-		agents = append(agents, machine.CLI.Start(second(machine, "run")...))
+		agents = append(agents, machine.CLI.Start(second(machine, "run", "--config", machine.Dir+"/second.cue")...))
 	}
 	for _, agent := range agents {
 		agent.AwaitOutput("peer up")

@@ -166,7 +166,7 @@ func TestNetworksOfOthers(t *testing.T) {
 	node.Packets.Ping(netip.MustParseAddr("10.99.1.1"))
 	specs := node.CLI.Run("get", "kubespanpeerspecs", "-o", "yaml")
 	harness.WantText(t, "the peers", specs, "10.99.0.0/16")
-	harness.WantNoText(t, "the peers", specs, gateway.Address.String()+":51820")
+	harness.WantText(t, "the peers", specs, "reason: is excluded by filters.peerEndpoints")
 	m.AwaitNoDiff()
 }
 
@@ -343,11 +343,12 @@ func TestRepeatedChanges(t *testing.T) {
 	// while, but each comes within the minute that a row allows.
 	for range 10 {
 		node.Agent.AwaitAfter(func() { node.Exec.Nodecmd("delete-rules") }, `"reverted external change" change="+ rule ipv6 32500`)
-		if strings.Contains(node.Agent.Output(), "repeated external changes") {
+		if strings.Contains(node.Agent.Output(), "repeated repairs") {
 			break
 		}
 	}
-	node.Agent.AwaitOutput("repeated external changes")
+	node.Agent.AwaitOutput("repeated repairs")
+	node.Agent.AwaitOutput("code=RepeatedRepairs")
 	harness.WantText(t, "the events", node.CLI.Run("get", "events"), "Repaired", "RepeatedRepairs")
 	node.CLI.AwaitNoDiff()
 }

@@ -140,7 +140,7 @@ func TestTalosRegistry(t *testing.T) {
 	p := harness.StartProcess(t, talos.Command(context.WithoutCancel(t.Context()), registry, c.admin, "talos", id, key, address.String(), talos.Address.String(),
 		endpoint.String(), "10.97.0.0/16"))
 	identity := strings.Fields(node.CLI.Run("get", "kubespanidentities"))
-	p.AwaitOutput(fmt.Sprintf("%s %s %s %s [%s] [%s:51820] [10.98.0.0/16 10.99.0.1/32]\n", node.Name, node.Files.NodeID(), identity[7], node.API.MeshAddress(), node.Address, node.Address))
+	p.AwaitOutput(fmt.Sprintf("%s %s %s %s [%s 10.99.0.1] [%s:51820] [10.98.0.0/16 10.99.0.1/32]\n", node.Name, node.Files.NodeID(), identity[7], node.API.MeshAddress(), node.Address, node.Address))
 	node.API.Await("affiliates", func(specs harness.Specs) bool { return specs[id] != nil })
 	node.API.Await("kubespanpeerspecs", func(specs harness.Specs) bool {
 		spec := fmt.Sprint(specs[key])
