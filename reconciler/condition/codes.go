@@ -5,17 +5,17 @@ import "slices"
 // Code is the stable name of a kind of condition.
 type Code string
 
-// The codes. Each has its severity and meaning in definitions below.
+// The codes, sorted. Each has its severity and meaning in definitions below.
 const (
 	// AddressClash is the code of a mesh address that two machines have.
 	AddressClash Code = "AddressClash"
 	// AddressOnLink is the code of a peer's address in a network of this machine that the peer is
 	// not in.
 	AddressOnLink Code = "AddressOnLink"
-	// AddressRefused is the code of an address or network that no peer may have.
-	AddressRefused Code = "AddressRefused"
 	// AddressOverlap is the code of a network that several machines advertise.
 	AddressOverlap Code = "AddressOverlap"
+	// AddressRefused is the code of an address or network that no peer may have.
+	AddressRefused Code = "AddressRefused"
 	// EndpointRefused is the code of an endpoint of a peer that no machine can use.
 	EndpointRefused Code = "EndpointRefused"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
@@ -26,10 +26,10 @@ const (
 	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
 	MTUTooLarge Code = "MTUTooLarge"
-	// MarkTaken is the code of a firewall mark that another mesh of this machine uses.
-	MarkTaken Code = "MarkTaken"
 	// MarkShared is the code of a rule of another program that tests our bits of the mark.
 	MarkShared Code = "MarkShared"
+	// MarkTaken is the code of a firewall mark that another mesh of this machine uses.
+	MarkTaken Code = "MarkTaken"
 	// MeshAddressOnLink is the code of an address of the config in a link's network.
 	MeshAddressOnLink Code = "MeshAddressOnLink"
 	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
@@ -41,13 +41,13 @@ const (
 	PlanNotConverging Code = "PlanNotConverging"
 	// RepeatedRepairs is the code of an object that another program changes again and again.
 	RepeatedRepairs Code = "RepeatedRepairs"
-	// SecondAgent is the code of a link that another agent works on.
-	SecondAgent Code = "SecondAgent"
 	// RoutesShadowed is the code of a rule of another program that leads packets for the mesh
 	// elsewhere.
 	RoutesShadowed Code = "RoutesShadowed"
 	// RulePriorityTaken is the code of a rule of another program at our priority.
 	RulePriorityTaken Code = "RulePriorityTaken"
+	// SecondAgent is the code of a link that another agent works on.
+	SecondAgent Code = "SecondAgent"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
 	// TooManyEndpoints is the code of a machine with more addresses than discovery takes.
@@ -78,38 +78,60 @@ func (s Severity) rank() int {
 type Definition struct {
 	Code     Code
 	Severity Severity
-	// Summary is one line for a list of codes.
+	// Summary says what is wrong, in a line.
 	Summary string
+	// Remedy says what to do, in a line of Markdown. Condition.Remedy has the details.
+	Remedy string
 }
 
 // definitions are all codes, sorted.
+// docs/mesh.md has them as a table: go test ./reconciler/condition -update writes it.
 var definitions = []Definition{
-	{AddressClash, SeverityWarning, "two machines have the same address in the mesh"},
-	{AddressOnLink, SeverityWarning, "a peer has an address in a network of this machine, and is not in that network"},
-	{AddressOverlap, SeverityInfo, "several machines advertise the same network or address"},
-	{AddressRefused, SeverityWarning, "a peer advertises what no machine may have"},
-	{EndpointRefused, SeverityWarning, "a peer publishes endpoints that no machine can use"},
-	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link"},
-	{IdentityCloned, SeverityError, "another machine has this machine's identity"},
-	{LinkNameTaken, SeverityError, "another program has a link with the name of the mesh's"},
-	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow"},
-	{MarkShared, SeverityWarning, "a rule of another program tests the bits of fwmark"},
-	{MarkTaken, SeverityError, "another mesh of this machine uses the firewall mark"},
-	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link"},
-	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local"},
-	{NodeShared, SeverityError, "another machine publishes itself on this machine's Kubernetes Node"},
-	{PlanNotConverging, SeverityError, "an object is not as it was written a moment ago"},
-	{RepeatedRepairs, SeverityError, "another program changes an object again and again"},
-	{RoutesShadowed, SeverityError, "a rule of another program leads packets for the mesh elsewhere"},
-	{RulePriorityTaken, SeverityError, "another program uses the rule priority"},
-	{SecondAgent, SeverityError, "another agent works on the mesh's link"},
-	{TableTaken, SeverityError, "another program uses the routing table"},
-	{TooManyEndpoints, SeverityWarning, "the machine has more addresses than discovery takes"},
-	{WireGuardUnresponsive, SeverityError, "the WireGuard process does not answer"},
+	{AddressClash, SeverityWarning, "two machines have the same address in the mesh",
+		"wait until the predecessor has expired, or change the MAC of one"},
+	{AddressOnLink, SeverityWarning, "a peer has an address in a network of this machine, and is not in that network",
+		"`routeConnectedNetworks`, or exclude the address at the peer"},
+	{AddressOverlap, SeverityInfo, "several machines advertise the same network or address",
+		"none, if both are to serve it; else advertise it on one machine"},
+	{AddressRefused, SeverityWarning, "a peer advertises an address or network that no machine may have",
+		"change what the peer advertises; for a default route, `filters.peerNetworks`"},
+	{EndpointRefused, SeverityWarning, "a peer publishes endpoints that no machine can use",
+		"change what the peer announces"},
+	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link",
+		"set the sysctl that is named, or boot with IPv6"},
+	{IdentityCloned, SeverityError, "another machine has this machine's identity",
+		"`spanctl reset-identity --yes` on the copy"},
+	{LinkNameTaken, SeverityError, "another program has a link with the mesh link's name",
+		"rename that link, or set another `interfaceName`"},
+	{MTUTooLarge, SeverityWarning, "the mesh's MTU is larger than the links to the peers allow",
+		"`mtu: \"auto\"`"},
+	{MarkShared, SeverityWarning, "a rule of another program tests bits of `fwmark`",
+		"set `fwmark` to an unused bit"},
+	{MarkTaken, SeverityError, "another mesh of this machine uses bits of `fwmark`",
+		"set `fwmark` to unused bits in one of the meshes"},
+	{MeshAddressOnLink, SeverityWarning, "an address of the config is in a network of another link",
+		"use a network for `addresses` that no link has"},
+	{NetworkCoversLAN, SeverityWarning, "a peer's network has a network of this machine in it, which stays local",
+		"`routeConnectedNetworks`, or narrow what the peer advertises"},
+	{NodeShared, SeverityError, "another machine publishes itself on this machine's Kubernetes Node",
+		"set `nodeName` to the Node of each machine"},
+	{PlanNotConverging, SeverityError, "an object in the kernel does not stay as it was written",
+		"find the program that reverts it, such as with `ip monitor`"},
+	{RepeatedRepairs, SeverityError, "another program changes an object in the kernel again and again",
+		"find that program, or take the mesh down"},
+	{RoutesShadowed, SeverityError, "a rule of another program leads packets for the mesh elsewhere",
+		"set `rulePriority` below that of the rule, or remove the rule"},
+	{RulePriorityTaken, SeverityError, "another program or mesh uses the rule priority",
+		"set another `rulePriority`"},
+	{SecondAgent, SeverityError, "another agent works on the mesh's link",
+		"stop one of the two, or give one its own link, port and table"},
+	{TableTaken, SeverityError, "another program or mesh uses the routing table",
+		"set another `routingTable`, or remove the routes"},
+	{TooManyEndpoints, SeverityWarning, "the machine has more addresses than discovery takes",
+		"`filters.interfaces` or `filters.endpoints`"},
+	{WireGuardUnresponsive, SeverityError, "the WireGuard process does not answer",
+		"none: the agent restarts it; without an agent, kill it"},
 }
-
-// Definitions returns the definitions of all codes.
-func Definitions() []Definition { return slices.Clone(definitions) }
 
 // Definition returns the definition of the code. An unknown code is a warning.
 func (c Code) Definition() Definition {

@@ -17,7 +17,7 @@ func TestDefinitionsAreSortedAndComplete(t *testing.T) {
 		t.Error("the definitions are not sorted by code")
 	}
 	for _, d := range definitions {
-		if !camel.MatchString(string(d.Code)) || d.Summary == "" || d.Severity.rank() < 0 {
+		if !camel.MatchString(string(d.Code)) || d.Summary == "" || d.Remedy == "" || d.Severity.rank() < 0 {
 			t.Errorf("definition %+v is not complete", d)
 		}
 	}
