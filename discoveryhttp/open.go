@@ -2,6 +2,7 @@ package discoveryhttp
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
@@ -29,7 +30,7 @@ func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (
 		if len(one.GetData()) == 0 {
 			continue // only harvested endpoints are known
 		}
-		a, stamp, err := s.client.cipher.OpenAffiliate(id, one.GetData())
+		a, stamp, err := s.openAffiliate(now, one)
 		if err == nil {
 			err = s.checkNewest(now, id, stamp.Sequence)
 		}
@@ -44,6 +45,20 @@ func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (
 		}
 	}
 	return o
+}
+
+// maxAhead is how far the number of a publication may be ahead of this machine's clock. A
+// clock that is wrong may be years ahead. A member that publishes the largest number of all
+// under another machine's node ID would leave that machine none to follow it.
+const maxAhead = 200 * 365 * 24 * time.Hour
+
+// openAffiliate decrypts an affiliate.
+func (s *service) openAffiliate(now time.Time, one *serverpb.Affiliate) (mesh.Affiliate, payload.Stamp, error) {
+	a, stamp, err := s.client.cipher.OpenAffiliate(one.GetId(), one.GetData())
+	if err == nil && stamp.Sequence > payload.SequenceAt(now.Add(maxAhead)) {
+		err = fmt.Errorf("has the sequence %d, which is more than 200 years ahead of this machine's clock", stamp.Sequence)
+	}
+	return a, stamp, err
 }
 
 // openEndpoints adds the endpoints that can be decrypted to an affiliate.

@@ -118,7 +118,7 @@ const (
 // has it published again if it differs. News is set if the affiliate has just changed;
 // otherwise it may be old.
 func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool) {
-	a, stamp, err := s.client.cipher.OpenAffiliate(found.GetId(), found.GetData())
+	a, stamp, err := s.openAffiliate(now, found)
 	made := err == nil && s.client.made(stamp)
 	s.mu.Lock()
 	last := s.accepted

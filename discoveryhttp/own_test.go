@@ -191,6 +191,29 @@ func TestOlderCopyIsRefused(t *testing.T) {
 	})
 }
 
+// TestLargestSequenceLeavesAMachineIn publishes a machine under the largest sequence of all,
+// after which there is no other.
+func TestLargestSequenceLeavesAMachineIn(t *testing.T) {
+	s := serve(t)
+	a, b := s.join("a").run(), s.join("b").run()
+	a.Publish(local("a", "192.0.2.1:1"))
+	b.Publish(local("b"))
+	b.await("a 192.0.2.1:1")
+	attacker := s.attack()
+	cipher, err := payload.NewCipher([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := cipher.SealAffiliate(local("a", "192.0.2.66:6").Local, payload.Stamp{Sequence: 1 << 62})
+	if err != nil {
+		t.Fatal(err)
+	}
+	attacker.put("a", last)
+	attacker.await(func(found *serverpb.Affiliate) bool { return string(found.GetData()) != string(last) })
+	a.Publish(local("a", "192.0.2.1:1", "192.0.2.2:2"))
+	b.await("a 192.0.2.1:1 192.0.2.2:2")
+}
+
 // TestMachineThatLeavesCannotBePutBack deletes a machine as `spanctl down` does.
 func TestMachineThatLeavesCannotBePutBack(t *testing.T) {
 	s := serve(t)
