@@ -102,8 +102,11 @@ func TestClockThatWasSetBackKeepsNoEntryForEver(t *testing.T) {
 
 func TestCacheOfAnEarlierVersion(t *testing.T) {
 	cached, err := decodeCache([]byte(`[{"affiliate":{"nodeId":"a"},"lastSeen":"2026-01-01T00:00:00Z"}]`))
-	if err != nil || len(cached.Affiliates) != 1 || cached.Affiliates[0].Affiliate.NodeID != "a" {
-		t.Errorf("%+v, %v", cached, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cached.Affiliates) != 1 || cached.Affiliates[0].Affiliate.NodeID != "a" {
+		t.Errorf("the cache has %+v", cached)
 	}
 	if _, err := decodeCache([]byte(`"garbage"`)); err == nil {
 		t.Error("garbage was read")

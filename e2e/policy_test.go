@@ -361,17 +361,18 @@ func TestConflicts(t *testing.T) {
 	m.Serve()
 	node := m.Machines[0]
 	for _, c := range []struct {
-		name, role, arg, want string
-		undo                  string
+		name, role, arg, code, want string
+		undo                        string
 	}{
-		{"the routing table", "occupy-table", "180", "set machine.network.kubespan.routingTable to an unused table", "free-table"},
-		{"the priority", "occupy-priority", "32500", "set machine.network.kubespan.rulePriority to an unused number", "free-priority"},
-		{"the name", "occupy-name", "kubespan", "set machine.network.kubespan.interfaceName to another name", "free-name"},
+		{"the routing table", "occupy-table", "180", "TableTaken", "set machine.network.kubespan.routingTable to an unused table", "free-table"},
+		{"the priority", "occupy-priority", "32500", "RulePriorityTaken", "set machine.network.kubespan.rulePriority to an unused number", "free-priority"},
+		{"the name", "occupy-name", "kubespan", "LinkNameTaken", "set machine.network.kubespan.interfaceName to another name", "free-name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			node.Exec.Nodecmd(c.role, c.arg)
 			before := node.Net.Inventory()
-			node.CLI.Try("apply", "-f", node.Config(), "--immediate").WantStatus(t, 1).WantStderr(t, c.want)
+			node.CLI.Try("apply", "-f", node.Config(), "--immediate").WantStatus(t, 1).
+				WantStderr(t, c.code+": ").WantStderr(t, c.want)
 			if after := node.Net.Inventory(); after != before {
 				t.Errorf("the network was changed:\n%s\nbefore:\n%s", after, before)
 			}

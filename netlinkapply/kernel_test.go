@@ -25,6 +25,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/netnstest"
 	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/planprint"
@@ -351,6 +352,12 @@ func TestForeignObjectsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netlink.RuleDel(rule) })
+	marked, bit := netlink.NewRule(), uint32(0x40)
+	marked.Family, marked.Priority, marked.Table, marked.Mark, marked.Mask = unix.AF_INET, 32760, 77, bit, &bit
+	if err := netlink.RuleAdd(marked); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.RuleDel(marked) })
 	conn, err := nftables.New()
 	if err != nil {
 		t.Fatal(err)
@@ -365,14 +372,18 @@ func TestForeignObjectsStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var conflicts []string
+	var seen []string
 	for _, c := range live.Conditions {
-		conflicts = append(conflicts, c.Cause)
+		seen = append(seen, fmt.Sprintf("%s: %s", c.Code, c.Cause))
 	}
-	want := []string{"routing table 180 has routes of another program, such as that to 203.0.113.0/24",
-		"an ipv4 rule of another program has the priority 32500"}
-	if diff := cmp.Diff(want, conflicts); diff != "" || live.Owned() {
-		t.Errorf("conflicts (-want +got):\n%s", diff)
+	want := []string{"TableTaken: routing table 180 has routes of another program, such as that to 203.0.113.0/24",
+		"RulePriorityTaken: an ipv4 rule of another program has the priority 32500",
+		"MarkShared: the ipv4 rule with priority 32760 matches the mark 0x40/0x40, which shares bits with spanctl's 0x60"}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+	if live.Owned() {
+		t.Errorf("objects of other programs count as spanctl's: %+v", live)
 	}
 	reach(t, k, state.Build(inputs(t, 3)))
 	reach(t, k, state.State{})
@@ -403,8 +414,9 @@ func TestForeignLinkIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
-	if _, err := k.Observe(scopeOf(t)); err == nil {
-		t.Error("a bridge that has the name of the mesh's link was accepted")
+	_, err := k.Observe(scopeOf(t))
+	if failed := (*condition.Error)(nil); !errors.As(err, &failed) || failed.Code != condition.LinkNameTaken {
+		t.Errorf("a bridge that has the name of the mesh's link: the error is %v", err)
 	}
 }
 

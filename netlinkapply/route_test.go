@@ -133,8 +133,11 @@ func TestSubnetHasItsOwnRule(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = errors.Join(netlink.RuleAdd(local(0)), netlink.RuleDel(local(32765))) })
 		routes, err := netlink.RouteGet(own.AsSlice())
-		if err != nil || routes[0].Type != unix.RTN_LOCAL {
-			t.Errorf("the route to this machine's own address is %v, %v", routes, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if routes[0].Type != unix.RTN_LOCAL {
+			t.Errorf("the route to this machine's own address is %v", routes)
 		}
 	})
 }

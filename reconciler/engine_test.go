@@ -388,8 +388,12 @@ func TestAddressInALinksNetworkIsACondition(t *testing.T) {
 		}
 	}
 	events := store.List(resource.EventType)
-	if len(events) != 1 || !strings.Contains(events[0].Spec.(resource.Event).Message, "the link eth0 is attached to") {
-		t.Errorf("events are %+v", events)
+	if len(events) != 1 {
+		t.Fatalf("events are %+v", events)
+	}
+	e := events[0].Spec.(resource.Event)
+	if e.Reason != string(condition.MeshAddressOnLink) || !strings.Contains(e.Message, "the link eth0 is attached to") {
+		t.Errorf("the event is %+v", e)
 	}
 }
 

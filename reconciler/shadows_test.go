@@ -45,13 +45,16 @@ func TestRulesThatComeFirstAreACondition(t *testing.T) {
 	})
 	want("a rule", time.Second, reconciler.Trigger{}, 1)
 	before := asked
-	want("peers only", 2*time.Second, reconciler.Trigger{DeviceOnly: true}, 1)
+	want("device only", 2*time.Second, reconciler.Trigger{DeviceOnly: true}, 1)
 	if asked != before {
-		t.Error("a pass over peers only asked the kernel")
+		t.Error("a pass that reads the device only asked the kernel")
 	}
 	pass, err := engine.Plan(start.Add(3*time.Second), config, known)
-	if err != nil || len(pass.Conditions) != 1 || !shadowed(pass.Conditions[0]) {
-		t.Errorf("diff has the conditions %v, %v", pass.Conditions, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pass.Conditions) != 1 || !shadowed(pass.Conditions[0]) {
+		t.Errorf("diff has the conditions %v", pass.Conditions)
 	}
 	kernel.edit(func(s *state.State) { s.Ahead = nil })
 	want("the rule is gone", 4*time.Second, reconciler.Trigger{}, 0)

@@ -51,7 +51,10 @@ func TestAnswersThatAreNoDevice(t *testing.T) {
 	}
 	d, err := parseDevice(strings.NewReader("later=than this\npublic_key=" + strings.Repeat("0", 64) +
 		"\nlast_handshake_time_sec=1\nlast_handshake_time_nsec=0\ntx_bytes=1\nrx_bytes=2\nprotocol_version=1\nlater=1\nerrno=0\n\n"))
-	if err != nil || !d.Peers[0].LastHandshakeTime.Equal(time.Unix(1, 0)) || d.Peers[0].ReceiveBytes != 2 {
-		t.Errorf("%+v, %v", d, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.Peers[0].LastHandshakeTime.Equal(time.Unix(1, 0)) || d.Peers[0].ReceiveBytes != 2 {
+		t.Errorf("the device is %+v", d)
 	}
 }
