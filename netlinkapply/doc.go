@@ -7,14 +7,17 @@
 //   - Apply carries out a state.Plan with the fewest messages. After Apply, Observe
 //     returns the desired state, and the next plan is empty.
 //
-// Four more are used between passes: Peers reads the WireGuard peers alone, Probe sends
-// echoes through the tunnel, Replies returns who has answered, ClearSources makes WireGuard
-// choose its source addresses again. Watch reports changes in the kernel and of the clock.
+// Others are used beside them: Device reads the WireGuard device and its peers alone, Probe
+// sends echoes through the tunnel, Replies returns the peers that have answered, Trace asks
+// where packets go, ClearSources makes WireGuard choose its source addresses again, Restart
+// ends a WireGuard process that hangs. Watch reports changes in the kernel and of the clock.
 //
 // Each kind of object has a file, with its reading and its changes: link.go, address.go,
-// route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go), path.go
-// (packets' paths) and host.go. The nftables table has package firewall, the echoes have
-// package echo. Changes are watched in watch.go and clock.go.
+// route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go) and path.go
+// (packets' paths). own.go finds spanctl's link, also under another name. host.go,
+// announce.go and territory.go read the machine's addresses and networks, ipv6.go whether IPv6
+// is disabled. The nftables tables have package firewall, the echoes have package echo.
+// Changes are watched in watch.go and clock.go.
 //
 // WireGuard is the kernel's, if it has WireGuard. Otherwise package userspace runs it in a
 // process that outlives the agent.

@@ -57,9 +57,9 @@ func (c *Cipher) SealAffiliate(a mesh.Affiliate, stamp Stamp) ([]byte, error) {
 // Discovery services take 2048.
 const maxSealed = 64 << 10
 
-// OpenAffiliate decrypts and decodes an affiliate and its stamp. ID is the node ID that the service has
-// it under. An affiliate with another node ID is an error: the service, or anyone who can
-// write to it, could otherwise pass off one machine as another.
+// OpenAffiliate decrypts and decodes an affiliate and its stamp. ID is the node ID that the
+// service has it under. An affiliate with another node ID is an error: the service, or anyone
+// who can write to it, could otherwise pass off one machine as another.
 func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, Stamp, error) {
 	if len(sealed) < c.aead.NonceSize() {
 		return mesh.Affiliate{}, Stamp{}, ErrSealed

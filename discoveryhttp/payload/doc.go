@@ -5,8 +5,8 @@
 // in front. An endpoint is encrypted block by block and deterministically: a service can
 // recognize equal endpoints and merge them. Only the form of a decrypted endpoint protects
 // its integrity. A Stamp inside of the encrypted part numbers the publications of a machine,
-// so that an older one can be told from a newer one (docs/decisions/sequence.md). The format is that of the public Sidero discovery client, so that Talos
-// nodes can read it.
+// so that older copies can be refused (docs/decisions/sequence.md). The format is that of the
+// public Sidero discovery client, so that Talos nodes can read it.
 //
 // Anyone may have written what is decoded. The Open methods of Cipher return errors for
 // malformed input and use no more memory than the input calls for.
