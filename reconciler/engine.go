@@ -74,9 +74,9 @@ type Trigger struct {
 	// DeviceOnly is set when only time has passed: WireGuard's device is read, and the rest
 	// is taken from the last full reading, if that is younger than fullReadInterval.
 	DeviceOnly bool
-	// HoldRepairs is set while repairs are held back: a pass that only repairs leaves the
-	// repairs out. One that carries out news repairs as well.
-	HoldRepairs bool
+	// Held are objects whose repairs are held back: a pass that only repairs leaves them out.
+	// One that carries out news repairs them as well.
+	Held map[string]bool
 	// Contested is the object of repairs that follow each other; "" for none.
 	Contested string
 	// NetworkChanged is set when this machine's addresses or routes have changed, or it was
@@ -209,7 +209,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.reportStuck(e.stuck, p.Plan)
 	p.reportRepeated(t.Contested)
 	missing := incomplete(p.Plan)
-	e.holdRepairs(p, t.HoldRepairs)
+	e.holdRepairs(p, t.Held)
 	if err := e.apply(ctx, now, p); err != nil {
 		return p, err
 	}

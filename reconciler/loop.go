@@ -163,7 +163,7 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 	started := time.Now()
 	l.repairs.calm(started)
 	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
-		ClockStep: time.Duration(l.clockStep.Swap(0)), HoldRepairs: l.repairs.until.After(started), Contested: l.repairs.contested})
+		ClockStep: time.Duration(l.clockStep.Swap(0)), Held: l.repairs.held(started), Contested: l.repairs.contested})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("reconcile failed", "error", err, "retry_in", l.retryIn().String())

@@ -22,6 +22,8 @@ type repairBackoff struct {
 	until time.Time
 	// contested is the object of repairs that follow each other; "" for none.
 	contested string
+	// objects are what those repairs were of.
+	objects map[string]bool
 }
 
 const (
@@ -37,13 +39,27 @@ const (
 // calm starts over after a quiet period.
 func (b *repairBackoff) calm(now time.Time) {
 	if now.Sub(b.last) >= quietPeriod {
-		b.repairs, b.contested = 0, ""
+		b.repairs, b.contested, b.objects = 0, "", nil
 	}
 }
 
-// note counts a repair and returns how long to wait before the next one.
-func (b *repairBackoff) note(now time.Time) time.Duration {
+// held returns the objects whose repairs are held back now.
+func (b *repairBackoff) held(now time.Time) map[string]bool {
+	if !b.until.After(now) {
+		return nil
+	}
+	return b.objects
+}
+
+// note counts a repair of objects and returns how long to wait before the next one.
+func (b *repairBackoff) note(now time.Time, objects []string) time.Duration {
 	b.calm(now)
+	if b.objects == nil {
+		b.objects = map[string]bool{}
+	}
+	for _, object := range objects {
+		b.objects[object] = true
+	}
 	b.repairs++
 	b.last = now
 	if b.repairs <= repairsAtOnce {
@@ -61,7 +77,9 @@ func (l *Loop) reportRepairs(p *Pass) {
 		return
 	}
 	now := time.Now()
+	var objects []string
 	for _, c := range repairs {
+		objects = append(objects, c.Object())
 		if p.stuck[c.String()] {
 			l.log.Warn("change did not hold", "change", c.String())
 			continue
@@ -72,7 +90,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 	if len(p.stuck) > 0 {
 		l.repairs.repairs = max(l.repairs.repairs, repairsAtOnce)
 	}
-	pause := l.repairs.note(now)
+	pause := l.repairs.note(now, objects)
 	if pause == 0 {
 		return
 	}
@@ -173,13 +191,18 @@ func isRepair(c state.Change) bool {
 	}
 }
 
-// holdRepairs takes the repairs out of a plan while they are held back. A pass that carries
-// out news repairs as well.
-func (e *Engine) holdRepairs(p *Pass, held bool) {
-	if !held || !p.Same {
+// holdRepairs takes the repairs of some objects out of a plan. A pass that carries out news
+// repairs as well.
+func (e *Engine) holdRepairs(p *Pass, objects map[string]bool) {
+	if len(objects) == 0 || !p.Same {
 		return
 	}
+	isHeld := func(c state.Change) bool { return isRepair(c) && objects[planprint.Describe(c).Object()] }
+	// Most other objects need the link.
+	if slices.ContainsFunc(p.Plan, func(c state.Change) bool { _, isLink := c.(state.LinkChange); return isLink && isHeld(c) }) {
+		isHeld = isRepair
+	}
 	all := len(p.Plan)
-	p.Plan = slices.DeleteFunc(p.Plan, isRepair)
+	p.Plan = slices.DeleteFunc(p.Plan, isHeld)
 	p.Held = all - len(p.Plan)
 }

@@ -104,6 +104,34 @@ func TestRepairsAreHeldBackOnEveryWake(t *testing.T) {
 	})
 }
 
+// While the rules are fought over, something else is changed once.
+func TestOtherObjectsAreRepairedDuringAFight(t *testing.T) {
+	for name, edit := range map[string]func(*state.State){
+		"the mark":    func(s *state.State) { s.Link.FirewallMark = 0 },
+		"a peer":      func(s *state.State) { s.Peers = nil },
+		"the routes":  func(s *state.State) { s.Routes = nil },
+		"the address": func(s *state.State) { s.Addresses = nil },
+		"the link":    func(s *state.State) { *s = state.State{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			settled(t, func(t *testing.T, r *running) {
+				want := r.kernel.state()
+				r.exhaust()
+				r.kernel.edit(edit)
+				r.Wake(reconciler.KernelChanged)
+				after(4 * time.Second)
+				now := r.kernel.state()
+				if now.Link != want.Link || len(now.Peers) != len(want.Peers) || len(now.Routes) != len(want.Routes) || len(now.Addresses) != len(want.Addresses) {
+					t.Errorf("the mesh is %+v, want %+v", now, want)
+				}
+				if len(now.Rules) != 0 {
+					t.Error("the rules were repaired")
+				}
+			})
+		})
+	}
+}
+
 func TestSettingsOfTheDeviceAreRepairedAtRest(t *testing.T) {
 	other := mesh.SecretKey([32]byte{8, 31: 64})
 	for name, edit := range map[string]func(*state.State){
