@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -73,6 +74,15 @@ func ComparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
+const (
+	// maxPieces is how many prefixes the networks of one peer may come to, without what stays
+	// local and what the peer excludes: 500 networks with 500 exclusions could come to millions.
+	// What this machine's config gives to the peer has no limit.
+	maxPieces = 8192
+	// maxExcluded is how many networks a peer may exclude from those that it advertises.
+	maxExcluded = 1024
+)
+
 // Claims returns what a peer gets, if no other peer claims the same: sorted, each prefix once.
 // It also returns what is refused. Endpoints are the peer's candidates, and working is
 // the endpoint at which it was last up, if it ever was.
@@ -103,6 +113,8 @@ type claimBuilder struct {
 	endpoints []netip.AddrPort
 	working   netip.AddrPort
 	excluded  []netip.Prefix
+	// pieces is how many prefixes the networks so far have come to.
+	pieces int
 
 	claims   []Claim
 	refusals []Refusal
@@ -156,21 +168,40 @@ func (b *claimBuilder) network(published netip.Prefix) {
 	if prefix.IsSingleIP() && slices.Contains(b.affiliate.Addresses, prefix.Addr()) {
 		return // claimed as an own address
 	}
-	if !b.configured(prefix) {
-		if cause, reason := b.local.filter(prefix); reason != "" {
-			b.refuse(prefix, cause, reason)
-			return
+	if b.configured(prefix) {
+		for _, piece := range without(prefix, b.excluded) {
+			b.routable(piece)
+		}
+		return
+	}
+	switch cause, reason := b.local.filter(prefix); {
+	case reason != "":
+		b.refuse(prefix, cause, reason)
+	case len(b.excluded) > maxExcluded:
+		b.refuse(prefix, Invalid, fmt.Sprintf("is from a machine that excludes more than %d networks", maxExcluded))
+	case b.pieces > maxPieces || !b.addLimited(prefix):
+		b.refuse(prefix, Invalid, fmt.Sprintf("is too much: the peer's networks come to more than %d prefixes", maxPieces))
+	}
+}
+
+// addLimited claims what is routed of a network, or nothing if that is too much. In that case
+// no network after it is claimed either, so that the time is limited as well.
+func (b *claimBuilder) addLimited(network netip.Prefix) bool {
+	claims, refusals := len(b.claims), len(b.refusals)
+	for _, piece := range without(network, b.excluded) {
+		if b.routable(piece); b.pieces > maxPieces {
+			b.claims, b.refusals = b.claims[:claims], b.refusals[:refusals]
+			return false
 		}
 	}
-	for _, piece := range without(prefix, b.excluded) {
-		b.routable(piece)
-	}
+	return true
 }
 
 // routable claims what does not stay local of a network.
 func (b *claimBuilder) routable(network netip.Prefix) {
 	stays := b.local.within(network)
 	if stays == nil && !b.local.protected.OverlapsPrefix(network) {
+		b.pieces++
 		b.add(network, RankNetwork, network.Bits())
 		return
 	}
@@ -185,6 +216,7 @@ func (b *claimBuilder) routable(network netip.Prefix) {
 		return // not reached: the network is valid
 	}
 	for _, piece := range set.Prefixes() {
+		b.pieces++
 		b.add(piece, RankNetwork, network.Bits())
 	}
 	b.refusals = append(b.refusals, b.local.covered(network)...)

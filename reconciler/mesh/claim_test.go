@@ -232,3 +232,35 @@ func BenchmarkClaims(b *testing.B) {
 		})
 	}
 }
+
+// TestClaimsAreLimited has networks and exclusions that come to millions of prefixes.
+func TestClaimsAreLimited(t *testing.T) {
+	id, host, k := home()
+	l := NewTerritory(id, host, &k, nil)
+	hostile := peer(1, addrs("10.9.0.1"), "10.8.0.0/16")
+	for i := range 500 {
+		excluded := netip.AddrFrom16([16]byte{0x30, byte(i >> 6), byte(i << 2), 7, 15: 1})
+		hostile.KubeSpan.ExcludeAdvertisedNetworks = append(hostile.KubeSpan.ExcludeAdvertisedNetworks, netip.PrefixFrom(excluded, 128))
+		network, _ := netip.AddrFrom16([16]byte{0x30, byte(i)}).Prefix(4 + i%12)
+		hostile.KubeSpan.AdditionalAddresses = append(hostile.KubeSpan.AdditionalAddresses, network)
+	}
+	claims, refusals := l.Claims(&hostile, nil, netip.AddrPort{})
+	if got, want := show(claims, nil), "10.8.0.0/16 network\n10.9.0.1/32 own address\nfd00::1/128 mesh address"; got != want {
+		t.Errorf("%d claims, the first are\n%.200s\nwant\n%s", len(claims), got, want)
+	}
+	if len(refusals) != 500 || !strings.Contains(refusals[0].Reason, "more than 8192 prefixes") {
+		t.Errorf("%d refusals: %.200v", len(refusals), refusals)
+	}
+
+	many := peer(2, nil)
+	for i := range 20000 {
+		many.KubeSpan.AdditionalAddresses = append(many.KubeSpan.AdditionalAddresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 8), byte(i), 0}), 24))
+	}
+	if claims, _ := l.Claims(&many, nil, netip.AddrPort{}); len(claims) != maxPieces+1 {
+		t.Errorf("of a peer with 20,000 networks: %d claims", len(claims))
+	}
+	many.Static = true
+	if claims, _ := l.Claims(&many, nil, netip.AddrPort{}); len(claims) != 20001 {
+		t.Errorf("of a static peer with 20,000 networks: %d claims", len(claims))
+	}
+}
