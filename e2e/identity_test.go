@@ -221,11 +221,11 @@ func TestClonedMachine(t *testing.T) {
 		}
 	}
 	clone.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
-	// The original knows when it has not heard of the copy for a while.
-	original.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
 	if pings := pinging.Stop(); pings.Lost() > 0 {
 		t.Errorf("%d of %d packets were lost", pings.Lost(), pings.Sent)
 	}
+	// The original knows when it has not heard of the copy for a while.
+	original.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
 	m.AwaitNoDiff()
 
 	t.Run("without an agent", func(t *testing.T) {

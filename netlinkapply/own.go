@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/netlinkapply/firewall"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
@@ -101,13 +103,30 @@ func (k *Kernel) findRenamed(scope state.Scope, named netlink.Link) (netlink.Lin
 		return nil, nil
 	}
 	for _, link := range links {
+		if link.Type() != kindWireguard || link.Attrs().Name == scope.LinkName {
+			continue
+		}
 		index := link.Attrs().Index
-		known := index == k.indexes[scope.LinkName] || routed[index] || isMarked(link, scope.LinkName)
-		if link.Type() == kindWireguard && link.Attrs().Name != scope.LinkName && known {
+		if index == k.indexes[scope.LinkName] || isMarked(link, scope.LinkName) {
 			return link, nil
+		}
+		if !routed[index] {
+			continue
+		}
+		if others, err := isOfAnotherMesh(link); err != nil || !others {
+			return link, err
 		}
 	}
 	return nil, nil
+}
+
+// isOfAnotherMesh reports whether a link is that of another mesh of this machine. Its routes
+// may be in the same table by mistake.
+func isOfAnotherMesh(link netlink.Link) (bool, error) {
+	if strings.HasPrefix(link.Attrs().Alias, alias("")) {
+		return true, nil
+	}
+	return firewall.Exists(state.TableName(link.Attrs().Name))
 }
 
 // isMarked reports whether a link of the kernel's WireGuard has the alias of spanctl's link.

@@ -36,6 +36,19 @@ func table(name string) *nftables.Table {
 	return &nftables.Table{Name: name, Family: nftables.TableFamilyINet}
 }
 
+// Exists reports whether there is a table with the name (family inet).
+func Exists(name string) (bool, error) {
+	conn, err := nft()
+	if err != nil {
+		return false, err
+	}
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return false, fmt.Errorf("list tables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == name }), nil
+}
+
 // Observe reads the tables in scope, and the other meshes of the machine. The Firewall is zero
 // if there is no table.
 func Observe(scope state.Scope) (state.Firewall, []state.Neighbour, error) {

@@ -126,7 +126,7 @@ func (s *Status) probeDue(now time.Time, spec *Spec) bool {
 	case s.unanswered(now) >= unansweredAfter:
 		return true
 	case spec.Contested:
-		return silent >= unansweredAfter
+		return silent >= contestedAfter
 	case spec.LeaveAtRest || !spec.MayProbeIdle:
 		return false
 	default:

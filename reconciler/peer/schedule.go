@@ -32,7 +32,7 @@ func (s *Status) upInterval(now time.Time) time.Duration {
 	case !s.unansweredSince.IsZero() && s.trusted(now):
 		return min(max(unansweredAfter-s.unanswered(now), 0), ActiveInterval)
 	case s.contested && s.trusted(now):
-		return min(max(unansweredAfter-now.Sub(s.lastReceived), 0), ActiveInterval)
+		return min(max(contestedAfter-now.Sub(s.lastReceived), 0), ActiveInterval)
 	case s.moving:
 		return ActiveInterval
 	default:

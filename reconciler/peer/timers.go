@@ -72,6 +72,10 @@ const (
 	echoRetryInterval = 500 * time.Millisecond
 	// minEchoes is how many echoes must have been sent, however late the readings were.
 	minEchoes = 4
+	// contestedAfter replaces unansweredAfter, and the pauses of a peer at rest, for a peer
+	// whose addresses another one claims: that one takes over 10 seconds after the last sign
+	// of the owner, with a second for a busy machine.
+	contestedAfter = 2 * time.Second
 	// contestedTimeout replaces echoTimeout for a peer whose addresses another one begins to
 	// claim: a machine that was set up anew is to be reachable in 5 seconds.
 	contestedTimeout = 3 * time.Second
