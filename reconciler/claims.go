@@ -156,6 +156,10 @@ func (p *Pass) contestCondition(contest *ownership.Contest) (condition.Condition
 	c := condition.Condition{Code: condition.AddressOverlap, Subject: published(contest.Owner.Claim).String(),
 		Cause:  fmt.Sprintf("%s and %s claim it: %s has it, since %s", owner, listed(rivals, "and"), owner, because(contest.Owner, first)),
 		Remedy: "if only one machine should have it, change advertisedNetworks or filters.excludeAdvertisedNetworks of the others"}
+	if first.Rank == mesh.RankOwnAddress {
+		c.Remedy = "if one was set up anew, what it was before expires within 30 minutes, or with `spanctl discovery rm`; " +
+			"otherwise exclude the address at one with filters.excludeAdvertisedNetworks"
+	}
 	if clash {
 		c.Code, c.Subject = condition.AddressClash, contest.Prefix.Addr().String()
 		c.Remedy = "if one of the two was replaced, wait until it has left; otherwise both have the same MAC: change one"
@@ -195,16 +199,19 @@ func listed(texts []string, word string) string {
 
 // refusalConditions returns the conditions about what a peer does not get: one of each code.
 func refusalConditions(peer string, refusals []mesh.Refusal) []condition.Condition {
-	causes := map[condition.Code][]string{}
+	causes, remedies := map[condition.Code][]string{}, map[condition.Code][]string{}
 	for _, r := range refusals {
 		if code := codeOf(r.Cause); code != "" {
 			causes[code] = append(causes[code], r.Prefix.String()+" "+r.Reason)
+			if remedy := remedyOf(r.Cause); !slices.Contains(remedies[code], remedy) {
+				remedies[code] = append(remedies[code], remedy)
+			}
 		}
 	}
 	var found []condition.Condition
 	for _, code := range []condition.Code{condition.AddressRefused, condition.AddressOnLink, condition.NetworkCoversLAN} {
 		if list := causes[code]; len(list) > 0 {
-			found = append(found, condition.Condition{Code: code, Subject: peer, Cause: listed(list, "; "), Remedy: remedies[code]})
+			found = append(found, condition.Condition{Code: code, Subject: peer, Cause: listed(list, "; "), Remedy: strings.Join(remedies[code], "; ")})
 		}
 	}
 	return found
@@ -212,7 +219,7 @@ func refusalConditions(peer string, refusals []mesh.Refusal) []condition.Conditi
 
 func codeOf(cause mesh.RefusalCause) condition.Code {
 	switch cause {
-	case mesh.Invalid, mesh.DefaultRoute:
+	case mesh.Invalid, mesh.OwnHere, mesh.DefaultRoute:
 		return condition.AddressRefused
 	case mesh.OnLink:
 		return condition.AddressOnLink
@@ -223,8 +230,18 @@ func codeOf(cause mesh.RefusalCause) condition.Code {
 	}
 }
 
-var remedies = map[condition.Code]string{
-	condition.AddressRefused:   "change what the peer advertises; for a default route, include it in filters.peerNetworks of this machine",
-	condition.AddressOnLink:    "if the peer is in that network, name it in routeConnectedNetworks; otherwise exclude the address at the peer",
-	condition.NetworkCoversLAN: "to route it through the mesh all the same, name it in routeConnectedNetworks; otherwise narrow what the peer advertises",
+func remedyOf(cause mesh.RefusalCause) string {
+	switch cause {
+	case mesh.OwnHere:
+		return "if this machine was set up anew, what it was before expires within 30 minutes, or with `spanctl discovery rm`; " +
+			"otherwise exclude the address at the peer with filters.excludeAdvertisedNetworks"
+	case mesh.DefaultRoute:
+		return "to use it, include it in filters.peerNetworks of this machine; otherwise change what the peer advertises"
+	case mesh.OnLink:
+		return "if the peer is in that network, name it in routeConnectedNetworks; otherwise exclude the address at the peer with filters.excludeAdvertisedNetworks"
+	case mesh.CoversLAN:
+		return "to route it through the mesh all the same, name it in routeConnectedNetworks; otherwise narrow what the peer advertises"
+	default:
+		return "change what the peer advertises"
+	}
 }

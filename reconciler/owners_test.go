@@ -3,6 +3,7 @@ package reconciler_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,5 +151,30 @@ func TestConfigThatComesBack(t *testing.T) {
 	}
 	if got := holder(kernel, behind); got != 1 {
 		t.Errorf("the network is at %d after the mesh came back", got)
+	}
+}
+
+// TestRemedyOfAnOwnAddress has machines with the same address on their links, as a machine that
+// was set up anew and what it was before: neither advertises a network that could be changed.
+func TestRemedyOfAnOwnAddress(t *testing.T) {
+	engine, kernel, _ := newEngine()
+	host, err := kernel.Host("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := affiliate(1, "192.0.2.1:51820"), affiliate(2, "192.0.2.2:51820")
+	two.Addresses = append(slices.Clone(one.Addresses), host.Addresses...)
+	pass, err := engine.Run(t.Context(), start, config(t, ""), complete(one, two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []condition.Code{condition.AddressOverlap, condition.AddressRefused} {
+		i := slices.IndexFunc(pass.Conditions, func(c condition.Condition) bool { return c.Code == code })
+		if i < 0 {
+			t.Fatalf("%s is missing: %v", code, pass.Conditions)
+		}
+		if remedy := pass.Conditions[i].Remedy; !strings.Contains(remedy, "set up anew") || strings.Contains(remedy, "default route") {
+			t.Errorf("the remedy of %s is %q", code, remedy)
+		}
 	}
 }

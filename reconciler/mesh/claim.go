@@ -54,9 +54,10 @@ type RefusalCause uint8
 
 // The causes.
 const (
-	// Invalid is for prefixes that no machine may claim, such as multicast, and for this
-	// machine's own.
+	// Invalid is for prefixes that no machine may claim, such as multicast.
 	Invalid RefusalCause = iota
+	// OwnHere is for an address that this machine has itself.
+	OwnHere
 	// Filtered is for networks that the config's filters do not let in.
 	Filtered
 	// DefaultRoute is for default routes that no filter lets in.

@@ -158,7 +158,7 @@ func (l *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort
 	link, isGateway := l.gateways[address]
 	switch {
 	case l.own[address]:
-		return Refusal{Cause: Invalid, Reason: "is this machine's own address"}, true
+		return Refusal{Cause: OwnHere, Reason: "is this machine's own address"}, true
 	case isGateway && working.Addr() != address:
 		return Refusal{Cause: OnLink, Link: link, Local: netip.PrefixFrom(address, address.BitLen()),
 			Reason: "is the gateway of the link " + link}, true

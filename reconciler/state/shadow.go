@@ -220,8 +220,9 @@ func (r ForeignRule) decides(scope Scope, w Way) bool {
 }
 
 func shadowed(r ForeignRule, p Path, w Way) condition.Condition {
-	out := "are refused"
+	out, dropped := "are refused", ""
 	if w.Link != "" {
+		dropped = "; spanctl drops them, so that none leaves in clear"
 		out = fmt.Sprintf("leave by %s, through table %d,", w.Link, w.Table)
 	}
 	from := ""
@@ -237,7 +238,7 @@ func shadowed(r ForeignRule, p Path, w Way) condition.Condition {
 		Code:    condition.RoutesShadowed,
 		Subject: fmt.Sprintf("%s rule %d", r.Family, r.Priority),
 		Cause: fmt.Sprintf("packets to %s%s %s and not through the mesh, because the %s rule %q of another program comes first "+
-			"(a rule that is added without a priority comes before all others)", p.To, from, out, r.Family, r),
+			"(a rule that is added without a priority comes before all others)%s", p.To, from, out, r.Family, r, dropped),
 		Remedy: remedy,
 	}
 }

@@ -58,7 +58,7 @@ func heldBy(link string, h holder) error {
 		Code:    condition.SecondAgent,
 		Subject: link,
 		Cause:   fmt.Sprintf("link %s belongs to %s", link, who),
-		Remedy:  "stop one of the two, or give one another interfaceName, listenPort and routingTable in machine.network.kubespan",
+		Remedy:  "stop one of the two, or give one another interfaceName, listenPort, fwmark, routingTable and rulePriority in machine.network.kubespan",
 	}}
 }
 
