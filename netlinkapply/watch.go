@@ -34,10 +34,11 @@ var watched = []struct {
 }
 
 // Watch calls changed for every message of the kernel about an object in scope, or about the
-// machine's links, addresses and default routes. It calls stepped when the machine resumes
+// machine's links, addresses and default routes. TableDeleted is set if the message is that a
+// table in scope was deleted. Watch calls stepped when the machine resumes
 // from suspend or its clock is set, with by how much it was set.
 // Watch ends with ctx. The functions must not block.
-func Watch(ctx context.Context, scope func() state.Scope, changed func(), stepped func(by time.Duration)) error {
+func Watch(ctx context.Context, scope func() state.Scope, changed func(tableDeleted bool), stepped func(by time.Duration)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range watched {
 		conn, err := netlink.Dial(w.protocol, nil)
@@ -55,9 +56,9 @@ func Watch(ctx context.Context, scope func() state.Scope, changed func(), steppe
 			defer stop()
 			return receive(ctx, conn, func(m netlink.Message) {
 				if w.concerns(watcher, m) {
-					changed()
+					changed(w.protocol == unix.NETLINK_NETFILTER && watcher.isTableDeleted(m))
 				}
-			}, changed)
+			}, func() { changed(false) })
 		})
 	}
 	group.Go(func() error { return watchClock(ctx, stepped) })
@@ -177,11 +178,24 @@ func (w *watcher) concernsFirewall(m netlink.Message) bool {
 	return isMesh && !isElement(m)
 }
 
+// isTableDeleted reports whether a message of nftables is that a table of this mesh was deleted.
+func (w *watcher) isTableDeleted(m netlink.Message) bool {
+	if messageKind(m) != unix.NFT_MSG_DELTABLE || len(m.Data) < nfGenSize {
+		return false
+	}
+	name, scope := attribute(m.Data[nfGenSize:], nftaTable), w.scope()
+	return name == scope.FirewallTable || name == scope.GuardTable
+}
+
 // isElement reports whether a message of nftables is about elements of a set.
 func isElement(m netlink.Message) bool {
-	kind := uint16(m.Header.Type) & 0xff // the high byte is the subsystem (nfnetlink.h)
+	kind := messageKind(m)
 	return kind == unix.NFT_MSG_NEWSETELEM || kind == unix.NFT_MSG_DELSETELEM
 }
+
+// messageKind returns what a message of nftables is about. The high byte of its type is the
+// subsystem (nfnetlink.h).
+func messageKind(m netlink.Message) uint16 { return uint16(m.Header.Type) & 0xff }
 
 // attribute returns the value of an attribute, "" if there is none.
 func attribute(data []byte, kind uint16) (text string) {

@@ -2,6 +2,7 @@ package netlinkapply_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,9 +20,13 @@ func TestWatch(t *testing.T) {
 	scope.FirewallTable = "watched" // a name of the test, which no other test uses
 	ctx, cancel := context.WithCancel(t.Context())
 	changed := make(chan struct{}, 1)
+	var deleted atomic.Bool
 	done := make(chan error, 1)
 	go func() {
-		done <- netlinkapply.Watch(ctx, func() state.Scope { return scope }, func() {
+		done <- netlinkapply.Watch(ctx, func() state.Scope { return scope }, func(tableDeleted bool) {
+			if tableDeleted {
+				deleted.Store(true)
+			}
 			select {
 			case changed <- struct{}{}:
 			default:
@@ -61,6 +66,9 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	drain()
+	if !deleted.Swap(false) {
+		t.Error("the watch does not report that the table was deleted")
+	}
 	touch("another")
 	select {
 	case <-changed:
@@ -85,6 +93,9 @@ func TestWatch(t *testing.T) {
 	case <-changed:
 	case <-deadline:
 		t.Error("the watch does not report a route in spanctl's table")
+	}
+	if deleted.Load() {
+		t.Error("the watch reports a deleted table for a route or another program's table")
 	}
 	cancel()
 	if err := <-done; err != nil {

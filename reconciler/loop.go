@@ -47,6 +47,9 @@ const (
 	KernelChanged
 	// Resumed means that the machine was suspended or its clock was set.
 	Resumed
+	// TableDeleted means that another program deleted a table of nftables. It comes with
+	// KernelChanged.
+	TableDeleted
 )
 
 var (
@@ -143,11 +146,17 @@ func (l *Loop) Run(ctx context.Context) {
 
 // collectDelay returns how long to put off the pass for a wake. A pass that would only revert
 // repeated changes of another program waits for the next repair. News does not.
+// A deleted table is repaired at once: while both are missing, packets for the mesh leave in
+// clear.
 func (l *Loop) collectDelay() time.Duration {
-	if WakeReason(l.reasons.Load()) != KernelChanged {
-		return collectDelay
+	reasons, delay := WakeReason(l.reasons.Load()), collectDelay
+	if reasons&TableDeleted != 0 {
+		delay = 0
 	}
-	return max(time.Until(l.repairs.until), collectDelay)
+	if reasons&^TableDeleted != KernelChanged {
+		return delay
+	}
+	return max(time.Until(l.repairs.until), delay)
 }
 
 // tick does a pass, if there is a config, and returns the wait before the next. Polling is

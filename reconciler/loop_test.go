@@ -136,6 +136,32 @@ func TestExternalChangeIsReverted(t *testing.T) {
 	})
 }
 
+// A deleted table is repaired without a delay, but for repeated repairs.
+func TestDeletedTableIsRepairedAtOnce(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		repaired := func() bool {
+			synctest.Wait()
+			r.kernel.edit(func(s *state.State) { s.Firewall = state.Firewall{} })
+			r.Wake(reconciler.KernelChanged | reconciler.TableDeleted)
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			return r.kernel.state().Firewall.Table != ""
+		}
+		for i := range 6 {
+			if !repaired() {
+				t.Fatalf("repair %d was not done at once", i+1)
+			}
+		}
+		if repaired() {
+			t.Error("a repair was done at once after many in a row")
+		}
+	})
+}
+
 func TestRegistryIsReopenedWithOtherSettings(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		here := config(t, "")

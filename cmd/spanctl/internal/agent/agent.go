@@ -130,7 +130,13 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	})
 	group.Go(func() error {
 		o.watch(ctx, "kernel", func(ctx context.Context) error {
-			return netlinkapply.Watch(ctx, loop.Scope, func() { loop.Wake(reconciler.KernelChanged) }, loop.ClockStepped)
+			return netlinkapply.Watch(ctx, loop.Scope, func(tableDeleted bool) {
+				reason := reconciler.KernelChanged
+				if tableDeleted {
+					reason |= reconciler.TableDeleted
+				}
+				loop.Wake(reason)
+			}, loop.ClockStepped)
 		})
 		return nil
 	})
