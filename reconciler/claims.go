@@ -113,24 +113,23 @@ func (p *Pass) ownerConditions(o *owners) []condition.Condition {
 			found = append(found, refusalConditions(p.label(key), refusals)...)
 		}
 	}
-	for id, a := range p.clones() {
+	return append(found, p.clashes()...)
+}
+
+// clashes returns the conditions about affiliates that are refused because they have this
+// machine's address.
+func (p *Pass) clashes() []condition.Condition {
+	var found []condition.Condition
+	for i := range p.merged {
+		a := &p.merged[i]
+		if p.refused[a.NodeID] == "" || a.KubeSpan.Address != p.identity.Address.Addr() || a.KubeSpan.PublicKey == p.identity.PublicKey {
+			continue
+		}
 		found = append(found, condition.Condition{Code: condition.AddressClash, Subject: a.KubeSpan.Address.String(),
-			Cause:  fmt.Sprintf("%s (node ID %s) has this machine's address in the mesh", cmp.Or(a.Nodename, id), id),
+			Cause:  fmt.Sprintf("%s (node ID %s) has this machine's address in the mesh", cmp.Or(a.Nodename, a.NodeID), a.NodeID),
 			Remedy: "give one of the two another MAC, or remove it from the cluster"})
 	}
 	return found
-}
-
-// clones returns the refused affiliates with this machine's address, by node ID.
-func (p *Pass) clones() map[string]*mesh.Affiliate {
-	clones := map[string]*mesh.Affiliate{}
-	for i := range p.merged {
-		a := &p.merged[i]
-		if p.refused[a.NodeID] != "" && a.KubeSpan.Address == p.identity.Address.Addr() && a.KubeSpan.PublicKey != p.identity.PublicKey {
-			clones[a.NodeID] = a
-		}
-	}
-	return clones
 }
 
 // contestCondition returns the condition of a prefix that several peers claim: none, if the

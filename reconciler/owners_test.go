@@ -178,3 +178,27 @@ func TestRemedyOfAnOwnAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestClashIsStable has two machines with this machine's address. They are one condition, which
+// names the same of them with every pass.
+func TestClashIsStable(t *testing.T) {
+	engine, _, _ := newEngine()
+	self, err := identify(clusterID, mesh.Host{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := affiliate(1), affiliate(2)
+	a.KubeSpan.Address, b.KubeSpan.Address = self.Address.Addr(), self.Address.Addr()
+	for i := range 20 {
+		pass, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), complete(a, b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pass.Conditions) != 1 {
+			t.Fatalf("the conditions are %v", pass.Conditions)
+		}
+		if c := pass.Conditions[0]; c.Code != condition.AddressClash || !strings.Contains(c.Cause, "name-b") {
+			t.Fatalf("pass %d: the condition is %v", i, c)
+		}
+	}
+}
