@@ -140,13 +140,13 @@ func TestSequencesFollowTheTimeAndAlwaysGrow(t *testing.T) {
 func TestRivalsEnd(t *testing.T) {
 	n := newNumbering(0)
 	for i := range byte(maxRivals + 3) {
-		n.meet(start, named("a").Affiliate, payload.Instance{i})
+		n.noteRival(start, named("a").Affiliate, payload.Instance{i})
 	}
-	n.meet(start.Add(time.Minute), named("a").Affiliate, payload.Instance{1})
+	n.noteRival(start.Add(time.Minute), named("a").Affiliate, payload.Instance{1})
 	if len(n.rivals) != maxRivals {
 		t.Errorf("%d rivals are remembered", len(n.rivals))
 	}
-	if n.forget(start.Add(rivalAge-1)) || !n.forget(start.Add(rivalAge)) || len(n.rivals) != 1 {
+	if n.expireRivals(start.Add(rivalAge-1)) || !n.expireRivals(start.Add(rivalAge)) || len(n.rivals) != 1 {
 		t.Errorf("left are %v", n.rivals)
 	}
 }

@@ -72,16 +72,16 @@ func (n *numbering) learn(s payload.Sequence) bool {
 	return larger
 }
 
-// meet notes a publication of another machine with this identity.
-func (n *numbering) meet(now time.Time, a mesh.Affiliate, instance payload.Instance) {
+// noteRival notes a publication of another machine with this identity.
+func (n *numbering) noteRival(now time.Time, a mesh.Affiliate, instance payload.Instance) {
 	if _, known := n.rivals[instance]; known || len(n.rivals) < maxRivals {
 		n.rivals[instance] = rival{a.Hostname, a.Addresses, now}
 	}
 }
 
-// forget drops the rivals that have not published themselves for rivalAge, and reports
+// expireRivals drops the rivals that have not published themselves for rivalAge, and reports
 // whether there were any.
-func (n *numbering) forget(now time.Time) bool {
+func (n *numbering) expireRivals(now time.Time) bool {
 	before := len(n.rivals)
 	maps.DeleteFunc(n.rivals, func(_ payload.Instance, r rival) bool { return now.Sub(r.lastSeen) >= rivalAge })
 	return len(n.rivals) < before
@@ -132,7 +132,7 @@ func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool)
 		if stamp.Sequence == last.sequence && !last.has(found.GetEndpoints()) {
 			s.defend(lostEndpoint)
 		}
-	case err == nil && s.client.meet(now, a, stamp, news && last.sequence != 0), last.sequence != 0:
+	case err == nil && s.client.noteOther(now, a, stamp, news && last.sequence != 0), last.sequence != 0:
 		s.defend(wasReplaced)
 	}
 }
@@ -156,25 +156,25 @@ func (c *Client) made(stamp payload.Stamp) bool {
 	return stamp.Instance == c.own.instance && stamp.Sequence <= c.own.last
 }
 
-// meet notes a publication under this machine's node ID that this client did not make, or
+// noteOther notes a publication under this machine's node ID that this client did not make, or
 // not last, and reports whether it is newer than what this client publishes. News is set if
 // it was published after this client published.
 //
 // Only a running machine publishes what is newer than all that was published before. An
 // earlier process of this machine, a copy that is put back, and a service that is behind do
 // not.
-func (c *Client) meet(now time.Time, a mesh.Affiliate, stamp payload.Stamp, news bool) (outdone bool) {
+func (c *Client) noteOther(now time.Time, a mesh.Affiliate, stamp payload.Stamp, news bool) (newer bool) {
 	c.mu.Lock()
-	outdone = c.own.learn(stamp.Sequence) && c.wanted != nil && c.wanted.sealed != nil
-	met := outdone && news && !stamp.Left
-	if met {
-		c.own.meet(now, a, stamp.Instance)
+	newer = c.own.learn(stamp.Sequence) && c.wanted != nil && c.wanted.sealed != nil
+	isRival := newer && news && !stamp.Left
+	if isRival {
+		c.own.noteRival(now, a, stamp.Instance)
 	}
 	c.mu.Unlock()
-	if met {
+	if isRival {
 		c.changed()
 	}
-	return outdone
+	return newer
 }
 
 // defend makes publishLoop publish this machine again, within the limit.
@@ -204,5 +204,5 @@ func (c *Client) renew(but *service) {
 func (c *Client) expireRivals(now time.Time) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.own.forget(now)
+	return c.own.expireRivals(now)
 }

@@ -78,9 +78,9 @@ func (c *client) keepPublished(ctx context.Context) {
 func (c *client) awaitTurn(ctx context.Context, limit *rate.Limiter) bool {
 	c.mu.Lock()
 	contested, wanted := c.changedByOthers(), c.wantedAnnotations()
-	met := c.meet(time.Now())
+	isNew := c.noteRival(time.Now())
 	c.mu.Unlock()
-	if met {
+	if isNew {
 		c.notifyChanged()
 	}
 	if !contested {

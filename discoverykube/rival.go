@@ -46,9 +46,9 @@ func (c *client) changedByOthers() bool {
 	return c.own != nil && c.applied != nil && !maps.Equal(c.own.annotations, c.applyResult)
 }
 
-// meet notes another agent that wrote the own Node, and reports whether it is new. A change
+// noteRival notes another agent that wrote the own Node, and reports whether it is new. A change
 // by anything else, such as kubectl, is not an agent's. The caller holds c.mu.
-func (c *client) meet(now time.Time) (isNew bool) {
+func (c *client) noteRival(now time.Time) (isNew bool) {
 	if !c.changedByOthers() || c.own.annotations[annotationNodeID] == "" {
 		return false
 	}
@@ -66,17 +66,17 @@ func (c *client) meet(now time.Time) (isNew bool) {
 		return false
 	}
 	a, _, _ := decode(*c.own)
-	met := condition.Cloned("", a.Addresses) // it is on this machine's Node, under its name
+	found := condition.Cloned("", a.Addresses) // it is on this machine's Node, under its name
 	if a.NodeID != c.nodeID {
-		met = condition.Condition{
+		found = condition.Condition{
 			Code:    condition.NodeShared,
 			Subject: c.nodeName,
 			Cause:   fmt.Sprintf("another machine, with the node ID %s and the addresses %v, publishes itself on this machine's Node %s", a.NodeID, a.Addresses, c.nodeName),
 			Remedy:  "set cluster.discovery.registries.kubernetes.nodeName to each machine's own Node",
 		}
 	}
-	isNew = c.rival.condition != met
-	c.rival = rival{met, now}
+	isNew = c.rival.condition != found
+	c.rival = rival{found, now}
 	return isNew
 }
 

@@ -74,7 +74,7 @@ func TestAnotherAgentOnTheOwnNode(t *testing.T) {
 			client := newPublisher()
 			client.update(c.after, false)
 			now := time.Now()
-			if isNew := client.meet(now); isNew != (c.want != "") || client.meet(now) {
+			if isNew := client.noteRival(now); isNew != (c.want != "") || client.noteRival(now) {
 				t.Errorf("new is %v", isNew)
 			}
 			if got := strings.Join(client.codes(), ", "); got != c.want {

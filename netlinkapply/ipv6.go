@@ -52,7 +52,7 @@ func ipv6Disabled(link, why string) condition.Condition {
 func checkIPv6(link string) *condition.Condition {
 	if _, err := os.Stat(filepath.Join(systemSettings, "ipv6/conf")); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(systemSettings, "ipv4/conf")); err != nil {
-			return nil // there is no /proc here, and the kernel will tell
+			return nil // without /proc, a refusal of the kernel shows it
 		}
 		return &condition.Condition{
 			Code:     condition.IPv6Disabled,

@@ -32,7 +32,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		p.NextCheck = 0
 	}
 	if p.Held > 0 {
-		e.lastRead = nil // what is to repair by then, a new reading tells
+		e.lastRead = nil // the next repair starts from a full reading
 	}
 	if e.converged = p.Result.Err == nil; e.converged {
 		e.findStuck(p)

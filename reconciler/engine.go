@@ -195,7 +195,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	e.replies = e.kernel.Replies()
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
-	p.settle(now, &e.owners, live.Peers)
+	p.resolveOwners(now, &e.owners, live.Peers)
 	if p.config != nil {
 		e.gathered.specs = p.specs
 	}
@@ -237,7 +237,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	e.replies = nil
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
-	p.settle(now, owners, live.Peers)
+	p.resolveOwners(now, owners, live.Peers)
 	for i, found := range live.Peers {
 		if c := p.peers.Find(found.PublicKey, i); c != nil {
 			c.Action.Endpoint = netip.AddrPort{}
@@ -280,7 +280,7 @@ func (e *Engine) claim(links ...string) error {
 // Move removes what is under the marks of before and not under those of after. Where the
 // link stays, so do its peers, and routes and rules are moved. The nftables tables stay until the
 // next pass replaces them, so that nothing leaves in clear meanwhile.
-func (e *Engine) Move(ctx context.Context, now time.Time, before, after state.Scope) (*Pass, error) {
+func (e *Engine) Move(ctx context.Context, before, after state.Scope) (*Pass, error) {
 	if err := e.claim(before.LinkName, after.LinkName); err != nil {
 		return nil, err
 	}

@@ -83,9 +83,9 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.K
 	g.claimants = mesh.Peers(g.identity, g.good)
 	g.specs = mesh.PeerSpecs(g.claimants)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
-	vetting := mesh.NewVetting(g.identity, g.host, kubespan)
+	filter := mesh.NewEndpointFilter(g.identity, g.host, kubespan)
 	for i := range g.specs {
-		vetting.Vet(&g.specs[i])
+		filter.Filter(&g.specs[i])
 	}
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
 	g.maxMTU = mesh.PathMTU(g.host.Links, g.specs)

@@ -170,7 +170,7 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 		return lastRetry
 	}
 	started := time.Now()
-	l.repairs.calm(started)
+	l.repairs.resetIfQuiet(started)
 	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
 		ClockStep: time.Duration(l.clockStep.Swap(0)), Held: l.repairs.held(started), Contested: l.repairs.contested})
 	if err != nil {
@@ -302,7 +302,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
 		if l.config != nil {
 			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
-				if _, err := l.engine.Move(ctx, time.Now(), before, state.ScopeOf(config.KubeSpan())); err != nil {
+				if _, err := l.engine.Move(ctx, before, state.ScopeOf(config.KubeSpan())); err != nil {
 					l.log.Error("config not put in force; the one before stays", "error", err)
 					return nil, err
 				}

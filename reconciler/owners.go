@@ -18,8 +18,8 @@ type owners struct {
 	started bool
 	// peers are those of the last pass.
 	peers map[mesh.Key]claims
-	// fed are the affiliates whose claims are in the table.
-	fed []*mesh.Affiliate
+	// claimants are the affiliates whose claims are in the table.
+	claimants []*mesh.Affiliate
 	// contests are the prefixes that several peers claim.
 	contests []ownership.Contest
 	// probe are the owners whose state has to be known soon, since others claim the same.
@@ -75,14 +75,14 @@ func (o *owners) restore(live []state.Peer) {
 	}
 }
 
-// settle gives each peer of a pass the prefixes that it owns, after the states of the peers
+// resolveOwners gives each peer of a pass the prefixes that it owns, after the states of the peers
 // have moved on.
-func (p *Pass) settle(now time.Time, o *owners, live []state.Peer) {
+func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	o.restore(live)
-	fresh := !sameList(o.fed, p.claimants)
+	fresh := !sameList(o.claimants, p.claimants)
 	if fresh {
 		o.removeDeparted(p.specs)
-		o.fed = p.claimants
+		o.claimants = p.claimants
 	}
 	for i := range p.specs {
 		o.claim(now, p, i)

@@ -36,8 +36,8 @@ const (
 	quietPeriod = time.Minute
 )
 
-// calm starts over after a quiet period.
-func (b *repairBackoff) calm(now time.Time) {
+// resetIfQuiet starts over after a quiet period.
+func (b *repairBackoff) resetIfQuiet(now time.Time) {
 	if now.Sub(b.last) >= quietPeriod {
 		b.repairs, b.contested, b.objects = 0, "", nil
 	}
@@ -53,7 +53,7 @@ func (b *repairBackoff) held(now time.Time) map[string]bool {
 
 // note counts a repair of objects and returns how long to wait before the next one.
 func (b *repairBackoff) note(now time.Time, objects []string) time.Duration {
-	b.calm(now)
+	b.resetIfQuiet(now)
 	if b.objects == nil {
 		b.objects = map[string]bool{}
 	}

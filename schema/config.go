@@ -188,7 +188,7 @@ func (f *LinkFilter) UnmarshalText(text []byte) error {
 // is false if none matches.
 func (f *Filters) ChoosesLink(name string) (named, included bool) {
 	for _, f := range slices.Backward(f.Interfaces) {
-		if matched, err := path.Match(f.Pattern, name); err == nil && matched {
+		if f.Matches(name) {
 			return true, !f.Exclude
 		}
 	}

@@ -36,7 +36,7 @@ func (m *mesh) ready(ctx context.Context) error {
 	return sleep(ctx, settleTime)
 }
 
-// cutPower stops a machine as if it had lost its power: nothing says goodbye.
+// cutPower stops a machine as if it had lost its power: it announces nothing.
 func (m *mesh) cutPower(ctx context.Context, machine int) error {
 	node := m.nodes[machine]
 	var kind string

@@ -19,8 +19,9 @@ type EndpointRefusal struct {
 	Invalid bool
 }
 
-// Vetting decides which endpoints of peers this machine tries. It is safe for concurrent use.
-type Vetting struct {
+// EndpointFilter decides which endpoints of peers this machine tries. It is safe for concurrent
+// use.
+type EndpointFilter struct {
 	own        map[netip.Addr]bool
 	broadcasts map[netip.Addr]bool
 	// inside are the networks of the mesh, to which packets go through the tunnel.
@@ -29,9 +30,9 @@ type Vetting struct {
 	links   []Link
 }
 
-// NewVetting returns the vetting of a machine.
-func NewVetting(id Identity, host Host, k *schema.KubeSpan) *Vetting {
-	v := &Vetting{own: map[netip.Addr]bool{}, broadcasts: map[netip.Addr]bool{}, inside: []netip.Prefix{id.Subnet},
+// NewEndpointFilter returns the filter of a machine.
+func NewEndpointFilter(id Identity, host Host, k *schema.KubeSpan) *EndpointFilter {
+	v := &EndpointFilter{own: map[netip.Addr]bool{}, broadcasts: map[netip.Addr]bool{}, inside: []netip.Prefix{id.Subnet},
 		filters: k.Filters.PeerEndpoints, links: host.Links}
 	for _, list := range [][]netip.Addr{host.Own, host.Addresses} {
 		for _, a := range list {
@@ -57,8 +58,8 @@ func NewVetting(id Identity, host Host, k *schema.KubeSpan) *Vetting {
 	return v
 }
 
-// Vet replaces the endpoints of a peer by those to try, and notes the others as refused.
-func (v *Vetting) Vet(peer *PeerSpec) {
+// Filter replaces the endpoints of a peer by those to try, and notes the others as refused.
+func (v *EndpointFilter) Filter(peer *PeerSpec) {
 	if !slices.ContainsFunc(peer.Endpoints, func(e netip.AddrPort) bool { return e.Addr().Is4In6() || v.reason(e) != "" }) &&
 		len(peer.Endpoints) <= maxEndpoints {
 		return
@@ -83,7 +84,7 @@ func (v *Vetting) Vet(peer *PeerSpec) {
 }
 
 // reason returns why an endpoint is not tried; "" if it is.
-func (v *Vetting) reason(e netip.AddrPort) string {
+func (v *EndpointFilter) reason(e netip.AddrPort) string {
 	a := e.Addr()
 	if reason := invalidReason(e); reason != "" {
 		return reason

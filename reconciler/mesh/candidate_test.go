@@ -9,7 +9,7 @@ import (
 )
 
 func TestEndpointsAreVetted(t *testing.T) {
-	v := NewVetting(Identity{Subnet: netip.MustParsePrefix("fd00::/64")},
+	v := NewEndpointFilter(Identity{Subnet: netip.MustParsePrefix("fd00::/64")},
 		Host{Addresses: addrs("192.168.0.7"), Own: addrs("172.17.0.1"), Connected: []Connected{{Link: "eth1", Prefix: netip.MustParsePrefix("198.51.100.0/25")}}},
 		&schema.KubeSpan{Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/24")},
 			Filters: schema.Filters{PeerEndpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Exclude: true}}}})
@@ -42,7 +42,7 @@ func TestEndpointsAreVetted(t *testing.T) {
 			continue // a text that no registry takes
 		}
 		spec := PeerSpec{Endpoints: []netip.AddrPort{e}}
-		v.Vet(&spec)
+		v.Filter(&spec)
 		switch {
 		case want == "" && len(spec.Endpoints) == 1 && len(spec.Refused) == 0 && !spec.Endpoints[0].Addr().Is4In6():
 		case want != "" && len(spec.Endpoints) == 0 && len(spec.Refused) == 1 && spec.Refused[0].Reason == want:
@@ -53,12 +53,12 @@ func TestEndpointsAreVetted(t *testing.T) {
 }
 
 func TestEndpointsOfAPeerAreBounded(t *testing.T) {
-	v := NewVetting(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, Host{}, &schema.KubeSpan{})
+	v := NewEndpointFilter(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, Host{}, &schema.KubeSpan{})
 	var spec PeerSpec
 	for _, a := range append(sequence("10.0.0.1", 200), netip.MustParseAddr("198.51.100.1")) {
 		spec.Endpoints = append(spec.Endpoints, netip.AddrPortFrom(a, 51820))
 	}
-	v.Vet(&spec)
+	v.Filter(&spec)
 	if len(spec.Endpoints) != maxEndpoints || len(spec.Refused) != 201-maxEndpoints {
 		t.Errorf("%d endpoints, %d refused", len(spec.Endpoints), len(spec.Refused))
 	}

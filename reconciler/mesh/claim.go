@@ -87,11 +87,11 @@ const (
 // Claims returns what a peer gets, if no other peer claims the same: sorted, each prefix once.
 // It also returns what is refused. Endpoints are the peer's candidates, and working is
 // the endpoint at which it was last up, if it ever was.
-func (l *Territory) Claims(a *Affiliate, endpoints []netip.AddrPort, working netip.AddrPort) ([]Claim, []Refusal) {
-	b := claimBuilder{local: l, affiliate: a, endpoints: endpoints, working: working,
+func (t *Territory) Claims(a *Affiliate, endpoints []netip.AddrPort, working netip.AddrPort) ([]Claim, []Refusal) {
+	b := claimBuilder{local: t, affiliate: a, endpoints: endpoints, working: working,
 		claims: make([]Claim, 0, 1+len(a.Addresses)+len(a.KubeSpan.AdditionalAddresses))}
 	for _, prefix := range a.KubeSpan.ExcludeAdvertisedNetworks {
-		if prefix, reason := vet(prefix); reason == "" {
+		if prefix, reason := checkPrefix(prefix); reason == "" {
 			b.excluded = append(b.excluded, prefix)
 		}
 	}
@@ -137,7 +137,7 @@ func (b *claimBuilder) configured(prefix netip.Prefix) bool {
 // ownAddress claims an address of the peer's links.
 func (b *claimBuilder) ownAddress(address netip.Addr) {
 	published := netip.PrefixFrom(address, address.BitLen())
-	prefix, reason := vet(published)
+	prefix, reason := checkPrefix(published)
 	switch {
 	case address.Zone() != "":
 		b.refuse(published, Invalid, "has a zone, which is valid on one machine only")
@@ -161,7 +161,7 @@ func (b *claimBuilder) ownAddress(address netip.Addr) {
 
 // network claims a network behind the peer.
 func (b *claimBuilder) network(published netip.Prefix) {
-	prefix, reason := vet(published)
+	prefix, reason := checkPrefix(published)
 	if reason != "" {
 		b.refuse(published, Invalid, reason)
 		return

@@ -6,9 +6,9 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// vet returns a prefix in its usual form, or the reason why no machine may claim it. Networks
-// that contain special addresses pass: these stay local.
-func vet(p netip.Prefix) (netip.Prefix, string) {
+// checkPrefix returns a prefix in its usual form, or the reason why no machine may claim it.
+// Networks that contain special addresses pass: these stay local.
+func checkPrefix(p netip.Prefix) (netip.Prefix, string) {
 	if !p.IsValid() {
 		return p, "is not a network"
 	}

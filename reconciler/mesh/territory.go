@@ -37,77 +37,78 @@ type Territory struct {
 
 // NewTerritory returns what stays at a machine. Advertised are the networks that it publishes.
 func NewTerritory(id Identity, host Host, k *schema.KubeSpan, advertised []netip.Prefix) *Territory {
-	l := &Territory{links: map[string][]netip.Prefix{}, gateways: map[netip.Addr]string{}, own: map[netip.Addr]bool{},
+	t := &Territory{links: map[string][]netip.Prefix{}, gateways: map[netip.Addr]string{}, own: map[netip.Addr]bool{},
 		filters: k.Filters.PeerNetworks}
 	var set netipx.IPSetBuilder
 	// The mesh's own link may have another name for a while.
 	ours := slices.IndexFunc(host.Connected, func(c Connected) bool { return c.Prefix == id.Subnet })
 	for _, c := range host.Connected {
 		if ours < 0 || c.Link != host.Connected[ours].Link {
-			l.connect(&set, c.Link, c.Prefix)
+			t.connect(&set, c.Link, c.Prefix)
 		}
 	}
 	for _, link := range host.Links {
 		for _, network := range link.Networks {
-			l.connect(&set, link.Name, network)
+			t.connect(&set, link.Name, network)
 		}
 	}
 	for _, routed := range k.RouteConnectedNetworks {
 		set.RemovePrefix(routed)
-		l.connected = slices.DeleteFunc(l.connected, func(c Connected) bool { return isInside(c.Prefix, routed) })
+		t.connected = slices.DeleteFunc(t.connected, func(c Connected) bool { return isInside(c.Prefix, routed) })
 	}
 	for _, address := range slices.Concat(host.Own, host.Addresses) {
-		l.addOwn(&set, address)
+		t.addOwn(&set, address)
 	}
 	for _, address := range k.Addresses {
-		l.addOwn(&set, address.Addr())
+		t.addOwn(&set, address.Addr())
 	}
 	if id.Address.IsValid() {
-		l.addOwn(&set, id.Address.Addr())
+		t.addOwn(&set, id.Address.Addr())
 	}
 	for _, link := range host.Links {
 		if link.Gateway.IsValid() {
-			l.gateways[link.Gateway.Unmap()] = link.Name
+			t.gateways[link.Gateway.Unmap()] = link.Name
 			set.Add(link.Gateway.Unmap())
 		}
 	}
 	for _, s := range schema.Specials {
 		set.AddPrefix(s.Prefix)
 	}
-	l.leaveToNobody(advertised)
-	l.protected, _ = set.IPSet() // all prefixes are valid
-	return l
+	t.addUnclaimable(advertised)
+	t.protected, _ = set.IPSet() // all prefixes are valid
+	return t
 }
 
 // connect adds a network of a link.
-func (l *Territory) connect(set *netipx.IPSetBuilder, link string, network netip.Prefix) {
+func (t *Territory) connect(set *netipx.IPSetBuilder, link string, network netip.Prefix) {
 	network = network.Masked()
-	if slices.Contains(l.links[link], network) || network.Addr().IsLinkLocalUnicast() {
+	if slices.Contains(t.links[link], network) || network.Addr().IsLinkLocalUnicast() {
 		return
 	}
-	l.links[link] = append(l.links[link], network)
+	t.links[link] = append(t.links[link], network)
 	set.AddPrefix(network)
-	l.connected = append(l.connected, Connected{link, network})
+	t.connected = append(t.connected, Connected{link, network})
 }
 
-// leaveToNobody notes the networks that this machine advertises, and those that the filters
-// exclude. A default route leaves room for others, and an address is protected as one.
-func (l *Territory) leaveToNobody(advertised []netip.Prefix) {
+// addUnclaimable notes the networks that no peer gets: those that this machine advertises, and
+// those that the filters exclude. A default route of this machine excludes nothing. Its single
+// addresses are protected already.
+func (t *Territory) addUnclaimable(advertised []netip.Prefix) {
 	for _, network := range advertised {
 		if network = schema.Unmap(network); !isDefaultRoute(network) && !network.IsSingleIP() {
-			l.advertised = append(l.advertised, network.Masked())
+			t.advertised = append(t.advertised, network.Masked())
 		}
 	}
-	for _, f := range l.filters {
+	for _, f := range t.filters {
 		if f.Exclude {
-			l.excluded = append(l.excluded, f.Prefix)
+			t.excluded = append(t.excluded, f.Prefix)
 		}
 	}
 }
 
-func (l *Territory) addOwn(set *netipx.IPSetBuilder, address netip.Addr) {
+func (t *Territory) addOwn(set *netipx.IPSetBuilder, address netip.Addr) {
 	address = address.Unmap().WithZone("")
-	l.own[address] = true
+	t.own[address] = true
 	set.Add(address)
 }
 
@@ -119,8 +120,8 @@ func isInside(p, outer netip.Prefix) bool {
 // within returns the networks that are part of a network, or all of it, and that no peer gets:
 // those behind this machine, and those that the filters exclude. Longer networks inside of
 // what this machine advertises are left to peers.
-func (l *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
-	for _, list := range [][]netip.Prefix{l.advertised, l.excluded} {
+func (t *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
+	for _, list := range [][]netip.Prefix{t.advertised, t.excluded} {
 		for _, part := range list {
 			if isInside(part, network) {
 				parts = append(parts, part)
@@ -131,9 +132,9 @@ func (l *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
 }
 
 // filter returns why the config does not let a peer's network in; empty if it does.
-func (l *Territory) filter(network netip.Prefix) (RefusalCause, string) {
+func (t *Territory) filter(network netip.Prefix) (RefusalCause, string) {
 	includes, included := false, false
-	for _, f := range l.filters {
+	for _, f := range t.filters {
 		switch {
 		case f.Exclude && isInside(network, f.Prefix):
 			return Filtered, fmt.Sprintf("is refused by %s in filters.peerNetworks", f)
@@ -154,10 +155,10 @@ func (l *Territory) filter(network netip.Prefix) (RefusalCause, string) {
 }
 
 // refuseAddress returns why a protected address is not a peer's, if it is not.
-func (l *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort, working netip.AddrPort, configured bool) (Refusal, bool) {
-	link, isGateway := l.gateways[address]
+func (t *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort, working netip.AddrPort, configured bool) (Refusal, bool) {
+	link, isGateway := t.gateways[address]
 	switch {
-	case l.own[address]:
+	case t.own[address]:
 		return Refusal{Cause: OwnHere, Reason: "is this machine's own address"}, true
 	case isGateway && working.Addr() != address:
 		return Refusal{Cause: OnLink, Link: link, Local: netip.PrefixFrom(address, address.BitLen()),
@@ -166,8 +167,8 @@ func (l *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort
 		return Refusal{}, false
 	}
 	var on *Connected
-	for i := range l.connected {
-		c := &l.connected[i]
+	for i := range t.connected {
+		c := &t.connected[i]
 		if !c.Prefix.Contains(address) {
 			continue
 		}
@@ -175,7 +176,7 @@ func (l *Territory) refuseAddress(address netip.Addr, endpoints []netip.AddrPort
 			return Refusal{Cause: Invalid, Link: c.Link, Local: c.Prefix,
 				Reason: fmt.Sprintf("is not the address of a machine in %s", c.Prefix)}, true
 		}
-		if l.isAttached(c.Link, endpoints, working) {
+		if t.isAttached(c.Link, endpoints, working) {
 			return Refusal{}, false
 		}
 		on = c
@@ -196,12 +197,12 @@ func isEdge(network netip.Prefix, address netip.Addr) bool {
 // isAttached reports whether a peer is attached to the same network as a link: the endpoint at
 // which it was last up is in a network of the link. Before it was up, that one of its
 // endpoints is.
-func (l *Territory) isAttached(link string, endpoints []netip.AddrPort, working netip.AddrPort) bool {
+func (t *Territory) isAttached(link string, endpoints []netip.AddrPort, working netip.AddrPort) bool {
 	if working.IsValid() {
 		endpoints = []netip.AddrPort{working}
 	}
 	for _, e := range endpoints {
-		if slices.ContainsFunc(l.links[link], func(n netip.Prefix) bool { return n.Contains(e.Addr()) }) {
+		if slices.ContainsFunc(t.links[link], func(n netip.Prefix) bool { return n.Contains(e.Addr()) }) {
 			return true
 		}
 	}
@@ -210,21 +211,21 @@ func (l *Territory) isAttached(link string, endpoints []netip.AddrPort, working 
 
 // covered returns a refusal for each part of a network that stays local, other than this
 // machine's own and special addresses, and what it advertises itself.
-func (l *Territory) covered(network netip.Prefix) (refusals []Refusal) {
+func (t *Territory) covered(network netip.Prefix) (refusals []Refusal) {
 	add := func(link string, local netip.Prefix, what string) {
-		if slices.ContainsFunc(l.advertised, func(own netip.Prefix) bool { return isInside(local, own) }) {
+		if slices.ContainsFunc(t.advertised, func(own netip.Prefix) bool { return isInside(local, own) }) {
 			return
 		}
 		refusals = append(refusals, Refusal{Prefix: network, Cause: CoversLAN, Link: link, Local: local,
 			Reason: fmt.Sprintf("does not take %s, %s of the link %s", local, what, link)})
 	}
-	for _, c := range l.connected {
+	for _, c := range t.connected {
 		if c.Prefix.Overlaps(network) && !c.Prefix.IsSingleIP() {
 			add(c.Link, c.Prefix, "the network")
 		}
 	}
-	for gateway, link := range l.gateways {
-		if network.Contains(gateway) && !slices.ContainsFunc(l.connected, func(c Connected) bool { return c.Prefix.Contains(gateway) && !c.Prefix.IsSingleIP() }) {
+	for gateway, link := range t.gateways {
+		if network.Contains(gateway) && !slices.ContainsFunc(t.connected, func(c Connected) bool { return c.Prefix.Contains(gateway) && !c.Prefix.IsSingleIP() }) {
 			add(link, netip.PrefixFrom(gateway, gateway.BitLen()), "the gateway")
 		}
 	}

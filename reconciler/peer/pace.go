@@ -7,13 +7,13 @@ import (
 
 // pace spreads the probes of a mesh over time.
 type pace struct {
-	// peers is how long the peers of a mesh take that are probed at maxIdleRate.
-	peers time.Duration
+	// round is how long it takes to probe every peer of the mesh once, at maxIdleRate.
+	round time.Duration
 	// measureAfter is Spec.MeasureAfter.
 	measureAfter time.Duration
 	// allowance is how many more probes this pass may send that can as well be sent later.
 	allowance int
-	// occupants are the times of the latest handshakes by endpoint; nil while no peer is
+	// occupants has the time of the latest handshake at each endpoint; nil while no peer is
 	// being probed.
 	occupants map[netip.AddrPort]time.Time
 }
@@ -26,7 +26,7 @@ func newPace(now time.Time, before Connections, count int) pace {
 		elapsed = min(max(now.Sub(before[0].Status.readAt), 0), maxProbeGap)
 	}
 	return pace{
-		peers:        time.Duration(count) * time.Second / maxIdleRate,
+		round:        time.Duration(count) * time.Second / maxIdleRate,
 		measureAfter: max(measureAfter, time.Duration(count)*time.Second/maxMeasureRate),
 		allowance:    1 + int(elapsed*(maxIdleRate+maxMeasureRate)/time.Second),
 		occupants:    occupants(before),
@@ -36,9 +36,9 @@ func newPace(now time.Time, before Connections, count int) pace {
 // idleAfter returns Spec.IdleAfter.
 func (p *pace) idleAfter(initiator bool) time.Duration {
 	if initiator {
-		return max(idleAfterInitiator, p.peers)
+		return max(idleAfterInitiator, p.round)
 	}
-	return max(idleAfterOther, p.peers+idleAfterOther-idleAfterInitiator)
+	return max(idleAfterOther, p.round+idleAfterOther-idleAfterInitiator)
 }
 
 // displaced returns Spec.Displaced. Two machines cannot be at one UDP endpoint.
@@ -50,6 +50,7 @@ func (p *pace) displaced(s *Status) bool {
 	return latest.After(s.LastHandshake) && latest.After(s.lastReceived)
 }
 
+// occupants returns pace.occupants.
 func occupants(connections Connections) map[netip.AddrPort]time.Time {
 	probed := false
 	for i := range connections {

@@ -83,7 +83,7 @@ func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
 	case s.addressWithdrawn(before, spec):
 		s.probing = probing{since: now, timeout: withdrawnTimeout, byEcho: s.trusted(now)}
 	case spec.ProbeNow:
-		s.hurry(now)
+		s.probeContested(now)
 	case spec.NetworkChanged:
 		s.startProbing(now, echoTimeout)
 	case s.probing.active():
@@ -104,9 +104,9 @@ func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
 	return Action{Probe: true}
 }
 
-// hurry probes a peer whose addresses another one claims. A series that has begun ends no
+// probeContested probes a peer whose addresses another one claims. A series that has begun ends no
 // later than it would have.
-func (s *Status) hurry(now time.Time) {
+func (s *Status) probeContested(now time.Time) {
 	if !s.probing.active() {
 		s.startProbing(now, contestedTimeout)
 		return

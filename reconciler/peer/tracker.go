@@ -39,8 +39,7 @@ type Input struct {
 	KeepalivesOff bool
 	// Contested are the peers that have a prefix which another peer claims, too.
 	Contested map[mesh.Key]bool
-	// ProbeNow are the peers of which Contested has just become true, or which another peer
-	// has just joined in contesting.
+	// ProbeNow are the peers whose prefixes another peer has just begun to claim.
 	ProbeNow map[mesh.Key]bool
 }
 

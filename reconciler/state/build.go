@@ -73,7 +73,7 @@ func Build(in Inputs) State {
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
 		Firewall:  firewall(scope, marks, in),
 	}
-	s.lead(scope, marks, in.Identity, in.MTU)
+	s.addRouting(scope, marks, in.Identity, in.MTU)
 	carried := in.carried()
 	routes := routed{subnet: in.Identity.Subnet}
 	for i := range in.Peers {
@@ -97,13 +97,13 @@ func Build(in Inputs) State {
 	return s
 }
 
-// lead sets the routes and rules that lead packets into the tunnel. If the link is missing,
-// the packets are refused and do not look for a way out in other tables.
+// addRouting adds the routes and rules that lead packets into the tunnel. While the link is
+// missing, the packets are refused, and no other table routes them.
 //
 // The mesh's subnet has a rule of its own, so that neither marks nor the main table decide
 // where its packets go. This machine's address in it is local in our table as well: that rule
 // may come before the one of the table "local", which some administrators move.
-func (s *State) lead(scope Scope, marks mesh.Marks, id mesh.Identity, mtu int) {
+func (s *State) addRouting(scope Scope, marks mesh.Marks, id mesh.Identity, mtu int) {
 	for _, f := range Families {
 		s.Routes = append(s.Routes,
 			Route{Family: f, Destination: f.Everything(), Table: scope.RoutingTable, Metric: mesh.RouteMetric, Link: scope.LinkName, MTU: mtu},

@@ -142,15 +142,15 @@ func (p *Plan) firewall(desired, live Firewall) {
 		p.add(FirewallChange{Old: live, New: desired})
 		return
 	}
-	main := NetworksChange{Table: desired.Table, Added: without(desired.Networks, live.Networks), Removed: without(live.Networks, desired.Networks)}
+	main := NetworksChange{Table: desired.Table, Added: Missing(desired.Networks, live.Networks), Removed: Missing(live.Networks, desired.Networks)}
 	if slices.Equal(live.Networks, live.Guard.Networks) {
 		main.Guard = desired.Guard.Table
 		p.networks(main)
 		return
 	}
 	p.networks(main)
-	p.networks(NetworksChange{Table: desired.Guard.Table, Added: without(desired.Guard.Networks, live.Guard.Networks),
-		Removed: without(live.Guard.Networks, desired.Guard.Networks)})
+	p.networks(NetworksChange{Table: desired.Guard.Table, Added: Missing(desired.Guard.Networks, live.Guard.Networks),
+		Removed: Missing(live.Guard.Networks, desired.Guard.Networks)})
 }
 
 // networks adds a change that is not empty.
@@ -167,10 +167,7 @@ func sameChains(a, b []Chain) bool {
 }
 
 // Missing returns the networks of a that b does not have; both are in canonical order.
-func Missing(a, b []netip.Prefix) []netip.Prefix { return without(a, b) }
-
-// without is a minus b; both are in canonical order.
-func without(a, b []netip.Prefix) []netip.Prefix {
+func Missing(a, b []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, prefix := range a {
 		if _, found := slices.BinarySearchFunc(b, prefix, comparePrefixes); !found {

@@ -128,7 +128,7 @@ func peerCause(c PeerChange) (Cause, []netip.Prefix) {
 
 // uncovered returns the part of before that after does not contain.
 func uncovered(before, after []netip.Prefix) []netip.Prefix {
-	if len(without(before, after)) == 0 {
+	if len(Missing(before, after)) == 0 {
 		return nil
 	}
 	var lost netipx.IPSetBuilder
@@ -140,7 +140,7 @@ func uncovered(before, after []netip.Prefix) []netip.Prefix {
 	}
 	set, err := lost.IPSet()
 	if err != nil {
-		return without(before, after) // not reached: allowed IPs are valid networks
+		return Missing(before, after) // not reached: allowed IPs are valid networks
 	}
 	return set.Prefixes()
 }

@@ -128,7 +128,7 @@ func (d *deps) leaveBehind(ctx context.Context, discovery *reconciler.Discovery,
 	if from == to {
 		return nil
 	}
-	_, err := d.engine.Move(ctx, time.Now(), from, to)
+	_, err := d.engine.Move(ctx, from, to)
 	return err
 }
 

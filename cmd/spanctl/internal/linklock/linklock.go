@@ -40,7 +40,7 @@ type Locks struct {
 	held map[string]net.Listener
 }
 
-// New returns no locks yet. Those that are refused are told stateDir.
+// New returns no locks yet. A process that is refused a lock learns stateDir.
 func New(stateDir string, log *slog.Logger) *Locks {
 	return &Locks{stateDir: stateDir, log: log, held: map[string]net.Listener{}}
 }
@@ -124,7 +124,7 @@ func (l *Locks) take(link string) (net.Listener, error) {
 	return socket, nil
 }
 
-// answer tells everybody who connects who holds the lock.
+// answer sends the state directory to each process that connects.
 func (l *Locks) answer(socket net.Listener) {
 	for {
 		c, err := socket.Accept()
