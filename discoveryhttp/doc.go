@@ -14,10 +14,10 @@
 //   - registry.go opens a Client for a machine config.
 //
 // A Client repeats failed calls and broken watches with growing pauses. A machine that
-// leaves is forgotten at once, and one that was deleted after a few seconds: it publishes
-// itself again if it is alive (own.go), and an older copy of it is refused (ledger.go).
-// A machine that a service no longer has after an outage is kept until it
-// had time to publish itself again, because the service may have lost its memory.
+// leaves is forgotten at once. One that was deleted is forgotten after a few seconds: if it
+// is alive, it publishes itself again (own.go). Older copies of it are refused (ledger.go).
+// A service may lose its memory in an outage. A machine that it then no longer has is kept
+// until it had time to publish itself again.
 //
 // A Client is safe for concurrent use.
 package discoveryhttp

@@ -13,9 +13,9 @@ const (
 	// ledgerAge is how long an older copy of an affiliate is refused after the newest one
 	// was last seen at a service.
 	ledgerAge = 30 * 24 * time.Hour
-	// doubtAge is the same where the older copy may be the machine's own: it has no
-	// sequence, since the machine was downgraded, or the newest one is ahead of this
-	// machine's clock, so that the machine's clock may have been wrong.
+	// doubtAge is the same where the older copy may be the machine's own. Either it has no
+	// sequence, since the machine was downgraded. Or the newest one is ahead of this
+	// machine's clock, since the clock of the other machine was wrong.
 	doubtAge = TTL
 	// clockTolerance is how far a sequence may be ahead of this machine's clock.
 	clockTolerance = 10 * time.Minute

@@ -17,8 +17,8 @@ import (
 
 const (
 	// defenceInterval and defenceBurst bound how often this machine publishes itself again
-	// because its affiliate was deleted or replaced: a few times at once, then seldom, so
-	// that two machines with one identity do not flood a service.
+	// because its affiliate was deleted or replaced. Two machines with one identity must not
+	// flood a service.
 	defenceInterval = 30 * time.Second
 	defenceBurst    = 5
 	// rivalAge is how long a machine with the same identity is reported after it last
@@ -156,9 +156,9 @@ func (c *Client) made(stamp payload.Stamp) bool {
 	return stamp.Instance == c.own.instance && stamp.Sequence <= c.own.last
 }
 
-// noteOther notes a publication under this machine's node ID that this client did not make, or
-// not last, and reports whether it is newer than what this client publishes. News is set if
-// it was published after this client published.
+// noteOther notes a publication under this machine's node ID that is not this client's last
+// one. It reports whether that is newer than what this client publishes. News is set if it was
+// published after this client published.
 //
 // Only a running machine publishes what is newer than all that was published before. An
 // earlier process of this machine, a copy that is put back, and a service that is behind do

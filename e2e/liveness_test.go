@@ -10,7 +10,7 @@ import (
 	"github.com/spanmesh/span/e2e/internal/nodecmd"
 )
 
-// cutPower stops a machine as if it had lost its power: nothing says goodbye.
+// cutPower stops a machine as if it had lost its power: it announces nothing.
 func cutPower(machine *harness.Machine) {
 	machine.Net.SetLink(false)
 	machine.Agent.Kill()

@@ -7,10 +7,14 @@
 //   - Apply carries out a state.Plan with the fewest messages. After Apply, Observe
 //     returns the desired state, and the next plan is empty.
 //
-// Others are used beside them: Device reads the WireGuard device and its peers alone, Probe
-// sends echoes through the tunnel, Replies returns the peers that have answered, Trace asks
-// where packets go, ClearSources makes WireGuard choose its source addresses again, Restart
-// ends a WireGuard process that hangs. Watch reports changes in the kernel and of the clock.
+// Others are used beside them:
+//
+//   - Device reads the WireGuard device and its peers alone.
+//   - Probe sends echoes through the tunnel. Replies returns the peers that have answered.
+//   - Trace asks where packets go.
+//   - ClearSources makes WireGuard choose its source addresses again.
+//   - Restart ends a WireGuard process that hangs.
+//   - Watch reports changes in the kernel and of the clock.
 //
 // Each kind of object has a file, with its reading and its changes: link.go, address.go,
 // route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go) and path.go

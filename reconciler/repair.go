@@ -115,9 +115,9 @@ func (p *Pass) repairs() []planprint.Change {
 	return repairs
 }
 
-// findStuck looks for changes that do not converge: that two passes in a row have made, and
-// that a reading right after the second still asks for. They may come back from another
-// program, or be kept otherwise by the kernel than they were written.
+// findStuck looks for changes that do not converge. Two passes in a row have made them, and a
+// reading right after the second still asks for them. Another program reverts them, or the
+// kernel does not keep them as they were written.
 func (e *Engine) findStuck(p *Pass) {
 	repairs := p.repairs()
 	if len(repairs) == 0 {

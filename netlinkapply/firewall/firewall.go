@@ -212,9 +212,9 @@ func hookName(hook *nftables.ChainHook) string {
 }
 
 // Apply makes, changes or removes the tables. Both change in one transaction. What is in a table
-// already stays: a packet on its way through a table that is replaced as a whole may pass the
-// old chain when it is empty, and before it has seen the new one. For the same reason, tables
-// of former names go in a transaction of their own, once the others stand.
+// already stays. If a table is replaced as a whole, a packet may pass between the old chain,
+// which is empty by then, and the new one. For the same reason, tables of former names go in a
+// transaction of their own, once the others stand.
 func Apply(c state.FirewallChange) error {
 	conn, err := nft()
 	if err != nil {

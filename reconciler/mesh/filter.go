@@ -17,7 +17,7 @@ import (
 //     that has most of the allowed IPs that WireGuard has for the key, or else the first by
 //     node ID.
 //
-// Two others with one address are both used, and package ownership gives it to one of them: a
+// Two others with one address are both used, and package ownership gives it to one of them. A
 // reinstalled machine has the address of its predecessor, which discovery remembers until
 // its TTL ends.
 func Filter(self Identity, affiliates []Affiliate, present Present) (good []Affiliate, refused map[string]string) {

@@ -117,9 +117,9 @@ func isInside(p, outer netip.Prefix) bool {
 	return outer.Bits() <= p.Bits() && outer.Contains(p.Addr())
 }
 
-// within returns the networks that are part of a network, or all of it, and that no peer gets:
-// those behind this machine, and those that the filters exclude. Longer networks inside of
-// what this machine advertises are left to peers.
+// within returns the networks inside of a network that no peer gets: those behind this machine,
+// and those that the filters exclude. Longer networks inside of what this machine advertises
+// are left to peers.
 func (t *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
 	for _, list := range [][]netip.Prefix{t.advertised, t.excluded} {
 		for _, part := range list {
@@ -194,9 +194,9 @@ func isEdge(network netip.Prefix, address netip.Addr) bool {
 		(address == network.Addr() || address == netipx.PrefixLastIP(network))
 }
 
-// isAttached reports whether a peer is attached to the same network as a link: the endpoint at
-// which it was last up is in a network of the link. Before it was up, that one of its
-// endpoints is.
+// isAttached reports whether a peer is attached to the same network as a link. The endpoint at
+// which it was last up must be in a network of the link, or any of its endpoints before it was
+// up.
 func (t *Territory) isAttached(link string, endpoints []netip.AddrPort, working netip.AddrPort) bool {
 	if working.IsValid() {
 		endpoints = []netip.AddrPort{working}

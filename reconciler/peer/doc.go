@@ -58,11 +58,13 @@
 //	                       │
 //	                       probeAfter
 //
-// Whatever is received ends a series of probes. Either series begins at once when this
-// machine's network has changed, when the peer lists other endpoints, or when another peer
-// claims what this one has (contestedTimeout), or when the peer withdrew the address in use
-// (withdrawnTimeout). A peer at whose endpoint another one makes a handshake is not there any
-// more.
+// Whatever is received ends a series of probes. A series begins at once
+//
+//   - when this machine's network has changed, or the peer lists other endpoints,
+//   - when another peer begins to claim what this one has (contestedTimeout),
+//   - when the peer withdraws the address in use (withdrawnTimeout).
+//
+// A peer at whose endpoint another one makes a handshake is no longer there.
 //
 // A new peer: of the two machines, the one whose key sorts first is the initiator. The other
 // sets no keepalive for 1s (initiationDelay), so that their initiations do not cross.

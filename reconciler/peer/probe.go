@@ -61,9 +61,9 @@ func (p *probing) interval() time.Duration {
 	}
 }
 
-// trusted reports whether silence after an echo shows that the peer is not reachable: the
-// peer answers echoes, and the session is not so old that WireGuard has to make another
-// first.
+// trusted reports whether silence after an echo shows that the peer is not reachable. The
+// peer must answer echoes, and its session must not have expired: WireGuard would have to
+// make another first.
 func (s *Status) trusted(now time.Time) bool {
 	return s.echoes && !now.Before(s.distrustedUntil) && now.Sub(s.LastHandshake) < rejectAfterTime
 }

@@ -61,10 +61,10 @@ const (
 	// that the other side does not probe.
 	idleAfterInitiator = 7500 * time.Millisecond
 	idleAfterOther     = 10 * time.Second
-	// echoTimeout is how long a peer may leave echoes unanswered: with unansweredAfter and
-	// two readings of ActiveInterval, it is down 10 seconds after the last sign of it. Nine
-	// echoes fit. Of a thousand that all go and come over a path that loses a tenth of its
-	// packets in each direction, 190 are not answered, and of three million such series one.
+	// echoTimeout is how long a peer may leave echoes unanswered. With unansweredAfter and
+	// two readings of ActiveInterval, it is down 10 seconds after the last packet from it.
+	// Nine echoes fit. Where a tenth of the packets is lost in each direction, 19 % of the
+	// echoes have no answer, and one of three million series of nine.
 	echoTimeout = 5 * time.Second
 	// echoInterval is the pause after the first echo: most answers take less than a second.
 	echoInterval = time.Second
@@ -79,8 +79,8 @@ const (
 	// contestedTimeout replaces echoTimeout for a peer whose addresses another one begins to
 	// claim: a machine that was set up anew is to be reachable in 5 seconds.
 	contestedTimeout = 3 * time.Second
-	// distrustTime is how long a peer is judged by WireGuard's answers that was given up
-	// since it did not answer echoes, and yet was there: its firewall limits or drops them.
+	// distrustTime is how long a peer is judged by WireGuard's answers after its echoes had
+	// no answer although it was there: its firewall limits or drops them.
 	distrustTime = 10 * time.Minute
 	// maxProbeGap is the time between two probes after which their series starts again. It is
 	// longer than any pause between two readings of a large mesh.
@@ -108,8 +108,8 @@ const (
 const (
 	// measureAfter is the pause after an echo before the next: a packet of 124 bytes each way.
 	measureAfter = 30 * time.Second
-	// firstEchoes is how many echoes are sent sooner, firstEchoInterval apart, to a peer that
-	// has answered none: one may be lost, and the answer decides how the peer is judged.
+	// firstEchoes is how many echoes are sent to a new peer, firstEchoInterval apart. One may
+	// be lost, and the answer decides how the peer is judged.
 	firstEchoes       = 3
 	firstEchoInterval = 2 * time.Second
 )

@@ -101,8 +101,8 @@ func Build(in Inputs) State {
 // missing, the packets are refused, and no other table routes them.
 //
 // The mesh's subnet has a rule of its own, so that neither marks nor the main table decide
-// where its packets go. This machine's address in it is local in our table as well: that rule
-// may come before the one of the table "local", which some administrators move.
+// where its packets go. This machine's address in it is local in our table as well, since some
+// administrators move the rule of the table "local" behind ours.
 func (s *State) addRouting(scope Scope, marks mesh.Marks, id mesh.Identity, mtu int) {
 	for _, f := range Families {
 		s.Routes = append(s.Routes,

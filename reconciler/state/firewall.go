@@ -23,7 +23,7 @@ type Firewall struct {
 	Former []string
 }
 
-// Guard is an nftables table of its own, with networks of its own: it drops packets that would
+// Guard is a second nftables table, with a copy of the networks. It drops packets that would
 // leave in clear, even if the other table, the rules, the routes or the link are missing.
 type Guard struct {
 	Table    string
@@ -226,9 +226,9 @@ func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
 	}
 }
 
-// rules makes the firewall rules of a mesh. Its two chains are KubeSpan's: one for packets that
-// are forwarded or arrive, one for packets that this machine sends, which the kernel routes
-// again when their mark changes.
+// rules makes the firewall rules of a mesh. Two chains are KubeSpan's. One is for packets that
+// are forwarded or arrive. The other is for packets that this machine sends, which the kernel
+// routes again when their mark changes.
 //
 // Both look first at the connection: a reply goes where the request came from, into the
 // tunnel or not, regardless of the routed networks.

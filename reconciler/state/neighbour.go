@@ -19,7 +19,7 @@ type Neighbour struct {
 // routed returns the mark of packets that are routed into the neighbour's tunnel.
 func (n Neighbour) routed() uint32 { return n.Mask &^ n.Mark }
 
-// Separate takes from a live state what belongs to other meshes of the machine, and adds a
+// Separate removes from a live state what belongs to other meshes of the machine. It adds a
 // condition for each mark, table or priority that two meshes share.
 func (s *State) Separate(scope Scope) {
 	slices.SortFunc(s.Neighbours, func(a, b Neighbour) int { return cmp.Compare(a.LinkName, b.LinkName) })

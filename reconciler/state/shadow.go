@@ -102,10 +102,10 @@ const (
 	maxRules = 16
 )
 
-// Paths returns what to ask the kernel about the rules of other programs: packets to some of
-// the routed networks, and to the mesh's subnet, that each rule matches. Own are this
-// machine's addresses. The networks begin at the index first, so that all have a turn. Traced
-// addresses that went elsewhere before come first.
+// Paths returns what to ask the kernel about the rules of other programs. For each rule, it has
+// packets that the rule matches, to some of the routed networks and to the mesh's subnet. Own
+// are this machine's addresses. The networks begin at the index first, so that all have a
+// turn. Addresses that the last tracing found elsewhere, before, come first.
 func Paths(scope Scope, desired *State, ahead []ForeignRule, own, before []netip.Addr, first int) []Path {
 	var paths []Path
 	asked := map[Path]bool{}

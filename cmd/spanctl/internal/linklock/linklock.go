@@ -1,8 +1,9 @@
 // Package linklock lets one process at a time work with a mesh link.
 //
 // The lock of a link is an abstract unix socket (unix(7)). Such a name belongs to the network
-// namespace, as the link does: agents in containers with the machine's network are kept out,
-// too, whatever directories they have. It ends with its process, so that none is left behind.
+// namespace, as the link does. So the lock also holds against agents in containers with the
+// machine's network, whatever directories they have. It ends with its process, so that none is
+// left behind.
 package linklock
 
 import (
