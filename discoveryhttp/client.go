@@ -54,6 +54,8 @@ type Client struct {
 	services []*service
 	// newest has the newest publications of the other machines.
 	newest *ledger
+	// began is when the client was made, with the part that no setting of the clock changes.
+	began time.Time
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -68,6 +70,9 @@ type publication struct {
 	reconciler.Publication
 	// sequence is that of sealed.
 	sequence payload.Sequence
+	// made is when sequence was given, by the clock, and age the client's age then.
+	made time.Time
+	age  time.Duration
 	// sealed and endpoints are the ciphertexts of Local and its endpoints; nil until
 	// they are needed. They are kept, because sealing Local again gives another
 	// ciphertext, which a service would send to every machine.
@@ -92,7 +97,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{options: o, cipher: cipher, log: o.Log, newest: newLedger(cached.Newest, time.Now()), own: newNumbering(cached.Sequence)}
+	c := &Client{options: o, cipher: cipher, log: o.Log, newest: newLedger(cached.Newest, time.Now()), began: time.Now(), own: newNumbering(cached.Sequence)}
 	for _, endpoint := range o.Endpoints {
 		d, err := newDialer(o, token)
 		if err != nil {
@@ -182,6 +187,7 @@ func (c *Client) Publish(p reconciler.Publication) {
 	next := &publication{Publication: p}
 	if same {
 		next.sequence, next.sealed, next.endpoints = c.wanted.sequence, c.wanted.sealed, c.wanted.endpoints
+		next.made, next.age = c.wanted.made, c.wanted.age
 	}
 	c.wanted = next
 	for _, s := range c.services {
@@ -199,16 +205,18 @@ func (c *Client) publication() (*publication, error) {
 	return c.wanted, c.seal(c.wanted)
 }
 
-// seal numbers and encrypts a publication that is not encrypted yet. The caller holds c.mu.
+// seal numbers and encrypts a publication that is not encrypted yet, or was while the clock was
+// behind: other machines may know a larger number of this one. The caller holds c.mu.
 func (c *Client) seal(p *publication) (err error) {
-	if p.sealed != nil {
+	now, age := time.Now().Round(0), time.Since(c.began)
+	if p.sealed != nil && now.Sub(p.made)-(age-p.age) < clockStep {
 		return nil
 	}
 	if p.endpoints, err = c.sealEndpoints(p.Local.KubeSpan.Endpoints); err != nil {
 		return err
 	}
-	stamp := c.own.next(time.Now())
-	p.sequence = stamp.Sequence
+	stamp := c.own.next(now)
+	p.sequence, p.made, p.age = stamp.Sequence, now, age
 	p.sealed, err = c.cipher.SealAffiliate(p.Local, stamp)
 	return err
 }

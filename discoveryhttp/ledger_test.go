@@ -3,6 +3,7 @@ package discoveryhttp
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -134,6 +135,26 @@ func TestSequencesFollowTheTimeAndAlwaysGrow(t *testing.T) {
 	}
 	if !n.learn(at(time.Hour)) || n.learn(at(time.Minute)) || n.next(start).Sequence != at(time.Hour)+1 {
 		t.Errorf("the sequence after a larger one of another machine is %d", n.last)
+	}
+}
+
+// The machine publishes itself with a clock that is behind, which is set right then.
+func TestClockThatIsSetRightGivesANewNumber(t *testing.T) {
+	c, err := NewClient(Options{Endpoints: []string{"http://127.0.0.1:1"}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &publication{}
+	if err := c.seal(p); err != nil {
+		t.Fatal(err)
+	}
+	first, sealed := p.sequence, string(p.sealed)
+	if err := c.seal(p); err != nil || p.sequence != first || string(p.sealed) != sealed {
+		t.Errorf("sealed twice: %v", err)
+	}
+	p.made = p.made.Add(-time.Hour)
+	if err := c.seal(p); err != nil || p.sequence <= first || string(p.sealed) == sealed {
+		t.Errorf("the number is %d after %d, %v", p.sequence, first, err)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	rivalAge = 4 * defenceInterval
 	// showTime is how long the stream may take to show what the service has accepted.
 	showTime = 2 * time.Second
+	// clockStep is by how much the clock has to be set forward for a new number.
+	clockStep = time.Second
 	// maxRivals bounds the machines with the same identity that are remembered.
 	maxRivals = 8
 )

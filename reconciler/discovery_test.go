@@ -240,5 +240,13 @@ func TestCachesAreKept(t *testing.T) {
 		if r.counts() != [3]int{2, 0, 0} {
 			t.Errorf("opened, left, running %v", r.counts())
 		}
+		// What the registry learns while it is left is kept, too.
+		r.learn(affiliate(1), affiliate(2), affiliate(3))
+		if err := d.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := cache.Load("fake", c.Cluster.ID); err != nil || string(data) != "3" {
+			t.Errorf("after it was left there is %q, %v", data, err)
+		}
 	})
 }

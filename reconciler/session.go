@@ -103,5 +103,7 @@ func (s *discoverySession) close() {
 func (s *discoverySession) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
+	// The next process must know the number of the last publication.
+	defer s.saveCache()
 	return s.registry.Leave(ctx)
 }
