@@ -84,6 +84,7 @@ func TestWireguardProcessHangs(t *testing.T) {
 		_ = call.Wait(harness.Context(t))
 	}
 	node.CLI.Try("diff").WantStatus(t, 2).WantStderr(t, "WireGuardUnresponsive", "`kill -KILL "+pid+"`")
+	node.CLI.Try("reset-identity", "--yes").WantStatus(t, 1).WantStderr(t, "WireGuardUnresponsive")
 	node.CLI.Try("down").WantStatus(t, 0)
 	if node.Net.HasLink() || node.Exec.Nodecmd("processes") != "" {
 		t.Errorf("down left the link, or %s", node.Exec.Nodecmd("processes"))

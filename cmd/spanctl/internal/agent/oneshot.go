@@ -198,9 +198,14 @@ func (o *oneShot) ResetIdentity(ctx context.Context, replace func() error) (pass
 		return nil, errors.Join(replace(), o.dir.Unlock())
 	}
 	return o.pass(func(d *deps) (*reconciler.Pass, error) {
-		notUp := d.checkUp(config, reconciler.Knowledge{})
-		if err := replace(); err != nil || notUp != nil {
+		if err := replace(); err != nil {
 			return nil, err
+		}
+		// A damaged identity can be asked now.
+		if err := d.checkUp(config, reconciler.Knowledge{}); errors.Is(err, reconciler.ErrNoMesh) {
+			return nil, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("use the new identity, which is stored: %w", err)
 		}
 		discovery := d.newDiscovery()
 		if err := d.ask(ctx, discovery, config); err != nil {
