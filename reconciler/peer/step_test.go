@@ -224,7 +224,7 @@ func TestNextCheck(t *testing.T) {
 		{"peers that are up or have no endpoints", []Status{well, {State: Unknown}}, RestInterval},
 		{"a peer whose bytes move", []Status{well, {State: Up, moved: true, moving: true}}, ActiveInterval},
 		{"a peer that has not answered: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, unansweredSince: start.Add(-2500 * time.Millisecond)}}, 500 * time.Millisecond},
-		{"a contested peer: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, contested: true, lastReceived: start.Add(-2500 * time.Millisecond)}}, 500 * time.Millisecond},
+		{"a contested peer: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, contested: true, lastReceived: start.Add(-1500 * time.Millisecond)}}, 500 * time.Millisecond},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, retryInterval},
 		{"a peer that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
 		{"a probed peer: until the deadline", []Status{{State: Up, probing: probing{since: start.Add(-14 * time.Second), timeout: probeTimeout, sent: 5}, lastProbe: start}}, probeTimeout - 14*time.Second},

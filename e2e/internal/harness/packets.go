@@ -99,13 +99,24 @@ func (p Packets) Clear(do func()) (count int, kinds string) {
 	return count, kinds
 }
 
+const (
+	// canaryInterval is the time between two canaries to an address.
+	canaryInterval = 10 * time.Millisecond
+	// canaryIntervalInGuest leaves its one emulated processor time for other tests.
+	canaryIntervalInGuest = 100 * time.Millisecond
+)
+
 // SendCanaries sends packets with the canary to addresses until the process is terminated. It
 // answers those of others too.
 func (p Packets) SendCanaries(to ...netip.Addr) *Process {
 	p.m.t.Helper()
-	args := make([]string, len(to))
-	for i, address := range to {
-		args[i] = address.String()
+	interval := canaryInterval
+	if InGuest() {
+		interval = canaryIntervalInGuest
+	}
+	args := []string{interval.String()}
+	for _, address := range to {
+		args = append(args, address.String())
 	}
 	return p.m.Exec.StartNodecmd("canary", args...)
 }

@@ -26,9 +26,6 @@ const Canary = "spanctl-canary-must-be-encrypted"
 // canaryPort is a UDP port that canaries are sent to, and echoed from.
 const canaryPort = 7777
 
-// canaryInterval is the time between two canaries to an address.
-const canaryInterval = 10 * time.Millisecond
-
 // captureClear counts the frames with the canary on the machine's link to the lab's network, in
 // both directions, until SIGTERM. Then it prints the number, and a line for each kind.
 func captureClear([]string) error {
@@ -99,14 +96,19 @@ func describe(packet []byte) string {
 	}
 }
 
-// canary sends canaries to the addresses args by UDP, and echoes those that come, until SIGTERM.
+// canary sends canaries by UDP, and echoes those that come, until SIGTERM. Its arguments are the
+// time between two canaries to an address, and the addresses.
 func canary(args []string) error {
+	interval, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{Port: canaryPort})
 	if err != nil {
 		return err
 	}
 	var targets []netip.AddrPort
-	for _, arg := range args {
+	for _, arg := range args[1:] {
 		address, err := netip.ParseAddr(arg)
 		if err != nil {
 			return err
@@ -123,7 +125,7 @@ func canary(args []string) error {
 			return err
 		}
 		defer func() { _ = out.Close() }()
-		tick := time.NewTicker(canaryInterval)
+		tick := time.NewTicker(interval)
 		defer tick.Stop()
 		for {
 			for _, to := range targets {

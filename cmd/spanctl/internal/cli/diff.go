@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +40,8 @@ one in force.
 --from and --to name what to compare instead: a file or a directory, the number of a
 config in the history, or the kernel. Secrets are hidden; that they differ shows.
 
-What is wrong beside the differences is printed on standard error, as in 'spanctl get
-conditions'.
+What is wrong beside the differences is printed on standard error: the conditions of the
+severities "error" and "warning". 'spanctl get conditions' has all.
 
 The exit status is 0 if there is no difference, 1 if there is one or a condition of the
 severity "error", more if the comparison failed.`,
@@ -68,7 +69,7 @@ func (o *diffOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 	if err != nil {
 		return statusError{err, exitDiffError}
 	}
-	printConditions(s.streams, c.plan.GetConditions())
+	printConditions(s.streams, slices.DeleteFunc(slices.Clone(c.plan.GetConditions()), isInfo))
 	if len(c.plan.GetChanges()) > 0 || hasError(c.plan.GetConditions()) {
 		return exitStatus(exitDifferences)
 	}

@@ -90,6 +90,9 @@ func printConditions(s streams, conditions []*agentpb.Condition) {
 	}
 }
 
+// isInfo reports whether nothing has to be done about a condition.
+func isInfo(c *agentpb.Condition) bool { return c.GetSeverity() == "info" }
+
 // hasError reports whether a condition keeps the mesh from working as the config asks.
 func hasError(conditions []*agentpb.Condition) bool {
 	return slices.ContainsFunc(conditions, func(c *agentpb.Condition) bool { return c.GetSeverity() == "error" })
