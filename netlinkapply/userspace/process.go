@@ -19,6 +19,8 @@ const (
 	connectTimeout = time.Second
 	// AnswerTimeout is how long the process may take to answer. 5,000 peers take a second.
 	AnswerTimeout = 5 * time.Second
+	// startTimeout is how long the process may take to serve, on a busy machine.
+	startTimeout = 30 * time.Second
 	// stopTimeout is how long to wait for the process to end, before and after each signal.
 	stopTimeout = 5 * time.Second
 )

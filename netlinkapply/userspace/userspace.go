@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -94,8 +95,11 @@ func spawn(link, logPath string) error {
 		return fmt.Errorf("start the WireGuard process of %s: %w", link, err)
 	}
 	// The process writes to the pipe when it serves. If it dies before, the read returns nothing.
-	if n, err := ready.Read(make([]byte, 1)); n == 0 {
-		return fmt.Errorf("the WireGuard process of %s did not start (%w); see %s", link, err, logPath)
+	err = ready.SetReadDeadline(time.Now().Add(startTimeout))
+	if n, readErr := ready.Read(make([]byte, 1)); n == 0 {
+		_ = cmd.Process.Kill() // it may have been stopped
+		_ = cmd.Wait()
+		return fmt.Errorf("the WireGuard process of %s did not start (%w); see %s", link, errors.Join(err, readErr), logPath)
 	}
 	return cmd.Process.Release()
 }
