@@ -22,8 +22,9 @@ TESTFLAGS ?=
 PARALLEL ?= 8
 # The same in the guest, which has one emulated processor.
 GUEST_PARALLEL ?= 4
-# How long each fuzz target runs.
+# How long each fuzz target runs, and which do.
 FUZZTIME ?= 10s
+FUZZ ?= .
 # How often `make bench` runs each benchmark. benchstat needs six for a confidence interval.
 BENCHCOUNT ?= 6
 BENCH ?= .
@@ -192,7 +193,7 @@ bench-mesh: setup-demo build ## Measure meshes of many machines on this one, and
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of untrusted input for FUZZTIME each
-	@tools/fuzz $(FUZZTIME) $(MODULES)
+	@tools/fuzz $(FUZZTIME) '$(FUZZ)' $(MODULES)
 
 .PHONY: release
 release: ## Check the tree and tag VERSION=v1.2.3 for every module; pushes nothing
