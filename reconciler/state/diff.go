@@ -24,6 +24,12 @@ func Diff(desired, live State) Plan {
 		}
 		return p
 	}
+	// A link with a new name comes up behind its own tables: the former ones take what arrives
+	// over it for connections from outside, whose replies leave in clear.
+	renamed := live.Link.Name == "" && len(live.Firewall.Former) > 0
+	if renamed {
+		p.firewall(desired.Firewall, live.Firewall)
+	}
 	if c := (LinkChange{Old: live.Link, New: desired.Link}); c.differs() {
 		p.add(c)
 		live.Routes = moved(live.Routes, c)
@@ -35,7 +41,9 @@ func Diff(desired, live State) Plan {
 	p.addresses(desired, live)
 	p.routes(desired, live)
 	p.createRules(desired, live)
-	p.firewall(desired.Firewall, live.Firewall)
+	if !renamed {
+		p.firewall(desired.Firewall, live.Firewall)
+	}
 	p.deleteRules(desired, live)
 	if live.StrictReversePath {
 		p.add(ReversePathChange{Link: desired.Link.Name})

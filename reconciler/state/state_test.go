@@ -425,3 +425,15 @@ func TestMoveLeavesNoGap(t *testing.T) {
 		t.Errorf("another table (-want +got):\n%s", diff)
 	}
 }
+
+// TestRenamedLinkComesUpBehindItsTables: packets that arrive over the new link before its
+// tables are there would count as connections from outside.
+func TestRenamedLinkComesUpBehindItsTables(t *testing.T) {
+	live := state.State{Firewall: state.Firewall{Former: []string{state.TableName("before"), state.GuardName("before")}}}
+	plan := state.Diff(state.Build(inputs(t, 1)), live)
+	for i, c := range plan {
+		if _, is := c.(state.FirewallChange); is != (i == 0) {
+			t.Errorf("change %d is %T", i, c)
+		}
+	}
+}
