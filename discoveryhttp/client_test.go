@@ -81,14 +81,21 @@ type member struct {
 	stop    func()
 }
 
+// syncBuffer is a buffer that can be read while it is written. Grown has an element after a
+// write.
 type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	grown chan struct{}
 }
 
 func (s *syncBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	select {
+	case s.grown <- struct{}{}:
+	default:
+	}
 	return s.b.Write(p)
 }
 
@@ -102,7 +109,7 @@ const cluster = "cluster"
 
 func (s *service) join(id string, changes ...func(*discoveryhttp.Options)) *member {
 	s.t.Helper()
-	m := &member{t: s.t, changed: make(chan struct{}, 1), log: &syncBuffer{}}
+	m := &member{t: s.t, changed: make(chan struct{}, 1), log: &syncBuffer{grown: make(chan struct{}, 1)}}
 	o := discoveryhttp.Options{
 		Endpoints: []string{s.url()}, ClusterID: cluster, Secret: [32]byte{1}, NodeID: id,
 		Changed: func() {

@@ -98,16 +98,13 @@ type accepted struct {
 // has reports whether an affiliate of the service still has all endpoints, or no room for
 // them.
 func (a accepted) has(endpoints [][]byte) bool {
-	if len(endpoints) >= maxEndpoints {
+	if len(endpoints) >= mesh.MaxEndpoints {
 		return true
 	}
 	return !slices.ContainsFunc(a.endpoints, func(e []byte) bool {
 		return !slices.ContainsFunc(endpoints, func(other []byte) bool { return bytes.Equal(e, other) })
 	})
 }
-
-// maxEndpoints is how many endpoints of an affiliate services keep.
-const maxEndpoints = 64
 
 // The reasons for which this machine publishes itself again.
 const (

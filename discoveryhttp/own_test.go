@@ -63,16 +63,23 @@ func (a attacker) find(id string) *serverpb.Affiliate {
 	return nil
 }
 
-// await polls the service until ok accepts what it has of the machine a.
+// await watches the service until ok accepts what it has of the machine a.
 func (a attacker) await(ok func(*serverpb.Affiliate) bool) {
 	a.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok(a.find("a")) {
-		if time.Now().After(deadline) {
-			a.t.Fatalf("the service has %v of the machine", a.find("a"))
-		}
-		time.Sleep(100 * time.Millisecond) // a service has no event for this, and takes 15 calls a second
+	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
+	defer cancel()
+	stream, err := a.Watch(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: cluster}))
+	if err != nil {
+		a.t.Fatal(err)
 	}
+	defer func() { _ = stream.Close() }()
+	// The first message is what the service has, and each other one is news.
+	for stream.Receive() {
+		if ok(a.find("a")) {
+			return
+		}
+	}
+	a.t.Fatalf("the service has %v of the machine: %v", a.find("a"), stream.Err())
 }
 
 // stampOf returns the stamp of what a service has of a machine.
@@ -350,12 +357,13 @@ func TestFightsAreLimited(t *testing.T) {
 		attacker.await(there)
 	}
 	attacker.delete()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for !strings.Contains(a.log.String(), "publish_in=2") { // some 29 seconds
-		if time.Now().After(deadline) {
+		select {
+		case <-a.log.grown:
+		case <-deadline:
 			t.Fatalf("no pause in\n%s", a.log)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	if attacker.find("a") != nil {
 		t.Error("published again at once")

@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
@@ -127,7 +128,7 @@ func (s *service) fitting(endpoints [][]byte) [][]byte {
 	for _, e := range s.kept {
 		kept[string(e)] = true
 	}
-	room := maxEndpoints - len(kept)
+	room := mesh.MaxEndpoints - len(kept)
 	var fit [][]byte
 	for _, e := range endpoints {
 		switch {

@@ -2,12 +2,11 @@ package netlinkapply
 
 import (
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -18,9 +17,6 @@ var overlays = []string{"vxlan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap
 
 // serviceLink is the link on which kube-proxy keeps the addresses of services.
 const serviceLink = "kube-ipvs0"
-
-// userspaceSockets is where implementations of WireGuard in userspace have their sockets.
-const userspaceSockets = "/var/run/wireguard"
 
 // announcer decides which links have addresses that this machine announces.
 type announcer struct {
@@ -104,8 +100,7 @@ func (a *announcer) isOverlay(link netlink.Link, depth int) bool {
 
 func isOverlayKind(link netlink.Link) bool {
 	if link.Type() == kindTUN {
-		_, err := os.Stat(filepath.Join(userspaceSockets, link.Attrs().Name+".sock"))
-		return err == nil
+		return userspace.HasSocket(link.Attrs().Name)
 	}
 	return slices.Contains(overlays, link.Type())
 }

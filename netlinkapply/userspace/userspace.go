@@ -37,6 +37,12 @@ const Command = "wireguard-process"
 
 func socketPath(link string) string { return filepath.Join(socketDir, link+".sock") }
 
+// HasSocket reports whether the link is that of a WireGuard in userspace, spanctl's or another.
+func HasSocket(link string) bool {
+	_, err := os.Stat(socketPath(link))
+	return err == nil
+}
+
 // Start runs command, which must call Main, and returns when the WireGuard process serves.
 func Start(ctx context.Context, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxEndpoints is how many endpoints of a machine a discovery service keeps.
-	maxEndpoints = 64
+	// MaxEndpoints is how many endpoints of a machine a discovery service keeps.
+	MaxEndpoints = 64
 	// maxAddresses is how many addresses a machine announces as its own.
 	maxAddresses = 64
 )

@@ -61,7 +61,7 @@ func NewEndpointFilter(id Identity, host Host, k *schema.KubeSpan) *EndpointFilt
 // Filter replaces the endpoints of a peer by those to try, and notes the others as refused.
 func (v *EndpointFilter) Filter(peer *PeerSpec) {
 	if !slices.ContainsFunc(peer.Endpoints, func(e netip.AddrPort) bool { return e.Addr().Is4In6() || v.reason(e) != "" }) &&
-		len(peer.Endpoints) <= maxEndpoints {
+		len(peer.Endpoints) <= MaxEndpoints {
 		return
 	}
 	var fit []netip.AddrPort
@@ -74,12 +74,12 @@ func (v *EndpointFilter) Filter(peer *PeerSpec) {
 		fit = append(fit, e)
 	}
 	peer.Endpoints = unite(nil, fit)
-	if len(peer.Endpoints) > maxEndpoints {
+	if len(peer.Endpoints) > MaxEndpoints {
 		ranked := Rank(v.links, netip.AddrPort{}, peer)
-		for _, e := range ranked[maxEndpoints:] {
-			peer.Refused = append(peer.Refused, EndpointRefusal{e, fmt.Sprintf("is one of more than %d", maxEndpoints), false})
+		for _, e := range ranked[MaxEndpoints:] {
+			peer.Refused = append(peer.Refused, EndpointRefusal{e, fmt.Sprintf("is one of more than %d", MaxEndpoints), false})
 		}
-		peer.Endpoints = ranked[:maxEndpoints]
+		peer.Endpoints = ranked[:MaxEndpoints]
 	}
 }
 

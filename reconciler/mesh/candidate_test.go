@@ -59,7 +59,7 @@ func TestEndpointsOfAPeerAreBounded(t *testing.T) {
 		spec.Endpoints = append(spec.Endpoints, netip.AddrPortFrom(a, 51820))
 	}
 	v.Filter(&spec)
-	if len(spec.Endpoints) != maxEndpoints || len(spec.Refused) != 201-maxEndpoints {
+	if len(spec.Endpoints) != MaxEndpoints || len(spec.Refused) != 201-MaxEndpoints {
 		t.Errorf("%d endpoints, %d refused", len(spec.Endpoints), len(spec.Refused))
 	}
 	if !slices.Contains(spec.Endpoints, netip.MustParseAddrPort("198.51.100.1:51820")) {

@@ -137,7 +137,7 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
 	}
 	reachable := reachableAt(id, config, unite(addresses, seen))
-	announced := best(reachable, maxEndpoints-len(config.ExtraAnnouncedEndpoints), classOf)
+	announced := best(reachable, MaxEndpoints-len(config.ExtraAnnouncedEndpoints), classOf)
 	a.KubeSpan.Endpoints = endpoints(config, announced)
 	return a, append(found, tooMany("endpoints", len(announced), len(reachable),
 		"choose some with machine.network.kubespan.filters.endpoints, or exclude links with filters.interfaces")...)

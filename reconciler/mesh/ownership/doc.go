@@ -7,7 +7,7 @@
 //	10.0.0.0/24   node-2, node-4 ──▶ node-2       ├─ all three are allowed IPs
 //	10.0.0.3/32   node-3                         ─┘
 //
-// Of the claims on one prefix, the first of these rules that tells them apart decides:
+// Claims on one prefix are compared by these rules in turn. The first that differs decides:
 //
 //	static      a static peer of this machine's config
 //	rank        a mesh address, before an own address, before a network

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
 )
 
 const (
@@ -91,22 +92,15 @@ type callerKey struct{}
 // withCaller adds the credentials of the process at the other end of a unix socket
 // (unix(7), SO_PEERCRED).
 func withCaller(ctx context.Context, c net.Conn) context.Context {
-	raw, ok := c.(*net.UnixConn)
+	socket, ok := c.(*net.UnixConn)
 	if !ok {
 		return ctx
 	}
-	control, err := raw.SyscallConn()
+	credentials, err := peercred.Of(socket)
 	if err != nil {
 		return ctx
 	}
-	var credentials *unix.Ucred
-	_ = control.Control(func(fd uintptr) {
-		credentials, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if credentials == nil {
-		return ctx
-	}
-	return context.WithValue(ctx, callerKey{}, *credentials)
+	return context.WithValue(ctx, callerKey{}, credentials)
 }
 
 // isRoot reports whether root is calling.

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
 	"github.com/spanmesh/span/reconciler/condition"
 )
 
@@ -151,16 +152,8 @@ func ask(name string) (h holder, err error) {
 		return h, err
 	}
 	defer func() { _ = c.Close() }()
-	raw, err := c.(*net.UnixConn).SyscallConn()
+	credentials, err := peercred.Of(c.(*net.UnixConn))
 	if err != nil {
-		return h, err
-	}
-	var credentials *unix.Ucred
-	var failure error
-	err = raw.Control(func(fd uintptr) {
-		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(err, failure); err != nil {
 		return h, err
 	}
 	h.pid, h.uid = int(credentials.Pid), int(credentials.Uid)
