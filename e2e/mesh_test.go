@@ -75,7 +75,7 @@ func TestTenMachinesStayClean(t *testing.T) {
 		}},
 		{"the config changes everywhere", func() {
 			for _, machine := range m.Machines {
-				machine.Agent.AwaitAfter(func() { machine.Files.WriteConfig(harness.Edit(m.Config, "mtu: 1380, listenPort: 51999")) }, `"change applied" change=`)
+				machine.Agent.AwaitAfter(func() { machine.Files.WriteConfig(harness.Edit(m.Config, "mtu: 1380, listenPort: 51999")) }, "~ link kubespan: ")
 			}
 		}},
 	} {

@@ -20,13 +20,18 @@ func TestSettingsChangeInPlace(t *testing.T) {
 	m.AwaitUp()
 	node, other := m.Machines[0], m.Machines[1]
 	settings := ""
-	for _, setting := range []string{
-		"listenPort: 51999", "mtu: 1380", "persistentKeepalive: 10", "fwmark: 0x1000", "routingTable: 1000", "rulePriority: 100",
-		`interfaceName: "wg-span"`,
+	for _, c := range []struct{ setting, change string }{
+		{"listenPort: 51999", "~ link kubespan: listenPort"},
+		{"mtu: 1380", "~ link kubespan: mtu"},
+		{"persistentKeepalive: 10", "keepalive 25s -> 10s"},
+		{"fwmark: 0x1000", "~ link kubespan: firewallMark"},
+		{"routingTable: 1000", "- route 0.0.0.0/0 table 180"},
+		{"rulePriority: 100", "+ rule ipv4 100: "},
+		{`interfaceName: "wg-span"`, "+ link wg-span: "},
 	} {
-		t.Run(setting, func(t *testing.T) {
-			settings += setting + "\n\t"
-			node.Agent.AwaitAfter(func() { node.Files.WriteConfig(harness.Edit(m.Config, settings)) }, `"change applied" change=`)
+		t.Run(c.setting, func(t *testing.T) {
+			settings += c.setting + "\n\t"
+			node.Agent.AwaitAfter(func() { node.Files.WriteConfig(harness.Edit(m.Config, settings)) }, c.change)
 			node.API.AwaitPeersUp(1)
 			other.API.AwaitPeersUp(1)
 			node.CLI.AwaitNoDiff()
@@ -37,14 +42,14 @@ func TestSettingsChangeInPlace(t *testing.T) {
 	harness.WantNoText(t, "the network after all changes", node.Net.Inventory(), "table 180", "rule 2 32500", "kubespan")
 	t.Run("another cluster", func(t *testing.T) {
 		secrets := node.CLI.Run("gen", "config", "--with-kubespan", "--discovery-endpoint", m.Endpoint(), "-o", "-")
-		before := node.API.MeshAddress()
+		before := []netip.Addr{node.API.MeshAddress(), other.API.MeshAddress()}
 		for _, machine := range m.Machines {
-			machine.Agent.AwaitAfter(func() { machine.Files.WriteConfig(secrets) }, `"change applied" change=`)
+			machine.Files.WriteConfig(secrets)
+		}
+		for i, machine := range m.Machines {
+			machine.API.AwaitMeshAddressNot(before[i])
 		}
 		m.AwaitUp()
-		if node.API.MeshAddress() == before {
-			t.Error("the address is that of the old cluster")
-		}
 		node.Packets.Ping(other.API.MeshAddress())
 		m.AwaitNoDiff()
 	})

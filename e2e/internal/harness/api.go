@@ -177,6 +177,18 @@ func (a API) MeshAddress() netip.Addr {
 	return prefix.Addr()
 }
 
+// AwaitMeshAddressNot waits until the machine's address in the mesh is another one than before.
+func (a API) AwaitMeshAddressNot(before netip.Addr) {
+	a.m.t.Helper()
+	a.Await("kubespanidentities", func(specs Specs) bool {
+		for _, spec := range specs {
+			prefix, err := netip.ParsePrefix(fmt.Sprint(spec["address"]))
+			return err == nil && prefix.Addr() != before
+		}
+		return false
+	})
+}
+
 // PublicKey returns the machine's public key.
 func (a API) PublicKey() string {
 	a.m.t.Helper()
