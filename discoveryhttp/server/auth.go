@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"net/http"
 	"strings"
 	"time"
 
@@ -27,11 +26,11 @@ const (
 const maxToken = 256
 
 // authorize returns an error if the caller may not use a cluster.
-func (s *Server) authorize(ctx context.Context, clusterID string, header http.Header, now time.Time) error {
+func (s *Server) authorize(ctx context.Context, clusterID, authorization string, now time.Time) error {
 	if s.options.Auth != Member {
 		return nil
 	}
-	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		return connect.NewError(connect.CodeUnauthenticated, errors.New("the member token of the cluster is missing"))
 	}

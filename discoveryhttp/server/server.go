@@ -9,11 +9,9 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
@@ -73,8 +71,6 @@ type Server struct {
 	closing    context.Context
 }
 
-var _ serverpbconnect.ClusterHandler = (*Server)(nil)
-
 // New returns a server. When closing ends, its streams end, so that clients move to
 // another server.
 func New(closing context.Context, o Options) *Server {
@@ -93,7 +89,7 @@ func New(closing context.Context, o Options) *Server {
 
 // Handler returns the handler of the protocol, metrics, probes and status page.
 func (s *Server) Handler() http.Handler {
-	path, protocol := serverpbconnect.NewClusterHandler(s,
+	path, protocol := serverpbconnect.NewClusterHandler(connectHandler{s},
 		connect.WithReadMaxBytes(s.options.Limits.request()),
 		// Encrypted data does not get smaller.
 		connect.WithCompressMinBytes(math.MaxInt),
@@ -108,10 +104,9 @@ func (s *Server) Handler() http.Handler {
 
 // admit returns an error for a call that exceeds a rate, has an invalid cluster ID, or
 // lacks a token that it needs.
-func (s *Server) admit(ctx context.Context, req connect.AnyRequest, clusterID string) error {
+func (s *Server) admit(ctx context.Context, c call, clusterID string) error {
 	now := time.Now()
-	caller := s.callers.of(req.Peer().Addr, req.Header())
-	if wait := s.perAddress.take(rateKey(caller), now); wait > 0 {
+	if wait := s.perAddress.take(rateKey(c.caller), now); wait > 0 {
 		return rateError("this address", wait)
 	}
 	if err := s.options.Limits.checkID("cluster_id", clusterID); err != nil {
@@ -120,8 +115,8 @@ func (s *Server) admit(ctx context.Context, req connect.AnyRequest, clusterID st
 	if wait := s.perCluster.take(clusterID, now); wait > 0 {
 		return rateError("this cluster", wait)
 	}
-	s.log.Debug("call", "method", req.Spec().Procedure, "cluster", labelOf(clusterID), "caller", caller.String())
-	return s.authorize(ctx, clusterID, req.Header(), now)
+	s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
+	return s.authorize(ctx, clusterID, c.authorization, now)
 }
 
 // labelOf returns a name of a cluster for logs. It is made from a hash, because the ID
@@ -131,30 +126,28 @@ func labelOf(clusterID string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// Hello implements the protocol. It needs no token.
-func (s *Server) Hello(_ context.Context, req *connect.Request[serverpb.HelloRequest]) (*connect.Response[serverpb.HelloResponse], error) {
-	caller := s.callers.of(req.Peer().Addr, req.Header())
-	if wait := s.perAddress.take(rateKey(caller), time.Now()); wait > 0 {
+// hello answers with the caller's address. It needs no token.
+func (s *Server) hello(_ context.Context, c call, m *serverpb.HelloRequest) (*serverpb.HelloResponse, error) {
+	if wait := s.perAddress.take(rateKey(c.caller), time.Now()); wait > 0 {
 		return nil, rateError("this address", wait)
 	}
-	if err := s.options.Limits.checkID("cluster_id", req.Msg.GetClusterId()); err != nil {
+	if err := s.options.Limits.checkID("cluster_id", m.GetClusterId()); err != nil {
 		return nil, err
 	}
-	response := &serverpb.HelloResponse{ClientIp: caller.AsSlice()}
+	response := &serverpb.HelloResponse{ClientIp: c.caller.AsSlice()}
 	if s.options.Redirect != "" {
 		response.Redirect = &serverpb.RedirectMessage{Endpoint: s.options.Redirect}
 	}
-	return connect.NewResponse(response), nil
+	return response, nil
 }
 
-// AffiliateUpdate implements the protocol.
-func (s *Server) AffiliateUpdate(ctx context.Context, req *connect.Request[serverpb.AffiliateUpdateRequest]) (*connect.Response[serverpb.AffiliateUpdateResponse], error) {
-	m := req.Msg
-	if err := s.admit(ctx, req, m.GetClusterId()); err != nil {
-		return nil, err
+// update creates or refreshes an affiliate.
+func (s *Server) update(ctx context.Context, c call, m *serverpb.AffiliateUpdateRequest) error {
+	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+		return err
 	}
 	if err := s.options.Limits.checkUpdate(m); err != nil {
-		return nil, err
+		return err
 	}
 	err := s.store.Update(ctx, m.GetClusterId(), store.Update{
 		ID:        m.GetAffiliateId(),
@@ -163,61 +156,35 @@ func (s *Server) AffiliateUpdate(ctx context.Context, req *connect.Request[serve
 		Now:       time.Now(),
 		TTL:       min(m.GetTtl().AsDuration(), s.options.Limits.TTL),
 	})
-	if err != nil {
-		return nil, s.storeError(ctx, err)
-	}
-	return connect.NewResponse(&serverpb.AffiliateUpdateResponse{}), nil
+	return s.storeError(ctx, err)
 }
 
-// AffiliateDelete implements the protocol.
-func (s *Server) AffiliateDelete(ctx context.Context, req *connect.Request[serverpb.AffiliateDeleteRequest]) (*connect.Response[serverpb.AffiliateDeleteResponse], error) {
-	if err := s.admit(ctx, req, req.Msg.GetClusterId()); err != nil {
-		return nil, err
+// remove removes an affiliate.
+func (s *Server) remove(ctx context.Context, c call, m *serverpb.AffiliateDeleteRequest) error {
+	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+		return err
 	}
-	if err := s.options.Limits.checkID("affiliate_id", req.Msg.GetAffiliateId()); err != nil {
-		return nil, err
+	if err := s.options.Limits.checkID("affiliate_id", m.GetAffiliateId()); err != nil {
+		return err
 	}
-	if err := s.store.Delete(ctx, req.Msg.GetClusterId(), req.Msg.GetAffiliateId()); err != nil {
-		return nil, s.storeError(ctx, err)
-	}
-	return connect.NewResponse(&serverpb.AffiliateDeleteResponse{}), nil
+	return s.storeError(ctx, s.store.Delete(ctx, m.GetClusterId(), m.GetAffiliateId()))
 }
 
-// List implements the protocol.
-func (s *Server) List(ctx context.Context, req *connect.Request[serverpb.ListRequest]) (*connect.Response[serverpb.ListResponse], error) {
-	if err := s.admit(ctx, req, req.Msg.GetClusterId()); err != nil {
+// list returns the affiliates of a cluster.
+func (s *Server) list(ctx context.Context, c call, m *serverpb.ListRequest) (*store.Snapshot, error) {
+	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
 		return nil, err
 	}
-	affiliates, err := s.store.List(ctx, req.Msg.GetClusterId())
-	if err != nil {
-		return nil, s.storeError(ctx, err)
-	}
-	response := &serverpb.ListResponse{}
-	if err := setEncoded(response, affiliates.Wire(), speaksJSON(req.Header())); err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(response), nil
-}
-
-// setEncoded sets the fields of an empty message from their encoding. For a protobuf
-// response the encoding becomes the message's unknown fields, which are sent as they
-// are. A JSON response needs the decoded fields.
-func setEncoded(m proto.Message, wire []byte, json bool) error {
-	if json {
-		return proto.Unmarshal(wire, m)
-	}
-	m.ProtoReflect().SetUnknown(wire)
-	return nil
-}
-
-// speaksJSON reports whether a request is answered in JSON.
-func speaksJSON(header http.Header) bool {
-	return strings.HasSuffix(header.Get("Content-Type"), "json")
+	affiliates, err := s.store.List(ctx, m.GetClusterId())
+	return affiliates, s.storeError(ctx, err)
 }
 
 // storeError returns the error of a call for an error of the store. Details are logged
 // and not sent to the caller.
 func (s *Server) storeError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, full := range []error{store.ErrTooManyClusters, store.ErrTooManyAffiliates, store.ErrTooManyEndpoints, store.ErrTooManyWatchers} {
 		if errors.Is(err, full) {
 			return connect.NewError(connect.CodeResourceExhausted, err)

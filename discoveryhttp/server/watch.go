@@ -14,15 +14,14 @@ import (
 // messages of up to 4 MiB, and an affiliate has up to 4 KiB.
 const maxBatch = 512
 
-// Watch implements the protocol. The first message has all affiliates of the cluster,
-// and is sent even if there are none. A watch that has lost events ends with
-// CodeAborted; the client starts a new one.
-func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchRequest], stream *connect.ServerStream[serverpb.WatchResponse]) error {
-	if err := s.admit(ctx, req, req.Msg.GetClusterId()); err != nil {
+// watch sends all affiliates of a cluster in the first message, even if there are none, and
+// all later changes in further ones. The encoded messages are shared: send does not change
+// them. A watch that has lost events ends with CodeAborted; the client starts a new one.
+func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, send func(wire []byte) error) error {
+	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
 		return err
 	}
-	clearReadDeadline(ctx)
-	snapshot, watcher, err := s.store.Watch(ctx, req.Msg.GetClusterId())
+	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId())
 	if err != nil {
 		return s.storeError(ctx, err)
 	}
@@ -30,8 +29,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
-	json := speaksJSON(req.Header())
-	if err := send(stream, snapshot.Wire(), json); err != nil {
+	if err := send(snapshot.Wire()); err != nil {
 		return err
 	}
 	for {
@@ -46,7 +44,7 @@ func (s *Server) Watch(ctx context.Context, req *connect.Request[serverpb.WatchR
 		}
 		for len(events) > 0 {
 			n := batch(events)
-			if err := send(stream, store.EncodeEvents(events[:n]), json); err != nil {
+			if err := send(store.EncodeEvents(events[:n])); err != nil {
 				return err
 			}
 			events = events[n:]
@@ -62,12 +60,4 @@ func batch(events []*store.Event) int {
 		n++
 	}
 	return n
-}
-
-func send(stream *connect.ServerStream[serverpb.WatchResponse], wire []byte, json bool) error {
-	message := &serverpb.WatchResponse{}
-	if err := setEncoded(message, wire, json); err != nil {
-		return err
-	}
-	return stream.Send(message)
 }
