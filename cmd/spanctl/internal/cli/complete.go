@@ -30,7 +30,7 @@ func (g *globals) completeResource(cmd *cobra.Command, args []string, _ string) 
 		})
 		for _, r := range response.GetResources() {
 			label, _ := r.GetSpec().AsMap()["label"].(string)
-			words = append(words, cobra.CompletionWithDesc(r.GetMetadata().GetId(), label))
+			words = append(words, cobra.CompletionWithDesc(plain(r.GetMetadata().GetId()), plain(label)))
 		}
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp
@@ -44,7 +44,7 @@ func (g *globals) completeRevision(cmd *cobra.Command, args []string, _ string) 
 	response := complete(g, cmd, func(ctx context.Context, s *agentSession) (*agentpb.HistoryResponse, error) { return s.history(ctx, 0) })
 	var words []cobra.Completion
 	for _, r := range response.GetRevisions() {
-		words = append(words, cobra.CompletionWithDesc(strconv.Itoa(int(r.GetNumber())), r.GetHow()+" "+r.GetTime().AsTime().Local().Format(time.DateTime)))
+		words = append(words, cobra.CompletionWithDesc(strconv.Itoa(int(r.GetNumber())), plain(r.GetHow())+" "+r.GetTime().AsTime().Local().Format(time.DateTime)))
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp
 }

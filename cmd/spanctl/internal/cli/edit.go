@@ -118,7 +118,7 @@ func editOnce(ctx context.Context, s streams, path string, text []byte) ([]byte,
 func openEditor(ctx context.Context, s streams, path string) error {
 	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
 	run := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", path)
-	run.Stdin, run.Stdout, run.Stderr = s.in, s.out, s.err
+	run.Stdin, run.Stdout, run.Stderr = s.in, s.out, behind(s.err)
 	if err := run.Run(); err != nil {
 		return fmt.Errorf("the editor %q: %w", editor, err)
 	}
@@ -146,7 +146,7 @@ func remarksOf(name string, problems schema.Problems) string {
 	}
 	var b strings.Builder
 	b.WriteString(mark + "The config is not valid. Lines like this one are left out.\n")
-	for line := range strings.Lines(problems.Explain() + "\n") {
+	for line := range strings.Lines(plainLines(problems.Explain()) + "\n") {
 		b.WriteString(strings.TrimRight(mark+line, " \n") + "\n")
 	}
 	return b.String()

@@ -63,7 +63,7 @@ func (g *globals) logger(w io.Writer) (*slog.Logger, error) {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(slog.NewJSONHandler(&plainWriter{out: w, plain: plainJSON}, options)), nil
 	default:
 		return nil, fmt.Errorf("--log-format is %q: want text or json", g.logFormat)
 	}
@@ -96,6 +96,12 @@ func streamsOf(cmd *cobra.Command) streams {
 
 // note prints a line for people, beside the output.
 func (s streams) note(words ...any) { _, _ = fmt.Fprintln(s.err, words...) }
+
+// say prints words on a line of the output.
+func (s streams) say(words ...any) error {
+	_, err := fmt.Fprintln(s.out, plain(strings.TrimSuffix(fmt.Sprintln(words...), "\n")))
+	return err
+}
 
 // oneOf checks the value of a flag.
 func oneOf(flag, value string, allowed ...string) error {

@@ -36,8 +36,7 @@ func printJSON(out io.Writer, m proto.Message) error {
 	if err := json.Indent(&text, raw, "", "  "); err != nil {
 		return err
 	}
-	text.WriteByte('\n')
-	_, err = text.WriteTo(out)
+	_, err = fmt.Fprintln(out, plainJSON(text.String()))
 	return err
 }
 
@@ -47,18 +46,23 @@ func yamlOf(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// JSON is YAML: read as such, numbers stay as they are written.
+	// JSON is YAML: read as such, numbers stay as they are written. YAML has no raw control
+	// characters, which JSON may have.
 	var document yaml.Node
-	if err := yaml.Unmarshal(raw, &document); err != nil {
+	if err := yaml.Unmarshal([]byte(plainJSON(string(raw))), &document); err != nil {
 		return nil, err
 	}
 	unfold(&document)
-	return yaml.Marshal(&document)
+	text, err := yaml.Marshal(&document)
+	return []byte(plainJSON(string(text))), err
 }
 
-// unfold removes JSON's braces and quotes.
+// unfold removes JSON's braces and quotes. What plainJSON escapes stays in quotes.
 func unfold(n *yaml.Node) {
 	n.Style = 0
+	if n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, isUnsafeInLines) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, child := range n.Content {
 		unfold(child)
 	}

@@ -51,13 +51,12 @@ func runResetIdentity(ctx context.Context, s *agentSession) error {
 		if line.value == "" {
 			line.value = "none"
 		}
-		if _, err := fmt.Fprintln(s.out, line.what, line.value); err != nil {
+		if err := s.say(line.what, line.value); err != nil {
 			return err
 		}
 	}
 	if response.GetPlan() == nil {
-		_, err := fmt.Fprintln(s.out, "no mesh is up; the next one uses this identity")
-		return err
+		return s.say("no mesh is up; the next one uses this identity")
 	}
 	return printDone(s.streams, response.GetPlan())
 }

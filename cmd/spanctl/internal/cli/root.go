@@ -41,6 +41,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	delayGC()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	stderr = &plainWriter{out: stderr, plain: plainLines}
 	root := Root()
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -28,7 +28,10 @@ func runRotateKey(ctx context.Context, s *agentSession, _ []string) error {
 	if err != nil {
 		return fmt.Errorf("rotate the key: %w", err)
 	}
-	if _, err := fmt.Fprintf(s.out, "public key before: %s\npublic key now:    %s\n", response.GetPublicKeyBefore(), response.GetPublicKey()); err != nil {
+	if err := s.say("public key before:", response.GetPublicKeyBefore()); err != nil {
+		return err
+	}
+	if err := s.say("public key now:   ", response.GetPublicKey()); err != nil {
 		return err
 	}
 	return printDone(s.streams, response.GetPlan())

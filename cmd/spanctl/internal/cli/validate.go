@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 )
 
@@ -28,6 +26,5 @@ func (o *validateOptions) run(s streams) error {
 	if _, err := o.input.load(s); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(s.out, o.input.names(), "is valid")
-	return err
+	return s.say(o.input.names(), "is valid")
 }

@@ -21,8 +21,8 @@ func newVersion(g *globals) *cobra.Command {
 }
 
 func runVersion(ctx context.Context, s *agentSession, _ []string) error {
-	if _, err := fmt.Fprintf(s.out, "spanctl %s, commit %s, %s, %s/%s\n",
-		version.Version, version.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH); err != nil {
+	if err := s.say(fmt.Sprintf("spanctl %s, commit %s, %s, %s/%s",
+		version.Version, version.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)); err != nil {
 		return err
 	}
 	response, err := call(ctx, s.GetStatus, &agentpb.GetStatusRequest{})
@@ -36,6 +36,5 @@ func runVersion(ctx context.Context, s *agentSession, _ []string) error {
 	case err != nil:
 		return fmt.Errorf("ask the agent: %w", err)
 	}
-	_, err = fmt.Fprintf(s.out, "agent   %s, commit %s\n", response.GetVersion(), response.GetCommit())
-	return err
+	return s.say(fmt.Sprintf("agent   %s, commit %s", response.GetVersion(), response.GetCommit()))
 }
