@@ -380,8 +380,8 @@ type doubtful struct {
 	watchers chan *store.Watcher
 }
 
-func (d doubtful) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
-	snapshot, w, err := d.Memory.Watch(ctx, clusterID)
+func (d doubtful) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
+	snapshot, w, err := d.Memory.Watch(ctx, clusterID, token)
 	if err == nil {
 		d.watchers <- w
 	}

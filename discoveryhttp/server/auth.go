@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
 // Auth is the policy on who may read and change a cluster.
@@ -18,30 +20,31 @@ const (
 	// Sidero's service does the same.
 	Open Auth = "open"
 	// Member admits callers with the member token, which is derived from the
-	// cluster's secret. The first token that a cluster is used with is pinned.
+	// cluster's secret. The token of a cluster's first affiliate is pinned.
 	Member Auth = "member"
 )
 
 // maxToken bounds a token, in bytes.
 const maxToken = 256
 
-// authorize returns an error if the caller may not use a cluster.
-func (s *Server) authorize(ctx context.Context, clusterID, authorization string, now time.Time) error {
+// authorize returns the hash of the caller's token, nil if none is needed, or an error
+// if the caller may not use a cluster.
+func (s *Server) authorize(ctx context.Context, clusterID, authorization string, now time.Time) ([]byte, error) {
 	if s.options.Auth != Member {
-		return nil
+		return nil, nil
 	}
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
-		return connect.NewError(connect.CodeUnauthenticated, errors.New("the member token of the cluster is missing"))
+		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("the member token of the cluster is missing"))
 	}
 	// The store has only the hash, so that its readers do not learn the token.
 	hash := sha256.Sum256([]byte(token))
-	ok, err := s.store.Pin(ctx, clusterID, hash[:], now)
+	ok, err := s.store.Admit(ctx, clusterID, hash[:], now)
 	switch {
 	case err != nil:
-		return s.storeError(ctx, err)
+		return nil, s.storeError(ctx, err)
 	case !ok:
-		return connect.NewError(connect.CodePermissionDenied, errors.New("the member token is not that of the cluster"))
+		return nil, s.storeError(ctx, store.ErrOtherToken)
 	}
-	return nil
+	return hash[:], nil
 }

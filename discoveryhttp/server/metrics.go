@@ -134,7 +134,7 @@ func (m measured) List(ctx context.Context, clusterID string) (*store.Snapshot, 
 	return m.Store.List(ctx, clusterID)
 }
 
-func (m measured) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+func (m measured) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	defer observe(time.Now(), m.watch)
-	return m.Store.Watch(ctx, clusterID)
+	return m.Store.Watch(ctx, clusterID, token)
 }

@@ -30,11 +30,15 @@ type Store interface {
 	List(ctx context.Context, clusterID string) (*store.Snapshot, error)
 	// Watch returns the affiliates of a cluster, and a watcher of all later changes.
 	// The caller closes the watcher.
-	Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error)
-	// Pin pins hash to a cluster without a pin, and reports whether hash is the pin.
-	Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error)
+	// token is that of store.Update. The watcher ends with store.ErrOtherToken if
+	// another token is pinned later.
+	Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error)
+	// Admit reports whether the cluster has no pin, or token as its pin. It never
+	// creates a pin: an Update does.
+	Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error)
 	// Expire removes the affiliates and endpoints that have expired, and pins that
-	// were not used for store.PinLifetime. The server calls it every few seconds.
+	// were not used for as long as store.PinLife says. The server calls it every few
+	// seconds.
 	Expire(now time.Time) error
 	// Stats returns what the store keeps.
 	Stats() store.Stats
@@ -103,17 +107,17 @@ func (s *Server) Handler() http.Handler {
 }
 
 // admit returns an error for a call that exceeds a rate, has an invalid cluster ID, or
-// lacks a token that it needs.
-func (s *Server) admit(ctx context.Context, c call, clusterID string) error {
+// lacks a token that it needs. It returns the hash of the token, nil if none is needed.
+func (s *Server) admit(ctx context.Context, c call, clusterID string) ([]byte, error) {
 	now := time.Now()
 	if wait := s.perAddress.take(rateKey(c.caller), now); wait > 0 {
-		return rateError("this address", wait)
+		return nil, rateError("this address", wait)
 	}
 	if err := s.options.Limits.checkID("cluster_id", clusterID); err != nil {
-		return err
+		return nil, err
 	}
 	if wait := s.perCluster.take(clusterID, now); wait > 0 {
-		return rateError("this cluster", wait)
+		return nil, rateError("this cluster", wait)
 	}
 	s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
 	return s.authorize(ctx, clusterID, c.authorization, now)
@@ -143,25 +147,28 @@ func (s *Server) hello(_ context.Context, c call, m *serverpb.HelloRequest) (*se
 
 // update creates or refreshes an affiliate.
 func (s *Server) update(ctx context.Context, c call, m *serverpb.AffiliateUpdateRequest) error {
-	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+	token, err := s.admit(ctx, c, m.GetClusterId())
+	if err != nil {
 		return err
 	}
 	if err := s.options.Limits.checkUpdate(m); err != nil {
 		return err
 	}
-	err := s.store.Update(ctx, m.GetClusterId(), store.Update{
+	err = s.store.Update(ctx, m.GetClusterId(), store.Update{
 		ID:        m.GetAffiliateId(),
 		Data:      m.AffiliateData,
 		Endpoints: m.GetAffiliateEndpoints(),
 		Now:       time.Now(),
 		TTL:       min(m.GetTtl().AsDuration(), s.options.Limits.TTL),
+		Caller:    rateKey(c.caller),
+		Token:     token,
 	})
 	return s.storeError(ctx, err)
 }
 
 // remove removes an affiliate.
 func (s *Server) remove(ctx context.Context, c call, m *serverpb.AffiliateDeleteRequest) error {
-	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+	if _, err := s.admit(ctx, c, m.GetClusterId()); err != nil {
 		return err
 	}
 	if err := s.options.Limits.checkID("affiliate_id", m.GetAffiliateId()); err != nil {
@@ -172,7 +179,7 @@ func (s *Server) remove(ctx context.Context, c call, m *serverpb.AffiliateDelete
 
 // list returns the affiliates of a cluster.
 func (s *Server) list(ctx context.Context, c call, m *serverpb.ListRequest) (*store.Snapshot, error) {
-	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+	if _, err := s.admit(ctx, c, m.GetClusterId()); err != nil {
 		return nil, err
 	}
 	affiliates, err := s.store.List(ctx, m.GetClusterId())
@@ -185,10 +192,14 @@ func (s *Server) storeError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, full := range []error{store.ErrTooManyClusters, store.ErrTooManyAffiliates, store.ErrTooManyEndpoints, store.ErrTooManyWatchers} {
+	for _, full := range []error{store.ErrTooManyClusters, store.ErrTooManyAffiliates, store.ErrTooManyEndpoints, store.ErrTooManyWatchers,
+		store.ErrFull, store.ErrCallerFull} {
 		if errors.Is(err, full) {
 			return connect.NewError(connect.CodeResourceExhausted, err)
 		}
+	}
+	if errors.Is(err, store.ErrOtherToken) {
+		return connect.NewError(connect.CodePermissionDenied, err)
 	}
 	if ctx.Err() != nil {
 		// The caller has given up.

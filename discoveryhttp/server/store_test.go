@@ -62,6 +62,9 @@ func (c *tinyCluster) snapshot() *store.Snapshot {
 func (s *tinyStore) Update(_ context.Context, clusterID string, u store.Update) error {
 	c, unlock := s.lock(clusterID)
 	defer unlock()
+	if !c.admits(u.Token) {
+		return store.ErrOtherToken
+	}
 	before, exists := c.affiliates[u.ID]
 	if !exists && s.limits.Affiliates > 0 && len(c.affiliates) >= s.limits.Affiliates {
 		return store.ErrTooManyAffiliates
@@ -80,6 +83,9 @@ func (s *tinyStore) Update(_ context.Context, clusterID string, u store.Update) 
 	}
 	after := store.NewAffiliate(u.ID, data, endpoints)
 	c.affiliates[u.ID] = after
+	if u.Token != nil {
+		c.pin = u.Token
+	}
 	if !bytes.Equal(before.Wire(), after.Wire()) {
 		c.push(store.NewUpdate(after))
 	}
@@ -102,9 +108,12 @@ func (s *tinyStore) List(_ context.Context, clusterID string) (*store.Snapshot, 
 	return c.snapshot(), nil
 }
 
-func (s *tinyStore) Watch(_ context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+func (s *tinyStore) Watch(_ context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	c, unlock := s.lock(clusterID)
 	defer unlock()
+	if !c.admits(token) {
+		return nil, nil, store.ErrOtherToken
+	}
 	if s.limits.Watchers > 0 && len(c.watchers) >= s.limits.Watchers {
 		return nil, nil, store.ErrTooManyWatchers
 	}
@@ -118,13 +127,14 @@ func (s *tinyStore) Watch(_ context.Context, clusterID string) (*store.Snapshot,
 	return c.snapshot(), w, nil
 }
 
-func (s *tinyStore) Pin(_ context.Context, clusterID string, hash []byte, _ time.Time) (bool, error) {
+func (s *tinyStore) Admit(_ context.Context, clusterID string, token []byte, _ time.Time) (bool, error) {
 	c, unlock := s.lock(clusterID)
 	defer unlock()
-	if c.pin == nil {
-		c.pin = hash
-	}
-	return bytes.Equal(c.pin, hash), nil
+	return c.admits(token), nil
+}
+
+func (c *tinyCluster) admits(token []byte) bool {
+	return token == nil || c.pin == nil || bytes.Equal(c.pin, token)
 }
 
 func (*tinyStore) Expire(time.Time) error      { return nil }

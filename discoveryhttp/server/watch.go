@@ -18,10 +18,11 @@ const maxBatch = 512
 // all later changes in further ones. The encoded messages are shared: send does not change
 // them. A watch that has lost events ends with CodeAborted; the client starts a new one.
 func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, send func(wire []byte) error) error {
-	if err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+	token, err := s.admit(ctx, c, m.GetClusterId())
+	if err != nil {
 		return err
 	}
-	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId())
+	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId(), token)
 	if err != nil {
 		return s.storeError(ctx, err)
 	}
@@ -37,6 +38,8 @@ func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, se
 		switch {
 		case errors.Is(err, store.ErrResync):
 			return connect.NewError(connect.CodeAborted, err)
+		case errors.Is(err, store.ErrOtherToken):
+			return s.storeError(ctx, err)
 		case err != nil && s.closing.Err() != nil:
 			return connect.NewError(connect.CodeUnavailable, errors.New("the server is shutting down"))
 		case err != nil:

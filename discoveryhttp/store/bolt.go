@@ -94,7 +94,7 @@ func (b *Bolt) load() error {
 				c = newCluster()
 				b.memory.clusters[string(clusterID)] = c
 			}
-			c.pin = pin{hash: p.GetHash(), used: p.GetUsed(), saved: p.GetUsed()}
+			c.pin = pin{hash: p.GetHash(), created: p.GetCreated(), used: p.GetUsed(), saved: p.GetUsed()}
 			return nil
 		})
 	})
@@ -164,7 +164,7 @@ func (b *Bolt) encode(id recordID) ([]byte, error) {
 	case c == nil:
 		return nil, nil
 	case id.id == "" && c.pin.hash != nil:
-		return proto.Marshal(&storepb.Pin{Hash: c.pin.hash, Used: c.pin.used})
+		return proto.Marshal(&storepb.Pin{Hash: c.pin.hash, Created: c.pin.created, Used: c.pin.used})
 	case c.entries[id.id] == nil:
 		return nil, nil
 	}
@@ -177,7 +177,11 @@ func (b *Bolt) Update(ctx context.Context, clusterID string, u Update) error {
 	if err := b.memory.Update(ctx, clusterID, u); err != nil {
 		return err
 	}
-	return b.save(recordID{clusterID, u.ID})
+	ids := []recordID{{clusterID, u.ID}}
+	if b.memory.pinSaveDue(clusterID) {
+		ids = append(ids, recordID{clusterID, ""})
+	}
+	return b.save(ids...)
 }
 
 // Delete implements server.Store.
@@ -194,17 +198,17 @@ func (b *Bolt) List(ctx context.Context, clusterID string) (*Snapshot, error) {
 }
 
 // Watch implements server.Store.
-func (b *Bolt) Watch(ctx context.Context, clusterID string) (*Snapshot, *Watcher, error) {
-	return b.memory.Watch(ctx, clusterID)
+func (b *Bolt) Watch(ctx context.Context, clusterID string, token []byte) (*Snapshot, *Watcher, error) {
+	return b.memory.Watch(ctx, clusterID, token)
 }
 
 // pinSaveInterval is how often the time of the last use of a pin is saved.
 const pinSaveInterval = time.Hour
 
-// Pin implements server.Store. A new pin is acknowledged once it is on disk. The
-// time of its last use is saved once every pinSaveInterval.
-func (b *Bolt) Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
-	ok, err := b.memory.Pin(ctx, clusterID, hash, now)
+// Admit implements server.Store. The time of a pin's last use is saved once every
+// pinSaveInterval.
+func (b *Bolt) Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error) {
+	ok, err := b.memory.Admit(ctx, clusterID, token, now)
 	if err != nil || !ok || !b.memory.pinSaveDue(clusterID) {
 		return ok, err
 	}

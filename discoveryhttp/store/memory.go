@@ -18,25 +18,38 @@ type Memory struct {
 
 // cluster is the affiliates and watchers of one cluster.
 type cluster struct {
-	entries  map[string]*entry
-	watchers map[*Watcher]bool
+	entries map[string]*entry
+	// watchers are the watchers with the token of each; nil for one without.
+	watchers map[*Watcher][]byte
 	pin      pin
 	// snapshot caches the current entries; nil after a change.
 	snapshot *Snapshot
 }
 
-// pin is the first member token that a cluster was used with, as a hash.
+// pin is the member token of a cluster's first affiliate, as a hash.
 type pin struct {
 	// hash is the SHA-256 of the token; nil if there is no pin.
 	hash []byte
-	// used is the time of the last use, in milliseconds since 1970.
-	used int64
+	// created and used are the times of the first and the last use, in milliseconds
+	// since 1970.
+	created, used int64
 	// saved is the time of use that is on disk; only Bolt sets it.
 	saved int64
 }
 
+// admits reports whether there is no pin, or hash is it.
+func (p pin) admits(hash []byte) bool {
+	return p.hash == nil || subtle.ConstantTimeCompare(p.hash, hash) == 1
+}
+
+// isExpired reports whether the pin has not been used for its PinLife. now is in
+// milliseconds since 1970.
+func (p pin) isExpired(now int64) bool {
+	return p.used+PinLife(time.UnixMilli(p.created), time.UnixMilli(p.used)).Milliseconds() <= now
+}
+
 func newCluster() *cluster {
-	return &cluster{entries: map[string]*entry{}, watchers: map[*Watcher]bool{}}
+	return &cluster{entries: map[string]*entry{}, watchers: map[*Watcher][]byte{}}
 }
 
 // NewMemory returns an empty store.
@@ -73,7 +86,30 @@ func (m *Memory) Update(_ context.Context, clusterID string, u Update) error {
 	if err != nil {
 		return err
 	}
-	return c.update(u, m.limits)
+	if u.Token != nil && !c.pin.admits(u.Token) {
+		return ErrOtherToken
+	}
+	if err := c.update(u, m.limits); err != nil {
+		return err
+	}
+	if u.Token != nil {
+		c.use(u.Token, u.Now)
+	}
+	return nil
+}
+
+// use makes token the pin of a cluster without one, which ends the watches with another.
+// It records the use of a pin.
+func (c *cluster) use(token []byte, now time.Time) {
+	if c.pin.hash == nil {
+		c.pin = pin{hash: bytes.Clone(token), created: now.UnixMilli()}
+		for w, other := range c.watchers {
+			if other != nil && !c.pin.admits(other) {
+				w.End(ErrOtherToken)
+			}
+		}
+	}
+	c.pin.used = max(c.pin.used, now.UnixMilli())
 }
 
 // update applies an update, or returns the limit that it exceeds.
@@ -144,12 +180,15 @@ func (c *cluster) list() *Snapshot {
 }
 
 // Watch implements server.Store.
-func (m *Memory) Watch(_ context.Context, clusterID string) (*Snapshot, *Watcher, error) {
+func (m *Memory) Watch(_ context.Context, clusterID string, token []byte) (*Snapshot, *Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, err := m.open(clusterID)
 	if err != nil {
 		return nil, nil, err
+	}
+	if token != nil && !c.pin.admits(token) {
+		return nil, nil, ErrOtherToken
 	}
 	if m.limits.Watchers > 0 && len(c.watchers) >= m.limits.Watchers {
 		return nil, nil, ErrTooManyWatchers
@@ -161,25 +200,22 @@ func (m *Memory) Watch(_ context.Context, clusterID string) (*Snapshot, *Watcher
 		delete(c.watchers, w)
 		m.dropEmpty(clusterID)
 	})
-	c.watchers[w] = true
+	c.watchers[w] = bytes.Clone(token)
 	return c.list(), w, nil
 }
 
-// Pin implements server.Store.
-func (m *Memory) Pin(_ context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
+// Admit implements server.Store.
+func (m *Memory) Admit(_ context.Context, clusterID string, token []byte, now time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.open(clusterID)
-	if err != nil {
-		return false, err
+	c := m.clusters[clusterID]
+	if c == nil || c.pin.hash == nil {
+		return true, nil
 	}
-	if c.pin.hash == nil {
-		c.pin.hash = bytes.Clone(hash)
-	}
-	if subtle.ConstantTimeCompare(c.pin.hash, hash) != 1 {
+	if !c.pin.admits(token) {
 		return false, nil
 	}
-	c.pin.used = now.UnixMilli()
+	c.use(token, now)
 	return true, nil
 }
 
@@ -210,7 +246,7 @@ func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
 			}
 			touched(clusterID, id)
 		}
-		if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.used+PinLifetime.Milliseconds() <= at {
+		if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.isExpired(at) {
 			c.pin = pin{}
 			touched(clusterID, "")
 		}

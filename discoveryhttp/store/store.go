@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -19,6 +20,12 @@ type Update struct {
 	// refreshed. Endpoints alone do not extend the life of the affiliate. An update
 	// never shortens a life.
 	TTL time.Duration
+	// Caller is charged for what the update stores: its address, or IPv6 /64. An invalid
+	// address is charged to nobody.
+	Caller netip.Addr
+	// Token is the hash of the caller's member token. It becomes the pin of a cluster
+	// without one. Nil if the server takes no tokens.
+	Token []byte
 }
 
 // Limits bound what a store keeps. Zero is no limit.
@@ -31,23 +38,46 @@ type Limits struct {
 	Endpoints int
 	// Clusters is the limit of clusters that have an affiliate, a watcher or a pin.
 	Clusters int
+	// Bytes is the limit of all affiliates together, by their wire encodings.
+	Bytes int64
+	// CallerBytes is the limit of the affiliates that are charged to one caller.
+	CallerBytes int64
+	// CallerClusters is the limit of clusters that one caller has created.
+	CallerClusters int
 }
 
 // Stats counts what a store keeps.
 type Stats struct{ Clusters, Affiliates, Watchers int }
 
-// PinLifetime is how long a pin is kept after its last use.
-const PinLifetime = 30 * 24 * time.Hour
+const (
+	minPinLife = 10 * time.Minute
+	maxPinLife = 30 * 24 * time.Hour
+)
+
+// PinLife returns how long a pin is kept after its last use: as long as it had been in
+// use, between 10 minutes and 30 days. So a made-up token for a cluster that nobody has
+// goes after minutes.
+func PinLife(created, used time.Time) time.Duration {
+	return min(max(used.Sub(created), minPinLife), maxPinLife)
+}
 
 var (
 	// ErrTooManyClusters is the error of a new cluster beyond Limits.Clusters.
 	ErrTooManyClusters = errors.New("the server has reached its limit of clusters")
 	// ErrTooManyAffiliates is the error of a new affiliate beyond Limits.Affiliates.
 	ErrTooManyAffiliates = errors.New("the cluster has reached its limit of affiliates")
-	// ErrTooManyEndpoints is the error of a new endpoint beyond Limits.Endpoints.
-	ErrTooManyEndpoints = errors.New("the affiliate has reached its limit of endpoints")
+	// ErrTooManyEndpoints is the error of endpoints beyond Limits.Endpoints. The data and
+	// the endpoints that fit are stored.
+	ErrTooManyEndpoints = errors.New("the affiliate has reached its limit of endpoints: the others were stored")
 	// ErrTooManyWatchers is the error of a new watch beyond Limits.Watchers.
 	ErrTooManyWatchers = errors.New("the cluster has reached its limit of watchers")
+	// ErrFull is the error of an update beyond Limits.Bytes.
+	ErrFull = errors.New("the server has reached its limit of stored bytes")
+	// ErrCallerFull is the error of an update beyond Limits.CallerBytes or
+	// Limits.CallerClusters.
+	ErrCallerFull = errors.New("this address has reached its limit of stored bytes or clusters")
+	// ErrOtherToken is the error of a call with another token than the cluster's pin.
+	ErrOtherToken = errors.New("the member token is not that of the cluster")
 	// ErrResync is the error of a watch that lost events, because its reader was slow
 	// or the store lost its own watch. The reader must start a new watch.
 	ErrResync = errors.New("watch lost events: start a new watch")

@@ -86,14 +86,14 @@ func TestExpiry(t *testing.T) {
 func TestClusterLimit(t *testing.T) {
 	each(t, store.Limits{Clusters: 2}, func(t *testing.T, s server.Store) {
 		storetest.Update(t, s, "a", "x", "1", storetest.In(30))
-		_, w, err := s.Watch(t.Context(), "b")
+		_, w, err := s.Watch(t.Context(), "b", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Update(t.Context(), "c", storetest.NewUpdate("x", "1", storetest.In(30))); !errors.Is(err, store.ErrTooManyClusters) {
 			t.Errorf("a third cluster: %v", err)
 		}
-		if _, _, err := s.Watch(t.Context(), "c"); !errors.Is(err, store.ErrTooManyClusters) {
+		if _, _, err := s.Watch(t.Context(), "c", nil); !errors.Is(err, store.ErrTooManyClusters) {
 			t.Errorf("a watch of a third cluster: %v", err)
 		}
 		if got := s.Stats(); got != (store.Stats{Clusters: 2, Affiliates: 1, Watchers: 1}) {
@@ -106,7 +106,7 @@ func TestClusterLimit(t *testing.T) {
 
 func TestWatchSendsExpiries(t *testing.T) {
 	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
-		_, w, err := s.Watch(t.Context(), "c")
+		_, w, err := s.Watch(t.Context(), "c", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,12 +127,12 @@ func TestWatchSendsExpiries(t *testing.T) {
 // TestSlowWatcherMustResync has a watcher that never reads.
 func TestSlowWatcherMustResync(t *testing.T) {
 	s := store.NewMemory(store.Limits{})
-	_, slow, err := s.Watch(t.Context(), "c")
+	_, slow, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	_, quick, err := s.Watch(t.Context(), "c")
+	_, quick, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,18 +160,63 @@ func TestSlowWatcherMustResync(t *testing.T) {
 	}
 }
 
+// TestUnusedPinExpires has pins that were in use for no time, for a day and for a year.
 func TestUnusedPinExpires(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct{ used, lasts time.Duration }{
+		"once":       {0, 10 * time.Minute},
+		"for a day":  {day, day},
+		"for a year": {365 * day, 30 * day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, store.Limits{}, func(t *testing.T, s server.Store) {
+				last := storetest.Start.Add(c.used)
+				for _, now := range []time.Time{storetest.Start, last} {
+					if err := storetest.UpdateAs(t, s, "one", "c", "a", "1", now); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Delete(t.Context(), "c", "a"); err != nil {
+					t.Fatal(err)
+				}
+				expire(t, s, last.Add(c.lasts-time.Second))
+				storetest.ExpectAdmits(t, s, "c", false, "two")
+				expire(t, s, last.Add(c.lasts))
+				storetest.ExpectAdmits(t, s, "c", true, "two")
+				if got := s.Stats(); got != (store.Stats{}) {
+					t.Errorf("the stats are %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestPinEndsOtherWatches has watches from before the first affiliate.
+func TestPinEndsOtherWatches(t *testing.T) {
 	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
-		for cluster, used := range map[string]time.Time{"early": storetest.Start, "late": storetest.In(10)} {
-			if ok, err := s.Pin(t.Context(), cluster, []byte("one"), used); err != nil || !ok {
-				t.Fatalf("%v, %v", ok, err)
+		watchers := map[string]*store.Watcher{}
+		for _, token := range []string{"one", "two", ""} {
+			var hash []byte
+			if token != "" {
+				hash = []byte(token)
+			}
+			_, w, err := s.Watch(t.Context(), "c", hash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			watchers[token] = w
+		}
+		if err := storetest.UpdateAs(t, s, "one", "c", "a", "1", storetest.Start); err != nil {
+			t.Fatal(err)
+		}
+		for _, token := range []string{"one", ""} {
+			if got := storetest.Next(t, watchers[token]); !slices.Equal(got, []string{"+a=1[]"}) {
+				t.Errorf("the watcher with token %q got %v", token, got)
 			}
 		}
-		expire(t, s, storetest.Start.Add(store.PinLifetime))
-		for cluster, want := range map[string]bool{"early": true, "late": false} {
-			if ok, err := s.Pin(t.Context(), cluster, []byte("two"), storetest.In(20)); err != nil || ok != want {
-				t.Errorf("%s has another pin: %v, %v", cluster, ok, err)
-			}
+		if events, err := watchers["two"].Next(t.Context()); !errors.Is(err, store.ErrOtherToken) {
+			t.Errorf("the watcher with another token got %v, %v", events, err)
 		}
 	})
 }
@@ -180,7 +225,7 @@ func TestEncoding(t *testing.T) {
 	s := store.NewMemory(store.Limits{})
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x", "y")
 	storetest.Update(t, s, "c", "b", "", storetest.In(30), "z")
-	_, w, err := s.Watch(t.Context(), "c")
+	_, w, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,9 +281,8 @@ func TestBoltKeepsEverythingOverRestarts(t *testing.T) {
 	s := openBolt(t, path)
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x")
 	storetest.Update(t, s, "c", "a", "", storetest.In(10), "y")
-	storetest.Update(t, s, "c", "gone", "2", storetest.In(30))
-	if ok, err := s.Pin(t.Context(), "c", []byte("one"), storetest.Start); !ok || err != nil {
-		t.Errorf("pin: %v, %v", ok, err)
+	if err := storetest.UpdateAs(t, s, "one", "c", "gone", "2", storetest.Start); err != nil {
+		t.Fatal(err)
 	}
 	storetest.Update(t, s, "empty", "a", "3", storetest.In(30))
 	for cluster, id := range map[string]string{"c": "gone", "empty": "a"} {
@@ -252,9 +296,7 @@ func TestBoltKeepsEverythingOverRestarts(t *testing.T) {
 	s = openBolt(t, path)
 	storetest.Expect(t, s, "c", "a=1[x y]")
 	storetest.Expect(t, s, "empty")
-	if ok, err := s.Pin(t.Context(), "c", []byte("two"), storetest.Start); ok || err != nil {
-		t.Errorf("another pin was taken: %v, %v", ok, err)
-	}
+	storetest.ExpectAdmits(t, s, "c", false, "two")
 	expire(t, s, storetest.In(10))
 	storetest.Expect(t, s, "c", "a=1[x]")
 	if err := s.Close(); err != nil {
@@ -311,7 +353,7 @@ func BenchmarkFanout(b *testing.B) {
 			watchers := make([]*store.Watcher, n)
 			for i := range watchers {
 				var err error
-				if _, watchers[i], err = s.Watch(b.Context(), "c"); err != nil {
+				if _, watchers[i], err = s.Watch(b.Context(), "c", nil); err != nil {
 					b.Fatal(err)
 				}
 				defer watchers[i].Close()

@@ -9,7 +9,7 @@ import (
 const maxLag = 4096
 
 // Watcher is the queue of events of one watch of one cluster. A store fills it
-// with Push and Resync, which are safe for concurrent use. Next is for one
+// with Push, Resync and End, which are safe for concurrent use. Next is for one
 // goroutine.
 type Watcher struct {
 	stop func()
@@ -17,7 +17,8 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	events []*Event
-	resync bool
+	// end is the error of Next once the watch has ended.
+	end error
 }
 
 // NewWatcher returns a watcher without events. Close calls stop.
@@ -28,9 +29,9 @@ func NewWatcher(stop func()) *Watcher { return &Watcher{stop: stop, wake: make(c
 func (w *Watcher) Push(e *Event) {
 	w.mu.Lock()
 	if len(w.events) >= maxLag {
-		w.events, w.resync = nil, true
+		w.events, w.end = nil, ErrResync
 	}
-	if !w.resync {
+	if w.end == nil {
 		w.events = append(w.events, e)
 	}
 	w.mu.Unlock()
@@ -39,9 +40,12 @@ func (w *Watcher) Push(e *Event) {
 
 // Resync makes Next return ErrResync from now on. A store calls it when it may
 // have missed events.
-func (w *Watcher) Resync() {
+func (w *Watcher) Resync() { w.End(ErrResync) }
+
+// End makes Next return err from now on.
+func (w *Watcher) End(err error) {
 	w.mu.Lock()
-	w.events, w.resync = nil, true
+	w.events, w.end = nil, err
 	w.mu.Unlock()
 	w.notify()
 }
@@ -54,16 +58,16 @@ func (w *Watcher) notify() {
 }
 
 // Next waits for events and returns all that are queued, at least one, in order.
-// It returns ErrResync if events were lost, or the error of ctx.
+// It returns ErrResync if events were lost, the error of End, or that of ctx.
 func (w *Watcher) Next(ctx context.Context) ([]*Event, error) {
 	for {
 		w.mu.Lock()
-		events, resync := w.events, w.resync
+		events, end := w.events, w.end
 		w.events = nil
 		w.mu.Unlock()
 		switch {
-		case resync:
-			return nil, ErrResync
+		case end != nil:
+			return nil, end
 		case len(events) > 0:
 			return events, nil
 		}

@@ -88,13 +88,15 @@ func (x *Record) GetEndpointExpires() []int64 {
 	return nil
 }
 
-// Pin is the first member token that a cluster was used with.
+// Pin is the member token of a cluster's first affiliate.
 type Pin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the token.
 	Hash []byte `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
 	// When the token was last used, in milliseconds since 1970.
-	Used          int64 `protobuf:"varint,2,opt,name=used,proto3" json:"used,omitempty"`
+	Used int64 `protobuf:"varint,2,opt,name=used,proto3" json:"used,omitempty"`
+	// When the token was first used, in milliseconds since 1970.
+	Created       int64 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +145,13 @@ func (x *Pin) GetUsed() int64 {
 	return 0
 }
 
+func (x *Pin) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
 var File_spanctl_store_v1_record_proto protoreflect.FileDescriptor
 
 const file_spanctl_store_v1_record_proto_rawDesc = "" +
@@ -151,10 +160,11 @@ const file_spanctl_store_v1_record_proto_rawDesc = "" +
 	"\x06Record\x12\x1c\n" +
 	"\taffiliate\x18\x01 \x01(\fR\taffiliate\x12\x18\n" +
 	"\aexpires\x18\x02 \x01(\x03R\aexpires\x12)\n" +
-	"\x10endpoint_expires\x18\x03 \x03(\x03R\x0fendpointExpires\"-\n" +
+	"\x10endpoint_expires\x18\x03 \x03(\x03R\x0fendpointExpires\"G\n" +
 	"\x03Pin\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04used\x18\x02 \x01(\x03R\x04usedB8Z6github.com/spanmesh/span/discoveryhttp/storepb;storepbb\x06proto3"
+	"\x04used\x18\x02 \x01(\x03R\x04used\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\x03R\acreatedB8Z6github.com/spanmesh/span/discoveryhttp/storepb;storepbb\x06proto3"
 
 var (
 	file_spanctl_store_v1_record_proto_rawDescOnce sync.Once

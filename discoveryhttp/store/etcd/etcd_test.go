@@ -45,7 +45,7 @@ func collect(t *testing.T, w *store.Watcher, want ...string) {
 // watch starts a watch of cluster c.
 func watch(t *testing.T, s *etcdstore.Store) *store.Watcher {
 	t.Helper()
-	_, w, err := s.Watch(t.Context(), "c")
+	_, w, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +126,10 @@ func TestTwoServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	collect(t, w, "+a=1[x]", "+a=1[x y]", "-a")
-	if ok, err := one.Pin(t.Context(), "c", []byte("one"), storetest.Start); !ok || err != nil {
-		t.Errorf("pin: %v, %v", ok, err)
+	if err := storetest.UpdateAs(t, one, "one", "other", "a", "1", storetest.Start); err != nil {
+		t.Error(err)
 	}
-	if ok, err := two.Pin(t.Context(), "c", []byte("two"), storetest.Start); ok || err != nil {
-		t.Errorf("another pin on another server: %v, %v", ok, err)
-	}
+	storetest.ExpectAdmits(t, two, "other", false, "two")
 	w.Close()
 	if got := two.Stats(); got != (store.Stats{}) {
 		t.Errorf("without watchers, the stats are %+v", got)
@@ -247,8 +245,8 @@ func TestAuthentication(t *testing.T) {
 	w := watch(t, s)
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x")
 	collect(t, w, "+a=1[x]")
-	if ok, err := s.Pin(t.Context(), "c", []byte("one"), storetest.Start); !ok || err != nil {
-		t.Errorf("pin: %v, %v", ok, err)
+	if err := storetest.UpdateAs(t, s, "one", "other", "a", "1", storetest.Start); err != nil {
+		t.Error(err)
 	}
 	if err := s.Delete(t.Context(), "c", "a"); err != nil {
 		t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -32,8 +33,17 @@ type mirror struct {
 // errLost is the error of a watch on a mirror that is lost.
 var errLost = errors.New("etcd watch lost")
 
-// Watch implements server.Store.
-func (s *Store) Watch(ctx context.Context, clusterID string) (*store.Snapshot, *store.Watcher, error) {
+// Watch implements server.Store. A token that is not the pin is refused, and a pin that
+// is written later does not end the watch.
+func (s *Store) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
+	if token != nil {
+		switch ok, err := s.Admit(ctx, clusterID, token, time.Now()); {
+		case err != nil:
+			return nil, nil, err
+		case !ok:
+			return nil, nil, store.ErrOtherToken
+		}
+	}
 	for {
 		m, err := s.acquire(clusterID)
 		if err != nil {

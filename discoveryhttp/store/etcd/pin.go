@@ -13,6 +13,9 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
+// pinLife is how long a pin is kept after its last use.
+const pinLife = 30 * 24 * time.Hour
+
 // pinCached is how long a server uses a pin that it has read.
 const pinCached = time.Minute
 
@@ -22,22 +25,56 @@ type cachedPin struct {
 	read time.Time
 }
 
-// Pin implements server.Store.
-func (s *Store) Pin(ctx context.Context, clusterID string, hash []byte, now time.Time) (bool, error) {
-	s.mu.Lock()
-	p := s.pins[clusterID]
-	s.mu.Unlock()
-	if p.hash == nil || now.Sub(p.read) > pinCached {
-		pinned, err := s.pin(ctx, clusterID, hash, now)
+// Admit implements server.Store.
+func (s *Store) Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error) {
+	hash := s.cachedPin(clusterID, now)
+	if hash == nil {
+		ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+		defer cancel()
+		response, err := s.client.Get(ctx, s.pinKey(clusterID))
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("read a pin in etcd: %w", err)
 		}
-		p = cachedPin{hash: pinned, read: now}
-		s.mu.Lock()
-		s.pins[clusterID] = p
-		s.mu.Unlock()
+		if len(response.Kvs) == 0 {
+			return true, nil
+		}
+		hash = response.Kvs[0].Value
+		s.cachePin(clusterID, hash, now)
 	}
-	return subtle.ConstantTimeCompare(p.hash, hash) == 1, nil
+	return subtle.ConstantTimeCompare(hash, token) == 1, nil
+}
+
+// use makes token the pin of a cluster without one. It returns store.ErrOtherToken if the
+// cluster has another.
+func (s *Store) use(ctx context.Context, clusterID string, token []byte, now time.Time) error {
+	hash := s.cachedPin(clusterID, now)
+	if hash == nil {
+		var err error
+		if hash, err = s.pin(ctx, clusterID, token, now); err != nil {
+			return err
+		}
+		s.cachePin(clusterID, hash, now)
+	}
+	if subtle.ConstantTimeCompare(hash, token) != 1 {
+		return store.ErrOtherToken
+	}
+	return nil
+}
+
+// cachedPin returns a pin that was read not long ago, or nil.
+func (s *Store) cachedPin(clusterID string, now time.Time) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pins[clusterID]; now.Sub(p.read) <= pinCached {
+		return p.hash
+	}
+	return nil
+}
+
+func (s *Store) cachePin(clusterID string, hash []byte, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pins[clusterID] = cachedPin{hash: hash, read: now}
 }
 
 // pin returns the pin of a cluster, after it has made hash the pin of a cluster
@@ -45,7 +82,7 @@ func (s *Store) Pin(ctx context.Context, clusterID string, hash []byte, now time
 func (s *Store) pin(ctx context.Context, clusterID string, hash []byte, now time.Time) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	lease, err := s.leaseFor(ctx, now, now.Add(store.PinLifetime))
+	lease, err := s.leaseFor(ctx, now, now.Add(pinLife))
 	if err != nil {
 		return nil, err
 	}

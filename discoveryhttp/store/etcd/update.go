@@ -74,6 +74,11 @@ func (s *Store) stored(ctx context.Context, prefix string) (stored, error) {
 func (s *Store) Update(ctx context.Context, clusterID string, u store.Update) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
+	if u.Token != nil {
+		if err := s.use(ctx, clusterID, u.Token, u.Now); err != nil {
+			return err
+		}
+	}
 	err := s.update(ctx, clusterID, u)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		// A lease has ended or was revoked since this server granted it.

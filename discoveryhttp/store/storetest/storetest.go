@@ -31,7 +31,7 @@ func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store
 		"watch":                         {run: testWatch},
 		"a limit of watchers":           {store.Limits{Watchers: 1}, testWatcherLimit},
 		"writers and a watcher at once": {run: testConcurrency},
-		"the first pin counts":          {run: testPin},
+		"the first affiliate pins":      {run: testPin},
 	} {
 		t.Run(name, func(t *testing.T) { test.run(t, open(t, test.limits)) })
 	}
@@ -76,7 +76,7 @@ func testLimits(t *testing.T, s server.Store) {
 
 func testWatch(t *testing.T, s server.Store) {
 	Update(t, s, "c", "a", "1", In(30))
-	first, w, err := s.Watch(t.Context(), "c")
+	first, w, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,15 +108,15 @@ func testWatch(t *testing.T, s server.Store) {
 }
 
 func testWatcherLimit(t *testing.T, s server.Store) {
-	_, w, err := s.Watch(t.Context(), "c")
+	_, w, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Watch(t.Context(), "c"); !errors.Is(err, store.ErrTooManyWatchers) {
+	if _, _, err := s.Watch(t.Context(), "c", nil); !errors.Is(err, store.ErrTooManyWatchers) {
 		t.Errorf("a second watcher: %v", err)
 	}
 	w.Close()
-	if _, w, err = s.Watch(t.Context(), "c"); err != nil {
+	if _, w, err = s.Watch(t.Context(), "c", nil); err != nil {
 		t.Fatalf("a watcher after the first was closed: %v", err)
 	}
 	w.Close()
@@ -125,7 +125,7 @@ func testWatcherLimit(t *testing.T, s server.Store) {
 // testConcurrency has several writers and a watcher, which must end up with what
 // List returns.
 func testConcurrency(t *testing.T, s server.Store) {
-	_, w, err := s.Watch(t.Context(), "c")
+	_, w, err := s.Watch(t.Context(), "c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,19 +176,46 @@ func write(t *testing.T, s server.Store, id string, rounds int) {
 	}
 }
 
-func testPin(t *testing.T, s server.Store) {
-	for _, c := range []struct {
-		cluster, hash string
-		now           time.Time
-		want          bool
-	}{
-		{"c", "one", Start, true},
-		{"c", "two", Start, false},
-		{"c", "one", In(10), true},
-		{"d", "two", Start, true},
-	} {
-		if ok, err := s.Pin(t.Context(), c.cluster, []byte(c.hash), c.now); err != nil || ok != c.want {
-			t.Errorf("%s with %s: %v, %v", c.cluster, c.hash, ok, err)
+// UpdateAs makes an update with a token.
+func UpdateAs(t *testing.T, s server.Store, token, cluster, id, data string, now time.Time) error {
+	t.Helper()
+	u := NewUpdate(id, data, In(30))
+	u.Now, u.Token = now, []byte(token)
+	return s.Update(t.Context(), cluster, u)
+}
+
+// ExpectAdmits expects tokens to be admitted to a cluster, or not.
+func ExpectAdmits(t *testing.T, s server.Store, cluster string, want bool, tokens ...string) {
+	t.Helper()
+	for _, token := range tokens {
+		if ok, err := s.Admit(t.Context(), cluster, []byte(token), Start); err != nil || ok != want {
+			t.Errorf("%s admits %s: %v, %v; want %v", cluster, token, ok, err, want)
 		}
 	}
+}
+
+func testPin(t *testing.T, s server.Store) {
+	ExpectAdmits(t, s, "c", true, "one", "two", "one")
+	if err := UpdateAs(t, s, "one", "c", "a", "1", Start); err != nil {
+		t.Fatal(err)
+	}
+	ExpectAdmits(t, s, "c", true, "one")
+	ExpectAdmits(t, s, "c", false, "two")
+	ExpectAdmits(t, s, "d", true, "two")
+	if err := UpdateAs(t, s, "two", "c", "b", "2", Start); !errors.Is(err, store.ErrOtherToken) {
+		t.Errorf("an update with another token: %v", err)
+	}
+	if _, _, err := s.Watch(t.Context(), "c", []byte("two")); !errors.Is(err, store.ErrOtherToken) {
+		t.Errorf("a watch with another token: %v", err)
+	}
+	Expect(t, s, "c", "a=1[]")
+	Update(t, s, "c", "b", "2", In(30)) // by a server that takes no tokens
+	if err := s.Delete(t.Context(), "c", "a"); err != nil {
+		t.Fatal(err)
+	}
+	ExpectAdmits(t, s, "c", false, "two")
+	if err := UpdateAs(t, s, "one", "c", "a", "3", In(10)); err != nil {
+		t.Error(err)
+	}
+	Expect(t, s, "c", "a=3[]", "b=2[]")
 }
