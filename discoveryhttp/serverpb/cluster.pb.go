@@ -517,7 +517,10 @@ type WatchResponse struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Affiliates []*Affiliate           `protobuf:"bytes,1,rep,name=affiliates,proto3" json:"affiliates,omitempty"`
 	// Whether the affiliates were removed. Then only their IDs are set.
-	Deleted       bool `protobuf:"varint,2,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted bool `protobuf:"varint,2,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Whether the snapshot continues in the next message. Only spanctl's service sends it, with
+	// all messages of a snapshot but the last; the clients of others pass over it.
+	More          bool `protobuf:"varint,18001,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -562,6 +565,13 @@ func (x *WatchResponse) GetAffiliates() []*Affiliate {
 func (x *WatchResponse) GetDeleted() bool {
 	if x != nil {
 		return x.Deleted
+	}
+	return false
+}
+
+func (x *WatchResponse) GetMore() bool {
+	if x != nil {
+		return x.More
 	}
 	return false
 }
@@ -667,12 +677,13 @@ const file_sidero_discovery_server_cluster_proto_rawDesc = "" +
 	"affiliates\"-\n" +
 	"\fWatchRequest\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"m\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x83\x01\n" +
 	"\rWatchResponse\x12B\n" +
 	"\n" +
 	"affiliates\x18\x01 \x03(\v2\".sidero.discovery.server.AffiliateR\n" +
 	"affiliates\x12\x18\n" +
-	"\adeleted\x18\x02 \x01(\bR\adeleted\"M\n" +
+	"\adeleted\x18\x02 \x01(\bR\adeleted\x12\x14\n" +
+	"\x04more\x18ь\x01 \x01(\bR\x04more\"M\n" +
 	"\tAffiliate\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1c\n" +

@@ -15,6 +15,7 @@ const (
 	fieldEndpoints  = 3
 	fieldAffiliates = 1
 	fieldDeleted    = 2
+	fieldMore       = 18001
 )
 
 // Affiliate is one affiliate in its wire encoding. It is immutable.
@@ -79,24 +80,19 @@ type Event struct {
 	// Affiliate is the new state. A deleted one has only its ID.
 	Affiliate Affiliate
 	Deleted   bool
-	// wire is the affiliate, encoded as a field of a WatchResponse.
-	wire []byte
 }
 
 // NewUpdate returns the event of an affiliate that was created or changed.
-func NewUpdate(a Affiliate) *Event { return &Event{Affiliate: a, wire: encodeField(a)} }
+func NewUpdate(a Affiliate) *Event { return &Event{Affiliate: a} }
 
 // NewDeletion returns the event of an affiliate that was deleted.
 func NewDeletion(id string) *Event {
-	a := NewAffiliate(id, nil, nil)
-	return &Event{Affiliate: a, Deleted: true, wire: encodeField(a)}
+	return &Event{Affiliate: NewAffiliate(id, nil, nil), Deleted: true}
 }
 
-// fieldOverhead is enough bytes for the tag and the length of a field.
-const fieldOverhead = 8
-
-func encodeField(a Affiliate) []byte {
-	return appendAffiliate(make([]byte, 0, len(a.wire)+fieldOverhead), a)
+// fieldSize returns the size of an affiliate as a field of a message, in bytes.
+func fieldSize(a Affiliate) int {
+	return protowire.SizeTag(fieldAffiliates) + protowire.SizeBytes(len(a.wire))
 }
 
 func appendAffiliate(b []byte, a Affiliate) []byte {
@@ -104,31 +100,52 @@ func appendAffiliate(b []byte, a Affiliate) []byte {
 	return protowire.AppendBytes(b, a.wire)
 }
 
+func appendTrue(b []byte, field protowire.Number) []byte {
+	b = protowire.AppendTag(b, field, protowire.VarintType)
+	return protowire.AppendVarint(b, 1)
+}
+
+// Size returns how many bytes the event adds to a message.
+func (e *Event) Size() int { return fieldSize(e.Affiliate) }
+
 // EncodeEvents returns events as an encoded WatchResponse. Either all events are
-// deletions or none is. The encoding of a single update is shared by all watchers;
-// the caller must not change it.
+// deletions or none is.
 func EncodeEvents(events []*Event) []byte {
-	if len(events) == 1 && !events[0].Deleted {
-		return events[0].wire
-	}
-	var b []byte
+	size := flagSize
 	for _, e := range events {
-		b = append(b, e.wire...)
+		size += e.Size()
+	}
+	return AppendEvents(make([]byte, 0, size), events)
+}
+
+// AppendEvents appends the encoding of EncodeEvents to b.
+func AppendEvents(b []byte, events []*Event) []byte {
+	for _, e := range events {
+		b = appendAffiliate(b, e.Affiliate)
 	}
 	if len(events) > 0 && events[0].Deleted {
-		b = protowire.AppendTag(b, fieldDeleted, protowire.VarintType)
-		b = protowire.AppendVarint(b, 1)
+		b = appendTrue(b, fieldDeleted)
 	}
 	return b
 }
 
-// Snapshot is all affiliates of a cluster at one moment. It is immutable.
+// flagSize is the size of the largest flag of a message, in bytes: the tag of fieldMore
+// and its value.
+const flagSize = 4
+
+// Snapshot is all affiliates of a cluster at one moment. It is immutable and safe for
+// concurrent use. Its encodings are made when they are first asked for.
 type Snapshot struct {
 	// Affiliates are sorted by ID.
 	Affiliates []Affiliate
 
 	once sync.Once
 	wire []byte
+
+	mu       sync.Mutex
+	messages [][]byte
+	// max is the largest size of messages, in bytes.
+	max int
 }
 
 // NewSnapshot returns a snapshot of affiliates. It keeps the slice and sorts it.
@@ -137,21 +154,61 @@ func NewSnapshot(affiliates []Affiliate) *Snapshot {
 	return &Snapshot{Affiliates: affiliates}
 }
 
-// Wire returns the snapshot as an encoded ListResponse, which is also the first
-// WatchResponse of a watch. It is encoded once; the caller must not change it.
+// Size returns the size of Wire, in bytes, without encoding it.
+func (s *Snapshot) Size() int {
+	size := 0
+	for _, a := range s.Affiliates {
+		size += fieldSize(a)
+	}
+	return size
+}
+
+// Wire returns the snapshot as an encoded ListResponse. It is encoded once; the caller must
+// not change it.
 func (s *Snapshot) Wire() []byte {
-	s.once.Do(func() { s.wire = encodeAffiliates(s.Affiliates) })
+	s.once.Do(func() {
+		s.wire = make([]byte, 0, s.Size())
+		for _, a := range s.Affiliates {
+			s.wire = appendAffiliate(s.wire, a)
+		}
+	})
 	return s.wire
 }
 
-func encodeAffiliates(affiliates []Affiliate) []byte {
-	size := 0
-	for _, a := range affiliates {
-		size += protowire.SizeTag(fieldAffiliates) + protowire.SizeBytes(len(a.wire))
+// Messages returns the snapshot as encoded WatchResponses of at most limit bytes each, or of
+// one affiliate that is larger. All but the last have the field more set. There is at least
+// one. They are encoded once for all callers with the same limit; a caller must not change
+// them.
+func (s *Snapshot) Messages(limit int) [][]byte {
+	if s.Size() <= limit {
+		return [][]byte{s.Wire()}
 	}
-	b := make([]byte, 0, size)
-	for _, a := range affiliates {
-		b = appendAffiliate(b, a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.messages == nil || s.max != limit {
+		s.messages, s.max = split(s.Affiliates, limit), limit
 	}
-	return b
+	return s.messages
+}
+
+// split encodes affiliates in messages of at most limit bytes.
+func split(affiliates []Affiliate, limit int) [][]byte {
+	var messages [][]byte
+	for len(affiliates) > 0 {
+		n, size := 0, flagSize
+		for n < len(affiliates) && (n == 0 || size+fieldSize(affiliates[n]) <= limit) {
+			size += fieldSize(affiliates[n])
+			n++
+		}
+		b := make([]byte, 0, size)
+		for _, a := range affiliates[:n] {
+			b = appendAffiliate(b, a)
+		}
+		affiliates = affiliates[n:]
+		if len(affiliates) > 0 {
+			b = appendTrue(b, fieldMore)
+		}
+		messages = append(messages, b)
+	}
+	return messages
 }

@@ -396,3 +396,81 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 }
+
+// TestSnapshotInSeveralMessages splits a cluster at many sizes. The messages are those of the
+// snapshot, none is larger than the limit, and all but the last say that there are more.
+func TestSnapshotInSeveralMessages(t *testing.T) {
+	affiliates := make([]store.Affiliate, 100)
+	for i := range affiliates {
+		affiliates[i] = store.NewAffiliate(fmt.Sprintf("%03d", i), []byte(strings.Repeat("x", i+1)), [][]byte{[]byte("e")})
+	}
+	for _, n := range []int{0, 1, 2, 100} {
+		snapshot := store.NewSnapshot(affiliates[:n])
+		for _, limit := range []int{1, 150, 1000, 5000, max(snapshot.Size()-1, 1), snapshot.Size(), 1 << 20} {
+			messages := snapshot.Messages(limit)
+			if again := snapshot.Messages(limit); len(again[0]) > 0 && &again[0][0] != &messages[0][0] {
+				t.Errorf("%d affiliates in messages of %d bytes are encoded twice", n, limit)
+			}
+			var all []byte
+			for i, wire := range messages {
+				var m serverpb.WatchResponse
+				if err := proto.Unmarshal(wire, &m); err != nil {
+					t.Fatal(err)
+				}
+				if len(wire) > limit && len(m.GetAffiliates()) > 1 {
+					t.Errorf("%d affiliates: a message of %d bytes, limit %d", n, len(wire), limit)
+				}
+				if m.GetMore() != (i < len(messages)-1) {
+					t.Errorf("%d affiliates: message %d of %d has more=%v", n, i, len(messages), m.GetMore())
+				}
+				m.More = false
+				wire, err := proto.Marshal(&m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, wire...)
+			}
+			if string(all) != string(snapshot.Wire()) {
+				t.Errorf("%d affiliates in messages of %d bytes are not those of the snapshot", n, limit)
+			}
+		}
+	}
+}
+
+// TestWatcherNotifies awaits events by callback.
+func TestWatcherNotifies(t *testing.T) {
+	w := store.NewWatcher(func() {})
+	calls := 0
+	w.Push(store.NewDeletion("a"))
+	w.Notify(func() { calls++ })
+	if calls != 1 {
+		t.Errorf("%d calls for what was queued before", calls)
+	}
+	w.Push(store.NewDeletion("b"))
+	if events, err := w.Take(); len(events) != 2 || err != nil || calls != 1 {
+		t.Errorf("took %d events, %v, after %d calls", len(events), err, calls)
+	}
+	w.Push(store.NewDeletion("c"))
+	w.End(store.ErrTooManyWatchers)
+	w.Resync()
+	w.Push(store.NewDeletion("d"))
+	if events, err := w.Take(); len(events) != 0 || !errors.Is(err, store.ErrTooManyWatchers) || calls != 4 {
+		t.Errorf("took %d events, %v, after %d calls", len(events), err, calls)
+	}
+}
+
+// BenchmarkEncodeEvents measures the message of a burst of updates.
+func BenchmarkEncodeEvents(b *testing.B) {
+	for _, n := range []int{1, 100} {
+		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
+			events := make([]*store.Event, n)
+			for i := range events {
+				events[i] = store.NewUpdate(store.NewAffiliate(fmt.Sprint(i), make([]byte, 256), [][]byte{make([]byte, 32), make([]byte, 32)}))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				store.EncodeEvents(events)
+			}
+		})
+	}
+}
