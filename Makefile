@@ -7,7 +7,7 @@ MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanct
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.
-TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs interop lab release scenarios) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs interop lab load release scenarios) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
 HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh)
@@ -28,6 +28,9 @@ FUZZ ?= .
 # How often `make bench` runs each benchmark. benchstat needs six for a confidence interval.
 BENCHCOUNT ?= 6
 BENCH ?= .
+# The commit that `make bench-discovery` compares with.
+BASE ?= 6d67e6b
+BASE_BINARY := .cache/base/spanctl-$(BASE)
 # Where the tests write the outcomes of their scenarios.
 SCENARIOS := $(CURDIR)/.cache/scenarios
 # A program with the race detector sleeps a second at its end unless told otherwise.
@@ -176,9 +179,17 @@ bench: setup-bench build $(TOOLS)/benchstat $(TOOLS)/cue ## Run the benchmarks a
 	$(TOOLS)/benchstat .cache/bench.txt
 
 .PHONY: bench-discovery
-bench-discovery: build etcd ## Measure the discovery server under load, on loopback
+bench-discovery: build etcd $(BASE_BINARY) ## Measure the discovery server under load, beside the commit BASE
 	@go build -o .cache/load ./e2e/load
-	@.cache/load -binary bin/spanctl -etcd $(TOOLS)/etcd $(LOADFLAGS)
+	@.cache/load -binary bin/spanctl -base $(BASE_BINARY) -etcd $(TOOLS)/etcd $(LOADFLAGS)
+
+$(BASE_BINARY):
+	@echo "building spanctl of commit $(BASE), once"
+	@rm -rf .cache/base/tree
+	@mkdir -p .cache/base/tree
+	@git archive $(BASE) | tar -x -C .cache/base/tree
+	@cd .cache/base/tree && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/$@ ./cmd/spanctl
+	@rm -rf .cache/base/tree
 
 .PHONY: bench-guest
 bench-guest: setup-guest ## Run the benchmarks of the kernel's WireGuard in the guest
