@@ -503,6 +503,11 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// certificateOf returns the certificate of a server in PEM.
+func certificateOf(s *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+}
+
 // The service has a certificate that only the configured authority signed.
 func TestConfiguredAuthority(t *testing.T) {
 	handler := server.New(t.Context(), server.Options{Store: store.NewMemory(store.Limits{}), Limits: server.DefaultLimits(),
@@ -512,7 +517,7 @@ func TestConfiguredAuthority(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
+	ca := certificateOf(secure)
 	client := func(ca string) (*discoveryhttp.Client, error) {
 		return discoveryhttp.NewClient(discoveryhttp.Options{Endpoints: []string{secure.URL}, ClusterID: cluster, CA: ca, Log: slog.New(slog.DiscardHandler)})
 	}

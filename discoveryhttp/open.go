@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
-	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -19,15 +18,19 @@ type opened struct {
 
 // open decrypts affiliates. It leaves out those that cannot be used, and keeps the reasons
 // in refused. News is set for changes, as opposed to what a service had before.
-func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (o opened) {
-	o.affiliates = make([]published, 0, len(sealed))
-	for _, one := range sealed {
-		id := one.GetId()
+func (s *service) open(now time.Time, all []sealed, news bool) (o opened) {
+	o.affiliates = make([]published, 0, len(all))
+	for _, one := range all {
+		id := one.id
 		if id == s.client.options.NodeID {
 			s.handleOwn(now, one, news)
 			continue
 		}
-		if len(one.GetData()) == 0 {
+		if one.fault != nil {
+			s.refuse(now, id, one.fault)
+			continue
+		}
+		if len(one.data) == 0 {
 			continue // only harvested endpoints are known
 		}
 		a, stamp, err := s.openAffiliate(now, one)
@@ -40,7 +43,7 @@ func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (
 		case stamp.Left:
 			o.left = append(o.left, id)
 		default:
-			s.openEndpoints(&a, one.GetEndpoints())
+			s.openEndpoints(&a, one.endpoints)
 			o.affiliates = append(o.affiliates, published{a, stamp.Sequence})
 		}
 	}
@@ -53,8 +56,8 @@ func (s *service) open(now time.Time, sealed []*serverpb.Affiliate, news bool) (
 const maxAhead = 200 * 365 * 24 * time.Hour
 
 // openAffiliate decrypts an affiliate.
-func (s *service) openAffiliate(now time.Time, one *serverpb.Affiliate) (mesh.Affiliate, payload.Stamp, error) {
-	a, stamp, err := s.client.cipher.OpenAffiliate(one.GetId(), one.GetData())
+func (s *service) openAffiliate(now time.Time, one sealed) (mesh.Affiliate, payload.Stamp, error) {
+	a, stamp, err := s.client.cipher.OpenAffiliate(one.id, one.data)
 	if err == nil && stamp.Sequence > payload.SequenceAt(now.Add(maxAhead)) {
 		err = fmt.Errorf("has the sequence %d, which is more than 200 years ahead of this machine's clock", stamp.Sequence)
 	}

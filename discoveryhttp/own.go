@@ -11,7 +11,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
-	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -116,7 +115,7 @@ const (
 // handleOwn compares this machine's affiliate at the service with what was published, and
 // has it published again if it differs. News is set if the affiliate has just changed;
 // otherwise it may be old.
-func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool) {
+func (s *service) handleOwn(now time.Time, found sealed, news bool) {
 	a, stamp, err := s.openAffiliate(now, found)
 	made := err == nil && s.client.made(stamp)
 	s.mu.Lock()
@@ -124,11 +123,11 @@ func (s *service) handleOwn(now time.Time, found *serverpb.Affiliate, news bool)
 	if s.shown = 0; made {
 		s.shown = stamp.Sequence
 	}
-	s.kept = found.GetEndpoints()
+	s.kept = found.endpoints
 	s.mu.Unlock()
 	switch {
 	case made && stamp.Sequence >= last.sequence:
-		if stamp.Sequence == last.sequence && !last.has(found.GetEndpoints()) {
+		if stamp.Sequence == last.sequence && !last.has(found.endpoints) {
 			s.defend(lostEndpoint)
 		}
 	case err == nil && s.client.noteOther(now, a, stamp, news && last.sequence != 0), last.sequence != 0:

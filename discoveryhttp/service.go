@@ -14,7 +14,6 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
-	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/retry"
 )
@@ -48,7 +47,7 @@ type service struct {
 	// networkChanged is closed when the machine's network has changed, and replaced.
 	networkChanged chan struct{}
 	// connection is to the endpoint, or to the service that it redirects to.
-	connection serverpbconnect.ClusterClient
+	connection *connection
 	membership *membership
 	// seen is this machine's address as the service sees it.
 	seen netip.Addr
@@ -129,7 +128,7 @@ func (s *service) confirm(now time.Time) {
 }
 
 // current returns the connection for the next call.
-func (s *service) current() serverpbconnect.ClusterClient {
+func (s *service) current() *connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.connection
@@ -191,7 +190,7 @@ func roundPause(d time.Duration) string { return d.Round(time.Millisecond).Strin
 func (s *service) update(ctx context.Context, id string, data []byte, endpoints [][]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err := s.current().AffiliateUpdate(ctx, connect.NewRequest(&serverpb.AffiliateUpdateRequest{
+	_, err := s.current().update.CallUnary(ctx, connect.NewRequest(&serverpb.AffiliateUpdateRequest{
 		ClusterId:          s.client.options.ClusterID,
 		AffiliateId:        id,
 		AffiliateData:      data,
@@ -205,7 +204,7 @@ func (s *service) update(ctx context.Context, id string, data []byte, endpoints 
 func (s *service) remove(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err := s.current().AffiliateDelete(ctx, connect.NewRequest(&serverpb.AffiliateDeleteRequest{
+	_, err := s.current().remove.CallUnary(ctx, connect.NewRequest(&serverpb.AffiliateDeleteRequest{
 		ClusterId:   s.client.options.ClusterID,
 		AffiliateId: id,
 	}))
@@ -249,16 +248,20 @@ func (s *service) hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.client.log.Info("discovery redirect", "from", endpoint, "to", redirect)
-		endpoint = (&url.URL{Scheme: u.Scheme, Host: redirect}).String()
+		target, err := redirectTarget(u, redirect)
+		if err != nil {
+			return err
+		}
+		s.client.log.Info("discovery redirect", "from", endpoint, "to", target.String())
+		endpoint = target.String()
 	}
 	return fmt.Errorf("%s redirects more than %d times", s.endpoint, maxRedirects)
 }
 
-func (s *service) sayHello(ctx context.Context, connection serverpbconnect.ClusterClient) (*serverpb.HelloResponse, error) {
+func (s *service) sayHello(ctx context.Context, connection *connection) (*serverpb.HelloResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	response, err := connection.Hello(ctx, connect.NewRequest(&serverpb.HelloRequest{
+	response, err := connection.hello.CallUnary(ctx, connect.NewRequest(&serverpb.HelloRequest{
 		ClusterId:     s.client.options.ClusterID,
 		ClientVersion: s.client.options.UserAgent,
 	}))
@@ -269,7 +272,7 @@ func (s *service) sayHello(ctx context.Context, connection serverpbconnect.Clust
 }
 
 // startSession keeps the connection of a session, and this machine's address in it.
-func (s *service) startSession(connection serverpbconnect.ClusterClient, clientIP []byte) {
+func (s *service) startSession(connection *connection, clientIP []byte) {
 	address, ok := netip.AddrFromSlice(clientIP)
 	address = address.Unmap()
 	s.mu.Lock()

@@ -6,17 +6,20 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 )
 
@@ -42,9 +45,10 @@ const (
 	pingTimeout = 10 * time.Second
 	// retries is the number of retries within one call. Pauses between calls are longer.
 	retries = 2
-	// maxMessage bounds one message of a service, in bytes. A snapshot of 10,000
-	// affiliates with 64 endpoints each is smaller.
-	maxMessage = 64 << 20
+	// streamBuffer and connectionBuffer bound what a service may send ahead of what is read, in
+	// bytes.
+	streamBuffer     = 512 << 10
+	connectionBuffer = 1 << 20
 )
 
 // dialer makes connections to a service and to those that it redirects to.
@@ -54,11 +58,14 @@ type dialer struct {
 	token   string
 	grpc    *http.Transport
 	connect *http.Transport
+	log     *slog.Logger
 
 	// mu guards the fields below.
 	mu sync.Mutex
 	// fallback is set while Auto uses Connect.
 	fallback bool
+	// redirectedTo is where HTTP has redirected a call last.
+	redirectedTo string
 	// open are the connections that are not closed.
 	open map[*tracked]bool
 }
@@ -100,7 +107,7 @@ func newDialer(o Options, token string) (*dialer, error) {
 		}
 		config.RootCAs = pool
 	}
-	d := &dialer{protocol: o.Protocol, token: token, open: map[*tracked]bool{}}
+	d := &dialer{protocol: o.Protocol, token: token, log: o.Log, open: map[*tracked]bool{}}
 	plain := o.Dial
 	if plain == nil {
 		plain = new(net.Dialer).DialContext
@@ -129,7 +136,16 @@ func newDialer(o Options, token string) (*dialer, error) {
 			TLSClientConfig:     config,
 			TLSHandshakeTimeout: dialTimeout,
 			Protocols:           protocols,
-			HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+			// Nothing of ours can be compressed: it is encrypted.
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxAnswer,
+			HTTP2: &http.HTTP2Config{
+				SendPingTimeout:               pingAfter,
+				PingTimeout:                   pingTimeout,
+				WriteByteTimeout:              callTimeout,
+				MaxReceiveBufferPerStream:     streamBuffer,
+				MaxReceiveBufferPerConnection: connectionBuffer,
+			},
 		}
 	}
 	d.grpc, d.connect = transport(false), transport(true)
@@ -149,21 +165,17 @@ func (d *dialer) closeIdle() {
 	d.connect.CloseIdleConnections()
 }
 
-// bearer adds the member's token to every request.
-type bearer struct {
-	token string
-	next  http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+b.token)
-	return b.next.RoundTrip(req)
+// connection is a client of one endpoint.
+type connection struct {
+	hello  *connect.Client[serverpb.HelloRequest, serverpb.HelloResponse]
+	update *connect.Client[serverpb.AffiliateUpdateRequest, serverpb.AffiliateUpdateResponse]
+	remove *connect.Client[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse]
+	list   *connect.Client[serverpb.ListRequest, message]
+	watch  *connect.Client[serverpb.WatchRequest, message]
 }
 
 // dial returns a client for an endpoint. It connects with the first call.
-func (d *dialer) dial(endpoint string) (serverpbconnect.ClusterClient, error) {
+func (d *dialer) dial(endpoint string) (*connection, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
@@ -171,18 +183,70 @@ func (d *dialer) dial(endpoint string) (serverpbconnect.ClusterClient, error) {
 	d.mu.Lock()
 	grpc := d.protocol == GRPC || d.protocol != Connect && !d.fallback
 	d.mu.Unlock()
-	options := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage)}
+	options := []connect.ClientOption{
+		connect.WithCodec(codec{}),
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithAcceptCompression("gzip", nil, nil),
+	}
 	transport := d.connect
 	if grpc {
 		transport, options = d.grpc, append(options, connect.WithGRPC())
 	}
+	h := d.httpClient(u, transport)
+	endpoint = strings.TrimRight(endpoint, "/")
+	return &connection{
+		hello:  connect.NewClient[serverpb.HelloRequest, serverpb.HelloResponse](h, endpoint+serverpbconnect.ClusterHelloProcedure, options...),
+		update: connect.NewClient[serverpb.AffiliateUpdateRequest, serverpb.AffiliateUpdateResponse](h, endpoint+serverpbconnect.ClusterAffiliateUpdateProcedure, options...),
+		remove: connect.NewClient[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse](h, endpoint+serverpbconnect.ClusterAffiliateDeleteProcedure, options...),
+		list:   connect.NewClient[serverpb.ListRequest, message](h, endpoint+serverpbconnect.ClusterListProcedure, options...),
+		watch:  connect.NewClient[serverpb.WatchRequest, message](h, endpoint+serverpbconnect.ClusterWatchProcedure, options...),
+	}, nil
+}
+
+// httpClient returns an HTTP client for the service at an endpoint. It retries, and follows
+// redirects of HTTP that are as safe.
+func (d *dialer) httpClient(endpoint *url.URL, transport http.RoundTripper) *http.Client {
 	retrying := retryablehttp.NewClient()
-	retrying.HTTPClient = &http.Client{Transport: bearer{d.token, transport}}
+	retrying.HTTPClient = &http.Client{
+		Transport: bounded{endpoint, d.token, transport},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			err := checkRedirect(req, via)
+			if err == nil {
+				d.noteRedirect(endpoint, req.URL)
+			}
+			return err
+		},
+	}
 	retrying.RetryMax = retries
 	retrying.RetryWaitMin = 100 * time.Millisecond
 	retrying.RetryWaitMax = time.Second
 	retrying.Logger = nil
-	// Without the handler, the service's answer to the last try is lost.
-	retrying.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return serverpbconnect.NewClusterClient(retrying.StandardClient(), endpoint, options...), nil
+	// Without the handler, the service's answer to the last try is lost. After a redirect that
+	// is not followed there are an error and an answer, whose body is closed.
+	retrying.ErrorHandler = func(response *http.Response, err error, _ int) (*http.Response, error) {
+		if err != nil {
+			return nil, err
+		}
+		return response, nil
+	}
+	retrying.CheckRetry = func(ctx context.Context, response *http.Response, err error) (bool, error) {
+		if isRefused(err) {
+			return false, nil
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, response, err)
+	}
+	return retrying.StandardClient()
+}
+
+// noteRedirect logs a redirect of HTTP unless it is the last one again: every call is
+// redirected.
+func (d *dialer) noteRedirect(endpoint, to *url.URL) {
+	target := shortURL(to)
+	d.mu.Lock()
+	known := d.redirectedTo == target
+	d.redirectedTo = target
+	d.mu.Unlock()
+	if !known {
+		d.log.Info("discovery redirect", "from", shortURL(endpoint), "to", target, "member_token_sent", isSameService(endpoint, to))
+	}
 }

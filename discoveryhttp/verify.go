@@ -48,7 +48,7 @@ func (s *service) verifyDeletions(ctx context.Context) error {
 }
 
 // restore takes the affiliates that the service still has.
-func (s *service) restore(all []*serverpb.Affiliate) {
+func (s *service) restore(all []sealed) {
 	now := time.Now()
 	o := s.open(now, all, false)
 	changed := false
@@ -63,12 +63,12 @@ func (s *service) restore(all []*serverpb.Affiliate) {
 }
 
 // list returns all affiliates that the service has.
-func (s *service) list(ctx context.Context) ([]*serverpb.Affiliate, error) {
+func (s *service) list(ctx context.Context) ([]sealed, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	response, err := s.current().List(ctx, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
+	response, err := s.current().list.CallUnary(ctx, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
 	if err != nil {
 		return nil, err
 	}
-	return response.Msg.GetAffiliates(), nil
+	return response.Msg.affiliates, nil
 }

@@ -52,12 +52,12 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := s.current().Watch(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
+	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = stream.Close() }()
-	messages := make(chan *serverpb.WatchResponse)
+	messages := make(chan *message)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return receive(groupCtx, stream, messages) })
 	group.Go(func() error { return s.verifyDeletions(groupCtx) })
@@ -69,17 +69,17 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 		case <-groupCtx.Done():
 			cancel()
 			return group.Wait()
-		case message := <-messages:
+		case m := <-messages:
 			if first {
 				connected()
 			}
 			if first {
-				s.handleSnapshot(message.GetAffiliates())
+				s.handleSnapshot(m.affiliates)
 				// The service may have been restarted and not know this machine.
 				s.publishSoon()
 				first, changed = false, true
 			} else {
-				changed = s.handle(message)
+				changed = s.handle(m)
 			}
 		case now := <-expiry.C:
 			changed = s.expire(now)
@@ -91,7 +91,7 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 }
 
 // receive passes on the messages of a stream until it ends, which is always an error.
-func receive(ctx context.Context, stream *connect.ServerStreamForClient[serverpb.WatchResponse], messages chan<- *serverpb.WatchResponse) error {
+func receive(ctx context.Context, stream *connect.ServerStreamForClient[message], messages chan<- *message) error {
 	for stream.Receive() {
 		select {
 		case messages <- stream.Msg():
@@ -106,7 +106,7 @@ func receive(ctx context.Context, stream *connect.ServerStreamForClient[serverpb
 }
 
 // handleSnapshot takes all affiliates that the service has.
-func (s *service) handleSnapshot(all []*serverpb.Affiliate) {
+func (s *service) handleSnapshot(all []sealed) {
 	now := time.Now()
 	s.mu.Lock()
 	s.shown = 0
@@ -123,12 +123,12 @@ func (s *service) handleSnapshot(all []*serverpb.Affiliate) {
 }
 
 // handle takes a message of the stream after the first.
-func (s *service) handle(message *serverpb.WatchResponse) (changed bool) {
+func (s *service) handle(m *message) (changed bool) {
 	now := time.Now()
-	if message.GetDeleted() {
-		return s.handleDeletion(now, message.GetAffiliates())
+	if m.deleted {
+		return s.handleDeletion(now, m.affiliates)
 	}
-	o := s.open(now, message.GetAffiliates(), true)
+	o := s.open(now, m.affiliates, true)
 	s.mu.Lock()
 	for _, a := range o.affiliates {
 		changed = s.membership.set(now, a) || changed
@@ -139,7 +139,7 @@ func (s *service) handle(message *serverpb.WatchResponse) (changed bool) {
 
 // handleDeletion takes the affiliates that the service has deleted. A machine that is alive
 // publishes itself again.
-func (s *service) handleDeletion(now time.Time, affiliates []*serverpb.Affiliate) (changed bool) {
+func (s *service) handleDeletion(now time.Time, affiliates []sealed) (changed bool) {
 	grace := deletionGrace
 	if s.client.options.NodeID == "" {
 		grace = 0 // an onlooker, who has no tunnels to keep
@@ -147,7 +147,7 @@ func (s *service) handleDeletion(now time.Time, affiliates []*serverpb.Affiliate
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range affiliates {
-		id := a.GetId()
+		id := a.id
 		if id == s.client.options.NodeID {
 			s.shown = 0
 			if s.accepted.sequence != 0 {
@@ -205,10 +205,10 @@ func (s *service) expire(now time.Time) (changed bool) {
 }
 
 // pruneRefused forgets refused affiliates that a snapshot does not have. s.mu is held.
-func (s *service) pruneRefused(snapshot []*serverpb.Affiliate) {
+func (s *service) pruneRefused(snapshot []sealed) {
 	present := make(map[string]bool, len(snapshot))
 	for _, a := range snapshot {
-		present[a.GetId()] = true
+		present[a.id] = true
 	}
 	maps.DeleteFunc(s.refused, func(id string, _ refusal) bool { return !present[id] })
 }
