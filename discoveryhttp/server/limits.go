@@ -2,10 +2,12 @@ package server
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/store"
@@ -21,13 +23,26 @@ type Limits struct {
 	Endpoint int
 	// Store bounds what the store keeps.
 	Store store.Limits
-	// TTL bounds the life of an affiliate without a refresh. A longer TTL in a request
-	// is reduced to it.
+	// TTL bounds the life of an affiliate without a refresh. A request with a longer TTL
+	// is refused.
 	TTL time.Duration
 	// PerAddress is the rate of one address, or of one IPv6 /64.
 	PerAddress Rate
 	// PerCluster is the rate of all callers of one cluster together.
 	PerCluster Rate
+	// MaxWait is how long a call beyond a rate waits for its turn, if its own deadline is
+	// not earlier. A call whose turn would come later is refused at once.
+	MaxWait time.Duration
+	// WaitingPerAddress bounds the calls of one address, or of one IPv6 /64, that wait.
+	// 0 is no bound.
+	WaitingPerAddress int
+	// Waiting bounds the calls of all addresses that wait. 0 is no bound.
+	Waiting int
+	// WatchesPerAddress bounds the open watches of one address, or of one IPv6 /64. 0 is
+	// no bound.
+	WatchesPerAddress int
+	// Watches bounds the open watches of all addresses. 0 is no bound.
+	Watches int
 }
 
 // Rate bounds calls. Zero is no bound.
@@ -38,34 +53,47 @@ type Rate struct {
 	Burst int
 }
 
-// DefaultLimits returns the limits of Sidero's service, which its clients comply
-// with, and limits of clusters and watchers, which that service does not have.
+// DefaultLimits returns limits that fit clusters of 10,000 machines. The sizes, the
+// endpoints and the TTL are those of Sidero's service, which its clients comply with.
+//
+// Five hundred machines behind one address may join at once: each calls Hello, Watch and
+// AffiliateUpdate, and publishes a few endpoints of others, which is a call each. The
+// burst has eight calls for each. What an address can do with it is bounded by its bytes,
+// clusters and watches.
 func DefaultLimits() Limits {
 	return Limits{
-		ID:         256,
-		Data:       2048,
-		Endpoint:   32,
-		Store:      store.Limits{Affiliates: 1024, Watchers: 4096, Endpoints: 64, Clusters: 100_000},
+		ID:       256,
+		Data:     2048,
+		Endpoint: 32,
+		Store: store.Limits{Affiliates: 10_000, Watchers: 12_000, Endpoints: 64, Clusters: 100_000,
+			Bytes: 512 << 20, CallerBytes: 16 << 20, CallerClusters: 1000},
 		TTL:        30 * time.Minute,
-		PerAddress: Rate{PerSecond: 15, Burst: 60},
-		PerCluster: Rate{PerSecond: 500, Burst: 4096},
+		PerAddress: Rate{PerSecond: 100, Burst: 4000},
+		PerCluster: Rate{PerSecond: 1000, Burst: 40_000},
+		// Talos' client gives up on Hello after 10 s, and on all updates together after 30.
+		MaxWait:           10 * time.Second,
+		WaitingPerAddress: 1024,
+		Waiting:           4096,
+		WatchesPerAddress: 4096,
+		Watches:           100_000,
 	}
 }
 
-// request returns the size of the largest request, in bytes: an update with the
-// largest data and all endpoints, in base64 within JSON.
-func (l Limits) request() int {
-	return 2 * (2*l.ID + l.Data + l.Store.Endpoints*(l.Endpoint+8) + 512)
-}
+// minRequest is the least limit of the size of a request, in bytes.
+const minRequest = 16 << 10
 
-// endpointBlock is the AES block size, of which a sealed endpoint is a multiple, in
-// bytes.
-const endpointBlock = 16
+// request returns the size of the largest request, in bytes: an update with the largest
+// data and twice the endpoints that are kept, in base64 within JSON.
+func (l Limits) request() int {
+	return max(2*(2*l.ID+l.Data+2*l.Store.Endpoints*(l.Endpoint+8)+512), minRequest)
+}
 
 func invalid(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
+// checkID returns an error for an ID that is missing, too long, or has characters that a
+// terminal or a log would not show as they are.
 func (l Limits) checkID(name, id string) error {
 	if id == "" {
 		return invalid("%s is missing", name)
@@ -73,9 +101,21 @@ func (l Limits) checkID(name, id string) error {
 	if len(id) > l.ID {
 		return invalid("%s has %d bytes; at most %d are allowed", name, len(id), l.ID)
 	}
+	if !utf8.ValidString(id) {
+		return invalid("%s is not valid UTF-8", name)
+	}
+	// Letters, marks, numbers, punctuation, symbols and spaces are graphic. Controls, and
+	// format characters such as those that reverse the direction of text, are not.
+	if i := strings.IndexFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) }); i >= 0 {
+		r, _ := utf8.DecodeRuneInString(id[i:])
+		return invalid("%s has the character %U; control and format characters are not allowed", name, r)
+	}
 	return nil
 }
 
+// checkUpdate returns an error for what Sidero's service refuses, too, and for an empty
+// endpoint, on which its clients panic. More endpoints than are kept are the store's to
+// refuse: it takes the data and what fits.
 func (l Limits) checkUpdate(m *serverpb.AffiliateUpdateRequest) error {
 	if err := l.checkID("affiliate_id", m.GetAffiliateId()); err != nil {
 		return err
@@ -83,26 +123,25 @@ func (l Limits) checkUpdate(m *serverpb.AffiliateUpdateRequest) error {
 	if len(m.GetAffiliateData()) > l.Data {
 		return invalid("affiliate_data has %d bytes; at most %d are allowed", len(m.GetAffiliateData()), l.Data)
 	}
-	if len(m.GetAffiliateEndpoints()) > l.Store.Endpoints {
-		return invalid("affiliate_endpoints has %d items; at most %d are allowed", len(m.GetAffiliateEndpoints()), l.Store.Endpoints)
-	}
 	for i, e := range m.GetAffiliateEndpoints() {
-		if len(e) == 0 || len(e)%endpointBlock != 0 || len(e) > l.Endpoint {
-			return invalid("affiliate_endpoints[%d] has %d bytes; a sealed endpoint has a multiple of %d, at most %d", i, len(e), endpointBlock, l.Endpoint)
+		if len(e) == 0 || len(e) > l.Endpoint {
+			return invalid("affiliate_endpoints[%d] has %d bytes; from 1 to %d are allowed", i, len(e), l.Endpoint)
 		}
 	}
-	return checkTTL(m.GetTtl())
-}
-
-func checkTTL(ttl *durationpb.Duration) error {
-	if ttl == nil {
-		return invalid("ttl is missing")
-	}
-	if err := ttl.CheckValid(); err != nil {
-		return invalid("ttl is not a valid duration: %v", err)
-	}
-	if ttl.AsDuration() <= 0 {
-		return invalid("ttl must be positive")
+	if ttl := m.GetTtl().AsDuration(); ttl > l.TTL {
+		return invalid("ttl is %v; at most %v is allowed", ttl, l.TTL)
 	}
 	return nil
+}
+
+// ttlOf returns the TTL of an update. Without one it is 0: the update is taken, and
+// expires at once. So it does with Sidero's service.
+func ttlOf(m *serverpb.AffiliateUpdateRequest) time.Duration { return max(0, m.GetTtl().AsDuration()) }
+
+// dataOf returns the data of an update. Data of no bytes is none, as with Sidero's service.
+func dataOf(m *serverpb.AffiliateUpdateRequest) []byte {
+	if len(m.GetAffiliateData()) == 0 {
+		return nil
+	}
+	return m.GetAffiliateData()
 }

@@ -41,11 +41,11 @@ func newLimiter[K comparable](r Rate) *limiter[K] {
 	return l
 }
 
-// take counts a call and returns 0. If the caller has exceeded its rate, take
-// returns the time until its next call is accepted, and counts nothing.
-func (l *limiter[K]) take(caller K, now time.Time) (wait time.Duration) {
+// reserve counts a call and returns the time until its turn, which is 0 within the burst.
+// If that is longer than patience, reserve reports false and counts nothing.
+func (l *limiter[K]) reserve(caller K, now time.Time, patience time.Duration) (wait time.Duration, ok bool) {
 	if l.interval == 0 {
-		return 0
+		return 0, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,14 +54,24 @@ func (l *limiter[K]) take(caller K, now time.Time) (wait time.Duration) {
 		arrival = now
 	}
 	arrival = arrival.Add(l.interval)
-	if wait = arrival.Sub(now) - l.burst; wait > 0 {
-		return wait
+	wait = max(0, arrival.Sub(now)-l.burst)
+	if wait > patience {
+		return wait, false
 	}
 	l.arrivals[caller] = arrival
 	if len(l.arrivals) >= l.sweepAt {
 		l.sweep(now)
 	}
-	return 0
+	return wait, true
+}
+
+// cancel undoes the last reservation of a caller.
+func (l *limiter[K]) cancel(caller K) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if arrival, ok := l.arrivals[caller]; ok {
+		l.arrivals[caller] = arrival.Add(-l.interval)
+	}
 }
 
 // sweep removes the callers whose time is in the past.
@@ -88,7 +98,7 @@ func rateKey(address netip.Addr) netip.Addr {
 	return address
 }
 
-// rateError returns the error of a caller that must wait.
+// rateError returns the error of a call whose turn would come too late.
 func rateError(who string, wait time.Duration) error {
 	err := connect.NewError(connect.CodeResourceExhausted, errors.New("too many calls from "+who+": try again later"))
 	err.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))

@@ -7,30 +7,38 @@ import (
 )
 
 func TestLimiter(t *testing.T) {
+	const ms = time.Millisecond
 	l := newLimiter[string](Rate{PerSecond: 10, Burst: 3})
 	now := time.Unix(1000, 0)
-	for _, c := range []struct {
-		after time.Duration
-		wait  time.Duration
+	for i, c := range []struct {
+		after, patience, wait time.Duration
+		ok                    bool
 	}{
-		{0, 0}, {0, 0}, {0, 0},
-		{0, 100 * time.Millisecond},
-		{40 * time.Millisecond, 60 * time.Millisecond}, // a refused call is not counted
-		{60 * time.Millisecond, 0},
-		{0, 100 * time.Millisecond},
-		{10 * time.Second, 0}, {0, 0}, {0, 0}, // a pause restores the burst and no more
-		{0, 100 * time.Millisecond},
+		{0, 0, 0, true}, {0, 0, 0, true}, {0, 0, 0, true},
+		{0, 0, 100 * ms, false},
+		{40 * ms, 59 * ms, 60 * ms, false}, // a refused call is not counted
+		{0, 60 * ms, 60 * ms, true},        // the turns of those that wait follow each other
+		{0, 160 * ms, 160 * ms, true},
+		{0, 160 * ms, 260 * ms, false},
+		{100 * ms, 160 * ms, 160 * ms, true},
+		{10 * time.Second, 0, 0, true}, {0, 0, 0, true}, {0, 0, 0, true}, // a pause restores the burst and no more
+		{0, 0, 100 * ms, false},
+		{0, 100 * ms, 100 * ms, true},
 	} {
 		now = now.Add(c.after)
-		if wait := l.take("a", now); wait != c.wait {
-			t.Errorf("at %v: wait %v, want %v", now.Sub(time.Unix(1000, 0)), wait, c.wait)
+		if wait, ok := l.reserve("a", now, c.patience); wait != c.wait || ok != c.ok {
+			t.Errorf("%d: wait %v, %v; want %v, %v", i, wait, ok, c.wait, c.ok)
 		}
 	}
-	if wait := l.take("b", now); wait != 0 {
+	if wait, ok := l.reserve("b", now, 0); wait != 0 || !ok {
 		t.Errorf("another caller waits %v", wait)
 	}
-	if wait := newLimiter[string](Rate{}).take("a", now); wait != 0 {
+	if wait, ok := newLimiter[string](Rate{}).reserve("a", now, 0); wait != 0 || !ok {
 		t.Errorf("without a limit, wait %v", wait)
+	}
+	l.cancel("a")
+	if wait, ok := l.reserve("a", now, time.Second); wait != 100*ms || !ok {
+		t.Errorf("after a canceled call, wait %v", wait)
 	}
 }
 
@@ -41,7 +49,7 @@ func TestLimiterMemoryIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	most := 0
 	for i := range 100_000 {
-		l.take(i, now)
+		l.reserve(i, now, time.Second)
 		now = now.Add(time.Millisecond)
 		most = max(most, len(l.arrivals))
 	}

@@ -55,6 +55,8 @@ type Options struct {
 	// TrustedProxies are the networks of proxies whose X-Real-IP and X-Forwarded-For are
 	// trusted.
 	TrustedProxies []netip.Prefix
+	// HideClientAddress makes Hello answer without the address of the caller.
+	HideClientAddress bool
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.
 	Redirect string
@@ -65,26 +67,24 @@ type Options struct {
 
 // Server implements the discovery protocol.
 type Server struct {
-	options    Options
-	store      Store
-	log        *slog.Logger
-	callers    callers
-	perAddress *limiter[netip.Addr]
-	perCluster *limiter[string]
-	metrics    *metrics
-	closing    context.Context
+	options   Options
+	store     Store
+	log       *slog.Logger
+	callers   callers
+	admission *admission
+	metrics   *metrics
+	closing   context.Context
 }
 
 // New returns a server. When closing ends, its streams end, so that clients move to
 // another server.
 func New(closing context.Context, o Options) *Server {
 	s := &Server{
-		options:    o,
-		log:        o.Log,
-		callers:    callers{o.TrustedProxies},
-		perAddress: newLimiter[netip.Addr](o.Limits.PerAddress),
-		perCluster: newLimiter[string](o.Limits.PerCluster),
-		closing:    closing,
+		options:   o,
+		log:       o.Log,
+		callers:   callers{o.TrustedProxies},
+		admission: newAdmission(closing, o.Limits),
+		closing:   closing,
 	}
 	s.metrics = newMetrics(o.Store)
 	s.store = s.metrics.measure(o.Store)
@@ -100,27 +100,9 @@ func (s *Server) Handler() http.Handler {
 		connect.WithInterceptors(s.metrics),
 	)
 	mux := http.NewServeMux()
-	mux.Handle(path, protocol)
-	mux.Handle(serverpbconnect.ClusterWatchProcedure, withController(protocol))
+	mux.Handle(path, withController(protocol))
 	s.addPages(mux)
 	return mux
-}
-
-// admit returns an error for a call that exceeds a rate, has an invalid cluster ID, or
-// lacks a token that it needs. It returns the hash of the token, nil if none is needed.
-func (s *Server) admit(ctx context.Context, c call, clusterID string) ([]byte, error) {
-	now := time.Now()
-	if wait := s.perAddress.take(rateKey(c.caller), now); wait > 0 {
-		return nil, rateError("this address", wait)
-	}
-	if err := s.options.Limits.checkID("cluster_id", clusterID); err != nil {
-		return nil, err
-	}
-	if wait := s.perCluster.take(clusterID, now); wait > 0 {
-		return nil, rateError("this cluster", wait)
-	}
-	s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
-	return s.authorize(ctx, clusterID, c.authorization, now)
 }
 
 // labelOf returns a name of a cluster for logs. It is made from a hash, because the ID
@@ -131,14 +113,21 @@ func labelOf(clusterID string) string {
 }
 
 // hello answers with the caller's address. It needs no token.
-func (s *Server) hello(_ context.Context, c call, m *serverpb.HelloRequest) (*serverpb.HelloResponse, error) {
-	if wait := s.perAddress.take(rateKey(c.caller), time.Now()); wait > 0 {
-		return nil, rateError("this address", wait)
+func (s *Server) hello(ctx context.Context, c call, m *serverpb.HelloRequest) (*serverpb.HelloResponse, error) {
+	turn, err := s.admission.reserve(ctx, c.caller, time.Now())
+	if err != nil {
+		return nil, err
 	}
 	if err := s.options.Limits.checkID("cluster_id", m.GetClusterId()); err != nil {
 		return nil, err
 	}
-	response := &serverpb.HelloResponse{ClientIp: c.caller.AsSlice()}
+	if err := s.admission.await(ctx, turn); err != nil {
+		return nil, err
+	}
+	response := &serverpb.HelloResponse{}
+	if !s.options.HideClientAddress {
+		response.ClientIp = c.caller.AsSlice()
+	}
 	if s.options.Redirect != "" {
 		response.Redirect = &serverpb.RedirectMessage{Endpoint: s.options.Redirect}
 	}
@@ -156,10 +145,10 @@ func (s *Server) update(ctx context.Context, c call, m *serverpb.AffiliateUpdate
 	}
 	err = s.store.Update(ctx, m.GetClusterId(), store.Update{
 		ID:        m.GetAffiliateId(),
-		Data:      m.AffiliateData,
+		Data:      dataOf(m),
 		Endpoints: m.GetAffiliateEndpoints(),
 		Now:       time.Now(),
-		TTL:       min(m.GetTtl().AsDuration(), s.options.Limits.TTL),
+		TTL:       ttlOf(m),
 		Caller:    rateKey(c.caller),
 		Token:     token,
 	})

@@ -22,6 +22,10 @@ func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, se
 	if err != nil {
 		return err
 	}
+	if err := s.admission.openWatch(c.caller); err != nil {
+		return err
+	}
+	defer s.admission.closeWatch(c.caller)
 	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId(), token)
 	if err != nil {
 		return s.storeError(ctx, err)

@@ -28,6 +28,7 @@ type serveOptions struct {
 	insecure        bool
 	auth, redirect  string
 	trustedProxies  []string
+	hideAddress     bool
 	etcd            etcdFlags
 	limits          server.Limits
 }
@@ -67,6 +68,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.insecure, "insecure", false, "serve addresses other than loopback without TLS")
 	flags.StringVar(&f.auth, "auth", string(server.Open), "who may read and change a cluster: open for all who know its ID, as Talos nodes need it; member for machines with its secret")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
+	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	l := &f.limits
 	flags.IntVar(&l.ID, "max-id", l.ID, "longest cluster or affiliate ID, bytes")
@@ -76,7 +78,12 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Store.Affiliates, "max-affiliates", l.Store.Affiliates, "most affiliates of a cluster")
 	flags.IntVar(&l.Store.Watchers, "max-watchers", l.Store.Watchers, "most watchers of a cluster, on this server")
 	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no limit")
+	flags.IntVar(&l.WatchesPerAddress, "max-watches-per-address", l.WatchesPerAddress, "most open watches of one address, or IPv6 /64, on this server; 0 for no limit")
+	flags.IntVar(&l.Watches, "max-watches", l.Watches, "most open watches on this server; 0 for no limit")
 	flags.DurationVar(&l.TTL, "max-ttl", l.TTL, "longest life of an affiliate without a refresh")
+	flags.DurationVar(&l.MaxWait, "max-wait", l.MaxWait, "longest wait of a call beyond a rate for its turn; a call whose turn would come later is refused")
+	flags.IntVar(&l.WaitingPerAddress, "max-waiting-per-address", l.WaitingPerAddress, "most calls of one address, or IPv6 /64, that wait for their turn; 0 for no limit")
+	flags.IntVar(&l.Waiting, "max-waiting", l.Waiting, "most calls that wait for their turn; 0 for no limit")
 	flags.Float64Var(&l.PerAddress.PerSecond, "rate-per-address", l.PerAddress.PerSecond, "calls per second of one address, or IPv6 /64; 0 for no limit")
 	flags.IntVar(&l.PerAddress.Burst, "burst-per-address", l.PerAddress.Burst, "calls of one address at once")
 	flags.Float64Var(&l.PerCluster.PerSecond, "rate-per-cluster", l.PerCluster.PerSecond, "calls per second of one cluster; 0 for no limit")
@@ -137,7 +144,7 @@ func notifySystemd(log *slog.Logger, state string) {
 
 // options returns the options of the server, without its store.
 func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
-	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, Version: version.Version, Log: log}
+	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
 		return o, err
 	}
