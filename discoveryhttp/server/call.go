@@ -1,6 +1,10 @@
 package server
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+)
 
 // call is what the server knows of a call, by whatever transport it came.
 type call struct {
@@ -11,4 +15,13 @@ type call struct {
 	caller netip.Addr
 	// authorization is the value of the header of that name.
 	authorization string
+}
+
+// procedures are the paths of all methods.
+var procedures = []string{
+	serverpbconnect.ClusterHelloProcedure,
+	serverpbconnect.ClusterAffiliateUpdateProcedure,
+	serverpbconnect.ClusterAffiliateDeleteProcedure,
+	serverpbconnect.ClusterListProcedure,
+	serverpbconnect.ClusterWatchProcedure,
 }

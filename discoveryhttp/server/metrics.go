@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
@@ -21,6 +22,15 @@ type metrics struct {
 	calls     *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	store     *prometheus.HistogramVec
+	// succeeded are the metrics of calls that succeed, by procedure.
+	succeeded map[string]succeeded
+}
+
+// succeeded are the metrics of the calls of one method that succeed.
+type succeeded struct {
+	calls prometheus.Counter
+	// duration is nil for a stream.
+	duration prometheus.Observer
 }
 
 var _ connect.Interceptor = (*metrics)(nil)
@@ -38,6 +48,15 @@ func newMetrics(s Store) *metrics {
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "store_seconds",
 			Help: "Duration of store operations, in seconds.", Buckets: buckets}, []string{"operation"}),
 	}
+	m.succeeded = map[string]succeeded{}
+	for _, procedure := range procedures {
+		method := path.Base(procedure)
+		of := succeeded{calls: m.calls.WithLabelValues(method, codeOf(nil))}
+		if procedure != serverpbconnect.ClusterWatchProcedure {
+			of.duration = m.durations.WithLabelValues(method)
+		}
+		m.succeeded[procedure] = of
+	}
 	m.registry.MustRegister(m.calls, m.durations, m.store, statsCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -51,14 +70,25 @@ func codeOf(err error) string {
 	return connect.CodeOf(err).String()
 }
 
+// observe records a call that began at started and has ended with err.
+func (m *metrics) observe(procedure string, started time.Time, err error) {
+	of := m.succeeded[procedure]
+	if of.duration != nil {
+		of.duration.Observe(time.Since(started).Seconds())
+	}
+	if err == nil && of.calls != nil {
+		of.calls.Inc()
+		return
+	}
+	m.calls.WithLabelValues(path.Base(procedure), codeOf(err)).Inc()
+}
+
 // WrapUnary implements connect.Interceptor.
 func (m *metrics) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		started := time.Now()
 		response, err := next(ctx, req)
-		method := path.Base(req.Spec().Procedure)
-		m.durations.WithLabelValues(method).Observe(time.Since(started).Seconds())
-		m.calls.WithLabelValues(method, codeOf(err)).Inc()
+		m.observe(req.Spec().Procedure, started, err)
 		return response, err
 	}
 }
@@ -66,8 +96,9 @@ func (m *metrics) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 // WrapStreamingHandler implements connect.Interceptor.
 func (m *metrics) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		started := time.Now()
 		err := next(ctx, conn)
-		m.calls.WithLabelValues(path.Base(conn.Spec().Procedure), codeOf(err)).Inc()
+		m.observe(conn.Spec().Procedure, started, err)
 		return err
 	}
 }

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+)
+
+const (
+	// directStreams bounds the concurrent calls of one connection.
+	directStreams = 250
+	// proxyStreams is directStreams of a trusted proxy, which has few connections for many
+	// machines.
+	proxyStreams = 1000
+	// headerList bounds the decoded header of a call, in bytes.
+	headerList = 8 << 10
+	// requestTimeout bounds how long a request may take to arrive.
+	requestTimeout = 10 * time.Second
+	// grpcIdle is how long a connection without calls stays open.
+	grpcIdle = 2 * time.Minute
+	// pingAfter is the silence after which the server checks that a client is alive, and
+	// pingTimeout how long it waits for the answer.
+	pingAfter, pingTimeout = time.Minute, 20 * time.Second
+	// pingInterval is the least time between two pings of an honest client.
+	pingInterval = 5 * time.Second
+	// grpcBuffer is the size of the read and of the write buffer of a connection, in bytes.
+	// Connections that write nothing have no write buffer.
+	grpcBuffer = 16 << 10
+)
+
+// ServeGRPC serves the protocol by gRPC on the connections of a listener until ctx ends, and
+// closes the listener. The connections are in plain text: who has accepted them has ended TLS.
+func (s *Server) ServeGRPC(ctx context.Context, listener net.Listener) error {
+	split := newSplitter(listener, s.callers.trusts)
+	group, groupCtx := errgroup.WithContext(ctx)
+	for queue, streams := range map[*connQueue]uint32{split.direct: directStreams, split.proxies: proxyStreams} {
+		g := s.newGRPC(streams)
+		group.Go(func() error { return g.Serve(queue) })
+		group.Go(func() error {
+			<-groupCtx.Done()
+			stopGRPC(g)
+			return nil
+		})
+	}
+	group.Go(func() error {
+		err := split.run()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		<-groupCtx.Done()
+		_ = listener.Close()
+		return nil
+	})
+	return group.Wait()
+}
+
+// stopGRPC lets calls end for shutdownTimeout.
+func stopGRPC(g *grpc.Server) {
+	defer time.AfterFunc(shutdownTimeout, g.Stop).Stop()
+	g.GracefulStop()
+}
+
+// newGRPC returns a gRPC server of the protocol. No compression is registered, so that
+// compressed requests are refused as unimplemented.
+func (s *Server) newGRPC(streams uint32) *grpc.Server {
+	g := grpc.NewServer(
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxConcurrentStreams(streams),
+		grpc.MaxRecvMsgSize(s.options.Limits.request()),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxHeaderListSize(headerList),
+		grpc.ConnectionTimeout(requestTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: grpcIdle, Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),
+		// Windows that do not grow save the pings that measure the path.
+		grpc.StaticStreamWindowSize(minWindow),
+		grpc.StaticConnWindowSize(minWindow),
+		grpc.ReadBufferSize(grpcBuffer),
+		grpc.WriteBufferSize(grpcBuffer),
+		grpc.SharedWriteBuffer(true),
+		grpc.InTapHandle(tapCall),
+	)
+	g.RegisterService(&grpcService, s)
+	return g
+}
+
+// minWindow is the smallest window that gRPC takes, in bytes. It is larger than a request.
+const minWindow = 64<<10 - 1
+
+// requestTimer is the context key of the timer that ends a call without a request.
+type requestTimer struct{}
+
+// tapCall refuses a call that is not encoded in protobuf, and one whose request does not
+// arrive in time.
+func tapCall(ctx context.Context, info *tap.Info) (context.Context, error) {
+	for _, t := range info.Header["content-type"] {
+		if _, encoding, _ := strings.Cut(t, "application/grpc"); encoding != "" && encoding != "+proto" {
+			return ctx, status.Errorf(codes.Unimplemented, "the server takes application/grpc and application/grpc+proto, not %q", t)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(requestTimeout, func() { cancel(context.DeadlineExceeded) })
+	return context.WithValue(ctx, requestTimer{}, timer), nil
+}
+
+// arrived stops the timer of a call whose request has arrived.
+func arrived(ctx context.Context) {
+	if timer, ok := ctx.Value(requestTimer{}).(*time.Timer); ok {
+		timer.Stop()
+	}
+}
+
+// grpcService has all methods. List is served as a stream of one message, which is the same
+// on the wire, so that a slow reader of a large list is noticed.
+var grpcService = grpc.ServiceDesc{
+	ServiceName: serverpbconnect.ClusterName,
+	HandlerType: (*any)(nil),
+	Methods: []grpc.MethodDesc{
+		{MethodName: "Hello", Handler: unary(serverpbconnect.ClusterHelloProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.HelloRequest) (any, error) {
+			return s.hello(ctx, c, m)
+		})},
+		{MethodName: "AffiliateUpdate", Handler: unary(serverpbconnect.ClusterAffiliateUpdateProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateUpdateRequest) (any, error) {
+			return empty, s.update(ctx, c, m)
+		})},
+		{MethodName: "AffiliateDelete", Handler: unary(serverpbconnect.ClusterAffiliateDeleteProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateDeleteRequest) (any, error) {
+			return empty, s.remove(ctx, c, m)
+		})},
+	},
+	Streams: []grpc.StreamDesc{
+		{StreamName: "List", ServerStreams: true, Handler: stream(serverpbconnect.ClusterListProcedure, (*Server).grpcList)},
+		{StreamName: "Watch", ServerStreams: true, Handler: stream(serverpbconnect.ClusterWatchProcedure, (*Server).grpcWatch)},
+	},
+}
+
+// request is a pointer to a request message.
+type request[T any] interface {
+	*T
+	proto.Message
+}
+
+// unary returns the handler of a method with one response.
+func unary[T any, M request[T]](procedure string, do func(context.Context, *Server, call, M) (any, error)) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		s := srv.(*Server)
+		started := time.Now()
+		m := M(new(T))
+		err := decode(m)
+		arrived(ctx)
+		if err != nil {
+			return nil, err
+		}
+		response, err := do(ctx, s, s.grpcCall(ctx, procedure), m)
+		s.metrics.observe(procedure, started, err)
+		if err != nil {
+			return nil, grpcError(ctx, err)
+		}
+		return response, nil
+	}
+}
+
+// stream returns the handler of a method that is served as a stream.
+func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerStream, call, M) error) grpc.StreamHandler {
+	return func(srv any, out grpc.ServerStream) error {
+		s := srv.(*Server)
+		started := time.Now()
+		m := M(new(T))
+		ctx := out.Context()
+		err := out.RecvMsg(m)
+		arrived(ctx)
+		if err != nil {
+			return err
+		}
+		err = do(s, out, s.grpcCall(ctx, procedure), m)
+		s.metrics.observe(procedure, started, err)
+		return grpcError(ctx, err)
+	}
+}
+
+// grpcCall returns what the server needs to know of a call.
+func (s *Server) grpcCall(ctx context.Context, procedure string) call {
+	c := call{procedure: procedure}
+	if p, ok := peer.FromContext(ctx); ok {
+		c.caller = s.grpcCaller(ctx, p.Addr)
+	}
+	if s.options.Auth == Member {
+		if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+			c.authorization = values[0]
+		}
+	}
+	return c
+}
+
+// grpcError returns the error of a gRPC call, and sets the trailers that go with it.
+func grpcError(ctx context.Context, err error) error {
+	var e *connect.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		setTrailer(ctx, e.Meta())
+		return status.Error(codes.Code(e.Code()), e.Message())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return status.FromContextError(err).Err()
+	}
+	return err
+}
+
+func setTrailer(ctx context.Context, header http.Header) {
+	if len(header) == 0 {
+		return
+	}
+	trailer := metadata.MD{}
+	for name, values := range header {
+		trailer.Append(name, values...)
+	}
+	// It fails only outside of a call.
+	_ = grpc.SetTrailer(ctx, trailer)
+}

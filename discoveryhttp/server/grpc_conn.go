@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/metadata"
+)
+
+// grpcConn is a connection that serves gRPC. It is also the address that gRPC knows of the
+// peer, so that a call finds its connection.
+type grpcConn struct {
+	net.Conn
+	// peer is the address of the other end.
+	peer netip.Addr
+	// proxy is set if that is a trusted proxy.
+	proxy bool
+	// stuck is the number of bytes that ended calls have left for readers that take nothing.
+	stuck atomic.Int64
+}
+
+// RemoteAddr returns an address that is also the connection.
+func (c *grpcConn) RemoteAddr() net.Addr { return connAddr{c.Conn.RemoteAddr(), c} }
+
+// connAddr is the address of the peer of a connection.
+type connAddr struct {
+	net.Addr
+	conn *grpcConn
+}
+
+// addressOf returns the address of a peer; invalid if it has none.
+func addressOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	address, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Addr().Unmap().WithZone("")
+}
+
+// proxyHeaders are the headers in which a proxy names its caller.
+var proxyHeaders = []string{"x-real-ip", "x-forwarded-for"}
+
+// grpcCaller returns the address of the caller of a gRPC call.
+func (s *Server) grpcCaller(ctx context.Context, a net.Addr) netip.Addr {
+	if c, ok := a.(connAddr); ok && !c.conn.proxy {
+		return c.conn.peer
+	}
+	header := http.Header{}
+	for _, name := range proxyHeaders {
+		for _, value := range metadata.ValueFromIncomingContext(ctx, name) {
+			header.Add(name, value)
+		}
+	}
+	return s.callers.of(a.String(), header)
+}
+
+// splitter accepts connections, and hands those of trusted proxies and all others to a
+// server each.
+type splitter struct {
+	listener        net.Listener
+	trusts          func(netip.Addr) bool
+	direct, proxies *connQueue
+}
+
+func newSplitter(listener net.Listener, trusts func(netip.Addr) bool) *splitter {
+	return &splitter{listener: listener, trusts: trusts, direct: newConnQueue(listener), proxies: newConnQueue(listener)}
+}
+
+// run accepts connections until the listener is closed.
+func (s *splitter) run() error {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return err
+		}
+		c := &grpcConn{Conn: conn, peer: addressOf(conn.RemoteAddr())}
+		c.proxy = s.trusts(c.peer)
+		queue := s.direct
+		if c.proxy {
+			queue = s.proxies
+		}
+		if !queue.put(c) {
+			_ = conn.Close()
+		}
+	}
+}
+
+// connQueue is a listener of connections that another has accepted.
+type connQueue struct {
+	listener net.Listener
+	conns    chan net.Conn
+	closed   chan struct{}
+	close    func()
+}
+
+func newConnQueue(listener net.Listener) *connQueue {
+	q := &connQueue{listener: listener, conns: make(chan net.Conn), closed: make(chan struct{})}
+	q.close = sync.OnceFunc(func() { close(q.closed) })
+	return q
+}
+
+// put hands a connection to the server, and reports whether there is one still.
+func (q *connQueue) put(c net.Conn) bool {
+	select {
+	case q.conns <- c:
+		return true
+	case <-q.closed:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (q *connQueue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *connQueue) Close() error {
+	q.close()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (q *connQueue) Addr() net.Addr { return q.listener.Addr() }
