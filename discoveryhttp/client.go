@@ -316,9 +316,20 @@ func (c *Client) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Remove removes the affiliate of any machine from the services.
+// Remove removes the affiliate of any machine from the services. It fails if one of them does.
 func (c *Client) Remove(ctx context.Context, id string) error {
-	return c.each("remove the affiliate "+id+" from discovery", func(s *service) error { return s.remove(ctx, id) })
+	var mu sync.Mutex
+	var failures []error
+	_ = c.each("", func(s *service) error {
+		err := s.remove(ctx, id)
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			failures = append(failures, fmt.Errorf("remove the affiliate %q from %s: %w", id, s.endpoint, err))
+		}
+		return err
+	})
+	return errors.Join(failures...)
 }
 
 // Fetch implements reconciler.Registry.

@@ -564,10 +564,10 @@ func TestCallsFailWhereNoServiceAnswers(t *testing.T) {
 	s.stop()
 	a := s.join("a")
 	for name, call := range map[string]func() error{
-		"publish to discovery":    func() error { return a.Announce(t.Context(), affiliate("a")) },
-		"read from discovery":     func() error { return a.Fetch(t.Context()) },
-		"remove the affiliate a ": func() error { return a.Leave(t.Context()) },
-		"remove the affiliate b ": func() error { return a.Remove(t.Context(), "b") },
+		"publish to discovery":        func() error { return a.Announce(t.Context(), affiliate("a")) },
+		"read from discovery":         func() error { return a.Fetch(t.Context()) },
+		"remove the affiliate a ":     func() error { return a.Leave(t.Context()) },
+		"remove the affiliate \"b\" ": func() error { return a.Remove(t.Context(), "b") },
 	} {
 		if err := call(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)

@@ -88,7 +88,7 @@ func TestAffiliateOfALiveMachine(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"discovery rm", func() { peers[0].CLI.Run("discovery", "rm", id, "-f", peers[0].Config()) }},
+		{"discovery rm", func() { peers[0].CLI.Run("discovery", "rm", "--force", id, "-f", peers[0].Config()) }},
 		{"an older copy is put back", func() { put(t, m, id, old.Data) }},
 		{"replaced by another machine's", func() { put(t, m, id, publishedOf(t, m, peers[0]).Data) }},
 		{"deleted by hand and put back in an older copy", func() { remove(); put(t, m, id, old.Data) }},

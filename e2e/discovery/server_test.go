@@ -83,6 +83,26 @@ func TestDiscoveryCommands(t *testing.T) {
 	watch.Interrupt()
 }
 
+// TestRemovingAffiliates removes machines that are not there, that are alive, and that are gone.
+func TestRemovingAffiliates(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMesh(t, 3)
+	m.AwaitUp()
+	node, alive, gone := m.Machines[0], m.Machines[1], m.Machines[2]
+	remove := func(args ...string) harness.Outcome {
+		return node.CLI.Try(append([]string{"discovery", "rm", "-f", node.Config()}, args...)...)
+	}
+	remove("nosuch").WantStatus(t, 1).WantStderr(t, "no affiliate has the ID or the name \"nosuch\"")
+	remove("nosuch", "--force").WantStatus(t, 1)
+	remove(alive.Name).WantStatus(t, 1).WantStderr(t, "is alive")
+	remove(alive.Files.NodeID()).WantStatus(t, 1).WantStderr(t, "is alive")
+	remove(alive.Name, "--force").WantStatus(t, 0)
+	gone.Agent.Kill()
+	remove(gone.Name).WantStatus(t, 0)
+	remove(gone.Name).WantStatus(t, 1)
+	node.CLI.AwaitDiscovered(alive)
+}
+
 // TestServerThatRequiresTokens answers members only.
 func TestServerThatRequiresTokens(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,8 @@ import (
 // Inspection reads the discovery service of a cluster without being a member: it publishes
 // nothing and needs no state directory.
 type Inspection struct {
-	client *discoveryhttp.Client
+	options reconciler.RegistryOptions
+	client  *discoveryhttp.Client
 	store  resource.Store
 	// changes has an element when the client knows something else than the store.
 	changes chan struct{}
@@ -27,8 +28,7 @@ type Inspection struct {
 // Inspect returns an Inspection of the cluster of a machine config, which has the keys.
 func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
 	i := &Inspection{changes: make(chan struct{}, 1)}
-	var err error
-	i.client, err = discoveryhttp.Open(reconciler.RegistryOptions{
+	i.options = reconciler.RegistryOptions{
 		Config:    config,
 		UserAgent: userAgent(),
 		Dial:      markedDialer(config.KubeSpan().FirewallMark),
@@ -39,7 +39,9 @@ func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
 			}
 		},
 		Log: log,
-	})
+	}
+	var err error
+	i.client, err = discoveryhttp.Open(i.options)
 	return i, err
 }
 
@@ -51,14 +53,38 @@ func (*Inspection) Table() *agentpb.Table {
 // refresh stores what the service has.
 func (i *Inspection) refresh() {
 	specs := map[string]any{}
-	snapshot := i.client.Snapshot()
-	for id, reason := range snapshot.Refused {
-		specs[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
-	}
-	for _, a := range snapshot.Affiliates {
-		specs[a.NodeID] = resource.Affiliate{Affiliate: a}
+	for id, a := range affiliatesOf(i.client) {
+		specs[id] = a
 	}
 	i.store.Replace(time.Now(), resource.Affiliates, specs)
+}
+
+// affiliatesOf returns what a client knows, by node ID.
+func affiliatesOf(client *discoveryhttp.Client) map[string]resource.Affiliate {
+	known := map[string]resource.Affiliate{}
+	snapshot := client.Snapshot()
+	for id, reason := range snapshot.Refused {
+		known[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
+	}
+	for _, a := range snapshot.Affiliates {
+		known[a.NodeID] = resource.Affiliate{Affiliate: a}
+	}
+	return known
+}
+
+// Affiliates returns what the service has now, by node ID. It depends on nothing that was read
+// before.
+func (i *Inspection) Affiliates(ctx context.Context) (map[string]resource.Affiliate, error) {
+	o := i.options
+	o.Changed, o.Log = nil, slog.New(slog.DiscardHandler) // the first client has logged what there is to say
+	client, err := discoveryhttp.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Fetch(ctx); err != nil {
+		return nil, err
+	}
+	return affiliatesOf(client), nil
 }
 
 // List returns the affiliates that the service has.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -108,34 +107,4 @@ func (o *discoveryOptions) watch(ctx context.Context, s streams) error {
 		return err
 	}
 	return inspection.Watch(ctx, func(events []*agentpb.Event) error { return p.events(events) })
-}
-
-func newDiscoveryRemove(g *globals) *cobra.Command {
-	o := &discoveryOptions{globals: g}
-	cmd := &cobra.Command{
-		Use:   "rm NODE-ID...",
-		Short: "Remove affiliates of a cluster, such as those of machines that are gone",
-		Long: `Remove affiliates from the discovery of a machine config's cluster. A machine that
-is alive publishes itself again within seconds.`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, ids []string) error { return o.remove(cmd.Context(), streamsOf(cmd), ids) },
-	}
-	o.input.fileFlag(cmd, storedConfig())
-	return cmd
-}
-
-func (o *discoveryOptions) remove(ctx context.Context, s streams, ids []string) error {
-	inspection, err := o.inspect(s)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := inspection.Remove(ctx, id); err != nil {
-			return fmt.Errorf("%s: %w", id, err)
-		}
-		if _, err := fmt.Fprintln(s.out, "removed", id); err != nil {
-			return err
-		}
-	}
-	return nil
 }
