@@ -191,6 +191,11 @@ $(BASE_BINARY):
 	@cd .cache/base/tree && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/$@ ./cmd/spanctl
 	@rm -rf .cache/base/tree
 
+.PHONY: attack-discovery
+attack-discovery: build ## Attack the discovery server, and measure its memory; ATTACKFLAGS='-only NAME' for one attack
+	@CGO_ENABLED=0 go build -o .cache/attack ./e2e/attack
+	@.cache/attack -binary bin/spanctl $(ATTACKFLAGS)
+
 .PHONY: bench-guest
 bench-guest: setup-guest ## Run the benchmarks of the kernel's WireGuard in the guest
 	@mkdir -p .cache/guest
