@@ -1,0 +1,59 @@
+package door
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Limits are the bounds of connections.
+type Limits struct {
+	// Connections bounds the connections of all callers.
+	Connections int
+	// PerCaller bounds the connections of one address, or of one IPv6 /64. It does not
+	// apply to trusted proxies.
+	PerCaller int
+	// Pending bounds the connections that are in their TLS handshake or have not sent the
+	// headers of their first request. Further ones wait.
+	Pending int
+	// PendingPerCaller is the share of one caller in Pending.
+	PendingPerCaller int
+	// HeaderTimeout bounds the time from accepting a connection to the headers of its first
+	// request.
+	HeaderTimeout time.Duration
+	// WriteTimeout bounds each write of up to 64 KiB.
+	WriteTimeout time.Duration
+	// Header bounds what a connection may send until the headers of its first request are
+	// whole, in bytes.
+	Header int
+	// Streams is what clients are told of how many requests they may have open at once,
+	// until the server tells them itself.
+	Streams uint32
+	// TrustedProxies are the networks of proxies, which may mix gRPC and other requests on
+	// one connection, and have many callers.
+	TrustedProxies []netip.Prefix
+}
+
+// DefaultLimits returns limits for a server on the open internet: a site of 1,000 machines
+// behind one address has room for each to reconnect while its old connections still stand.
+func DefaultLimits() Limits {
+	return Limits{
+		Connections:      20_000,
+		PerCaller:        4096,
+		Pending:          1024,
+		PendingPerCaller: 256,
+		HeaderTimeout:    10 * time.Second,
+		WriteTimeout:     10 * time.Second,
+		Header:           16 << 10,
+		Streams:          1000,
+	}
+}
+
+// trusts reports whether address is that of a trusted proxy.
+func (l *Limits) trusts(address netip.Addr) bool {
+	for _, p := range l.TrustedProxies {
+		if p.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
