@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/spanmesh/span/discoveryhttp/server/door"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
@@ -43,6 +44,8 @@ type Limits struct {
 	WatchesPerAddress int
 	// Watches bounds the open watches of all addresses. 0 is no bound.
 	Watches int
+	// Connections bounds connections, before and while they have calls.
+	Connections door.Limits
 }
 
 // Rate bounds calls. Zero is no bound.
@@ -76,6 +79,7 @@ func DefaultLimits() Limits {
 		Waiting:           4096,
 		WatchesPerAddress: 4096,
 		Watches:           100_000,
+		Connections:       door.DefaultLimits(),
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/spanmesh/span/discoveryhttp/server/door"
 )
 
 const (
@@ -34,36 +36,22 @@ const (
 // serves HTTP/1.1 and HTTP/2 over TLS, without them both in plain text. The store is
 // not used any more when Run has returned; the caller closes it.
 func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config, o Options) error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(certificates != nil)
-	protocols.SetUnencryptedHTTP2(certificates == nil)
-	httpServer := &http.Server{
-		Handler:           New(ctx, o).Handler(),
-		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		TLSConfig:         certificates,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-	}
+	limits := o.Limits.Connections
+	limits.TrustedProxies = o.TrustedProxies
+	entrance := door.New(limits, certificates, o.Log)
+	s := New(ctx, o)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, listener := range listeners {
-		group.Go(func() error {
-			var err error
-			if certificates != nil {
-				err = httpServer.ServeTLS(listener, "", "")
-			} else {
-				err = httpServer.Serve(listener)
-			}
-			if errors.Is(err, http.ErrServerClosed) {
-				return nil
-			}
-			return err
-		})
+		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
 	}
+	group.Go(func() error { return s.ServeGRPC(groupCtx, entrance.GRPC()) })
+	httpServer := newHTTP(s.Handler(), o.Log)
+	group.Go(func() error {
+		if err := httpServer.Serve(entrance.HTTP()); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-groupCtx.Done()
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -75,6 +63,27 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 	})
 	group.Go(func() error { return expire(groupCtx, o.Store, o.Log) })
 	return group.Wait()
+}
+
+// newHTTP returns a server of HTTP/1.1 and HTTP/2 on connections whose TLS is done.
+func newHTTP(handler http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:   handler,
+		Protocols: protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			SendPingTimeout:      pingAfter,
+			PingTimeout:          pingTimeout,
+		},
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
 // expire removes what has expired, until ctx ends.

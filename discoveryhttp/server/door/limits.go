@@ -44,7 +44,7 @@ func DefaultLimits() Limits {
 		HeaderTimeout:    10 * time.Second,
 		WriteTimeout:     10 * time.Second,
 		Header:           16 << 10,
-		Streams:          1000,
+		Streams:          250,
 	}
 }
 
