@@ -12,11 +12,21 @@ import (
 )
 
 // refusedError is an error of a client that does not accept an answer. Another try is no use.
-type refusedError struct{ reason string }
+type refusedError struct {
+	reason string
+	// tooLong is set if the answer is longer than the client accepts.
+	tooLong bool
+}
 
 func (e *refusedError) Error() string { return e.reason }
 
-func refuse(format string, args ...any) error { return &refusedError{fmt.Sprintf(format, args...)} }
+func refuse(format string, args ...any) error {
+	return &refusedError{reason: fmt.Sprintf(format, args...)}
+}
+
+func refuseLength(length int) error {
+	return &refusedError{fmt.Sprintf("the service sends a message of %d bytes or more; spanctl accepts %d", length, maxMessage), true}
+}
 
 // isRefused reports whether the client did not accept a service's answer.
 func isRefused(err error) bool {
@@ -59,7 +69,7 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 		if response.StatusCode != http.StatusOK {
 			limit = maxAnswer
 		}
-		response.Body = &limited{response.Body, limit}
+		response.Body = &limited{response.Body, limit, limit}
 	}
 	return response, nil
 }
@@ -67,8 +77,8 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 // limited is the body of an answer that is one message.
 type limited struct {
 	io.ReadCloser
-	// left is how many bytes may still come.
-	left int
+	// limit and left are how many bytes may come, and may still come.
+	limit, left int
 }
 
 // Read implements io.Reader.
@@ -76,7 +86,7 @@ func (l *limited) Read(p []byte) (int, error) {
 	// One byte beyond the limit tells the end from an excess.
 	n, err := l.ReadCloser.Read(p[:min(len(p), l.left+1)])
 	if l.left -= n; l.left < 0 {
-		return 0, refuse("the service's answer is too long for spanctl")
+		return 0, refuseLength(l.limit + 1)
 	}
 	return n, err
 }
@@ -137,7 +147,7 @@ func (f *frames) begin(flags byte, length uint32) error {
 		limit = maxAnswer // the end of a stream, in JSON
 	}
 	if length > limit {
-		return refuse("the service sends a message of %d bytes; spanctl accepts %d", length, limit)
+		return refuseLength(int(length))
 	}
 	f.left = int(length)
 	return nil

@@ -133,6 +133,7 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 		members, known := s.snapshot()
 		affiliates = append(affiliates, members)
 		maps.Copy(snapshot.Refused, known.Refused)
+		snapshot.Conditions = append(snapshot.Conditions, known.Conditions...)
 		for _, address := range known.Seen {
 			if !slices.Contains(snapshot.Seen, address) {
 				snapshot.Seen = append(snapshot.Seen, address)
@@ -141,6 +142,7 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 		snapshot.Complete = snapshot.Complete || known.Complete
 	}
 	snapshot.Affiliates = mesh.Merge(newestOf(affiliates)...)
+	snapshot.Conditions = condition.Sort(snapshot.Conditions)
 	return snapshot
 }
 
@@ -152,7 +154,7 @@ func (c *Client) conditions() []condition.Condition {
 	for _, r := range c.own.rivals {
 		conditions = append(conditions, condition.Cloned(r.hostname, r.addresses))
 	}
-	return condition.Sort(conditions)
+	return conditions
 }
 
 // Cache implements reconciler.Registry: the machines, with the times they were seen last.

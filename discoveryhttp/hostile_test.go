@@ -50,14 +50,14 @@ func newHostile(t *testing.T, a answer) *hostile {
 	return h
 }
 
-// called returns the headers of the first call of a method.
-func (h *hostile) called(method string) (http.Header, bool) {
+// hello returns the headers of the first call of Hello.
+func (h *hostile) hello() (http.Header, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.calls[method]) == 0 {
+	if len(h.calls["Hello"]) == 0 {
 		return nil, false
 	}
-	return h.calls[method][0], true
+	return h.calls["Hello"][0], true
 }
 
 // grpcAnswer writes messages as gRPC does, each with its flags.
@@ -141,7 +141,7 @@ func TestCompressedAnswersAreRefused(t *testing.T) {
 			if err := m.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "compressed") {
 				t.Errorf("got %v", err)
 			}
-			header, _ := h.called("Hello")
+			header, _ := h.hello()
 			for _, name := range []string{"Accept-Encoding", "Grpc-Accept-Encoding", "Connect-Accept-Encoding"} {
 				if got := header.Get(name); got != "" && got != "identity" {
 					t.Errorf("%s: %s", name, got)
@@ -233,10 +233,10 @@ func TestRedirectsOfHTTP(t *testing.T) {
 			return "http://localhost:" + u.Port() + "/sidero.discovery.server.Cluster/Hello"
 		})
 		_ = from.join(t, discoveryhttp.GRPC).Fetch(t.Context())
-		if first, _ := from.called("Hello"); first.Get("Authorization") == "" {
+		if first, _ := from.hello(); first.Get("Authorization") == "" {
 			t.Error("the service itself has no token")
 		}
-		if second, called := other.called("Hello"); !called || second.Get("Authorization") != "" {
+		if second, called := other.hello(); !called || second.Get("Authorization") != "" {
 			t.Errorf("called %v, with the token %q", called, second.Get("Authorization"))
 		}
 	})
@@ -272,7 +272,7 @@ func TestRedirectsOfHTTP(t *testing.T) {
 				if err := m.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "redirects from https to http://") {
 					t.Errorf("got %v", err)
 				}
-				if _, called := other.called("Hello"); called {
+				if _, called := other.hello(); called {
 					t.Error("it was called")
 				}
 			})

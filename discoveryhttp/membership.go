@@ -72,19 +72,30 @@ func decodeCache(data []byte) (cached cacheContent, err error) {
 // data with the time passed in, for one goroutine at a time.
 type membership struct {
 	entries map[string]*membershipEntry
-	// connected is set while the watch is up.
+	// connected is set while the watch is up and has sent its snapshot.
 	connected bool
+	// round counts the snapshots.
+	round uint64
 }
 
 // membershipEntry is one machine.
 type membershipEntry struct {
 	published
 	lastSeen time.Time
+	// round is that of the last snapshot in which the service had the affiliate, or after
+	// which it sent it.
+	round uint64
 	// keepUntil is set while the service does not have the affiliate.
 	keepUntil time.Time
-	// deleted is set after the service has deleted the affiliate.
-	deleted bool
+	// deletedAt is set after the service has deleted the affiliate.
+	deletedAt time.Time
+	// confirmed is set when the service still lacked the affiliate later. Sidero's service
+	// announces that an affiliate is deleted when only one of its endpoints has expired.
+	confirmed bool
 }
+
+// isDoubtful reports whether the service has deleted the affiliate, as far as is known.
+func (e *membershipEntry) isDoubtful() bool { return !e.deletedAt.IsZero() && !e.confirmed }
 
 // newMembership starts with what was known before.
 func newMembership(cached []cachedAffiliate) *membership {
@@ -95,21 +106,19 @@ func newMembership(cached []cachedAffiliate) *membership {
 	return m
 }
 
-// snapshot replaces what is known by all that the service has, as a watch starts. What the
-// service does not have is kept for the rest of its TTL, and at least for returnTime.
-func (m *membership) snapshot(now time.Time, affiliates []published) (changed bool) {
+// begin begins a snapshot: all that the service has, as a watch starts.
+func (m *membership) begin() { m.round++ }
+
+// complete ends a snapshot, whose affiliates were set. What the service does not have is kept for
+// the rest of its TTL, and at least for returnTime.
+func (m *membership) complete(now time.Time) {
 	m.connected = true
-	present := make(map[string]bool, len(affiliates))
-	for _, a := range affiliates {
-		present[a.NodeID] = true
-		changed = m.set(now, a) || changed
-	}
-	for id, e := range m.entries {
-		if !present[id] {
+	for _, e := range m.entries {
+		if e.round != m.round {
 			e.lost(now)
+			e.confirmed = true
 		}
 	}
-	return changed
 }
 
 // lost notes that the service does not have the affiliate any more.
@@ -142,29 +151,50 @@ func (m *membership) current(id string) (s payload.Sequence, has bool) {
 	return e.sequence, true
 }
 
-// isUnnumbered reports whether an affiliate is known and has no sequence.
-func (m *membership) isUnnumbered(id string) bool {
-	e, known := m.entries[id]
-	return known && e.sequence == 0
-}
-
 // set adds or updates an affiliate that the service has.
 func (m *membership) set(now time.Time, a published) (changed bool) {
 	before, known := m.entries[a.NodeID]
-	m.entries[a.NodeID] = &membershipEntry{published: a, lastSeen: now}
+	m.entries[a.NodeID] = &membershipEntry{published: a, lastSeen: now, round: m.round}
 	return !known || !reflect.DeepEqual(before.Affiliate, a.Affiliate)
 }
 
-// delete notes that the service has deleted an affiliate. It is kept for a while.
-func (m *membership) delete(now time.Time, id string, grace time.Duration) {
+// delete notes that the service has deleted an affiliate. It is kept for a while, and until that
+// is confirmed. Delete reports whether it is known.
+func (m *membership) delete(now time.Time, id string, grace time.Duration) (known bool) {
 	e, known := m.entries[id]
 	if !known {
-		return
+		return false
 	}
-	e.deleted = true
+	e.deletedAt, e.confirmed = now, false
 	if until := now.Add(grace); e.keepUntil.IsZero() || until.Before(e.keepUntil) {
 		e.keepUntil = until
 	}
+	return true
+}
+
+// verify compares deletions with a list that the service began to make at a time: those of
+// before hold if the list lacks the affiliate. It returns the affiliates that are back.
+func (m *membership) verify(begun time.Time, listed func(id string) bool) (back []string) {
+	for id, e := range m.entries {
+		switch {
+		case !e.isDoubtful() || !e.deletedAt.Before(begun):
+		case listed(id):
+			back = append(back, id)
+		default:
+			e.confirmed = true
+		}
+	}
+	return back
+}
+
+// hasDoubts reports whether there are deletions that are not confirmed.
+func (m *membership) hasDoubts() bool {
+	for _, e := range m.entries {
+		if e.isDoubtful() {
+			return true
+		}
+	}
+	return false
 }
 
 // remove forgets an affiliate.
@@ -195,12 +225,13 @@ func (m *membership) confirm(now time.Time) {
 // time. It returns those that the service has deleted among them.
 func (m *membership) expire(now time.Time) (deleted []string, changed bool) {
 	for id, e := range m.entries {
-		if !e.keepUntil.IsZero() && !e.keepUntil.After(now) {
-			delete(m.entries, id)
-			changed = true
-			if e.deleted {
-				deleted = append(deleted, id)
-			}
+		if e.keepUntil.IsZero() || e.keepUntil.After(now) || e.isDoubtful() && now.Before(e.deletedAt.Add(TTL)) {
+			continue
+		}
+		delete(m.entries, id)
+		changed = true
+		if !e.deletedAt.IsZero() {
+			deleted = append(deleted, id)
 		}
 	}
 	return deleted, changed

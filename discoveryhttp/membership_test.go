@@ -13,6 +13,23 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func named(id string) published { return published{Affiliate: mesh.Affiliate{NodeID: id}} }
 
+// snapshot takes all that a service has, one by one, and reports whether that was news.
+func snapshot(m *membership, now time.Time, all []published) (changed bool) {
+	m.begin()
+	for _, a := range all {
+		changed = m.set(now, a) || changed
+	}
+	m.complete(now)
+	return changed
+}
+
+// verify compares the deletions before a time with a list.
+func verify(m *membership, begun time.Time, listed ...string) (back []string) {
+	back = m.verify(begun, func(id string) bool { return slices.Contains(listed, id) })
+	slices.Sort(back)
+	return back
+}
+
 func known(m *membership) (ids []string) {
 	for _, a := range m.affiliates() {
 		ids = append(ids, a.NodeID)
@@ -29,7 +46,7 @@ func expect(t *testing.T, m *membership, want ...string) {
 
 func TestMachineThatLeftIsForgottenAtOnce(t *testing.T) {
 	m := newMembership(nil)
-	if !m.snapshot(start, []published{named("a"), named("b")}) {
+	if !snapshot(m, start, []published{named("a"), named("b")}) {
 		t.Error("the first snapshot is reported as no change")
 	}
 	if !m.remove("a") || m.remove("a") {
@@ -50,9 +67,9 @@ func TestMachineThatLeftIsForgottenAtOnce(t *testing.T) {
 // its TTL to publish itself again.
 func TestAffiliateThatAServiceLostIsKeptForItsTTL(t *testing.T) {
 	m := newMembership(nil)
-	m.snapshot(start, []published{named("a"), named("b")})
+	snapshot(m, start, []published{named("a"), named("b")})
 	m.disconnect(start.Add(10 * time.Minute))
-	m.snapshot(start.Add(11*time.Minute), []published{named("a")})
+	snapshot(m, start.Add(11*time.Minute), []published{named("a")})
 	expect(t, m, "a", "b")
 	if m.expire(start.Add(10*time.Minute + TTL - time.Second)); len(known(m)) != 2 {
 		t.Error("forgotten before the TTL was over")
@@ -65,7 +82,7 @@ func TestAffiliateThatAServiceLostIsKeptForItsTTL(t *testing.T) {
 
 func TestAffiliateThatReturnsIsKept(t *testing.T) {
 	m := newMembership([]cachedAffiliate{{Affiliate: named("a").Affiliate, LastSeen: start}, {Affiliate: named("b").Affiliate, LastSeen: start}})
-	m.snapshot(start.Add(time.Hour), nil)
+	snapshot(m, start.Add(time.Hour), nil)
 	expect(t, m, "a", "b") // past their TTL, but within returnTime
 	m.set(start.Add(time.Hour+time.Second), named("a"))
 	m.expire(start.Add(time.Hour + returnTime))
@@ -76,7 +93,7 @@ func TestAffiliateThatReturnsIsKept(t *testing.T) {
 
 func TestCachedTimes(t *testing.T) {
 	m := newMembership([]cachedAffiliate{{Affiliate: named("cached").Affiliate, LastSeen: start}})
-	m.snapshot(start.Add(time.Minute), []published{named("live")})
+	snapshot(m, start.Add(time.Minute), []published{named("live")})
 	for _, c := range m.cached(start.Add(5 * time.Minute)) {
 		want := map[string]time.Time{"cached": start, "live": start.Add(5 * time.Minute)}[c.Affiliate.NodeID]
 		if !c.LastSeen.Equal(want) {
@@ -93,11 +110,16 @@ func TestCachedTimes(t *testing.T) {
 
 func TestDeletedMachineHasTimeToReturn(t *testing.T) {
 	m := newMembership(nil)
-	m.snapshot(start, []published{named("a"), named("b"), named("c")})
+	snapshot(m, start, []published{named("a"), named("b"), named("c")})
 	m.delete(start, "a", deletionGrace)
 	m.delete(start, "b", deletionGrace)
-	m.delete(start, "unknown", deletionGrace)
+	if m.delete(start, "unknown", deletionGrace) {
+		t.Error("an unknown machine is reported as known")
+	}
 	m.set(start.Add(time.Second), named("a"))
+	if back := verify(m, start.Add(time.Second), "c"); len(back) != 0 {
+		t.Errorf("back are %v", back)
+	}
 	if _, changed := m.expire(start.Add(deletionGrace - 1)); changed {
 		t.Error("forgotten too early")
 	}
@@ -108,9 +130,68 @@ func TestDeletedMachineHasTimeToReturn(t *testing.T) {
 	expect(t, m, "a", "c")
 }
 
+func TestDeletionHoldsWhenItIsConfirmed(t *testing.T) {
+	later := start.Add(time.Minute)
+	for name, c := range map[string]struct {
+		confirm func(*membership)
+		back    []string
+		kept    bool
+	}{
+		"by nothing":                              {func(*membership) {}, nil, true},
+		"by a list without it":                    {func(m *membership) { verify(m, later) }, nil, false},
+		"by a list without it, from before":       {func(m *membership) { verify(m, start) }, nil, true},
+		"by the snapshot of the next watch":       {func(m *membership) { snapshot(m, later, nil) }, nil, false},
+		"the list has it":                         {func(m *membership) { verify(m, later, "a") }, []string{"a"}, true},
+		"a list lacks it after one that had it":   {func(m *membership) { verify(m, later, "a"); verify(m, later) }, nil, false},
+		"it is deleted again after the list":      {func(m *membership) { verify(m, later); m.delete(later, "a", 0) }, nil, true},
+		"the next watch has it":                   {func(m *membership) { snapshot(m, later, []published{named("a")}) }, nil, true},
+		"the snapshot of the next watch is begun": {func(m *membership) { m.begin() }, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMembership(nil)
+			snapshot(m, start, []published{named("a")})
+			m.delete(start, "a", deletionGrace)
+			c.confirm(m)
+			m.expire(later)
+			if _, kept := m.entries["a"]; kept != c.kept {
+				t.Errorf("kept %v, want %v", kept, c.kept)
+			}
+			if c.back != nil && !slices.Equal(verify(m, later, "a"), c.back) {
+				t.Error("it is not reported as back")
+			}
+		})
+	}
+}
+
+func TestDeletionHoldsInTheEnd(t *testing.T) {
+	m := newMembership(nil)
+	snapshot(m, start, []published{named("a")})
+	m.delete(start, "a", deletionGrace)
+	m.expire(start.Add(TTL - 1))
+	expect(t, m, "a")
+	if deleted, changed := m.expire(start.Add(TTL)); !changed || !slices.Equal(deleted, []string{"a"}) {
+		t.Errorf("deleted are %v", deleted)
+	}
+}
+
+// A machine that is missing in one part of a snapshot may be in the next.
+func TestSnapshotInParts(t *testing.T) {
+	m := newMembership(nil)
+	snapshot(m, start, []published{named("a"), named("b"), named("gone")})
+	m.disconnect(start)
+	m.begin()
+	m.set(start, named("b"))
+	m.expire(start.Add(2 * TTL))
+	expect(t, m, "a", "b", "gone")
+	m.set(start, named("a"))
+	m.complete(start)
+	m.expire(start.Add(TTL))
+	expect(t, m, "a", "b")
+}
+
 func TestReplacedMachineIsKeptForItsTTL(t *testing.T) {
 	m := newMembership(nil)
-	m.snapshot(start, []published{named("a")})
+	snapshot(m, start, []published{named("a")})
 	m.replaced(start.Add(time.Hour), "a")
 	if _, has := m.current("a"); has {
 		t.Error("the service still has the newest copy")

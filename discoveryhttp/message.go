@@ -2,6 +2,7 @@ package discoveryhttp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"unicode"
 	"unicode/utf8"
@@ -98,46 +99,58 @@ func (m *message) add(wire []byte) error {
 
 // decodeSealed decodes an affiliate. Anyone with the cluster ID can publish one, so that one
 // that is not acceptable is no fault of the service: only it is left out.
-func decodeSealed(wire []byte) (a sealed, err error) {
-	var id, data []byte
-	endpoints, count := make([][]byte, 0, 4), 0
-	err = eachField(wire, func(number protowire.Number, kind protowire.Type, value []byte) error {
-		switch {
-		case kind != protowire.BytesType:
-		case number == fieldID:
-			id = value
-		case number == fieldData:
-			data = value
-		case number == fieldEndpoints:
-			// An endpoint of another length was not sealed by a member.
-			if count++; len(value) > 0 && len(value)%endpointBlock == 0 && len(value) <= maxEndpoint && count <= maxSealedEndpoints {
-				endpoints = append(endpoints, value)
-			}
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
+func decodeSealed(wire []byte) (sealed, error) {
+	var f affiliateFields
+	if err := eachField(wire, f.take); err != nil {
 		return sealed{}, err
-	case len(id) == 0:
-		return sealed{}, fmt.Errorf("has an affiliate without an ID")
 	}
-	if name, ok := checkID(id); !ok {
-		return sealed{id: name, fault: fmt.Errorf("has a node ID of %d bytes that is too long or has characters that cannot be printed", len(id))}, nil
+	if len(f.id) == 0 {
+		return sealed{}, errors.New("has an affiliate without an ID")
 	}
-	a.id = string(id)
+	id, ok := checkID(f.id)
 	switch {
-	case len(data) > maxData:
-		a.fault = fmt.Errorf("has %d bytes, want at most %d", len(data), maxData)
-	case count > maxSealedEndpoints:
-		a.fault = fmt.Errorf("has %d endpoints, want at most %d", count, maxSealedEndpoints)
-	default:
-		a.data = bytes.Clone(data)
-		for _, e := range endpoints {
-			a.endpoints = append(a.endpoints, bytes.Clone(e))
-		}
+	case !ok:
+		return sealed{id: id, fault: fmt.Errorf("has a node ID of %d bytes that is too long or has characters that cannot be printed", len(f.id))}, nil
+	case len(f.data) > maxData:
+		return sealed{id: id, fault: fmt.Errorf("has %d bytes, want at most %d", len(f.data), maxData)}, nil
+	case f.count > maxSealedEndpoints:
+		return sealed{id: id, fault: fmt.Errorf("has %d endpoints, want at most %d", f.count, maxSealedEndpoints)}, nil
+	}
+	a := sealed{id: id, data: bytes.Clone(f.data)}
+	for _, e := range f.endpoints {
+		a.endpoints = append(a.endpoints, bytes.Clone(e))
 	}
 	return a, nil
+}
+
+// affiliateFields are the fields of an encoded affiliate, as parts of it.
+type affiliateFields struct {
+	id, data []byte
+	// endpoints are those of count that members may have sealed.
+	endpoints [][]byte
+	count     int
+}
+
+// take takes a field.
+func (f *affiliateFields) take(number protowire.Number, kind protowire.Type, value []byte) error {
+	switch {
+	case kind != protowire.BytesType:
+	case number == fieldID:
+		f.id = value
+	case number == fieldData:
+		f.data = value
+	case number == fieldEndpoints:
+		f.count++
+		if canOpen(value) && f.count <= maxSealedEndpoints {
+			f.endpoints = append(f.endpoints, value)
+		}
+	}
+	return nil
+}
+
+// canOpen reports whether an endpoint has a length that members seal.
+func canOpen(endpoint []byte) bool {
+	return len(endpoint) > 0 && len(endpoint)%endpointBlock == 0 && len(endpoint) <= maxEndpoint
 }
 
 // checkID reports whether an ID can be shown to people and is not too long. Otherwise name is

@@ -3,6 +3,7 @@ package discoveryhttp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
@@ -100,6 +101,9 @@ type refusal struct {
 	reason string
 	// showUntil keeps the refusal of an older copy after the machine has replaced it.
 	showUntil time.Time
+	// round is that of the last snapshot in which the service had the affiliate, or after
+	// which it sent it.
+	round uint64
 }
 
 // refuse sets the reason why an affiliate cannot be used; nil if it can.
@@ -110,8 +114,11 @@ func (s *service) refuse(now time.Time, id string, err error) {
 	switch {
 	case err == nil && !before.showUntil.After(now):
 		delete(s.refused, id)
+	case known && !changed:
+		before.round = s.membership.round
+		s.refused[id] = before
 	case changed:
-		r := refusal{reason: err.Error()}
+		r := refusal{reason: err.Error(), round: s.membership.round}
 		if _, older := errors.AsType[*olderError](err); older {
 			r.showUntil = now.Add(refusalShown)
 		}
@@ -121,4 +128,9 @@ func (s *service) refuse(now time.Time, id string, err error) {
 	if changed {
 		s.client.changed()
 	}
+}
+
+// pruneRefused forgets refused affiliates that the last snapshot did not have. s.mu is held.
+func (s *service) pruneRefused() {
+	maps.DeleteFunc(s.refused, func(_ string, r refusal) bool { return r.round != s.membership.round })
 }

@@ -59,6 +59,7 @@ func (s *service) publishLoop(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			s.note(func(now time.Time, h *health) { h.publish.fail(now, err) })
 			wait := pauses.Next()
 			s.client.log.Log(ctx, failures.level(), "publishing failed", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
 			s.publishSoon()
@@ -68,6 +69,7 @@ func (s *service) publishLoop(ctx context.Context) {
 			continue
 		}
 		failures.resolved()
+		s.note(func(_ time.Time, h *health) { h.publish = trouble{} })
 		pauses.Reset()
 		refresh.Reset(refreshInterval)
 		check = time.After(showTime)

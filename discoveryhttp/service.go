@@ -60,6 +60,9 @@ type service struct {
 	shown payload.Sequence
 	// kept are the endpoints that the service has for this machine, as far as is known.
 	kept [][]byte
+	// health is how well the service works, and shownCodes are the codes of its conditions.
+	health     health
+	shownCodes string
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }
@@ -90,7 +93,8 @@ func (s *service) closeIdle() { s.dialer.closeIdle() }
 func (s *service) snapshot() ([]published, reconciler.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	snapshot := reconciler.Snapshot{Refused: make(map[string]string, len(s.refused)), Complete: s.hasAnswered()}
+	snapshot := reconciler.Snapshot{Refused: make(map[string]string, len(s.refused)), Complete: s.hasAnswered(),
+		Conditions: s.health.conditions(time.Now(), s.endpoint)}
 	for id, r := range s.refused {
 		snapshot.Refused[id] = r.reason
 	}
@@ -197,7 +201,7 @@ func (s *service) update(ctx context.Context, id string, data []byte, endpoints 
 		AffiliateEndpoints: endpoints,
 		Ttl:                durationpb.New(TTL),
 	}))
-	return err
+	return plainError(err)
 }
 
 // remove deletes an affiliate.
@@ -208,7 +212,7 @@ func (s *service) remove(ctx context.Context, id string) error {
 		ClusterId:   s.client.options.ClusterID,
 		AffiliateId: id,
 	}))
-	return err
+	return plainError(err)
 }
 
 // fetch lists the affiliates once.
@@ -216,12 +220,11 @@ func (s *service) fetch(ctx context.Context) error {
 	if err := s.hello(ctx); err != nil {
 		return fmt.Errorf("say hello to %s: %w", s.endpoint, err)
 	}
-	all, err := s.list(ctx)
-	if err != nil {
+	s.beginSnapshot()
+	if err := s.list(ctx, s.takePart); err != nil {
 		return fmt.Errorf("list the affiliates of %s: %w", s.endpoint, err)
 	}
-	s.handleSnapshot(all)
-	s.client.changed()
+	s.completeSnapshot()
 	return nil
 }
 
@@ -266,7 +269,7 @@ func (s *service) sayHello(ctx context.Context, connection *connection) (*server
 		ClientVersion: s.client.options.UserAgent,
 	}))
 	if err != nil {
-		return nil, err
+		return nil, plainError(err)
 	}
 	return response.Msg, nil
 }

@@ -1,20 +1,30 @@
 package discoveryhttp
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"math/rand/v2"
 	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// verifyInterval and verifyBurst bound how often the affiliates are listed because of
-// deletions.
 const (
+	// verifyInterval and verifyBurst bound how often the affiliates are listed because of
+	// deletions.
 	verifyInterval = 30 * time.Second
 	verifyBurst    = 3
+	// verifyRetry is the shortest pause before the affiliates are listed again after a failure.
+	verifyRetry = 5 * time.Second
+	// verifySpread is the time for each machine of a cluster within which the machines list the
+	// affiliates after a deletion, which all of them see at once: a service answers a hundred a
+	// second.
+	verifySpread = 10 * time.Millisecond
 )
 
 // verifySoon makes verifyDeletions list the affiliates.
@@ -26,8 +36,7 @@ func (s *service) verifySoon() {
 }
 
 // verifyDeletions lists the affiliates after deletions, until ctx ends. Sidero's service
-// reports that a machine was deleted when one of its endpoints has expired. A machine that
-// numbers its publications publishes itself again; a Talos node does not notice.
+// reports that a machine was deleted when one of its endpoints has expired.
 func (s *service) verifyDeletions(ctx context.Context) error {
 	limit := rate.NewLimiter(rate.Every(verifyInterval), verifyBurst)
 	for {
@@ -39,36 +48,141 @@ func (s *service) verifyDeletions(ctx context.Context) error {
 		if err := limit.Wait(ctx); err != nil {
 			return err
 		}
-		all, err := s.list(ctx)
-		if err != nil {
-			continue // the deletion holds
+		if err := retry.Wait(ctx, s.verifyPause(), nil); err != nil {
+			return err
 		}
-		s.restore(all)
+		if !s.hasDoubts() {
+			continue // the machines have left, or are back
+		}
+		begun := time.Now()
+		found, err := s.listDoubtful(ctx)
+		switch {
+		case err == nil:
+			s.verify(begun, found)
+		case canList(err):
+			s.client.log.Debug("listing failed", "endpoint", s.endpoint, "error", err)
+			s.verifySoon()
+			if err := retry.Wait(ctx, verifyRetry, nil); err != nil {
+				return err
+			}
+		default:
+			s.verifyBlindly(begun)
+		}
 	}
 }
 
-// restore takes the affiliates that the service still has.
-func (s *service) restore(all []sealed) {
-	now := time.Now()
-	o := s.open(now, all, false)
-	changed := false
+// verifyPause returns how long to wait before the affiliates are listed.
+func (s *service) verifyPause() time.Duration {
 	s.mu.Lock()
-	for _, a := range o.affiliates {
-		changed = s.membership.set(now, a) || changed
+	defer s.mu.Unlock()
+	return rand.N(verifySpread * time.Duration(1+len(s.membership.entries)))
+}
+
+func (s *service) hasDoubts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.membership.hasDoubts()
+}
+
+// canList reports whether a service that has answered List with an error may answer it another
+// time.
+func canList(err error) bool {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnimplemented, connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeInvalidArgument:
+		return false
+	default:
+		return true
+	}
+}
+
+// listDoubtful lists the affiliates and returns those that the service has deleted as far as is
+// known.
+func (s *service) listDoubtful(ctx context.Context) (found []sealed, err error) {
+	err = s.list(ctx, func(part []sealed) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, one := range part {
+			if e, known := s.membership.entries[one.id]; known && e.isDoubtful() && len(one.data) > 0 {
+				found = append(found, one)
+			}
+		}
+	})
+	return found, err
+}
+
+// verify takes the affiliates that the service still had when it began to make a list, of those
+// that it has deleted.
+func (s *service) verify(begun time.Time, found []sealed) {
+	listed := make(map[string]sealed, len(found))
+	for _, one := range found {
+		listed[one.id] = one
+	}
+	var restored []sealed
+	s.mu.Lock()
+	for _, id := range s.membership.verify(begun, func(id string) bool { _, has := listed[id]; return has }) {
+		restored = append(restored, listed[id])
 	}
 	s.mu.Unlock()
-	if changed {
+	now := time.Now()
+	o := s.open(now, restored, false)
+	changed := s.setAll(now, o.affiliates)
+	changed = s.forgetLeft(o.left) || changed
+	if s.expire(now) || changed {
 		s.client.changed()
 	}
 }
 
-// list returns all affiliates that the service has.
-func (s *service) list(ctx context.Context) ([]sealed, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	response, err := s.current().list.CallUnary(ctx, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
-	if err != nil {
-		return nil, err
+// verifyBlindly takes the deletions before a time for what they say: the service lists nothing.
+func (s *service) verifyBlindly(begun time.Time) {
+	s.mu.Lock()
+	s.membership.verify(begun, func(string) bool { return false })
+	s.mu.Unlock()
+	if s.expire(time.Now()) {
+		s.client.changed()
 	}
-	return response.Msg.affiliates, nil
+}
+
+// list calls take with all affiliates that the service has, in one or several parts.
+func (s *service) list(ctx context.Context, take func(part []sealed)) error {
+	listing, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	response, err := s.current().list.CallUnary(listing, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
+	if err == nil {
+		take(response.Msg.affiliates)
+		return nil
+	}
+	if !isTooLong(err) {
+		return plainError(err)
+	}
+	return s.listByWatch(ctx, take)
+}
+
+// isTooLong reports whether the affiliates of a cluster may be too many for the answer to List.
+func isTooLong(err error) bool {
+	if refused, is := errors.AsType[*refusedError](err); is {
+		return refused.tooLong
+	}
+	code := connect.CodeOf(err)
+	return code == connect.CodeResourceExhausted || code == connect.CodeOutOfRange || code == connect.CodeFailedPrecondition
+}
+
+// listByWatch is list by the snapshot of a watch, which may come in parts.
+func (s *service) listByWatch(ctx context.Context, take func(part []sealed)) error {
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
+	if err != nil {
+		return plainError(err)
+	}
+	defer func() { _ = stream.Close() }()
+	for range maxParts {
+		if !stream.Receive() {
+			return plainError(cmp.Or(stream.Err(), errStreamEnded))
+		}
+		take(stream.Msg().affiliates)
+		if !stream.Msg().more {
+			return nil
+		}
+	}
+	return errTooManyParts
 }

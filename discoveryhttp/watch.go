@@ -3,7 +3,8 @@ package discoveryhttp
 import (
 	"context"
 	"errors"
-	"maps"
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"connectrpc.com/connect"
@@ -13,18 +14,40 @@ import (
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// errStreamEnded is the error of a watch that the service has ended without one.
-var errStreamEnded = errors.New("the service ended the stream")
+const (
+	// silentAfter is how long a service that has accepted Watch may send nothing before that is
+	// a condition.
+	silentAfter = 15 * time.Second
+	// snapshotTimeout bounds the time to each part of the snapshot. A part of 3 MiB comes in
+	// time at 400 kbit/s.
+	snapshotTimeout = time.Minute
+	// quietTime is how long a watch may be without news. A proxy may hold a stream open whose
+	// other end is gone. The snapshot of another watch has what was missed.
+	quietTime = refreshInterval
+)
+
+var (
+	// errStreamEnded is the error of a watch that the service has ended without one.
+	errStreamEnded = errors.New("the service ended the stream")
+	// errSilent is the error of a watch that the service has accepted and left without an answer.
+	errSilent = fmt.Errorf("the service accepted the watch and did not send its affiliates within %v", snapshotTimeout)
+	// errQuiet ends a watch that had no news for quietTime.
+	errQuiet = fmt.Errorf("no news for about %v", quietTime)
+)
 
 // watchLoop follows the service until ctx ends.
 func (s *service) watchLoop(ctx context.Context) {
 	pauses := retry.New(firstPause, maxPause)
 	var failures outage
+	quiet := false
 	for {
 		started := time.Now()
 		err := s.watch(ctx, func() {
-			s.client.log.Info("discovery connected", "endpoint", s.endpoint)
+			if !quiet {
+				s.client.log.Info("discovery connected", "endpoint", s.endpoint)
+			}
 			failures.resolved()
+			s.note(func(_ time.Time, h *health) { h.watch, h.silent = trouble{}, false })
 		})
 		s.mu.Lock()
 		s.confirm(time.Now())
@@ -33,6 +56,14 @@ func (s *service) watchLoop(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if quiet = errors.Is(err, errQuiet); quiet {
+			s.client.log.Debug("watching discovery anew", "endpoint", s.endpoint, "reason", err)
+			continue
+		}
+		s.note(func(now time.Time, h *health) {
+			h.watch.fail(now, err)
+			h.silent = errors.Is(err, errSilent)
+		})
 		if time.Since(started) > maxPause {
 			pauses.Reset()
 		}
@@ -45,42 +76,73 @@ func (s *service) watchLoop(ctx context.Context) {
 }
 
 // watch follows the service until the stream ends, which is always an error. It calls
-// connected at the first message.
+// connected when the service has sent all its affiliates.
 func (s *service) watch(ctx context.Context, connected func()) error {
 	if err := s.hello(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }()
 	messages := make(chan *message)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return receive(groupCtx, stream, messages) })
+	group.Go(func() error { return s.receive(groupCtx, messages) })
 	group.Go(func() error { return s.verifyDeletions(groupCtx) })
+	err := s.follow(groupCtx, messages, connected)
+	cancel()
+	if ended := group.Wait(); err == nil {
+		err = ended
+	}
+	if errors.Is(err, errSilent) {
+		// A proxy on the path may hold back the streams of one protocol.
+		s.dialer.alternate()
+	}
+	return err
+}
+
+// receive passes on the messages of a watch until it ends, which is always an error.
+func (s *service) receive(ctx context.Context, messages chan<- *message) error {
+	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
+	if err != nil {
+		return plainError(err)
+	}
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+		select {
+		case messages <- stream.Msg():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return plainError(err)
+	}
+	return errStreamEnded
+}
+
+// follow takes the messages of a watch. It returns nil when ctx ends.
+func (s *service) follow(ctx context.Context, messages <-chan *message, connected func()) error {
+	if err := s.takeSnapshot(ctx, messages); err != nil || ctx.Err() != nil {
+		return err
+	}
+	connected()
+	// The service may have been restarted and not know this machine.
+	s.publishSoon()
 	expiry := time.NewTicker(deletionGrace / 2)
 	defer expiry.Stop()
-	for first := true; ; {
+	// Not all machines of a cluster watch anew at once.
+	patience := quietTime + rand.N(quietTime/10)
+	quiet := time.NewTimer(patience)
+	defer quiet.Stop()
+	for {
 		var changed bool
 		select {
-		case <-groupCtx.Done():
-			cancel()
-			return group.Wait()
+		case <-ctx.Done():
+			return nil
+		case <-quiet.C:
+			return errQuiet
 		case m := <-messages:
-			if first {
-				connected()
-			}
-			if first {
-				s.handleSnapshot(m.affiliates)
-				// The service may have been restarted and not know this machine.
-				s.publishSoon()
-				first, changed = false, true
-			} else {
-				changed = s.handle(m)
-			}
+			quiet.Reset(patience)
+			changed = s.handle(m)
 		case now := <-expiry.C:
 			changed = s.expire(now)
 		}
@@ -90,50 +152,85 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 	}
 }
 
-// receive passes on the messages of a stream until it ends, which is always an error.
-func receive(ctx context.Context, stream *connect.ServerStreamForClient[message], messages chan<- *message) error {
-	for stream.Receive() {
+// takeSnapshot takes the first messages of a watch, up to the last part of the snapshot. It
+// returns nil when ctx ends.
+func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) error {
+	silence := time.AfterFunc(silentAfter, func() {
+		s.note(func(_ time.Time, h *health) { h.silent = !s.membership.connected })
+	})
+	defer silence.Stop()
+	timeout := time.NewTimer(snapshotTimeout)
+	defer timeout.Stop()
+	s.beginSnapshot()
+	for range maxParts {
 		select {
-		case messages <- stream.Msg():
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
+		case <-timeout.C:
+			return errSilent
+		case m := <-messages:
+			silence.Stop()
+			s.takePart(m.affiliates)
+			if !m.more {
+				s.completeSnapshot()
+				return nil
+			}
+			timeout.Reset(snapshotTimeout)
 		}
 	}
-	if err := stream.Err(); err != nil {
-		return err
-	}
-	return errStreamEnded
+	return errTooManyParts
 }
 
-// handleSnapshot takes all affiliates that the service has.
-func (s *service) handleSnapshot(all []sealed) {
-	now := time.Now()
+var errTooManyParts = refuse("the service sends its affiliates in more than %d messages", maxParts)
+
+// beginSnapshot begins to take all affiliates that the service has.
+func (s *service) beginSnapshot() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.shown = 0
-	s.mu.Unlock()
-	o := s.open(now, all, false)
+	s.membership.begin()
+}
+
+// takePart takes a part of the snapshot.
+func (s *service) takePart(part []sealed) {
+	now := time.Now()
+	o := s.open(now, part, false)
+	changed := s.setAll(now, o.affiliates)
+	if s.forgetLeft(o.left) || changed {
+		s.client.changed()
+	}
+}
+
+// completeSnapshot notes that all parts were taken.
+func (s *service) completeSnapshot() {
 	s.mu.Lock()
 	if !s.hasAnswered() {
 		close(s.answered)
 	}
-	s.pruneRefused(all)
-	s.membership.snapshot(now, o.affiliates)
+	s.pruneRefused()
+	s.membership.complete(time.Now())
 	s.mu.Unlock()
-	s.forgetLeft(o.left)
+	s.client.changed()
 }
 
-// handle takes a message of the stream after the first.
+// setAll adds or updates affiliates that the service has.
+func (s *service) setAll(now time.Time, affiliates []published) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range affiliates {
+		changed = s.membership.set(now, a) || changed
+	}
+	return changed
+}
+
+// handle takes a message of the stream after the snapshot.
 func (s *service) handle(m *message) (changed bool) {
 	now := time.Now()
 	if m.deleted {
 		return s.handleDeletion(now, m.affiliates)
 	}
 	o := s.open(now, m.affiliates, true)
-	s.mu.Lock()
-	for _, a := range o.affiliates {
-		changed = s.membership.set(now, a) || changed
-	}
-	s.mu.Unlock()
+	changed = s.setAll(now, o.affiliates)
 	return s.forgetLeft(o.left) || changed
 }
 
@@ -147,27 +244,21 @@ func (s *service) handleDeletion(now time.Time, affiliates []sealed) (changed bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range affiliates {
-		id := a.id
-		if id == s.client.options.NodeID {
+		if a.id == s.client.options.NodeID {
 			s.shown = 0
 			if s.accepted.sequence != 0 {
 				s.defend(wasDeleted)
 			}
 		}
-		if sequence, has := s.membership.current(id); has {
-			s.client.newest.confirm(now, id, sequence)
+		if sequence, has := s.membership.current(a.id); has {
+			s.client.newest.confirm(now, a.id, sequence)
 		}
-		if s.membership.isUnnumbered(id) {
+		_, wasRefused := s.refused[a.id]
+		delete(s.refused, a.id)
+		changed = changed || wasRefused
+		if s.membership.delete(now, a.id, grace) {
 			s.verifySoon()
 		}
-		_, wasRefused := s.refused[id]
-		delete(s.refused, id)
-		s.membership.delete(now, id, grace)
-		changed = changed || wasRefused
-	}
-	if grace == 0 {
-		_, gone := s.membership.expire(now)
-		changed = changed || gone
 	}
 	return changed
 }
@@ -202,13 +293,4 @@ func (s *service) expire(now time.Time) (changed bool) {
 		s.client.deleted(s, deleted)
 	}
 	return s.client.expireRivals(now) || changed
-}
-
-// pruneRefused forgets refused affiliates that a snapshot does not have. s.mu is held.
-func (s *service) pruneRefused(snapshot []sealed) {
-	present := make(map[string]bool, len(snapshot))
-	for _, a := range snapshot {
-		present[a.id] = true
-	}
-	maps.DeleteFunc(s.refused, func(id string, _ refusal) bool { return !present[id] })
 }

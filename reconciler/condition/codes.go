@@ -16,6 +16,14 @@ const (
 	AddressOverlap Code = "AddressOverlap"
 	// AddressRefused is the code of an address or network that no peer may have.
 	AddressRefused Code = "AddressRefused"
+	// DiscoveryAnswerRefused is the code of a discovery service whose answers are not acceptable.
+	DiscoveryAnswerRefused Code = "DiscoveryAnswerRefused"
+	// DiscoverySilent is the code of a discovery service that accepts the watch and sends nothing.
+	DiscoverySilent Code = "DiscoverySilent"
+	// DiscoveryUnpublished is the code of a discovery service that does not take this machine.
+	DiscoveryUnpublished Code = "DiscoveryUnpublished"
+	// DiscoveryUnreachable is the code of a discovery service that cannot be reached for long.
+	DiscoveryUnreachable Code = "DiscoveryUnreachable"
 	// EndpointRefused is the code of an endpoint of a peer that no machine can use.
 	EndpointRefused Code = "EndpointRefused"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
@@ -95,6 +103,14 @@ var definitions = []Definition{
 		"none, if both are to serve it or one was set up anew; else exclude it at one"},
 	{AddressRefused, SeverityWarning, "a peer advertises an address or network that no machine may have",
 		"change what the peer advertises; for a default route, `filters.peerNetworks`; none, if this machine was set up anew"},
+	{DiscoveryAnswerRefused, SeverityWarning, "a discovery service answers what no service of the protocol does, such as a compressed message or a redirect to plain HTTP",
+		"check what answers at the endpoint, and who is on the path"},
+	{DiscoverySilent, SeverityWarning, "a discovery service accepts the watch and does not send its machines",
+		"check what answers at the endpoint; behind a proxy that holds back streams, `protocol: connect`"},
+	{DiscoveryUnpublished, SeverityWarning, "a discovery service does not take this machine, for more than a minute",
+		"raise the limit that is named at the service; check that all machines have the same `cluster.secret`"},
+	{DiscoveryUnreachable, SeverityWarning, "a discovery service cannot be used, for more than a minute",
+		"check the endpoint, the service and the network on the way; known machines stay in the mesh"},
 	{EndpointRefused, SeverityWarning, "a peer publishes endpoints that no machine can use",
 		"change what the peer announces"},
 	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link",
