@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -131,7 +132,9 @@ func (s *Server) admit(ctx context.Context, c call, clusterID string) (token []b
 	if err := s.options.Limits.checkID("cluster_id", clusterID); err != nil {
 		return nil, err
 	}
-	s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
+	if s.log.Enabled(ctx, slog.LevelDebug) {
+		s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
+	}
 	// A caller without the token must not use up the rate of the cluster.
 	if token, err = s.authorize(ctx, clusterID, c.authorization, now); err != nil {
 		return nil, err

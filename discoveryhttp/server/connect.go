@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -53,12 +54,23 @@ func (h connectHandler) AffiliateDelete(ctx context.Context, req *connect.Reques
 
 // List implements the protocol.
 func (h connectHandler) List(ctx context.Context, req *connect.Request[serverpb.ListRequest]) (*connect.Response[serverpb.ListResponse], error) {
-	affiliates, err := h.server.list(ctx, h.callOf(req), req.Msg)
+	c := h.callOf(req)
+	affiliates, err := h.server.list(ctx, c, req.Msg)
 	if err != nil {
 		return nil, err
 	}
+	size, json := affiliates.Size(), speaksJSON(req.Header())
+	if size > maxConnectList {
+		return nil, listTooLarge(size, maxConnectList)
+	}
+	// The copies of the response live until it is written.
+	release, err := h.server.copies.acquire(ctx, rateKey(c.caller), copyOf(size, json))
+	if err != nil {
+		return nil, err
+	}
+	onWritten(ctx, release)
 	response := &serverpb.ListResponse{}
-	if err := setEncoded(response, affiliates.Wire(), speaksJSON(req.Header())); err != nil {
+	if err := setEncoded(response, affiliates.Wire(), json); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(response), nil
@@ -67,15 +79,62 @@ func (h connectHandler) List(ctx context.Context, req *connect.Request[serverpb.
 // Watch implements the protocol.
 func (h connectHandler) Watch(ctx context.Context, req *connect.Request[serverpb.WatchRequest], stream *connect.ServerStream[serverpb.WatchResponse]) error {
 	clearReadDeadline(ctx)
-	json := speaksJSON(req.Header())
-	return h.server.watch(ctx, h.callOf(req), req.Msg, func(wire []byte) error {
+	c, json := h.callOf(req), speaksJSON(req.Header())
+	o := &connectOutlet{ready: make(chan struct{}, 1)}
+	o.send = func(wire []byte) error {
+		release, err := h.server.copies.acquire(ctx, rateKey(c.caller), copyOf(len(wire), json))
+		if err != nil {
+			return err
+		}
+		defer release()
 		message := &serverpb.WatchResponse{}
 		if err := setEncoded(message, wire, json); err != nil {
 			return err
 		}
 		return stream.Send(message)
-	})
+	}
+	return h.server.watch(ctx, c, req.Msg, o, connectPart)
 }
+
+// connectOutlet writes the messages of a stream in the goroutine of the call, because writing
+// waits for the reader.
+type connectOutlet struct {
+	send  func(wire []byte) error
+	ready chan struct{}
+
+	mu    sync.Mutex
+	queue []*message
+}
+
+func (o *connectOutlet) deliver(_ *reader, m *message) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue = append(o.queue, m)
+	select {
+	case o.ready <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (o *connectOutlet) pending() <-chan struct{} { return o.ready }
+
+func (o *connectOutlet) write(r *reader) error {
+	o.mu.Lock()
+	queue := o.queue
+	o.queue = nil
+	o.mu.Unlock()
+	for _, m := range queue {
+		if err := o.send(m.wire); err != nil {
+			return err
+		}
+		r.released(len(m.wire))
+	}
+	return nil
+}
+
+// abandon has nothing to do: what is not written is not kept.
+func (*connectOutlet) abandon(*reader) {}
 
 // setEncoded sets the fields of an empty message from their encoding. For a protobuf
 // response the encoding becomes the message's unknown fields, which are sent as they

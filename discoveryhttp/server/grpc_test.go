@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -156,4 +158,14 @@ func TestGRPCNamesTheCallerOfAProxy(t *testing.T) {
 
 func trusting(network string) func(*server.Options) {
 	return func(o *server.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(network)} }
+}
+
+func TestGRPCRefusesCompressionAndOtherEncodings(t *testing.T) {
+	url := "http://" + serveGRPC(t)
+	for name, option := range map[string]connect.ClientOption{"gzip": connect.WithSendGzip(), "JSON": connect.WithProtoJSON()} {
+		client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC(), option)
+		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", "a", strings.Repeat("x", 1000))); connect.CodeOf(err) != connect.CodeUnimplemented {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

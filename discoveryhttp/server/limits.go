@@ -27,6 +27,8 @@ type Limits struct {
 	// TTL bounds the life of an affiliate without a refresh. A request with a longer TTL
 	// is refused.
 	TTL time.Duration
+	// Send is how long a reader may take nothing of what is sent to it.
+	Send time.Duration
 	// PerAddress is the rate of one address, or of one IPv6 /64.
 	PerAddress Rate
 	// PerCluster is the rate of all callers of one cluster together.
@@ -71,6 +73,7 @@ func DefaultLimits() Limits {
 		Store: store.Limits{Affiliates: 10_000, Watchers: 12_000, Endpoints: 64, Clusters: 100_000,
 			Bytes: 512 << 20, CallerBytes: 16 << 20, CallerClusters: 1000},
 		TTL:        30 * time.Minute,
+		Send:       10 * time.Second,
 		PerAddress: Rate{PerSecond: 100, Burst: 4000},
 		PerCluster: Rate{PerSecond: 1000, Burst: 40_000},
 		// Talos' client gives up on Hello after 10 s, and on all updates together after 30.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/netip"
 	"time"
@@ -74,6 +73,9 @@ type Server struct {
 	admission *admission
 	metrics   *metrics
 	closing   context.Context
+	clusters  clusters
+	readings  *readings
+	copies    *copies
 }
 
 // New returns a server. When closing ends, its streams end, so that clients move to
@@ -85,6 +87,9 @@ func New(closing context.Context, o Options) *Server {
 		callers:   callers{o.TrustedProxies},
 		admission: newAdmission(closing, o.Limits),
 		closing:   closing,
+		clusters:  clusters{byID: map[string]*cluster{}},
+		readings:  newReadings(maxReadings),
+		copies:    newCopies(),
 	}
 	s.metrics = newMetrics(o.Store)
 	s.store = s.metrics.measure(o.Store)
@@ -95,14 +100,14 @@ func New(closing context.Context, o Options) *Server {
 func (s *Server) Handler() http.Handler {
 	path, protocol := serverpbconnect.NewClusterHandler(connectHandler{s},
 		connect.WithReadMaxBytes(s.options.Limits.request()),
-		// Encrypted data does not get smaller.
-		connect.WithCompressMinBytes(math.MaxInt),
+		// Encrypted data does not get smaller, and a compressed request may get large.
+		connect.WithCompression("gzip", nil, nil),
 		connect.WithInterceptors(s.metrics),
 	)
 	mux := http.NewServeMux()
 	mux.Handle(path, withController(protocol))
 	s.addPages(mux)
-	return mux
+	return withDeadlines(mux, s.options.Limits.Send)
 }
 
 // labelOf returns a name of a cluster for logs. It is made from a hash, because the ID

@@ -75,12 +75,12 @@ func h2c(t *testing.T) *http.Client {
 // protocols returns a client for each protocol of the server.
 func protocols(t *testing.T, url string) map[string]serverpbconnect.ClusterClient {
 	return map[string]serverpbconnect.ClusterClient{
-		"gRPC":                     serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC()),
-		"Connect over HTTP/1.1":    serverpbconnect.NewClusterClient(http.DefaultClient, url),
-		"Connect over HTTP/2":      serverpbconnect.NewClusterClient(h2c(t), url),
-		"Connect with JSON":        serverpbconnect.NewClusterClient(http.DefaultClient, url, connect.WithProtoJSON()),
-		"gRPC-Web over HTTP/1.1":   serverpbconnect.NewClusterClient(http.DefaultClient, url, connect.WithGRPCWeb()),
-		"gRPC compressed, in JSON": serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC(), connect.WithProtoJSON(), connect.WithSendGzip()),
+		"gRPC":                   serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC()),
+		"Connect over HTTP/1.1":  serverpbconnect.NewClusterClient(http.DefaultClient, url),
+		"Connect over HTTP/2":    serverpbconnect.NewClusterClient(h2c(t), url),
+		"Connect with JSON":      serverpbconnect.NewClusterClient(http.DefaultClient, url, connect.WithProtoJSON()),
+		"gRPC-Web over HTTP/1.1": serverpbconnect.NewClusterClient(http.DefaultClient, url, connect.WithGRPCWeb()),
+		"gRPC in JSON":           serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC(), connect.WithProtoJSON()),
 	}
 }
 
@@ -133,6 +133,17 @@ func TestProtocols(t *testing.T) {
 				t.Errorf("the watcher got %v, want the deletion", m)
 			}
 		})
+	}
+}
+
+// TestCompressionIsRefused sends compressed requests, which may be small and get large.
+func TestCompressionIsRefused(t *testing.T) {
+	url, _ := start(t)
+	for name, option := range map[string]connect.ClientOption{"gRPC": connect.WithGRPC(), "gRPC-Web": connect.WithGRPCWeb(), "Connect": connect.WithClientOptions()} {
+		client := serverpbconnect.NewClusterClient(h2c(t), url, option, connect.WithSendGzip())
+		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", "a", strings.Repeat("x", 1000))); connect.CodeOf(err) != connect.CodeUnimplemented {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

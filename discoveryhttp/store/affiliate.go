@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -211,4 +212,27 @@ func split(affiliates []Affiliate, limit int) [][]byte {
 		messages = append(messages, b)
 	}
 	return messages
+}
+
+// Since returns the events that make the snapshot of an earlier or later one.
+func (s *Snapshot) Since(base *Snapshot) []*Event {
+	var events []*Event
+	old := base.Affiliates
+	for _, a := range s.Affiliates {
+		for len(old) > 0 && old[0].ID < a.ID {
+			events, old = append(events, NewDeletion(old[0].ID)), old[1:]
+		}
+		if len(old) > 0 && old[0].ID == a.ID {
+			known := old[0]
+			old = old[1:]
+			if bytes.Equal(known.wire, a.wire) {
+				continue
+			}
+		}
+		events = append(events, NewUpdate(a))
+	}
+	for _, a := range old {
+		events = append(events, NewDeletion(a.ID))
+	}
+	return events
 }
