@@ -85,8 +85,8 @@ const timeout = 5 * time.Minute
 // run measures and prints the table. It returns the figures whose target is missed.
 func (o options) run(ctx context.Context) (misses []string, err error) {
 	fmt.Printf("%d cores, %s; server and load on one machine; medians of %d turns\n\n", runtime.NumCPU(), runtime.Version(), o.turns)
-	fmt.Println("| | base | now | ratio | target | |")
-	fmt.Println("| --- | --- | --- | --- | --- | --- |")
+	fmt.Println("| | base | now | ratio | target | | `-only` |")
+	fmt.Println("| --- | --- | --- | --- | --- | --- | --- |")
 	for _, m := range measurements(o.etcd != "") {
 		if !o.only.MatchString(m.name) {
 			continue
@@ -96,7 +96,7 @@ func (o options) run(ctx context.Context) (misses []string, err error) {
 			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
 		for i, f := range m.figures {
-			row, verdict := f.row(column(base, i), column(now, i))
+			row, verdict := f.row(m.name, column(base, i), column(now, i))
 			fmt.Println(row)
 			if verdict == missed {
 				misses = append(misses, f.name)

@@ -31,14 +31,13 @@ type measurement struct {
 const (
 	// warmUp is the number of affiliates that exist before updates are timed.
 	warmUp = 20_000
-	// updates is the number of timed updates.
-	updates = 60_000
-	// etcdUpdates is the same for etcd.
-	etcdUpdates = 10_000
+	// updates is the number of timed updates in memory, boltUpdates and etcdUpdates those on
+	// bolt and etcd.
+	updates, boltUpdates, etcdUpdates = 150_000, 50_000, 10_000
 	// filled is the number of affiliates that memory is measured with.
 	filled = 100_000
 	// listed is the number of affiliates of a cluster that is listed, and lists how often.
-	listed, listings = 1000, 50
+	listed, listings = 1000, 500
 	// crowdSize is the number of machines that join at once.
 	crowdSize = 3000
 	// settle is how long a server is left alone before its memory at rest is read.
@@ -58,7 +57,7 @@ func measurements(etcd bool) []measurement {
 		{"bolt", []figure{
 			{"processor time of an update on bolt, gRPC, µs", 1, target{}},
 			{"updates/s on bolt, gRPC", 0, target{ratioAtLeast, 1.5}},
-		}, updating("bolt", updates, flood)},
+		}, updating("bolt", boltUpdates, flood)},
 		watching("fanout1", "1 watcher", 1, 1, 50, target{}, target{}),
 		watching("fanout100", "100 watchers on 8 connections", 100, 8, 50, target{}, target{}),
 		watching("fanout1000", "1,000 watchers on 8 connections", 1000, 8, 50, target{ratioAtMost, 0.5}, target{ratioAtMost, 1}),

@@ -61,10 +61,10 @@ type figure struct {
 	target target
 }
 
-// row returns the row of a figure, from its value in each turn, and the verdict. The base
-// is empty if it was not measured. The ratio is the median of those of the turns, each of
+// row returns the row of a figure of a measurement, from its value in each turn, and the
+// verdict. The base is empty if it was not measured. The ratio is the median of those of the turns, each of
 // two measurements that followed each other.
-func (f figure) row(base, ours []float64) (text, verdict string) {
+func (f figure) row(measurement string, base, ours []float64) (text, verdict string) {
 	before, ratio := math.NaN(), math.NaN()
 	if len(base) > 0 {
 		ratios := make([]float64, len(ours))
@@ -75,7 +75,7 @@ func (f figure) row(base, ours []float64) (text, verdict string) {
 	}
 	now := median(ours)
 	verdict = f.target.verdict(now, ratio)
-	cells := []string{f.name, number(before, f.digits), number(now, f.digits), number(ratio, 2), f.target.String(), verdict}
+	cells := []string{f.name, number(before, f.digits), number(now, f.digits), number(ratio, 2), f.target.String(), verdict, measurement}
 	return "| " + strings.Join(cells, " | ") + " |", verdict
 }
 

@@ -33,12 +33,12 @@ func TestVerdict(t *testing.T) {
 
 func TestRow(t *testing.T) {
 	f := figure{"time, µs", 1, target{ratioAtMost, 0.5}}
-	row, verdict := f.row([]float64{10, 100, 1000}, []float64{4, 45, 600})
-	if want := "| time, µs | 100.0 | 45.0 | 0.45 | ratio at most 0.50 | met |"; row != want || verdict != "met" {
+	row, verdict := f.row("updates", []float64{10, 100, 1000}, []float64{4, 45, 600})
+	if want := "| time, µs | 100.0 | 45.0 | 0.45 | ratio at most 0.50 | met | updates |"; row != want || verdict != "met" {
 		t.Errorf("a row: %s, %q, want %s", row, verdict, want)
 	}
-	row, verdict = f.row(nil, []float64{4, 6})
-	if want := "| time, µs |  | 5.0 |  | ratio at most 0.50 |  |"; row != want || verdict != "" {
+	row, verdict = f.row("updates", nil, []float64{4, 6})
+	if want := "| time, µs |  | 5.0 |  | ratio at most 0.50 |  | updates |"; row != want || verdict != "" {
 		t.Errorf("a row without a base: %s, %q, want %s", row, verdict, want)
 	}
 }
