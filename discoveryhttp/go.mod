@@ -9,7 +9,6 @@ replace (
 
 require (
 	connectrpc.com/connect v1.21.1
-	github.com/fsnotify/fsnotify v1.10.1
 	github.com/google/go-cmp v0.7.0
 	github.com/hashicorp/go-retryablehttp v0.7.8
 	github.com/prometheus/client_golang v1.25.0

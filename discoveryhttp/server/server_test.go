@@ -3,24 +3,15 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -441,110 +432,6 @@ func TestSlowRequestsAreEnded(t *testing.T) {
 	}
 }
 
-func TestCertificateIsReloadedWhenItsFilesChange(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeCertificate(t, certFile, keyFile, 1)
-	log := &syncBuffer{grown: make(chan struct{}, 100)}
-	c, err := server.LoadCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() int64 {
-		pair, err := c.TLS().GetCertificate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pair.Leaf.SerialNumber.Int64()
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Watch(ctx) }()
-	await := func(text string, change func()) {
-		t.Helper()
-		deadline := time.After(30 * time.Second)
-		for {
-			// The watch may start after the first change.
-			change()
-			select {
-			case <-log.grown:
-			case <-time.After(time.Second):
-			case <-deadline:
-				t.Fatalf("the log does not have %q: %s", text, log)
-			}
-			if strings.Contains(log.String(), text) {
-				return
-			}
-		}
-	}
-	await("certificate reloaded", func() { writeCertificate(t, certFile, keyFile, 2) })
-	if serial() != 2 {
-		t.Errorf("certificate %d is in use", serial())
-	}
-	await("reload failed", func() {
-		if err := os.WriteFile(certFile, []byte("nonsense"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if serial() != 2 {
-		t.Errorf("certificate %d is in use", serial())
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if _, err := server.LoadCertificate(certFile, keyFile, nil); err == nil {
-		t.Error("an invalid certificate was loaded")
-	}
-}
-
-// syncBuffer is a buffer that can be read while it is written.
-type syncBuffer struct {
-	mu    sync.Mutex
-	b     bytes.Buffer
-	grown chan struct{}
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case s.grown <- struct{}{}:
-	default:
-	}
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: certificate}, keyFile: {Type: "PRIVATE KEY", Bytes: encoded}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// TestWatchIsOpenForLongerThanTheReadTimeout waits until a request that is still being
-// sent would have been ended.
 func TestWatchIsOpenForLongerThanTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	url, _ := start(t)
