@@ -9,7 +9,7 @@
 // headers of its first request were read. What was read is read again by the server that gets
 // the connection (conn.go). All later requests of the connection go to the same server. A
 // proxy may send gRPC and other requests on one connection, so connections of trusted proxies
-// always go to HTTP, whose server speaks gRPC, too.
+// go to HTTP, whose server speaks gRPC, too, unless they are known to keep them apart.
 //
 // gRPC's clients send a request only after the server's SETTINGS frame (RFC 9113, section
 // 3.4), and which server it will be is known only from the request. So the door sends a

@@ -141,7 +141,7 @@ func (d *Door) admit(ctx context.Context, c *Conn, who *caller, proxy bool) (*li
 		c.Conn = secure
 	}
 	to := d.http
-	if !proxy {
+	if !proxy || !d.limits.ProxiesMix {
 		peeked, grpc, err := peek(c.Conn, c, &d.limits)
 		if err != nil {
 			return nil, err

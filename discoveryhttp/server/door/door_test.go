@@ -399,10 +399,17 @@ func TestHeadersInPieces(t *testing.T) {
 }
 
 func TestProxiesMayMixProtocols(t *testing.T) {
-	e := open(t, nil, trustLoopback)
-	c := e.dialHTTP2(t)
-	must(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: request(t, "application/grpc"), EndHeaders: true}))
-	if next(t, e.accept(t)).toGRPC {
-		t.Error("a proxy's connection was routed to gRPC, which cannot answer its other requests")
+	for name, mix := range map[string]bool{"mixed": true, "kept apart": false} {
+		t.Run(name, func(t *testing.T) {
+			e := open(t, nil, func(l *door.Limits) {
+				trustLoopback(l)
+				l.ProxiesMix = mix
+			})
+			c := e.dialHTTP2(t)
+			must(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: request(t, "application/grpc"), EndHeaders: true}))
+			if toGRPC := next(t, e.accept(t)).toGRPC; toGRPC == mix {
+				t.Errorf("the proxy's connection was routed to gRPC, which answers no other requests: %v, want %v", toGRPC, !mix)
+			}
+		})
 	}
 }

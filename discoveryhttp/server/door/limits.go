@@ -28,9 +28,11 @@ type Limits struct {
 	// Streams is what clients are told of how many requests they may have open at once,
 	// until the server tells them itself.
 	Streams uint32
-	// TrustedProxies are the networks of proxies, which may mix gRPC and other requests on
-	// one connection, and have many callers.
+	// TrustedProxies are the networks of proxies, which have many callers.
 	TrustedProxies []netip.Prefix
+	// ProxiesMix is set if trusted proxies may send gRPC and other requests on one
+	// connection. All their connections then go to HTTP, whose server has to speak gRPC.
+	ProxiesMix bool
 }
 
 // DefaultLimits returns limits for a server on the open internet: a site of 1,000 machines
@@ -45,6 +47,7 @@ func DefaultLimits() Limits {
 		WriteTimeout:     10 * time.Second,
 		Header:           16 << 10,
 		Streams:          250,
+		ProxiesMix:       true,
 	}
 }
 

@@ -80,6 +80,9 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no limit")
 	flags.IntVar(&l.WatchesPerAddress, "max-watches-per-address", l.WatchesPerAddress, "most open watches of one address, or IPv6 /64, on this server; 0 for no limit")
 	flags.IntVar(&l.Watches, "max-watches", l.Watches, "most open watches on this server; 0 for no limit")
+	flags.IntVar(&l.Connections.Connections, "max-connections", l.Connections.Connections, "most open connections")
+	flags.IntVar(&l.Connections.PerCaller, "max-connections-per-address", l.Connections.PerCaller, "most open connections of one address, or IPv6 /64, that is no trusted proxy")
+	flags.BoolVar(&l.Connections.ProxiesMix, "proxies-mix", l.Connections.ProxiesMix, "trusted proxies send gRPC and other requests on one connection, as Caddy, Envoy, HAProxy and Traefik may; false is faster, for proxies that do not, such as nginx")
 	flags.DurationVar(&l.TTL, "max-ttl", l.TTL, "longest life of an affiliate without a refresh")
 	flags.DurationVar(&l.MaxWait, "max-wait", l.MaxWait, "longest wait of a call beyond a rate for its turn; a call whose turn would come later is refused")
 	flags.IntVar(&l.WaitingPerAddress, "max-waiting-per-address", l.WaitingPerAddress, "most calls of one address, or IPv6 /64, that wait for their turn; 0 for no limit")
@@ -161,7 +164,8 @@ func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
 		}
 	}
 	for flag, n := range map[string]int{"max-id": f.limits.ID, "max-data": f.limits.Data, "max-endpoint": f.limits.Endpoint,
-		"max-endpoints": f.limits.Store.Endpoints, "max-affiliates": f.limits.Store.Affiliates, "max-watchers": f.limits.Store.Watchers} {
+		"max-endpoints": f.limits.Store.Endpoints, "max-affiliates": f.limits.Store.Affiliates, "max-watchers": f.limits.Store.Watchers,
+		"max-connections": f.limits.Connections.Connections, "max-connections-per-address": f.limits.Connections.PerCaller} {
 		if n <= 0 {
 			return o, fmt.Errorf("--%s is %d: want at least 1", flag, n)
 		}
