@@ -28,6 +28,8 @@ FUZZ ?= .
 # How often `make bench` runs each benchmark. benchstat needs six for a confidence interval.
 BENCHCOUNT ?= 6
 BENCH ?= .
+# How long `make soak-discovery` runs.
+SOAK ?= 20m
 # The commit that `make bench-discovery` compares with.
 BASE ?= 6d67e6b
 BASE_BINARY := .cache/base/spanctl-$(BASE)
@@ -195,6 +197,11 @@ $(BASE_BINARY):
 attack-discovery: build ## Attack the discovery server, and measure its memory; ATTACKFLAGS='-only NAME' for one attack
 	@CGO_ENABLED=0 go build -o .cache/attack ./e2e/attack
 	@.cache/attack -binary bin/spanctl $(ATTACKFLAGS)
+
+.PHONY: soak-discovery
+soak-discovery: build ## Use the discovery server for SOAK=20m under churn, kills and a full disk
+	@CGO_ENABLED=0 go build -o .cache/soak ./e2e/soak
+	@.cache/soak -binary bin/spanctl -for $(SOAK) $(SOAKFLAGS)
 
 .PHONY: bench-guest
 bench-guest: setup-guest ## Run the benchmarks of the kernel's WireGuard in the guest

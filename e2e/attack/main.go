@@ -27,9 +27,10 @@ import (
 func main() { os.Exit(lab.Main(attack.Commands, run)) }
 
 func run() int {
-	o := attack.Options{Settle: 2 * time.Minute}
+	var o attack.Options
 	flag.StringVar(&o.Binary, "binary", "bin/spanctl", "spanctl program to attack")
 	flag.DurationVar(&o.Hold, "hold", 15*time.Second, "how long each attack goes on")
+	flag.DurationVar(&o.Settle, "settle", 2*time.Minute, "how long the server may take to free its memory after each attack")
 	flag.IntVar(&o.Scale, "scale", 1, "divide the size of the attacks, to test this program")
 	only := flag.String("only", ".", "regular expression of the names of the attacks")
 	list := flag.Bool("list", false, "print the names of the attacks")

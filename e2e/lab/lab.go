@@ -105,6 +105,14 @@ func (l *Lab) Close() error {
 // AddNode makes a node on the lab's network. Its address is the next free one.
 func (l *Lab) AddNode(name string) (*Node, error) { return l.add(name, l.segment, netip.Addr{}) }
 
+// Join gives this program an address on the lab's network, until the lab is closed. Labs of
+// one program that it joins need different networks.
+func (l *Lab) Join() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return netlink.AddrAdd(l.segment.bridge, Address(l.segment.next()))
+}
+
 // Nodes returns all nodes.
 func (l *Lab) Nodes() []*Node {
 	l.mu.Lock()

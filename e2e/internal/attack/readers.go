@@ -67,7 +67,7 @@ func (a *attacker) withCluster(ctx context.Context, attack func(ctx context.Cont
 func unreadStreams(method string, connections, streams int) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
 		return a.withCluster(ctx, func(ctx context.Context) error {
-			return a.crew(ctx, connections, func(ctx context.Context, i int, begun func()) error {
+			return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
 				c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
 				if err != nil {
 					return err

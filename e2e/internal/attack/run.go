@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/e2e/lab"
@@ -50,13 +47,11 @@ const (
 	mib = 1 << 20
 	// settled is how much more memory a server may keep after an attack, in bytes. The Go
 	// runtime returns memory by and by.
-	settled = 48 * mib
+	settled = 40 * mib
 	// slowest bounds the 99th percentile of the well-behaved client. The attacker has one of
 	// two cores.
 	slowest = 2 * time.Second
-	// beginning bounds how long an attack takes to be in full swing.
-	beginning = 2 * time.Minute
-	port      = "3000"
+	port    = "3000"
 )
 
 // Check returns an error if the server did not withstand the attack.
@@ -92,10 +87,8 @@ func (r Result) Row() string {
 type run struct {
 	options Options
 	attack  Attack
-	lab     *lab.Lab
-	// hosts are the nodes of the server, the well-behaved client and the attacker.
-	discovery, client, stranger *lab.Node
-	server                      *lab.Process
+	*Arena
+	server *lab.Process
 	// address is the server's.
 	address string
 	// certificate is the path of the server's certificate; empty without TLS.
@@ -105,18 +98,13 @@ type run struct {
 
 // Run runs an attack. The program must have called lab.Main with Commands.
 func Run(ctx context.Context, o Options, attack Attack) (result Result, err error) {
-	// A node's working directory is another.
-	binary, err := filepath.Abs(o.Binary)
+	arena, err := NewArena(o.Binary, lab.Underlay)
 	if err != nil {
 		return Result{}, err
 	}
-	l, err := lab.New("", binary)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	r := &run{options: o, attack: attack, lab: l, result: Result{Attack: attack}}
-	for _, step := range []func(context.Context) error{r.connect, r.serve, r.measure} {
+	defer func() { err = errors.Join(err, arena.Close()) }()
+	r := &run{options: o, attack: attack, Arena: arena, result: Result{Attack: attack}}
+	for _, step := range []func(context.Context) error{r.serve, r.measure} {
 		if err := step(ctx); err != nil {
 			return r.result, err
 		}
@@ -133,47 +121,20 @@ func tail(log string) string {
 	return log[max(0, len(log)-most):]
 }
 
-// connect makes the nodes, and the many addresses of the attacker.
-func (r *run) connect(context.Context) (err error) {
-	for name, node := range map[string]**lab.Node{"discovery": &r.discovery, "client": &r.client, "stranger": &r.stranger} {
-		if *node, err = r.lab.AddNode(name); err != nil {
-			return err
-		}
-	}
-	err = r.stranger.Netlink(func(h *netlink.Handle) error {
-		loopback, err := h.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return h.RouteAdd(&netlink.Route{Dst: netipx.PrefixIPNet(crowd), LinkIndex: loopback.Attrs().Index,
-			Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST})
-	})
-	if err != nil {
-		return fmt.Errorf("give the attacker addresses: %w", err)
-	}
-	err = r.discovery.Netlink(func(h *netlink.Handle) error {
-		return h.RouteAdd(&netlink.Route{Dst: netipx.PrefixIPNet(crowd), Gw: r.stranger.Address.AsSlice()})
-	})
-	if err != nil {
-		return fmt.Errorf("route to the attacker's addresses: %w", err)
-	}
-	return nil
-}
-
 // serve starts the server.
 func (r *run) serve(ctx context.Context) (err error) {
 	args := append([]string{"discovery", "serve", "--listen", ":" + port, "--store", "memory"}, r.attack.Flags...)
 	if r.attack.TLS {
 		var key string
-		if r.certificate, key, err = certificate(r.discovery.Dir); err != nil {
+		if r.certificate, key, err = certificate(r.Discovery.Dir); err != nil {
 			return err
 		}
 		args = append(args, "--tls-cert", r.certificate, "--tls-key", key)
 	} else {
 		args = append(args, "--insecure")
 	}
-	r.address = net.JoinHostPort(r.discovery.Address.String(), port)
-	if r.server, err = lab.Start(r.discovery.Spanctl(ctx, args...)); err != nil {
+	r.address = net.JoinHostPort(r.Discovery.Address.String(), port)
+	if r.server, err = lab.Start(r.Discovery.Spanctl(ctx, args...)); err != nil {
 		return err
 	}
 	_, err = r.server.Await(ctx, 0, "serving discovery")
@@ -185,18 +146,7 @@ func (r *run) start(ctx context.Context, node *lab.Node, name string, args ...st
 	if r.certificate != "" {
 		args = append(args, r.certificate)
 	}
-	cmd, err := node.Subcommand(ctx, name, args...)
-	if err != nil {
-		return nil, err
-	}
-	p, err := lab.Start(cmd)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, beginning)
-	defer cancel()
-	_, err = p.Await(ctx, 0, begun)
-	return p, err
+	return start(ctx, node, name, args...)
 }
 
 // finish ends a command and decodes what it counted.
@@ -212,7 +162,7 @@ func finish(p *lab.Process, count any) error {
 
 // measure attacks the server.
 func (r *run) measure(ctx context.Context) error {
-	client, err := r.start(ctx, r.client, commandHonest, r.address)
+	client, err := r.start(ctx, r.Client, commandHonest, r.address)
 	if err != nil {
 		return fmt.Errorf("the well-behaved client: %w", err)
 	}
@@ -232,7 +182,7 @@ func (r *run) measure(ctx context.Context) error {
 
 // assault attacks for a while, and ends the attack.
 func (r *run) assault(ctx context.Context) error {
-	attacker, err := r.start(ctx, r.stranger, commandAttack, r.attack.Name, r.address, strconv.Itoa(r.options.Scale))
+	attacker, err := r.start(ctx, r.Stranger, commandAttack, r.attack.Name, r.address, strconv.Itoa(r.options.Scale))
 	if err != nil {
 		return fmt.Errorf("the attacker: %w", err)
 	}
@@ -264,7 +214,7 @@ func (r *run) watchMemory(ctx context.Context) error {
 // settle waits until the memory of the attack is free. Meanwhile the server's metrics are
 // read, because the Go runtime frees memory of a server that is used sooner.
 func (r *run) settle(ctx context.Context) error {
-	using, err := r.start(ctx, r.client, commandUse, r.address)
+	using, err := r.start(ctx, r.Client, commandUse, r.address)
 	if err != nil {
 		return err
 	}
@@ -272,7 +222,7 @@ func (r *run) settle(ctx context.Context) error {
 	defer cancel()
 	for {
 		r.result.After, err = r.resident()
-		if err != nil || r.result.After <= r.result.Before+settled/2 {
+		if err != nil || r.result.After <= r.result.Before+settled {
 			return errors.Join(err, using.Stop(unix.SIGTERM))
 		}
 		if !pause(ctx, sampleInterval) {

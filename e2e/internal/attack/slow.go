@@ -157,7 +157,7 @@ const announced = 7000
 // slowBodies begins calls, and does not end them.
 func slowBodies(connections, streams int) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
-		return a.crew(ctx, connections, func(ctx context.Context, i int, begun func()) error {
+		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
 			c, err := a.dialH2(ctx, i)
 			if err != nil {
 				return err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -26,7 +28,10 @@ func NewClient(address string, config *tls.Config, dial func(context.Context) (n
 	if config != nil {
 		transport = credentials.NewTLS(config)
 	}
+	retry := backoff.DefaultConfig
+	retry.MaxDelay = time.Second
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(transport),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }))
 	return Client{conn}, err
