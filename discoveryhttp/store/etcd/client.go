@@ -106,6 +106,13 @@ func (s *Store) followConnection() {
 		if state != connectivity.Ready {
 			continue
 		}
+		s.mu.Lock()
+		restart := s.restartUsage
+		s.mu.Unlock()
+		s.doubtReadiness()
+		if restart != nil {
+			restart()
+		}
 		mirrors := s.allMirrors()
 		s.log.Warn("etcd connection lost; resynchronizing", "clusters", len(mirrors))
 		for _, m := range mirrors {

@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"bytes"
-	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -19,6 +18,8 @@ type contents map[string]*parts
 type parts struct {
 	data      []byte
 	endpoints [][]byte
+	// encoded is the affiliate; nil after a change.
+	encoded *store.Affiliate
 }
 
 // newContents returns the affiliates of a cluster whose keys begin with prefix.
@@ -30,8 +31,13 @@ func newContents(prefix string, kvs []*mvccpb.KeyValue) contents {
 	return c
 }
 
+// affiliate returns the affiliate, which is encoded once.
 func (p *parts) affiliate(id string) store.Affiliate {
-	return store.NewAffiliate(id, p.data, p.endpoints)
+	if p.encoded == nil {
+		a := store.NewAffiliate(id, p.data, p.endpoints)
+		p.encoded = &a
+	}
+	return *p.encoded
 }
 
 func (c contents) snapshot() *store.Snapshot {
@@ -42,27 +48,11 @@ func (c contents) snapshot() *store.Snapshot {
 	return store.NewSnapshot(all)
 }
 
-// parseKey returns the affiliate of a key, and its endpoint, or nil for the key of
-// the data. ok is false for a key that this package does not write.
-func parseKey(prefix string, key []byte) (id string, endpoint []byte, ok bool) {
-	affiliate, rest, found := strings.Cut(strings.TrimPrefix(string(key), prefix), "/")
-	raw, err := hex.DecodeString(affiliate)
-	if err != nil || !found {
-		return "", nil, false
-	}
-	if rest == dataKey {
-		return string(raw), nil, true
-	}
-	text, isEndpoint := strings.CutPrefix(rest, endpointKey)
-	endpoint, err = hex.DecodeString(text)
-	return string(raw), endpoint, isEndpoint && err == nil && len(endpoint) > 0
-}
-
 // put applies a key that was written. It returns the key's affiliate and whether
 // that changed.
 func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bool) {
-	id, endpoint, ok := parseKey(prefix, kv.Key)
-	if !ok {
+	id, field, ok := parseAffiliateKey(strings.TrimPrefix(string(kv.Key), prefix))
+	if !ok || field == callerKey {
 		return id, false
 	}
 	p := c[id]
@@ -70,14 +60,16 @@ func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bo
 		p = &parts{}
 		c[id] = p
 	}
+	endpoint := parseEndpoint(field)
 	switch {
-	case endpoint == nil && (p.data == nil || !bytes.Equal(p.data, kv.Value)):
+	case field == dataKey && (p.data == nil || !bytes.Equal(p.data, kv.Value)):
 		p.data = append([]byte{}, kv.Value...)
-	case endpoint != nil && !slices.ContainsFunc(p.endpoints, func(e []byte) bool { return bytes.Equal(e, endpoint) }):
+	case field != dataKey && !slices.ContainsFunc(p.endpoints, func(e []byte) bool { return bytes.Equal(e, endpoint) }):
 		p.endpoints = append(slices.Clip(p.endpoints), endpoint)
 	default:
 		return id, false
 	}
+	p.encoded = nil
 	return id, true
 }
 
@@ -85,15 +77,17 @@ func (c contents) put(prefix string, kv *mvccpb.KeyValue) (id string, changed bo
 // changed. An affiliate is removed with its data, even if other machines have added
 // endpoints.
 func (c contents) remove(prefix string, key []byte) (id string, changed bool) {
-	id, endpoint, ok := parseKey(prefix, key)
+	id, field, ok := parseAffiliateKey(strings.TrimPrefix(string(key), prefix))
 	p := c[id]
-	if !ok || p == nil {
+	if !ok || p == nil || field == callerKey {
 		return id, false
 	}
-	if endpoint != nil {
+	if field != dataKey {
+		endpoint := parseEndpoint(field)
 		p.endpoints = slices.DeleteFunc(slices.Clone(p.endpoints), func(e []byte) bool { return bytes.Equal(e, endpoint) })
+		p.encoded = nil
 	}
-	if endpoint == nil || p.data == nil && len(p.endpoints) == 0 {
+	if field == dataKey || p.data == nil && len(p.endpoints) == 0 {
 		delete(c, id)
 	}
 	return id, true

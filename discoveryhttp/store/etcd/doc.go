@@ -5,15 +5,24 @@
 // a lease that ends when it expires:
 //
 //	PREFIX c/CLUSTER/AFFILIATE/d           the data
-//	PREFIX c/CLUSTER/AFFILIATE/e/ENDPOINT  empty
-//	PREFIX p/CLUSTER                       the pin
+//	PREFIX c/CLUSTER/AFFILIATE/c           whom the affiliate is charged to
+//	PREFIX c/CLUSTER/AFFILIATE/e/ENDPOINT  "o" if the endpoint came with data
+//	PREFIX p/CLUSTER                       the pin: the hash of the token, and its creation
+//	PREFIX ready                           empty; Ready writes it
 //
 // CLUSTER is the SHA-256 of the cluster's ID. AFFILIATE and ENDPOINT are in
-// hexadecimal.
+// hexadecimal. A caller is the beginning of the SHA-256 of its address. Keys of an
+// earlier version, without callers and with empty endpoints, are read as well.
+//
+// An update is planned from what etcd has (newPlan), and written in one transaction
+// with the pin. The transaction fails if somebody else has changed the affiliate, and
+// the update is planned again.
 //
 // A server follows each cluster with one etcd watch (a mirror), however many
-// watchers the cluster has there. Limits are checked before a write, so servers
-// that write at the same moment may exceed them by a few.
+// watchers the cluster has there. With another watch it follows all clusters, and
+// keeps what they cost (usage). Limits therefore hold for what all servers have
+// written. They are checked before a write, so calls at the same moment may exceed
+// them by a few. A plan's endpoints are exact.
 //
 // A Store is safe for concurrent use.
 package etcd

@@ -1,11 +1,11 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -14,9 +14,10 @@ import (
 
 // mirror follows a cluster in etcd for all its watchers on this server.
 type mirror struct {
-	store     *Store
-	clusterID string
-	prefix    string
+	store *Store
+	// cluster is its name in keys.
+	cluster string
+	prefix  string
 	// users counts the watchers, and the calls that are about to make one. store.mu
 	// guards it.
 	users int
@@ -27,29 +28,24 @@ type mirror struct {
 	lost     bool
 	stop     context.CancelFunc
 	contents contents
-	watchers map[*store.Watcher]bool
+	// snapshot is that of contents for all watchers that begin; nil after a change.
+	snapshot *store.Snapshot
+	// watchers are the watchers with the token of each; nil for one without.
+	watchers map[*store.Watcher][]byte
 }
 
 // errLost is the error of a watch on a mirror that is lost.
 var errLost = errors.New("etcd watch lost")
 
-// Watch implements server.Store. A token that is not the pin is refused, and a pin that
-// is written later does not end the watch.
+// Watch implements server.Store.
 func (s *Store) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
-	if token != nil {
-		switch ok, err := s.Admit(ctx, clusterID, token, time.Now()); {
-		case err != nil:
-			return nil, nil, err
-		case !ok:
-			return nil, nil, store.ErrOtherToken
-		}
-	}
+	cluster := hashOf(clusterID)
 	for {
-		m, err := s.acquire(clusterID)
+		m, err := s.acquire(cluster)
 		if err != nil {
 			return nil, nil, err
 		}
-		snapshot, w, err := m.watch(ctx)
+		snapshot, w, err := m.watch(ctx, bytes.Clone(token))
 		if err != nil {
 			s.release(m)
 		}
@@ -62,16 +58,16 @@ func (s *Store) Watch(ctx context.Context, clusterID string, token []byte) (*sto
 
 // acquire returns the mirror of a cluster, and makes it if there is none. The caller
 // must release it.
-func (s *Store) acquire(clusterID string) (*mirror, error) {
+func (s *Store) acquire(cluster string) (*mirror, error) {
+	if err := s.checkRoom(cluster); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.mirrors[clusterID]
+	m := s.mirrors[cluster]
 	if m == nil {
-		if s.limits.Clusters > 0 && len(s.mirrors) >= s.limits.Clusters {
-			return nil, store.ErrTooManyClusters
-		}
-		m = &mirror{store: s, clusterID: clusterID, prefix: s.clusterKey(clusterID), stop: func() {}, watchers: map[*store.Watcher]bool{}}
-		s.mirrors[clusterID] = m
+		m = &mirror{store: s, cluster: cluster, prefix: s.clusterKey(cluster), stop: func() {}, watchers: map[*store.Watcher][]byte{}}
+		s.mirrors[cluster] = m
 	}
 	m.users++
 	return m, nil
@@ -96,13 +92,13 @@ func (s *Store) release(m *mirror) {
 
 // forget makes the next watch begin with another mirror. s.mu is held.
 func (s *Store) forget(m *mirror) {
-	if s.mirrors[m.clusterID] == m {
-		delete(s.mirrors, m.clusterID)
+	if s.mirrors[m.cluster] == m {
+		delete(s.mirrors, m.cluster)
 	}
 }
 
 // watch adds a watcher. The caller has acquired the mirror for it.
-func (m *mirror) watch(ctx context.Context) (*store.Snapshot, *store.Watcher, error) {
+func (m *mirror) watch(ctx context.Context, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lost {
@@ -123,8 +119,33 @@ func (m *mirror) watch(ctx context.Context) (*store.Snapshot, *store.Watcher, er
 		m.mu.Unlock()
 		m.store.release(m)
 	}))
-	m.watchers[w] = true
-	return m.contents.snapshot(), w, nil
+	// A pin that comes later finds the watcher in m.watchers.
+	if token != nil && !m.store.usage.pin(m.cluster).admits(token) {
+		return nil, nil, store.ErrOtherToken
+	}
+	m.watchers[w] = token
+	if m.snapshot == nil {
+		m.snapshot = m.contents.snapshot()
+	}
+	return m.snapshot, w, nil
+}
+
+// endOtherWatches ends the watches of a cluster whose tokens are not its pin.
+func (s *Store) endOtherWatches(cluster string) {
+	s.mu.Lock()
+	m := s.mirrors[cluster]
+	s.mu.Unlock()
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	pinned := s.usage.pin(cluster)
+	for w, token := range m.watchers {
+		if token != nil && !pinned.admits(token) {
+			w.End(store.ErrOtherToken)
+		}
+	}
 }
 
 // load reads the cluster and starts to follow it. m.mu is held.
@@ -194,6 +215,7 @@ func (m *mirror) apply(events []*clientv3.Event) {
 			events = events[1:]
 		}
 		for _, id := range touched {
+			m.snapshot = nil
 			e := store.NewDeletion(id)
 			if p := m.contents[id]; p != nil {
 				e = store.NewUpdate(p.affiliate(id))
@@ -210,9 +232,5 @@ func (m *mirror) applyOne(e *clientv3.Event) (id string, changed bool) {
 	if e.Type == clientv3.EventTypePut {
 		return m.contents.put(m.prefix, e.Kv)
 	}
-	id, changed = m.contents.remove(m.prefix, e.Kv.Key)
-	if _, endpoint, ok := parseKey(m.prefix, e.Kv.Key); ok && endpoint == nil {
-		m.store.background.Go(func() { m.store.sweep(m.clusterID, id) })
-	}
-	return id, changed
+	return m.contents.remove(m.prefix, e.Kv.Key)
 }

@@ -1,113 +1,46 @@
 package etcd
 
 import (
-	"bytes"
-	"context"
+	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
-	"fmt"
+	"encoding/binary"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// pinLife is how long a pin is kept after its last use.
-const pinLife = 30 * 24 * time.Hour
-
-// pinCached is how long a server uses a pin that it has read.
-const pinCached = time.Minute
-
-// cachedPin is a pin and the time at which it was read.
-type cachedPin struct {
-	hash []byte
-	read time.Time
+// pin is the token of a cluster. The zero value is none.
+type pin struct {
+	// hash is that of the token.
+	hash string
+	// created is when it was pinned.
+	created time.Time
 }
 
-// Admit implements server.Store.
-func (s *Store) Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error) {
-	hash := s.cachedPin(clusterID, now)
-	if hash == nil {
-		ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-		defer cancel()
-		response, err := s.client.Get(ctx, s.pinKey(clusterID))
-		if err != nil {
-			return false, fmt.Errorf("read a pin in etcd: %w", err)
-		}
-		if len(response.Kvs) == 0 {
-			return true, nil
-		}
-		hash = response.Kvs[0].Value
-		s.cachePin(clusterID, hash, now)
-	}
-	return subtle.ConstantTimeCompare(hash, token) == 1, nil
+// encode returns the value of a pin's key: the hash, and the seconds since 1970 of its
+// creation.
+func (p pin) encode() string {
+	return string(binary.BigEndian.AppendUint64([]byte(p.hash), uint64(p.created.Unix())))
 }
 
-// use makes token the pin of a cluster without one. It returns store.ErrOtherToken if the
-// cluster has another.
-func (s *Store) use(ctx context.Context, clusterID string, token []byte, now time.Time) error {
-	hash := s.cachedPin(clusterID, now)
-	if hash == nil {
-		var err error
-		if hash, err = s.pin(ctx, clusterID, token, now); err != nil {
-			return err
-		}
-		s.cachePin(clusterID, hash, now)
+// parsePin is the inverse of encode. A pin of an earlier version is a hash alone, and was created
+// long ago.
+func parsePin(value []byte) pin {
+	const timeSize = 8
+	if len(value) == sha256.Size || len(value) < timeSize {
+		return pin{hash: string(value)}
 	}
-	if subtle.ConstantTimeCompare(hash, token) != 1 {
-		return store.ErrOtherToken
-	}
-	return nil
+	hash, created := value[:len(value)-timeSize], value[len(value)-timeSize:]
+	return pin{hash: string(hash), created: time.Unix(int64(binary.BigEndian.Uint64(created)), 0)}
 }
 
-// cachedPin returns a pin that was read not long ago, or nil.
-func (s *Store) cachedPin(clusterID string, now time.Time) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.pins[clusterID]; now.Sub(p.read) <= pinCached {
-		return p.hash
-	}
-	return nil
+// admits reports whether there is no pin, or a token is it.
+func (p pin) admits(token []byte) bool {
+	return p.hash == "" || subtle.ConstantTimeCompare([]byte(p.hash), token) == 1
 }
 
-func (s *Store) cachePin(clusterID string, hash []byte, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pins[clusterID] = cachedPin{hash: hash, read: now}
-}
-
-// pin returns the pin of a cluster, after it has made hash the pin of a cluster
-// without one. It extends the life of a pin that equals hash.
-func (s *Store) pin(ctx context.Context, clusterID string, hash []byte, now time.Time) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	lease, err := s.leaseFor(ctx, now, now.Add(pinLife))
-	if err != nil {
-		return nil, err
-	}
-	key := s.pinKey(clusterID)
-	put := clientv3.OpPut(key, string(hash), clientv3.WithLease(lease))
-	response, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(put).
-		Else(clientv3.OpGet(key)).
-		Commit()
-	if err != nil {
-		return nil, fmt.Errorf("read or write a pin in etcd: %w", err)
-	}
-	if response.Succeeded {
-		return hash, nil
-	}
-	kvs := response.Responses[0].GetResponseRange().GetKvs()
-	if len(kvs) == 0 {
-		return nil, errors.New("read a pin from etcd: no key in the answer")
-	}
-	found := kvs[0]
-	if bytes.Equal(found.Value, hash) && clientv3.LeaseID(found.Lease) < lease {
-		if _, err := s.client.Do(ctx, put); err != nil {
-			return nil, fmt.Errorf("refresh a pin in etcd: %w", err)
-		}
-	}
-	return found.Value, nil
+// expires returns when the pin ends after a use at a time that makes an affiliate with a TTL. It
+// ends after the affiliate, which may live a slot of leases longer than its TTL.
+func (p pin) expires(now time.Time, ttl time.Duration) time.Time {
+	return now.Add(max(store.PinLife(p.created, now), ttl+2*ttl/leaseSlots+time.Second))
 }

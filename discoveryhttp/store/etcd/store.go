@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,11 +27,19 @@ type Store struct {
 	// leaseBase is the upper half of the IDs of our leases.
 	leaseBase int64
 
-	mu      sync.Mutex
+	// writing has the affiliates that this server writes to.
+	writing *locks
+	// usage is what all servers have written.
+	usage *usage
+
+	mu sync.Mutex
+	// mirrors are those of the clusters, by their names in keys.
 	mirrors map[string]*mirror
 	// granted are the ends of the leases that exist, in seconds since 1970.
 	granted map[int64]bool
-	pins    map[string]cachedPin
+	// restartUsage makes the usage be read again.
+	restartUsage context.CancelFunc
+	readiness    readiness
 	// background are goroutines that end with ctx.
 	background sync.WaitGroup
 	ctx        context.Context //nolint:containedctx // the life of the store
@@ -53,10 +60,15 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// operationTimeout bounds one operation on etcd.
-const operationTimeout = 5 * time.Second
+const (
+	// operationTimeout bounds one operation on etcd.
+	operationTimeout = 5 * time.Second
+	// writers is the number of affiliates that are written to at once, at most.
+	writers = 1024
+)
 
-// Open connects to etcd and reads a key, to find out whether etcd can be used.
+// Open connects to etcd, writes a key to find out whether etcd can be used, and reads what is
+// there.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	// Connecting ends with ctx, although the client outlives it.
@@ -73,59 +85,60 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		limits:    o.Limits,
 		log:       o.Log,
 		leaseBase: int64(binary.BigEndian.Uint32(sum[:])>>1) << 32,
+		writing:   newLocks(writers),
+		usage:     newUsage(),
 		mirrors:   map[string]*mirror{},
 		granted:   map[int64]bool{},
-		pins:      map[string]cachedPin{},
 		ctx:       life,
 		stop:      stop,
 	}
 	s.background.Go(s.followConnection)
-	if err := s.Ready(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(unreachable(o.Endpoints, err), s.Close())
 	}
 	return s, nil
 }
 
+// begin checks that etcd can be used, and reads what is there. An etcd without space can still be
+// read: the server begins, and is not ready.
+func (s *Store) begin(ctx context.Context) error {
+	if err := s.Ready(ctx); errors.Is(err, rpctypes.ErrNoSpace) {
+		s.log.Error("etcd takes no writes", "error", err)
+	} else if err != nil {
+		return err
+	}
+	revision, err := s.loadUsage(ctx)
+	if err != nil {
+		return err
+	}
+	s.background.Go(func() { s.followUsage(revision) })
+	return nil
+}
+
 // unreachable returns the error of Open, with what to do about it if that is known.
 func unreachable(endpoints []string, err error) error {
-	hint := ""
+	return fmt.Errorf("connect to etcd at %s: %w%s", strings.Join(endpoints, ", "), err, remedyOf(err))
+}
+
+// remedyOf returns what to do about an error of etcd, to be put behind it; "" if that is not known.
+func remedyOf(err error) string {
 	switch {
 	case errors.Is(err, rpctypes.ErrUserEmpty):
-		hint = ": etcd wants a user and a password"
+		return ": etcd wants a user and a password"
 	case errors.Is(err, rpctypes.ErrPermissionDenied):
-		hint = ": grant the user's role readwrite permission on the key prefix"
+		return ": grant the user's role readwrite permission on the key prefix"
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return ": compact and defragment etcd or raise its --quota-backend-bytes, then run `etcdctl alarm disarm`"
+	default:
+		return ""
 	}
-	return fmt.Errorf("connect to etcd at %s: %w%s", strings.Join(endpoints, ", "), err, hint)
 }
-
-// clusterKey returns the prefix of all keys of a cluster.
-func (s *Store) clusterKey(clusterID string) string {
-	sum := sha256.Sum256([]byte(clusterID))
-	return s.prefix + "c/" + hex.EncodeToString(sum[:]) + "/"
-}
-
-// affiliateKey returns the prefix of all keys of an affiliate.
-func (s *Store) affiliateKey(clusterID, id string) string {
-	return s.clusterKey(clusterID) + hex.EncodeToString([]byte(id)) + "/"
-}
-
-// pinKey returns the key of a cluster's pin.
-func (s *Store) pinKey(clusterID string) string {
-	sum := sha256.Sum256([]byte(clusterID))
-	return s.prefix + "p/" + hex.EncodeToString(sum[:])
-}
-
-// The keys of an affiliate, below its prefix.
-const (
-	dataKey     = "d"
-	endpointKey = "e/"
-)
 
 // List implements server.Store.
 func (s *Store) List(ctx context.Context, clusterID string) (*store.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	prefix := s.clusterKey(clusterID)
+	prefix := s.clusterKey(hashOf(clusterID))
 	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("list affiliates in etcd: %w", err)
@@ -133,8 +146,23 @@ func (s *Store) List(ctx context.Context, clusterID string) (*store.Snapshot, er
 	return newContents(prefix, response.Kvs).snapshot(), nil
 }
 
-// Expire implements server.Store. It removes ended leases and old pins from this server's
-// memory. etcd itself removes keys whose leases have ended.
+// Admit implements server.Store. It asks etcd for a pin that this server does not know yet.
+func (s *Store) Admit(ctx context.Context, clusterID string, token []byte, _ time.Time) (bool, error) {
+	cluster := hashOf(clusterID)
+	if p := s.usage.pin(cluster); p.hash != "" {
+		return p.admits(token), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	response, err := s.client.Get(ctx, s.pinKey(cluster))
+	if err != nil {
+		return false, fmt.Errorf("read a pin from etcd: %w", err)
+	}
+	return len(response.Kvs) == 0 || parsePin(response.Kvs[0].Value).admits(token), nil
+}
+
+// Expire implements server.Store. It removes ended leases from this server's memory. etcd
+// itself removes keys whose leases have ended.
 func (s *Store) Expire(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,22 +171,17 @@ func (s *Store) Expire(now time.Time) error {
 			delete(s.granted, end)
 		}
 	}
-	for id, p := range s.pins {
-		if now.Sub(p.read) > pinCached {
-			delete(s.pins, id)
-		}
-	}
 	return nil
 }
 
-// Stats implements server.Store. It counts the clusters that are watched on this
-// server.
+// Stats implements server.Store. It counts the clusters and affiliates that are in etcd, and
+// the watchers of this server.
 func (s *Store) Stats() store.Stats {
-	mirrors := s.allMirrors()
-	stats := store.Stats{Clusters: len(mirrors)}
-	for _, m := range mirrors {
+	s.usage.mu.Lock()
+	stats := store.Stats{Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates}
+	s.usage.mu.Unlock()
+	for _, m := range s.allMirrors() {
 		m.mu.Lock()
-		stats.Affiliates += len(m.contents)
 		stats.Watchers += len(m.watchers)
 		m.mu.Unlock()
 	}
@@ -175,14 +198,48 @@ func (s *Store) allMirrors() []*mirror {
 	return mirrors
 }
 
-// Ready implements server.Store. It reads a key that does not exist.
+// readiness is the answer of Ready that is given for a while.
+type readiness struct {
+	until time.Time
+	err   error
+}
+
+// readyTime is how long an answer of Ready is given: probes must not write to etcd as often as
+// somebody likes.
+const readyTime = 3 * time.Second
+
+// Ready implements server.Store. It writes a key: an etcd without space, and one that lets the
+// user only read, answer all the same.
 func (s *Store) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	if _, err := s.client.Get(ctx, s.prefix+"ready"); err != nil {
-		return fmt.Errorf("read a key: %w", err)
+	unlock, err := s.writing.lock(ctx, readyKey)
+	if err != nil {
+		return err
 	}
-	return nil
+	defer unlock()
+	s.mu.Lock()
+	last := s.readiness
+	s.mu.Unlock()
+	if time.Now().Before(last.until) {
+		return last.err
+	}
+	attempt, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	if _, err = s.client.Put(attempt, s.prefix+readyKey, ""); err != nil {
+		err = fmt.Errorf("write a key: %w%s", err, remedyOf(err))
+	}
+	if ctx.Err() == nil { // an answer of etcd, or its silence
+		s.mu.Lock()
+		s.readiness = readiness{time.Now().Add(readyTime), err}
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// doubtReadiness makes the next Ready write a key.
+func (s *Store) doubtReadiness() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readiness = readiness{}
 }
 
 // Close ends all watches and the connections to etcd.

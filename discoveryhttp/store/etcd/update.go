@@ -2,22 +2,29 @@ package etcd
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// leaseSlots is the number of leases that cover one TTL. Keys that expire in the
-// same slot share a lease, and may live up to a slot longer.
-const leaseSlots = 30
+const (
+	// leaseSlots is the number of leases that cover one TTL. Keys that expire in the
+	// same slot share a lease, and may live up to a slot longer.
+	leaseSlots = 30
+	// maxOperations bounds those of a transaction. etcd takes 128 (--max-txn-ops).
+	maxOperations = 100
+	// maxAttempts bounds how often an update is tried while others change the affiliate.
+	maxAttempts = 50
+)
 
 // leaseFor returns the lease of keys that expire at a time, and grants it if it is
 // new. The ID is made from the end, so that all servers share the lease, and the
@@ -44,129 +51,224 @@ func (s *Store) leaseFor(ctx context.Context, now, expires time.Time) (clientv3.
 	return clientv3.LeaseID(id), nil
 }
 
-// stored is what etcd has of an affiliate: the leases of its keys.
-type stored struct {
-	hasData   bool
-	dataLease clientv3.LeaseID
-	// endpoints are the leases of the keys that begin with endpointKey.
-	endpoints map[string]clientv3.LeaseID
-}
-
-func (s *Store) stored(ctx context.Context, prefix string) (stored, error) {
-	have := stored{endpoints: map[string]clientv3.LeaseID{}}
-	// WithKeysOnly would save the values, but etcd 3.7 then leaves out the leases.
-	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix())
-	if err != nil {
-		return have, fmt.Errorf("read an affiliate from etcd: %w", err)
-	}
-	for _, kv := range response.Kvs {
-		key := strings.TrimPrefix(string(kv.Key), prefix)
-		if key == dataKey {
-			have.hasData, have.dataLease = true, clientv3.LeaseID(kv.Lease)
-		} else {
-			have.endpoints[key] = clientv3.LeaseID(kv.Lease)
-		}
-	}
-	return have, nil
-}
-
 // Update implements server.Store.
 func (s *Store) Update(ctx context.Context, clusterID string, u store.Update) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	if u.Token != nil {
-		if err := s.use(ctx, clusterID, u.Token, u.Now); err != nil {
-			return err
-		}
+	cluster := hashOf(clusterID)
+	unlock, err := s.writing.lock(ctx, s.affiliateKey(cluster, u.ID))
+	if err != nil {
+		return err
 	}
-	err := s.update(ctx, clusterID, u)
+	defer unlock()
+	err = s.update(ctx, cluster, u)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		// A lease has ended or was revoked since this server granted it.
 		s.mu.Lock()
 		clear(s.granted)
 		s.mu.Unlock()
-		err = s.update(ctx, clusterID, u)
+		err = s.update(ctx, cluster, u)
 	}
 	return err
 }
 
-func (s *Store) update(ctx context.Context, clusterID string, u store.Update) error {
-	prefix := s.affiliateKey(clusterID, u.ID)
-	have, err := s.stored(ctx, prefix)
-	if err != nil {
-		return err
-	}
-	if !have.hasData && len(have.endpoints) == 0 {
-		if err := s.checkRoom(ctx, clusterID); err != nil {
+// update tries an update until nobody else has changed the affiliate meanwhile.
+func (s *Store) update(ctx context.Context, cluster string, u store.Update) error {
+	for range maxAttempts {
+		have, err := s.read(ctx, cluster, u.ID)
+		if err != nil {
 			return err
 		}
-	}
-	lease, err := s.leaseFor(ctx, u.Now, u.Now.Add(u.TTL))
-	if err != nil {
-		return err
-	}
-	var puts []clientv3.Op
-	if u.Data != nil {
-		puts = append(puts, clientv3.OpPut(prefix+dataKey, string(u.Data), clientv3.WithLease(max(lease, have.dataLease))))
-	}
-	for _, endpoint := range u.Endpoints {
-		key := endpointKey + hex.EncodeToString(endpoint)
-		before, exists := have.endpoints[key]
-		have.endpoints[key] = max(before, lease)
-		if !exists || before < lease {
-			puts = append(puts, clientv3.OpPut(prefix+key, "", clientv3.WithLease(lease)))
+		if u.Token != nil && !have.pin.admits(u.Token) {
+			return store.ErrOtherToken
+		}
+		p, err := s.plan(ctx, cluster, u, have)
+		if err != nil {
+			return err
+		}
+		written, err := s.write(ctx, cluster, u, have, p)
+		if err != nil {
+			return err
+		}
+		if written {
+			return p.limit()
 		}
 	}
-	if s.limits.Endpoints > 0 && len(have.endpoints) > s.limits.Endpoints {
+	return errors.New("write an affiliate to etcd: others change it all the time")
+}
+
+// limit returns the limit that the plan has kept.
+func (p plan) limit() error {
+	if p.tooMany {
 		return store.ErrTooManyEndpoints
-	}
-	if len(puts) == 0 {
-		return nil
-	}
-	if _, err = s.client.Txn(ctx).Then(puts...).Commit(); err != nil {
-		return fmt.Errorf("write an affiliate to etcd: %w", err)
 	}
 	return nil
 }
 
-// checkRoom returns an error if a cluster has reached its limit of affiliates.
-func (s *Store) checkRoom(ctx context.Context, clusterID string) error {
-	if s.limits.Affiliates <= 0 {
+// read returns what etcd has of an affiliate and of the pin, at one revision.
+func (s *Store) read(ctx context.Context, cluster, id string) (stored, error) {
+	prefix := s.affiliateKey(cluster, id)
+	// WithKeysOnly would save the values, but etcd 3.7 then leaves out the leases.
+	response, err := s.client.Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix()), clientv3.OpGet(s.pinKey(cluster))).Commit()
+	if err != nil {
+		return stored{}, fmt.Errorf("read an affiliate from etcd: %w", err)
+	}
+	have := stored{revision: response.Header.Revision, endpoints: map[string]value{}}
+	for _, kv := range response.Responses[0].GetResponseRange().GetKvs() {
+		v := valueOf(kv)
+		switch key := strings.TrimPrefix(string(kv.Key), prefix); key {
+		case dataKey:
+			have.data = &v
+		case callerKey:
+			have.caller = &v
+		default:
+			have.endpoints[key] = v
+		}
+	}
+	for _, kv := range response.Responses[1].GetResponseRange().GetKvs() {
+		have.pin, have.pinLease = parsePin(kv.Value), clientv3.LeaseID(kv.Lease)
+	}
+	return have, nil
+}
+
+func valueOf(kv *mvccpb.KeyValue) value {
+	return value{bytes: kv.Value, lease: clientv3.LeaseID(kv.Lease), modified: kv.ModRevision}
+}
+
+// plan returns what an update writes, within the limits.
+func (s *Store) plan(ctx context.Context, cluster string, u store.Update, have stored) (plan, error) {
+	if err := s.checkRoom(cluster); err != nil {
+		return plan{}, err
+	}
+	lease, err := s.leaseFor(ctx, u.Now, u.Now.Add(u.TTL))
+	if err != nil {
+		return plan{}, err
+	}
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	return newPlan(have, u, lease, s.limits, cluster, &s.usage.totals)
+}
+
+// checkRoom returns an error if there is no room for a cluster. Those count that are in etcd, and
+// those that are watched on this server.
+func (s *Store) checkRoom(cluster string) error {
+	if s.limits.Clusters <= 0 {
 		return nil
 	}
-	prefix := s.clusterKey(clusterID)
-	response, err := s.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
-	if err != nil {
-		return fmt.Errorf("count affiliates in etcd: %w", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	clusters := s.usage.clusters
+	if clusters[cluster] != nil || s.mirrors[cluster] != nil || len(clusters)+len(s.mirrors) < s.limits.Clusters {
+		return nil
 	}
-	if len(newContents(prefix, response.Kvs)) >= s.limits.Affiliates {
-		return store.ErrTooManyAffiliates
+	count := len(clusters)
+	for watched := range s.mirrors {
+		if clusters[watched] == nil {
+			count++
+		}
+	}
+	if count >= s.limits.Clusters {
+		return store.ErrTooManyClusters
 	}
 	return nil
+}
+
+// write makes the writes of a plan, and pins the token. It reports false if somebody else has
+// changed the affiliate since it was read.
+func (s *Store) write(ctx context.Context, cluster string, u store.Update, have stored, p plan) (bool, error) {
+	prefix := s.affiliateKey(cluster, u.ID)
+	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(prefix).WithPrefix(), "<", have.revision+1)}
+	for key, modified := range p.relied {
+		if len(conditions) < maxOperations {
+			conditions = append(conditions, clientv3.Compare(clientv3.ModRevision(prefix+key), "=", modified))
+		}
+	}
+	var operations []clientv3.Op
+	if u.Token != nil {
+		condition, puts, err := s.usePin(ctx, cluster, u, have)
+		if err != nil {
+			return false, err
+		}
+		conditions, operations = append(conditions, condition), append(operations, puts...)
+	}
+	for _, put := range p.puts {
+		operations = append(operations, clientv3.OpPut(prefix+put.key, put.value, clientv3.WithLease(put.lease)))
+	}
+	if p.victim != "" {
+		victim := s.affiliateKey(cluster, p.victim)
+		conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(victim+dataKey), "=", 0))
+		operations = append(operations, clientv3.OpDelete(victim, clientv3.WithPrefix()))
+	}
+	for _, key := range p.deletes {
+		operations = append(operations, clientv3.OpDelete(prefix+key))
+	}
+	return s.commit(ctx, conditions, operations)
+}
+
+// usePin returns the condition that the token is the pin or there is none, and what makes it the
+// pin or extends its life.
+func (s *Store) usePin(ctx context.Context, cluster string, u store.Update, have stored) (clientv3.Cmp, []clientv3.Op, error) {
+	key := s.pinKey(cluster)
+	condition, used := clientv3.Compare(clientv3.CreateRevision(key), "!=", 0), have.pin
+	if used.hash == "" {
+		condition, used = clientv3.Compare(clientv3.CreateRevision(key), "=", 0), pin{hash: string(u.Token), created: u.Now}
+	}
+	lease, err := s.leaseFor(ctx, u.Now, used.expires(u.Now, u.TTL))
+	if err != nil || lease <= have.pinLease {
+		return condition, nil, err
+	}
+	return condition, []clientv3.Op{clientv3.OpPut(key, used.encode(), clientv3.WithLease(lease))}, nil
+}
+
+// commit makes operations if conditions hold, and reports whether they did. It returns once the
+// usage has them. Operations beyond maxOperations follow in further transactions.
+func (s *Store) commit(ctx context.Context, conditions []clientv3.Cmp, operations []clientv3.Op) (bool, error) {
+	if len(operations) == 0 {
+		return true, nil
+	}
+	var revision int64
+	for chunk := range slices.Chunk(operations, maxOperations) {
+		response, err := s.client.Txn(ctx).If(conditions...).Then(chunk...).Commit()
+		if err != nil {
+			s.doubtReadiness()
+			return false, fmt.Errorf("write an affiliate to etcd: %w%s", err, remedyOf(err))
+		}
+		if !response.Succeeded {
+			return false, nil
+		}
+		revision, conditions = response.Header.Revision, nil
+	}
+	s.usage.await(ctx.Done(), revision)
+	return true, nil
 }
 
 // Delete implements server.Store.
 func (s *Store) Delete(ctx context.Context, clusterID, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	if _, err := s.client.Delete(ctx, s.affiliateKey(clusterID, id), clientv3.WithPrefix()); err != nil {
-		return fmt.Errorf("delete an affiliate from etcd: %w", err)
+	response, err := s.client.Delete(ctx, s.affiliateKey(hashOf(clusterID), id), clientv3.WithPrefix())
+	if err != nil {
+		return fmt.Errorf("delete an affiliate from etcd: %w%s", err, remedyOf(err))
+	}
+	if response.Deleted > 0 {
+		s.usage.await(ctx.Done(), response.Header.Revision)
 	}
 	return nil
 }
 
-// sweep removes the endpoints that others have added to an affiliate that was
-// deleted or has expired. Every server that watches the cluster does so. Endpoints
-// that remain expire with their leases.
-func (s *Store) sweep(clusterID, id string) {
+// sweep removes the endpoints of an affiliate whose data expired at a revision, unless somebody
+// has written to it since. Every server does so. Endpoints that remain expire with their leases.
+func (s *Store) sweep(cluster, id string, revision int64) {
 	ctx, cancel := context.WithTimeout(s.ctx, operationTimeout)
 	defer cancel()
-	prefix := s.affiliateKey(clusterID, id)
+	prefix := s.affiliateKey(cluster, id)
 	_, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(prefix+dataKey), "=", 0)).
+		If(clientv3.Compare(clientv3.ModRevision(prefix).WithPrefix(), "<", revision)).
 		Then(clientv3.OpDelete(prefix, clientv3.WithPrefix())).
 		Commit()
 	if err != nil && s.ctx.Err() == nil {
-		s.log.Debug("removing endpoints of a deleted affiliate failed; they expire with their leases", "error", err)
+		s.log.Debug("removing endpoints of an expired affiliate failed; they expire with their leases", "error", err)
 	}
 }

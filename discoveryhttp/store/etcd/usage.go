@@ -1,0 +1,278 @@
+package etcd
+
+import (
+	"strings"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+// fieldSize returns the size of a field of bytes in a message, whose number is below 16.
+func fieldSize(n int) int64 { return int64(1 + protowire.SizeBytes(n)) }
+
+// totals are what all servers have written: what affiliates cost, whom they are charged to, and
+// the pins. Only one goroutine changes it.
+type totals struct {
+	clusters   map[string]*clusterTotals
+	callers    map[callerID]*callerTotals
+	bytes      int64
+	affiliates int
+}
+
+// clusterTotals are those of one cluster.
+type clusterTotals struct {
+	pin     pin
+	entries map[string]*entry
+	// affiliates counts the entries that are alive.
+	affiliates int
+}
+
+// entry is what is known of one affiliate.
+type entry struct {
+	hasData bool
+	// data and endpoints are what they cost.
+	data, endpoints int64
+	caller          callerID
+	// lease is the last one of its keys.
+	lease int64
+}
+
+// callerTotals are what is charged to one caller.
+type callerTotals struct {
+	bytes int64
+	// clusters counts the affiliates in each.
+	clusters map[string]int
+}
+
+func newTotals() totals {
+	return totals{clusters: map[string]*clusterTotals{}, callers: map[callerID]*callerTotals{}}
+}
+
+// isAlive reports whether there is an affiliate.
+func (e *entry) isAlive() bool { return e.hasData || e.endpoints > 0 }
+
+// isEmpty reports whether none of its keys is left.
+func (e *entry) isEmpty() bool { return !e.isAlive() && e.caller == callerID{} }
+
+func (e *entry) cost(id string) int64 { return costOfID(id) + e.data + e.endpoints }
+
+// put applies a key that was written, and whether it is new. The key is below the Store's prefix.
+func (t *totals) put(key string, kv *mvccpb.KeyValue, isNew bool) {
+	if cluster, isPin := strings.CutPrefix(key, pinsKey); isPin {
+		t.cluster(cluster).pin = parsePin(kv.Value)
+		return
+	}
+	cluster, id, field, ok := parseTotalsKey(key)
+	if !ok {
+		return
+	}
+	t.change(cluster, id, func(e *entry) {
+		e.lease = max(e.lease, kv.Lease)
+		switch {
+		case field == dataKey:
+			e.hasData, e.data = true, fieldSize(len(kv.Value))
+		case field == callerKey:
+			e.caller = parseCaller(kv.Value)
+		case isNew:
+			e.endpoints += costOf(field)
+		}
+	})
+}
+
+// remove applies a key that was deleted. It returns the affiliate if that has lost its data and
+// still has endpoints.
+func (t *totals) remove(key string) (cluster, id string, orphaned bool) {
+	if cluster, isPin := strings.CutPrefix(key, pinsKey); isPin {
+		t.cluster(cluster).pin = pin{}
+		t.dropEmpty(cluster)
+		return "", "", false
+	}
+	cluster, id, field, ok := parseTotalsKey(key)
+	if !ok {
+		return "", "", false
+	}
+	t.change(cluster, id, func(e *entry) {
+		switch field {
+		case dataKey:
+			e.hasData, e.data, orphaned = false, 0, true
+		case callerKey:
+			e.caller = callerID{}
+		default:
+			e.endpoints = max(e.endpoints-costOf(field), 0)
+		}
+	})
+	return cluster, id, orphaned
+}
+
+func parseTotalsKey(key string) (cluster, id, field string, ok bool) {
+	below, isCluster := strings.CutPrefix(key, clustersKey)
+	cluster, below, found := strings.Cut(below, "/")
+	id, field, ok = parseAffiliateKey(below)
+	return cluster, id, field, ok && isCluster && found
+}
+
+// cluster returns the totals of a cluster, and makes them if there are none.
+func (t *totals) cluster(cluster string) *clusterTotals {
+	c := t.clusters[cluster]
+	if c == nil {
+		c = &clusterTotals{entries: map[string]*entry{}}
+		t.clusters[strings.Clone(cluster)] = c
+	}
+	return c
+}
+
+// change changes an entry and all that counts it.
+func (t *totals) change(cluster, id string, change func(*entry)) {
+	c := t.cluster(cluster)
+	e := c.entries[id]
+	if e == nil {
+		e = &entry{}
+		c.entries[id] = e
+	}
+	t.count(cluster, id, e, -1)
+	change(e)
+	t.count(cluster, id, e, 1)
+	if e.isEmpty() {
+		delete(c.entries, id)
+	}
+	t.dropEmpty(cluster)
+}
+
+// count adds an entry to all that counts it, or subtracts it.
+func (t *totals) count(cluster, id string, e *entry, sign int) {
+	if !e.isAlive() {
+		return
+	}
+	cost := int64(sign) * e.cost(id)
+	t.bytes += cost
+	t.affiliates += sign
+	t.clusters[cluster].affiliates += sign
+	if e.caller == (callerID{}) {
+		return
+	}
+	caller := t.callers[e.caller]
+	if caller == nil {
+		caller = &callerTotals{clusters: map[string]int{}}
+		t.callers[e.caller] = caller
+	}
+	caller.bytes += cost
+	if caller.clusters[cluster] += sign; caller.clusters[cluster] == 0 {
+		delete(caller.clusters, cluster)
+	}
+	if len(caller.clusters) == 0 {
+		delete(t.callers, e.caller)
+	}
+}
+
+// dropEmpty removes a cluster without entries and pin.
+func (t *totals) dropEmpty(cluster string) {
+	if c := t.clusters[cluster]; c != nil && len(c.entries) == 0 && c.pin.hash == "" {
+		delete(t.clusters, cluster)
+	}
+}
+
+// victim returns the affiliate that makes room for a new one in a cluster that has reached its
+// limit; empty if there is room. An affiliate that publishes itself takes the place of one that
+// only others speak of, of which the first to expire goes.
+func (t *totals) victim(cluster string, u store.Update, limits store.Limits) (string, error) {
+	c := t.clusters[cluster]
+	if c == nil {
+		caller := t.callers[callerOf(u.Caller)]
+		if caller != nil && limits.CallerClusters > 0 && len(caller.clusters) >= limits.CallerClusters {
+			return "", store.ErrCallerFull
+		}
+		return "", nil
+	}
+	if limits.Affiliates <= 0 || c.affiliates < limits.Affiliates {
+		return "", nil
+	}
+	victim := ""
+	for id, e := range c.entries {
+		if u.Data != nil && !e.hasData && e.isAlive() && (victim == "" || e.lease < c.entries[victim].lease) {
+			victim = id
+		}
+	}
+	if victim == "" {
+		return "", store.ErrTooManyAffiliates
+	}
+	return victim, nil
+}
+
+// charged returns the caller that an affiliate is charged to after an update that makes it cost
+// so much: the one that creates it, and then the last one that updates its data and has room. It
+// returns the limit that would be exceeded. What does not grow is always taken.
+func (t *totals) charged(have stored, u store.Update, cost int64, limits store.Limits) (callerID, error) {
+	growth := cost - have.cost(u.ID)
+	if growth > 0 && limits.Bytes > 0 && t.bytes+growth > limits.Bytes {
+		return callerID{}, store.ErrFull
+	}
+	var caller callerID
+	if have.caller != nil {
+		caller = parseCaller(have.caller.bytes)
+	}
+	fits := func(id callerID, more int64) bool {
+		known := t.callers[id]
+		return id == callerID{} || limits.CallerBytes <= 0 || more <= 0 || more <= limits.CallerBytes && (known == nil || known.bytes+more <= limits.CallerBytes)
+	}
+	to := callerOf(u.Caller)
+	switch isNew := have.isNew(); {
+	case isNew && !fits(to, cost):
+		return callerID{}, store.ErrCallerFull
+	case isNew, u.Data != nil && to != caller && fits(to, cost):
+		return to, nil
+	case !fits(caller, growth):
+		return callerID{}, store.ErrCallerFull
+	default:
+		return caller, nil
+	}
+}
+
+// usage is the totals as of a revision of etcd, for all goroutines.
+type usage struct {
+	mu sync.Mutex
+	totals
+	revision int64
+	// following is set while totals follow etcd.
+	following bool
+	// advanced is closed and replaced when revision grows, or following ends.
+	advanced chan struct{}
+}
+
+func newUsage() *usage { return &usage{totals: newTotals(), advanced: make(chan struct{})} }
+
+// advance lets those go on that wait for a revision. u.mu is held.
+func (u *usage) advance(revision int64) {
+	u.revision = revision
+	close(u.advanced)
+	u.advanced = make(chan struct{})
+}
+
+// await waits until the totals have a revision. It does not wait while they do not follow etcd.
+func (u *usage) await(done <-chan struct{}, revision int64) {
+	for {
+		u.mu.Lock()
+		ready, advanced := u.revision >= revision || !u.following, u.advanced
+		u.mu.Unlock()
+		if ready {
+			return
+		}
+		select {
+		case <-done:
+			return
+		case <-advanced:
+		}
+	}
+}
+
+// pin returns the pin of a cluster.
+func (u *usage) pin(cluster string) pin {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if c := u.clusters[cluster]; c != nil {
+		return c.pin
+	}
+	return pin{}
+}
