@@ -87,8 +87,11 @@ func TestProtocolByHand(t *testing.T) {
 		{"AffiliateDelete", `{"clusterId":"c","affiliateId":"a"}`, http.StatusOK, `{}`},
 		{"List", `{"clusterId":"c"}`, http.StatusOK, `{}`},
 		{"List", `{}`, http.StatusBadRequest, `cluster_id is missing`},
-		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, http.StatusBadRequest, `a sealed endpoint has a multiple of 16`},
-		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, http.StatusBadRequest, `ttl is missing`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":["AA=="],"ttl":"60s"}`, http.StatusOK, `{}`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","affiliateEndpoints":[""],"ttl":"60s"}`, http.StatusBadRequest, `affiliate_endpoints[0] has 0 bytes; from 1 to 32 are allowed`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a"}`, http.StatusOK, `{}`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","ttl":"1801s"}`, http.StatusBadRequest, `ttl is 30m1s; at most 30m0s is allowed`},
+		{"AffiliateUpdate", `{"clusterId":"c","affiliateId":"\u001b[2J","ttl":"60s"}`, http.StatusBadRequest, `affiliate_id has the character U+001B`},
 		{"List", `{"clusterId":`, http.StatusBadRequest, `invalid_argument`},
 		{"List", `{"clusterId":5}`, http.StatusBadRequest, `invalid_argument`},
 	} {

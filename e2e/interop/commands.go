@@ -19,6 +19,7 @@ import (
 var Commands = map[string]lab.Subcommand{
 	"talos-peer":    talosPeer,
 	"talos-service": talosService,
+	"talos-crowd":   talosCrowd,
 	"flood":         flood,
 }
 
@@ -32,6 +33,18 @@ func talosPeer(args []string) error {
 	defer stop()
 	fmt.Print(nodecmd.Ready)
 	return p.Run(ctx, os.Stdout)
+}
+
+// talosCrowd is many machines that call when Talos does. The argument is a Crowd in JSON.
+func talosCrowd(args []string) error {
+	var c Crowd
+	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	fmt.Print(nodecmd.Ready)
+	return c.Run(ctx, os.Stdout)
 }
 
 // talosService is a discovery service. The argument is the address to listen on.

@@ -2,5 +2,6 @@
 // tests against spanctl's. It follows the description of the wire format, with plain grpc-go,
 // and shares no code with discoveryhttp, neither messages nor ciphers.
 //
-// Peer joins a cluster as a Talos node does. Serve is a service as Talos nodes use it.
+// Peer joins a cluster as a Talos node does. Talos and Crowd call when Talos' client does, also
+// after a refusal. Serve is a service as Talos nodes use it.
 package interop
