@@ -298,7 +298,7 @@ func TestFloodOfOneAddressIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t.Context())
 		rate := server.DefaultLimits().PerAddress
-		const calls = 10_000
+		const calls = 20_000
 		counts := map[int]int{}
 		var mu sync.Mutex
 		var all sync.WaitGroup

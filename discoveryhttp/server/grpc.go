@@ -53,7 +53,12 @@ func (s *Server) ServeGRPC(ctx context.Context, listener net.Listener) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for queue, streams := range map[*connQueue]uint32{split.direct: directStreams, split.proxies: proxyStreams} {
 		g := s.newGRPC(streams)
-		group.Go(func() error { return g.Serve(queue) })
+		group.Go(func() error {
+			if err := g.Serve(queue); !errors.Is(err, grpc.ErrServerStopped) {
+				return err
+			}
+			return nil
+		})
 		group.Go(func() error {
 			<-groupCtx.Done()
 			stopGRPC(g)

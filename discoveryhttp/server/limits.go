@@ -62,8 +62,8 @@ type Rate struct {
 // endpoints and the TTL are those of Sidero's service, which its clients comply with.
 //
 // Five hundred machines behind one address may join at once: each calls Hello, Watch and
-// AffiliateUpdate, and publishes a few endpoints of others, which is a call each. The
-// burst has eight calls for each. What an address can do with it is bounded by its bytes,
+// AffiliateUpdate, and publishes some endpoints of others, which is a call each. The burst
+// has sixteen calls for each. What an address can do with it is bounded by its bytes,
 // clusters and watches.
 func DefaultLimits() Limits {
 	return Limits{
@@ -74,12 +74,12 @@ func DefaultLimits() Limits {
 			Bytes: 512 << 20, CallerBytes: 16 << 20, CallerClusters: 1000},
 		TTL:        30 * time.Minute,
 		Send:       10 * time.Second,
-		PerAddress: Rate{PerSecond: 100, Burst: 4000},
+		PerAddress: Rate{PerSecond: 200, Burst: 8000},
 		PerCluster: Rate{PerSecond: 1000, Burst: 40_000},
 		// Talos' client gives up on Hello after 10 s, and on all updates together after 30.
 		MaxWait:           10 * time.Second,
-		WaitingPerAddress: 1024,
-		Waiting:           4096,
+		WaitingPerAddress: 2048,
+		Waiting:           8192,
 		WatchesPerAddress: 4096,
 		Watches:           100_000,
 		Connections:       door.DefaultLimits(),
