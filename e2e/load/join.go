@@ -8,16 +8,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // joined is what a join measures.
 type joined struct {
 	// cpu is the server's processor time, wall the time until all machines knew all.
 	cpu, wall time.Duration
-	// messages is the number of messages of all watches.
-	messages int64
+	// messages is the number of messages of all watches, lost that of connections that
+	// failed.
+	messages, lost int64
 }
 
 // crowd is machines that join one cluster at once.
@@ -25,6 +24,7 @@ type crowd struct {
 	server   *server
 	size     int
 	messages atomic.Int64
+	lost     atomic.Int64
 	// missing counts the machines that do not know all others.
 	missing sync.WaitGroup
 }
@@ -43,44 +43,75 @@ func join(ctx context.Context, s *server, machines int) (joined, error) {
 		c.missing.Wait()
 		close(whole)
 	}()
-	var group *errgroup.Group
+	var running sync.WaitGroup
 	took, err := timed(s, machines, func() error {
-		var failed context.Context
-		group, failed = errgroup.WithContext(ctx)
 		for i := range machines {
-			group.Go(func() error { return c.machine(failed, i) })
+			running.Go(func() { c.machine(ctx, i) })
 		}
 		select {
 		case <-whole:
 			return nil
-		case <-failed.Done():
-			return group.Wait()
+		case <-ctx.Done():
+			return fmt.Errorf("not all machines know all: %w", ctx.Err())
 		}
 	})
 	cancel()
-	_ = group.Wait() // whoever is whole is closed
-	return joined{took.cpu, took.wall, c.messages.Load()}, err
+	running.Wait()
+	return joined{took.cpu, took.wall, c.messages.Load(), c.lost.Load()}, err
 }
 
-// machine is one that joins. It stays until ctx ends.
-func (c *crowd) machine(ctx context.Context, i int) error {
+// machine is one that joins. It stays until ctx ends, and connects again when its connection
+// fails.
+func (c *crowd) machine(ctx context.Context, i int) {
+	known := &roster{known: make([]bool, c.size)}
+	for {
+		_ = c.connect(ctx, i, known) // is counted
+		if ctx.Err() != nil {
+			return
+		}
+		c.lost.Add(1)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(reconnectAfter):
+		}
+	}
+}
+
+// reconnectAfter is how long a machine waits after its connection has failed.
+const reconnectAfter = time.Second
+
+// roster is what a machine knows of the others.
+type roster struct {
+	known []bool
+	count int
+}
+
+// learn takes an encoded WatchResponse, and reports whether the last machine was in it that
+// was not known before.
+func (r *roster) learn(message []byte) bool {
+	before := r.count
+	eachAffiliate(message, func(_, data []byte) {
+		if n := numberOf(data); n < uint64(len(r.known)) && !r.known[n] {
+			r.known[n] = true
+			r.count++
+		}
+	})
+	return before < r.count && r.count == len(r.known)
+}
+
+// connect connects a machine until ctx ends or its connection fails.
+func (c *crowd) connect(ctx context.Context, i int, known *roster) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	conn, err := dial(ctx, c.server.address, address(i))
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	known, knows := make([]bool, c.size), 0
 	watch := answer{
 		message: func(message []byte) error {
 			c.messages.Add(1)
-			before := knows
-			eachAffiliate(message, func(_, data []byte) {
-				if n := numberOf(data); n < uint64(c.size) && !known[n] {
-					known[n] = true
-					knows++
-				}
-			})
-			if before < c.size && knows == c.size {
+			if known.learn(message) {
 				c.missing.Done()
 			}
 			return nil

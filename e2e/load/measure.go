@@ -67,6 +67,7 @@ func measurements(etcd bool) []measurement {
 			{"3,000 machines join: processor time, s", 1, target{ratioAtMost, 1. / 3}},
 			{"3,000 machines join: messages of watches", 0, target{ratioAtMost, 0.2}},
 			{"3,000 machines join: most memory, MiB", 0, target{}},
+			{"3,000 machines join: connections that failed", 0, target{}},
 		}, joining},
 		{"list", []figure{{"list of 1,000, ms", 2, target{}}, {"processor time of a list of 1,000, µs", 0, target{}}}, listing},
 		{"start", []figure{
@@ -167,7 +168,7 @@ func joining(ctx context.Context, b *bench) ([]float64, error) {
 		return nil, err
 	}
 	m, err := s.memory()
-	return []float64{j.wall.Seconds(), j.cpu.Seconds(), float64(j.messages), float64(m.most) / (1 << 20)}, err
+	return []float64{j.wall.Seconds(), j.cpu.Seconds(), float64(j.messages), float64(m.most) / (1 << 20), float64(j.lost)}, err
 }
 
 // listing measures the list of a cluster.
