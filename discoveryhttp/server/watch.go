@@ -144,7 +144,7 @@ func (r *reader) released(n int) {
 	if untaken < sendWindow && r.behind.CompareAndSwap(true, false) {
 		r.cluster.wake(r)
 	}
-	if untaken == 0 {
+	if untaken == 0 && r.watcher == nil {
 		select {
 		case r.drained <- struct{}{}:
 		default:
