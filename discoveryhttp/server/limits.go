@@ -71,7 +71,7 @@ func DefaultLimits() Limits {
 		Data:     2048,
 		Endpoint: 32,
 		Store: store.Limits{Affiliates: 10_000, Watchers: 12_000, Endpoints: 64, Clusters: 100_000,
-			Bytes: 512 << 20, CallerBytes: 16 << 20, CallerClusters: 1000},
+			Bytes: 512 << 20, CallerBytes: 96 << 20, CallerClusters: 2500},
 		TTL:        30 * time.Minute,
 		Send:       10 * time.Second,
 		PerAddress: Rate{PerSecond: 200, Burst: 8000},

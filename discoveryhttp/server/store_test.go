@@ -146,7 +146,8 @@ func (*tinyStore) Ready(context.Context) error { return nil }
 func TestStoreOfAnotherPackage(t *testing.T) {
 	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
 		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}
-	})
+	}, "an affiliate evicts endpoints", "an affiliate evicts one without", "a limit of endpoints", "a limit of clusters", "a limit of bytes",
+		"a limit of a caller's bytes", "a limit of a caller's clusters", "a pin ends watches with another")
 
 	t.Run("served", func(t *testing.T) {
 		s := httptest.NewServer(server.New(t.Context(), server.Options{

@@ -4,192 +4,198 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/spanmesh/span/discoveryhttp/storepb"
 )
 
-// Bolt is a Memory that also keeps everything in a file. A change is acknowledged
-// once it is on disk.
-//
-// The file has two buckets. Bucket "pins" has a record for each cluster. Bucket
-// "clusters" has a bucket for each cluster, with a record for each affiliate.
+// Bolt is a Memory that also keeps everything in a file. A change is on disk before it is
+// acknowledged, and before a reader or watcher sees it. Nothing expires while the file is
+// not open.
 type Bolt struct {
-	memory *Memory
-	db     *bbolt.DB
+	memory  *Memory
+	path    string
+	journal *journal
+
+	// mu guards what follows.
+	mu     sync.Mutex
+	queue  []*operation
+	closed bool
+	// failure is why the last write failed; nil if it did not.
+	failure error
+	// probed is when Ready last tried to write.
+	probed time.Time
+
+	wake   chan struct{}
+	writer sync.WaitGroup
 }
 
-// The names of the buckets at the root of the file.
-var (
-	clustersBucket = []byte("clusters")
-	pinsBucket     = []byte("pins")
-)
+// operation is a change that waits to be written.
+type operation struct {
+	// run stages the change. The memory is locked.
+	run func(m *Memory) error
+	// mustWrite is set if the file is to be written even if nothing is staged.
+	mustWrite bool
+	err       error
+	done      chan struct{}
+}
 
 const (
 	// openTimeout bounds the wait for another process to close the file.
 	openTimeout = 5 * time.Second
-	// batchDelay bounds how long a change waits for others to share its sync. It is
-	// about as long as a sync takes.
-	batchDelay = 2 * time.Millisecond
+	// maxCommit is the largest number of changes that share a sync.
+	maxCommit = 4096
+	// grace is how much longer lives get over a restart: the longest pause of clients after
+	// failed attempts. Talos' pauses for half of its TTL.
+	grace = 15 * time.Minute
+	// aliveInterval is how often the time is saved if nothing else is.
+	aliveInterval = time.Minute
+	// probeInterval bounds how often Ready tries to write after a failure.
+	probeInterval = time.Second
 )
 
-// OpenBolt opens the file at path and reads it. It creates the file, mode 0600, if
-// there is none.
+// errClosed is the error of a change after Close.
+var errClosed = errors.New("the store is closed")
+
+// OpenBolt opens the file at path and reads it. It creates the file, mode 0600, if there is
+// none. The error of a damaged file is a *DamageError.
 func OpenBolt(path string, limits Limits) (*Bolt, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open store %s: another process has it open", path)
+	b := &Bolt{memory: NewMemory(limits), path: path, wake: make(chan struct{}, 1)}
+	var err error
+	if b.journal, err = openJournal(path, b.memory); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	db.MaxBatchDelay = batchDelay
-	b := &Bolt{memory: NewMemory(limits), db: db}
-	if err := b.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read store %s: %w", path, err), db.Close())
-	}
+	b.writer.Go(b.write)
 	return b, nil
 }
 
-// load reads the file into memory.
-func (b *Bolt) load() error {
-	err := b.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(clustersBucket)
-		if err == nil {
-			_, err = tx.CreateBucketIfNotExists(pinsBucket)
-		}
-		return err
-	})
-	if err != nil {
-		return err
+// do queues a change and waits until it is on disk.
+func (b *Bolt) do(ctx context.Context, op *operation) error {
+	op.done = make(chan struct{})
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return errClosed
 	}
-	return b.db.View(func(tx *bbolt.Tx) error {
-		clusters := tx.Bucket(clustersBucket)
-		err := clusters.ForEachBucket(func(clusterID []byte) error {
-			c := newCluster()
-			b.memory.clusters[string(clusterID)] = c
-			return clusters.Bucket(clusterID).ForEach(func(id, raw []byte) error {
-				var r storepb.Record
-				if err := proto.Unmarshal(raw, &r); err != nil {
-					return fmt.Errorf("an affiliate record is damaged: %w", err)
-				}
-				c.entries[string(id)] = &entry{wire: r.GetAffiliate(), expires: r.GetExpires(), endpoints: r.GetEndpointExpires()}
-				return nil
-			})
-		})
-		if err != nil {
-			return err
-		}
-		return tx.Bucket(pinsBucket).ForEach(func(clusterID, raw []byte) error {
-			var p storepb.Pin
-			if err := proto.Unmarshal(raw, &p); err != nil {
-				return fmt.Errorf("a pin record is damaged: %w", err)
-			}
-			c := b.memory.clusters[string(clusterID)]
-			if c == nil {
-				c = newCluster()
-				b.memory.clusters[string(clusterID)] = c
-			}
-			c.pin = pin{hash: p.GetHash(), created: p.GetCreated(), used: p.GetUsed(), saved: p.GetUsed()}
-			return nil
-		})
-	})
+	b.queue = append(b.queue, op)
+	b.mu.Unlock()
+	b.notify()
+	select {
+	case <-op.done:
+		return op.err
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	i := slices.Index(b.queue, op)
+	if i >= 0 {
+		b.queue = slices.Delete(b.queue, i, i+1)
+	}
+	b.mu.Unlock()
+	if i >= 0 {
+		return ctx.Err()
+	}
+	// The change is being written, from memory of the caller.
+	<-op.done
+	return op.err
 }
 
-// recordID names a record: that of an affiliate, or with an empty ID the pin of the
-// cluster.
-type recordID struct{ cluster, id string }
+func (b *Bolt) notify() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
 
-// save writes records in one transaction that concurrent callers share, so that one
-// sync of the file serves many. The transaction reads the records from memory,
-// where they are at least as new as when save was called.
-func (b *Bolt) save(ids ...recordID) error {
-	err := b.db.Batch(func(tx *bbolt.Tx) error {
-		for _, id := range ids {
-			if err := b.put(tx, id); err != nil {
-				return err
+// write writes queued changes until the store is closed. Those that wait together share a
+// sync of the file. It alone stages changes and uses the journal.
+func (b *Bolt) write() {
+	// A page of the file that cannot be read is a fault.
+	debug.SetPanicOnFault(true)
+	for range b.wake {
+		for {
+			ops := b.take()
+			if len(ops) == 0 {
+				break
 			}
+			b.commit(ops)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("write to the store's file: %w", err)
+		if b.isClosed() {
+			return
+		}
 	}
-	return nil
 }
 
-// put writes or deletes one record.
-func (b *Bolt) put(tx *bbolt.Tx, id recordID) error {
-	raw, err := b.encode(id)
-	if err != nil {
-		return err
-	}
-	if id.id == "" {
-		if raw == nil {
-			return tx.Bucket(pinsBucket).Delete([]byte(id.cluster))
-		}
-		return tx.Bucket(pinsBucket).Put([]byte(id.cluster), raw)
-	}
-	clusters := tx.Bucket(clustersBucket)
-	if raw != nil {
-		bucket, err := clusters.CreateBucketIfNotExists([]byte(id.cluster))
-		if err != nil {
-			return err
-		}
-		return bucket.Put([]byte(id.id), raw)
-	}
-	bucket := clusters.Bucket([]byte(id.cluster))
-	if bucket == nil {
-		return nil
-	}
-	if err := bucket.Delete([]byte(id.id)); err != nil {
-		return err
-	}
-	if first, _ := bucket.Cursor().First(); first == nil {
-		return clusters.DeleteBucket([]byte(id.cluster))
-	}
-	return nil
+func (b *Bolt) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed && len(b.queue) == 0
 }
 
-// encode returns a record as it is in memory, or nil if there is none.
-func (b *Bolt) encode(id recordID) ([]byte, error) {
+// take returns changes to be written together.
+func (b *Bolt) take() []*operation {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.queue), maxCommit)
+	ops := slices.Clone(b.queue[:n])
+	b.queue = slices.Delete(b.queue, 0, n)
+	return ops
+}
+
+// commit stages changes, writes them, and makes them visible.
+func (b *Bolt) commit(ops []*operation) {
+	mustWrite := b.stage(ops)
+	var err error
+	if mustWrite {
+		err = b.journal.commit(b.memory)
+	}
 	b.memory.mu.Lock()
-	defer b.memory.mu.Unlock()
-	c := b.memory.clusters[id.cluster]
-	switch {
-	case c == nil:
-		return nil, nil
-	case id.id == "" && c.pin.hash != nil:
-		return proto.Marshal(&storepb.Pin{Hash: c.pin.hash, Created: c.pin.created, Used: c.pin.used})
-	case c.entries[id.id] == nil:
-		return nil, nil
+	if err == nil {
+		b.memory.apply()
+	} else {
+		b.memory.discard()
 	}
-	e := c.entries[id.id]
-	return proto.Marshal(&storepb.Record{Affiliate: e.wire, Expires: e.expires, EndpointExpires: e.endpoints})
+	b.memory.mu.Unlock()
+	if mustWrite {
+		b.mu.Lock()
+		b.failure = err
+		b.mu.Unlock()
+	}
+	for _, op := range ops {
+		// A change that stages nothing may owe that to another of the same commit.
+		if err != nil && (op.err == nil || errors.Is(op.err, ErrTooManyEndpoints)) {
+			op.err = err
+		}
+		close(op.done)
+	}
+}
+
+// stage stages changes and reports whether there is anything to write.
+func (b *Bolt) stage(ops []*operation) bool {
+	m := b.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mustWrite := false
+	for _, op := range ops {
+		op.err = op.run(m)
+		mustWrite = mustWrite || op.mustWrite
+	}
+	return mustWrite || len(m.staged) > 0 || b.journal.isOutdated(m.clock.latest)
 }
 
 // Update implements server.Store.
 func (b *Bolt) Update(ctx context.Context, clusterID string, u Update) error {
-	if err := b.memory.Update(ctx, clusterID, u); err != nil {
-		return err
-	}
-	ids := []recordID{{clusterID, u.ID}}
-	if b.memory.pinSaveDue(clusterID) {
-		ids = append(ids, recordID{clusterID, ""})
-	}
-	return b.save(ids...)
+	return b.do(ctx, &operation{run: func(m *Memory) error { return m.update(clusterID, u) }})
 }
 
 // Delete implements server.Store.
 func (b *Bolt) Delete(ctx context.Context, clusterID, id string) error {
-	if err := b.memory.Delete(ctx, clusterID, id); err != nil {
-		return err
-	}
-	return b.save(recordID{clusterID, id})
+	return b.do(ctx, &operation{run: func(m *Memory) error {
+		m.remove(clusterID, id)
+		return nil
+	}})
 }
 
 // List implements server.Store.
@@ -202,51 +208,75 @@ func (b *Bolt) Watch(ctx context.Context, clusterID string, token []byte) (*Snap
 	return b.memory.Watch(ctx, clusterID, token)
 }
 
-// pinSaveInterval is how often the time of the last use of a pin is saved.
-const pinSaveInterval = time.Hour
-
-// Admit implements server.Store. The time of a pin's last use is saved once every
-// pinSaveInterval.
+// Admit implements server.Store.
 func (b *Bolt) Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error) {
-	ok, err := b.memory.Admit(ctx, clusterID, token, now)
-	if err != nil || !ok || !b.memory.pinSaveDue(clusterID) {
-		return ok, err
-	}
-	return ok, b.save(recordID{clusterID, ""})
+	return b.memory.Admit(ctx, clusterID, token, now)
 }
 
-// pinSaveDue reports whether the pin of a cluster must be saved, and records that it
-// has been.
-func (m *Memory) pinSaveDue(clusterID string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := m.clusters[clusterID]
-	if c == nil || c.pin.used-c.pin.saved < pinSaveInterval.Milliseconds() {
-		return false
-	}
-	c.pin.saved = c.pin.used
-	return true
-}
-
-// Expire implements server.Store.
+// Expire implements server.Store. It also saves the time, once a minute.
 func (b *Bolt) Expire(now time.Time) error {
-	var touched []recordID
-	b.memory.mu.Lock()
-	b.memory.expire(now, func(clusterID, id string) {
-		touched = append(touched, recordID{clusterID, id})
-	})
-	b.memory.mu.Unlock()
-	if len(touched) == 0 {
+	return b.do(context.Background(), &operation{run: func(m *Memory) error {
+		m.expire(now)
 		return nil
-	}
-	return b.save(touched...)
+	}})
 }
 
 // Stats implements server.Store.
 func (b *Bolt) Stats() Stats { return b.memory.Stats() }
 
-// Ready implements server.Store.
-func (b *Bolt) Ready(context.Context) error { return nil }
+// Ready implements server.Store. After a write that failed it returns an error until a write
+// has succeeded, and tries one itself.
+func (b *Bolt) Ready(ctx context.Context) error {
+	b.mu.Lock()
+	failure := b.failure
+	probe := failure != nil && time.Since(b.probed) >= probeInterval
+	if probe {
+		b.probed = time.Now()
+	}
+	b.mu.Unlock()
+	if !probe {
+		return failure
+	}
+	return b.do(ctx, &operation{run: func(*Memory) error { return nil }, mustWrite: true})
+}
 
-// Close closes the file.
-func (b *Bolt) Close() error { return b.db.Close() }
+// Close saves the time and closes the file.
+func (b *Bolt) Close() error {
+	err := b.do(context.Background(), &operation{run: func(*Memory) error { return nil }, mustWrite: true})
+	if errors.Is(err, errClosed) {
+		return nil
+	}
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.notify()
+	b.writer.Wait()
+	return errors.Join(err, b.journal.close())
+}
+
+// openDB opens a file with bbolt.
+func openDB(path string, readOnly bool) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: openTimeout, ReadOnly: readOnly, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+	})
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return db, nil
+}
+
+// DamageError is the error of a damaged file.
+type DamageError struct {
+	// Path is that of the file.
+	Path string
+	// Err is what is wrong with the file.
+	Err error
+}
+
+// Error implements error.
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("store %s is damaged: %v: restore a copy with `spanctl discovery restore`, or start with an empty store with --store-reset, which moves the file aside", e.Path, e.Err)
+}
+
+// Unwrap returns what is wrong with the file.
+func (e *DamageError) Unwrap() error { return e.Err }

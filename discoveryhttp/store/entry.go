@@ -2,77 +2,198 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
+	"time"
 )
 
-// entry is an affiliate with its expiries.
+// entry is an affiliate with its expiries. It is immutable, but for number.
 type entry struct {
-	// wire is the encoded affiliate; nil for a new entry.
+	// wire is the encoded affiliate.
 	wire []byte
-	// expires is when the data expires, in milliseconds since 1970; 0 without data.
-	expires int64
-	// endpoints are the expiries of the affiliate's endpoints, in their order, in
-	// milliseconds since 1970.
-	endpoints []int64
+	// life is the affiliate's: that of its data if it has any.
+	life life
+	// lives are those of the affiliate's endpoints, in their order.
+	lives []life
+	// caller is charged for the affiliate; nil for nobody.
+	caller *caller
+	// number is that of the affiliate's last record in the file of a Bolt.
+	number uint64
+}
+
+// life is when an affiliate or an endpoint expires, in milliseconds of the store's time, times
+// two; plus 1 if it is the affiliate's own: if it has data, or the endpoint came with data.
+type life int64
+
+func newLife(expires int64, own bool) life {
+	if own {
+		return life(expires<<1 | 1)
+	}
+	return life(expires << 1)
+}
+
+func (l life) expires() int64 { return int64(l >> 1) }
+func (l life) own() bool      { return l&1 != 0 }
+
+// extended returns the longer of two lives, which is own if one of them is.
+func (l life) extended(by life) life {
+	return newLife(max(l.expires(), by.expires()), l.own() || by.own())
+}
+
+// entryOverhead is about what an entry takes besides its encoding, in bytes.
+const entryOverhead = 256
+
+// cost returns the bytes that an entry is charged with.
+func (e *entry) cost() int64 {
+	if e == nil {
+		return 0
+	}
+	return int64(len(e.wire)+8*len(e.lives)) + entryOverhead
 }
 
 func (e *entry) affiliate(id string) Affiliate { return Affiliate{ID: id, wire: e.wire} }
 
-// update merges an update into the entry and reports whether more than expiries
-// changed. With an error, nothing changed.
-func (e *entry) update(u Update, maxEndpoints int) (changed bool, err error) {
-	expires := u.Now.Add(u.TTL).UnixMilli()
-	data, endpoints := Affiliate{wire: e.wire}.Parts()
-	times := slices.Clone(e.endpoints)
-	for _, endpoint := range u.Endpoints {
-		i := slices.IndexFunc(endpoints, func(known []byte) bool { return bytes.Equal(known, endpoint) })
-		if i >= 0 {
-			times[i] = max(times[i], expires)
-			continue
-		}
-		endpoints, times = append(endpoints, endpoint), append(times, expires)
-		changed = true
-	}
-	if maxEndpoints > 0 && len(endpoints) > maxEndpoints {
-		return false, ErrTooManyEndpoints
-	}
-	if u.Data != nil {
-		changed = changed || data == nil || !bytes.Equal(data, u.Data)
-		data = u.Data
-		e.expires = max(e.expires, expires)
-	}
-	if changed || e.wire == nil {
-		e.wire = NewAffiliate(u.ID, data, endpoints).wire
-		changed = true
-	}
-	e.endpoints = times
-	return changed, nil
+// hasData reports whether the affiliate itself has published.
+func (e *entry) hasData() bool { return e.life.own() }
+
+// endpoint is one of an affiliate while an update is merged.
+type endpoint struct {
+	wire []byte
+	life life
+	// updated is set if it is in the update.
+	updated bool
 }
 
-// expireEndpoints removes the endpoints that have expired and reports whether
-// there were any. now is in milliseconds since 1970.
-func (e *entry) expireEndpoints(id string, now int64) bool {
-	if !slices.ContainsFunc(e.endpoints, func(t int64) bool { return t <= now }) {
-		return false
+// updated returns the entry after an update. e may be nil. The error is ErrTooManyEndpoints
+// if not all endpoints fit; the entry has those that do. now is that of the update, in
+// milliseconds of the store's time.
+func (e *entry) updated(u Update, now int64, maxEndpoints int) (*entry, error) {
+	before := entry{}
+	if e != nil {
+		before = *e
+	}
+	own := u.Data != nil
+	fresh := newLife(now+u.TTL.Milliseconds(), own)
+	data, known := Affiliate{wire: before.wire}.Parts()
+	merged := make([]endpoint, len(known), len(known)+len(u.Endpoints))
+	for i, wire := range known {
+		merged[i] = endpoint{wire: wire, life: before.lives[i]}
+	}
+	changed := e == nil
+	for _, wire := range u.Endpoints {
+		i := slices.IndexFunc(merged, func(known endpoint) bool { return bytes.Equal(known.wire, wire) })
+		if i < 0 {
+			i = len(merged)
+			merged = append(merged, endpoint{wire: wire})
+			changed = true
+		}
+		merged[i].life, merged[i].updated = merged[i].life.extended(fresh), true
+	}
+	merged, err := fit(merged, maxEndpoints, own)
+	next := &entry{wire: before.wire, life: before.life, caller: before.caller}
+	if own {
+		changed = changed || !before.hasData() || !bytes.Equal(data, u.Data)
+		data = u.Data
+	}
+	switch {
+	case own == before.hasData():
+		next.life = before.life.extended(fresh)
+	case own:
+		next.life = fresh
+	}
+	next.lives = make([]life, len(merged))
+	endpoints := make([][]byte, len(merged))
+	for i, m := range merged {
+		endpoints[i], next.lives[i] = m.wire, m.life
+	}
+	if changed {
+		next.wire = NewAffiliate(u.ID, data, endpoints).wire
+	}
+	return next, err
+}
+
+// fit returns the endpoints that an affiliate keeps, in their order. An update of the
+// affiliate itself drops what others have added, then what it had before; an update by
+// others drops what is new. The soonest to expire are dropped first.
+func fit(all []endpoint, limit int, own bool) ([]endpoint, error) {
+	excess := len(all) - limit
+	if limit <= 0 || excess <= 0 {
+		return all, nil
+	}
+	if !own {
+		return all[:max(limit, 0)], ErrTooManyEndpoints
+	}
+	old := make([]endpoint, 0, len(all))
+	for _, e := range all {
+		if !e.updated {
+			old = append(old, e)
+		}
+	}
+	slices.SortFunc(old, func(a, b endpoint) int {
+		if a.life.own() != b.life.own() {
+			if b.life.own() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.life, b.life)
+	})
+	dropped := old[:min(excess, len(old))]
+	all = slices.DeleteFunc(all, func(e endpoint) bool {
+		return slices.ContainsFunc(dropped, func(d endpoint) bool { return bytes.Equal(d.wire, e.wire) })
+	})
+	if len(all) > limit {
+		return all[:limit], ErrTooManyEndpoints
+	}
+	return all, nil
+}
+
+// due returns when something of the entry expires first, in milliseconds of the store's
+// time.
+func (e *entry) due() int64 {
+	due := e.life.expires()
+	for _, l := range e.lives {
+		due = min(due, l.expires())
+	}
+	return due
+}
+
+// remaining returns the entry without the endpoints that have expired. It is nil if the
+// affiliate has, even if other machines have added endpoints to it.
+func (e *entry) remaining(id string, now int64) *entry {
+	if e.life.expires() <= now {
+		return nil
 	}
 	data, endpoints := e.affiliate(id).Parts()
+	next := &entry{life: e.life, caller: e.caller}
 	var kept [][]byte
-	var times []int64
-	for i, t := range e.endpoints {
-		if t > now {
-			kept, times = append(kept, endpoints[i]), append(times, t)
+	for i, l := range e.lives {
+		if l.expires() > now {
+			kept, next.lives = append(kept, endpoints[i]), append(next.lives, l)
 		}
 	}
-	e.wire, e.endpoints = NewAffiliate(id, data, kept).wire, times
-	return true
+	next.wire = NewAffiliate(id, data, kept).wire
+	return next
 }
 
-// isExpired reports whether the affiliate has expired: its data has, even if other
-// machines have added endpoints, or it has neither data nor endpoints. now is in
-// milliseconds since 1970.
-func (e *entry) isExpired(now int64) bool {
-	if e.expires != 0 {
-		return e.expires <= now
+// clock converts time to the store's time. That stands still while a Bolt is away, so that
+// nothing expires meanwhile.
+type clock struct {
+	// away is how long the store was away, in milliseconds.
+	away int64
+	// resume is the store's time at the next call of at, if resuming is set.
+	resume   int64
+	resuming bool
+	// latest is the latest that at has returned.
+	latest int64
+}
+
+// at returns the store's time at a time, in milliseconds.
+func (c *clock) at(now time.Time) int64 {
+	if c.resuming {
+		c.away, c.resuming = now.UnixMilli()-c.resume, false
 	}
-	return len(e.endpoints) == 0
+	at := now.UnixMilli() - c.away
+	c.latest = max(c.latest, at)
+	return at
 }

@@ -2,60 +2,87 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/spanmesh/span/discoveryhttp/storepb"
 )
 
-// CheckBolt reads the whole file of a Bolt at path and returns what it holds, or what is
-// damaged.
-func CheckBolt(_ context.Context, path string) (Stats, error) {
-	db, err := openReadOnly(path)
+// CheckBolt reads the whole file of a Bolt at path and returns what it holds. The error of a
+// damaged file is a *DamageError. If a server has the file open, a copy that the server gives
+// is checked.
+func CheckBolt(ctx context.Context, path string) (Stats, error) {
+	if _, err := os.Stat(path); err != nil {
+		return Stats{}, fmt.Errorf("check store: %w", err)
+	}
+	stats, err := checkFile(path)
+	if !errors.Is(err, bolterrors.ErrTimeout) {
+		return stats, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), "check.*")
 	if err != nil {
 		return Stats{}, err
 	}
-	b := &Bolt{memory: NewMemory(Limits{}), db: db}
-	err = db.View(func(tx *bbolt.Tx) error {
-		var all []error
-		for err := range tx.Check() {
-			all = append(all, err)
-		}
-		return errors.Join(all...)
-	})
-	return b.memory.Stats(), errors.Join(err, db.Close())
+	defer func() { _ = os.RemoveAll(dir) }()
+	to := filepath.Join(dir, filepath.Base(path))
+	if err := copyFromServer(ctx, path, to); err != nil {
+		return Stats{}, err
+	}
+	return checkFile(to)
 }
 
-func openReadOnly(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, ReadOnly: true})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open store %s: another process has it open", path)
+// checkFile checks a file that no server has open.
+func checkFile(path string) (Stats, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+		return Stats{}, &DamageError{path, errors.New("it is empty")}
 	}
+	if _, err := inspect(path); err != nil {
+		return Stats{}, err
+	}
+	db, err := openDB(path, true)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return Stats{}, err
 	}
-	return db, nil
+	m := NewMemory(Limits{})
+	err = db.View(func(tx *bbolt.Tx) error { return (&journal{db: db}).read(tx, m, &storepb.State{}) })
+	if err != nil {
+		err = damage(path, err)
+	}
+	return m.Stats(), errors.Join(err, db.Close())
 }
 
-// BackupBolt writes a consistent copy of the file of a Bolt at path to a file, mode 0600,
-// which it replaces. A server may have the file open.
-func BackupBolt(_ context.Context, path, to string) error {
-	db, err := openReadOnly(path)
+// BackupBolt writes a consistent copy of the file of a Bolt at path to another file, mode
+// 0600, which it replaces. If a server has the file open, the server gives the copy. The copy
+// is checked.
+func BackupBolt(ctx context.Context, path, to string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("back up store: %w", err)
+	}
+	db, err := openDB(path, true)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return copyFromServer(ctx, path, to)
+	}
 	if err != nil {
 		return err
 	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		return replaceFile(to, func(w io.Writer) error {
-			_, err := tx.WriteTo(w)
-			return err
-		})
+	return errors.Join(replaceFile(to, func(w io.Writer) error { return copyDB(db, w) }), db.Close())
+}
+
+// copyDB writes the file as it is now.
+func copyDB(db *bbolt.DB, w io.Writer) error {
+	return db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
 	})
-	return errors.Join(err, db.Close())
 }
 
 // RestoreBolt puts a copy that BackupBolt made in the place of the file at path. No server
@@ -65,13 +92,12 @@ func RestoreBolt(ctx context.Context, from, path string) (aside string, err erro
 	if _, err := CheckBolt(ctx, from); err != nil {
 		return "", err
 	}
-	aside, err = ResetBolt(path)
-	if err != nil {
+	if aside, err = ResetBolt(path); err != nil {
 		return "", err
 	}
 	source, err := os.Open(from)
 	if err != nil {
-		return aside, err
+		return aside, fmt.Errorf("restore store: %w", err)
 	}
 	defer func() { _ = source.Close() }()
 	return aside, replaceFile(path, func(w io.Writer) error {
@@ -80,29 +106,154 @@ func RestoreBolt(ctx context.Context, from, path string) (aside string, err erro
 	})
 }
 
-// ResetBolt moves the file of a Bolt aside, so that OpenBolt begins with an empty one. It
-// returns the new name, empty if there was no file.
+// ResetBolt moves the file of a Bolt aside, so that OpenBolt begins with an empty one. No
+// server may have it open. It returns the new name, empty if there was no file.
 func ResetBolt(path string) (aside string, err error) {
-	aside = path + time.Now().UTC().Format(".20060102T150405.000Z")
-	err = os.Rename(path, aside)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
-	return aside, err
+	db, err := openDB(path, true)
+	switch {
+	case err == nil:
+		if err := db.Close(); err != nil {
+			return "", err
+		}
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return "", fmt.Errorf("%w: stop the server first", err)
+	}
+	// A file that cannot be opened is what a reset is for.
+	aside = path + "." + time.Now().UTC().Format("20060102T150405.000")
+	if err := os.Rename(path, aside); err != nil {
+		return "", fmt.Errorf("move store aside: %w", err)
+	}
+	return aside, nil
 }
 
-// replaceFile writes a file beside to and renames it to that once it is on disk.
-func replaceFile(to string, write func(io.Writer) error) error {
+// replaceFile writes a store's file beside to, checks it, and renames it to that once it is
+// on disk.
+func replaceFile(to string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*")
 	if err != nil {
-		return err
+		return fmt.Errorf("write a copy of the store: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
 	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return fmt.Errorf("write a copy of the store: %w", err)
 	}
-	return os.Rename(f.Name(), to)
+	if _, err := checkFile(f.Name()); err != nil {
+		return fmt.Errorf("write a copy of the store: %w", err)
+	}
+	if err := os.Rename(f.Name(), to); err != nil {
+		return fmt.Errorf("write a copy of the store: %w", err)
+	}
+	return syncDirectory(filepath.Dir(to))
+}
+
+// syncDirectory makes a rename durable.
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// socketOf returns the path of the Unix socket at which a server gives copies of its file.
+func socketOf(path string) string { return path + ".sock" }
+
+const (
+	// copyTimeout bounds how long a server takes to give a copy.
+	copyTimeout = time.Minute
+	// sizeHeader is the size of the size of a copy, which precedes it, in bytes.
+	sizeHeader = 8
+)
+
+// copyFromServer writes the copy that the server gives that has the file at path open.
+func copyFromServer(ctx context.Context, path, to string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socketOf(path))
+	if err != nil {
+		return fmt.Errorf("store %s is open in another process, which gives no copy: %w", path, err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(copyTimeout)); err != nil {
+		return err
+	}
+	return replaceFile(to, func(w io.Writer) error {
+		var size [sizeHeader]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return fmt.Errorf("the server gives no copy: %w", err)
+		}
+		_, err := io.CopyN(w, conn, int64(binary.BigEndian.Uint64(size[:]))) //nolint:gosec // a negative size copies nothing
+		return err
+	})
+}
+
+// ServeCopies gives a copy of the file to everyone who connects to a Unix socket beside it,
+// until ctx ends. The socket is for the user of the server alone.
+func (b *Bolt) ServeCopies(ctx context.Context) error {
+	path := socketOf(b.path)
+	// The file is open here alone, so the socket is nobody else's.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("listen for backups: %w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("listen for backups: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("listen for backups: %w", err), listener.Close())
+	}
+	for {
+		conn, err := listener.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept a backup's connection: %w", err)
+		}
+		// One at a time. Whoever cannot be served sees the connection end.
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		_ = b.sendCopy(conn)
+		stop()
+		_ = conn.Close()
+	}
+}
+
+// sendCopy sends a copy. It is made on disk first, so that a slow reader delays no write.
+func (b *Bolt) sendCopy(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(copyTimeout)); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	if err := copyDB(b.journal.db, f); err != nil {
+		return err
+	}
+	size, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, uint64(size))); err != nil { //nolint:gosec // a size
+		return err
+	}
+	_, err = io.Copy(conn, f)
+	return err
 }

@@ -2,8 +2,9 @@ package store
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
-	"crypto/subtle"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -14,147 +15,186 @@ type Memory struct {
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
-}
-
-// cluster is the affiliates and watchers of one cluster.
-type cluster struct {
-	entries map[string]*entry
-	// watchers are the watchers with the token of each; nil for one without.
-	watchers map[*Watcher][]byte
-	pin      pin
-	// snapshot caches the current entries; nil after a change.
-	snapshot *Snapshot
-}
-
-// pin is the member token of a cluster's first affiliate, as a hash.
-type pin struct {
-	// hash is the SHA-256 of the token; nil if there is no pin.
-	hash []byte
-	// created and used are the times of the first and the last use, in milliseconds
-	// since 1970.
-	created, used int64
-	// saved is the time of use that is on disk; only Bolt sets it.
-	saved int64
-}
-
-// admits reports whether there is no pin, or hash is it.
-func (p pin) admits(hash []byte) bool {
-	return p.hash == nil || subtle.ConstantTimeCompare(p.hash, hash) == 1
-}
-
-// isExpired reports whether the pin has not been used for its PinLife. now is in
-// milliseconds since 1970.
-func (p pin) isExpired(now int64) bool {
-	return p.used+PinLife(time.UnixMilli(p.created), time.UnixMilli(p.used)).Milliseconds() <= now
-}
-
-func newCluster() *cluster {
-	return &cluster{entries: map[string]*entry{}, watchers: map[*Watcher][]byte{}}
+	callers  map[netip.Addr]*caller
+	// expiries has all clusters.
+	expiries queue
+	clock    clock
+	// affiliates counts all affiliates, and bytes is what they cost, with what is staged.
+	affiliates int
+	bytes      int64
+	// staged are the clusters with staged changes.
+	staged map[*cluster]struct{}
+	// listed are the clusters with a cached snapshot.
+	listed map[*cluster]struct{}
 }
 
 // NewMemory returns an empty store.
 func NewMemory(limits Limits) *Memory {
-	return &Memory{limits: limits, clusters: map[string]*cluster{}}
+	return &Memory{
+		limits:   limits,
+		clusters: map[string]*cluster{},
+		callers:  map[netip.Addr]*caller{},
+		staged:   map[*cluster]struct{}{},
+		listed:   map[*cluster]struct{}{},
+	}
 }
 
-// open returns a cluster and creates it if it is new. m.mu is held.
-func (m *Memory) open(clusterID string) (*cluster, error) {
-	c := m.clusters[clusterID]
-	if c == nil {
-		if m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
-			return nil, ErrTooManyClusters
+// open returns a cluster. It creates it, charged to an address, if it is new. m.mu is held,
+// also in what follows.
+func (m *Memory) open(clusterID string, address netip.Addr) (*cluster, error) {
+	if c := m.clusters[clusterID]; c != nil {
+		return c, nil
+	}
+	if m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
+		return nil, ErrTooManyClusters
+	}
+	creator := m.callerAt(address)
+	if creator != nil && m.limits.CallerClusters > 0 && creator.clusters >= m.limits.CallerClusters {
+		return nil, ErrCallerFull
+	}
+	return m.create(clusterID, creator), nil
+}
+
+// create creates a cluster that is charged to a caller, nil for nobody.
+func (m *Memory) create(clusterID string, creator *caller) *cluster {
+	c := &cluster{id: clusterID, entries: map[string]*entry{}, watchers: map[*Watcher][]byte{}, creator: creator, due: never}
+	m.charge(creator, 0, 1)
+	m.clusters[clusterID] = c
+	heap.Push(&m.expiries, c)
+	return c
+}
+
+// drop removes a cluster if it is unused.
+func (m *Memory) drop(c *cluster) {
+	if m.clusters[c.id] != c || !c.isUnused() {
+		return
+	}
+	delete(m.clusters, c.id)
+	delete(m.listed, c)
+	heap.Remove(&m.expiries, c.position)
+	m.charge(c.creator, 0, -1)
+}
+
+// stage stages an entry, or the removal of one.
+func (m *Memory) stage(c *cluster, id string, e *entry) {
+	m.account(c, c.planned(id), e)
+	if c.staged == nil {
+		c.staged = map[string]*entry{}
+	}
+	c.staged[id] = e
+	m.staged[c] = struct{}{}
+	if e != nil {
+		m.expiries.schedule(c, e.due())
+	}
+}
+
+// apply makes all that is staged visible.
+func (m *Memory) apply() {
+	for c := range m.staged {
+		c.apply()
+		m.settle(c)
+	}
+	clear(m.staged)
+}
+
+// discard forgets all that is staged.
+func (m *Memory) discard() {
+	for c := range m.staged {
+		for id, e := range c.staged {
+			m.account(c, e, c.entries[id])
 		}
-		c = newCluster()
-		m.clusters[clusterID] = c
+		c.staged, c.nextPin = nil, nil
+		m.expiries.reschedule(c, c.nextDue())
+		m.settle(c)
 	}
-	return c, nil
+	clear(m.staged)
 }
 
-// dropEmpty removes a cluster without affiliates, watchers and pin. m.mu is held.
-func (m *Memory) dropEmpty(clusterID string) {
-	if c := m.clusters[clusterID]; c != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.hash == nil {
-		delete(m.clusters, clusterID)
+// settle removes a cluster that is unused, or makes its unused pin expire.
+func (m *Memory) settle(c *cluster) {
+	if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 {
+		m.expiries.schedule(c, c.pin.expires())
 	}
+	m.drop(c)
 }
 
 // Update implements server.Store.
 func (m *Memory) Update(_ context.Context, clusterID string, u Update) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.dropEmpty(clusterID)
-	c, err := m.open(clusterID)
+	err := m.update(clusterID, u)
+	m.apply()
+	return err
+}
+
+// update stages an update, or returns the limit that it exceeds.
+func (m *Memory) update(clusterID string, u Update) error {
+	c, err := m.open(clusterID, u.Caller)
 	if err != nil {
 		return err
 	}
-	if u.Token != nil && !c.pin.admits(u.Token) {
+	defer m.drop(c)
+	if u.Token != nil && !c.plannedPin().admits(u.Token) {
 		return ErrOtherToken
 	}
-	if err := c.update(u, m.limits); err != nil {
-		return err
-	}
-	if u.Token != nil {
-		c.use(u.Token, u.Now)
-	}
-	return nil
-}
-
-// use makes token the pin of a cluster without one, which ends the watches with another.
-// It records the use of a pin.
-func (c *cluster) use(token []byte, now time.Time) {
-	if c.pin.hash == nil {
-		c.pin = pin{hash: bytes.Clone(token), created: now.UnixMilli()}
-		for w, other := range c.watchers {
-			if other != nil && !c.pin.admits(other) {
-				w.End(ErrOtherToken)
-			}
-		}
-	}
-	c.pin.used = max(c.pin.used, now.UnixMilli())
-}
-
-// update applies an update, or returns the limit that it exceeds.
-func (c *cluster) update(u Update, limits Limits) error {
-	e := c.entries[u.ID]
-	if e == nil {
-		if limits.Affiliates > 0 && len(c.entries) >= limits.Affiliates {
-			return ErrTooManyAffiliates
-		}
-		e = &entry{}
-	}
-	changed, err := e.update(u, limits.Endpoints)
+	now := m.clock.at(u.Now)
+	before := c.planned(u.ID)
+	after, tooMany := before.updated(u, now, m.limits.Endpoints)
+	victim, err := c.victim(before, u, m.limits.Affiliates)
 	if err != nil {
 		return err
 	}
-	c.entries[u.ID] = e
-	if changed {
-		c.publish(NewUpdate(e.affiliate(u.ID)))
+	if err := m.checkRoom(before, after, u); err != nil {
+		return err
 	}
-	return nil
+	if victim != "" {
+		m.stage(c, victim, nil)
+	}
+	m.stage(c, u.ID, after)
+	if u.Token != nil {
+		c.usePin(u.Token, now)
+	}
+	return tooMany
 }
 
-func (c *cluster) publish(e *Event) {
-	c.snapshot = nil
-	for w := range c.watchers {
-		w.Push(e)
+// victim returns the affiliate that makes room for a new one in a cluster that has reached
+// its limit; empty if there is room. An affiliate that publishes itself takes the place of
+// one that only others speak of.
+func (c *cluster) victim(before *entry, u Update, limit int) (string, error) {
+	if before != nil || limit <= 0 || c.count < limit {
+		return "", nil
 	}
+	if u.Data == nil || c.dataless == 0 {
+		return "", ErrTooManyAffiliates
+	}
+	victim, due := "", int64(never)
+	for id := range c.entries {
+		if e := c.planned(id); e != nil && !e.hasData() && e.due() < due {
+			victim, due = id, e.due()
+		}
+	}
+	for id, e := range c.staged {
+		if e != nil && !e.hasData() && e.due() < due {
+			victim, due = id, e.due()
+		}
+	}
+	return victim, nil
 }
 
 // Delete implements server.Store.
 func (m *Memory) Delete(_ context.Context, clusterID, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.clusters[clusterID]
-	if c == nil || c.entries[id] == nil {
-		return nil
-	}
-	c.remove(id)
-	m.dropEmpty(clusterID)
+	m.remove(clusterID, id)
+	m.apply()
 	return nil
 }
 
-func (c *cluster) remove(id string) {
-	delete(c.entries, id)
-	c.publish(NewDeletion(id))
+// remove stages the removal of an affiliate.
+func (m *Memory) remove(clusterID, id string) {
+	if c := m.clusters[clusterID]; c != nil && c.planned(id) != nil {
+		m.stage(c, id, nil)
+	}
 }
 
 // List implements server.Store.
@@ -165,28 +205,23 @@ func (m *Memory) List(_ context.Context, clusterID string) (*Snapshot, error) {
 	if c == nil {
 		return &Snapshot{}, nil
 	}
-	return c.list(), nil
+	return m.list(c), nil
 }
 
-func (c *cluster) list() *Snapshot {
-	if c.snapshot == nil {
-		all := make([]Affiliate, 0, len(c.entries))
-		for id, e := range c.entries {
-			all = append(all, e.affiliate(id))
-		}
-		c.snapshot = NewSnapshot(all)
-	}
-	return c.snapshot
+func (m *Memory) list(c *cluster) *Snapshot {
+	m.listed[c] = struct{}{}
+	return c.list()
 }
 
 // Watch implements server.Store.
 func (m *Memory) Watch(_ context.Context, clusterID string, token []byte) (*Snapshot, *Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.open(clusterID)
+	c, err := m.open(clusterID, netip.Addr{})
 	if err != nil {
 		return nil, nil, err
 	}
+	defer m.drop(c)
 	if token != nil && !c.pin.admits(token) {
 		return nil, nil, ErrOtherToken
 	}
@@ -198,10 +233,10 @@ func (m *Memory) Watch(_ context.Context, clusterID string, token []byte) (*Snap
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(c.watchers, w)
-		m.dropEmpty(clusterID)
+		m.settle(c)
 	})
 	c.watchers[w] = bytes.Clone(token)
-	return c.list(), w, nil
+	return m.list(c), w, nil
 }
 
 // Admit implements server.Store.
@@ -215,7 +250,7 @@ func (m *Memory) Admit(_ context.Context, clusterID string, token []byte, now ti
 	if !c.pin.admits(token) {
 		return false, nil
 	}
-	c.use(token, now)
+	c.pin.used = max(c.pin.used, m.clock.at(now))
 	return true, nil
 }
 
@@ -223,34 +258,31 @@ func (m *Memory) Admit(_ context.Context, clusterID string, token []byte, now ti
 func (m *Memory) Expire(now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.expire(now, func(string, string) {})
+	m.expire(now)
+	m.apply()
 	return nil
 }
 
-// expire removes what has expired. It calls touched with each affiliate that
-// changed or was removed, and with an empty ID for each pin. m.mu is held.
-func (m *Memory) expire(now time.Time, touched func(clusterID, id string)) {
-	at := now.UnixMilli()
-	for clusterID, c := range m.clusters {
-		// A cached snapshot is worth its memory only while it is asked for often.
-		c.snapshot = nil
-		for id, e := range c.entries {
-			fewer := e.expireEndpoints(id, at)
-			switch {
-			case e.isExpired(at):
-				c.remove(id)
-			case fewer:
-				c.publish(NewUpdate(e.affiliate(id)))
-			default:
-				continue
+// expire stages the removal of what has expired, from the clusters that are due.
+func (m *Memory) expire(now time.Time) {
+	// A cached snapshot is worth its memory only while it is asked for often.
+	for c := range m.listed {
+		c.snapshot, c.changed = nil, nil
+	}
+	clear(m.listed)
+	at := m.clock.at(now)
+	for len(m.expiries) > 0 && m.expiries[0].due <= at {
+		c := m.expiries[0]
+		for id := range c.entries {
+			if e := c.planned(id); e != nil && e.due() <= at {
+				m.stage(c, id, e.remaining(id, at))
 			}
-			touched(clusterID, id)
 		}
-		if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.isExpired(at) {
-			c.pin = pin{}
-			touched(clusterID, "")
+		if p := c.plannedPin(); p.hash != nil && c.count == 0 && len(c.watchers) == 0 && p.expires() <= at {
+			c.nextPin = &pin{}
+			m.staged[c] = struct{}{}
 		}
-		m.dropEmpty(clusterID)
+		m.expiries.reschedule(c, max(c.nextDue(), at+1))
 	}
 }
 

@@ -38,9 +38,12 @@ type Limits struct {
 	Endpoints int
 	// Clusters is the limit of clusters that have an affiliate, a watcher or a pin.
 	Clusters int
-	// Bytes is the limit of all affiliates together, by their wire encodings.
+	// Bytes is the limit of all affiliates together: of about what they take in memory,
+	// which is 256 bytes more than their encodings each.
 	Bytes int64
-	// CallerBytes is the limit of the affiliates that are charged to one caller.
+	// CallerBytes is the limit of the affiliates that are charged to one caller: to the last
+	// that has sent their data. Memory and Bolt give a caller no more than what is left of
+	// Bytes for all others, either.
 	CallerBytes int64
 	// CallerClusters is the limit of clusters that one caller has created.
 	CallerClusters int

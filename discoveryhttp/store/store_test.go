@@ -191,36 +191,6 @@ func TestUnusedPinExpires(t *testing.T) {
 	}
 }
 
-// TestPinEndsOtherWatches has watches from before the first affiliate.
-func TestPinEndsOtherWatches(t *testing.T) {
-	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
-		watchers := map[string]*store.Watcher{}
-		for _, token := range []string{"one", "two", ""} {
-			var hash []byte
-			if token != "" {
-				hash = []byte(token)
-			}
-			_, w, err := s.Watch(t.Context(), "c", hash)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.Close()
-			watchers[token] = w
-		}
-		if err := storetest.UpdateAs(t, s, "one", "c", "a", "1", storetest.Start); err != nil {
-			t.Fatal(err)
-		}
-		for _, token := range []string{"one", ""} {
-			if got := storetest.Next(t, watchers[token]); !slices.Equal(got, []string{"+a=1[]"}) {
-				t.Errorf("the watcher with token %q got %v", token, got)
-			}
-		}
-		if events, err := watchers["two"].Next(t.Context()); !errors.Is(err, store.ErrOtherToken) {
-			t.Errorf("the watcher with another token got %v, %v", events, err)
-		}
-	})
-}
-
 func TestEncoding(t *testing.T) {
 	s := store.NewMemory(store.Limits{})
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x", "y")
@@ -264,57 +234,6 @@ func TestEncoding(t *testing.T) {
 		if !proto.Equal(&got, &want) {
 			t.Errorf("%s is %v, want %v", name, &got, &want)
 		}
-	}
-}
-
-func openBolt(t *testing.T, path string) *store.Bolt {
-	t.Helper()
-	s, err := store.OpenBolt(path, store.Limits{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestBoltKeepsEverythingOverRestarts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	s := openBolt(t, path)
-	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x")
-	storetest.Update(t, s, "c", "a", "", storetest.In(10), "y")
-	if err := storetest.UpdateAs(t, s, "one", "c", "gone", "2", storetest.Start); err != nil {
-		t.Fatal(err)
-	}
-	storetest.Update(t, s, "empty", "a", "3", storetest.In(30))
-	for cluster, id := range map[string]string{"c": "gone", "empty": "a"} {
-		if err := s.Delete(t.Context(), cluster, id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = openBolt(t, path)
-	storetest.Expect(t, s, "c", "a=1[x y]")
-	storetest.Expect(t, s, "empty")
-	storetest.ExpectAdmits(t, s, "c", false, "two")
-	expire(t, s, storetest.In(10))
-	storetest.Expect(t, s, "c", "a=1[x]")
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = openBolt(t, path)
-	defer func() { _ = s.Close() }()
-	storetest.Expect(t, s, "c", "a=1[x]")
-	expire(t, s, storetest.In(30))
-	storetest.Expect(t, s, "c")
-}
-
-func TestBoltNamesTheFileThatItCannotOpen(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "missing", "db")
-	_, err := store.OpenBolt(path, store.Limits{})
-	if err == nil || !strings.Contains(err.Error(), "open store "+path) {
-		t.Errorf("got %v", err)
 	}
 }
 

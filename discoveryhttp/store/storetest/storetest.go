@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,20 +22,32 @@ var Start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // In returns the time that many minutes after Start.
 func In(minutes int) time.Time { return Start.Add(time.Duration(minutes) * time.Minute) }
 
-// Run tests a store. open returns an empty one, which it closes when its test ends.
-func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store) {
+// Run tests a store. open returns an empty one, which it closes when its test ends. Tests
+// whose names are given are left out: those of what the store does not do.
+func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store, without ...string) {
 	for name, test := range map[string]struct {
 		limits store.Limits
 		run    func(t *testing.T, s server.Store)
 	}{
-		"updates are merged":            {run: testMerging},
-		"limits":                        {store.Limits{Affiliates: 2, Endpoints: 2}, testLimits},
-		"watch":                         {run: testWatch},
-		"a limit of watchers":           {store.Limits{Watchers: 1}, testWatcherLimit},
-		"writers and a watcher at once": {run: testConcurrency},
-		"the first affiliate pins":      {run: testPin},
+		"updates are merged":                 {run: testMerging},
+		"a limit of affiliates":              {store.Limits{Affiliates: 2}, testAffiliateLimit},
+		"a limit of endpoints":               {store.Limits{Endpoints: 2}, testEndpointLimit},
+		"an affiliate evicts endpoints":      {store.Limits{Endpoints: 4}, testEndpointEviction},
+		"an affiliate evicts one without":    {store.Limits{Affiliates: 2}, testAffiliateEviction},
+		"a limit of clusters":                {store.Limits{Clusters: 2}, testClusterLimit},
+		"a limit of bytes":                   {store.Limits{Bytes: 4 * affiliateBytes}, testByteLimit},
+		"a limit of a caller's bytes":        {store.Limits{CallerBytes: 2 * affiliateBytes}, testCallerBytes},
+		"a limit of a caller's clusters":     {store.Limits{CallerClusters: 2}, testCallerClusters},
+		"watch":                              {run: testWatch},
+		"a limit of watchers":                {store.Limits{Watchers: 1}, testWatcherLimit},
+		"writers and a watcher at once":      {run: testConcurrency},
+		"the first affiliate pins":           {run: testPin},
+		"a pin ends watches with another":    {run: testPinEndsWatches},
+		"calls with made-up tokens pin none": {store.Limits{Clusters: 2}, testMadeUpTokens},
 	} {
-		t.Run(name, func(t *testing.T) { test.run(t, open(t, test.limits)) })
+		if !slices.Contains(without, name) {
+			t.Run(name, func(t *testing.T) { test.run(t, open(t, test.limits)) })
+		}
 	}
 }
 
@@ -57,20 +71,166 @@ func testMerging(t *testing.T, s server.Store) {
 	Expect(t, s, "nowhere")
 }
 
-func testLimits(t *testing.T, s server.Store) {
+func testAffiliateLimit(t *testing.T, s server.Store) {
 	Update(t, s, "c", "a", "1", In(30), "x")
 	Update(t, s, "c", "b", "2", In(30))
-	if err := s.Update(t.Context(), "c", NewUpdate("c", "3", In(30))); !errors.Is(err, store.ErrTooManyAffiliates) {
-		t.Errorf("a third affiliate: %v", err)
+	expectError(t, "a third affiliate", s.Update(t.Context(), "c", NewUpdate("c", "3", In(30))), store.ErrTooManyAffiliates)
+	Update(t, s, "c", "b", "new", In(30))
+	Expect(t, s, "c", "a=1[x]", "b=new[]")
+}
+
+func expectError(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
 	}
-	if err := s.Update(t.Context(), "c", NewUpdate("a", "", In(30), "y", "z")); !errors.Is(err, store.ErrTooManyEndpoints) {
-		t.Errorf("a third endpoint: %v", err)
+}
+
+// testEndpointLimit expects that what fits is stored.
+func testEndpointLimit(t *testing.T, s server.Store) {
+	Update(t, s, "c", "a", "1", In(30), "x")
+	expectError(t, "a third endpoint by others", s.Update(t.Context(), "c", NewUpdate("a", "", In(30), "y", "z")), store.ErrTooManyEndpoints)
+	Expect(t, s, "c", "a=1[x y]")
+	Update(t, s, "c", "a", "", In(30), "y", "x", "y")
+	expectError(t, "three endpoints at once", s.Update(t.Context(), "new", NewUpdate("a", "1", In(30), "x", "y", "z")), store.ErrTooManyEndpoints)
+	Expect(t, s, "new", "a=1[x y]")
+	expectError(t, "three endpoints with new data", s.Update(t.Context(), "c", NewUpdate("a", "2", In(30), "y", "x", "z")), store.ErrTooManyEndpoints)
+	Expect(t, s, "c", "a=2[x y]")
+}
+
+// testEndpointEviction has someone fill an affiliate with endpoints.
+func testEndpointEviction(t *testing.T, s server.Store) {
+	noise := func() {
+		Update(t, s, "c", "a", "", In(30), "n1", "n2", "n3", "n4")
 	}
-	if err := s.Update(t.Context(), "new", NewUpdate("a", "1", In(30), "x", "y", "z")); !errors.Is(err, store.ErrTooManyEndpoints) {
-		t.Errorf("three endpoints at once: %v", err)
+	noise()
+	Update(t, s, "c", "a", "1", In(30), "x", "y")
+	expectEndpoints(t, s, 4, "x", "y")
+	expectError(t, "more noise", s.Update(t.Context(), "c", NewUpdate("a", "", In(30), "n5", "n6", "n7", "n8")), store.ErrTooManyEndpoints)
+	expectEndpoints(t, s, 4, "x", "y")
+	Update(t, s, "c", "a", "1", In(30), "z")
+	expectEndpoints(t, s, 4, "x", "y", "z")
+	Update(t, s, "c", "a", "1", In(30), "p", "q", "r", "z")
+	expectEndpoints(t, s, 4, "p", "q", "r", "z")
+	if err := s.Delete(t.Context(), "c", "a"); err != nil {
+		t.Fatal(err)
 	}
-	Update(t, s, "c", "a", "1", In(30), "x", "y", "y")
-	Expect(t, s, "c", "a=1[x y]", "b=2[]")
+	noise()
+	Update(t, s, "c", "a", "2", In(30), "n3", "p", "q", "r")
+	expectEndpoints(t, s, 4, "n3", "p", "q", "r")
+}
+
+// expectEndpoints expects affiliate a of cluster c to have some endpoints, and how many.
+func expectEndpoints(t *testing.T, s server.Store, count int, some ...string) {
+	t.Helper()
+	snapshot, err := s.List(t.Context(), "c")
+	if err != nil || len(snapshot.Affiliates) != 1 {
+		t.Fatalf("list: %v, %v", snapshot, err)
+	}
+	_, endpoints := snapshot.Affiliates[0].Parts()
+	for _, want := range some {
+		if !slices.ContainsFunc(endpoints, func(e []byte) bool { return string(e) == want }) {
+			t.Errorf("%s is not among %s", want, endpoints)
+		}
+	}
+	if len(endpoints) != count {
+		t.Errorf("there are %d endpoints: %s; want %d", len(endpoints), endpoints, count)
+	}
+}
+
+// testAffiliateEviction has someone fill a cluster with affiliates that have endpoints alone.
+func testAffiliateEviction(t *testing.T, s server.Store) {
+	Update(t, s, "c", "n1", "", In(20), "x")
+	Update(t, s, "c", "n2", "", In(10), "x")
+	expectError(t, "more noise", s.Update(t.Context(), "c", NewUpdate("n3", "", In(30), "x")), store.ErrTooManyAffiliates)
+	Update(t, s, "c", "a", "1", In(30))
+	Expect(t, s, "c", "a=1[]", "n1=[x]")
+	Update(t, s, "c", "b", "2", In(30))
+	Expect(t, s, "c", "a=1[]", "b=2[]")
+	expectError(t, "a third affiliate", s.Update(t.Context(), "c", NewUpdate("d", "3", In(30))), store.ErrTooManyAffiliates)
+}
+
+func testClusterLimit(t *testing.T, s server.Store) {
+	for _, cluster := range []string{"a", "b"} {
+		Update(t, s, cluster, "x", "1", In(30))
+	}
+	expectError(t, "a third cluster", s.Update(t.Context(), "c", NewUpdate("x", "1", In(30))), store.ErrTooManyClusters)
+	Update(t, s, "a", "y", "1", In(30))
+	if err := s.Delete(t.Context(), "b", "x"); err != nil {
+		t.Fatal(err)
+	}
+	Update(t, s, "c", "x", "1", In(30))
+}
+
+// affiliateBytes is more than an affiliate of updateBy counts, and half of it is less.
+const affiliateBytes = 1000
+
+// updateBy makes an update of size bytes of data by a caller.
+func updateBy(t *testing.T, s server.Store, caller, cluster, id string, size int) error {
+	t.Helper()
+	u := NewUpdate(id, strings.Repeat("x", size), In(30))
+	u.Caller = netip.MustParseAddr(caller)
+	return s.Update(t.Context(), cluster, u)
+}
+
+const small, large = 500, 3000
+
+func testByteLimit(t *testing.T, s server.Store) {
+	full := error(nil)
+	stored := 0
+	for ; full == nil && stored < 20; stored++ {
+		full = updateBy(t, s, fmt.Sprintf("10.0.0.%d", stored), fmt.Sprint(stored), "a", small)
+	}
+	expectError(t, "beyond the limit", full, store.ErrFull)
+	if stored--; stored < 4 || stored > 8 {
+		t.Errorf("%d affiliates were stored", stored)
+	}
+	expectError(t, "an affiliate that grows", updateBy(t, s, "10.0.0.0", "0", "a", large), store.ErrFull)
+	expectError(t, "a refresh", updateBy(t, s, "10.0.0.0", "0", "a", small), nil)
+	expectError(t, "one that shrinks", updateBy(t, s, "10.0.0.0", "0", "a", 1), nil)
+	if err := s.Delete(t.Context(), "1", "a"); err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, "after a deletion", updateBy(t, s, "10.0.0.9", "9", "a", small), nil)
+}
+
+func testCallerBytes(t *testing.T, s server.Store) {
+	one, two := "10.0.0.1", "10.0.0.2"
+	full := error(nil)
+	stored := 0
+	for ; full == nil && stored < 20; stored++ {
+		full = updateBy(t, s, one, "c", fmt.Sprint(stored), small)
+	}
+	expectError(t, "beyond the limit", full, store.ErrCallerFull)
+	if stored--; stored < 2 || stored > 4 {
+		t.Errorf("%d affiliates were stored", stored)
+	}
+	expectError(t, "an affiliate that grows", updateBy(t, s, one, "c", "0", large), store.ErrCallerFull)
+	expectError(t, "a refresh", updateBy(t, s, one, "c", "0", small), nil)
+	Update(t, s, "c", "nobody's", strings.Repeat("x", small), In(30))
+	// The charge moves to who updates it.
+	expectError(t, "another caller", updateBy(t, s, two, "c", "0", small), nil)
+	expectError(t, "the first caller again", updateBy(t, s, one, "c", "more", small), nil)
+	expectError(t, "beyond the limit again", updateBy(t, s, one, "c", "much more", small), store.ErrCallerFull)
+	expectError(t, "a refresh of what another is charged with", updateBy(t, s, one, "c", "0", small), nil)
+	if err := s.Delete(t.Context(), "c", "more"); err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, "after a deletion", updateBy(t, s, one, "c", "much more", small), nil)
+}
+
+func testCallerClusters(t *testing.T, s server.Store) {
+	one, two := "10.0.0.1", "10.0.0.2"
+	for _, cluster := range []string{"a", "b"} {
+		expectError(t, cluster, updateBy(t, s, one, cluster, "x", small), nil)
+	}
+	expectError(t, "a third cluster", updateBy(t, s, one, "c", "x", small), store.ErrCallerFull)
+	expectError(t, "another caller", updateBy(t, s, two, "c", "x", small), nil)
+	expectError(t, "an affiliate of another's cluster", updateBy(t, s, one, "c", "y", small), nil)
+	if err := s.Delete(t.Context(), "a", "x"); err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, "after a deletion", updateBy(t, s, one, "d", "x", small), nil)
 }
 
 func testWatch(t *testing.T, s server.Store) {
@@ -217,4 +377,48 @@ func testPin(t *testing.T, s server.Store) {
 		t.Error(err)
 	}
 	Expect(t, s, "c", "a=3[]", "b=2[]")
+}
+
+// testPinEndsWatches has watches from before the first affiliate.
+func testPinEndsWatches(t *testing.T, s server.Store) {
+	watchers := map[string]*store.Watcher{}
+	for token, hash := range map[string][]byte{"one": []byte("one"), "two": []byte("two"), "": nil} {
+		_, w, err := s.Watch(t.Context(), "c", hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		watchers[token] = w
+	}
+	if err := UpdateAs(t, s, "one", "c", "a", "1", Start); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{"one", ""} {
+		if got := Next(t, watchers[token]); !slices.Equal(got, []string{"+a=1[]"}) {
+			t.Errorf("the watcher with token %q got %v", token, got)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
+	defer cancel()
+	events, err := watchers["two"].Next(ctx)
+	expectError(t, fmt.Sprintf("the watcher with another token got %v", events), err, store.ErrOtherToken)
+}
+
+// testMadeUpTokens calls with tokens for more clusters than there may be.
+func testMadeUpTokens(t *testing.T, s server.Store) {
+	for i := range 10 {
+		cluster := fmt.Sprint("made-up", i)
+		ExpectAdmits(t, s, cluster, true, "one", "two")
+		_, w, err := s.Watch(t.Context(), cluster, []byte("one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		ExpectAdmits(t, s, cluster, true, "two")
+	}
+	for _, cluster := range []string{"a", "b"} {
+		if err := UpdateAs(t, s, "one", cluster, "x", "1", Start); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

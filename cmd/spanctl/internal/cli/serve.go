@@ -18,12 +18,14 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
 // serveOptions are the flags of `spanctl discovery serve`.
 type serveOptions struct {
 	*globals
 	listen, store   string
+	storeReset      bool
 	tlsCert, tlsKey string
 	insecure        bool
 	auth, redirect  string
@@ -62,6 +64,7 @@ and notifies readiness.`,
 func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3000", "address and port to listen on")
 	flags.StringVar(&f.store, "store", "", "where affiliates are stored: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
+	flags.BoolVar(&f.storeReset, "store-reset", false, "start with an empty store and move the file of a bolt store aside, such as a damaged one")
 	f.etcd.flags(flags)
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file of the TLS certificate chain")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file of the TLS private key")
@@ -78,6 +81,9 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Store.Affiliates, "max-affiliates", l.Store.Affiliates, "most affiliates of a cluster")
 	flags.IntVar(&l.Store.Watchers, "max-watchers", l.Store.Watchers, "most watchers of a cluster, on this server")
 	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no limit")
+	flags.IntVar(&l.Store.CallerClusters, "max-clusters-per-address", l.Store.CallerClusters, "most clusters that one address, or IPv6 /64, has created; 0 for no limit")
+	flags.Int64Var(&l.Store.Bytes, "max-bytes", l.Store.Bytes, "most memory of all affiliates, bytes; 0 for no limit")
+	flags.Int64Var(&l.Store.CallerBytes, "max-bytes-per-address", l.Store.CallerBytes, "most memory of the affiliates that one address, or IPv6 /64, has published, bytes; 0 for no limit")
 	flags.IntVar(&l.WatchesPerAddress, "max-watches-per-address", l.WatchesPerAddress, "most open watches of one address, or IPv6 /64, on this server; 0 for no limit")
 	flags.IntVar(&l.Watches, "max-watches", l.Watches, "most open watches on this server; 0 for no limit")
 	flags.IntVar(&l.Connections.Connections, "max-connections", l.Connections.Connections, "most open connections")
@@ -129,6 +135,14 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 	}
 	notifySystemd(log, daemon.SdNotifyReady)
 	group.Go(func() error { return tuneGC(ctx) })
+	if bolt, ok := kept.(*store.Bolt); ok {
+		group.Go(func() error {
+			if err := bolt.ServeCopies(ctx); err != nil {
+				log.Warn("backup while running unavailable", "error", err)
+			}
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		notifySystemd(log, daemon.SdNotifyStopping)

@@ -137,12 +137,22 @@ type closingStore interface {
 func (f *serveOptions) openStore(ctx context.Context, log *slog.Logger) (closingStore, error) {
 	limits := f.limits.Store
 	kind, place, _ := strings.Cut(f.store, ":")
+	if f.storeReset && kind != "bolt" {
+		return nil, fmt.Errorf("--store-reset goes with a bolt store, and --store is %q", f.store)
+	}
 	switch {
 	case f.store == "memory":
 		return store.NewMemory(limits), nil
 	case kind == "bolt" && place != "":
 		if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
 			return nil, fmt.Errorf("create the directory of --store: %w", err)
+		}
+		if f.storeReset {
+			aside, err := store.ResetBolt(place)
+			if err != nil {
+				return nil, err
+			}
+			log.Warn("store reset", "path", place, "moved_to", aside)
 		}
 		return store.OpenBolt(place, limits)
 	case kind == "etcd" && place != "":
