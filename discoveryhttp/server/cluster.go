@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ const (
 	baseLife = 10 * time.Second
 	// recentParts is how many encodings of events are kept while they are sent.
 	recentParts = 4
+	// yieldAfter is how many readers are flushed before their connections get the processor.
+	yieldAfter = 64
 )
 
 // clusters are the clusters with readers.
@@ -126,8 +129,12 @@ func (c *cluster) run() {
 		}
 		c.mu.Unlock()
 		events = 0
-		for _, r := range awake {
+		for i, r := range awake {
 			events += r.flush()
+			// The connections write what they have while it is in the cache.
+			if i%yieldAfter == yieldAfter-1 {
+				runtime.Gosched()
+			}
 		}
 	}
 }

@@ -54,7 +54,7 @@ type reader struct {
 	err  error
 	// ended is closed when err is set.
 	ended chan struct{}
-	// drained is signalled when the reader has taken all.
+	// drained is signalled when the reader of a list has taken it.
 	drained chan struct{}
 
 	// snapshot is the number of bytes of the snapshot; gone is called when they are taken.
@@ -172,9 +172,7 @@ func (r *reader) wait(ctx, closing context.Context, patience time.Duration) erro
 				return err
 			}
 		case <-r.drained:
-			if r.watcher == nil {
-				return nil
-			}
+			return nil
 		case <-check.C:
 			now := r.taken.Load()
 			if now != taken || r.untaken.Load() == 0 {

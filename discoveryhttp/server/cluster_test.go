@@ -1,0 +1,411 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/store"
+)
+
+// fakeOutlet is a reader's end. It takes what is delivered when takes is called, or at once.
+type fakeOutlet struct {
+	t *testing.T
+	// lazy leaves what is delivered until take is called.
+	lazy bool
+	// deaf does not keep what is delivered.
+	deaf bool
+
+	mu        sync.Mutex
+	messages  []*serverpb.WatchResponse
+	untaken   []*message
+	abandoned bool
+}
+
+func (o *fakeOutlet) deliver(r *reader, m *message) error {
+	if o.deaf {
+		go r.released(len(m.wire))
+		return nil
+	}
+	decoded := &serverpb.WatchResponse{}
+	if err := proto.Unmarshal(m.wire, decoded); err != nil {
+		o.t.Error(err)
+	}
+	o.mu.Lock()
+	o.messages = append(o.messages, decoded)
+	if o.lazy {
+		o.untaken = append(o.untaken, m)
+		o.mu.Unlock()
+		return nil
+	}
+	o.mu.Unlock()
+	// The real ones release from other goroutines.
+	go r.released(len(m.wire))
+	return nil
+}
+
+func (*fakeOutlet) pending() <-chan struct{} { return nil }
+func (*fakeOutlet) write(*reader) error      { return nil }
+func (o *fakeOutlet) abandon(*reader)        { o.abandoned = true }
+
+// take takes the first message that is untaken.
+func (o *fakeOutlet) take(r *reader) bool {
+	o.mu.Lock()
+	if len(o.untaken) == 0 {
+		o.mu.Unlock()
+		return false
+	}
+	m := o.untaken[0]
+	o.untaken = o.untaken[1:]
+	o.mu.Unlock()
+	r.released(len(m.wire))
+	return true
+}
+
+// text returns the messages since the last call as "+id=data … more" and "-id …".
+func (o *fakeOutlet) text() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []string
+	for _, m := range o.messages {
+		var words []string
+		for _, a := range m.GetAffiliates() {
+			if m.GetDeleted() {
+				words = append(words, "-"+a.GetId())
+				continue
+			}
+			words = append(words, fmt.Sprintf("+%s=%s", a.GetId(), a.GetData()))
+		}
+		if m.GetMore() {
+			words = append(words, "more")
+		}
+		all = append(all, strings.Join(words, " "))
+	}
+	o.messages = nil
+	return all
+}
+
+// reading returns a reader of a cluster, with an outlet and the watcher that feeds it.
+func reading(t *testing.T, c *cluster, snapshot *store.Snapshot) (*reader, *fakeOutlet) {
+	t.Helper()
+	o := &fakeOutlet{t: t}
+	parts, _ := c.begin(snapshot, snapshotPart)
+	r := newReader(o, parts)
+	r.cluster, r.watcher = c, store.NewWatcher(func() {})
+	r.flush()
+	r.watcher.Notify(func() { c.wake(r) })
+	return r, o
+}
+
+func update(id, data string) *store.Event {
+	return store.NewUpdate(store.NewAffiliate(id, []byte(data), nil))
+}
+
+func expect(t *testing.T, o *fakeOutlet, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	if got := o.text(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestChangesThatWaitTogether pushes changes while a reader does not take the first one.
+func TestChangesThatWaitTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, o := reading(t, &cluster{}, store.NewSnapshot(nil))
+		expect(t, o, "")
+		o.lazy = true
+		large := strings.Repeat("x", sendWindow)
+		r.watcher.Push(update("first", large))
+		expect(t, o, "+first="+large)
+		for _, e := range []*store.Event{update("a", "1"), update("b", "1"), update("a", "2"), store.NewDeletion("b"), update("c", "1"),
+			store.NewDeletion("d"), update("d", "1")} {
+			r.watcher.Push(e)
+		}
+		expect(t, o)
+		o.take(r)
+		expect(t, o, "+a=2 +c=1 +d=1", "-b")
+	})
+}
+
+// TestReadersShareEncodings sends a change to many readers.
+func TestReadersShareEncodings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{}
+		var outlets []*fakeOutlet
+		var readers []*reader
+		for range 100 {
+			r, o := reading(t, c, store.NewSnapshot(nil))
+			o.lazy = true
+			outlets, readers = append(outlets, o), append(readers, r)
+		}
+		synctest.Wait()
+		for i := range 3 {
+			e := update("a", fmt.Sprint(i))
+			for _, r := range readers {
+				r.watcher.Push(e)
+			}
+			synctest.Wait()
+		}
+		for _, o := range outlets {
+			for i, m := range o.untaken {
+				if m != outlets[0].untaken[i] {
+					t.Fatal("a message is encoded again")
+				}
+			}
+			if got := o.text(); strings.Join(got[1:], " ") != "+a=0 +a=1 +a=2" {
+				t.Fatalf("got %q", got)
+			}
+		}
+	})
+}
+
+// TestLoadMakesChangesLinger pushes changes to many readers faster and faster.
+func TestLoadMakesChangesLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{}
+		var readers []*reader
+		for range 1000 {
+			r, o := reading(t, c, store.NewSnapshot(nil))
+			o.deaf = len(readers) > 0
+			readers = append(readers, r)
+		}
+		// messages pushes changes at a rate for 5 s and returns how many messages a reader got.
+		messages := func(perSecond int) int {
+			for i := range 5 * perSecond {
+				e := update("a", fmt.Sprint(i))
+				for _, r := range readers {
+					r.watcher.Push(e)
+				}
+				time.Sleep(time.Second / time.Duration(perSecond))
+			}
+			time.Sleep(maxLinger)
+			synctest.Wait()
+			got := readers[0].outlet.(*fakeOutlet).text()
+			if last := got[len(got)-1]; last != fmt.Sprintf("+a=%d", 5*perSecond-1) {
+				t.Errorf("the last message is %q", last)
+			}
+			return len(got)
+		}
+		readers[0].outlet.(*fakeOutlet).text()
+		for _, c := range []struct{ perSecond, least, most int }{
+			{50, 250, 250}, // each is sent at once
+			{300, 20, 150}, // four a second, after the load is noticed
+			{10, 10, 50},
+			{50, 250, 250},
+		} {
+			if got := messages(c.perSecond); got < c.least || got > c.most {
+				t.Errorf("%d changes a second make %d messages in 5 s, want %d to %d", c.perSecond, got, c.least, c.most)
+			}
+		}
+	})
+}
+
+// TestReaderThatTakesNothingIsEnded has readers of several speeds.
+func TestReaderThatTakesNothingIsEnded(t *testing.T) {
+	const patience = 10 * time.Second
+	for name, c := range map[string]struct {
+		// every is how often the reader takes a message.
+		every time.Duration
+		want  error
+	}{
+		"nothing":     {time.Hour, errTooSlow},
+		"too slowly":  {20 * time.Second, errTooSlow},
+		"just enough": {9 * time.Second, context.DeadlineExceeded},
+		"all it can":  {time.Millisecond, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, o := reading(t, &cluster{}, store.NewSnapshot(nil))
+				o.lazy = true
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				var all sync.WaitGroup
+				all.Go(func() {
+					for i := 0; ctx.Err() == nil; i++ {
+						r.watcher.Push(update(fmt.Sprint(i), strings.Repeat("x", 2000)))
+						time.Sleep(time.Second)
+					}
+				})
+				all.Go(func() {
+					for ctx.Err() == nil {
+						time.Sleep(c.every)
+						o.take(r)
+					}
+				})
+				started := time.Now()
+				if err := r.wait(ctx, context.Background(), patience); !errors.Is(err, c.want) {
+					t.Errorf("ended with %v after %v", err, time.Since(started))
+				}
+				if errors.Is(c.want, errTooSlow) && time.Since(started) > 2*patience {
+					t.Errorf("ended after %v", time.Since(started))
+				}
+				if r.untaken.Load() > 2*sendWindow {
+					t.Errorf("%d bytes are untaken", r.untaken.Load())
+				}
+				cancel()
+				all.Wait()
+			})
+		})
+	}
+}
+
+// snapshotOf returns n affiliates of 1,000 bytes; those of changed have other data.
+func snapshotOf(n int, changed ...int) *store.Snapshot {
+	affiliates := make([]store.Affiliate, n)
+	for i := range affiliates {
+		affiliates[i] = store.NewAffiliate(fmt.Sprintf("%06d", i), []byte(strings.Repeat("x", 1000)), nil)
+	}
+	for _, i := range changed {
+		affiliates[i] = store.NewAffiliate(affiliates[i].ID, []byte("changed"), nil)
+	}
+	return store.NewSnapshot(affiliates)
+}
+
+// TestNewReadersShareASnapshot has readers come while a large cluster changes.
+func TestNewReadersShareASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{}
+		defer c.forget()
+		encoded := map[*message]bool{}
+		for i := range 100 {
+			parts, _ := c.begin(snapshotOf(5000-i, i), 1<<20)
+			known := map[string]string{}
+			for _, p := range parts {
+				m := p.message()
+				encoded[m] = encoded[m] || len(m.wire) > smallSnapshot
+				var response serverpb.WatchResponse
+				if err := proto.Unmarshal(m.wire, &response); err != nil {
+					t.Fatal(err)
+				}
+				for _, a := range response.GetAffiliates() {
+					known[a.GetId()] = string(a.GetData())
+					if response.GetDeleted() {
+						delete(known, a.GetId())
+					}
+				}
+			}
+			if len(known) != 5000-i || known[fmt.Sprintf("%06d", i)] != "changed" || i > 0 && known["000000"] == "changed" {
+				t.Fatalf("reader %d knows %d affiliates", i, len(known))
+			}
+		}
+		large := 0
+		for _, isLarge := range encoded {
+			if isLarge {
+				large++
+			}
+		}
+		if large > 10 {
+			t.Errorf("100 readers of 5 MB have %d large messages", large)
+		}
+	})
+}
+
+// TestReadingsAreBounded has readers of many large snapshots that take nothing.
+func TestReadingsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := snapshotOf(100)
+		rs := newReadings(3 * int64(one.Size()))
+		begin := func(s *store.Snapshot) (*reader, error) {
+			r := newReader(&fakeOutlet{t: t}, snapshotParts(s, snapshotPart))
+			return r, rs.begin(s, r)
+		}
+		var slow []*reader
+		for i := range 3 {
+			r, err := begin(snapshotOf(100, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			slow = append(slow, r)
+			time.Sleep(time.Second)
+		}
+		if _, err := begin(one); connect.CodeOf(err) != connect.CodeResourceExhausted {
+			t.Errorf("a fourth snapshot: %v", err)
+		}
+		time.Sleep(readingTime - 2500*time.Millisecond)
+		r, err := begin(one)
+		if err != nil {
+			t.Errorf("a fourth snapshot, with one that is read for long: %v", err)
+		}
+		if r2, err := begin(one); err != nil {
+			t.Errorf("a second reader of a snapshot: %v", err)
+		} else {
+			r2.gone()
+		}
+		for i, r := range slow {
+			if ended := r.err != nil; ended != (i == 0) {
+				t.Errorf("reader %d was ended: %v", i, ended)
+			}
+			r.gone()
+		}
+		if rs.bytes != int64(one.Size()) {
+			t.Errorf("%d bytes are counted for one snapshot of %d", rs.bytes, one.Size())
+		}
+		r.gone()
+		if rs.bytes != 0 || len(rs.of) != 0 {
+			t.Errorf("%d bytes are counted for nothing", rs.bytes)
+		}
+	})
+}
+
+// TestCopiesAreBounded has a caller that takes all it may, and another.
+func TestCopiesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCopies()
+		acquire := func(caller byte, size int64) (func(), error) {
+			return c.acquire(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, caller}), size)
+		}
+		first, err := acquire(1, maxCallerCopies)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := acquire(1, 1<<20); connect.CodeOf(err) != connect.CodeResourceExhausted {
+			t.Errorf("one more copy: %v", err)
+		}
+		if small, err := acquire(1, 100); err != nil {
+			t.Errorf("a small copy: %v", err)
+		} else {
+			small()
+		}
+		second, err := acquire(2, 1<<20)
+		if err != nil {
+			t.Errorf("another caller: %v", err)
+		}
+		time.AfterFunc(copyTimeout/2, first)
+		third, err := acquire(1, 1<<20)
+		if err != nil {
+			t.Errorf("a copy that waits: %v", err)
+		}
+		second()
+		third()
+		if len(c.callers) != 0 {
+			t.Errorf("%d callers without copies are kept", len(c.callers))
+		}
+	})
+}
+
+func TestMessagePieces(t *testing.T) {
+	for _, size := range []int{0, 1, 1024, pieceSize - 1, pieceSize, pieceSize + countableSize, 5 * pieceSize, 3<<20 + 1} {
+		m := newMessage(make([]byte, size))
+		sum := 0
+		for _, p := range m.pieces {
+			if cap(p) < countableSize {
+				t.Errorf("%d bytes have a piece with room for %d", size, cap(p))
+			}
+			sum += len(p)
+		}
+		if sum != size || len(m.wire) != size {
+			t.Errorf("%d bytes have pieces of %d", size, sum)
+		}
+	}
+}
