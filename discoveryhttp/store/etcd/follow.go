@@ -20,27 +20,23 @@ const (
 	maxPause   = 5 * time.Second
 )
 
-// followUsage keeps the usage until the store is closed. It goes on from a revision.
+// followUsage keeps the usage until the store is closed. It goes on from a revision, and reads all
+// again when etcd has ended the watch.
 func (s *Store) followUsage(revision int64) {
-	pauses := retry.New(firstPause, maxPause)
-	for {
-		err := s.watchUsage(revision)
-		if s.ctx.Err() != nil {
-			return
-		}
-		s.log.Warn("etcd watch of all clusters lost; reading them again", "error", err)
-		for {
-			loadErr := error(nil)
-			if revision, loadErr = s.loadUsage(s.ctx); loadErr == nil {
-				pauses.Reset()
-				break
-			}
-			s.log.Debug("reading all clusters failed", "error", loadErr)
-			if retry.Wait(s.ctx, pauses.Next(), nil) != nil {
-				return
-			}
-		}
+	loaded := true
+	notify := func(err error, wait time.Duration) {
+		s.log.Warn("etcd watch of all clusters lost; reading them again", "error", err, "retry_in", wait.String())
 	}
+	// The error is that the store is closed.
+	_ = retry.Do(s.ctx, retry.New(firstPause, maxPause), notify, func(ctx context.Context) (err error) {
+		if !loaded {
+			if revision, err = s.loadUsage(ctx); err != nil {
+				return err
+			}
+		}
+		loaded = false
+		return s.watchUsage(revision)
+	})
 }
 
 // loadUsage reads all that the servers have written, and returns its revision.
@@ -129,7 +125,10 @@ func (s *Store) applyUsage(response clientv3.WatchResponse) {
 			left = append(left, o)
 		}
 	}
-	s.usage.advance(response.Header.Revision)
+	// The header may be ahead of the events.
+	if n := len(response.Events); n > 0 {
+		s.usage.advance(response.Events[n-1].Kv.ModRevision)
+	}
 	s.usage.mu.Unlock()
 	for _, cluster := range pinned {
 		s.endOtherWatches(cluster)

@@ -427,7 +427,9 @@ func freeSpace(t *testing.T, e *etcd, client *clientv3.Client) {
 	}
 	for _, do := range []func() error{
 		func() error { return second(client.Delete(t.Context(), "other")) },
-		func() error { return second(client.Compact(t.Context(), now.Header.Revision+1, clientv3.WithCompactPhysical())) },
+		func() error {
+			return second(client.Compact(t.Context(), now.Header.Revision+1, clientv3.WithCompactPhysical()))
+		},
 		func() error { return second(client.Defragment(t.Context(), e.url)) },
 		func() error { return second(client.AlarmDisarm(t.Context(), &clientv3.AlarmMember{})) },
 	} {

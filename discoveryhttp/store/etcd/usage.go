@@ -213,21 +213,27 @@ func (t *totals) charged(have stored, u store.Update, cost int64, limits store.L
 	if have.caller != nil {
 		caller = parseCaller(have.caller.bytes)
 	}
-	fits := func(id callerID, more int64) bool {
-		known := t.callers[id]
-		return id == callerID{} || limits.CallerBytes <= 0 || more <= 0 || more <= limits.CallerBytes && (known == nil || known.bytes+more <= limits.CallerBytes)
-	}
 	to := callerOf(u.Caller)
-	switch isNew := have.isNew(); {
-	case isNew && !fits(to, cost):
-		return callerID{}, store.ErrCallerFull
-	case isNew, u.Data != nil && to != caller && fits(to, cost):
+	moves := have.isNew() || u.Data != nil && to != caller
+	switch {
+	case moves && t.fits(to, cost, limits.CallerBytes):
 		return to, nil
-	case !fits(caller, growth):
+	case have.isNew() || !t.fits(caller, growth, limits.CallerBytes):
 		return callerID{}, store.ErrCallerFull
 	default:
 		return caller, nil
 	}
+}
+
+// fits reports whether a caller may be charged with more, within a limit; 0 for none.
+func (t *totals) fits(caller callerID, more, limit int64) bool {
+	if limit <= 0 || more <= 0 || caller == (callerID{}) {
+		return true
+	}
+	if known := t.callers[caller]; known != nil {
+		more += known.bytes
+	}
+	return more <= limit
 }
 
 // usage is the totals as of a revision of etcd, for all goroutines.

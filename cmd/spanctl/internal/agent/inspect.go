@@ -20,7 +20,7 @@ import (
 type Inspection struct {
 	options reconciler.RegistryOptions
 	client  *discoveryhttp.Client
-	store  resource.Store
+	store   resource.Store
 	// changes has an element when the client knows something else than the store.
 	changes chan struct{}
 }
