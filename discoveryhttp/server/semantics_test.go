@@ -82,3 +82,40 @@ func TestClientAddressCanBeHidden(t *testing.T) {
 }
 
 func hideAddress(o *server.Options) { o.HideClientAddress = true }
+
+// TestShorterTTLShortensALife refreshes an affiliate with a shorter TTL, and one with none.
+func TestShorterTTLShortensALife(t *testing.T) {
+	f := newFakeServer(t.Context())
+	for _, body := range []string{
+		`{"clusterId":"c","affiliateId":"shorter","affiliateData":"AAEC","ttl":"1800s"}`,
+		`{"clusterId":"c","affiliateId":"shorter","affiliateData":"AAEC","ttl":"600s"}`,
+		`{"clusterId":"c","affiliateId":"none","affiliateData":"AAEC","ttl":"1800s"}`,
+		`{"clusterId":"c","affiliateId":"none","affiliateData":"AAEC"}`,
+	} {
+		if a := f.call(t.Context(), "203.0.113.1", "AffiliateUpdate", body); a.status != http.StatusOK {
+			t.Fatalf("%+v", a)
+		}
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {9 * time.Minute, 1}, {11 * time.Minute, 0}} {
+		if err := f.store.Expire(time.Now().Add(c.after)); err != nil || f.store.Stats().Affiliates != c.want {
+			t.Errorf("after %v there are %+v, %v", c.after, f.store.Stats(), err)
+		}
+	}
+}
+
+// TestEmptyAffiliateIsKept publishes an affiliate of nothing.
+func TestEmptyAffiliateIsKept(t *testing.T) {
+	f := newFakeServer(t.Context())
+	if a := f.call(t.Context(), "203.0.113.1", "AffiliateUpdate", `{"clusterId":"c","affiliateId":"a","ttl":"600s"}`); a.status != http.StatusOK {
+		t.Fatalf("%+v", a)
+	}
+	if err := f.store.Expire(time.Now().Add(9 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if a := f.call(t.Context(), "203.0.113.1", "List", `{"clusterId":"c"}`); a.body != `{"affiliates":[{"id":"a"}]}` {
+		t.Errorf("the list is %s", a.body)
+	}
+}

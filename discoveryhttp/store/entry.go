@@ -96,10 +96,10 @@ func (e *entry) updated(u Update, now int64, maxEndpoints int) (*entry, error) {
 		data = u.Data
 	}
 	switch {
-	case own == before.hasData():
-		next.life = before.life.extended(fresh)
 	case own:
 		next.life = fresh
+	case !before.hasData():
+		next.life = before.life.extended(fresh)
 	}
 	next.lives = make([]life, len(merged))
 	endpoints := make([][]byte, len(merged))

@@ -17,8 +17,9 @@ type Update struct {
 	// Now is the time of the update.
 	Now time.Time
 	// TTL is how long Data and Endpoints are kept from Now on unless they are
-	// refreshed. Endpoints alone do not extend the life of the affiliate. An update
-	// never shortens a life.
+	// refreshed. With Data it is the life of the affiliate from Now on, which may be
+	// shorter than before. Endpoints alone do not change the life of an affiliate with
+	// data. The life of an endpoint never gets shorter.
 	TTL time.Duration
 	// Caller is charged for what the update stores: its address, or IPv6 /64. An invalid
 	// address is charged to nobody.

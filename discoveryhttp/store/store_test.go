@@ -70,14 +70,29 @@ func TestExpiry(t *testing.T) {
 		storetest.Expect(t, s, "c", "a=1[x]", "nameless=[z]")
 		expire(t, s, storetest.In(20))
 		storetest.Expect(t, s, "c", "a=1[x]")
-		t.Run("an update never shortens a life", func(t *testing.T) {
-			storetest.Update(t, s, "c", "a", "1", storetest.In(1), "x")
+		t.Run("an update by others never shortens a life", func(t *testing.T) {
+			storetest.Update(t, s, "c", "a", "", storetest.In(1), "x")
 			expire(t, s, storetest.In(29))
 			storetest.Expect(t, s, "c", "a=1[x]")
 		})
 		t.Run("endpoints do not extend the life of their affiliate", func(t *testing.T) {
 			storetest.Update(t, s, "c", "a", "", storetest.In(90), "x", "w")
 			expire(t, s, storetest.In(30))
+			storetest.Expect(t, s, "c")
+		})
+		t.Run("the affiliate's own update may shorten its life", func(t *testing.T) {
+			storetest.Update(t, s, "c", "b", "1", storetest.In(90), "x")
+			storetest.Update(t, s, "c", "b", "1", storetest.In(40))
+			expire(t, s, storetest.In(39))
+			storetest.Expect(t, s, "c", "b=1[x]")
+			expire(t, s, storetest.In(40))
+			storetest.Expect(t, s, "c")
+		})
+		t.Run("an affiliate of nothing lives as long as its update says", func(t *testing.T) {
+			storetest.Update(t, s, "c", "empty", "", storetest.In(90))
+			expire(t, s, storetest.In(89))
+			storetest.Expect(t, s, "c", "empty=[]")
+			expire(t, s, storetest.In(90))
 			storetest.Expect(t, s, "c")
 		})
 	})

@@ -66,7 +66,7 @@ func newPlan(have stored, u store.Update, lease clientv3.LeaseID, limits store.L
 	data := have.data
 	if u.Data != nil {
 		data = &value{bytes: u.Data}
-		p.write(dataKey, string(u.Data), lease, have.data)
+		p.writeData(string(u.Data), lease, have.data)
 	}
 	endpoints := p.mergeEndpoints(have.endpoints, u, lease, limits.Endpoints)
 	var err error
@@ -81,6 +81,16 @@ func newPlan(have stored, u store.Update, lease clientv3.LeaseID, limits store.L
 	}
 	p.charge(have, caller, lease)
 	return p, nil
+}
+
+// writeData puts the data of an affiliate, unless it is there already under the lease. Its
+// life may get shorter.
+func (p *plan) writeData(text string, lease clientv3.LeaseID, have *value) {
+	if have != nil && string(have.bytes) == text && lease == have.lease {
+		p.relied[dataKey] = have.modified
+		return
+	}
+	p.puts = append(p.puts, put{dataKey, text, lease})
 }
 
 // write puts a key, unless it is there already and lives as long. A life never gets shorter.
