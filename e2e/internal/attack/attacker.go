@@ -264,11 +264,15 @@ func (a *attacker) publish(ctx context.Context, cluster string, i, size int) err
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	if _, err = c.Call(ctx, "AffiliateUpdate", wire.UpdateRequest(cluster, fmt.Sprintf("machine-%d", i), noise(size))); err != nil {
+	if _, err = c.Call(ctx, "AffiliateUpdate", wire.UpdateRequest(cluster, fmt.Sprintf("machine-%d", i), lifetime, noise(size))); err != nil {
 		return fmt.Errorf("machine %d: %w", i, err)
 	}
 	return nil
 }
+
+// lifetime is the TTL of all updates. It is short, so that memory is free again soon after an
+// attack.
+const lifetime = time.Minute
 
 // churnInterval is the time between two changes of a cluster that churns.
 const churnInterval = 100 * time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/metadata"
@@ -45,6 +46,9 @@ func anySource(k int) int { return k }
 const (
 	// squatClients is the number of connections that make clusters up.
 	squatClients = 100
+	// squatTime is how long an attack takes at most until it is in full swing. Rates delay
+	// calls.
+	squatTime = 30 * time.Second
 	// squatCallers is the number of calls at once.
 	squatCallers = 64
 )
@@ -61,6 +65,8 @@ func squat(from func(k int) int, method string, size int) func(context.Context, 
 			defer c.Close()
 			clients[k] = c
 		}
+		timer := time.AfterFunc(squatTime, a.inFullSwing)
+		defer timer.Stop()
 		var next atomic.Int64
 		data := noise(size)
 		var group errgroup.Group
@@ -90,7 +96,7 @@ func (a *attacker) squatOne(ctx context.Context, c wire.Client, method string, i
 	cluster := fmt.Sprintf("squatted-%d", i)
 	request := wire.ClusterRequest(cluster)
 	if method == "AffiliateUpdate" {
-		request = wire.UpdateRequest(cluster, "machine", data)
+		request = wire.UpdateRequest(cluster, "machine", lifetime, data)
 	}
 	if _, err := c.Call(ctx, method, request); err != nil {
 		a.refused.Add(1)

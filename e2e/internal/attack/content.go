@@ -20,10 +20,10 @@ import (
 
 // content are attacks by what requests contain.
 func content() []Attack {
-	const most = 128
+	const most = 192
 	return []Attack{
 		{Name: "large-ids", Most: most, run: calls(func(c *h2, stream uint32) error {
-			return c.call(stream, "AffiliateUpdate", wire.TypeGRPC, wire.Framed(0, wire.UpdateRequest(strings.Repeat("c", 15_000), "a", nil)))
+			return c.call(stream, "AffiliateUpdate", wire.TypeGRPC, wire.Framed(0, wire.UpdateRequest(strings.Repeat("c", 15_000), "a", lifetime, nil)))
 		}), What: "updates whose cluster ID has 15 KB"},
 		{Name: "large-paths", Most: most, run: calls(func(c *h2, stream uint32) error {
 			return c.call(stream, strings.Repeat("p", 15_000), wire.TypeGRPC, nil)
@@ -45,7 +45,7 @@ func content() []Attack {
 		{Name: "deep-json", Most: most, run: posts(wire.TypeJSON, "", []byte(strings.Repeat(`{"a":`, 2000))),
 			What: "JSON that nests 2,000 deep"},
 		{Name: "many-endpoints", Most: most, run: calls(func(c *h2, stream uint32) error {
-			return c.call(stream, "AffiliateUpdate", wire.TypeGRPC, wire.Framed(0, wire.UpdateRequest("c", "a", nil, make([][]byte, 5000)...)))
+			return c.call(stream, "AffiliateUpdate", wire.TypeGRPC, wire.Framed(0, wire.UpdateRequest("c", "a", lifetime, nil, make([][]byte, 5000)...)))
 		}), What: "updates with 5,000 endpoints of no length"},
 		{Name: "made-up-methods", Most: most, run: madeUpMethods(),
 			What: "calls of methods that do not exist, each with another name"},

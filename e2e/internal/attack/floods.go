@@ -56,7 +56,7 @@ func floods() []Attack {
 			if f.needsRoute && r.contentType == "" {
 				continue
 			}
-			all = append(all, Attack{Name: f.name + r.name, Most: 128, run: f.attack(r), What: "4 connections that send " + f.what + ", " + r.what})
+			all = append(all, Attack{Name: f.name + r.name, Most: 192, run: f.attack(r), What: "4 connections that send " + f.what + ", " + r.what})
 		}
 	}
 	return all

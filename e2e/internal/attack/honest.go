@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/spanmesh/span/e2e/internal/wire"
 )
@@ -71,6 +72,8 @@ func honestCommand(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
+	// The token counts with --auth member.
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+hex.EncodeToString(noise(16)))
 	c, err := h.client()
 	if err != nil {
 		return err
@@ -142,7 +145,7 @@ func (h *honest) update(ctx context.Context, c wire.Client) {
 func (h *honest) updated(ctx context.Context, c wire.Client, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, honestDeadline)
 	defer cancel()
-	if _, err := c.Call(ctx, "AffiliateUpdate", wire.UpdateRequest(h.cluster, honestID, data)); err != nil {
+	if _, err := c.Call(ctx, "AffiliateUpdate", wire.UpdateRequest(h.cluster, honestID, lifetime, data)); err != nil {
 		return fmt.Errorf("update: %w", err)
 	}
 	for {

@@ -250,10 +250,23 @@ func (s *soak) fullDisk(ctx context.Context, cluster string, kill bool) error {
 	if err := s.server.awaitReadiness(ctx, http.StatusOK); err != nil {
 		return fmt.Errorf("after the disk was freed: %w", err)
 	}
-	if err := s.writers.write(ctx, key{cluster, "afterwards"}, false); err != nil {
+	if err := s.awaitWrite(ctx, key{cluster, "afterwards"}); err != nil {
 		return fmt.Errorf("after the disk was freed: %w", err)
 	}
 	return nil
+}
+
+// awaitWrite writes an affiliate until the server takes it. After a restart, the client
+// connects again first.
+func (s *soak) awaitWrite(ctx context.Context, k key) error {
+	ctx, cancel := context.WithTimeout(ctx, readiness)
+	defer cancel()
+	for {
+		err := s.writers.write(context.WithoutCancel(ctx), k, false)
+		if err == nil || !pause(ctx, watchAgain) {
+			return err
+		}
+	}
 }
 
 // check compares the server with the ledger, and the watchers with the server. It removes the

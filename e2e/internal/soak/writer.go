@@ -19,6 +19,8 @@ const (
 	clusters = 20
 	// members is the number of affiliates of a cluster.
 	members = 10
+	// lifetime is the TTL of an affiliate.
+	lifetime = 10 * time.Minute
 	// writePause bounds the time between two writes of an affiliate.
 	writePause = 200 * time.Millisecond
 	// writeDeadline bounds a write.
@@ -56,7 +58,7 @@ func (w *writers) write(ctx context.Context, k key, isDeletion bool) error {
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
 	defer cancel()
-	method, request := "AffiliateUpdate", wire.UpdateRequest(k.cluster, k.id, numbered(number), make([]byte, 32))
+	method, request := "AffiliateUpdate", wire.UpdateRequest(k.cluster, k.id, lifetime, numbered(number), make([]byte, 32))
 	if isDeletion {
 		method, request = "AffiliateDelete", wire.DeleteRequest(k.cluster, k.id)
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -16,9 +17,6 @@ const (
 	TypeJSON    = "application/json"
 )
 
-// lifetime is the TTL of all updates, in seconds.
-const lifetime = 600
-
 func text(b []byte, number protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), s)
 }
@@ -30,13 +28,13 @@ func bytesField(b []byte, number protowire.Number, v []byte) []byte {
 // ClusterRequest returns a request with a cluster's ID alone: a Hello, a List or a Watch.
 func ClusterRequest(cluster string) []byte { return text(nil, 1, cluster) }
 
-// UpdateRequest returns an AffiliateUpdate.
-func UpdateRequest(cluster, id string, data []byte, endpoints ...[]byte) []byte {
+// UpdateRequest returns an AffiliateUpdate with a TTL in whole seconds.
+func UpdateRequest(cluster, id string, ttl time.Duration, data []byte, endpoints ...[]byte) []byte {
 	b := bytesField(text(text(nil, 1, cluster), 2, id), 3, data)
 	for _, e := range endpoints {
 		b = bytesField(b, 4, e)
 	}
-	return bytesField(b, 5, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), lifetime))
+	return bytesField(b, 5, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(ttl/time.Second)))
 }
 
 // DeleteRequest returns an AffiliateDelete.
