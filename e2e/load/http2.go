@@ -39,9 +39,10 @@ const (
 var errDone = errors.New("done")
 
 // conn is the client's side of an HTTP/2 connection without TLS that carries gRPC, with as
-// little work of its own as possible: it shares the processors with the server. Requests
-// are few and small, so it does not keep account of the server's windows. Calls may be
-// started by several goroutines; one serves.
+// little work of its own as possible: it shares the processors with the server. What it
+// sends is what Talos' client sends, by grpc-go with its defaults: calls have a timeout, and
+// data is answered by a ping. Requests are few and small, so it does not keep account of the
+// server's windows. Calls may be started by several goroutines; one serves.
 type conn struct {
 	net       net.Conn
 	authority string
@@ -51,6 +52,8 @@ type conn struct {
 	decoder *hpack.Decoder
 	answer  header
 	unread  int
+	// pinged is set until the server answers a ping.
+	pinged bool
 
 	mu      sync.Mutex
 	out     []byte
@@ -117,6 +120,9 @@ func (c *conn) windowUpdate(stream uint32, increment int) {
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(increment))
 }
 
+// callTimeout is the timeout that unary calls ask for.
+const callTimeout = "30S"
+
 // start queues a call with an encoded request. The next flush sends it.
 func (c *conn) start(method string, request []byte, a answer) {
 	c.mu.Lock()
@@ -125,11 +131,16 @@ func (c *conn) start(method string, request []byte, a answer) {
 	c.next += 2
 	c.calls[id] = &call{answer: a}
 	c.block.Reset()
-	for _, f := range [...]hpack.HeaderField{
+	fields := [...]hpack.HeaderField{
 		{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: service + method},
 		{Name: ":authority", Value: c.authority}, {Name: "content-type", Value: "application/grpc"},
-		{Name: "user-agent", Value: "load"}, {Name: "te", Value: "trailers"},
-	} {
+		{Name: "user-agent", Value: "load"}, {Name: "te", Value: "trailers"}, {Name: "grpc-timeout", Value: callTimeout},
+	}
+	sent := fields[:]
+	if method == "Watch" {
+		sent = fields[:len(fields)-1]
+	}
+	for _, f := range sent {
 		_ = c.encoder.WriteField(f) // to memory
 	}
 	c.frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, id, c.block.Bytes())
@@ -207,7 +218,9 @@ func (c *conn) receive(kind http2.FrameType, flags http2.Flags, stream uint32, p
 			c.reply(http2.FrameSettings, http2.FlagSettingsAck, nil)
 		}
 	case http2.FramePing:
-		if !flags.Has(http2.FlagPingAck) {
+		if flags.Has(http2.FlagPingAck) {
+			c.pinged = false
+		} else {
 			c.reply(http2.FramePing, http2.FlagPingAck, payload)
 		}
 	case http2.FrameGoAway:
@@ -230,10 +243,8 @@ func (c *conn) data(flags http2.Flags, stream uint32, payload []byte) error {
 	}
 	c.mu.Lock()
 	call := c.calls[stream]
-	if c.unread += len(payload); c.unread >= connWindow/2 {
-		c.windowUpdate(0, c.unread)
-		c.unread = 0
-	}
+	c.unread += len(payload)
+	c.acknowledge()
 	if call != nil {
 		if call.unread += len(payload); call.unread >= streamWindow/2 {
 			c.windowUpdate(stream, call.unread)
@@ -252,6 +263,25 @@ func (c *conn) data(flags http2.Flags, stream uint32, payload []byte) error {
 	}
 	return nil
 }
+
+// acknowledge tells the server of the bytes that were read when there are many, and when it
+// pings. grpc-go pings after data, unless an answer is due, to learn how much is under way.
+// The caller has the lock.
+func (c *conn) acknowledge() {
+	if c.pinged && c.unread < connWindow/2 {
+		return
+	}
+	if c.unread > 0 {
+		c.windowUpdate(0, c.unread)
+		c.unread = 0
+	}
+	if !c.pinged {
+		c.pinged = true
+		c.frame(http2.FramePing, 0, 0, pingData[:])
+	}
+}
+
+var pingData [8]byte
 
 // take passes on the messages that are complete with payload.
 func (c *call) take(payload []byte) error {

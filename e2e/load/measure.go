@@ -61,7 +61,7 @@ func measurements(etcd bool) []measurement {
 		watching("fanout1", "1 watcher", 1, 1, 50, target{}, target{}),
 		watching("fanout100", "100 watchers on 8 connections", 100, 8, 50, target{}, target{}),
 		watching("fanout1000", "1,000 watchers on 8 connections", 1000, 8, 50, target{ratioAtMost, 0.5}, target{ratioAtMost, 1}),
-		watching("each", "1,000 watchers on one each", 1000, 1000, 50, target{ratioAtMost, 0.7}, target{ratioAtMost, 1}),
+		watching("each", "1,000 watchers on one each", 1000, 1000, 20, target{ratioAtMost, 0.7}, target{ratioAtMost, 1}),
 		{"join", []figure{
 			{"3,000 machines join: s until all know all", 1, target{}},
 			{"3,000 machines join: processor time, s", 1, target{ratioAtMost, 1. / 3}},
