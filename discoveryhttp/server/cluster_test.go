@@ -278,8 +278,8 @@ func TestNewReadersShareASnapshot(t *testing.T) {
 		c := &cluster{}
 		defer c.forget()
 		encoded := map[*message]bool{}
-		for i := range 100 {
-			parts, _ := c.begin(snapshotOf(5000-i, i), 1<<20)
+		for i := range 50 {
+			parts, _ := c.begin(snapshotOf(1000-i, i), 200<<10)
 			known := map[string]string{}
 			for _, p := range parts {
 				m := p.message()
@@ -295,7 +295,7 @@ func TestNewReadersShareASnapshot(t *testing.T) {
 					}
 				}
 			}
-			if len(known) != 5000-i || known[fmt.Sprintf("%06d", i)] != "changed" || i > 0 && known["000000"] == "changed" {
+			if len(known) != 1000-i || known[fmt.Sprintf("%06d", i)] != "changed" || i > 0 && known["000000"] == "changed" {
 				t.Fatalf("reader %d knows %d affiliates", i, len(known))
 			}
 		}
@@ -306,7 +306,7 @@ func TestNewReadersShareASnapshot(t *testing.T) {
 			}
 		}
 		if large > 10 {
-			t.Errorf("100 readers of 5 MB have %d large messages", large)
+			t.Errorf("50 readers of 1 MB have %d large messages", large)
 		}
 	})
 }

@@ -32,7 +32,9 @@ func start(t *testing.T, changes ...func(*server.Options)) (url string, stop fun
 	for _, change := range changes {
 		change(&o)
 	}
-	o.Store = store.NewMemory(o.Limits.Store)
+	if o.Store == nil {
+		o.Store = store.NewMemory(o.Limits.Store)
+	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
