@@ -18,6 +18,8 @@ const (
 	baseLife = 10 * time.Second
 	// recentParts is how many encodings of events are kept while they are sent.
 	recentParts = 4
+	// recentLife is how long they are kept afterwards.
+	recentLife = time.Second
 	// yieldAfter is how many readers are flushed before their connections get the processor.
 	yieldAfter = 64
 )
@@ -65,6 +67,7 @@ type cluster struct {
 	partsMu sync.Mutex
 	// recent are the parts of the events that were taken last.
 	recent []recent
+	drops  *time.Timer
 
 	baseMu sync.Mutex
 	// base is the snapshot that new readers begin with; nil if there was none lately.
@@ -119,7 +122,7 @@ func (c *cluster) run() {
 		case len(awake) == 0:
 			c.running = false
 			c.mu.Unlock()
-			c.dropRecent()
+			c.keepRecent()
 			return
 		case events > 0 && c.pace.linger(time.Now()) > 0:
 			c.awake = awake
@@ -154,6 +157,17 @@ func (c *cluster) parts(events []*store.Event) []*part {
 	parts := split(events)
 	c.recent = append(c.recent, recent{events, parts})
 	return slices.Clone(parts)
+}
+
+// keepRecent keeps the recent parts for readers who get the same events a little later.
+func (c *cluster) keepRecent() {
+	c.partsMu.Lock()
+	defer c.partsMu.Unlock()
+	if c.drops == nil {
+		c.drops = time.AfterFunc(recentLife, c.dropRecent)
+		return
+	}
+	c.drops.Reset(recentLife)
 }
 
 func (c *cluster) dropRecent() {
