@@ -46,6 +46,8 @@ type operation struct {
 const (
 	// openTimeout bounds the wait for another process to close the file.
 	openTimeout = 5 * time.Second
+	// askTimeout is openTimeout where the server is asked if it has the file open.
+	askTimeout = 200 * time.Millisecond
 	// maxCommit is the largest number of changes that share a sync.
 	maxCommit = 4096
 	// grace is how much longer lives get over a restart: the longest pause of clients after
@@ -254,10 +256,10 @@ func (b *Bolt) Close() error {
 	return errors.Join(err, b.journal.close())
 }
 
-// openDB opens a file with bbolt.
-func openDB(path string, readOnly bool) (*bbolt.DB, error) {
+// openDB opens a file with bbolt. It waits for another process to close it.
+func openDB(path string, readOnly bool, timeout time.Duration) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: openTimeout, ReadOnly: readOnly, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		Timeout: timeout, ReadOnly: readOnly, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
 	})
 	if err != nil {
 		return nil, openError(path, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -25,11 +26,11 @@ func openError(path string, err error) error {
 
 // openJournal opens or creates the file at path and reads it into an empty memory.
 func openJournal(path string, m *Memory) (*journal, error) {
-	legacy, err := inspect(path)
+	legacy, err := inspect(path, openTimeout)
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, false)
+	db, err := openDB(path, false, openTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func damage(path string, err error) error {
 
 // inspect verifies a file before bbolt uses it for writing, and returns the time of its last
 // change, in milliseconds since 1970. bbolt ends the process when it finds a damaged page.
-func inspect(path string) (changed int64, err error) {
+func inspect(path string, timeout time.Duration) (changed int64, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return 0, nil
@@ -65,7 +66,7 @@ func inspect(path string) (changed int64, err error) {
 		return 0, fmt.Errorf("open store %s: not a file", path)
 	}
 	// This waits for another process, and keeps others away.
-	db, err := openDB(path, true)
+	db, err := openDB(path, true, timeout)
 	if err != nil {
 		return 0, err
 	}

@@ -45,10 +45,10 @@ func checkFile(path string) (Stats, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
 		return Stats{}, &DamageError{path, errors.New("it is empty")}
 	}
-	if _, err := inspect(path); err != nil {
+	if _, err := inspect(path, askTimeout); err != nil {
 		return Stats{}, err
 	}
-	db, err := openDB(path, true)
+	db, err := openDB(path, true, askTimeout)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -67,7 +67,7 @@ func BackupBolt(ctx context.Context, path, to string) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("back up store: %w", err)
 	}
-	db, err := openDB(path, true)
+	db, err := openDB(path, true, askTimeout)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return copyFromServer(ctx, path, to)
 	}
@@ -112,7 +112,7 @@ func ResetBolt(path string) (aside string, err error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
-	db, err := openDB(path, true)
+	db, err := openDB(path, true, askTimeout)
 	switch {
 	case err == nil:
 		if err := db.Close(); err != nil {

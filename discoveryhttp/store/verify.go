@@ -197,14 +197,13 @@ func (p *pageFile) branch(g page, least, limit []byte, depth int) error {
 				return err
 			}
 		}
-		if i > 0 && !inOrder(key, least, end) {
+		if !inOrder(key, least, end) {
 			return fmt.Errorf("page %d has keys out of order", g.id)
 		}
-		least = key
 		if err := p.tree(order.Uint64(header[8:]), key, end, depth+1); err != nil {
 			return err
 		}
-		least = end
+		least = key
 	}
 	return nil
 }
