@@ -25,6 +25,8 @@ type cluster struct {
 	staged map[string]*entry
 	// nextPin is the pin that will be; nil for no change.
 	nextPin *pin
+	// touched is set if the cluster is among those with changes.
+	touched bool
 	// count and dataless count the affiliates, and those without data, with what is staged.
 	count, dataless int
 
@@ -114,20 +116,25 @@ func (c *cluster) apply() {
 		}
 	}
 	for id, e := range c.staged {
-		before := c.entries[id]
-		switch {
-		case e == nil && before == nil:
-		case e == nil:
-			delete(c.entries, id)
-			c.publish(NewDeletion(id))
-		default:
-			c.entries[id] = e
-			if before == nil || !bytes.Equal(before.wire, e.wire) {
-				c.publish(NewUpdate(e.affiliate(id)))
-			}
+		c.put(id, e)
+	}
+	c.staged, c.touched = nil, false
+}
+
+// put replaces an entry, or removes it if e is nil.
+func (c *cluster) put(id string, e *entry) {
+	before := c.entries[id]
+	switch {
+	case e == nil && before == nil:
+	case e == nil:
+		delete(c.entries, id)
+		c.publish(NewDeletion(id))
+	default:
+		c.entries[id] = e
+		if before == nil || !bytes.Equal(before.wire, e.wire) {
+			c.publish(NewUpdate(e.affiliate(id)))
 		}
 	}
-	c.staged = nil
 }
 
 // maxPatch is the number of changes beyond which a snapshot is made anew.
@@ -182,7 +189,7 @@ func (c *cluster) patched() []Affiliate {
 
 // isUnused reports whether nothing is left of the cluster, or is about to be.
 func (c *cluster) isUnused() bool {
-	return len(c.entries) == 0 && len(c.staged) == 0 && len(c.watchers) == 0 && c.pin.hash == nil && c.nextPin == nil
+	return !c.touched && len(c.entries) == 0 && len(c.watchers) == 0 && c.pin.hash == nil
 }
 
 // never is a time that does not come.

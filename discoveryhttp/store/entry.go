@@ -102,11 +102,14 @@ func (e *entry) updated(u Update, now int64, maxEndpoints int) (*entry, error) {
 		next.life = before.life.extended(fresh)
 	}
 	next.lives = make([]life, len(merged))
-	endpoints := make([][]byte, len(merged))
 	for i, m := range merged {
-		endpoints[i], next.lives[i] = m.wire, m.life
+		next.lives[i] = m.life
 	}
 	if changed {
+		endpoints := known[:0]
+		for _, m := range merged {
+			endpoints = append(endpoints, m.wire)
+		}
 		next.wire = NewAffiliate(u.ID, data, endpoints).wire
 	}
 	return next, err

@@ -215,7 +215,7 @@ func (w *write) put(id recordID, change *storepb.Change) (uint64, error) {
 
 // putStaged appends what is staged.
 func (w *write) putStaged() (err error) {
-	for c := range w.memory.staged {
+	for _, c := range w.memory.staged {
 		for id, e := range c.staged {
 			if e == nil && c.entries[id] == nil {
 				continue

@@ -35,6 +35,7 @@ func openJournal(path string, m *Memory) (*journal, error) {
 		return nil, err
 	}
 	j := &journal{db: db}
+	m.direct = false
 	if err := j.load(m, legacy); err != nil {
 		return nil, errors.Join(damage(path, err), db.Close())
 	}

@@ -22,8 +22,11 @@ type Memory struct {
 	// affiliates counts all affiliates, and bytes is what they cost, with what is staged.
 	affiliates int
 	bytes      int64
-	// staged are the clusters with staged changes.
-	staged map[*cluster]struct{}
+	// direct is set if a change is applied as soon as it is staged: there is no file to wait
+	// for.
+	direct bool
+	// staged are the clusters with changes that are to be applied.
+	staged []*cluster
 	// listed are the clusters with a cached snapshot.
 	listed map[*cluster]struct{}
 }
@@ -34,7 +37,7 @@ func NewMemory(limits Limits) *Memory {
 		limits:   limits,
 		clusters: map[string]*cluster{},
 		callers:  map[netip.Addr]*caller{},
-		staged:   map[*cluster]struct{}{},
+		direct:   true,
 		listed:   map[*cluster]struct{}{},
 	}
 }
@@ -78,36 +81,50 @@ func (m *Memory) drop(c *cluster) {
 // stage stages an entry, or the removal of one.
 func (m *Memory) stage(c *cluster, id string, e *entry) {
 	m.account(c, c.planned(id), e)
+	if e != nil {
+		m.expiries.schedule(c, e.due())
+	}
+	m.touch(c)
+	if m.direct {
+		c.put(id, e)
+		return
+	}
 	if c.staged == nil {
 		c.staged = map[string]*entry{}
 	}
 	c.staged[id] = e
-	m.staged[c] = struct{}{}
-	if e != nil {
-		m.expiries.schedule(c, e.due())
+}
+
+// touch notes that a cluster has changes.
+func (m *Memory) touch(c *cluster) {
+	if !c.touched {
+		c.touched = true
+		m.staged = append(m.staged, c)
 	}
 }
 
 // apply makes all that is staged visible.
 func (m *Memory) apply() {
-	for c := range m.staged {
+	for _, c := range m.staged {
 		c.apply()
 		m.settle(c)
 	}
 	clear(m.staged)
+	m.staged = m.staged[:0]
 }
 
 // discard forgets all that is staged.
 func (m *Memory) discard() {
-	for c := range m.staged {
+	for _, c := range m.staged {
 		for id, e := range c.staged {
 			m.account(c, e, c.entries[id])
 		}
-		c.staged, c.nextPin = nil, nil
+		c.staged, c.nextPin, c.touched = nil, nil, false
 		m.expiries.reschedule(c, c.nextDue())
 		m.settle(c)
 	}
 	clear(m.staged)
+	m.staged = m.staged[:0]
 }
 
 // settle removes a cluster that is unused, or makes its unused pin expire.
@@ -280,7 +297,7 @@ func (m *Memory) expire(now time.Time) {
 		}
 		if p := c.plannedPin(); p.hash != nil && c.count == 0 && len(c.watchers) == 0 && p.expires() <= at {
 			c.nextPin = &pin{}
-			m.staged[c] = struct{}{}
+			m.touch(c)
 		}
 		m.expiries.reschedule(c, max(c.nextDue(), at+1))
 	}
