@@ -2,10 +2,8 @@ package discoveryhttp
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,8 +22,8 @@ func refuse(format string, args ...any) error {
 	return &refusedError{reason: fmt.Sprintf(format, args...)}
 }
 
-func refuseLength(length int) error {
-	return &refusedError{fmt.Sprintf("the service sends a message of %d bytes or more; spanctl accepts %d", length, maxMessage), true}
+func refuseLength(limit int) error {
+	return &refusedError{fmt.Sprintf("the service sends a message of more than %d bytes", limit), true}
 }
 
 // isRefused reports whether the client did not accept a service's answer.
@@ -63,94 +61,15 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	kind := response.Header.Get("Content-Type")
 	if strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+") {
-		response.Body = &frames{ReadCloser: response.Body}
+		response.Body = newFrames(response.Body)
 	} else {
-		limit := maxMessage
+		limit := maxUnary
 		if response.StatusCode != http.StatusOK {
 			limit = maxAnswer
 		}
 		response.Body = &limited{response.Body, limit, limit}
 	}
 	return response, nil
-}
-
-// limited is the body of an answer that is one message.
-type limited struct {
-	io.ReadCloser
-	// limit and left are how many bytes may come, and may still come.
-	limit, left int
-}
-
-// Read implements io.Reader.
-func (l *limited) Read(p []byte) (int, error) {
-	// One byte beyond the limit tells the end from an excess.
-	n, err := l.ReadCloser.Read(p[:min(len(p), l.left+1)])
-	if l.left -= n; l.left < 0 {
-		return 0, refuseLength(l.limit + 1)
-	}
-	return n, err
-}
-
-// frames is the body of a stream of messages: each has a byte of flags and its length before it
-// (gRPC over HTTP/2, "Length-Prefixed-Message"; Connect, "Enveloped-Message").
-type frames struct {
-	io.ReadCloser
-	// head is as much as was read of the five bytes before a message.
-	head [5]byte
-	have int
-	// left is how much of the message is still to come, in bytes.
-	left int
-}
-
-// compressed is the flag of a message that is compressed.
-const compressed = 1
-
-// Read implements io.Reader.
-func (f *frames) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
-	if refused := f.pass(p[:n]); refused != nil {
-		return 0, refused
-	}
-	return n, err
-}
-
-// pass follows the frames in a part of the stream.
-func (f *frames) pass(part []byte) error {
-	for len(part) > 0 {
-		if f.left > 0 {
-			n := min(f.left, len(part))
-			f.left -= n
-			part = part[n:]
-			continue
-		}
-		n := copy(f.head[f.have:], part)
-		f.have += n
-		part = part[n:]
-		if f.have < len(f.head) {
-			return nil
-		}
-		f.have = 0
-		if err := f.begin(f.head[0], binary.BigEndian.Uint32(f.head[1:])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// begin begins a frame.
-func (f *frames) begin(flags byte, length uint32) error {
-	if flags&compressed != 0 {
-		return refuse("the service sends a compressed message, which no client of it asks for")
-	}
-	limit := uint32(maxMessage)
-	if flags != 0 {
-		limit = maxAnswer // the end of a stream, in JSON
-	}
-	if length > limit {
-		return refuseLength(int(length))
-	}
-	f.left = int(length)
-	return nil
 }
 
 // isSameService reports whether a call to an address goes to the service at an endpoint: to the

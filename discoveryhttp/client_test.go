@@ -414,9 +414,11 @@ func TestTenThousandAffiliates(t *testing.T) {
 	if err := kept.Update(t.Context(), cluster, store.Update{ID: "one more", Data: []byte{1}, Now: time.Now(), TTL: time.Minute}); err == nil {
 		t.Error("the server accepts more affiliates than its limit")
 	}
-	fetching := s.join("a")
-	if err := fetching.Fetch(t.Context()); err != nil || len(fetching.Snapshot().Affiliates) != n {
-		t.Errorf("fetched %d, %v", len(fetching.Snapshot().Affiliates), err)
+	for _, protocol := range []discoveryhttp.Protocol{discoveryhttp.GRPC, discoveryhttp.Connect} {
+		fetching := s.join("a", func(o *discoveryhttp.Options) { o.Protocol = protocol })
+		if err := fetching.Fetch(t.Context()); err != nil || len(fetching.Snapshot().Affiliates) != n {
+			t.Errorf("fetched %d by %s, %v", len(fetching.Snapshot().Affiliates), protocol, err)
+		}
 	}
 	watching := s.join("b").run()
 	for len(watching.Snapshot().Affiliates) != n {

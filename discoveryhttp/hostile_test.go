@@ -166,8 +166,12 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		message    []byte
 	}{
 		{"empty affiliates", "has an affiliate without an ID", emptyAffiliates(1 << 20)},
-		{"more affiliates than a message may have", "has more than 32768 affiliates", bytes.Repeat(affiliate("x", 0, nil), 40_000)},
-		{"a message that is too long", "spanctl accepts", make([]byte, 30<<20)},
+		{"more affiliates than a message may have", "has more than 16384 affiliates", bytes.Repeat(affiliate("x", 0, nil), 40_000)},
+		{"a message that is too long", "sends a message of more than 67108864 bytes", make([]byte, 64<<20+1)},
+		{"a long message that is no protobuf", "cannot be decoded", make([]byte, 1<<20)},
+		{"a long message of groups", "cannot be decoded", bytes.Repeat([]byte{0x0b}, 1<<20)},
+		{"an affiliate that is too long", "sends an affiliate of more than 131072 bytes", affiliate("x", 20_000, make([]byte, 16))},
+		{"a field that is longer than its message", "cannot be decoded", append(make([]byte, 0, 1<<20), append([]byte{0x0a, 0xff, 0xff, 0xff, 0x1f}, make([]byte, 1<<19)...)...)},
 		{"no protobuf", "unmarshal", []byte{0xff, 0xff}},
 		{"an affiliate that is cut off", "unmarshal", []byte{0x0a, 2, 0x0a, 5}},
 		{"a group without an end", "unmarshal", []byte{0x0b}},

@@ -14,21 +14,27 @@ import (
 // What a client accepts of a service. A hostile service could otherwise exhaust this machine's
 // memory: two bytes of protobuf are an empty affiliate, which decodes to more than a hundred.
 const (
-	// maxMessage bounds a message that has affiliates, in bytes. Package server splits snapshots
-	// at 3 MiB, and clients of Sidero's service receive 4 MiB.
-	maxMessage = 6 << 20
+	// maxMessage bounds a message of a stream, in bytes. It is read in parts of maxChunk. Package
+	// server splits snapshots at 3 MiB, and Talos nodes receive 4 MiB.
+	maxMessage = 64 << 20
+	// maxChunk bounds what is decoded at once, in bytes. It is more than the largest affiliate.
+	maxChunk = 128 << 10
+	// maxUnary bounds a message that is not of a stream, in bytes.
+	maxUnary = 1 << 20
 	// maxAnswer bounds every other message, the headers, and the text of an error, in bytes.
 	maxAnswer = 64 << 10
-	// maxAffiliates bounds the affiliates of a message. The smallest sealed one has 100 bytes.
-	maxAffiliates = 32 << 10
-	// maxParts bounds the messages of a snapshot.
-	maxParts = 64
+	// maxAffiliates bounds the affiliates that are decoded at once. The smallest sealed one has
+	// 100 bytes, so that a chunk has fewer.
+	maxAffiliates = 16 << 10
+	// maxParts bounds the parts of a snapshot. A cluster of 10,000 affiliates of the largest size
+	// has 360 of maxChunk.
+	maxParts = 1024
 	// maxID bounds the ID of an affiliate, in bytes. Services accept 256.
 	maxID = 256
 	// maxData bounds the sealed data of an affiliate, in bytes. Services accept 2048.
-	maxData = 64 << 10
+	maxData = 16 << 10
 	// maxSealedEndpoints bounds the endpoints of an affiliate. Services accept 64.
-	maxSealedEndpoints = 1024
+	maxSealedEndpoints = 512
 	// maxEndpoint bounds a sealed endpoint, in bytes. It is a multiple of endpointBlock.
 	maxEndpoint   = 64
 	endpointBlock = 16
@@ -68,9 +74,6 @@ type sealed struct {
 // unmarshal decodes a message without more memory than a few times its length. It keeps no
 // reference to wire.
 func (m *message) unmarshal(wire []byte) error {
-	if len(wire) > maxMessage {
-		return fmt.Errorf("has %d bytes, want at most %d", len(wire), maxMessage)
-	}
 	*m = message{}
 	return eachField(wire, func(number protowire.Number, kind protowire.Type, value []byte) error {
 		switch {

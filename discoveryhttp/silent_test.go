@@ -412,8 +412,11 @@ func TestSnapshotInSeveralMessages(t *testing.T) {
 // The affiliates of a large cluster do not fit into one message of gRPC.
 func TestListThatIsTooLongIsReadByWatch(t *testing.T) {
 	for name, list := range map[string]http.HandlerFunc{
-		"the service says so":       func(w http.ResponseWriter, _ *http.Request) { grpcError(w, "8") },
-		"the answer is too long":    func(w http.ResponseWriter, _ *http.Request) { grpcAnswer(w, 0, make([]byte, 7<<20)) },
+		"the service says so": func(w http.ResponseWriter, _ *http.Request) { grpcError(w, "8") },
+		"the answer is too long": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			_, _ = w.Write([]byte{0, 0xff, 0, 0, 0}) // the head of 4 GB
+		},
 		"the service has no answer": func(w http.ResponseWriter, _ *http.Request) { grpcError(w, "11") },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,6 +172,8 @@ type connection struct {
 	remove *connect.Client[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse]
 	list   *connect.Client[serverpb.ListRequest, message]
 	watch  *connect.Client[serverpb.WatchRequest, message]
+	// grpc is set if the protocol is gRPC.
+	grpc bool
 }
 
 // dial returns a client for an endpoint. It connects with the first call.
@@ -185,7 +187,7 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 	d.mu.Unlock()
 	options := []connect.ClientOption{
 		connect.WithCodec(codec{}),
-		connect.WithReadMaxBytes(maxMessage),
+		connect.WithReadMaxBytes(maxUnary),
 		connect.WithAcceptCompression("gzip", nil, nil),
 	}
 	transport := d.connect
@@ -200,6 +202,7 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 		remove: connect.NewClient[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse](h, endpoint+serverpbconnect.ClusterAffiliateDeleteProcedure, options...),
 		list:   connect.NewClient[serverpb.ListRequest, message](h, endpoint+serverpbconnect.ClusterListProcedure, options...),
 		watch:  connect.NewClient[serverpb.WatchRequest, message](h, endpoint+serverpbconnect.ClusterWatchProcedure, options...),
+		grpc:   grpc,
 	}, nil
 }
 

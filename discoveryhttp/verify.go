@@ -144,26 +144,32 @@ func (s *service) verifyBlindly(begun time.Time) {
 
 // list calls take with all affiliates that the service has, in one or several parts.
 func (s *service) list(ctx context.Context, take func(part []sealed)) error {
-	listing, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	response, err := s.current().list.CallUnary(listing, connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID}))
-	if err == nil {
-		take(response.Msg.affiliates)
-		return nil
+	err := s.listAtOnce(ctx, take)
+	if isTooLong(err) {
+		err = s.listByWatch(ctx, take)
 	}
-	if !isTooLong(err) {
-		return plainError(err)
-	}
-	return s.listByWatch(ctx, take)
+	return plainError(err)
 }
 
-// isTooLong reports whether the affiliates of a cluster may be too many for the answer to List.
-func isTooLong(err error) bool {
-	if refused, is := errors.AsType[*refusedError](err); is {
-		return refused.tooLong
+// listAtOnce is list by List.
+func (s *service) listAtOnce(ctx context.Context, take func(part []sealed)) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c := s.current()
+	request := connect.NewRequest(&serverpb.ListRequest{ClusterId: s.client.options.ClusterID})
+	if !c.grpc {
+		response, err := c.list.CallUnary(ctx, request)
+		if err == nil {
+			take(response.Msg.affiliates)
+		}
+		return err
 	}
-	code := connect.CodeOf(err)
-	return code == connect.CodeResourceExhausted || code == connect.CodeOutOfRange || code == connect.CodeFailedPrecondition
+	// In gRPC, an answer is a stream of one message. A long one is split.
+	stream, err := c.list.CallServerStream(ctx, request)
+	if err != nil {
+		return err
+	}
+	return takeParts(stream, take)
 }
 
 // listByWatch is list by the snapshot of a watch, which may come in parts.
@@ -172,12 +178,17 @@ func (s *service) listByWatch(ctx context.Context, take func(part []sealed)) err
 	defer cancel()
 	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
 	if err != nil {
-		return plainError(err)
+		return err
 	}
+	return takeParts(stream, take)
+}
+
+// takeParts calls take with the parts of a snapshot.
+func takeParts(stream *connect.ServerStreamForClient[message], take func(part []sealed)) error {
 	defer func() { _ = stream.Close() }()
 	for range maxParts {
 		if !stream.Receive() {
-			return plainError(cmp.Or(stream.Err(), errStreamEnded))
+			return cmp.Or(stream.Err(), errStreamEnded)
 		}
 		take(stream.Msg().affiliates)
 		if !stream.Msg().more {
@@ -185,4 +196,16 @@ func (s *service) listByWatch(ctx context.Context, take func(part []sealed)) err
 		}
 	}
 	return errTooManyParts
+}
+
+// isTooLong reports whether the affiliates of a cluster may be too many for the answer to List.
+func isTooLong(err error) bool {
+	if err == nil {
+		return false
+	}
+	if refused, is := errors.AsType[*refusedError](err); is {
+		return refused.tooLong
+	}
+	code := connect.CodeOf(err)
+	return code == connect.CodeResourceExhausted || code == connect.CodeOutOfRange || code == connect.CodeFailedPrecondition
 }

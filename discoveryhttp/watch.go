@@ -169,7 +169,6 @@ func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) er
 		case <-timeout.C:
 			return errSilent
 		case m := <-messages:
-			silence.Stop()
 			s.takePart(m.affiliates)
 			if !m.more {
 				s.completeSnapshot()
@@ -181,7 +180,7 @@ func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) er
 	return errTooManyParts
 }
 
-var errTooManyParts = refuse("the service sends its affiliates in more than %d messages", maxParts)
+var errTooManyParts = refuse("the service sends its affiliates in more than %d parts", maxParts)
 
 // beginSnapshot begins to take all affiliates that the service has.
 func (s *service) beginSnapshot() {

@@ -3,6 +3,8 @@ package payload
 import (
 	"fmt"
 	"net/netip"
+	"strings"
+	"unicode"
 
 	"github.com/spanmesh/span/discoveryhttp/clientpb"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -45,7 +47,33 @@ func encodePrefixes(prefixes []netip.Prefix) []*clientpb.IPPrefix {
 	return out
 }
 
+// maxName is the length of the longest name in an affiliate, in bytes. Host names have up to 253.
+const maxName = 256
+
+// checkNames returns an error for a name that is too long, or that has characters that cannot be
+// printed: it would reach terminals and logs.
+func checkNames(in *clientpb.Affiliate) error {
+	for _, name := range []struct{ kind, text string }{
+		{"node ID", in.GetNodeId()},
+		{"host name", in.GetHostname()},
+		{"node name", in.GetNodename()},
+		{"machine type", in.GetMachineType()},
+		{"operating system", in.GetOperatingSystem()},
+	} {
+		if len(name.text) > maxName {
+			return fmt.Errorf("has a %s of %d bytes, want at most %d", name.kind, len(name.text), maxName)
+		}
+		if strings.ContainsFunc(name.text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return fmt.Errorf("has the %s %+q, which has characters that cannot be printed", name.kind, name.text)
+		}
+	}
+	return nil
+}
+
 func decodeAffiliate(in *clientpb.Affiliate) (mesh.Affiliate, error) {
+	if err := checkNames(in); err != nil {
+		return mesh.Affiliate{}, err
+	}
 	a := mesh.Affiliate{
 		NodeID:          in.GetNodeId(),
 		Hostname:        in.GetHostname(),

@@ -41,6 +41,9 @@ func NewCipher(secret [32]byte) (*Cipher, error) {
 // SealEndpoint encrypts those. The result differs from call to call.
 func (c *Cipher) SealAffiliate(a mesh.Affiliate, stamp Stamp) ([]byte, error) {
 	message := encodeAffiliate(a)
+	if err := checkNames(message); err != nil {
+		return nil, fmt.Errorf("this machine %w", err)
+	}
 	stamp.encode(message)
 	plain, err := proto.Marshal(message)
 	if err != nil {
@@ -77,7 +80,7 @@ func (c *Cipher) OpenAffiliate(id string, sealed []byte) (mesh.Affiliate, Stamp,
 		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("decode the affiliate: %w", err)
 	}
 	if decoded.GetNodeId() != id {
-		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("is sealed for node ID %q", decoded.GetNodeId())
+		return mesh.Affiliate{}, Stamp{}, fmt.Errorf("is sealed for node ID %.100q", decoded.GetNodeId())
 	}
 	stamp, err := decodeStamp(&decoded)
 	if err != nil {

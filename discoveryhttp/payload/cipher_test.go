@@ -118,12 +118,25 @@ func TestOpenAffiliateRefuses(t *testing.T) {
 		"a short instance":     seal(&clientpb.Affiliate{NodeId: "node", Instance: []byte{1, 2, 3}}),
 		"a long instance":      seal(&clientpb.Affiliate{NodeId: "node", Instance: make([]byte, 9)}),
 		"a last sequence":      seal(&clientpb.Affiliate{NodeId: "node", Sequence: math.MaxUint64}),
+		"an escape sequence":   seal(&clientpb.Affiliate{NodeId: "node", Hostname: "\x1b]0;x\a"}),
+		"a line break":         seal(&clientpb.Affiliate{NodeId: "node", Nodename: "one\ntwo"}),
+		"reversed text":        seal(&clientpb.Affiliate{NodeId: "node", OperatingSystem: "\u202eGNU"}),
+		"a C1 control":         seal(&clientpb.Affiliate{NodeId: "node", MachineType: "\u009b2J"}),
+		"a long name":          seal(&clientpb.Affiliate{NodeId: "node", Hostname: strings.Repeat("a", 257)}),
 		"64 KiB":               seal(&clientpb.Affiliate{NodeId: "node", Hostname: strings.Repeat("a", maxSealed)}),
 		"a prefix of no bytes": seal(&clientpb.Affiliate{NodeId: "node", Kubespan: &clientpb.KubeSpan{PublicKey: mesh.Key{1}.String(), Address: make([]byte, 16), ExcludeAdvertisedAddresses: []*clientpb.IPPrefix{nil}}}),
 	} {
 		if a, _, err := c.OpenAffiliate("node", data); err == nil {
 			t.Errorf("%s was taken: %+v", name, a)
 		}
+	}
+}
+
+func TestOwnNamesAreChecked(t *testing.T) {
+	a := sample()
+	a.Hostname = "a\nb"
+	if _, err := newCipher(t, 0).SealAffiliate(a, stamp); err == nil || err.Error() != `this machine has the host name "a\nb", which has characters that cannot be printed` {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	commands := map[string]lab.Subcommand{}
+	commands := map[string]lab.Subcommand{hostileCommand: hostileService}
 	for _, set := range []map[string]lab.Subcommand{interop.Commands, attack.Commands, soak.Commands} {
 		maps.Copy(commands, set)
 	}
