@@ -22,7 +22,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, limits store.Limits) server.Store { return openShared(t, limits) }, "a limit of a caller's clusters")
+	storetest.Run(t, func(t *testing.T, limits store.Limits) server.Store { return openShared(t, limits) })
 }
 
 // collect reads events until they are all that are wanted.

@@ -28,6 +28,10 @@ type clusterTotals struct {
 	entries map[string]*entry
 	// affiliates counts the entries that are alive.
 	affiliates int
+	// oldest is the affiliate that was created first, and creator its caller, who is charged
+	// for the cluster.
+	oldest  string
+	creator callerID
 }
 
 // entry is what is known of one affiliate.
@@ -38,13 +42,14 @@ type entry struct {
 	caller          callerID
 	// lease is the last one of its keys.
 	lease int64
+	// created is the revision of the first of its keys.
+	created int64
 }
 
-// callerTotals are what is charged to one caller.
+// callerTotals are what is charged to one caller: bytes, and clusters that it has created.
 type callerTotals struct {
-	bytes int64
-	// clusters counts the affiliates in each.
-	clusters map[string]int
+	bytes    int64
+	clusters int
 }
 
 func newTotals() totals {
@@ -71,6 +76,9 @@ func (t *totals) put(key string, kv *mvccpb.KeyValue, isNew bool) {
 	}
 	t.change(cluster, id, func(e *entry) {
 		e.lease = max(e.lease, kv.Lease)
+		if e.created == 0 || kv.CreateRevision < e.created {
+			e.created = kv.CreateRevision
+		}
 		switch {
 		case field == dataKey:
 			e.hasData, e.data = true, fieldSize(len(kv.Value))
@@ -138,7 +146,34 @@ func (t *totals) change(cluster, id string, change func(*entry)) {
 	if e.isEmpty() {
 		delete(c.entries, id)
 	}
+	c.settleOldest(id)
+	creator := callerID{}
+	if oldest := c.entries[c.oldest]; oldest != nil {
+		creator = oldest.caller
+	}
+	if creator != c.creator {
+		t.charge(c.creator, 0, -1)
+		t.charge(creator, 0, 1)
+		c.creator = creator
+	}
 	t.dropEmpty(cluster)
+}
+
+// settleOldest finds the oldest affiliate after a change of one.
+func (c *clusterTotals) settleOldest(changed string) {
+	oldest := c.entries[c.oldest]
+	if oldest != nil && oldest.isAlive() {
+		if e := c.entries[changed]; e != nil && e.isAlive() && e.created < oldest.created {
+			c.oldest = changed
+		}
+		return
+	}
+	c.oldest = ""
+	for id, e := range c.entries {
+		if e.isAlive() && (c.oldest == "" || e.created < c.entries[c.oldest].created) {
+			c.oldest = id
+		}
+	}
 }
 
 // count adds an entry to all that counts it, or subtracts it.
@@ -150,20 +185,23 @@ func (t *totals) count(cluster, id string, e *entry, sign int) {
 	t.bytes += cost
 	t.affiliates += sign
 	t.clusters[cluster].affiliates += sign
-	if e.caller == (callerID{}) {
+	t.charge(e.caller, cost, 0)
+}
+
+// charge adds to what a caller is charged with.
+func (t *totals) charge(caller callerID, bytes int64, clusters int) {
+	if caller == (callerID{}) {
 		return
 	}
-	caller := t.callers[e.caller]
-	if caller == nil {
-		caller = &callerTotals{clusters: map[string]int{}}
-		t.callers[e.caller] = caller
+	c := t.callers[caller]
+	if c == nil {
+		c = &callerTotals{}
+		t.callers[caller] = c
 	}
-	caller.bytes += cost
-	if caller.clusters[cluster] += sign; caller.clusters[cluster] == 0 {
-		delete(caller.clusters, cluster)
-	}
-	if len(caller.clusters) == 0 {
-		delete(t.callers, e.caller)
+	c.bytes += bytes
+	c.clusters += clusters
+	if *c == (callerTotals{}) {
+		delete(t.callers, caller)
 	}
 }
 
@@ -181,7 +219,7 @@ func (t *totals) victim(cluster string, u store.Update, limits store.Limits) (st
 	c := t.clusters[cluster]
 	if c == nil {
 		caller := t.callers[callerOf(u.Caller)]
-		if caller != nil && limits.CallerClusters > 0 && len(caller.clusters) >= limits.CallerClusters {
+		if caller != nil && limits.CallerClusters > 0 && caller.clusters >= limits.CallerClusters {
 			return "", store.ErrCallerFull
 		}
 		return "", nil
