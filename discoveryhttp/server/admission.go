@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // admission decides when a call is served. A call beyond a rate waits for its turn. It is
@@ -22,6 +23,8 @@ type admission struct {
 	// watches bounds the open watches.
 	watches *quota[netip.Addr]
 	closing context.Context
+	// waits measures calls that wait.
+	waits prometheus.Histogram
 }
 
 func newAdmission(closing context.Context, l Limits) *admission {
@@ -32,7 +35,15 @@ func newAdmission(closing context.Context, l Limits) *admission {
 		waiting:    newQuota[netip.Addr](l.WaitingPerAddress, l.Waiting),
 		watches:    newQuota[netip.Addr](l.WatchesPerAddress, l.Watches),
 		closing:    closing,
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "wait_seconds",
+			Help: "Time for which calls beyond a rate wait for their turn, in seconds.", Buckets: []float64{.01, .1, .5, 1, 2, 5, 10}}),
 	}
+}
+
+// collectors returns the metrics of the admission.
+func (a *admission) collectors() []prometheus.Collector {
+	return []prometheus.Collector{a.waits, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "waiting_calls",
+		Help: "Calls beyond a rate that wait for their turn."}, func() float64 { return float64(a.waiting.count()) })}
 }
 
 // turn is a call's place among others.
@@ -92,6 +103,7 @@ func (a *admission) await(ctx context.Context, t turn) error {
 		return rateError("all addresses", t.wait)
 	}
 	defer a.waiting.leave(t.address)
+	a.waits.Observe(t.wait.Seconds())
 	// The request has been read: from now on it may take longer than that may.
 	clearReadDeadline(ctx)
 	timer := time.NewTimer(t.wait)
@@ -133,7 +145,9 @@ func (s *Server) admit(ctx context.Context, c call, clusterID string) (token []b
 		return nil, err
 	}
 	if s.log.Enabled(ctx, slog.LevelDebug) {
-		s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
+		if s.log.Enabled(ctx, slog.LevelDebug) {
+			s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
+		}
 	}
 	// A caller without the token must not use up the rate of the cluster.
 	if token, err = s.authorize(ctx, clusterID, c.authorization, now); err != nil {

@@ -14,7 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
@@ -349,5 +353,44 @@ func TestWatchesAreBounded(t *testing.T) {
 		expect("203.0.113.1", 4, 3)
 		cancel()
 		open.Wait()
+	})
+}
+
+// TestWaitMayBeLongerThanARequestMayTakeToArrive waits for 11 seconds by HTTP/1.1, whose
+// requests have to arrive within 10.
+func TestWaitMayBeLongerThanARequestMayTakeToArrive(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, func(o *server.Options) {
+		o.Limits.PerAddress = server.Rate{PerSecond: 1. / 11, Burst: 1}
+		o.Limits.MaxWait = 12 * time.Second
+	})
+	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
+	for i := range 2 {
+		if _, err := client.List(t.Context(), connect.NewRequest(&serverpb.ListRequest{ClusterId: "c"})); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+}
+
+func TestCallsThatWaitAreMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeServer(t.Context(), slow)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() { f.call(t.Context(), "203.0.113.1", "List", `{"clusterId":"c"}`) })
+		}
+		synctest.Wait()
+		metrics := func() string {
+			w := httptest.NewRecorder()
+			f.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+			return w.Body.String()
+		}
+		if text := metrics(); !strings.Contains(text, "spanctl_discovery_waiting_calls 3\n") || !strings.Contains(text, "spanctl_discovery_wait_seconds_sum 6\n") {
+			t.Errorf("metrics are\n%s", text)
+		}
+		all.Wait()
+		if text := metrics(); !strings.Contains(text, "spanctl_discovery_waiting_calls 0\n") {
+			t.Errorf("metrics are\n%s", text)
+		}
 	})
 }

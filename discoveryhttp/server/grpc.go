@@ -173,7 +173,7 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		err := decode(m)
 		arrived(ctx)
 		if err != nil {
-			return nil, err
+			return nil, decodeError(err)
 		}
 		response, err := do(ctx, s, s.grpcCall(ctx, procedure), m)
 		s.metrics.observe(procedure, started, err)
@@ -200,6 +200,15 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		s.metrics.observe(procedure, started, err)
 		return grpcError(ctx, err)
 	}
+}
+
+// decodeError returns the error of a request that was not received. One that cannot be
+// decoded is the caller's fault, which gRPC calls an internal error.
+func decodeError(err error) error {
+	if status.Code(err) == codes.Internal {
+		return status.Error(codes.InvalidArgument, "the request cannot be decoded")
+	}
+	return err
 }
 
 // grpcCall returns what the server needs to know of a call.

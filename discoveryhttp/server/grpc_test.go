@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
@@ -169,3 +170,45 @@ func TestGRPCRefusesCompressionAndOtherEncodings(t *testing.T) {
 		}
 	}
 }
+
+// TestGRPCCallsWaitWithinTheirDeadline has turns that are two seconds apart.
+func TestGRPCCallsWaitWithinTheirDeadline(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, serveGRPC(t, func(o *server.Options) { o.Limits.PerAddress = server.Rate{PerSecond: 0.5, Burst: 1} }))
+	hello := func(timeout time.Duration) (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		began := time.Now()
+		err := conn.Invoke(ctx, serverpbconnect.ClusterHelloProcedure, &serverpb.HelloRequest{ClusterId: "c"}, new(serverpb.HelloResponse))
+		return time.Since(began), err
+	}
+	if _, err := hello(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if took, err := hello(time.Second); status.Code(err) != codes.ResourceExhausted || took > 900*time.Millisecond {
+		t.Errorf("a call whose turn is after its deadline ended after %v with %v", took, err)
+	}
+	if took, err := hello(time.Minute); err != nil || took < time.Second {
+		t.Errorf("a call that can wait ended after %v with %v", took, err)
+	}
+}
+
+// TestGRPCRefusesWhatCannotBeDecoded has an ID that is not UTF-8, and no message at all.
+func TestGRPCRefusesWhatCannotBeDecoded(t *testing.T) {
+	conn := dial(t, serveGRPC(t))
+	for _, body := range []string{"\x0a\x02\xff\xfe", "\x0a\xff"} {
+		for _, procedure := range []string{serverpbconnect.ClusterHelloProcedure, serverpbconnect.ClusterAffiliateUpdateProcedure} {
+			err := conn.Invoke(t.Context(), procedure, []byte(body), new([]byte), grpc.ForceCodec(bytesCodec{}))
+			if status.Code(err) != codes.InvalidArgument {
+				t.Errorf("%q by %s: %v", body, procedure, err)
+			}
+		}
+	}
+}
+
+// bytesCodec sends bytes as they are.
+type bytesCodec struct{}
+
+func (bytesCodec) Marshal(v any) ([]byte, error)   { return v.([]byte), nil }
+func (bytesCodec) Unmarshal(_ []byte, _ any) error { return nil }
+func (bytesCodec) Name() string                    { return "proto" }

@@ -92,6 +92,7 @@ func New(closing context.Context, o Options) *Server {
 		copies:    newCopies(),
 	}
 	s.metrics = newMetrics(o.Store)
+	s.metrics.registry.MustRegister(s.admission.collectors()...)
 	s.store = s.metrics.measure(o.Store)
 	return s
 }
