@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/discoveryhttp/server/door"
@@ -40,6 +41,7 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 	limits.TrustedProxies = o.TrustedProxies
 	entrance := door.New(limits, certificates, o.Log)
 	s := New(ctx, o)
+	s.metrics.registry.MustRegister(connectionMetrics(entrance)...)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, listener := range listeners {
 		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
@@ -84,6 +86,25 @@ func newHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// connectionMetrics are the metrics of connections.
+func connectionMetrics(entrance *door.Door) []prometheus.Collector {
+	collectors := []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "connections", Help: "Open connections."},
+			func() float64 { return float64(entrance.Stats().Open) }),
+	}
+	for reason, count := range map[string]func(door.Stats) uint64{
+		"refused":  func(s door.Stats) uint64 { return s.Refused },
+		"replaced": func(s door.Stats) uint64 { return s.Replaced },
+		"unrouted": func(s door.Stats) uint64 { return s.Unrouted },
+		"stuck":    func(s door.Stats) uint64 { return s.Stuck },
+	} {
+		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "connections_closed_total",
+			Help:        "Connections that the server closed: refused at a limit, replaced by others at the limit of all, unrouted for lack of a request, stuck in a write.",
+			ConstLabels: prometheus.Labels{"reason": reason}}, func() float64 { return float64(count(entrance.Stats())) }))
+	}
+	return collectors
 }
 
 // expire removes what has expired, until ctx ends.

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,8 +25,8 @@ type Conn struct {
 	raw     net.Conn
 	caller  netip.Addr
 	timeout time.Duration
-	left    func()
-	once    sync.Once
+	who     *caller
+	door    *Door
 
 	// peeked is what was read before and is to be read again; nil once it was.
 	peeked *peeked
@@ -65,6 +64,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		n, err := c.Conn.Write(chunk)
 		written += n
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.door.stats.stuck.Add(1)
 			c.reset()
 		}
 		if err != nil || written == len(p) {
@@ -107,18 +107,15 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(c.left)
+	c.door.callers.leave(c)
 	return err
 }
 
 // reset closes the connection and drops what the kernel has still to send, which a client
 // that does not read would otherwise pin for minutes.
 func (c *Conn) reset() {
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = c.raw.Close()
-	c.once.Do(c.left)
+	abort(c.raw)
+	c.door.callers.leave(c)
 }
 
 // peeked reads what was read from a connection before, and then what its buffer holds.

@@ -9,12 +9,17 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// acceptRetry is the pause after a failure to accept a connection that may pass.
-const acceptRetry = 100 * time.Millisecond
+const (
+	// acceptRetry is the pause after a failure to accept a connection that may pass.
+	acceptRetry = 100 * time.Millisecond
+	// warnInterval is the least time between two warnings of the same kind.
+	warnInterval = time.Minute
+)
 
 // Door accepts connections and routes them.
 type Door struct {
@@ -25,6 +30,39 @@ type Door struct {
 	http    *listener
 	callers callers
 	pending *queue
+	stats   stats
+	// warned is when a refused connection was last logged, in Unix nanoseconds.
+	warned atomic.Int64
+}
+
+// stats count what became of connections.
+type stats struct {
+	refused, replaced, unrouted, stuck atomic.Uint64
+}
+
+// Stats are numbers of connections.
+type Stats struct {
+	// Open is how many are open.
+	Open int
+	// Refused were closed at once because there were too many.
+	Refused uint64
+	// Replaced were closed because there were too many in all, and their caller had the most.
+	Replaced uint64
+	// Unrouted ended before the headers of their first request: slow, broken or silent ones.
+	Unrouted uint64
+	// Stuck were reset because the client took nothing of what was sent.
+	Stuck uint64
+}
+
+// Stats returns the numbers of connections so far.
+func (d *Door) Stats() Stats {
+	return Stats{
+		Open:     d.callers.count(),
+		Refused:  d.stats.refused.Load(),
+		Replaced: d.stats.replaced.Load(),
+		Unrouted: d.stats.unrouted.Load(),
+		Stuck:    d.stats.stuck.Load(),
+	}
 }
 
 // New returns a door. With a TLS configuration connections are taken with TLS only, and
@@ -90,24 +128,27 @@ func passes(err error) bool {
 	return false
 }
 
-// enter counts an accepted connection and routes it in a goroutine.
+// enter lets an accepted connection in and routes it in a goroutine, or closes it.
 func (d *Door) enter(ctx context.Context, routing *sync.WaitGroup, raw net.Conn) {
-	address := callerOf(raw)
-	key := keyOf(address)
-	proxy := !address.IsValid() || d.limits.trusts(address)
-	who := d.callers.enter(key, &d.limits, proxy)
-	if who == nil {
-		d.log.Debug("connection refused: too many are open", "caller", address)
-		refuse(raw)
+	c := &Conn{Conn: raw, raw: raw, caller: callerOf(raw), timeout: d.limits.WriteTimeout, started: time.Now(), door: d}
+	instead, exceeded := d.callers.enter(c, &d.limits)
+	if exceeded != "" {
+		d.stats.refused.Add(1)
+		d.warn(c.caller, exceeded)
+		abort(raw)
 		return
 	}
+	if instead != nil {
+		d.stats.replaced.Add(1)
+		d.warn(instead.caller, limitConnections)
+		abort(instead.raw)
+	}
 	tune(raw)
-	c := &Conn{Conn: raw, raw: raw, caller: address, timeout: d.limits.WriteTimeout, started: time.Now(),
-		left: func() { d.callers.leave(key) }}
 	routing.Go(func() {
-		to, err := d.admit(ctx, c, who, proxy)
+		to, err := d.admit(ctx, c)
 		if err != nil {
-			d.log.Debug("connection ended before its first request", "caller", address, "error", err)
+			d.stats.unrouted.Add(1)
+			d.log.Debug("connection ended before its first request", "caller", c.caller.String(), "error", err)
 			_ = c.Close()
 			return
 		}
@@ -115,15 +156,23 @@ func (d *Door) enter(ctx context.Context, routing *sync.WaitGroup, raw net.Conn)
 	})
 }
 
+// warn logs a connection that was closed because of a limit, once a minute.
+func (d *Door) warn(caller netip.Addr, limit string) {
+	now, last := time.Now().UnixNano(), d.warned.Load()
+	if now-last >= int64(warnInterval) && d.warned.CompareAndSwap(last, now) {
+		d.log.Warn("connection closed: too many are open", "caller", caller.String(), "limit", limit, "open", d.callers.count())
+	}
+}
+
 // admit waits for a place, does the TLS handshake, and returns the listener that the
 // connection goes to.
-func (d *Door) admit(ctx context.Context, c *Conn, who *caller, proxy bool) (*listener, error) {
+func (d *Door) admit(ctx context.Context, c *Conn) (*listener, error) {
 	closeRaw := func() { _ = c.raw.Close() }
 	defer context.AfterFunc(ctx, closeRaw)()
 	deadline := c.started.Add(d.limits.HeaderTimeout)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	for _, q := range []*queue{who.pending, d.pending} {
+	for _, q := range []*queue{c.who.pending, d.pending} {
 		leave, err := q.enter(ctx, closeRaw)
 		if err != nil {
 			return nil, fmt.Errorf("wait for others to finish their handshakes: %w", err)
@@ -141,7 +190,7 @@ func (d *Door) admit(ctx context.Context, c *Conn, who *caller, proxy bool) (*li
 		c.Conn = secure
 	}
 	to := d.http
-	if !proxy || !d.limits.ProxiesMix {
+	if !c.who.proxy || !d.limits.ProxiesMix {
 		peeked, grpc, err := peek(c.Conn, c, &d.limits)
 		if err != nil {
 			return nil, err
@@ -154,8 +203,8 @@ func (d *Door) admit(ctx context.Context, c *Conn, who *caller, proxy bool) (*li
 	return to, c.SetReadDeadline(time.Time{})
 }
 
-// refuse closes a connection without keeping it in the kernel for its last packets.
-func refuse(c net.Conn) {
+// abort closes a connection and drops what the kernel has still to send.
+func abort(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}

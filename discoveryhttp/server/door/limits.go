@@ -7,7 +7,8 @@ import (
 
 // Limits are the bounds of connections.
 type Limits struct {
-	// Connections bounds the connections of all callers.
+	// Connections bounds the connections of all callers. When there are as many, a caller
+	// with few connections takes the place of one of the caller with the most.
 	Connections int
 	// PerCaller bounds the connections of one address, or of one IPv6 /64. It does not
 	// apply to trusted proxies.

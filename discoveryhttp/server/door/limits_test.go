@@ -78,6 +78,48 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestWhoHasFewConnectionsIsLetIn fills the door from one address, and knocks from others.
+func TestWhoHasFewConnectionsIsLetIn(t *testing.T) {
+	e := open(t, nil, func(l *door.Limits) { l.Connections = 6 })
+	arrivals := e.accept(t)
+	many := make([]net.Conn, 6)
+	for i := range many {
+		many[i] = e.begin(t)
+		next(t, arrivals)
+	}
+	e.refused(t)
+	few := make([]net.Conn, 3)
+	for i := range few {
+		few[i] = e.dialFrom(t, netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i)}))
+		_, err := io.WriteString(few[i], "G")
+		must(t, err)
+		next(t, arrivals)
+	}
+	if s := e.Stats(); s.Open != 6 || s.Replaced != 3 || s.Refused != 1 {
+		t.Errorf("the door has %+v, want 6 open, 3 of them in the place of others, and 1 refused", s)
+	}
+	closed := 0
+	for _, c := range many {
+		must(t, c.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed != 3 {
+		t.Errorf("%d connections of the caller with the most were closed, want 3", closed)
+	}
+}
+
+// dialFrom connects from an address.
+func (e entrance) dialFrom(t *testing.T, from netip.Addr) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}).DialContext(t.Context(), "tcp", e.address)
+	must(t, err)
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 func TestSlowConnectionsEnd(t *testing.T) {
 	serverTLS, _ := certificate(t)
 	soon := func(l *door.Limits) { l.HeaderTimeout = 50 * time.Millisecond }
