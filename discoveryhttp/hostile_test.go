@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -280,6 +281,41 @@ func TestRedirectsOfHTTP(t *testing.T) {
 					t.Error("it was called")
 				}
 			})
+		}
+	})
+}
+
+// The service that another one redirects to is as trusted, and called as safely.
+func TestHelloRedirectKeepsTLSAndTheToken(t *testing.T) {
+	t.Run("the token", func(t *testing.T) {
+		last := serve(t, func(o *server.Options) { o.Auth = server.Member })
+		first := serve(t, func(o *server.Options) { o.Auth, o.Redirect = server.Member, last.address })
+		a, b := first.join("a").run(), last.join("b").run()
+		a.Publish(local("a"))
+		b.await("a")
+	})
+	t.Run("TLS", func(t *testing.T) {
+		plain := newHostile(t, func(_ string, w http.ResponseWriter) { grpcAnswer(w, 0, nil) })
+		plain.Config.ErrorLog = log.New(io.Discard, "", 0)
+		to := []byte(strings.TrimPrefix(plain.URL, "http://"))
+		redirect := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), to)
+		hello := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), redirect)
+		secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { grpcAnswer(w, 0, hello) }))
+		secure.EnableHTTP2 = true
+		secure.StartTLS()
+		t.Cleanup(secure.Close)
+		s := &service{t: t}
+		m := s.join("a", func(o *discoveryhttp.Options) {
+			o.Endpoints, o.CA, o.Protocol = []string{secure.URL}, certificateOf(secure), discoveryhttp.GRPC
+		})
+		if err := m.Fetch(t.Context()); err == nil {
+			t.Error("no error, though the other service has no TLS")
+		}
+		if _, called := plain.hello(); called {
+			t.Error("it was called without TLS")
+		}
+		if !strings.Contains(m.log.String(), "to=https://"+string(to)) {
+			t.Errorf("the log is\n%s", m.log)
 		}
 	})
 }

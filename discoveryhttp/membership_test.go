@@ -2,6 +2,7 @@ package discoveryhttp
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,4 +220,141 @@ func TestNewestCopyOfSeveralServices(t *testing.T) {
 			t.Errorf("of service %d are used %q, want %q", i, got, want)
 		}
 	}
+}
+
+// FuzzMembership plays what services send, and checks that a machine is known for as long as the
+// service has it or has not surely deleted it, and no longer.
+func FuzzMembership(f *testing.F) {
+	f.Add([]byte{0, 1, 8, 0, 3, 0, 4, 0, 7, 255})           // in a snapshot, deleted, confirmed
+	f.Add([]byte{2, 0, 3, 0, 5, 0, 7, 200, 7, 200, 7, 200}) // added, deleted, listed again
+	f.Add([]byte{2, 0, 10, 0, 1, 0, 6, 9, 0, 0, 2, 1, 1, 9, 7, 255})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		p := &player{m: newMembership(nil), now: start, machines: map[string]*played{}}
+		script = script[:min(len(script), 500)]
+		for len(script) >= 2 {
+			p.play(script[0], script[1])
+			p.check(t)
+			script = script[2:]
+		}
+	})
+}
+
+// player plays a script on a membership, and keeps what it has to know by plainer means.
+type player struct {
+	m        *membership
+	now      time.Time
+	machines map[string]*played
+	inParts  bool
+}
+
+// played is a machine of a script.
+type played struct {
+	// has is set while the service has it, and sent in the snapshot that is coming.
+	has, sent bool
+	// deletedAt is set while the service has deleted it, and sure when that is confirmed.
+	deletedAt time.Time
+	sure      bool
+	// lostAt is when the service was found without it.
+	lostAt time.Time
+}
+
+func (p *player) play(op, argument byte) {
+	id := string('a' + rune(op>>3)%4)
+	e := p.machines[id]
+	switch op % 8 {
+	case 0:
+		p.m.begin()
+		p.inParts = true
+		for _, e := range p.machines {
+			e.sent = false
+		}
+	case 1:
+		p.complete()
+	case 2:
+		p.m.set(p.now, named(id))
+		p.machines[id] = &played{has: true, sent: true}
+	case 3:
+		if p.m.delete(p.now, id, deletionGrace); e != nil {
+			e.has, e.deletedAt, e.sure = false, p.now, false
+		}
+	case 4:
+		p.m.verify(p.now, func(string) bool { return false })
+		for _, e := range p.machines {
+			e.sure = e.sure || !e.deletedAt.IsZero() && e.deletedAt.Before(p.now)
+		}
+	case 5:
+		for _, back := range p.m.verify(p.now, func(listed string) bool { return listed == id }) {
+			p.m.set(p.now, named(back))
+			p.machines[back] = &played{has: true, sent: true}
+		}
+		for other, e := range p.machines {
+			e.sure = e.sure || other != id && !e.deletedAt.IsZero() && e.deletedAt.Before(p.now)
+		}
+	case 6:
+		p.m.disconnect(p.now)
+	case 7:
+		p.now = p.now.Add(time.Duration(argument) * 10 * time.Second)
+	}
+	p.m.expire(p.now)
+	for id := range p.machines {
+		if _, known := p.m.entries[id]; !known && p.mayGo(id) {
+			delete(p.machines, id)
+		}
+	}
+}
+
+// complete ends a snapshot, if one was begun.
+func (p *player) complete() {
+	if !p.inParts {
+		return
+	}
+	p.m.complete(p.now)
+	p.inParts = false
+	for _, e := range p.machines {
+		if e.sent {
+			continue
+		}
+		e.has = false
+		if e.lostAt.IsZero() {
+			e.lostAt = p.now
+		}
+		e.sure = true
+	}
+}
+
+// mayGo reports whether a machine may be forgotten.
+func (p *player) mayGo(id string) bool {
+	e := p.machines[id]
+	switch {
+	case e.has:
+		return false
+	case !e.deletedAt.IsZero() && !p.now.Before(e.deletedAt.Add(TTL)):
+		return true
+	case !e.deletedAt.IsZero():
+		return e.sure && !p.now.Before(e.deletedAt.Add(deletionGrace)) || e.sure && !e.lostAt.IsZero()
+	default:
+		return !e.lostAt.IsZero() && !p.now.Before(e.lostAt.Add(returnTime))
+	}
+}
+
+func (p *player) check(t *testing.T) {
+	t.Helper()
+	for id, e := range p.machines {
+		if _, known := p.m.entries[id]; !known {
+			t.Fatalf("%s was forgotten too early: %+v at %v", id, *e, p.now.Sub(start))
+		}
+		if !e.has && p.now.After(maxTime(e.deletedAt, e.lostAt).Add(TTL+returnTime)) {
+			t.Fatalf("%s is kept for good: %+v at %v", id, *e, p.now.Sub(start))
+		}
+	}
+	if !slices.IsSortedFunc(p.m.affiliates(), func(a, b published) int { return strings.Compare(a.NodeID, b.NodeID) }) {
+		t.Fatal("the affiliates are not sorted")
+	}
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
