@@ -178,7 +178,14 @@ func (s *Server) list(ctx context.Context, c call, m *serverpb.ListRequest) (*st
 		return nil, err
 	}
 	affiliates, err := s.store.List(ctx, m.GetClusterId())
-	return affiliates, s.storeError(ctx, err)
+	if err != nil {
+		return nil, s.storeError(ctx, err)
+	}
+	// Another token may have been pinned meanwhile, with what was listed.
+	if _, err := s.authorize(ctx, m.GetClusterId(), c.authorization, time.Now()); err != nil {
+		return nil, err
+	}
+	return affiliates, nil
 }
 
 // storeError returns the error of a call for an error of the store. Details are logged

@@ -189,6 +189,8 @@ type clock struct {
 	resuming bool
 	// latest is the latest that at has returned.
 	latest int64
+	// ticked is the time of the last tick, by the clock of the machine.
+	ticked time.Time
 }
 
 // at returns the store's time at a time, in milliseconds.
@@ -199,4 +201,20 @@ func (c *clock) at(now time.Time) int64 {
 	at := now.UnixMilli() - c.away
 	c.latest = max(c.latest, at)
 	return at
+}
+
+// suspended is the time between two ticks from which on the process is taken to have been
+// suspended, or its clock to have been set. A server ticks every few seconds.
+const suspended = 2 * time.Minute
+
+// tick notes that a server is there to expire what it keeps. The time for which it was not,
+// because it was suspended, does not count; nor does that by which the clock was set.
+func (c *clock) tick(machine time.Time) {
+	// The monotonic clock stands still while the machine is suspended.
+	machine = machine.Round(0)
+	if gap := machine.Sub(c.ticked); !c.ticked.IsZero() && gap.Abs() >= suspended {
+		c.away += gap.Milliseconds()
+		c.latest = 0
+	}
+	c.ticked = machine
 }

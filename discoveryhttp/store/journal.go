@@ -156,26 +156,37 @@ func (j *journal) commit(m *Memory) (err error) {
 	w := &write{journal: j, memory: m, last: j.last, records: j.records, written: map[recordID]struct{}{}}
 	j.buffer = j.buffer[:0]
 	err = j.db.Update(func(tx *bbolt.Tx) error { return w.run(tx, now) })
-	j.last = w.last
 	if err != nil {
-		if j.suspects == nil {
-			j.suspects = map[recordID]struct{}{}
-		}
-		for id := range w.written {
-			j.suspects[id] = struct{}{}
-		}
+		w.failed()
 		return fmt.Errorf("write to the store's file: %w", err)
 	}
-	j.records, j.saved, j.suspects = w.records, now, nil
-	m.mu.Lock()
-	for _, moved := range w.moved {
-		moved()
-	}
-	m.mu.Unlock()
+	w.succeeded(now)
 	if j.commits++; j.commits%unmapInterval == 0 {
 		unmapPages(j.db)
 	}
 	return nil
+}
+
+// failed notes that what was written may be on disk or not. No number is used again.
+func (w *write) failed() {
+	w.journal.last = w.last
+	if w.suspects == nil {
+		w.suspects = map[recordID]struct{}{}
+	}
+	for id := range w.written {
+		w.suspects[id] = struct{}{}
+	}
+}
+
+// succeeded notes that what was written is on disk.
+func (w *write) succeeded(now int64) {
+	w.journal.last, w.journal.records = w.last, w.records
+	w.saved, w.suspects = now, nil
+	w.memory.mu.Lock()
+	defer w.memory.mu.Unlock()
+	for _, moved := range w.moved {
+		moved()
+	}
 }
 
 // run writes what is staged, then what is suspect, then records of the other end of the log.

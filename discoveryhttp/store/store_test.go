@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/encoding/prototext"
@@ -201,6 +202,34 @@ func TestUnusedPinExpires(t *testing.T) {
 				if got := s.Stats(); got != (store.Stats{}) {
 					t.Errorf("the stats are %+v", got)
 				}
+			})
+		})
+	}
+}
+
+// TestSuspension has a server that does nothing for 31 minutes, and one whose clock is set.
+func TestSuspension(t *testing.T) {
+	const minute = time.Minute
+	for name, step := range map[string]time.Duration{"suspended": 31 * minute, "for a day": 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := store.NewMemory(store.Limits{})
+				u := storetest.NewUpdate("a", "1", storetest.Start)
+				u.Now, u.TTL = time.Now(), 30*minute
+				if err := s.Update(t.Context(), "c", u); err != nil {
+					t.Fatal(err)
+				}
+				run := func(d time.Duration) {
+					for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(15 * time.Second) {
+						expire(t, s, time.Now())
+					}
+				}
+				run(10 * minute)
+				time.Sleep(step)
+				run(19 * minute)
+				storetest.Expect(t, s, "c", "a=1[]")
+				run(2 * minute)
+				storetest.Expect(t, s, "c")
 			})
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -147,17 +148,28 @@ func (f *serveOptions) openStore(ctx context.Context, log *slog.Logger) (closing
 		if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
 			return nil, fmt.Errorf("create the directory of --store: %w", err)
 		}
-		if f.storeReset {
-			aside, err := store.ResetBolt(place)
-			if err != nil {
-				return nil, err
-			}
-			log.Warn("store reset", "path", place, "moved_to", aside)
-		}
-		return store.OpenBolt(place, limits)
+		return f.openBolt(place, log)
 	case kind == "etcd" && place != "":
 		return f.etcd.open(ctx, strings.Split(place, ","), limits, log)
 	default:
 		return nil, fmt.Errorf("--store is %q: want memory, bolt:PATH or etcd:URL", f.store)
 	}
+}
+
+// openBolt opens the bolt store in a file.
+func (f *serveOptions) openBolt(path string, log *slog.Logger) (closingStore, error) {
+	if f.storeReset {
+		aside, err := store.ResetBolt(path)
+		if err != nil {
+			return nil, err
+		}
+		log.Warn("store reset", "path", path, "moved_to", aside)
+	}
+	kept, err := store.OpenBolt(path, f.limits.Store)
+	if err != nil {
+		return nil, err
+	}
+	// Reading the file leaves as much garbage as it has records.
+	debug.FreeOSMemory()
+	return kept, nil
 }
