@@ -12,7 +12,8 @@ import (
 
 func newDiscovery(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "discovery", Short: "Serve discovery, and look into it"}
-	cmd.AddCommand(newServe(g), newDiscoveryList(g), newDiscoveryWatch(g), newDiscoveryRemove(g))
+	cmd.AddCommand(newServe(g), newDiscoveryList(g), newDiscoveryWatch(g), newDiscoveryRemove(g),
+		newDiscoveryCheck(g), newDiscoveryBackup(g), newDiscoveryRestore(g))
 	return cmd
 }
 

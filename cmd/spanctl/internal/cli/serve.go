@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -123,7 +122,7 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	if f.store == "" {
-		f.store = "bolt:" + filepath.Join(f.stateDir, "discovery.db")
+		f.store = f.defaultStore()
 	}
 	kept, err := f.openStore(ctx, log)
 	if err != nil {
