@@ -21,7 +21,7 @@ const (
 	// recentLife is how long they are kept afterwards.
 	recentLife = time.Second
 	// yieldAfter is how many readers are flushed before their connections get the processor.
-	yieldAfter = 64
+	yieldAfter = 32
 )
 
 // clusters are the clusters with readers.

@@ -59,17 +59,16 @@ func (*fakeOutlet) write(*reader) error      { return nil }
 func (o *fakeOutlet) abandon(*reader)        { o.abandoned = true }
 
 // take takes the first message that is untaken.
-func (o *fakeOutlet) take(r *reader) bool {
+func (o *fakeOutlet) take(r *reader) {
 	o.mu.Lock()
 	if len(o.untaken) == 0 {
 		o.mu.Unlock()
-		return false
+		return
 	}
 	m := o.untaken[0]
 	o.untaken = o.untaken[1:]
 	o.mu.Unlock()
 	r.released(len(m.wire))
-	return true
 }
 
 // text returns the messages since the last call as "+id=data … more" and "-id …".

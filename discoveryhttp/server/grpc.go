@@ -42,7 +42,7 @@ const (
 	// pingInterval is the least time between two pings of an honest client.
 	pingInterval = 5 * time.Second
 	// grpcBuffer is the size of the read and of the write buffer of a connection, in bytes.
-	// Connections that write nothing have no write buffer.
+	// A connection has a write buffer while it writes.
 	grpcBuffer = 16 << 10
 )
 
@@ -103,7 +103,6 @@ func (s *Server) newGRPC(streams uint32) *grpc.Server {
 		grpc.StaticConnWindowSize(minWindow),
 		grpc.ReadBufferSize(grpcBuffer),
 		grpc.WriteBufferSize(grpcBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.InTapHandle(tapCall),
 	)
 	g.RegisterService(&grpcService, s)

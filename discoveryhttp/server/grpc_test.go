@@ -49,9 +49,9 @@ func serveGRPC(t testing.TB, changes ...func(*server.Options)) string {
 }
 
 // dial returns a connection of grpc-go's client.
-func dial(t testing.TB, address string, options ...grpc.DialOption) *grpc.ClientConn {
+func dial(t testing.TB, address string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
