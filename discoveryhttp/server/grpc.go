@@ -103,7 +103,7 @@ func (s *Server) newGRPC(streams uint32) *grpc.Server {
 		grpc.StaticConnWindowSize(minWindow),
 		grpc.ReadBufferSize(grpcBuffer),
 		grpc.WriteBufferSize(grpcBuffer),
-		grpc.InTapHandle(tapCall),
+		grpc.InTapHandle(s.tapCall),
 	)
 	g.RegisterService(&grpcService, s)
 	return g
@@ -117,14 +117,14 @@ type requestTimer struct{}
 
 // tapCall refuses a call that is not encoded in protobuf, and one whose request does not
 // arrive in time.
-func tapCall(ctx context.Context, info *tap.Info) (context.Context, error) {
+func (s *Server) tapCall(ctx context.Context, info *tap.Info) (context.Context, error) {
 	for _, t := range info.Header["content-type"] {
 		if _, encoding, _ := strings.Cut(t, "application/grpc"); encoding != "" && encoding != "+proto" {
 			return ctx, status.Errorf(codes.Unimplemented, "the server takes application/grpc and application/grpc+proto, not %q", t)
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(requestTimeout, func() { cancel(context.DeadlineExceeded) })
+	timer := time.AfterFunc(s.requestTimeout, func() { cancel(context.DeadlineExceeded) })
 	return context.WithValue(ctx, requestTimer{}, timer), nil
 }
 

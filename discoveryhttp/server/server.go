@@ -76,6 +76,8 @@ type Server struct {
 	clusters  clusters
 	readings  *readings
 	copies    *copies
+	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
+	requestTimeout time.Duration
 }
 
 // New returns a server. When closing ends, its streams end, so that clients move to
@@ -90,6 +92,8 @@ func New(closing context.Context, o Options) *Server {
 		clusters:  clusters{byID: map[string]*cluster{}},
 		readings:  newReadings(maxReadings),
 		copies:    newCopies(),
+
+		requestTimeout: requestTimeout,
 	}
 	s.metrics = newMetrics(o.Store)
 	s.metrics.registry.MustRegister(s.admission.collectors()...)
