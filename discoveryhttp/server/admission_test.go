@@ -69,10 +69,10 @@ func updateBody(cluster, id string) string {
 }
 
 // watch opens a watch that stays open until ctx ends.
-func (f *fakeServer) watch(ctx context.Context, from, cluster string) int {
+func (f *fakeServer) watch(ctx context.Context, from, cluster string) {
 	message := fmt.Sprintf(`{"clusterId":%q}`, cluster)
 	body := string([]byte{0, 0, 0, 0, byte(len(message))}) + message
-	return f.call(ctx, from, "Watch", body, "Content-Type", "application/connect+json").status
+	f.call(ctx, from, "Watch", body, "Content-Type", "application/connect+json")
 }
 
 // slow gives an address and a cluster one call a second, and five at once.

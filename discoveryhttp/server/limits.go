@@ -141,14 +141,38 @@ func (l Limits) checkUpdate(m *serverpb.AffiliateUpdateRequest) error {
 	return nil
 }
 
-// ttlOf returns the TTL of an update. Without one it is 0: the update is taken, and
-// expires at once. So it does with Sidero's service.
-func ttlOf(m *serverpb.AffiliateUpdateRequest) time.Duration { return max(0, m.GetTtl().AsDuration()) }
-
-// dataOf returns the data of an update. Data of no bytes is none, as with Sidero's service.
-func dataOf(m *serverpb.AffiliateUpdateRequest) []byte {
-	if len(m.GetAffiliateData()) == 0 {
-		return nil
+// updateOf returns the update that a request asks for, or what is wrong with the request.
+//
+// Without a TTL the update is taken, and expires at once. Data of no bytes is none. So it is
+// with Sidero's service.
+func (l Limits) updateOf(m *serverpb.AffiliateUpdateRequest) (store.Update, error) {
+	if err := l.checkUpdate(m); err != nil {
+		return store.Update{}, err
 	}
-	return m.GetAffiliateData()
+	u := store.Update{ID: m.GetAffiliateId(), Endpoints: l.firstEndpoints(m.GetAffiliateEndpoints()), TTL: max(0, m.GetTtl().AsDuration())}
+	if data := m.GetAffiliateData(); len(data) > 0 {
+		u.Data = data
+	}
+	return u, nil
+}
+
+// firstEndpoints returns the endpoints, if they are few. Of many it returns the first that
+// differ, up to one more than an affiliate may have: the store keeps what fits, and says that
+// it was too many.
+func (l Limits) firstEndpoints(endpoints [][]byte) [][]byte {
+	if l.Store.Endpoints <= 0 || len(endpoints) <= l.Store.Endpoints {
+		return endpoints
+	}
+	seen := make(map[string]bool, l.Store.Endpoints+1)
+	var first [][]byte
+	for _, e := range endpoints {
+		if !seen[string(e)] {
+			seen[string(e)] = true
+			first = append(first, e)
+		}
+		if len(first) > l.Store.Endpoints {
+			break
+		}
+	}
+	return first
 }

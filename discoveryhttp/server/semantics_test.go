@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +120,38 @@ func TestEmptyAffiliateIsKept(t *testing.T) {
 	}
 	if a := f.call(t.Context(), "203.0.113.1", "List", `{"clusterId":"c"}`); a.body != `{"affiliates":[{"id":"a"}]}` {
 		t.Errorf("the list is %s", a.body)
+	}
+}
+
+// TestOfTooManyEndpointsThoseThatFitAreKept has an update with data and more endpoints than an
+// affiliate may have.
+func TestOfTooManyEndpointsThoseThatFitAreKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		endpoints []byte
+		status    int
+		kept      int
+	}{
+		"as many as fit":                {[]byte{1, 2, 3, 4}, http.StatusOK, 4},
+		"one too many":                  {[]byte{1, 2, 3, 4, 5}, http.StatusTooManyRequests, 4},
+		"many too many":                 {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, http.StatusTooManyRequests, 4},
+		"many that are the same":        {[]byte{1, 1, 1, 1, 1, 1, 1, 1, 2}, http.StatusOK, 2},
+		"the same, and then too many":   {[]byte{1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6}, http.StatusTooManyRequests, 4},
+		"too many, and then one of old": {[]byte{1, 2, 3, 4, 5, 1}, http.StatusTooManyRequests, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeServer(t.Context(), func(o *server.Options) { o.Limits.Store.Endpoints = 4 })
+			var endpoints []string
+			for _, e := range c.endpoints {
+				endpoints = append(endpoints, strconv.Quote(base64.StdEncoding.EncodeToString([]byte{e})))
+			}
+			body := fmt.Sprintf(`{"clusterId":"c","affiliateId":"a","affiliateData":"AAEC","affiliateEndpoints":[%s],"ttl":"60s"}`, strings.Join(endpoints, ","))
+			if a := f.call(t.Context(), "203.0.113.1", "AffiliateUpdate", body); a.status != c.status {
+				t.Errorf("%+v", a)
+			}
+			list := f.call(t.Context(), "203.0.113.1", "List", `{"clusterId":"c"}`).body
+			if !strings.Contains(list, `"data":"AAEC"`) || strings.Count(list, "==") != c.kept {
+				t.Errorf("the list is %s, want the data and %d endpoints", list, c.kept)
+			}
+		})
 	}
 }

@@ -146,23 +146,19 @@ func (s *Server) hello(ctx context.Context, c call, m *serverpb.HelloRequest) (*
 
 // update creates or refreshes an affiliate.
 func (s *Server) update(ctx context.Context, c call, m *serverpb.AffiliateUpdateRequest) error {
-	token, err := s.admit(ctx, c, m.GetClusterId())
+	clusterID := m.GetClusterId()
+	u, invalid := s.options.Limits.updateOf(m)
+	// While the call waits for its turn, it holds no more than what may be stored.
+	m.Reset()
+	token, err := s.admit(ctx, c, clusterID)
 	if err != nil {
 		return err
 	}
-	if err := s.options.Limits.checkUpdate(m); err != nil {
-		return err
+	if invalid != nil {
+		return invalid
 	}
-	err = s.store.Update(ctx, m.GetClusterId(), store.Update{
-		ID:        m.GetAffiliateId(),
-		Data:      dataOf(m),
-		Endpoints: m.GetAffiliateEndpoints(),
-		Now:       time.Now(),
-		TTL:       ttlOf(m),
-		Caller:    rateKey(c.caller),
-		Token:     token,
-	})
-	return s.storeError(ctx, err)
+	u.Now, u.Caller, u.Token = time.Now(), rateKey(c.caller), token
+	return s.storeError(ctx, s.store.Update(ctx, clusterID, u))
 }
 
 // remove removes an affiliate.

@@ -91,7 +91,9 @@ func TestManyHarvestedEndpointsAreTaken(t *testing.T) {
 	m.Serve()
 	startCrowd(t, m, interop.Crowd{Cluster: "crowd", Machines: 1, Harvested: 200}).awaitWhole(0)
 	answer := m.Call("List", `{"clusterId":"crowd"}`)
-	var list struct{ Affiliates []struct{ Endpoints []string } }
+	var list struct {
+		Affiliates []struct{ Endpoints []string }
+	}
 	if err := json.Unmarshal([]byte(answer.Body), &list); err != nil {
 		t.Fatalf("%v: %+v", err, answer)
 	}
