@@ -46,7 +46,8 @@ type Limits struct {
 	WatchesPerAddress int
 	// Watches bounds the open watches of all addresses. 0 is no bound.
 	Watches int
-	// Connections bounds connections, before and while they have calls.
+	// Connections bounds connections, before and while they have calls. The trusted proxies
+	// are those of the Options.
 	Connections door.Limits
 }
 

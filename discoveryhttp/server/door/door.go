@@ -73,7 +73,7 @@ func New(limits Limits, tlsConfig *tls.Config, log *slog.Logger) *Door {
 		tlsConfig.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return &Door{
-		limits:  limits,
+		limits:  limits.orDefaults(),
 		tls:     tlsConfig,
 		log:     log,
 		grpc:    newListener(),
@@ -190,7 +190,7 @@ func (d *Door) admit(ctx context.Context, c *Conn) (*listener, error) {
 		c.Conn = secure
 	}
 	to := d.http
-	if !c.who.proxy || !d.limits.ProxiesMix {
+	if !c.who.proxy || d.limits.ProxiesSeparate {
 		peeked, grpc, err := peek(c.Conn, c, &d.limits)
 		if err != nil {
 			return nil, err

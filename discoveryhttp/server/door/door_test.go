@@ -399,16 +399,16 @@ func TestHeadersInPieces(t *testing.T) {
 }
 
 func TestProxiesMayMixProtocols(t *testing.T) {
-	for name, mix := range map[string]bool{"mixed": true, "kept apart": false} {
+	for name, separate := range map[string]bool{"mixed": false, "kept apart": true} {
 		t.Run(name, func(t *testing.T) {
 			e := open(t, nil, func(l *door.Limits) {
 				trustLoopback(l)
-				l.ProxiesMix = mix
+				l.ProxiesSeparate = separate
 			})
 			c := e.dialHTTP2(t)
 			must(t, c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: request(t, "application/grpc"), EndHeaders: true}))
-			if toGRPC := next(t, e.accept(t)).toGRPC; toGRPC == mix {
-				t.Errorf("the proxy's connection was routed to gRPC, which answers no other requests: %v, want %v", toGRPC, !mix)
+			if toGRPC := next(t, e.accept(t)).toGRPC; toGRPC != separate {
+				t.Errorf("the proxy's connection was routed to gRPC, which answers no other requests: %v, want %v", toGRPC, separate)
 			}
 		})
 	}

@@ -1,11 +1,12 @@
 package door
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
 
-// Limits are the bounds of connections.
+// Limits are the bounds of connections. A bound of zero is that of DefaultLimits.
 type Limits struct {
 	// Connections bounds the connections of all callers. When there are as many, a caller
 	// with few connections takes the place of one of the caller with the most.
@@ -31,9 +32,10 @@ type Limits struct {
 	Streams uint32
 	// TrustedProxies are the networks of proxies, which have many callers.
 	TrustedProxies []netip.Prefix
-	// ProxiesMix is set if trusted proxies may send gRPC and other requests on one
-	// connection. All their connections then go to HTTP, whose server has to speak gRPC.
-	ProxiesMix bool
+	// ProxiesSeparate is set if trusted proxies never send gRPC and other requests on one
+	// connection. Otherwise all their connections go to HTTP, whose server has to speak
+	// gRPC, too.
+	ProxiesSeparate bool
 }
 
 // DefaultLimits returns limits for a server on the open internet: a site of 1,000 machines
@@ -48,8 +50,21 @@ func DefaultLimits() Limits {
 		WriteTimeout:     10 * time.Second,
 		Header:           16 << 10,
 		Streams:          250,
-		ProxiesMix:       true,
 	}
+}
+
+// orDefaults returns the limits with those of DefaultLimits in place of zero.
+func (l Limits) orDefaults() Limits {
+	d := DefaultLimits()
+	l.Connections = cmp.Or(l.Connections, d.Connections)
+	l.PerCaller = cmp.Or(l.PerCaller, d.PerCaller)
+	l.Pending = cmp.Or(l.Pending, d.Pending)
+	l.PendingPerCaller = cmp.Or(l.PendingPerCaller, d.PendingPerCaller)
+	l.HeaderTimeout = cmp.Or(l.HeaderTimeout, d.HeaderTimeout)
+	l.WriteTimeout = cmp.Or(l.WriteTimeout, d.WriteTimeout)
+	l.Header = cmp.Or(l.Header, d.Header)
+	l.Streams = cmp.Or(l.Streams, d.Streams)
+	return l
 }
 
 // trusts reports whether address is that of a trusted proxy.

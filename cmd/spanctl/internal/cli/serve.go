@@ -87,7 +87,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Watches, "max-watches", l.Watches, "most open watches on this server; 0 for no limit")
 	flags.IntVar(&l.Connections.Connections, "max-connections", l.Connections.Connections, "most open connections")
 	flags.IntVar(&l.Connections.PerCaller, "max-connections-per-address", l.Connections.PerCaller, "most open connections of one address, or IPv6 /64, that is no trusted proxy")
-	flags.BoolVar(&l.Connections.ProxiesMix, "proxies-mix", l.Connections.ProxiesMix, "trusted proxies send gRPC and other requests on one connection, as Caddy, Envoy, HAProxy and Traefik may; false is faster, for proxies that do not, such as nginx")
+	flags.BoolVar(&l.Connections.ProxiesSeparate, "proxies-separate-grpc", false, "trusted proxies never send gRPC and other requests on one connection, as nginx does not, but Caddy, Envoy, HAProxy and Traefik may; faster")
 	flags.DurationVar(&l.TTL, "max-ttl", l.TTL, "longest life of an affiliate without a refresh")
 	flags.DurationVar(&l.MaxWait, "max-wait", l.MaxWait, "longest wait of a call beyond a rate for its turn; a call whose turn would come later is refused")
 	flags.IntVar(&l.WaitingPerAddress, "max-waiting-per-address", l.WaitingPerAddress, "most calls of one address, or IPv6 /64, that wait for their turn; 0 for no limit")
