@@ -18,6 +18,7 @@ import (
 
 	"github.com/spanmesh/span/discoveryhttp"
 	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // hostile is a service that answers what a test wants, in HTTP/1.1 and in HTTP/2 without TLS.
@@ -173,9 +174,9 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		{"a long message of groups", "cannot be decoded", bytes.Repeat([]byte{0x0b}, 1<<20)},
 		{"an affiliate that is too long", "sends an affiliate of more than 131072 bytes", affiliate("x", 20_000, make([]byte, 16))},
 		{"a field that is longer than its message", "cannot be decoded", append(make([]byte, 0, 1<<20), append([]byte{0x0a, 0xff, 0xff, 0xff, 0x1f}, make([]byte, 1<<19)...)...)},
-		{"no protobuf", "unmarshal", []byte{0xff, 0xff}},
-		{"an affiliate that is cut off", "unmarshal", []byte{0x0a, 2, 0x0a, 5}},
-		{"a group without an end", "unmarshal", []byte{0x0b}},
+		{"no protobuf", "not acceptable", []byte{0xff, 0xff}},
+		{"an affiliate that is cut off", "not acceptable", []byte{0x0a, 2, 0x0a, 5}},
+		{"a group without an end", "not acceptable", []byte{0x0b}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHostile(t, func(method string, w http.ResponseWriter) {
@@ -187,6 +188,9 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 			})
 			m := h.join(t, discoveryhttp.GRPC).run()
 			m.awaitLog(c.want)
+			if codes := m.codes(); codes != string(condition.DiscoveryAnswerRefused) {
+				t.Errorf("conditions: %q", codes)
+			}
 			if n := len(m.Snapshot().Affiliates); n != 0 {
 				t.Errorf("knows %d affiliates", n)
 			}

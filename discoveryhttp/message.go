@@ -215,7 +215,10 @@ func (codec) Marshal(m any) ([]byte, error) {
 func (codec) Unmarshal(wire []byte, m any) error {
 	switch m := m.(type) {
 	case *message:
-		return m.unmarshal(wire)
+		if err := m.unmarshal(wire); err != nil {
+			return refuse("the service sends a message that is not acceptable: %v", err)
+		}
+		return nil
 	case proto.Message:
 		if len(wire) > maxAnswer {
 			return fmt.Errorf("has %d bytes, want at most %d", len(wire), maxAnswer)
