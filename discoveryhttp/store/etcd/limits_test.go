@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -288,6 +289,46 @@ func TestOthersWatchesEnd(t *testing.T) {
 	}
 }
 
+// TestUsage has two servers with many writers. Each ends up with what a server knows that begins
+// then.
+func TestUsage(t *testing.T) {
+	const writers, rounds = 6, 40
+	o := etcdstore.Options{Prefix: newPrefix(t), Limits: store.Limits{Affiliates: 3, Endpoints: 4, CallerBytes: 2500, CallerClusters: 2, Clusters: 5}}
+	servers := []*etcdstore.Store{open(t, sharedEtcd(t), o), open(t, sharedEtcd(t), o)}
+	var group sync.WaitGroup
+	for n := range writers {
+		group.Go(func() {
+			random := mathrand.New(mathrand.NewPCG(1, uint64(n)))
+			for range rounds {
+				s, cluster, id := servers[random.IntN(2)], fmt.Sprint(random.IntN(7)), fmt.Sprint(random.IntN(5))
+				u := storetest.NewUpdate(id, strings.Repeat("x", random.IntN(3)*200), storetest.In(30), fmt.Sprint(random.IntN(9)), fmt.Sprint(random.IntN(9)))
+				u.Caller = []netip.Addr{alice, bob, {}}[random.IntN(3)]
+				u.Token = [][]byte{nil, []byte("one"), []byte("two")}[random.IntN(3)]
+				if random.IntN(4) == 0 {
+					if err := s.Delete(t.Context(), cluster, id); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				_ = s.Update(t.Context(), cluster, u) // limits, and other tokens
+			}
+		})
+	}
+	group.Wait()
+	want := open(t, sharedEtcd(t), o).Usage()
+	for i, s := range servers {
+		deadline := time.Now().Add(time.Minute)
+		for !slices.Equal(s.Usage(), want) {
+			if time.Now().After(deadline) {
+				t.Fatalf("server %d:\n%s\nwant:\n%s", i, strings.Join(s.Usage(), "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+	if len(want) < 10 {
+		t.Errorf("there is little: %s", want)
+	}
+}
+
 // TestManyKeys begins with more keys than are read at once.
 func TestManyKeys(t *testing.T) {
 	o := etcdstore.Options{Prefix: newPrefix(t)}
@@ -332,6 +373,9 @@ func TestKeysOfAnEarlierVersion(t *testing.T) {
 	storetest.Expect(t, s, "c", "a=2[y z]")
 }
 
+// probePause is the time between two probes.
+const probePause = 50 * time.Millisecond
+
 // TestReadiness has an etcd that can be read, and not written to.
 func TestReadiness(t *testing.T) {
 	ready := func(t *testing.T, s *etcdstore.Store, want string) {
@@ -345,6 +389,7 @@ func TestReadiness(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("ready returns %v, want %q", err, want)
 			}
+			<-time.After(probePause)
 		}
 	}
 
