@@ -62,7 +62,7 @@ type turn struct {
 func (a *admission) reserve(ctx context.Context, caller netip.Addr, now time.Time) (turn, error) {
 	t := turn{address: rateKey(caller), patience: a.maxWait}
 	if deadline, ok := ctx.Deadline(); ok {
-		t.patience = min(t.patience, deadline.Sub(now))
+		t.patience = min(t.patience, max(0, deadline.Sub(now)))
 	}
 	var ok bool
 	if t.wait, ok = a.perAddress.reserve(t.address, now, t.patience); !ok {
