@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,8 +117,12 @@ const minWindow = 64<<10 - 1
 type requestTimer struct{}
 
 // tapCall refuses a call that is not encoded in protobuf, and one whose request does not
-// arrive in time.
+// arrive in time. It also refuses methods that do not exist: no handler would stop the timer
+// of such a call, which keeps the call in memory.
 func (s *Server) tapCall(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if !slices.Contains(procedures, info.FullMethodName) {
+		return ctx, status.Error(codes.Unimplemented, "the server has no such method")
+	}
 	for _, t := range info.Header["content-type"] {
 		if _, encoding, _ := strings.Cut(t, "application/grpc"); encoding != "" && encoding != "+proto" {
 			return ctx, status.Errorf(codes.Unimplemented, "the server takes application/grpc and application/grpc+proto, not %q", t)
