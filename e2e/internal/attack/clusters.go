@@ -31,7 +31,9 @@ func floodsOfClusters() []Attack {
 			What: "lists of 100,000 clusters that nobody has, without limits on rates"},
 		{Name: "tokens", Flags: append([]string{"--auth", "member"}, noRates...), Most: 128, run: squat(ownSource, "List", 0),
 			What: "made-up tokens for 100,000 clusters that nobody has, with --auth member"},
-		{Name: "watched-clusters", Most: 256, run: watchedClusters(100, 900),
+		{Name: "watches", Most: 128, run: watchedClusters(16, 250),
+			What: "250 watches on each of 16 connections from one address, as many as it may have"},
+		{Name: "watched-clusters", Most: 384, run: watchedClusters(100, 900),
 			What: "900 watches on each of 100 connections from one address, each of a cluster that nobody has"},
 	}
 }

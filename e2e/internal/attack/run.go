@@ -80,13 +80,13 @@ func (r Result) CheckMemory() error {
 }
 
 // Header is the header of a table of Rows.
-const Header = `| attack | before | during | after | sockets | taken / refused | p50 / p99 ms | connect, ms |
-| --- | --- | --- | --- | --- | --- | --- | --- |`
+const Header = `| attack | what it does | before | during | after | sockets | taken / refused | p50 / p99 ms | connect, ms |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |`
 
 // Row returns the result as a row of a table. Memory is in MiB.
 func (r Result) Row() string {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	return fmt.Sprintf("| %s: %s | %d | %d | %d | %d | %d / %d | %.1f / %.1f | %.0f |", r.Attack.Name, r.Attack.What, r.Before/mib, r.During/mib, r.After/mib,
+	return fmt.Sprintf("| `%s` | %s | %d | %d | %d | %d | %d / %d | %.1f / %.1f | %.0f |", r.Attack.Name, r.Attack.What, r.Before/mib, r.During/mib, r.After/mib,
 		r.Sockets/mib, r.Tally.Done, r.Tally.Refused, ms(r.Service.P50), ms(r.Service.P99), ms(r.Service.Slowest))
 }
 
