@@ -48,7 +48,7 @@ const (
 	mib = 1 << 20
 	// settled is how much more memory a server may keep after an attack, in bytes. The Go
 	// runtime returns memory by and by.
-	settled = 40 * mib
+	settled = 48 * mib
 	// slowest bounds the 99th percentile of the well-behaved client. The attacker has one of
 	// two cores.
 	slowest = 2 * time.Second
