@@ -67,7 +67,10 @@ func hasRaceDetector(t *testing.T, path string) bool {
 // TestSoak is a short `make soak-discovery`.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	o := soak.Options{Binary: harness.Binary(t), Lasting: 8 * time.Second, Cycles: 8, Log: t.Output()}
+	o := soak.Options{Binary: harness.Binary(t), Lasting: 8 * time.Second, Cycles: 8, Growth: soak.Growth, Log: t.Output()}
+	if hasRaceDetector(t, o.Binary) {
+		o.Growth *= 20
+	}
 	if err := soak.Run(harness.Context(t), o); err != nil {
 		t.Fatal(err)
 	}

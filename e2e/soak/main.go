@@ -30,7 +30,7 @@ func main() {
 }
 
 func run() int {
-	o := soak.Options{Log: os.Stdout}
+	o := soak.Options{Growth: soak.Growth, Log: os.Stdout}
 	flag.StringVar(&o.Binary, "binary", "bin/spanctl", "spanctl program to soak")
 	flag.DurationVar(&o.Lasting, "for", 20*time.Minute, "how long to soak it, beside the time that checks take")
 	flag.IntVar(&o.Cycles, "cycles", 20, "number of incidents")

@@ -25,6 +25,9 @@ type Options struct {
 	Lasting time.Duration
 	// Cycles is the number of incidents.
 	Cycles int
+	// Growth is how much more resident memory the server may have at its end than when it
+	// began, in bytes.
+	Growth int64
 	// Log receives a line for each incident.
 	Log io.Writer
 }
@@ -117,9 +120,11 @@ func (s *soak) run(ctx context.Context) error {
 	return s.end(ctx, began)
 }
 
+// Growth is the usual Options.Growth: what the garbage collector may have left.
+const Growth = 16 << 20
+
 // How much more than at its beginning a server may use at its end.
 const (
-	moreMemory     = 16 << 20
 	moreGoroutines = 20
 	moreFiles      = 10
 	// ending bounds how long the server may take to free its memory.
@@ -135,7 +140,7 @@ func (s *soak) end(ctx context.Context, began use) error {
 		if err != nil {
 			return err
 		}
-		if ended.resident <= began.resident+moreMemory && ended.goroutines <= began.goroutines+moreGoroutines && ended.files <= began.files+moreFiles {
+		if ended.resident <= began.resident+s.Growth && ended.goroutines <= began.goroutines+moreGoroutines && ended.files <= began.files+moreFiles {
 			fmt.Fprintf(s.Log, "the last server ended with %v\n", ended)
 			return nil
 		}
