@@ -80,7 +80,7 @@ func (s *splitter) run() error {
 		if err != nil {
 			return err
 		}
-		c := &grpcConn{Conn: conn, peer: addressOf(conn.RemoteAddr())}
+		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr())}
 		c.proxy = s.trusts(c.peer)
 		queue := s.direct
 		if c.proxy {
