@@ -12,6 +12,10 @@ import (
 	"github.com/spanmesh/span/reconciler/condition"
 )
 
+// silentShown is how long a service counts as silent after it was. Between two watches that get
+// no answer, a client may try the other protocol, which a service need not have.
+const silentShown = 2*snapshotTimeout + maxPause
+
 // unreachableAfter is how long a service fails before that is a condition. A service that is
 // restarted, and a network that changes, take less.
 const unreachableAfter = time.Minute
@@ -20,8 +24,9 @@ const unreachableAfter = time.Minute
 type health struct {
 	// watch and publish are the calls of the two loops.
 	watch, publish trouble
-	// silent is set while the service has accepted Watch and sent nothing for silentAfter.
-	silent bool
+	// silentAt is when the service had accepted Watch and sent nothing for silentAfter; zero if it
+	// has sent its affiliates since.
+	silentAt time.Time
 }
 
 // trouble are failures in a row; the zero value is none.
@@ -50,7 +55,7 @@ func (h health) conditions(now time.Time, endpoint string) (found []condition.Co
 		found = append(found, condition.Condition{Code: code, Subject: endpoint, Cause: cause, Remedy: remedy})
 	}
 	switch {
-	case h.silent:
+	case !h.silentAt.IsZero() && now.Sub(h.silentAt) < silentShown:
 		add(condition.DiscoverySilent,
 			fmt.Sprintf("the service has accepted the watch, and has not sent its affiliates for more than %v", silentAfter),
 			"check what answers at the endpoint; behind a proxy that holds back streams, set protocol: connect, or let the proxy pass streams")

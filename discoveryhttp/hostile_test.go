@@ -255,6 +255,33 @@ func TestRedirectsOfHTTP(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("to HTTPS at another port, whose service does not get the token", func(t *testing.T) {
+		called := make(chan http.Header, 10)
+		secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			called <- r.Header
+			grpcAnswer(w, 0, nil)
+		}))
+		secure.EnableHTTP2 = true
+		secure.StartTLS()
+		t.Cleanup(secure.Close)
+		from := redirect(http.StatusPermanentRedirect, func() string { return secure.URL + "/sidero.discovery.server.Cluster/Hello" })
+		s := &service{t: t}
+		m := s.join("a", func(o *discoveryhttp.Options) {
+			o.Endpoints, o.Protocol, o.CA = []string{from.URL}, discoveryhttp.GRPC, certificateOf(secure)
+		})
+		_ = m.Fetch(t.Context())
+		select {
+		case header := <-called:
+			if token := header.Get("Authorization"); token != "" {
+				t.Errorf("called with the token %q", token)
+			}
+		default:
+			t.Errorf("not called; the log is\n%s", m.log)
+		}
+		if !strings.Contains(m.log.String(), "member_token_sent=false") {
+			t.Errorf("the log is\n%s", m.log)
+		}
+	})
 	t.Run("in circles", func(t *testing.T) {
 		var from *hostile
 		from = redirect(http.StatusPermanentRedirect, func() string { return from.URL })

@@ -47,7 +47,7 @@ func (s *service) watchLoop(ctx context.Context) {
 				s.client.log.Info("discovery connected", "endpoint", s.endpoint)
 			}
 			failures.resolved()
-			s.note(func(_ time.Time, h *health) { h.watch, h.silent = trouble{}, false })
+			s.note(func(_ time.Time, h *health) { h.watch, h.silentAt = trouble{}, time.Time{} })
 		})
 		s.mu.Lock()
 		s.confirm(time.Now())
@@ -62,7 +62,9 @@ func (s *service) watchLoop(ctx context.Context) {
 		}
 		s.note(func(now time.Time, h *health) {
 			h.watch.fail(now, err)
-			h.silent = errors.Is(err, errSilent)
+			if errors.Is(err, errSilent) {
+				h.silentAt = now
+			}
 		})
 		if time.Since(started) > maxPause {
 			pauses.Reset()
@@ -156,7 +158,11 @@ func (s *service) follow(ctx context.Context, messages <-chan *message, connecte
 // returns nil when ctx ends.
 func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) error {
 	silence := time.AfterFunc(silentAfter, func() {
-		s.note(func(_ time.Time, h *health) { h.silent = !s.membership.connected })
+		s.note(func(now time.Time, h *health) {
+			if !s.membership.connected {
+				h.silentAt = now
+			}
+		})
 	})
 	defer silence.Stop()
 	timeout := time.NewTimer(snapshotTimeout)
