@@ -3,10 +3,30 @@
 // cluster. It serves gRPC by grpc-go, and Connect and plain HTTP with JSON by
 // net/http, on one port. Affiliates are sealed; the server cannot read them.
 //
-// A Server answers calls, and a Store keeps affiliates. Requests are checked
-// against Limits (limits.go) and rates (rate.go). caller.go finds the address of
-// the caller, and auth.go checks its token. Metrics, probes and a status page are
-// served beside the protocol (metrics.go, pages.go).
+// A Server answers calls, and a Store keeps affiliates. grpc-go serves gRPC
+// (grpc.go), connect serves Connect, gRPC-Web and JSON on net/http (connect.go), and
+// both call the same methods with a call (call.go). Requests are checked against
+// Limits (limits.go), and a call beyond a rate waits for its turn (admission.go).
+// caller.go finds the address of the caller, and auth.go checks its token. Metrics,
+// probes and a status page are served beside the protocol (metrics.go, pages.go).
+//
+// A reader (watch.go) has the snapshot of a cluster and its changes. One goroutine
+// sends a cluster's changes to all its readers (cluster.go). Those that wait together
+// are one message (message.go), which is encoded once and shared. Under load they
+// wait up to 250 ms for more.
+//
+// What readers pin in memory is bounded:
+//
+//   - A reader that takes nothing for Limits.Send is ended, and its connection is
+//     closed. A proxy's connection is closed when 8 MiB are left in it.
+//   - A call by gRPC has a header of up to 8 KiB, a request that must arrive within
+//     10 s, and 32 KiB of messages that are not taken, besides one message that is
+//     shared. A connection has up to 250 calls, that of a proxy 1,000.
+//   - Snapshots of more than 64 KiB are shared: a new one is made when a quarter of
+//     the last has changed. Those that are being read have up to 256 MiB in all
+//     (readings.go).
+//   - Connect copies a response for each call. Large copies have up to 64 MiB of one
+//     caller and 128 MiB in all (copies.go), in parts of 256 KiB.
 //
 // Run serves on listeners and removes expired affiliates until its context ends.
 // Package door accepts the connections and hands each to one of the two servers.

@@ -128,15 +128,38 @@ func (s *Server) tapCall(ctx context.Context, info *tap.Info) (context.Context, 
 			return ctx, status.Errorf(codes.Unimplemented, "the server takes application/grpc and application/grpc+proto, not %q", t)
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	switch info.FullMethodName {
+	case serverpbconnect.ClusterWatchProcedure, serverpbconnect.ClusterListProcedure:
+		return s.withRequestTimer(ctx), nil
+	}
+	timed, cancel := context.WithTimeout(ctx, s.requestTimeout+s.options.Limits.MaxWait)
+	return unaryContext{timed, cancel}, nil
+}
+
+// unaryContext is the context of a call with one response. The end of the call ends it, as
+// the parent of the timed context.
+type unaryContext struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// withRequestTimer returns a context that ends after s.requestTimeout, unless arrived is
+// called.
+func (s *Server) withRequestTimer(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
 	timer := time.AfterFunc(s.requestTimeout, func() { cancel(context.DeadlineExceeded) })
-	return context.WithValue(ctx, requestTimer{}, timer), nil
+	// A call that is refused at once must not be kept for the time of the timer.
+	unregister := context.AfterFunc(parent, func() { timer.Stop() })
+	return context.WithValue(ctx, requestTimer{}, func() {
+		timer.Stop()
+		unregister()
+	})
 }
 
 // arrived stops the timer of a call whose request has arrived.
 func arrived(ctx context.Context) {
-	if timer, ok := ctx.Value(requestTimer{}).(*time.Timer); ok {
-		timer.Stop()
+	if stop, ok := ctx.Value(requestTimer{}).(func()); ok {
+		stop()
 	}
 }
 

@@ -20,7 +20,9 @@ import (
 // TestRequestThatDoesNotArrive sends the headers of calls, and a part of the request of some.
 func TestRequestThatDoesNotArrive(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := New(ctx, Options{Store: store.NewMemory(store.Limits{}), Limits: DefaultLimits(), Log: slog.New(slog.DiscardHandler)})
+	limits := DefaultLimits()
+	limits.MaxWait = 0
+	s := New(ctx, Options{Store: store.NewMemory(store.Limits{}), Limits: limits, Log: slog.New(slog.DiscardHandler)})
 	s.requestTimeout = 100 * time.Millisecond
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
