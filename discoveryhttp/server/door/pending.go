@@ -4,18 +4,20 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// yieldAfter is how long a pending connection keeps its place when others wait for one.
-// A handshake and a request take a few round trips.
-const yieldAfter = time.Second
+// yieldAfter is how long a pending connection keeps its place when a few others wait for one,
+// and yieldSoon when many do. A handshake and a request take a few round trips.
+const yieldAfter, yieldSoon = time.Second, 200 * time.Millisecond
 
-// queue bounds the connections that are pending. They wait in order. When one has waited for
-// yieldAfter, the oldest pending connection gives way if it is slow, so that whoever holds
-// many connections without a word keeps nobody out.
+// queue bounds the connections that are pending. They wait in order. When one has waited for a
+// while, the oldest pending connection gives way if it is slow, so that whoever holds many
+// connections without a word keeps nobody out.
 type queue struct {
-	places chan struct{}
+	places  chan struct{}
+	waiting atomic.Int64
 
 	mu      sync.Mutex
 	holders list.List // of holder, the oldest first
@@ -55,7 +57,9 @@ func (q *queue) wait(ctx context.Context) error {
 		return nil
 	default:
 	}
-	ticker := time.NewTicker(yieldAfter)
+	q.waiting.Add(1)
+	defer q.waiting.Add(-1)
+	ticker := time.NewTicker(q.patience())
 	defer ticker.Stop()
 	for {
 		select {
@@ -65,8 +69,16 @@ func (q *queue) wait(ctx context.Context) error {
 			return ctx.Err()
 		case <-ticker.C:
 			q.evictOldest()
+			ticker.Reset(q.patience())
 		}
 	}
+}
+
+// patience returns how long a connection keeps its place: the shorter, the more others wait.
+func (q *queue) patience() time.Duration {
+	places := float64(cap(q.places))
+	share := places / (places + float64(q.waiting.Load()))
+	return max(time.Duration(share*float64(yieldAfter)), yieldSoon)
 }
 
 // evictOldest evicts the connection that has held its place for the longest time, unless
@@ -78,7 +90,7 @@ func (q *queue) evictOldest() {
 	if oldest == nil {
 		return
 	}
-	if h := oldest.Value.(holder); time.Since(h.since) >= yieldAfter {
+	if h := oldest.Value.(holder); time.Since(h.since) >= q.patience() {
 		q.holders.Remove(oldest)
 		h.evict()
 	}
