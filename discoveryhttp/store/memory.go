@@ -42,20 +42,26 @@ func NewMemory(limits Limits) *Memory {
 	}
 }
 
-// open returns a cluster. It creates it, charged to an address, if it is new. m.mu is held,
-// also in what follows.
+// open returns a cluster. It creates it if it is new. One without affiliates is charged to an
+// address unless that is invalid. m.mu is held, also in what follows.
 func (m *Memory) open(clusterID string, address netip.Addr) (*cluster, error) {
-	if c := m.clusters[clusterID]; c != nil {
+	c := m.clusters[clusterID]
+	if c != nil && (c.creator != nil || c.count > 0 || !address.IsValid()) {
 		return c, nil
 	}
-	if m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
+	if c == nil && m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
 		return nil, ErrTooManyClusters
 	}
 	creator := m.callerAt(address)
 	if creator != nil && m.limits.CallerClusters > 0 && creator.clusters >= m.limits.CallerClusters {
 		return nil, ErrCallerFull
 	}
-	return m.create(clusterID, creator), nil
+	if c == nil {
+		return m.create(clusterID, creator), nil
+	}
+	c.creator = creator
+	m.charge(creator, 0, 1)
+	return c, nil
 }
 
 // create creates a cluster that is charged to a caller, nil for nobody.

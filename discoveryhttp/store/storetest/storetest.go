@@ -224,6 +224,12 @@ func testCallerClusters(t *testing.T, s server.Store) {
 	for _, cluster := range []string{"a", "b"} {
 		expectError(t, cluster, updateBy(t, s, one, cluster, "x", small), nil)
 	}
+	// Who watches a cluster first pays for it as well.
+	_, w, err := s.Watch(t.Context(), "c", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
 	expectError(t, "a third cluster", updateBy(t, s, one, "c", "x", small), store.ErrCallerFull)
 	expectError(t, "another caller", updateBy(t, s, two, "c", "x", small), nil)
 	expectError(t, "an affiliate of another's cluster", updateBy(t, s, one, "c", "y", small), nil)
