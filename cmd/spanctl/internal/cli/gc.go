@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
-	"time"
 )
 
 // A discovery server's memory is nearly all live heap. The collector runs after headroom
@@ -17,7 +16,6 @@ const (
 	gcHeadroom = 20 << 20
 	gcLeast    = 40
 	gcMost     = 400
-	gcInterval = time.Second
 )
 
 // Commands are over before the collector pays: it starts after gcDelayed percent of the
@@ -50,21 +48,22 @@ func resetGC() {
 }
 
 // tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
-// GOGC.
+// GOGC. It does so after each collection: a server that is filled at full speed would
+// otherwise have several times its live heap in garbage before it is noticed.
 func tuneGC(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
 	gcIsDelayed.Store(false)
 	debug.SetGCPercent(gcMost)
-	ticker := time.NewTicker(gcInterval)
-	defer ticker.Stop()
+	collected := make(chan struct{}, 1)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	for last := gcMost; ; {
+		awaitGC(collected)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-collected:
 		}
 		metrics.Read(live)
 		if percent := gcPercent(live[0].Value.Uint64()); percent != last {
@@ -72,6 +71,11 @@ func tuneGC(ctx context.Context) error {
 			last = percent
 		}
 	}
+}
+
+// awaitGC signals the next collection.
+func awaitGC(collected chan<- struct{}) {
+	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { collected <- struct{}{} }, struct{}{})
 }
 
 // gcPercent returns the GOGC for a live heap in bytes.
