@@ -195,11 +195,15 @@ func (w *writers) check(ctx context.Context, cluster string) error {
 	return nil
 }
 
-// list returns the affiliates of a cluster by ID, each with the number of its write.
+// list returns the affiliates of a cluster by ID, each with the number of its write. After a
+// restart, the client connects again first.
 func list(ctx context.Context, c wire.Client, cluster string) (map[string]uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
+	ctx, cancel := context.WithTimeout(ctx, readiness)
 	defer cancel()
 	answer, err := c.Call(ctx, "List", wire.ClusterRequest(cluster))
+	for err != nil && pause(ctx, watchAgain) {
+		answer, err = c.Call(ctx, "List", wire.ClusterRequest(cluster))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list: %w", err)
 	}
