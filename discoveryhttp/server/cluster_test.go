@@ -360,11 +360,12 @@ func TestReadingsAreBounded(t *testing.T) {
 // TestCopiesAreBounded has a caller that takes all it may, and another.
 func TestCopiesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCopies()
+		const perCaller = 64 << 20
+		c := newCopies(2*perCaller, perCaller)
 		acquire := func(caller byte, size int64) (func(), error) {
 			return c.acquire(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, caller}), size)
 		}
-		first, err := acquire(1, maxCallerCopies)
+		first, err := acquire(1, perCaller)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,9 +20,6 @@ const (
 	// freeCopy is the size up to which copies are not counted, in bytes. They are bounded by
 	// the number of calls.
 	freeCopy = 64 << 10
-	// maxCopies bounds the copies of responses that are being written, in bytes, and
-	// maxCallerCopies those of one caller.
-	maxCopies, maxCallerCopies = 128 << 20, 64 << 20
 	// copyTimeout bounds how long a response waits until there is room for its copy.
 	copyTimeout = 10 * time.Second
 	// jsonFactor is how much larger a response is when it is decoded and written in JSON.
@@ -40,6 +37,8 @@ func copyOf(size int, json bool) int64 {
 // copies bound the memory of copied responses, in all and for each caller.
 type copies struct {
 	all *semaphore.Weighted
+	// perCaller is the limit of one caller, in bytes.
+	perCaller int64
 
 	mu      sync.Mutex
 	callers map[netip.Addr]*callerCopies
@@ -52,8 +51,10 @@ type callerCopies struct {
 	calls int
 }
 
-func newCopies() *copies {
-	return &copies{all: semaphore.NewWeighted(maxCopies), callers: map[netip.Addr]*callerCopies{}}
+// newCopies returns bounds in bytes, of all callers and of each. 0 is no bound.
+func newCopies(all, perCaller int64) *copies {
+	all = orNone(all)
+	return &copies{all: semaphore.NewWeighted(all), perCaller: min(orNone(perCaller), all), callers: map[netip.Addr]*callerCopies{}}
 }
 
 // acquire waits until there is room for a copy of a size in bytes. The caller calls release
@@ -62,7 +63,7 @@ func (c *copies) acquire(ctx context.Context, caller netip.Addr, size int64) (re
 	if size <= freeCopy {
 		return func() {}, nil
 	}
-	size = min(size, maxCallerCopies)
+	size = min(size, c.perCaller)
 	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()
 	own := c.enter(caller)
@@ -89,7 +90,7 @@ func (c *copies) enter(caller netip.Addr) *callerCopies {
 	defer c.mu.Unlock()
 	own := c.callers[caller]
 	if own == nil {
-		own = &callerCopies{copies: semaphore.NewWeighted(maxCallerCopies)}
+		own = &callerCopies{copies: semaphore.NewWeighted(c.perCaller)}
 		c.callers[caller] = own
 	}
 	own.calls++

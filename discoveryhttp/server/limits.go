@@ -46,6 +46,13 @@ type Limits struct {
 	WatchesPerAddress int
 	// Watches bounds the open watches of all addresses. 0 is no bound.
 	Watches int
+	// Snapshots bounds the large snapshots and lists that are being read by gRPC, in bytes.
+	// Each counts once, however many read it. 0 is no bound.
+	Snapshots int64
+	// Copies bounds the copies of large snapshots and lists that are being written on
+	// net/http, in bytes, and CopiesPerAddress those of one address, or of one IPv6 /64. 0 is
+	// no bound.
+	Copies, CopiesPerAddress int64
 	// Connections bounds connections, before and while they have calls. The trusted proxies
 	// are those of the Options.
 	Connections door.Limits
@@ -83,6 +90,9 @@ func DefaultLimits() Limits {
 		Waiting:           8192,
 		WatchesPerAddress: 4096,
 		Watches:           100_000,
+		Snapshots:         256 << 20,
+		Copies:            128 << 20,
+		CopiesPerAddress:  64 << 20,
 		Connections:       door.DefaultLimits(),
 	}
 }

@@ -10,13 +10,8 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-const (
-	// maxReadings bounds the large snapshots that are being read, in bytes. Each counts once,
-	// however many read it.
-	maxReadings = 256 << 20
-	// readingTime is how long a reader may take for a large snapshot when there are too many.
-	readingTime = 5 * time.Second
-)
+// readingTime is how long a reader may take for a large snapshot when there are too many.
+const readingTime = 5 * time.Second
 
 // readings bound the memory of large snapshots that are being read. A snapshot of which a
 // reader takes its time stays in memory, while the cluster has a newer one.
@@ -28,7 +23,7 @@ type readings struct {
 }
 
 func newReadings(limit int64) *readings {
-	return &readings{limit: limit, of: map[*store.Snapshot]map[*reader]time.Time{}}
+	return &readings{limit: orNone(limit), of: map[*store.Snapshot]map[*reader]time.Time{}}
 }
 
 // begin counts a reader of a snapshot until r.gone is called. A nil snapshot counts nothing.

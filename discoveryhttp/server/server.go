@@ -90,8 +90,8 @@ func New(closing context.Context, o Options) *Server {
 		admission: newAdmission(closing, o.Limits),
 		closing:   closing,
 		clusters:  clusters{byID: map[string]*cluster{}},
-		readings:  newReadings(maxReadings),
-		copies:    newCopies(),
+		readings:  newReadings(o.Limits.Snapshots),
+		copies:    newCopies(o.Limits.Copies, o.Limits.CopiesPerAddress),
 
 		requestTimeout: requestTimeout,
 	}

@@ -32,6 +32,9 @@ type serveOptions struct {
 	hideAddress     bool
 	etcd            etcdFlags
 	limits          server.Limits
+	memory          int64
+	// given are the flags that the user has set.
+	given *pflag.FlagSet
 }
 
 func newServe(g *globals) *cobra.Command {
@@ -72,6 +75,8 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
 	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
+	f.given = flags
+	flags.Int64Var(&f.memory, "max-memory", 0, "most memory that clients can make the server take, bytes; limits that are not given are lowered to fit (default half of the memory of the machine or container)")
 	l := &f.limits
 	flags.IntVar(&l.ID, "max-id", l.ID, "longest cluster or affiliate ID, bytes")
 	flags.IntVar(&l.Data, "max-data", l.Data, "longest encrypted data of an affiliate, bytes")
@@ -101,6 +106,9 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 	log, err := f.logger(s.err)
 	if err != nil {
+		return err
+	}
+	if err := f.fitMemory(log); err != nil {
 		return err
 	}
 	o, err := f.options(log)

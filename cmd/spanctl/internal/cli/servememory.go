@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/spf13/pflag"
+)
+
+// leastMemory is the least --max-memory, in bytes: enough for one cluster of a few hundred
+// machines.
+const leastMemory = 16 << 20
+
+// fitMemory lowers the limits that the user has not given, so that no client can make the
+// server take more than --max-memory.
+func (f *serveOptions) fitMemory(log *slog.Logger) error {
+	if f.memory == 0 {
+		f.memory = max(availableMemory()/2, leastMemory)
+	}
+	if f.memory < leastMemory {
+		return fmt.Errorf("--max-memory is %d: want at least %d", f.memory, leastMemory)
+	}
+	given := map[string]string{}
+	f.given.Visit(func(flag *pflag.Flag) {
+		if strings.HasPrefix(flag.Name, "max-") {
+			given[flag.Name] = flag.Value.String()
+		}
+	})
+	usual := f.limits.Memory()
+	f.limits = f.limits.Within(f.memory)
+	var err error
+	for name, value := range given {
+		err = errors.Join(err, f.given.Set(name, value))
+	}
+	if err != nil {
+		return err
+	}
+	switch most := f.limits.Memory(); {
+	case most > f.memory:
+		log.Warn("the limits given allow more memory than --max-memory", "memory", f.memory)
+	case usual > f.memory:
+		log.Info("limits lowered to fit the memory", "memory", f.memory, "connections", f.limits.Connections.Connections,
+			"watches", f.limits.Watches, "affiliate_bytes", f.limits.Store.Bytes)
+	}
+	return nil
+}
+
+// availableMemory returns the limit of the process's cgroup, or the machine's memory, in
+// bytes, whichever is less; the most there can be if neither is known.
+func availableMemory() int64 {
+	least := uint64(1) << 62
+	for _, provider := range []memlimit.Provider{memlimit.FromCgroup, memlimit.FromSystem} {
+		if limit, err := provider(); err == nil && limit > 0 {
+			least = min(least, limit)
+		}
+	}
+	return int64(least)
+}

@@ -1,0 +1,56 @@
+package server
+
+import "math"
+
+// What the server keeps for each of what it counts, in bytes. The first two are measured with
+// clients that send nothing, and with garbage; a call that waits has its request.
+const (
+	connectionMemory = 16 << 10
+	watchMemory      = 16 << 10
+	waitingMemory    = minRequest
+	// garbagePercent is how much garbage there is before the collector runs, of what is in use.
+	garbagePercent = 40
+)
+
+// Memory returns the most memory that callers can make a server with the limits take, in
+// bytes, besides what it has at the start. It is math.MaxInt64 if a limit is missing.
+func (l Limits) Memory() int64 {
+	if l.Store.Bytes == 0 || l.Snapshots == 0 || l.Copies == 0 || l.Watches == 0 || l.Waiting == 0 {
+		return math.MaxInt64
+	}
+	used := l.Store.Bytes + l.Snapshots + l.Copies +
+		int64(l.Connections.Connections)*connectionMemory +
+		int64(l.Watches)*watchMemory +
+		int64(l.Waiting)*waitingMemory
+	return used + used*garbagePercent/100
+}
+
+// Within returns the limits with those that take memory, in all and of one address, lowered
+// by the same factor until Memory is no more than a number of bytes.
+func (l Limits) Within(memory int64) Limits {
+	share := float64(memory) / float64(l.Memory())
+	if share >= 1 {
+		return l
+	}
+	lower(share, &l.Store.Bytes, &l.Store.CallerBytes, &l.Snapshots, &l.Copies, &l.CopiesPerAddress)
+	lower(share, &l.Store.Clusters, &l.Store.CallerClusters, &l.Connections.Connections, &l.Connections.PerCaller,
+		&l.Connections.Pending, &l.Connections.PendingPerCaller, &l.Watches, &l.WatchesPerAddress, &l.Waiting, &l.WaitingPerAddress)
+	return l
+}
+
+// orNone returns a limit, or the largest number for 0, which is no limit.
+func orNone(limit int64) int64 {
+	if limit == 0 {
+		return math.MaxInt64
+	}
+	return limit
+}
+
+// lower multiplies limits by a share. A limit stays one.
+func lower[T int | int64](share float64, limits ...*T) {
+	for _, limit := range limits {
+		if *limit > 0 {
+			*limit = max(T(float64(*limit)*share), 1)
+		}
+	}
+}
