@@ -195,6 +195,8 @@ type clock struct {
 
 // at returns the store's time at a time, in milliseconds.
 func (c *clock) at(now time.Time) int64 {
+	// A change that comes before the next tick must not live by a clock that was set.
+	c.tick(time.Now())
 	if c.resuming {
 		c.away, c.resuming = now.UnixMilli()-c.resume, false
 	}
@@ -207,8 +209,8 @@ func (c *clock) at(now time.Time) int64 {
 // suspended, or its clock to have been set. A server ticks every few seconds.
 const suspended = 2 * time.Minute
 
-// tick notes that a server is there to expire what it keeps. The time for which it was not,
-// because it was suspended, does not count; nor does that by which the clock was set.
+// tick notes that a server is there. The time for which it was not, because it was suspended,
+// does not count; nor does that by which the clock was set.
 func (c *clock) tick(machine time.Time) {
 	// The monotonic clock stands still while the machine is suspended.
 	machine = machine.Round(0)

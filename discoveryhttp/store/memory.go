@@ -293,7 +293,6 @@ func (m *Memory) expire(now time.Time) {
 		c.snapshot, c.changed = nil, nil
 	}
 	clear(m.listed)
-	m.clock.tick(time.Now())
 	at := m.clock.at(now)
 	for len(m.expiries) > 0 && m.expiries[0].due <= at {
 		c := m.expiries[0]
