@@ -81,14 +81,6 @@ type recent struct {
 	parts  []*part
 }
 
-// base is a snapshot in parts.
-type base struct {
-	snapshot *store.Snapshot
-	size     int
-	// parts are the parts by their largest size.
-	parts map[int][]*part
-}
-
 // wake makes the cluster flush a reader soon. It does not block.
 func (c *cluster) wake(r *reader) {
 	c.mu.Lock()
@@ -177,32 +169,22 @@ func (c *cluster) dropRecent() {
 }
 
 // begin returns the parts of a snapshot. Those of a large one are shared: they are an older
-// snapshot, and what has changed since. begin returns the snapshot whose bytes are shared;
-// nil if none is.
-func (c *cluster) begin(snapshot *store.Snapshot, limit int) ([]*part, *store.Snapshot) {
-	size := snapshot.Size()
-	if size <= smallSnapshot {
+// snapshot, and what has changed since. begin also returns what is shared; nil if nothing is.
+func (c *cluster) begin(snapshot *store.Snapshot, limit int) ([]*part, *shared) {
+	if snapshot.Size() <= smallSnapshot {
 		return snapshotParts(snapshot, limit), nil
 	}
 	c.baseMu.Lock()
 	defer c.baseMu.Unlock()
-	var changes []*store.Event
-	if c.base != nil {
-		changes = snapshot.Since(c.base.snapshot)
-	}
-	if c.base == nil || sizeOf(changes) > c.base.size/4 {
-		c.base, changes = &base{snapshot: snapshot, size: size, parts: map[int][]*part{}}, nil
+	if c.base == nil || !c.base.follow(snapshot) {
+		c.base = newBase(snapshot)
 	}
 	if c.forgets == nil {
 		c.forgets = time.AfterFunc(baseLife, c.forget)
 	} else {
 		c.forgets.Reset(baseLife)
 	}
-	b := c.base
-	if b.parts[limit] == nil {
-		b.parts[limit] = snapshotParts(b.snapshot, limit)
-	}
-	return append(slices.Clone(b.parts[limit]), split(changes)...), b.snapshot
+	return c.base.begin(limit)
 }
 
 // forget drops the snapshot.
@@ -213,14 +195,6 @@ func (c *cluster) forget() {
 	if c.forgets != nil {
 		c.forgets.Stop()
 	}
-}
-
-func sizeOf(events []*store.Event) int {
-	size := 0
-	for _, e := range events {
-		size += e.Size()
-	}
-	return size
 }
 
 const (

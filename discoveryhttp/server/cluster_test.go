@@ -317,7 +317,7 @@ func TestReadingsAreBounded(t *testing.T) {
 		rs := newReadings(3 * int64(one.Size()))
 		begin := func(s *store.Snapshot) (*reader, error) {
 			r := newReader(&fakeOutlet{t: t}, snapshotParts(s, snapshotPart))
-			return r, rs.begin(s, r)
+			return r, rs.beginList(s, r)
 		}
 		var slow []*reader
 		for i := range 3 {
@@ -408,4 +408,34 @@ func TestMessagePieces(t *testing.T) {
 			t.Errorf("%d bytes have pieces of %d", size, sum)
 		}
 	}
+}
+
+// TestReadersShareChanges has readers come after most of a large cluster was deleted, and while
+// it changes further: none has changes of its own.
+func TestReadersShareChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{}
+		defer c.forget()
+		c.begin(snapshotOf(5000), snapshotPart)
+		all := map[*part]bool{}
+		longest := 0
+		for i := range 400 {
+			parts, counted := c.begin(snapshotOf(200, i/2%200), snapshotPart)
+			longest = max(longest, len(parts))
+			bytes := 0
+			for _, p := range parts {
+				all[p] = true
+				if p.m == nil || p.events != nil {
+					t.Fatal("a reader has changes that are not encoded")
+				}
+				bytes += len(p.m.wire)
+			}
+			if counted == nil || bytes > counted.size {
+				t.Fatalf("a reader of %d bytes is counted as %+v", bytes, counted)
+			}
+		}
+		if len(all) > 850 || longest > 20 {
+			t.Errorf("400 readers have %d parts, and one has %d", len(all), longest)
+		}
+	})
 }

@@ -71,7 +71,7 @@ func (s *Server) grpcList(stream grpc.ServerStream, c call, m *serverpb.ListRequ
 		r.flush()
 		return nil
 	}
-	if err := s.readings.begin(affiliates, r); err != nil {
+	if err := s.readings.beginList(affiliates, r); err != nil {
 		return err
 	}
 	r.flush()

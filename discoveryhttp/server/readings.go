@@ -19,32 +19,49 @@ type readings struct {
 	mu    sync.Mutex
 	bytes int64
 	limit int64
-	of    map[*store.Snapshot]map[*reader]time.Time
+	of    map[any]*counted
+}
+
+// counted is something large that is being read.
+type counted struct {
+	bytes int64
+	// readers are those who read it, since when.
+	readers map[*reader]time.Time
 }
 
 func newReadings(limit int64) *readings {
-	return &readings{limit: orNone(limit), of: map[*store.Snapshot]map[*reader]time.Time{}}
+	return &readings{limit: orNone(limit), of: map[any]*counted{}}
 }
 
-// begin counts a reader of a snapshot until r.gone is called. A nil snapshot counts nothing.
-// If there are too many, slow readers are ended; if that does not help, the error says so.
-func (rs *readings) begin(s *store.Snapshot, r *reader) error {
+// beginList counts a reader of a list until r.gone is called.
+func (rs *readings) beginList(s *store.Snapshot, r *reader) error {
+	return rs.begin(s, int64(s.Size()), r)
+}
+
+// beginWatch counts a reader of what watches share until r.gone is called. Nil counts nothing.
+func (rs *readings) beginWatch(s *shared, r *reader) error {
 	if s == nil {
 		return nil
 	}
+	return rs.begin(s, int64(s.size), r)
+}
+
+// begin counts a reader of something until r.gone is called. If there is too much, slow
+// readers are ended; if that does not help, the error says so.
+func (rs *readings) begin(what any, bytes int64, r *reader) error {
 	now := time.Now()
 	rs.mu.Lock()
 	var slow []*reader
-	if rs.of[s] == nil && rs.bytes+int64(s.Size()) > rs.limit {
+	if rs.of[what] == nil && rs.bytes+bytes > rs.limit {
 		slow = rs.dropSlow(now)
 	}
-	full := rs.of[s] == nil && rs.bytes+int64(s.Size()) > rs.limit
+	full := rs.of[what] == nil && rs.bytes+bytes > rs.limit
 	if !full {
-		if rs.of[s] == nil {
-			rs.of[s] = map[*reader]time.Time{}
-			rs.bytes += int64(s.Size())
+		if rs.of[what] == nil {
+			rs.of[what] = &counted{bytes, map[*reader]time.Time{}}
+			rs.bytes += bytes
 		}
-		rs.of[s][r] = now
+		rs.of[what].readers[r] = now
 	}
 	rs.mu.Unlock()
 	for _, r := range slow {
@@ -56,31 +73,32 @@ func (rs *readings) begin(s *store.Snapshot, r *reader) error {
 	r.gone = sync.OnceFunc(func() {
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
-		rs.drop(s, r)
+		rs.drop(what, r)
 	})
 	return nil
 }
 
 // drop ends the count of a reader. rs.mu is held.
-func (rs *readings) drop(s *store.Snapshot, r *reader) {
-	if _, ok := rs.of[s][r]; !ok {
+func (rs *readings) drop(what any, r *reader) {
+	of := rs.of[what]
+	if of == nil {
 		return
 	}
-	delete(rs.of[s], r)
-	if len(rs.of[s]) == 0 {
-		delete(rs.of, s)
-		rs.bytes -= int64(s.Size())
+	delete(of.readers, r)
+	if len(of.readers) == 0 {
+		delete(rs.of, what)
+		rs.bytes -= of.bytes
 	}
 }
 
 // dropSlow ends the count of all slow readers, and returns them. rs.mu is held.
 func (rs *readings) dropSlow(now time.Time) []*reader {
 	var slow []*reader
-	for s, readers := range rs.of {
-		for r, since := range readers {
+	for what, of := range rs.of {
+		for r, since := range of.readers {
 			if now.Sub(since) > readingTime {
 				slow = append(slow, r)
-				rs.drop(s, r)
+				rs.drop(what, r)
 			}
 		}
 	}

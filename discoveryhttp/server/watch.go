@@ -222,10 +222,10 @@ func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, o 
 	defer watcher.Close()
 	cluster, leave := s.clusters.join(m.GetClusterId())
 	defer leave()
-	parts, base := cluster.begin(snapshot, part)
+	parts, shared := cluster.begin(snapshot, part)
 	r := newReader(o, parts)
 	r.watcher, r.cluster = watcher, cluster
-	if err := s.readings.begin(base, r); err != nil {
+	if err := s.readings.beginWatch(shared, r); err != nil {
 		return err
 	}
 	r.flush()
