@@ -72,11 +72,13 @@ func (f *fakeAPI) apply(w http.ResponseWriter, r *http.Request) {
 		f.t.Errorf("%s %v is no server-side apply of spanctl", r.URL, r.Header)
 	}
 	var body struct {
-		APIVersion, Kind string
-		Metadata         struct {
-			Name, UID   string
-			Annotations map[string]string
-		}
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct {
+			Name        string            `json:"name"`
+			UID         string            `json:"uid"`
+			Annotations map[string]string `json:"annotations"`
+		} `json:"metadata"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		f.t.Error(err)
