@@ -222,6 +222,19 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 	})
 }
 
+// A service that is overloaded says when to call again.
+func TestRetryAfterDoesNotHideTheAnswer(t *testing.T) {
+	for _, protocol := range []discoveryhttp.Protocol{discoveryhttp.GRPC, discoveryhttp.Connect} {
+		s := newHostile(t, func(_ string, w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		if err := s.join(t, protocol).Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "503") {
+			t.Errorf("%s: got %v", protocol, err)
+		}
+	}
+}
+
 // A service redirects by HTTP.
 func TestRedirectsOfHTTP(t *testing.T) {
 	var other *hostile

@@ -223,6 +223,10 @@ func (d *dialer) httpClient(endpoint *url.URL, transport http.RoundTripper) *htt
 	retrying.RetryMax = retries
 	retrying.RetryWaitMin = 100 * time.Millisecond
 	retrying.RetryWaitMax = time.Second
+	// The service does not choose the pause (Retry-After): a call would end without its answer.
+	retrying.Backoff = func(least, most time.Duration, attempt int, _ *http.Response) time.Duration {
+		return retryablehttp.DefaultBackoff(least, most, attempt, nil)
+	}
 	retrying.Logger = nil
 	// Without the handler, the service's answer to the last try is lost. After a redirect that
 	// is not followed there are an error and an answer, whose body is closed.
