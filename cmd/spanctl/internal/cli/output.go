@@ -57,15 +57,22 @@ func yamlOf(m proto.Message) ([]byte, error) {
 	return []byte(plainJSON(string(text))), err
 }
 
-// unfold removes JSON's braces and quotes. What plainJSON escapes stays in quotes.
+// unfold removes JSON's braces and quotes. What plainJSON escapes stays in quotes, and what a
+// block of YAML cannot begin with.
 func unfold(n *yaml.Node) {
 	n.Style = 0
-	if n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, isUnsafeInLines) {
+	if n.Kind == yaml.ScalarNode && (strings.ContainsFunc(n.Value, isUnsafeInLines) || isNoBlock(n.Value)) {
 		n.Style = yaml.DoubleQuotedStyle
 	}
 	for _, child := range n.Content {
 		unfold(child)
 	}
+}
+
+// isNoBlock reports whether text of several lines begins with white space, which yaml writes as
+// a block that cannot be read.
+func isNoBlock(text string) bool {
+	return strings.Contains(text, "\n") && strings.TrimLeft(text, " \t\n") != text
 }
 
 // printPlan prints the changes of a plan, one a line.
