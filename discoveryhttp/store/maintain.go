@@ -92,23 +92,39 @@ func RestoreBolt(ctx context.Context, from, path string) (aside string, err erro
 	if _, err := CheckBolt(ctx, from); err != nil {
 		return "", err
 	}
-	if aside, err = ResetBolt(path); err != nil {
-		return "", err
-	}
+	path = followLinks(path)
 	source, err := os.Open(from)
 	if err != nil {
-		return aside, fmt.Errorf("restore store: %w", err)
+		return "", fmt.Errorf("restore store: %w", err)
 	}
 	defer func() { _ = source.Close() }()
-	return aside, replaceFile(path, func(w io.Writer) error {
+	// A server must not begin with an empty store because there is no room for the copy.
+	written, err := writeFile(path, func(w io.Writer) error {
 		_, err := io.Copy(w, source)
 		return err
 	})
+	if err != nil {
+		return "", err
+	}
+	if aside, err = ResetBolt(path); err != nil {
+		return "", errors.Join(err, os.Remove(written))
+	}
+	return aside, place(written, path)
+}
+
+// followLinks returns the path of the file that a symbolic link leads to, and any other path as
+// it is.
+func followLinks(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 // ResetBolt moves the file of a Bolt aside, so that OpenBolt begins with an empty one. No
 // server may have it open. It returns the new name, empty if there was no file.
 func ResetBolt(path string) (aside string, err error) {
+	path = followLinks(path)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
@@ -129,30 +145,38 @@ func ResetBolt(path string) (aside string, err error) {
 	return aside, nil
 }
 
-// replaceFile writes a store's file beside to, checks it, and renames it to that once it is
-// on disk.
-func replaceFile(to string, write func(io.Writer) error) (err error) {
+// replaceFile writes a store's file, checks it, and gives it the name to once it is on disk.
+func replaceFile(to string, write func(io.Writer) error) error {
+	written, err := writeFile(to, write)
+	if err != nil {
+		return err
+	}
+	return place(written, to)
+}
+
+// writeFile writes a store's file beside to, and checks it once it is on disk. It returns its name.
+func writeFile(to string, write func(io.Writer) error) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*")
 	if err != nil {
-		return fmt.Errorf("write a copy of the store: %w", err)
+		return "", fmt.Errorf("write a copy of the store: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
 	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write a copy of the store: %w", err)
+	if err = errors.Join(err, f.Close()); err == nil {
+		_, err = checkFile(f.Name())
 	}
-	if _, err := checkFile(f.Name()); err != nil {
-		return fmt.Errorf("write a copy of the store: %w", err)
+	if err != nil {
+		return "", fmt.Errorf("write a copy of the store: %w", errors.Join(err, os.Remove(f.Name())))
 	}
-	if err := os.Rename(f.Name(), to); err != nil {
-		return fmt.Errorf("write a copy of the store: %w", err)
+	return f.Name(), nil
+}
+
+// place renames a file that is on disk.
+func place(name, to string) error {
+	if err := os.Rename(name, to); err != nil {
+		return fmt.Errorf("write a copy of the store: %w", errors.Join(err, os.Remove(name)))
 	}
 	return syncDirectory(filepath.Dir(to))
 }

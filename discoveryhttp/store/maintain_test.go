@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/spanmesh/span/discoveryhttp/store"
@@ -97,6 +98,39 @@ func TestBackup(t *testing.T) {
 			storetest.Expect(t, openBolt(t, path), "c", want...)
 		})
 	}
+}
+
+// TestRestoreKeepsTheFile has no room for the copy, and a store behind a symbolic link.
+func TestRestoreKeepsTheFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("disk", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("disk/db", "db"); err != nil {
+		t.Fatal(err)
+	}
+	s := openBolt(t, "disk/db")
+	storetest.Update(t, s, "c", "a", "1", storetest.In(30))
+	closeBolt(t, s)
+	if err := store.BackupBolt(t.Context(), "db", "copy"); err != nil {
+		t.Fatal(err)
+	}
+	lift := limitFileSize(t, 4096)
+	aside, err := store.RestoreBolt(t.Context(), "copy", "db")
+	lift()
+	if !errors.Is(err, syscall.EFBIG) || aside != "" {
+		t.Errorf("a restore without room: %q, %v", aside, err)
+	}
+	if stats, err := store.CheckBolt(t.Context(), "db"); err != nil || stats.Affiliates != 1 {
+		t.Errorf("the file is gone: %+v, %v", stats, err)
+	}
+	if aside, err = store.RestoreBolt(t.Context(), "copy", "db"); err != nil || !strings.Contains(aside, "disk/db.") {
+		t.Errorf("a restore through a link: %q, %v", aside, err)
+	}
+	if info, err := os.Lstat("db"); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
+	}
+	expectFiles(t, "copy", "db", "disk")
 }
 
 // expectFiles expects the working directory to have no other files.
