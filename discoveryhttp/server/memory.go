@@ -18,6 +18,11 @@ func (l Limits) Memory() int64 {
 	if l.Store.Bytes == 0 || l.Snapshots == 0 || l.Copies == 0 || l.Watches == 0 || l.Waiting == 0 {
 		return math.MaxInt64
 	}
+	return l.boundedMemory()
+}
+
+// boundedMemory is Memory without what a missing limit would bound.
+func (l Limits) boundedMemory() int64 {
 	used := l.Store.Bytes + l.Snapshots + l.Copies +
 		int64(l.Connections.Connections)*connectionMemory +
 		int64(l.Watches)*watchMemory +
@@ -26,9 +31,10 @@ func (l Limits) Memory() int64 {
 }
 
 // Within returns the limits with those that take memory, in all and of one address, lowered
-// by the same factor until Memory is no more than a number of bytes.
+// by the same factor until Memory is no more than a number of bytes. A missing limit stays
+// missing, and the others are lowered as if nothing came of that.
 func (l Limits) Within(memory int64) Limits {
-	share := float64(memory) / float64(l.Memory())
+	share := float64(memory) / float64(l.boundedMemory())
 	if share >= 1 {
 		return l
 	}

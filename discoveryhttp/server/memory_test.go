@@ -34,3 +34,25 @@ func TestMissingLimitIsNoBoundOfMemory(t *testing.T) {
 		t.Errorf("Memory is %d without a limit of watches", got)
 	}
 }
+
+func TestMissingLimitLeavesTheOthers(t *testing.T) {
+	for name, remove := range map[string]func(*Limits){
+		"watches":        func(l *Limits) { l.Watches = 0 },
+		"waiting calls":  func(l *Limits) { l.Waiting = 0 },
+		"stored bytes":   func(l *Limits) { l.Store.Bytes = 0 },
+		"every of these": func(l *Limits) { l.Watches, l.Waiting, l.Store.Bytes = 0, 0, 0 },
+	} {
+		l := DefaultLimits()
+		remove(&l)
+		if fit := l.Within(64 << 30); fit.Connections.Connections != l.Connections.Connections || fit.Store != l.Store {
+			t.Errorf("without a limit of %s, limits that fit are lowered: %+v", name, fit)
+		}
+		fit := l.Within(256 << 20)
+		if fit.Watches > 0 != (l.Watches > 0) || fit.Waiting > 0 != (l.Waiting > 0) || fit.Store.Bytes > 0 != (l.Store.Bytes > 0) {
+			t.Errorf("without a limit of %s: which limits there are has changed: %+v", name, fit)
+		}
+		if got := fit.boundedMemory(); got > 256<<20 || got < 128<<20 {
+			t.Errorf("without a limit of %s, the others take %d bytes within 256 MiB", name, got)
+		}
+	}
+}
