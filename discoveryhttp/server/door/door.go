@@ -72,8 +72,9 @@ func New(limits Limits, tlsConfig *tls.Config, log *slog.Logger) *Door {
 		tlsConfig = tlsConfig.Clone()
 		tlsConfig.NextProtos = []string{"h2", "http/1.1"}
 	}
+	limits = limits.orDefaults()
 	return &Door{
-		limits:  limits.orDefaults(),
+		limits:  limits,
 		tls:     tlsConfig,
 		log:     log,
 		grpc:    newListener(),

@@ -286,6 +286,23 @@ func TestConnectionsAreRoutedByTheirFirstRequest(t *testing.T) {
 }
 
 // TestClients uses real clients of each kind, with and without TLS.
+func TestZeroLimitsAreTheDefaultOnes(t *testing.T) {
+	e := open(t, nil, func(l *door.Limits) { *l = door.Limits{} })
+	e.serve(t)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+e.address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClients(t *testing.T) {
 	serverTLS, clientTLS := certificate(t)
 	for name, e := range map[string]entrance{"plain text": open(t, nil, nil), "TLS": open(t, serverTLS, nil)} {
