@@ -7,7 +7,7 @@ MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanct
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.
-TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs interop lab load release scenarios) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs internal/soak interop lab load release scenarios) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
 HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh)
