@@ -318,8 +318,21 @@ func (c *Client) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Remove removes the affiliate of any machine from the services. It fails if one of them does.
+// Remove removes the affiliate of any machine from the services. It fails if one of them does. An
+// ID that cannot be printed is given as Snapshot has it in Refused.
 func (c *Client) Remove(ctx context.Context, id string) error {
+	ids, err := idsNamed(id)
+	if err != nil {
+		return fmt.Errorf("remove the affiliate %s: %w", id, err)
+	}
+	for _, one := range ids {
+		err = errors.Join(err, c.removeID(ctx, one))
+	}
+	return err
+}
+
+// removeID is Remove for an ID as it is.
+func (c *Client) removeID(ctx context.Context, id string) error {
 	var mu sync.Mutex
 	var failures []error
 	_ = c.each("", func(s *service) error {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -157,13 +159,31 @@ func canOpen(endpoint []byte) bool {
 }
 
 // checkID reports whether an ID can be shown to people and is not too long. Otherwise name is
-// the quoted beginning of it.
+// the quoted beginning of it, and "..." if that is not all.
 func checkID(id []byte) (name string, ok bool) {
 	const shown = 64
 	if len(id) <= maxID && utf8.Valid(id) && !bytes.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return string(id), true
 	}
-	return fmt.Sprintf("%+q", id[:min(len(id), shown)]), false
+	if len(id) > shown {
+		return fmt.Sprintf("%+q...", id[:shown]), false
+	}
+	return fmt.Sprintf("%+q", id), false
+}
+
+// idsNamed returns the IDs for which checkID returns a name: the name itself, and the ID of which
+// it is a quotation. It returns an error if the quotation is not whole.
+func idsNamed(name string) ([]string, error) {
+	ids := []string{name}
+	if quoted, cut := strings.CutSuffix(name, `"...`); cut && strings.HasPrefix(quoted, `"`) {
+		return nil, errors.New("its ID is too long to be given: it goes when its TTL ends, or with another client")
+	}
+	if id, err := strconv.Unquote(name); err == nil {
+		if again, printable := checkID([]byte(id)); !printable && again == name {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // isTrue reports whether the value of a varint field is not zero.
