@@ -67,7 +67,7 @@ func (b *base) follow(s *store.Snapshot) bool {
 	if changes > b.size/changesShare {
 		return false
 	}
-	parts := split(events)
+	parts := split(events, eventsPart)
 	for _, p := range parts {
 		p.message()
 		// What was encoded pins no affiliates that have changed since.

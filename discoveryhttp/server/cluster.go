@@ -78,6 +78,7 @@ type cluster struct {
 // recent are events and the parts that they are sent in.
 type recent struct {
 	events []*store.Event
+	limit  int
 	parts  []*part
 }
 
@@ -134,20 +135,21 @@ func (c *cluster) run() {
 	}
 }
 
-// parts returns events in parts, which are shared by all who have the same events.
-func (c *cluster) parts(events []*store.Event) []*part {
+// parts returns events in parts of at most limit bytes, which are shared by all who have the
+// same events.
+func (c *cluster) parts(events []*store.Event, limit int) []*part {
 	c.partsMu.Lock()
 	defer c.partsMu.Unlock()
 	for _, known := range slices.Backward(c.recent) {
-		if slices.Equal(known.events, events) {
+		if known.limit == limit && slices.Equal(known.events, events) {
 			return slices.Clone(known.parts)
 		}
 	}
 	if len(c.recent) >= recentParts {
 		c.recent = c.recent[1:]
 	}
-	parts := split(events)
-	c.recent = append(c.recent, recent{events, parts})
+	parts := split(events, limit)
+	c.recent = append(c.recent, recent{events, limit, parts})
 	return slices.Clone(parts)
 }
 

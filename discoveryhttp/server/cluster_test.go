@@ -439,3 +439,59 @@ func TestReadersShareChanges(t *testing.T) {
 		}
 	})
 }
+
+// TestLaggingReaderHasLittleForItself has readers that take what they have at different times,
+// so that none has the same changes as another.
+func TestLaggingReaderHasLittleForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{}
+		readers := make([]*reader, 20)
+		for i := range readers {
+			r := newReader(&fakeOutlet{t: t, lazy: true}, nil)
+			r.cluster, r.watcher = c, store.NewWatcher(func() {})
+			r.watcher.Notify(func() { c.wake(r) })
+			readers[i] = r
+		}
+		push := func(n int) {
+			for i := range n {
+				e := store.NewUpdate(store.NewAffiliate(fmt.Sprint(i), []byte(strings.Repeat("x", 1000)), nil))
+				for _, r := range readers {
+					r.watcher.Push(e)
+				}
+				synctest.Wait()
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		takeAll := func(r *reader) {
+			for r.untaken.Load() > 0 {
+				r.outlet.(*fakeOutlet).take(r)
+				synctest.Wait()
+			}
+		}
+		push(100)
+		for _, r := range readers {
+			r.outlet.(*fakeOutlet).take(r)
+			push(1)
+			for range 10 {
+				r.outlet.(*fakeOutlet).take(r)
+				synctest.Wait()
+				if got := r.untaken.Load(); got > sendWindow+laggingPart {
+					t.Fatalf("a reader that lags has %d bytes of its own", got)
+				}
+			}
+		}
+		for _, r := range readers {
+			takeAll(r)
+		}
+		push(1)
+		for _, r := range readers {
+			r.mu.Lock()
+			if r.lags {
+				t.Error("a reader that has taken all lags still")
+			}
+			r.mu.Unlock()
+			takeAll(r)
+		}
+	})
+}

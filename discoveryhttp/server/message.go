@@ -13,6 +13,9 @@ const (
 	snapshotPart = 3 << 20
 	// eventsPart bounds a message of events, in bytes.
 	eventsPart = 128 << 10
+	// laggingPart is eventsPart of a reader that lags, in bytes: it may be the only one at its
+	// place, so that nobody shares its messages.
+	laggingPart = 16 << 10
 	// pieceSize is the size of the pieces in which a reader takes a message, in bytes.
 	pieceSize = 32 << 10
 )
@@ -96,8 +99,8 @@ func (p *part) message() *message {
 }
 
 // split puts events in parts, with the last event of each affiliate only. A part has
-// deletions or updates, and at most eventsPart bytes.
-func split(events []*store.Event) []*part {
+// deletions or updates, and at most limit bytes, or one event that has more.
+func split(events []*store.Event, limit int) []*part {
 	var parts []*part
 	events = latest(events)
 	for _, deleted := range []bool{false, true} {
@@ -107,7 +110,7 @@ func split(events []*store.Event) []*part {
 			if e.Deleted != deleted {
 				continue
 			}
-			if p == nil || size+e.Size() > eventsPart {
+			if p == nil || size+e.Size() > limit {
 				p, size = &part{}, 0
 				parts = append(parts, p)
 			}

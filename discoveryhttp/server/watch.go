@@ -51,6 +51,9 @@ type reader struct {
 	mu sync.Mutex
 	// next are the parts to be sent before the events of the watcher.
 	next []*part
+	// lags is set from when the reader had to take what was sent before it got more, until it
+	// has taken all there was.
+	lags bool
 	err  error
 	// ended is closed when err is set.
 	ended chan struct{}
@@ -77,6 +80,9 @@ func newReader(o outlet, parts []*part) *reader {
 func (r *reader) flush() (events int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.next) == 0 && r.untaken.Load() == 0 {
+		r.lags = false
+	}
 	for r.err == nil {
 		if len(r.next) == 0 {
 			n := r.refill()
@@ -88,6 +94,7 @@ func (r *reader) flush() (events int) {
 		// released sees the flag, or flush sees what it has released.
 		r.behind.Store(true)
 		if r.untaken.Load() >= sendWindow {
+			r.lags = true
 			return events
 		}
 		r.behind.Store(false)
@@ -113,7 +120,11 @@ func (r *reader) refill() int {
 		return 0
 	}
 	if len(events) > 0 {
-		r.next = r.cluster.parts(events)
+		limit := eventsPart
+		if r.lags {
+			limit = laggingPart
+		}
+		r.next = r.cluster.parts(events, limit)
 	}
 	return len(events)
 }

@@ -332,3 +332,11 @@ func tlsClient(t *testing.T, raw net.Conn, config *tls.Config) net.Conn {
 	must(t, c.HandshakeContext(t.Context()))
 	return c
 }
+
+func TestZeroLimitsAreTheDefaults(t *testing.T) {
+	e := open(t, nil, func(l *door.Limits) { *l = door.Limits{} })
+	e.begin(t)
+	if next(t, e.accept(t)).toGRPC {
+		t.Error("a request by HTTP/1.1 went to gRPC")
+	}
+}
