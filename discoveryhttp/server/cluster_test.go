@@ -495,3 +495,31 @@ func TestLaggingReaderHasLittleForItself(t *testing.T) {
 		}
 	})
 }
+
+// TestCallsShareNoError has calls end at once for the same reason: whoever sends an error may
+// change it.
+func TestCallsShareNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{closing: t.Context(), options: Options{Limits: Limits{Send: time.Second}}}
+		c := newCopies(1<<20, 1<<20)
+		if _, err := c.acquire(t.Context(), netip.Addr{}, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		for name, call := range map[string]func() error{
+			"a reader that takes nothing": func() error {
+				r := newReader(&fakeOutlet{t: t, lazy: true}, snapshotParts(snapshotOf(1), snapshotPart))
+				r.flush()
+				return s.serve(t.Context(), r)
+			},
+			"no room for a copy": func() error {
+				_, err := c.acquire(t.Context(), netip.Addr{}, 1<<20)
+				return err
+			},
+		} {
+			var one, two *connect.Error
+			if !errors.As(call(), &one) || !errors.As(call(), &two) || one == two {
+				t.Errorf("%s: the errors of two calls are %p and %p", name, one, two)
+			}
+		}
+	})
+}

@@ -69,12 +69,12 @@ func (c *copies) acquire(ctx context.Context, caller netip.Addr, size int64) (re
 	own := c.enter(caller)
 	if err := own.copies.Acquire(ctx, size); err != nil {
 		c.leave(caller)
-		return nil, errNoCopy
+		return nil, noCopy()
 	}
 	if err := c.all.Acquire(ctx, size); err != nil {
 		own.copies.Release(size)
 		c.leave(caller)
-		return nil, errNoCopy
+		return nil, noCopy()
 	}
 	return sync.OnceFunc(func() {
 		c.all.Release(size)
@@ -83,7 +83,11 @@ func (c *copies) acquire(ctx context.Context, caller netip.Addr, size int64) (re
 	}), nil
 }
 
-var errNoCopy = connect.NewError(connect.CodeResourceExhausted, errors.New("the server is sending too many large responses: try again later"))
+// noCopy returns the error of a call without room for its copy. Each call has its own: to look
+// at its metadata changes it.
+func noCopy() error {
+	return connect.NewError(connect.CodeResourceExhausted, errors.New("the server is sending too many large responses: try again later"))
+}
 
 func (c *copies) enter(caller netip.Addr) *callerCopies {
 	c.mu.Lock()

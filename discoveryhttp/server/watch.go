@@ -18,7 +18,7 @@ import (
 const sendWindow = 32 << 10
 
 // errTooSlow is the error of a reader that takes nothing.
-var errTooSlow = connect.NewError(connect.CodeUnavailable, errors.New("the reader took nothing for too long: start again"))
+var errTooSlow = errors.New("the reader took nothing for too long: start again")
 
 // outlet is where the messages of a reader go.
 type outlet interface {
@@ -206,6 +206,8 @@ func (s *Server) serve(ctx context.Context, r *reader) error {
 	switch {
 	case errors.Is(err, errTooSlow):
 		r.outlet.abandon(r)
+		// Each call has an error of its own: to look at its metadata changes it.
+		return connect.NewError(connect.CodeUnavailable, err)
 	case errors.Is(err, store.ErrResync):
 		return connect.NewError(connect.CodeAborted, err)
 	case errors.Is(err, store.ErrOtherToken):
