@@ -244,7 +244,13 @@ func (c *Client) Announce(ctx context.Context, local mesh.Affiliate) error {
 	if err != nil {
 		return err
 	}
-	if err := c.each("publish to discovery", func(s *service) error { return s.push(ctx, p) }); err != nil {
+	err = c.each("publish to discovery", func(s *service) error {
+		if err := s.ensureGreeted(ctx); err != nil {
+			return err
+		}
+		return s.push(ctx, p)
+	})
+	if err != nil {
 		// A service may have it all the same. What it replaces has to be newer again.
 		c.renew(nil)
 		return err
@@ -308,6 +314,9 @@ func (c *Client) Leave(ctx context.Context) error {
 		return err
 	}
 	err = c.each("remove the affiliate "+id+" from discovery", func(s *service) error {
+		if err := s.ensureGreeted(ctx); err != nil {
+			return err
+		}
 		// A service that is full refuses this, and deletes all the same.
 		_ = s.update(ctx, id, sealed, nil)
 		return s.remove(ctx, id)
@@ -336,7 +345,10 @@ func (c *Client) removeID(ctx context.Context, id string) error {
 	var mu sync.Mutex
 	var failures []error
 	_ = c.each("", func(s *service) error {
-		err := s.remove(ctx, id)
+		err := s.ensureGreeted(ctx)
+		if err == nil {
+			err = s.remove(ctx, id)
+		}
 		if err != nil {
 			mu.Lock()
 			defer mu.Unlock()

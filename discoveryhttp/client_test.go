@@ -501,6 +501,23 @@ func TestProtocols(t *testing.T) {
 				t.Error(err)
 			}
 			b.await()
+			once := func() *discoveryhttp.Client {
+				return s.join("c", func(o *discoveryhttp.Options) { o.Endpoints, o.Protocol = []string{c.url}, c.protocol }).Client
+			}
+			for _, first := range []struct {
+				name string
+				call func(*discoveryhttp.Client) error
+			}{
+				{"fetch", func(d *discoveryhttp.Client) error { return d.Fetch(t.Context()) }},
+				{"announce", func(d *discoveryhttp.Client) error { return d.Announce(t.Context(), affiliate("c")) }},
+				{"remove", func(d *discoveryhttp.Client) error { return d.Remove(t.Context(), "c") }},
+				{"leave", func(d *discoveryhttp.Client) error { return d.Leave(t.Context()) }},
+			} {
+				if err := first.call(once()); err != nil {
+					t.Errorf("the first call of a client is %s: %v", first.name, err)
+				}
+			}
+			b.await()
 		})
 	}
 }

@@ -2,8 +2,10 @@ package discoveryhttp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -48,6 +50,8 @@ type service struct {
 	networkChanged chan struct{}
 	// connection is to the endpoint, or to the service that it redirects to.
 	connection *connection
+	// greeted is set once the service has answered hello on a connection.
+	greeted    bool
 	membership *membership
 	// seen is this machine's address as the service sees it.
 	seen netip.Addr
@@ -217,8 +221,8 @@ func (s *service) remove(ctx context.Context, id string) error {
 
 // fetch lists the affiliates once.
 func (s *service) fetch(ctx context.Context) error {
-	if err := s.hello(ctx); err != nil {
-		return fmt.Errorf("say hello to %s: %w", s.endpoint, err)
+	if err := s.greet(ctx); err != nil {
+		return err
 	}
 	s.beginSnapshot()
 	if err := s.list(ctx, s.takePart); err != nil {
@@ -226,6 +230,44 @@ func (s *service) fetch(ctx context.Context) error {
 	}
 	s.completeSnapshot()
 	return nil
+}
+
+// greet says hello for calls outside of Run, where nothing tries again later: if the first
+// protocol fails, it tries the other.
+func (s *service) greet(ctx context.Context) error {
+	err := s.hello(ctx)
+	if err != nil && ctx.Err() == nil && s.dialer.isAuto() && mayNeedOtherProtocol(err) {
+		err = s.hello(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("say hello to %s: %w", s.endpoint, err)
+	}
+	return nil
+}
+
+// ensureGreeted says hello for calls outside of Run, unless a connection is in use already.
+func (s *service) ensureGreeted(ctx context.Context) error {
+	s.mu.Lock()
+	greeted := s.greeted
+	s.mu.Unlock()
+	if greeted {
+		return nil
+	}
+	return s.greet(ctx)
+}
+
+// mayNeedOtherProtocol reports whether a call may succeed with the other protocol. It may not
+// if nothing listens, or if the service itself has refused it.
+func mayNeedOtherProtocol(err error) bool {
+	if network, ok := errors.AsType[*net.OpError](err); ok && network.Op == "dial" {
+		return false
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodeUnauthenticated, connect.CodePermissionDenied:
+		return false
+	default:
+		return true
+	}
 }
 
 // hello begins a session with the service at the endpoint, or the one that it redirects to.
@@ -279,7 +321,7 @@ func (s *service) startSession(connection *connection, clientIP []byte) {
 	address, ok := netip.AddrFromSlice(clientIP)
 	address = address.Unmap()
 	s.mu.Lock()
-	s.connection = connection
+	s.connection, s.greeted = connection, true
 	changed := ok && address.IsGlobalUnicast() && address != s.seen
 	if changed {
 		s.seen = address

@@ -152,6 +152,9 @@ func newDialer(o Options, token string) (*dialer, error) {
 	return d, nil
 }
 
+// isAuto reports whether the protocol is Auto.
+func (d *dialer) isAuto() bool { return d.protocol != GRPC && d.protocol != Connect }
+
 // alternate makes the next dial use the other protocol, if the protocol is Auto.
 func (d *dialer) alternate() {
 	d.mu.Lock()
@@ -183,7 +186,7 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
 	}
 	d.mu.Lock()
-	grpc := d.protocol == GRPC || d.protocol != Connect && !d.fallback
+	grpc := d.protocol == GRPC || d.isAuto() && !d.fallback
 	d.mu.Unlock()
 	options := []connect.ClientOption{
 		connect.WithCodec(codec{}),
