@@ -81,6 +81,15 @@ func (o *storeOptions) check(ctx context.Context, s streams, args []string) erro
 	return s.say(path + ": " + holdings(stats))
 }
 
+// copyError returns the error of a copy that cannot be restored. It leaves out how a server whose own
+// file is damaged gets out of that.
+func copyError(err error) error {
+	if damage, ok := errors.AsType[*store.DamageError](err); ok {
+		return fmt.Errorf("%s is damaged, or is no copy of a store: %w", damage.Path, damage.Err)
+	}
+	return err
+}
+
 // holdings returns what a store has.
 func holdings(stats store.Stats) string {
 	return fmt.Sprintf("%s of %s", count(stats.Affiliates, "affiliate"), count(stats.Clusters, "cluster"))
@@ -165,7 +174,7 @@ func (o *storeOptions) restore(ctx context.Context, s streams, from string) erro
 		s.note("the file before is at", aside)
 	}
 	if err != nil {
-		return err
+		return copyError(err)
 	}
 	if err := giveToOwner(path); err != nil {
 		return err

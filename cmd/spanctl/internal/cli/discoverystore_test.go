@@ -125,7 +125,7 @@ func TestDamagedStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			expect(t, 0, "wrote", "discovery", "backup", path, "--store=bolt:"+copied)
-			expect(t, 1, "is damaged", "discovery", "restore", filepath.Join(dir, "damaged"), at)
+			expect(t, 1, "damaged is damaged, or is no copy of a store", "discovery", "restore", filepath.Join(dir, "damaged"), at)
 			expect(t, 0, path+": 2 affiliates", "discovery", "check", at) // a copy that is damaged replaces nothing
 			if err := os.Rename(filepath.Join(dir, "damaged"), path); err != nil {
 				t.Fatal(err)
