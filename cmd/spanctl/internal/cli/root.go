@@ -119,7 +119,21 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newDialStdio(g),
 	)
 	completeFlags(root)
+	refuseUnknownCommands(root)
 	return root
+}
+
+// refuseUnknownCommands makes a command that only has others below it fail for one that it does
+// not have. Cobra would print its help and succeed, and so would a script with a misspelt command.
+func refuseUnknownCommands(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Runnable() || !cmd.HasSubCommands() {
+			continue
+		}
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		cmd.Use, cmd.DisableFlagsInUseLine = cmd.Use+" COMMAND", true
+	}
 }
 
 // harmless marks commands that may end at once: they change nothing.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -191,7 +192,22 @@ func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
 			return o, fmt.Errorf("--%s is %d: want at least 1", flag, n)
 		}
 	}
-	return o, nil
+	return o, f.checkSigns()
+}
+
+// checkSigns returns an error for limits that would refuse every call.
+func (f *serveOptions) checkSigns() error {
+	if f.limits.TTL == 0 {
+		return errors.New("--max-ttl is 0s: want more")
+	}
+	var err error
+	f.given.Visit(func(flag *pflag.Flag) {
+		limit := strings.HasPrefix(flag.Name, "max-") || strings.HasPrefix(flag.Name, "rate-") || strings.HasPrefix(flag.Name, "burst-")
+		if value := flag.Value.String(); err == nil && limit && strings.HasPrefix(value, "-") {
+			err = fmt.Errorf("--%s is %s: want at least 0", flag.Name, value)
+		}
+	})
+	return err
 }
 
 // open listens, or takes the sockets that systemd passes. Addresses other than
