@@ -24,28 +24,38 @@ func (c callers) trusts(address netip.Addr) bool {
 }
 
 // of returns the address of the caller. It is the address of the connection, or of
-// a trusted proxy's X-Real-IP or X-Forwarded-For. Each proxy appends its caller to
-// X-Forwarded-For, so the last address that is not a trusted proxy counts. If the headers
-// name no such address, or are malformed up to it, the address of the connection counts.
+// a trusted proxy's X-Real-IP or X-Forwarded-For. If the headers name no address, or each
+// another, the address of the connection counts: most proxies set one of the headers, and
+// leave the other as the caller wrote it.
 func (c callers) of(peer string, header http.Header) netip.Addr {
 	connection := addressIn(peer)
 	if !c.trusts(connection) {
 		return connection
 	}
-	if origin := addressIn(header.Get("X-Real-Ip")); origin.IsValid() {
+	origin, forwarded := addressIn(header.Get("X-Real-Ip")), c.forwarded(header)
+	switch {
+	case !forwarded.IsValid() && !origin.IsValid():
+		return connection
+	case !forwarded.IsValid():
 		return origin
+	case !origin.IsValid(), origin == forwarded, c.trusts(origin):
+		return forwarded
 	}
+	return connection
+}
+
+// forwarded returns the address in X-Forwarded-For. Each proxy appends its caller, so the last
+// address that is not a trusted proxy counts. The result is not valid if there is none, or if
+// the header is malformed up to it.
+func (c callers) forwarded(header http.Header) netip.Addr {
 	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
 	for _, text := range slices.Backward(hops) {
 		hop := addressIn(text)
-		if !hop.IsValid() {
-			break
-		}
-		if !c.trusts(hop) {
+		if !hop.IsValid() || !c.trusts(hop) {
 			return hop
 		}
 	}
-	return connection
+	return netip.Addr{}
 }
 
 // addressIn returns the address in a text, which may have a port, too: some proxies

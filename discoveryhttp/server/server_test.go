@@ -367,7 +367,7 @@ func TestHello(t *testing.T) {
 	}{
 		{"no proxy", "", "", "127.0.0.1"},
 		{"X-Real-IP", "203.0.113.1", "", "203.0.113.1"},
-		{"X-Real-IP before X-Forwarded-For", "203.0.113.1", "203.0.113.2", "203.0.113.1"},
+		{"X-Real-IP and X-Forwarded-For, one of which the caller wrote", "203.0.113.1", "203.0.113.2", "127.0.0.1"},
 		{"X-Forwarded-For", "", "203.0.113.2", "203.0.113.2"},
 		{"an address that the caller put in front is not believed", "", "198.51.100.1, 203.0.113.2, 10.0.0.1", "203.0.113.2"},
 		{"IPv6", "", "2001:db8::1", "2001:db8::1"},
