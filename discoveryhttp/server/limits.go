@@ -89,7 +89,7 @@ func DefaultLimits() Limits {
 		WaitingPerAddress: 2048,
 		Waiting:           8192,
 		WatchesPerAddress: 4096,
-		Watches:           100_000,
+		Watches:           50_000,
 		Snapshots:         256 << 20,
 		Copies:            128 << 20,
 		CopiesPerAddress:  64 << 20,

@@ -2,11 +2,12 @@ package server
 
 import "math"
 
-// What the server keeps for each of what it counts, in bytes. The first two are measured with
-// clients that send nothing, and with garbage; a call that waits has its request.
+// What the server keeps for each of what it counts, in bytes. A connection is measured with
+// clients that send nothing, and so is half of a watch; the other half are the changes that
+// wait for its reader. A call that waits has its request.
 const (
 	connectionMemory = 16 << 10
-	watchMemory      = 16 << 10
+	watchMemory      = 32 << 10
 	waitingMemory    = minRequest
 	// garbagePercent is how much garbage there is before the collector runs, of what is in use.
 	garbagePercent = 40

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
@@ -78,6 +79,8 @@ type Server struct {
 	copies    *copies
 	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
 	requestTimeout time.Duration
+	// storeFailed limits how often failures of the store are logged.
+	storeFailed rate.Sometimes
 }
 
 // New returns a server. When closing ends, its streams end, so that clients move to
@@ -94,6 +97,7 @@ func New(closing context.Context, o Options) *Server {
 		copies:    newCopies(o.Limits.Copies, o.Limits.CopiesPerAddress),
 
 		requestTimeout: requestTimeout,
+		storeFailed:    rate.Sometimes{First: 1, Interval: 30 * time.Second},
 	}
 	s.metrics = newMetrics(o.Store)
 	s.metrics.registry.MustRegister(s.admission.collectors()...)
@@ -207,6 +211,7 @@ func (s *Server) storeError(ctx context.Context, err error) error {
 		// The caller has given up.
 		return ctx.Err()
 	}
-	s.log.Error("store failed", "error", err)
+	// A full disk fails every call.
+	s.storeFailed.Do(func() { s.log.Error("store failed", "error", err) })
 	return connect.NewError(connect.CodeUnavailable, errors.New("store failed"))
 }

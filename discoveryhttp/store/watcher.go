@@ -6,7 +6,7 @@ import (
 )
 
 // maxLag is the number of events that a watcher may have queued.
-const maxLag = 4096
+const maxLag = 1024
 
 // Watcher is the queue of events of one watch of one cluster. A store fills it with
 // Push and ends it with End or Resync, which are safe for concurrent use. One
