@@ -24,7 +24,7 @@ const unreachableAfter = time.Minute
 type health struct {
 	// watch and publish are the calls of the two loops.
 	watch, publish trouble
-	// silentAt is when the service had accepted Watch and sent nothing for silentAfter; zero if it
+	// silentAt is when the service had accepted Watch and not sent all for silentAfter; zero if it
 	// has sent its affiliates since.
 	silentAt time.Time
 }

@@ -203,6 +203,26 @@ func TestServiceThatSendsNothing(t *testing.T) {
 	}
 }
 
+// A service sends a part of its affiliates now and then, and never the last.
+func TestSnapshotWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		messages := make(chan []byte)
+		m := newFake(t, map[string]http.HandlerFunc{"Watch": stream(messages)}).run(t)
+		const end = "has not sent all its affiliates within"
+		for range 30 {
+			wait(50 * time.Second)
+			if codes := m.codes(); codes != string(condition.DiscoverySilent) {
+				t.Fatalf("conditions: %q; the log:\n%s", codes, m.log)
+			}
+			if strings.Contains(m.log.String(), end) {
+				return
+			}
+			messages <- watchMessage(t, false, true, "b")
+		}
+		t.Errorf("the log is\n%s", m.log)
+	})
+}
+
 func TestConditionsOfAService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		messages := make(chan []byte)

@@ -21,6 +21,8 @@ const (
 	// snapshotTimeout bounds the time to each part of the snapshot. A part of 3 MiB comes in
 	// time at 400 kbit/s.
 	snapshotTimeout = time.Minute
+	// longestSnapshot bounds the time to the last part.
+	longestSnapshot = 20 * time.Minute
 	// quietTime is how long a watch may be without news. A proxy may hold a stream open whose
 	// other end is gone. The snapshot of another watch has what was missed.
 	quietTime = refreshInterval
@@ -157,13 +159,8 @@ func (s *service) follow(ctx context.Context, messages <-chan *message, connecte
 // takeSnapshot takes the first messages of a watch, up to the last part of the snapshot. It
 // returns nil when ctx ends.
 func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) error {
-	silence := time.AfterFunc(silentAfter, func() {
-		s.note(func(now time.Time, h *health) {
-			if !s.membership.connected {
-				h.silentAt = now
-			}
-		})
-	})
+	begun := time.Now()
+	silence := time.AfterFunc(silentAfter, s.noteSilence)
 	defer silence.Stop()
 	timeout := time.NewTimer(snapshotTimeout)
 	defer timeout.Stop()
@@ -180,13 +177,31 @@ func (s *service) takeSnapshot(ctx context.Context, messages <-chan *message) er
 				s.completeSnapshot()
 				return nil
 			}
+			if time.Since(begun) >= longestSnapshot {
+				return errEndless
+			}
+			if time.Since(begun) >= silentAfter {
+				s.noteSilence()
+			}
 			timeout.Reset(snapshotTimeout)
 		}
 	}
 	return errTooManyParts
 }
 
-var errTooManyParts = refuse("the service sends its affiliates in more than %d parts", maxParts)
+var (
+	errTooManyParts = refuse("the service sends its affiliates in more than %d parts", maxParts)
+	errEndless      = refuse("the service has not sent all its affiliates within %v", longestSnapshot)
+)
+
+// noteSilence notes that the service has not sent all its affiliates for silentAfter.
+func (s *service) noteSilence() {
+	s.note(func(now time.Time, h *health) {
+		if !s.membership.connected {
+			h.silentAt = now
+		}
+	})
+}
 
 // beginSnapshot begins to take all affiliates that the service has.
 func (s *service) beginSnapshot() {
