@@ -252,32 +252,48 @@ func (b *Bolt) ServeCopies(ctx context.Context) error {
 	}
 }
 
-// sendCopy sends a copy. It is made on disk first, so that a slow reader delays no write.
+// sendCopy sends a copy. It is made on disk first, so that a slow reader delays no write. A disk
+// without room takes no write either, and the copy is sent as it is read.
 func (b *Bolt) sendCopy(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(copyTimeout)); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*")
+	f, size, err := b.copyOnDisk()
 	if err != nil {
-		return err
+		return b.journal.db.View(func(tx *bbolt.Tx) error {
+			return sendSized(conn, tx.Size(), func() (int64, error) { return tx.WriteTo(conn) })
+		})
 	}
 	defer func() { _ = f.Close() }()
-	if err := os.Remove(f.Name()); err != nil {
-		return err
-	}
-	if err := copyDB(b.journal.db, f); err != nil {
-		return err
-	}
-	size, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
+	return sendSized(conn, size, func() (int64, error) { return io.Copy(conn, f) })
+}
+
+// sendSized sends a size, then what has it.
+func sendSized(conn net.Conn, size int64, send func() (int64, error)) error {
 	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, uint64(size))); err != nil { //nolint:gosec // a size
 		return err
 	}
-	_, err = io.Copy(conn, f)
+	_, err := send()
 	return err
+}
+
+// copyOnDisk returns a copy without a name, and its size.
+func (b *Bolt) copyOnDisk() (f *os.File, size int64, err error) {
+	if f, err = os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*"); err != nil {
+		return nil, 0, err
+	}
+	err = os.Remove(f.Name())
+	if err == nil {
+		err = copyDB(b.journal.db, f)
+	}
+	if err == nil {
+		size, err = f.Seek(0, io.SeekCurrent)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
 }

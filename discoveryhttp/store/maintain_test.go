@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -97,6 +99,30 @@ func TestBackup(t *testing.T) {
 			}
 			storetest.Expect(t, openBolt(t, path), "c", want...)
 		})
+	}
+}
+
+// TestCopyFromAFullDisk asks a server for a copy whose disk has no room for one.
+func TestCopyFromAFullDisk(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := openBolt(t, "db")
+	storetest.Update(t, s, "c", "a", "1", storetest.In(30))
+	serveCopies(t, s, "db")
+	lift := limitFileSize(t, 8192)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "unix", "db.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(conn)
+	lift()
+	if err != nil || len(raw) < 8 || int(binary.BigEndian.Uint64(raw)) != len(raw)-8 {
+		t.Fatalf("%d bytes, %v", len(raw), err)
+	}
+	if err := os.WriteFile("copy", raw[8:], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stats, err := store.CheckBolt(t.Context(), "copy"); err != nil || stats.Affiliates != 1 {
+		t.Errorf("the copy has %+v, %v", stats, err)
 	}
 }
 
