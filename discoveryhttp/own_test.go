@@ -331,7 +331,9 @@ func TestNoCloneIsSeen(t *testing.T) {
 		a, b := one.join("a", both).run(), one.join("b", both).run()
 		a.Publish(local("a", "192.0.2.1:1"))
 		b.await("a 192.0.2.1:1")
-		two.attack().await(func(found *serverpb.Affiliate) bool { return found != nil })
+		for _, s := range []*service{one, two} {
+			s.attack().await(func(found *serverpb.Affiliate) bool { return found != nil })
+		}
 		old := two.attack().find("a")
 		a.Publish(local("a", "192.0.2.2:2"))
 		b.await("a 192.0.2.1:1 192.0.2.2:2")
