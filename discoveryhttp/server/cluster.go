@@ -13,7 +13,7 @@ import (
 const (
 	// smallSnapshot is the size up to which each reader may have a snapshot of its own, in
 	// bytes.
-	smallSnapshot = 64 << 10
+	smallSnapshot = 8 << 10
 	// baseLife is how long a snapshot is kept for the next reader.
 	baseLife = 10 * time.Second
 	// recentParts is how many encodings of events are kept while they are sent.

@@ -19,10 +19,12 @@
 //
 //   - A reader that takes nothing for Limits.Send is ended, and its connection is
 //     closed. A proxy's connection is closed when 8 MiB are left in it.
-//   - A call by gRPC has a header of up to 8 KiB, a request that must arrive within
-//     10 s, and 32 KiB of messages that are not taken, besides one message that is
+//   - A connection whose client does not take the answers of calls that are over is closed
+//     (answers.go).
+//   - A call by gRPC has a header of up to 8 KiB, a request that must arrive in
+//     time, and 32 KiB of messages that are not taken, besides one message that is
 //     shared. A connection has up to 250 calls, that of a proxy 1,000.
-//   - Snapshots of more than 64 KiB are shared: a new one is made when a quarter of
+//   - Snapshots of more than 8 KiB are shared: a new one is made when a quarter of
 //     the last has changed. Those that are being read have up to 256 MiB in all
 //     (readings.go).
 //   - Connect copies a response for each call. Large copies have up to 64 MiB of one

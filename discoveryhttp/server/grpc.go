@@ -78,6 +78,10 @@ func (s *Server) ServeGRPC(ctx context.Context, listener net.Listener) error {
 		_ = listener.Close()
 		return nil
 	})
+	group.Go(func() error {
+		split.closeStuck(groupCtx, s.options.Limits.Send)
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -169,14 +173,14 @@ var grpcService = grpc.ServiceDesc{
 	ServiceName: serverpbconnect.ClusterName,
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{
-		{MethodName: "Hello", Handler: unary(serverpbconnect.ClusterHelloProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.HelloRequest) (any, error) {
+		{MethodName: "Hello", Handler: unary(serverpbconnect.ClusterHelloProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.HelloRequest) (proto.Message, error) {
 			return s.hello(ctx, c, m)
 		})},
-		{MethodName: "AffiliateUpdate", Handler: unary(serverpbconnect.ClusterAffiliateUpdateProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateUpdateRequest) (any, error) {
-			return empty, s.update(ctx, c, m)
+		{MethodName: "AffiliateUpdate", Handler: unary(serverpbconnect.ClusterAffiliateUpdateProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateUpdateRequest) (proto.Message, error) {
+			return nil, s.update(ctx, c, m)
 		})},
-		{MethodName: "AffiliateDelete", Handler: unary(serverpbconnect.ClusterAffiliateDeleteProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateDeleteRequest) (any, error) {
-			return empty, s.remove(ctx, c, m)
+		{MethodName: "AffiliateDelete", Handler: unary(serverpbconnect.ClusterAffiliateDeleteProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateDeleteRequest) (proto.Message, error) {
+			return nil, s.remove(ctx, c, m)
 		})},
 	},
 	Streams: []grpc.StreamDesc{
@@ -191,15 +195,13 @@ type request[T any] interface {
 	proto.Message
 }
 
-// unary returns the handler of a method with one response.
-func unary[T any, M request[T]](procedure string, do func(context.Context, *Server, call, M) (any, error)) grpc.MethodHandler {
+// unary returns the handler of a method with one response. A response of nil has no fields.
+func unary[T any, M request[T]](procedure string, do func(context.Context, *Server, call, M) (proto.Message, error)) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		s := srv.(*Server)
 		started := time.Now()
 		m := M(new(T))
-		err := decode(m)
-		arrived(ctx)
-		if err != nil {
+		if err := decode(m); err != nil {
 			return nil, decodeError(err)
 		}
 		response, err := do(ctx, s, s.grpcCall(ctx, procedure), m)
@@ -207,7 +209,11 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		if err != nil {
 			return nil, grpcError(ctx, err)
 		}
-		return response, nil
+		wire, err := encodeAnswer(response)
+		if err != nil {
+			return nil, err
+		}
+		return countedAnswer(ctx, wire), nil
 	}
 }
 

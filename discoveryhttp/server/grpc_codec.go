@@ -10,20 +10,10 @@ import (
 // codec decodes requests, and passes encoded responses through without copying them.
 type codec struct{}
 
-// empty is the encoding of a message without fields.
-var empty = mem.BufferSlice{}
-
 // Marshal implements encoding.CodecV2.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
-	switch m := v.(type) {
-	case mem.BufferSlice:
-		return m, nil
-	case proto.Message:
-		wire, err := proto.Marshal(m)
-		if err != nil {
-			return nil, err
-		}
-		return mem.BufferSlice{mem.SliceBuffer(wire)}, nil
+	if encoded, ok := v.(mem.BufferSlice); ok {
+		return encoded, nil
 	}
 	return nil, fmt.Errorf("a response of type %T has no encoding", v)
 }

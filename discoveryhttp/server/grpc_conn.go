@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,7 +22,16 @@ type grpcConn struct {
 	// proxy is set if that is a trusted proxy.
 	proxy bool
 	// stuck is the number of bytes that ended calls have left for readers that take nothing.
-	stuck atomic.Int64
+	stuck   atomic.Int64
+	answers answers
+	// gone is called when the connection is closed.
+	gone func()
+}
+
+// Close implements net.Conn.
+func (c *grpcConn) Close() error {
+	c.gone()
+	return c.Conn.Close()
 }
 
 // RemoteAddr returns an address that is also the connection.
@@ -67,10 +78,34 @@ type splitter struct {
 	listener        net.Listener
 	trusts          func(netip.Addr) bool
 	direct, proxies *connQueue
+
+	mu sync.Mutex
+	// conns are the open connections.
+	conns map[*grpcConn]struct{}
 }
 
 func newSplitter(listener net.Listener, trusts func(netip.Addr) bool) *splitter {
-	return &splitter{listener: listener, trusts: trusts, direct: newConnQueue(listener), proxies: newConnQueue(listener)}
+	return &splitter{listener: listener, trusts: trusts, direct: newConnQueue(listener), proxies: newConnQueue(listener),
+		conns: map[*grpcConn]struct{}{}}
+}
+
+// add adds an open connection.
+func (s *splitter) add(c *grpcConn) {
+	c.gone = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, c)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+}
+
+// open returns the open connections.
+func (s *splitter) open() []*grpcConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
 }
 
 // run accepts connections until the listener is closed.
@@ -82,12 +117,13 @@ func (s *splitter) run() error {
 		}
 		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr())}
 		c.proxy = s.trusts(c.peer)
+		s.add(c)
 		queue := s.direct
 		if c.proxy {
 			queue = s.proxies
 		}
 		if !queue.put(c) {
-			_ = conn.Close()
+			_ = c.Close()
 		}
 	}
 }

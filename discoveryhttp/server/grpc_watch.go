@@ -63,14 +63,13 @@ func (s *Server) grpcList(stream grpc.ServerStream, c call, m *serverpb.ListRequ
 	if err != nil {
 		return err
 	}
-	if size := affiliates.Size(); size > maxList {
+	switch size := affiliates.Size(); {
+	case size > maxList:
 		return listTooLarge(size, maxList)
+	case size <= smallSnapshot:
+		return stream.SendMsg(countedAnswer(ctx, affiliates.Wire()))
 	}
 	r := newReader(grpcOutlet{stream}, []*part{{m: newMessage(affiliates.Wire())}})
-	if affiliates.Size() <= smallSnapshot {
-		r.flush()
-		return nil
-	}
 	if err := s.readings.beginList(affiliates, r); err != nil {
 		return err
 	}

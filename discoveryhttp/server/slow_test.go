@@ -346,3 +346,25 @@ func TestIdleReaderIsNotSlow(t *testing.T) {
 		t.Errorf("the stream ended: %v", stream.Err())
 	}
 }
+
+// TestUntakenAnswersEndAConnection has a client make calls that are over at once, and take none of
+// the answers.
+func TestUntakenAnswersEndAConnection(t *testing.T) {
+	const calls = 20
+	for procedure, request := range map[string]proto.Message{
+		serverpbconnect.ClusterHelloProcedure:           &serverpb.HelloRequest{ClusterId: "c"},
+		serverpbconnect.ClusterAffiliateUpdateProcedure: &serverpb.AffiliateUpdateRequest{ClusterId: "c", AffiliateId: "a"},
+		serverpbconnect.ClusterAffiliateDeleteProcedure: &serverpb.AffiliateDeleteRequest{ClusterId: "c", AffiliateId: "a"},
+		serverpbconnect.ClusterListProcedure:            &serverpb.ListRequest{ClusterId: "c"},
+	} {
+		t.Run(procedure, func(t *testing.T) {
+			c := newStuckClient(t, serveGRPC(t, quickly), 0)
+			for range calls {
+				c.call(procedure, "application/grpc", request)
+			}
+			if c.await(never) {
+				t.Error("the connection stays open")
+			}
+		})
+	}
+}
