@@ -15,7 +15,7 @@ import (
 // brief are the attacks that TestServerWithstandsAttacks runs, one of each kind. All of them,
 // and at their whole size, run with `make attack-discovery`.
 var brief = []string{
-	"window-watches", "tcp-watches-addresses", "tcp-lists",
+	"window-watches", "tcp-watches-addresses", "tcp-lists", "unread-hello",
 	"slow-headers", "idle", "idle-tls", "slow-bodies",
 	"rapid-reset-grpc", "continuation", "settings", "ping-grpc", "header-bomb-connect",
 	"huge-messages", "gzip-grpc", "gzip-json", "clusters-no-rates", "tokens",

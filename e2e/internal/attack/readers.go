@@ -39,6 +39,12 @@ func readers() []Attack {
 			What: "500 addresses that ask for lists in JSON by HTTP/1.1, and stop reading from TCP"},
 		{Name: "snapshots", Most: readersMost, run: snapshots(900),
 			What: "900 watches with a window of 0, between each of which the cluster changes, so that each has another first message"},
+		{Name: "unread-hello", Most: readersMost, Flags: noRates, run: unreadCalls("Hello", 100, 250),
+			What: "25,000 calls of Hello whose answers are not taken, without limits on rates"},
+		{Name: "unread-lists", Most: readersMost, Flags: noRates, run: unreadCalls("List", 100, 250),
+			What: "25,000 lists of a small cluster that are not taken, without limits on rates"},
+		{Name: "small-snapshots", Most: readersMost, run: smallSnapshots(16),
+			What: "4,000 watches with a window of 0 of a cluster of 28 affiliates of 2 KB that changes between each of them"},
 	}
 }
 
@@ -179,6 +185,64 @@ func snapshots(streams int) func(context.Context, *attacker) error {
 			}
 			begun()
 			return <-ended
+		})
+	}
+}
+
+// The cluster of attacks with small answers, with bigData for each of its affiliates.
+const (
+	smallCluster  = "small"
+	smallMachines = 28
+)
+
+// smallSnapshots watches a small cluster on connections with a window of 0, as often as one may,
+// and changes the cluster in between.
+func smallSnapshots(connections int) func(context.Context, *attacker) error {
+	const streams = 250
+	return func(ctx context.Context, a *attacker) error {
+		if err := a.fill(ctx, smallCluster, smallMachines, bigData); err != nil {
+			return err
+		}
+		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
+			c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			ended := make(chan error, 1)
+			go func() { ended <- c.read(streams) }()
+			for k := range streams {
+				if err := c.call(uint32(2*k+1), "Watch", wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(smallCluster))); err != nil {
+					return err
+				}
+				// A server under attack may refuse it.
+				_ = a.publish(ctx, smallCluster, k%smallMachines, bigData)
+			}
+			begun()
+			return <-ended
+		})
+	}
+}
+
+// unreadCalls makes calls that are over at once on connections that never open their window.
+func unreadCalls(method string, connections, streams int) func(context.Context, *attacker) error {
+	return func(ctx context.Context, a *attacker) error {
+		if err := a.fill(ctx, smallCluster, 4, 100); err != nil {
+			return err
+		}
+		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
+			c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			for k := range streams {
+				if err := c.call(uint32(2*k+1), method, wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(smallCluster))); err != nil {
+					return err
+				}
+			}
+			begun()
+			return c.read(streams)
 		})
 	}
 }
