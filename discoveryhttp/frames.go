@@ -18,7 +18,7 @@ type limited struct {
 
 // Read implements io.Reader.
 func (l *limited) Read(p []byte) (int, error) {
-	// One byte beyond the limit tells the end from an excess.
+	// A body that is too long has at least one byte more than the limit.
 	n, err := l.ReadCloser.Read(p[:min(len(p), l.left+1)])
 	if l.left -= n; l.left < 0 {
 		return 0, refuseLength(l.limit)

@@ -21,9 +21,8 @@ const (
 	verifyBurst    = 3
 	// verifyRetry is the shortest pause before the affiliates are listed again after a failure.
 	verifyRetry = 5 * time.Second
-	// verifySpread is the time for each machine of a cluster within which the machines list the
-	// affiliates after a deletion, which all of them see at once: a service answers a hundred a
-	// second.
+	// verifySpread is multiplied by the number of machines. Within that time they list the
+	// affiliates after a deletion, a hundred a second: all of them see it at once.
 	verifySpread = 10 * time.Millisecond
 )
 

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spanmesh/span/discoveryhttp/server/door"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 )
@@ -52,7 +53,7 @@ const (
 func (s *Server) ServeGRPC(ctx context.Context, listener net.Listener) error {
 	split := newSplitter(listener, s.callers.trusts)
 	group, groupCtx := errgroup.WithContext(ctx)
-	for queue, streams := range map[*connQueue]uint32{split.direct: directStreams, split.proxies: proxyStreams} {
+	for queue, streams := range map[*door.Listener]uint32{split.direct: directStreams, split.proxies: proxyStreams} {
 		g := s.newGRPC(streams)
 		group.Go(func() error {
 			if err := g.Serve(queue); !errors.Is(err, grpc.ErrServerStopped) {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/spanmesh/span/discoveryhttp/server/door"
 )
 
 // grpcConn is a connection that serves gRPC. It is also the address that gRPC knows of the
@@ -77,7 +79,7 @@ func (s *Server) grpcCaller(ctx context.Context, a net.Addr) netip.Addr {
 type splitter struct {
 	listener        net.Listener
 	trusts          func(netip.Addr) bool
-	direct, proxies *connQueue
+	direct, proxies *door.Listener
 
 	mu sync.Mutex
 	// conns are the open connections.
@@ -85,7 +87,7 @@ type splitter struct {
 }
 
 func newSplitter(listener net.Listener, trusts func(netip.Addr) bool) *splitter {
-	return &splitter{listener: listener, trusts: trusts, direct: newConnQueue(listener), proxies: newConnQueue(listener),
+	return &splitter{listener: listener, trusts: trusts, direct: door.NewListener(listener.Addr()), proxies: door.NewListener(listener.Addr()),
 		conns: map[*grpcConn]struct{}{}}
 }
 
@@ -118,55 +120,10 @@ func (s *splitter) run() error {
 		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr())}
 		c.proxy = s.trusts(c.peer)
 		s.add(c)
-		queue := s.direct
 		if c.proxy {
-			queue = s.proxies
+			s.proxies.Give(c)
+		} else {
+			s.direct.Give(c)
 		}
-		if !queue.put(c) {
-			_ = c.Close()
-		}
 	}
 }
-
-// connQueue is a listener of connections that another has accepted.
-type connQueue struct {
-	listener net.Listener
-	conns    chan net.Conn
-	closed   chan struct{}
-	close    func()
-}
-
-func newConnQueue(listener net.Listener) *connQueue {
-	q := &connQueue{listener: listener, conns: make(chan net.Conn), closed: make(chan struct{})}
-	q.close = sync.OnceFunc(func() { close(q.closed) })
-	return q
-}
-
-// put hands a connection to the server, and reports whether there is one still.
-func (q *connQueue) put(c net.Conn) bool {
-	select {
-	case q.conns <- c:
-		return true
-	case <-q.closed:
-		return false
-	}
-}
-
-// Accept implements net.Listener.
-func (q *connQueue) Accept() (net.Conn, error) {
-	select {
-	case c := <-q.conns:
-		return c, nil
-	case <-q.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (q *connQueue) Close() error {
-	q.close()
-	return nil
-}
-
-// Addr implements net.Listener.
-func (q *connQueue) Addr() net.Addr { return q.listener.Addr() }

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -19,19 +18,12 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
-	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
 // serveGRPC serves gRPC alone until the test ends, and returns the address.
 func serveGRPC(t testing.TB, changes ...func(*server.Options)) string {
 	t.Helper()
-	o := server.Options{Limits: server.DefaultLimits(), Version: "test", Log: slog.New(slog.DiscardHandler)}
-	for _, change := range changes {
-		change(&o)
-	}
-	if o.Store == nil {
-		o.Store = store.NewMemory(o.Limits.Store)
-	}
+	o := options(changes)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

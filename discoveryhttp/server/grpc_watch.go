@@ -23,20 +23,18 @@ const (
 type grpcOutlet struct{ stream grpc.ServerStream }
 
 func (o grpcOutlet) deliver(r *reader, m *message) error {
-	return o.stream.SendMsg(m.buffers(returned{r}))
+	return o.stream.SendMsg(m.buffers(returned{r: r}))
 }
 
 func (grpcOutlet) pending() <-chan struct{} { return nil }
 
 func (grpcOutlet) write(*reader) error { return nil }
 
-// returned tells a reader of the buffers that gRPC has no use for any more.
-type returned struct{ r *reader }
+// returned is a mem.BufferPool that reports buffers to their reader when gRPC is done with them.
+type returned struct {
+	noBuffers
 
-// Get implements mem.BufferPool. gRPC gets nothing from it.
-func (returned) Get(size int) *[]byte {
-	b := make([]byte, size)
-	return &b
+	r *reader
 }
 
 // Put implements mem.BufferPool.

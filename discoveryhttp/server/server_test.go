@@ -24,10 +24,8 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-// start serves on loopback until the test ends, with the default options as changed by
-// changes. It returns the URL, and a function that stops the server earlier.
-func start(t *testing.T, changes ...func(*server.Options)) (url string, stop func()) {
-	t.Helper()
+// options returns the default options of a server with a memory store, as changed by changes.
+func options(changes []func(*server.Options)) server.Options {
 	o := server.Options{Limits: server.DefaultLimits(), Version: "test", Log: slog.New(slog.DiscardHandler)}
 	for _, change := range changes {
 		change(&o)
@@ -35,6 +33,14 @@ func start(t *testing.T, changes ...func(*server.Options)) (url string, stop fun
 	if o.Store == nil {
 		o.Store = store.NewMemory(o.Limits.Store)
 	}
+	return o
+}
+
+// start serves on loopback until the test ends, with the default options as changed by
+// changes. It returns the URL, and a function that stops the server earlier.
+func start(t *testing.T, changes ...func(*server.Options)) (url string, stop func()) {
+	t.Helper()
+	o := options(changes)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -26,8 +26,8 @@ type Door struct {
 	limits  Limits
 	tls     *tls.Config
 	log     *slog.Logger
-	grpc    *listener
-	http    *listener
+	grpc    *Listener
+	http    *Listener
 	callers callers
 	pending *queue
 	stats   stats
@@ -77,8 +77,8 @@ func New(limits Limits, tlsConfig *tls.Config, log *slog.Logger) *Door {
 		limits:  limits,
 		tls:     tlsConfig,
 		log:     log,
-		grpc:    newListener(),
-		http:    newListener(),
+		grpc:    NewListener(address{}),
+		http:    NewListener(address{}),
 		callers: callers{of: map[netip.Addr]*caller{}},
 		pending: newQueue(limits.Pending),
 	}
@@ -153,7 +153,7 @@ func (d *Door) enter(ctx context.Context, routing *sync.WaitGroup, raw net.Conn)
 			_ = c.Close()
 			return
 		}
-		to.give(c)
+		to.Give(c)
 	})
 }
 
@@ -167,7 +167,7 @@ func (d *Door) warn(caller netip.Addr, limit string) {
 
 // admit waits for a place, does the TLS handshake, and returns the listener that the
 // connection goes to.
-func (d *Door) admit(ctx context.Context, c *Conn) (*listener, error) {
+func (d *Door) admit(ctx context.Context, c *Conn) (*Listener, error) {
 	closeRaw := func() { _ = c.raw.Close() }
 	defer context.AfterFunc(ctx, closeRaw)()
 	deadline := c.started.Add(d.limits.HeaderTimeout)

@@ -27,8 +27,9 @@ type Limits struct {
 	// Header bounds what a connection may send until the headers of its first request are
 	// whole, in bytes.
 	Header int
-	// Streams is what clients are told of how many requests they may have open at once,
-	// until the server tells them itself.
+	// Streams is how many requests a client may have open at once
+	// (SETTINGS_MAX_CONCURRENT_STREAMS, RFC 9113, section 6.5.2), until the server announces
+	// its own limit.
 	Streams uint32
 	// TrustedProxies are the networks of proxies, which have many callers.
 	TrustedProxies []netip.Prefix

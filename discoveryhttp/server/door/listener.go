@@ -5,20 +5,22 @@ import (
 	"sync"
 )
 
-// listener hands out connections that were routed to it.
-type listener struct {
-	conns  chan *Conn
-	closed chan struct{}
-	once   sync.Once
+// Listener hands out connections that another has accepted. It is safe for concurrent use.
+type Listener struct {
+	address net.Addr
+	conns   chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
 }
 
-func newListener() *listener {
-	return &listener{conns: make(chan *Conn), closed: make(chan struct{})}
+// NewListener returns a listener with an address.
+func NewListener(address net.Addr) *Listener {
+	return &Listener{address: address, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// give hands a connection to the server that accepts from the listener. A connection for a
+// Give hands a connection to the server that accepts from the listener. A connection for a
 // closed listener is closed.
-func (l *listener) give(c *Conn) {
+func (l *Listener) Give(c net.Conn) {
 	select {
 	case l.conns <- c:
 	case <-l.closed:
@@ -26,8 +28,8 @@ func (l *listener) give(c *Conn) {
 	}
 }
 
-// Accept implements net.Listener. The connections are of type *Conn.
-func (l *listener) Accept() (net.Conn, error) {
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
@@ -37,13 +39,13 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
 // Addr implements net.Listener.
-func (l *listener) Addr() net.Addr { return address{} }
+func (l *Listener) Addr() net.Addr { return l.address }
 
 // address is the address of a listener that is not of a network.
 type address struct{}

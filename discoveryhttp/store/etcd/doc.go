@@ -5,7 +5,7 @@
 // a lease that ends when it expires:
 //
 //	PREFIX c/CLUSTER/AFFILIATE/d           the data
-//	PREFIX c/CLUSTER/AFFILIATE/c           whom the affiliate is charged to
+//	PREFIX c/CLUSTER/AFFILIATE/c           the caller that it counts for
 //	PREFIX c/CLUSTER/AFFILIATE/e/ENDPOINT  "o" if the endpoint came with data
 //	PREFIX p/CLUSTER                       the pin: the hash of the token, and its creation
 //	PREFIX ready                           empty; Ready writes it

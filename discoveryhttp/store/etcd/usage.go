@@ -13,8 +13,8 @@ import (
 // fieldSize returns the size of a field of bytes in a message, whose number is below 16.
 func fieldSize(n int) int64 { return int64(1 + protowire.SizeBytes(n)) }
 
-// totals are what all servers have written: what affiliates cost, whom they are charged to, and
-// the pins. Only one goroutine changes it.
+// totals has what all servers have written: the bytes of affiliates by cluster and by caller,
+// and the pins. Only one goroutine changes it.
 type totals struct {
 	clusters   map[string]*clusterTotals
 	callers    map[callerID]*callerTotals

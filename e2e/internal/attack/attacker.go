@@ -137,8 +137,8 @@ func (a *attacker) size(n int) int { return max(1, n/a.scale) }
 // inFullSwing ends the attack's beginning.
 func (a *attacker) inFullSwing() { a.once.Do(func() { close(a.swing) }) }
 
-// pause waits, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits, and reports whether ctx goes on.
+func Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -175,7 +175,7 @@ func (a *attacker) crew(ctx context.Context, n int, work func(ctx context.Contex
 					return err
 				}
 				a.refused.Add(1)
-				if !pause(ctx, retryAfter) {
+				if !Pause(ctx, retryAfter) {
 					return nil
 				}
 			}
@@ -279,7 +279,7 @@ const churnInterval = 100 * time.Millisecond
 
 // churn changes machines of a cluster until ctx ends.
 func (a *attacker) churn(ctx context.Context, cluster string, machines, size int) {
-	for i := 0; pause(ctx, churnInterval); i = (i + 1) % machines {
+	for i := 0; Pause(ctx, churnInterval); i = (i + 1) % machines {
 		// A server under attack may refuse it.
 		_ = a.publish(ctx, cluster, i, size)
 	}

@@ -78,7 +78,7 @@ func squat(from func(k int) int, method string, size int) func(context.Context, 
 					a.squatOne(ctx, clients[i%squatClients], method, int(i), data)
 					if int(i) >= a.size(squatted) {
 						a.inFullSwing()
-						if !pause(ctx, retryAfter) {
+						if !Pause(ctx, retryAfter) {
 							return nil
 						}
 					}

@@ -159,7 +159,7 @@ func madeUpMethods() func(context.Context, *attacker) error {
 		c := a.httpClient(0)
 		defer c.CloseIdleConnections()
 		for ctx.Err() == nil {
-			if err := post(ctx, c, "http://"+a.address+wire.Service+name(), wire.TypeJSON, "", []byte("{}")); err != nil && !pause(ctx, retryAfter) {
+			if err := post(ctx, c, "http://"+a.address+wire.Service+name(), wire.TypeJSON, "", []byte("{}")); err != nil && !Pause(ctx, retryAfter) {
 				break
 			}
 		}

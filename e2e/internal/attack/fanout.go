@@ -60,7 +60,7 @@ func (a *attacker) updateAll(ctx context.Context) error {
 			for ctx.Err() == nil {
 				id := fmt.Sprintf("machine-%d", next.Add(1)%ids)
 				if _, err := c.Call(ctx, "AffiliateUpdate", wire.UpdateRequest(bigCluster, id, lifetime, data)); err != nil {
-					pause(ctx, retryAfter)
+					Pause(ctx, retryAfter)
 				}
 			}
 			return nil

@@ -117,13 +117,13 @@ func (h *honest) watch(ctx context.Context, c wire.Client) {
 			}
 		})
 		h.failed(ctx, fmt.Errorf("watch: %w", err))
-		pause(ctx, retryAfter)
+		Pause(ctx, retryAfter)
 	}
 }
 
 // update updates an affiliate and awaits its arrival, until ctx ends.
 func (h *honest) update(ctx context.Context, c wire.Client) {
-	for pause(ctx, honestInterval) {
+	for Pause(ctx, honestInterval) {
 		data := noise(256)
 		began := time.Now()
 		if err := h.updated(ctx, c, data); err != nil {
@@ -162,7 +162,7 @@ func (h *honest) updated(ctx context.Context, c wire.Client, data []byte) error 
 
 // hello makes a new connection each second, until ctx ends.
 func (h *honest) hello(ctx context.Context) {
-	for pause(ctx, time.Second) {
+	for Pause(ctx, time.Second) {
 		began := time.Now()
 		if err := h.connect(ctx); err != nil {
 			h.failed(ctx, err)
@@ -220,7 +220,7 @@ func useCommand(args []string) error {
 	defer stop()
 	c := &http.Client{Transport: transport}
 	fmt.Print(begun)
-	for pause(ctx, useInterval) {
+	for Pause(ctx, useInterval) {
 		response, err := c.Get(scheme + "://" + args[0] + "/metrics")
 		if err != nil {
 			// A server that recovers from an attack may refuse it.

@@ -73,22 +73,27 @@ func (a *attacker) withCluster(ctx context.Context, attack func(ctx context.Cont
 func unreadStreams(method string, connections, streams int) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
 		return a.withCluster(ctx, func(ctx context.Context) error {
-			return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
-				c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
-				if err != nil {
-					return err
-				}
-				defer func() { _ = c.Close() }()
-				for k := range streams {
-					if err := c.call(uint32(2*k+1), method, wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(bigCluster))); err != nil {
-						return err
-					}
-				}
-				begun()
-				return c.read(streams)
-			})
+			return a.leaveUnread(ctx, method, bigCluster, connections, streams)
 		})
 	}
+}
+
+// leaveUnread makes calls about a cluster on connections that never open their window.
+func (a *attacker) leaveUnread(ctx context.Context, method, cluster string, connections, streams int) error {
+	return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
+		c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		for k := range streams {
+			if err := c.call(uint32(2*k+1), method, wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(cluster))); err != nil {
+				return err
+			}
+		}
+		begun()
+		return c.read(streams)
+	})
 }
 
 // smallBuffer is the receive buffer of a client that stops reading, in bytes.
@@ -126,7 +131,7 @@ func stalledWatches(connections int) func(context.Context, *attacker) error {
 
 // keepAlive pings until the connection breaks.
 func (c *h2) keepAlive(ctx context.Context) error {
-	for pause(ctx, time.Second) {
+	for Pause(ctx, time.Second) {
 		if err := c.frames.WritePing(false, [8]byte{}); err != nil {
 			return err
 		}
@@ -150,7 +155,7 @@ func stalledLists(connections int) func(context.Context, *attacker) error {
 					return err
 				}
 				begun()
-				for pause(ctx, time.Second) {
+				for Pause(ctx, time.Second) {
 					if _, err := io.WriteString(conn, request); err != nil {
 						return err
 					}
@@ -230,19 +235,6 @@ func unreadCalls(method string, connections, streams int) func(context.Context, 
 		if err := a.fill(ctx, smallCluster, 4, 100); err != nil {
 			return err
 		}
-		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
-			c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
-			if err != nil {
-				return err
-			}
-			defer func() { _ = c.Close() }()
-			for k := range streams {
-				if err := c.call(uint32(2*k+1), method, wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(smallCluster))); err != nil {
-					return err
-				}
-			}
-			begun()
-			return c.read(streams)
-		})
+		return a.leaveUnread(ctx, method, smallCluster, connections, streams)
 	}
 }

@@ -193,7 +193,7 @@ func (r *run) assault(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the attacker: %w", err)
 	}
-	pause(ctx, r.options.Hold)
+	Pause(ctx, r.options.Hold)
 	return finish(attacker, &r.result.Tally)
 }
 
@@ -211,7 +211,7 @@ func (r *run) watchMemory(ctx context.Context) error {
 			held, err = socketMemory()
 		}
 		r.result.Sockets = max(r.result.Sockets, held-sockets)
-		if !pause(ctx, sampleInterval) {
+		if !Pause(ctx, sampleInterval) {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (r *run) settle(ctx context.Context) error {
 		if err != nil || r.result.After <= r.result.Before+settled {
 			return errors.Join(err, using.Stop(unix.SIGTERM))
 		}
-		if !pause(ctx, sampleInterval) {
+		if !Pause(ctx, sampleInterval) {
 			return using.Stop(unix.SIGTERM)
 		}
 	}

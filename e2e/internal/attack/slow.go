@@ -35,7 +35,7 @@ func slow() []Attack {
 
 // drip sends a text a byte each second, and starts again at from when it is over.
 func drip(ctx context.Context, w io.Writer, text string, from int) error {
-	for i := 0; pause(ctx, time.Second); i++ {
+	for i := 0; Pause(ctx, time.Second); i++ {
 		if i == len(text) {
 			i = from
 		}
@@ -72,7 +72,7 @@ func slowHeaders(connections int) func(context.Context, *attacker) error {
 			}
 			// A literal header without indexing, of 255 bytes, RFC 7541, section 6.2.2.
 			value := "\x00\x01a\x7f\x80\x01" + string(make([]byte, 255))
-			for i := 0; pause(ctx, time.Second); i++ {
+			for i := 0; Pause(ctx, time.Second); i++ {
 				if err := c.frames.WriteContinuation(1, false, []byte{value[i%len(value)]}); err != nil {
 					return err
 				}

@@ -150,7 +150,7 @@ func (s *server) awaitReadiness(ctx context.Context, want int) error {
 		if status == want {
 			return nil
 		}
-		if !pause(ctx, watchAgain) {
+		if !attack.Pause(ctx, watchAgain) {
 			return fmt.Errorf("/readyz answers %d %s (%w), want %d", status, strings.TrimSpace(text), err, want)
 		}
 	}

@@ -144,7 +144,7 @@ func (s *soak) end(ctx context.Context, began use) error {
 			fmt.Fprintf(s.Log, "the last server ended with %v\n", ended)
 			return nil
 		}
-		if !pause(ctx, time.Second) {
+		if !attack.Pause(ctx, time.Second) {
 			return fmt.Errorf("the server began with %v and ended with %v", began, ended)
 		}
 	}
@@ -198,9 +198,9 @@ func (s *soak) cycle(ctx context.Context, n int, i incident) error {
 	go func() { churned <- s.writers.churn(churnCtx) }()
 	extra := fmt.Sprintf("extra-%d", n)
 	err := s.attacked(ctx, i.stranger, func() error {
-		pause(ctx, half)
+		attack.Pause(ctx, half)
 		err := i.happen(ctx, s, extra)
-		pause(ctx, half)
+		attack.Pause(ctx, half)
 		return err
 	})
 	stop()
@@ -268,7 +268,7 @@ func (s *soak) awaitWrite(ctx context.Context, k key) error {
 	defer cancel()
 	for {
 		err := s.writers.write(context.WithoutCancel(ctx), k, false)
-		if err == nil || !pause(ctx, watchAgain) {
+		if err == nil || !attack.Pause(ctx, watchAgain) {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spanmesh/span/e2e/internal/attack"
 	"github.com/spanmesh/span/e2e/internal/wire"
 )
 
@@ -32,7 +33,7 @@ func (w *watcher) run(ctx context.Context) {
 			w.apply(message, first)
 			first = false
 		})
-		pause(ctx, watchAgain)
+		attack.Pause(ctx, watchAgain)
 	}
 }
 
@@ -72,7 +73,7 @@ func (w *watcher) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, deliveryDeadline)
 	defer cancel()
 	for !w.sees(has) {
-		if !pause(ctx, watchAgain) {
+		if !attack.Pause(ctx, watchAgain) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return fmt.Errorf("a watcher of %s has %v after %v, and the server %v", w.cluster, w.has, deliveryDeadline, has)

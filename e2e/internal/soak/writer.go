@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spanmesh/span/e2e/internal/attack"
 	"github.com/spanmesh/span/e2e/internal/wire"
 )
 
@@ -105,7 +106,7 @@ func clusterName(c int) string { return fmt.Sprintf("soak-%d", c) }
 // churnOne goes on after an error.
 func (w *writers) churnOne(ctx context.Context, k key) error {
 	var first error
-	for pause(ctx, rand.N(writePause)) {
+	for attack.Pause(ctx, rand.N(writePause)) {
 		// A write that ctx ended would be unknown, so it ends by its deadline alone.
 		err := w.write(context.WithoutCancel(ctx), k, rand.IntN(deletions) == 0)
 		if err != nil && first == nil {
@@ -113,18 +114,6 @@ func (w *writers) churnOne(ctx context.Context, k key) error {
 		}
 	}
 	return first
-}
-
-// pause waits, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // grow writes affiliates of a cluster until the server refuses one, and returns that error.
@@ -201,7 +190,7 @@ func list(ctx context.Context, c wire.Client, cluster string) (map[string]uint64
 	ctx, cancel := context.WithTimeout(ctx, readiness)
 	defer cancel()
 	answer, err := c.Call(ctx, "List", wire.ClusterRequest(cluster))
-	for err != nil && pause(ctx, watchAgain) {
+	for err != nil && attack.Pause(ctx, watchAgain) {
 		answer, err = c.Call(ctx, "List", wire.ClusterRequest(cluster))
 	}
 	if err != nil {
