@@ -60,7 +60,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		d.close()
 		return err
 	}
-	if err := o.claimLink(d); err != nil {
+	if err := o.claimLink(ctx, d); err != nil {
 		d.close()
 		return errors.Join(err, listener.Close())
 	}
@@ -76,12 +76,12 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // claimLink refuses to start beside an agent that works on the link of the config. Without a
 // config that is valid, the passes find out.
-func (o Options) claimLink(d *deps) error {
+func (o Options) claimLink(ctx context.Context, d *deps) error {
 	name, data, err := configfile.At(o.Config).Read()
 	if err != nil {
 		return nil
 	}
-	config, err := loadConfig(name, data)
+	config, err := (&evaluator{}).load(ctx, name, data)
 	if err != nil {
 		return nil
 	}

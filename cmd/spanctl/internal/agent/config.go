@@ -14,7 +14,6 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // configManager decides which config is in force: the one in the file if it is valid,
@@ -27,6 +26,9 @@ type configManager struct {
 	log    *slog.Logger
 	// trialBegan is called when a config is on trial; follow must then be called.
 	trialBegan func(statedir.Trial)
+
+	// eval makes configs out of their texts.
+	eval evaluator
 
 	// mu is held for a whole change of the config.
 	mu sync.Mutex
@@ -83,7 +85,7 @@ func (m *configManager) start(ctx context.Context) {
 		m.log.Error("last good config unreadable", "error", err)
 		return
 	}
-	config, err := loadConfig(last.Path, data)
+	config, err := m.eval.load(ctx, last.Path, data)
 	if err != nil {
 		m.log.Error("last good config not valid", "file", last.Path, "error", err)
 		return
@@ -134,7 +136,7 @@ func (m *configManager) reload(ctx context.Context, how string) (pass *reconcile
 
 // apply stores a valid config and puts it in force.
 func (m *configManager) apply(ctx context.Context, name string, data []byte) (o outcome, err error) {
-	if _, err := loadConfig(name, data); err != nil {
+	if _, err := m.eval.load(ctx, name, data); err != nil {
 		return o, err
 	}
 	err = m.locked(func() error {
@@ -157,8 +159,8 @@ func (m *configManager) store(ctx context.Context, how, name string, data []byte
 }
 
 // stage stores a valid config for later. Its secrets are read then.
-func (m *configManager) stage(name string, data []byte) (o outcome, err error) {
-	if _, err := load.Config(name, data); err != nil {
+func (m *configManager) stage(ctx context.Context, name string, data []byte) (o outcome, err error) {
+	if _, err := m.eval.loadUnread(ctx, name, data); err != nil {
 		return o, err
 	}
 	err = m.locked(func() error {
@@ -180,7 +182,7 @@ func (m *configManager) stage(name string, data []byte) (o outcome, err error) {
 // history records. The caller holds the locks.
 func (m *configManager) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
 	m.seen, m.staged = contentOf(name, data), content{}
-	config, err := loadConfig(name, data)
+	config, err := m.eval.load(ctx, name, data)
 	m.logFault(err)
 	if err != nil {
 		return nil, &configFault{err}
@@ -221,12 +223,12 @@ func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset
 }
 
 // fault returns why the config in the file is not in force; nil if it is.
-func (m *configManager) fault() error {
+func (m *configManager) fault(ctx context.Context) error {
 	name, data, err := m.file.Read()
 	if err != nil {
 		return err
 	}
-	if _, err := loadConfig(name, data); err != nil {
+	if _, err := m.eval.load(ctx, name, data); err != nil {
 		return err
 	}
 	_, newest, err := m.dir.Read(0)
@@ -237,8 +239,8 @@ func (m *configManager) fault() error {
 }
 
 // faultText returns the text of fault; "" if there is none.
-func (m *configManager) faultText() string {
-	if err := m.fault(); err != nil {
+func (m *configManager) faultText(ctx context.Context) string {
+	if err := m.fault(ctx); err != nil {
 		return err.Error()
 	}
 	return ""

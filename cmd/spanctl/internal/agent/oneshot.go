@@ -13,7 +13,6 @@ import (
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // oneShot is the Runner where no agent runs: each method is one pass, for which it
@@ -22,6 +21,7 @@ type oneShot struct {
 	machine Machine
 	dir     *statedir.Dir
 	file    configfile.File
+	eval    evaluator
 }
 
 var _ Runner = (*oneShot)(nil)
@@ -61,19 +61,19 @@ func (o *oneShot) inForce() (name string, data []byte, updated time.Time, err er
 }
 
 // current is the config in force with its secrets.
-func (o *oneShot) current() (*schema.Config, error) {
+func (o *oneShot) current(ctx context.Context) (*schema.Config, error) {
 	name, data, _, err := o.inForce()
 	if err != nil {
 		return nil, err
 	}
-	return loadConfig(name, data)
+	return o.eval.load(ctx, name, data)
 }
 
 // SetConfig does a pass with a config and publishes the machine.
 func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
 	return o.pass(func(d *deps) (*reconciler.Pass, error) {
 		discovery := d.newDiscovery()
-		before := o.before(d.log)
+		before := o.before(ctx, d.log)
 		// The next command reads the config in force from the history.
 		if err := keep(); err != nil {
 			return nil, fmt.Errorf("the config is stored but not in force: write it to the history: %w", err)
@@ -101,14 +101,14 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 
 // before returns the config that was put in force last; nil if there is none that can be
 // read.
-func (o *oneShot) before(log *slog.Logger) *schema.Config {
+func (o *oneShot) before(ctx context.Context, log *slog.Logger) *schema.Config {
 	newest, data, err := o.dir.Read(0)
 	if errors.Is(err, statedir.ErrNoRevision) {
 		return nil
 	}
 	var config *schema.Config
 	if err == nil {
-		config, err = loadConfig(newest.Path, data)
+		config, err = o.eval.load(ctx, newest.Path, data)
 	}
 	if err != nil {
 		log.Warn("config in force unreadable; objects that only it owned stay", "error", err)
@@ -136,7 +136,7 @@ func (d *deps) leaveBehind(ctx context.Context, discovery *reconciler.Discovery,
 func (o *oneShot) Diff(ctx context.Context, config *schema.Config) (*reconciler.Pass, error) {
 	if config == nil {
 		var err error
-		if config, err = o.current(); err != nil {
+		if config, err = o.current(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +151,7 @@ func (o *oneShot) Diff(ctx context.Context, config *schema.Config) (*reconciler.
 
 // Down implements Runner.
 func (o *oneShot) Down(ctx context.Context) (*reconciler.Pass, error) {
-	config, err := o.current()
+	config, err := o.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (o *oneShot) Down(ctx context.Context) (*reconciler.Pass, error) {
 
 // RotateKey implements Runner.
 func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error) {
-	config, err := o.current()
+	config, err := o.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep 
 
 // ResetIdentity implements Runner. Where a mesh is up, it goes on with the new identity.
 func (o *oneShot) ResetIdentity(ctx context.Context, replace func() error) (pass *reconciler.Pass, err error) {
-	config, err := o.current()
+	config, err := o.current(ctx)
 	if err != nil {
 		// A clone need not have a config yet.
 		o.machine.Log.Info("no config in force; the identity alone is replaced", "error", err)
@@ -237,7 +237,7 @@ func (d *deps) checkUp(config *schema.Config, known reconciler.Knowledge) error 
 }
 
 // Resources implements Runner. Without an agent there is the config alone.
-func (o *oneShot) Resources(t *resource.Type) (*resource.Store, error) {
+func (o *oneShot) Resources(ctx context.Context, t *resource.Type) (*resource.Store, error) {
 	if t != resource.MachineConfigs {
 		return nil, o.Running()
 	}
@@ -245,7 +245,7 @@ func (o *oneShot) Resources(t *resource.Type) (*resource.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := load.Config(name, data)
+	config, err := o.eval.loadUnread(ctx, name, data)
 	if err != nil {
 		return nil, err
 	}

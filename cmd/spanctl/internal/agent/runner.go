@@ -26,7 +26,7 @@ type Runner interface {
 	// published under the old node ID stays. The pass is nil where no mesh is up.
 	ResetIdentity(ctx context.Context, replace func() error) (*reconciler.Pass, error)
 	// Resources returns the resources of a type.
-	Resources(t *resource.Type) (*resource.Store, error)
+	Resources(ctx context.Context, t *resource.Type) (*resource.Store, error)
 	// Running returns nil in an agent. Otherwise it returns an error that says how to
 	// start one.
 	Running() error
@@ -84,6 +84,6 @@ func (r loopRunner) ResetIdentity(ctx context.Context, replace func() error) (*r
 	return r.loop.ResetIdentity(ctx, replace)
 }
 
-func (r loopRunner) Resources(*resource.Type) (*resource.Store, error) { return r.store, nil }
+func (r loopRunner) Resources(context.Context, *resource.Type) (*resource.Store, error) { return r.store, nil }
 
 func (loopRunner) Running() error { return nil }

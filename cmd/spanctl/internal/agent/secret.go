@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // maxSecret is the size of the largest file with a secret, in bytes.
@@ -52,9 +51,4 @@ func readSecretFile(path string) (string, error) {
 		return "", fmt.Errorf("is longer than %d bytes", maxSecret)
 	}
 	return string(text), nil
-}
-
-// loadConfig reads a config and its secrets.
-func loadConfig(name string, data []byte) (*schema.Config, error) {
-	return load.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret}.Load()
 }

@@ -70,7 +70,7 @@ func respond[R any](response *R, err error) (*connect.Response[R], error) {
 }
 
 // GetStatus implements the API.
-func (s *service) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
+func (s *service) GetStatus(ctx context.Context, _ *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
 	if err := s.runner.Running(); err != nil {
 		return nil, failed(err)
 	}
@@ -78,7 +78,7 @@ func (s *service) GetStatus(context.Context, *connect.Request[agentpb.GetStatusR
 		Version:     version.Version,
 		Commit:      version.Commit,
 		ConfigPath:  s.configs.file.Path(),
-		ConfigError: s.configs.faultText(),
+		ConfigError: s.configs.faultText(ctx),
 	}), nil
 }
 
@@ -112,7 +112,7 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
 		return response, nil
 	case agentpb.ApplyMode_APPLY_MODE_STAGED:
-		did, err = s.configs.stage(name, data)
+		did, err = s.configs.stage(ctx, name, data)
 		response.StoredAt = did.path
 		return response, err
 	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
@@ -196,12 +196,12 @@ func (s *service) Diff(ctx context.Context, req *connect.Request[agentpb.DiffReq
 		return respond(&agentpb.DiffResponse{Plan: plan}, err)
 	}
 	plan, err := s.diff(ctx, nil)
-	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText()}, err)
+	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText(ctx)}, err)
 }
 
 // diffWith compares the kernel with the text of a config.
 func (s *service) diffWith(ctx context.Context, name string, data []byte) (*agentpb.Plan, error) {
-	config, err := loadConfig(name, data)
+	config, err := s.configs.eval.load(ctx, name, data)
 	if err != nil {
 		return nil, err
 	}
@@ -233,12 +233,12 @@ func (s *service) Down(ctx context.Context, _ *connect.Request[agentpb.DownReque
 }
 
 // resources finds a type by what a user typed, and the store that has its resources.
-func (s *service) resources(name string) (*resource.Type, *resource.Store, error) {
+func (s *service) resources(ctx context.Context, name string) (*resource.Type, *resource.Store, error) {
 	t, err := resource.Lookup(name)
 	if err != nil {
 		return nil, nil, &codedError{connect.CodeInvalidArgument, err}
 	}
-	store, err := s.runner.Resources(t)
+	store, err := s.runner.Resources(ctx, t)
 	return t, store, err
 }
 
@@ -254,7 +254,7 @@ func (s *service) list(ctx context.Context, m *agentpb.ListRequest) (*agentpb.Li
 	if m.GetReveal() && !isRoot(ctx) {
 		return nil, errReveal
 	}
-	t, store, err := s.resources(m.GetType())
+	t, store, err := s.resources(ctx, m.GetType())
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (s *service) watch(ctx context.Context, m *agentpb.WatchRequest, send func(
 	if err := s.runner.Running(); err != nil {
 		return err
 	}
-	t, store, err := s.resources(m.GetType())
+	t, store, err := s.resources(ctx, m.GetType())
 	if err != nil {
 		return err
 	}

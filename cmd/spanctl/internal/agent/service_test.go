@@ -64,7 +64,7 @@ func (r *fakeRunner) RotateKey(context.Context, reconciler.Identify, func() erro
 	return nil, reconciler.ErrNoPublisher
 }
 
-func (r *fakeRunner) Resources(*resource.Type) (*resource.Store, error) {
+func (r *fakeRunner) Resources(context.Context, *resource.Type) (*resource.Store, error) {
 	return &resource.Store{}, nil
 }
 

@@ -33,7 +33,7 @@ var (
 // try puts a config in force until the trial is over. The trial is on disk before anything
 // else changes.
 func (m *configManager) try(ctx context.Context, name string, data []byte, timeout time.Duration) (o outcome, err error) {
-	if _, err := loadConfig(name, data); err != nil {
+	if _, err := m.eval.load(ctx, name, data); err != nil {
 		return o, err
 	}
 	err = m.locked(func() error {
@@ -243,7 +243,7 @@ func (m *configManager) restore(ctx context.Context, how string, number int) (o 
 	if err != nil {
 		return o, err
 	}
-	if _, err := loadConfig(revision.Path, data); err != nil {
+	if _, err := m.eval.load(ctx, revision.Path, data); err != nil {
 		return o, err
 	}
 	if err := restoreFile(m.dir, m.file, number); err != nil {

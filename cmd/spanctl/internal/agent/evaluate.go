@@ -1,0 +1,29 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// evaluator makes configs out of their texts. Its methods may be called concurrently; its zero
+// value is ready.
+type evaluator struct{}
+
+// load makes a config, and reads the secrets that it has elsewhere.
+func (e *evaluator) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
+	return e.evaluate(ctx, load.Input{Sources: []schema.Source{{Name: name, Data: data}}, ReadSecret: ReadSecret})
+}
+
+// loadUnread makes a config whose secrets elsewhere are not read.
+func (e *evaluator) loadUnread(ctx context.Context, name string, data []byte) (*schema.Config, error) {
+	return e.evaluate(ctx, load.Input{Sources: []schema.Source{{Name: name, Data: data}}})
+}
+
+func (*evaluator) evaluate(ctx context.Context, in load.Input) (*schema.Config, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return in.Load()
+}
