@@ -3,6 +3,7 @@ package discoveryhttp_test
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -382,8 +383,8 @@ type doubtful struct {
 	watchers chan *store.Watcher
 }
 
-func (d doubtful) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
-	snapshot, w, err := d.Memory.Watch(ctx, clusterID, token)
+func (d doubtful) Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error) {
+	snapshot, w, err := d.Memory.Watch(ctx, clusterID, caller, token)
 	if err == nil {
 		d.watchers <- w
 	}

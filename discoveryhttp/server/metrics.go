@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"path"
 	"time"
 
@@ -165,7 +166,7 @@ func (m measured) List(ctx context.Context, clusterID string) (*store.Snapshot, 
 	return m.Store.List(ctx, clusterID)
 }
 
-func (m measured) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
+func (m measured) Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	defer observe(time.Now(), m.watch)
-	return m.Store.Watch(ctx, clusterID, token)
+	return m.Store.Watch(ctx, clusterID, caller, token)
 }

@@ -29,10 +29,11 @@ type Store interface {
 	// List returns the affiliates of a cluster; none for an unknown cluster.
 	List(ctx context.Context, clusterID string) (*store.Snapshot, error)
 	// Watch returns the affiliates of a cluster, and a watcher of all later changes.
-	// The caller closes the watcher.
-	// token is that of store.Update. The watcher ends with store.ErrOtherToken if
+	// Whoever calls Watch closes the watcher.
+	// caller and token are those of store.Update: caller is charged for a cluster that the
+	// watch makes, until somebody publishes in it. The watcher ends with store.ErrOtherToken if
 	// another token is pinned later.
-	Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error)
+	Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error)
 	// Admit reports whether the cluster has no pin, or token as its pin. It never
 	// creates a pin: an Update does.
 	Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -108,7 +109,7 @@ func (s *tinyStore) List(_ context.Context, clusterID string) (*store.Snapshot, 
 	return c.snapshot(), nil
 }
 
-func (s *tinyStore) Watch(_ context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
+func (s *tinyStore) Watch(_ context.Context, clusterID string, _ netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	c, unlock := s.lock(clusterID)
 	defer unlock()
 	if !c.admits(token) {
@@ -147,7 +148,7 @@ func TestStoreOfAnotherPackage(t *testing.T) {
 	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
 		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}
 	}, "an affiliate evicts endpoints", "an affiliate evicts one without", "a limit of endpoints", "a limit of clusters", "a limit of bytes",
-		"a limit of a caller's bytes", "a limit of a caller's clusters", "a pin ends watches with another")
+		"a limit of a caller's bytes", "a limit of a caller's clusters", "watched clusters of a caller", "a watched cluster that is left", "a pin ends watches with another")
 
 	t.Run("served", func(t *testing.T) {
 		s := httptest.NewServer(server.New(t.Context(), server.Options{

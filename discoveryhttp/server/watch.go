@@ -228,7 +228,7 @@ func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, o 
 		return err
 	}
 	defer s.admission.closeWatch(c.caller)
-	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId(), token)
+	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId(), rateKey(c.caller), token)
 	if err != nil {
 		return s.storeError(ctx, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -206,8 +207,8 @@ func (b *Bolt) List(ctx context.Context, clusterID string) (*Snapshot, error) {
 }
 
 // Watch implements server.Store.
-func (b *Bolt) Watch(ctx context.Context, clusterID string, token []byte) (*Snapshot, *Watcher, error) {
-	return b.memory.Watch(ctx, clusterID, token)
+func (b *Bolt) Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*Snapshot, *Watcher, error) {
+	return b.memory.Watch(ctx, clusterID, caller, token)
 }
 
 // Admit implements server.Store.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -253,7 +254,7 @@ func TestBoltDiskFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := openBolt(t, path)
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30))
-	_, w, err := s.Watch(t.Context(), "c", nil)
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"crypto/subtle"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,13 +14,14 @@ import (
 // cluster is the affiliates and watchers of one cluster. A change is staged first, and
 // applied once it is durable: readers and watchers see only what is applied.
 type cluster struct {
-	id      string
-	entries map[string]*entry
-	// watchers are the watchers with the token of each; nil for one without.
-	watchers map[*Watcher][]byte
+	id       string
+	entries  map[string]*entry
+	watchers map[*Watcher]reader
 	pin      pin
 	// creator is charged for the cluster; nil for nobody.
 	creator *caller
+	// payer is the watcher on whose behalf creator is charged; nil if that is an update.
+	payer *Watcher
 
 	// staged are the entries that will be, by ID; nil for one that is removed.
 	staged map[string]*entry
@@ -38,6 +40,14 @@ type cluster struct {
 	// time. position is the cluster's in the queue.
 	due      int64
 	position int
+}
+
+// reader is who has a watcher.
+type reader struct {
+	// token is nil for one without.
+	token []byte
+	// caller is not valid for nobody.
+	caller netip.Addr
 }
 
 // pin is the member token of a cluster's first affiliate, as a hash.
@@ -109,8 +119,8 @@ func (c *cluster) usePin(token []byte, now int64) {
 func (c *cluster) apply() {
 	if c.nextPin != nil {
 		c.pin, c.nextPin = *c.nextPin, nil
-		for w, token := range c.watchers {
-			if token != nil && !c.pin.admits(token) {
+		for w, r := range c.watchers {
+			if r.token != nil && !c.pin.admits(r.token) {
 				w.End(ErrOtherToken)
 			}
 		}

@@ -42,31 +42,39 @@ func NewMemory(limits Limits) *Memory {
 	}
 }
 
-// open returns a cluster. It creates it if it is new. One without affiliates is charged to an
-// address unless that is invalid. m.mu is held, also in what follows.
+// open returns a cluster for an update. It creates it if it is new. One that has had watches
+// alone is charged to an address unless that is invalid. m.mu is held, also in what follows.
 func (m *Memory) open(clusterID string, address netip.Addr) (*cluster, error) {
 	c := m.clusters[clusterID]
-	if c != nil && (c.creator != nil || c.count > 0 || !address.IsValid()) {
+	if c == nil {
+		return m.admitCluster(clusterID, address)
+	}
+	if c.count > 0 || !address.IsValid() || c.creator != nil && c.payer == nil {
 		return c, nil
 	}
-	if c == nil && m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
+	by := m.callerAt(address)
+	if by != c.creator && !m.hasClusterFor(by) {
+		return nil, ErrCallerFull
+	}
+	m.chargeFor(c, by, nil)
+	return c, nil
+}
+
+// admitCluster creates a cluster that is charged to an address, if there is room for it.
+func (m *Memory) admitCluster(clusterID string, address netip.Addr) (*cluster, error) {
+	if m.limits.Clusters > 0 && len(m.clusters) >= m.limits.Clusters {
 		return nil, ErrTooManyClusters
 	}
 	creator := m.callerAt(address)
-	if creator != nil && m.limits.CallerClusters > 0 && creator.clusters >= m.limits.CallerClusters {
+	if !m.hasClusterFor(creator) {
 		return nil, ErrCallerFull
 	}
-	if c == nil {
-		return m.create(clusterID, creator), nil
-	}
-	c.creator = creator
-	m.charge(creator, 0, 1)
-	return c, nil
+	return m.create(clusterID, creator), nil
 }
 
 // create creates a cluster that is charged to a caller, nil for nobody.
 func (m *Memory) create(clusterID string, creator *caller) *cluster {
-	c := &cluster{id: clusterID, entries: map[string]*entry{}, watchers: map[*Watcher][]byte{}, creator: creator, due: never}
+	c := &cluster{id: clusterID, entries: map[string]*entry{}, watchers: map[*Watcher]reader{}, creator: creator, due: never}
 	m.charge(creator, 0, 1)
 	m.clusters[clusterID] = c
 	heap.Push(&m.expiries, c)
@@ -133,8 +141,12 @@ func (m *Memory) discard() {
 	m.staged = m.staged[:0]
 }
 
-// settle removes a cluster that is unused, or makes its unused pin expire.
+// settle removes a cluster that is unused, or makes its unused pin expire. One that is only
+// watched is charged to one of those who watch it.
 func (m *Memory) settle(c *cluster) {
+	if !c.touched && c.pin.hash == nil && c.count == 0 && len(c.watchers) > 0 {
+		m.chargeReader(c)
+	}
 	if c.pin.hash != nil && len(c.entries) == 0 && len(c.watchers) == 0 {
 		m.expiries.schedule(c, c.pin.expires())
 	}
@@ -156,7 +168,7 @@ func (m *Memory) update(clusterID string, u Update) error {
 	if err != nil {
 		return err
 	}
-	defer m.drop(c)
+	defer m.settle(c)
 	if u.Token != nil && !c.plannedPin().admits(u.Token) {
 		return ErrOtherToken
 	}
@@ -237,14 +249,17 @@ func (m *Memory) list(c *cluster) *Snapshot {
 }
 
 // Watch implements server.Store.
-func (m *Memory) Watch(_ context.Context, clusterID string, token []byte) (*Snapshot, *Watcher, error) {
+func (m *Memory) Watch(_ context.Context, clusterID string, caller netip.Addr, token []byte) (*Snapshot, *Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.open(clusterID, netip.Addr{})
-	if err != nil {
-		return nil, nil, err
+	c := m.clusters[clusterID]
+	if c == nil {
+		var err error
+		if c, err = m.admitCluster(clusterID, caller); err != nil {
+			return nil, nil, err
+		}
 	}
-	defer m.drop(c)
+	defer m.settle(c)
 	if token != nil && !c.pin.admits(token) {
 		return nil, nil, ErrOtherToken
 	}
@@ -258,7 +273,7 @@ func (m *Memory) Watch(_ context.Context, clusterID string, token []byte) (*Snap
 		delete(c.watchers, w)
 		m.settle(c)
 	})
-	c.watchers[w] = bytes.Clone(token)
+	c.watchers[w] = reader{bytes.Clone(token), caller}
 	return m.list(c), w, nil
 }
 

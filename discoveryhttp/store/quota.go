@@ -35,6 +35,33 @@ func (m *Memory) charge(c *caller, bytes int64, clusters int) {
 	}
 }
 
+// hasClusterFor reports whether a caller, nil for nobody, may be charged with one more cluster.
+func (m *Memory) hasClusterFor(c *caller) bool {
+	return c == nil || m.limits.CallerClusters <= 0 || c.clusters < m.limits.CallerClusters
+}
+
+// chargeFor charges a caller for a cluster, in the place of who was: on behalf of a watcher, or
+// of an update if that is nil.
+func (m *Memory) chargeFor(c *cluster, by *caller, payer *Watcher) {
+	m.charge(c.creator, 0, -1)
+	c.creator, c.payer = by, payer
+	m.charge(by, 0, 1)
+}
+
+// chargeReader charges one who watches a cluster for it, unless who is charged does so. If there
+// is no room for that, the charge stays where it is.
+func (m *Memory) chargeReader(c *cluster) {
+	if _, watches := c.watchers[c.payer]; watches {
+		return
+	}
+	for w, r := range c.watchers {
+		if by := m.callerAt(r.caller); by == c.creator || m.hasClusterFor(by) {
+			m.chargeFor(c, by, w)
+		}
+		return
+	}
+}
+
 // account counts an entry of a cluster that replaces another. Either may be nil.
 func (m *Memory) account(c *cluster, before, after *entry) {
 	m.bytes += after.cost() - before.cost()

@@ -46,7 +46,8 @@ type Limits struct {
 	// that has sent their data. Memory and Bolt give a caller no more than what is left of
 	// Bytes for all others, either.
 	CallerBytes int64
-	// CallerClusters is the limit of clusters that one caller has created.
+	// CallerClusters is the limit of clusters that one caller has created, by an update or by a
+	// watch. The first update of a cluster moves the charge to its caller.
 	CallerClusters int
 }
 

@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -102,14 +103,14 @@ func TestExpiry(t *testing.T) {
 func TestClusterLimit(t *testing.T) {
 	each(t, store.Limits{Clusters: 2}, func(t *testing.T, s server.Store) {
 		storetest.Update(t, s, "a", "x", "1", storetest.In(30))
-		_, w, err := s.Watch(t.Context(), "b", nil)
+		_, w, err := s.Watch(t.Context(), "b", netip.Addr{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Update(t.Context(), "c", storetest.NewUpdate("x", "1", storetest.In(30))); !errors.Is(err, store.ErrTooManyClusters) {
 			t.Errorf("a third cluster: %v", err)
 		}
-		if _, _, err := s.Watch(t.Context(), "c", nil); !errors.Is(err, store.ErrTooManyClusters) {
+		if _, _, err := s.Watch(t.Context(), "c", netip.Addr{}, nil); !errors.Is(err, store.ErrTooManyClusters) {
 			t.Errorf("a watch of a third cluster: %v", err)
 		}
 		if got := s.Stats(); got != (store.Stats{Clusters: 2, Affiliates: 1, Watchers: 1}) {
@@ -122,7 +123,7 @@ func TestClusterLimit(t *testing.T) {
 
 func TestWatchSendsExpiries(t *testing.T) {
 	each(t, store.Limits{}, func(t *testing.T, s server.Store) {
-		_, w, err := s.Watch(t.Context(), "c", nil)
+		_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,12 +144,12 @@ func TestWatchSendsExpiries(t *testing.T) {
 // TestSlowWatcherMustResync has a watcher that never reads.
 func TestSlowWatcherMustResync(t *testing.T) {
 	s := store.NewMemory(store.Limits{})
-	_, slow, err := s.Watch(t.Context(), "c", nil)
+	_, slow, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slow.Close()
-	_, quick, err := s.Watch(t.Context(), "c", nil)
+	_, quick, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func TestEncoding(t *testing.T) {
 	s := store.NewMemory(store.Limits{})
 	storetest.Update(t, s, "c", "a", "1", storetest.In(30), "x", "y")
 	storetest.Update(t, s, "c", "b", "", storetest.In(30), "z")
-	_, w, err := s.Watch(t.Context(), "c", nil)
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +317,7 @@ func BenchmarkFanout(b *testing.B) {
 			watchers := make([]*store.Watcher, n)
 			for i := range watchers {
 				var err error
-				if _, watchers[i], err = s.Watch(b.Context(), "c", nil); err != nil {
+				if _, watchers[i], err = s.Watch(b.Context(), "c", netip.Addr{}, nil); err != nil {
 					b.Fatal(err)
 				}
 				defer watchers[i].Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,7 +46,7 @@ func collect(t *testing.T, w *store.Watcher, want ...string) {
 // watch starts a watch of cluster c.
 func watch(t *testing.T, s *etcdstore.Store) *store.Watcher {
 	t.Helper()
-	_, w, err := s.Watch(t.Context(), "c", nil)
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

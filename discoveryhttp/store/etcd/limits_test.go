@@ -262,12 +262,12 @@ func TestOneTokenWins(t *testing.T) {
 func TestOthersWatchesEnd(t *testing.T) {
 	o := etcdstore.Options{Prefix: newPrefix(t)}
 	one, two := open(t, sharedEtcd(t), o), open(t, sharedEtcd(t), o)
-	_, stranger, err := two.Watch(t.Context(), "c", []byte("two"))
+	_, stranger, err := two.Watch(t.Context(), "c", netip.Addr{}, []byte("two"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stranger.Close()
-	_, member, err := two.Watch(t.Context(), "c", []byte("one"))
+	_, member, err := two.Watch(t.Context(), "c", netip.Addr{}, []byte("one"))
 	if err != nil {
 		t.Fatal(err)
 	}

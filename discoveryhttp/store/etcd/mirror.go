@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -18,9 +19,11 @@ type mirror struct {
 	// cluster is its name in keys.
 	cluster string
 	prefix  string
-	// users counts the watchers, and the calls that are about to make one. store.mu
-	// guards it.
-	users int
+	// users counts the watchers, and the calls that are about to make one, by caller. payer
+	// is the one of them that is charged for a cluster that has nothing in etcd. store.mu guards
+	// both.
+	users map[callerID]int
+	payer callerID
 
 	mu     sync.Mutex
 	loaded bool
@@ -38,16 +41,16 @@ type mirror struct {
 var errLost = errors.New("etcd watch lost")
 
 // Watch implements server.Store.
-func (s *Store) Watch(ctx context.Context, clusterID string, token []byte) (*store.Snapshot, *store.Watcher, error) {
-	cluster := hashOf(clusterID)
+func (s *Store) Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error) {
+	cluster, by := hashOf(clusterID), callerOf(caller)
 	for {
-		m, err := s.acquire(cluster)
+		m, err := s.acquire(cluster, by)
 		if err != nil {
 			return nil, nil, err
 		}
-		snapshot, w, err := m.watch(ctx, bytes.Clone(token))
+		snapshot, w, err := m.watch(ctx, by, bytes.Clone(token))
 		if err != nil {
-			s.release(m)
+			s.release(m, by)
 		}
 		// Another mirror takes the place of a lost one.
 		if !errors.Is(err, errLost) {
@@ -56,32 +59,35 @@ func (s *Store) Watch(ctx context.Context, clusterID string, token []byte) (*sto
 	}
 }
 
-// acquire returns the mirror of a cluster, and makes it if there is none. The caller
-// must release it.
-func (s *Store) acquire(cluster string) (*mirror, error) {
-	if err := s.checkRoom(cluster); err != nil {
-		return nil, err
-	}
+// acquire returns the mirror of a cluster for a caller, and makes it if there is none. It must
+// be released.
+func (s *Store) acquire(cluster string, by callerID) (*mirror, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.mirrors[cluster]
 	if m == nil {
-		m = &mirror{store: s, cluster: cluster, prefix: s.clusterKey(cluster), stop: func() {}, watchers: map[*store.Watcher][]byte{}}
+		if err := s.checkRoom(cluster, by); err != nil {
+			return nil, err
+		}
+		m = &mirror{store: s, cluster: cluster, prefix: s.clusterKey(cluster), stop: func() {}, users: map[callerID]int{}, watchers: map[*store.Watcher][]byte{}}
 		s.mirrors[cluster] = m
+		s.chargeMirror(m, by)
 	}
-	m.users++
+	m.users[by]++
 	return m, nil
 }
 
-// release gives a mirror back. One without users stops. The caller does not hold
-// m.mu.
-func (s *Store) release(m *mirror) {
+// release gives a mirror back. One without users stops. m.mu is not held.
+func (s *Store) release(m *mirror, by callerID) {
 	s.mu.Lock()
-	m.users--
-	unused := m.users == 0
+	if m.users[by]--; m.users[by] == 0 {
+		delete(m.users, by)
+	}
+	unused := len(m.users) == 0
 	if unused {
 		s.forget(m)
 	}
+	s.settlePayer(m)
 	s.mu.Unlock()
 	if unused {
 		m.mu.Lock()
@@ -94,11 +100,12 @@ func (s *Store) release(m *mirror) {
 func (s *Store) forget(m *mirror) {
 	if s.mirrors[m.cluster] == m {
 		delete(s.mirrors, m.cluster)
+		s.dischargeMirror(m)
 	}
 }
 
 // watch adds a watcher. The caller has acquired the mirror for it.
-func (m *mirror) watch(ctx context.Context, token []byte) (*store.Snapshot, *store.Watcher, error) {
+func (m *mirror) watch(ctx context.Context, by callerID, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lost {
@@ -117,7 +124,7 @@ func (m *mirror) watch(ctx context.Context, token []byte) (*store.Snapshot, *sto
 		m.mu.Lock()
 		delete(m.watchers, w)
 		m.mu.Unlock()
-		m.store.release(m)
+		m.store.release(m, by)
 	}))
 	// A pin that comes later finds the watcher in m.watchers.
 	if token != nil && !m.store.usage.pin(m.cluster).admits(token) {

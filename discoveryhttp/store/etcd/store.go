@@ -35,6 +35,8 @@ type Store struct {
 	mu sync.Mutex
 	// mirrors are those of the clusters, by their names in keys.
 	mirrors map[string]*mirror
+	// charged are the mirrors that each caller pays for.
+	charged map[callerID]map[*mirror]struct{}
 	// granted are the ends of the leases that exist, in seconds since 1970.
 	granted map[int64]bool
 	// restartUsage makes the usage be read again.
@@ -88,6 +90,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		writing:   newLocks(writers),
 		usage:     newUsage(),
 		mirrors:   map[string]*mirror{},
+		charged:   map[callerID]map[*mirror]struct{}{},
 		granted:   map[int64]bool{},
 		ctx:       life,
 		stop:      stop,

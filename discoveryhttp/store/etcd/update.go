@@ -137,7 +137,7 @@ func valueOf(kv *mvccpb.KeyValue) value {
 
 // plan returns what an update writes, within the limits.
 func (s *Store) plan(ctx context.Context, cluster string, u store.Update, have stored) (plan, error) {
-	if err := s.checkRoom(cluster); err != nil {
+	if err := s.checkUpdate(cluster, callerOf(u.Caller)); err != nil {
 		return plan{}, err
 	}
 	lease, err := s.leaseFor(ctx, u.Now, u.Now.Add(u.TTL))
@@ -147,32 +147,6 @@ func (s *Store) plan(ctx context.Context, cluster string, u store.Update, have s
 	s.usage.mu.Lock()
 	defer s.usage.mu.Unlock()
 	return newPlan(have, u, lease, s.limits, cluster, &s.usage.totals)
-}
-
-// checkRoom returns an error if there is no room for a cluster. Those count that are in etcd, and
-// those that are watched on this server.
-func (s *Store) checkRoom(cluster string) error {
-	if s.limits.Clusters <= 0 {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.usage.mu.Lock()
-	defer s.usage.mu.Unlock()
-	clusters := s.usage.clusters
-	if clusters[cluster] != nil || s.mirrors[cluster] != nil || len(clusters)+len(s.mirrors) < s.limits.Clusters {
-		return nil
-	}
-	count := len(clusters)
-	for watched := range s.mirrors {
-		if clusters[watched] == nil {
-			count++
-		}
-	}
-	if count >= s.limits.Clusters {
-		return store.ErrTooManyClusters
-	}
-	return nil
 }
 
 // write makes the writes of a plan, and pins the token. It reports false if somebody else has

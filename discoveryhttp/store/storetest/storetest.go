@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store
 		"a limit of bytes":                   {store.Limits{Bytes: 4 * affiliateBytes}, testByteLimit},
 		"a limit of a caller's bytes":        {store.Limits{CallerBytes: 2 * affiliateBytes}, testCallerBytes},
 		"a limit of a caller's clusters":     {store.Limits{CallerClusters: 2}, testCallerClusters},
+		"watched clusters of a caller":       {store.Limits{CallerClusters: 2}, testWatchedClusters},
+		"a watched cluster that is left":     {store.Limits{CallerClusters: 2}, testWatchedClusterMoves},
 		"watch":                              {run: testWatch},
 		"a limit of watchers":                {store.Limits{Watchers: 1}, testWatcherLimit},
 		"writers and a watcher at once":      {run: testConcurrency},
@@ -224,12 +226,8 @@ func testCallerClusters(t *testing.T, s server.Store) {
 	for _, cluster := range []string{"a", "b"} {
 		expectError(t, cluster, updateBy(t, s, one, cluster, "x", small), nil)
 	}
-	// Who watches a cluster first pays for it as well.
-	_, w, err := s.Watch(t.Context(), "c", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
+	// Who publishes first in a cluster that another watches pays for it.
+	watchBy(t, s, two, "c", nil)
 	expectError(t, "a third cluster", updateBy(t, s, one, "c", "x", small), store.ErrCallerFull)
 	expectError(t, "another caller", updateBy(t, s, two, "c", "x", small), nil)
 	expectError(t, "an affiliate of another's cluster", updateBy(t, s, one, "c", "y", small), nil)
@@ -239,9 +237,60 @@ func testCallerClusters(t *testing.T, s server.Store) {
 	expectError(t, "after a deletion", updateBy(t, s, one, "d", "x", small), nil)
 }
 
+// watchBy watches a cluster as a caller until the returned function is called, or the test ends.
+func watchBy(t *testing.T, s server.Store, caller, cluster string, want error) (closeWatch func()) {
+	t.Helper()
+	_, w, err := s.Watch(t.Context(), cluster, netip.MustParseAddr(caller), nil)
+	expectError(t, "a watch of "+cluster+" by "+caller, err, want)
+	if err != nil {
+		return func() {}
+	}
+	closeWatch = sync.OnceFunc(w.Close)
+	t.Cleanup(closeWatch)
+	return closeWatch
+}
+
+// testWatchedClusters has clusters that only watches have made.
+func testWatchedClusters(t *testing.T, s server.Store) {
+	one, two, three := "10.0.0.1", "10.0.0.2", "10.0.0.3"
+	closeA := watchBy(t, s, one, "a", nil)
+	closeB := watchBy(t, s, one, "b", nil)
+	watchBy(t, s, one, "c", store.ErrCallerFull)
+	expectError(t, "an update of a third cluster", updateBy(t, s, one, "c", "x", small), store.ErrCallerFull)
+	watchBy(t, s, one, "a", nil)() // it is charged for that already
+	watchBy(t, s, two, "c", nil)
+	watchBy(t, s, one, "c", nil) // another is charged for that
+	expectError(t, "an update of the caller's own cluster", updateBy(t, s, one, "a", "x", small), nil)
+	watchBy(t, s, one, "d", store.ErrCallerFull)
+	// The first update moves the charge.
+	expectError(t, "an update by another caller", updateBy(t, s, three, "b", "x", small), nil)
+	watchBy(t, s, one, "d", nil)()
+	if err := s.Delete(t.Context(), "a", "x"); err != nil {
+		t.Fatal(err)
+	}
+	closeA()
+	closeB()
+	watchBy(t, s, one, "d", nil)
+	watchBy(t, s, one, "e", nil)
+	watchBy(t, s, one, "f", store.ErrCallerFull)
+}
+
+// testWatchedClusterMoves has a cluster whose maker leaves it to another who watches it.
+func testWatchedClusterMoves(t *testing.T, s server.Store) {
+	one, two := "10.0.0.1", "10.0.0.2"
+	closeFirst := watchBy(t, s, one, "a", nil)
+	watchBy(t, s, two, "a", nil)
+	watchBy(t, s, one, "b", nil)
+	watchBy(t, s, one, "c", store.ErrCallerFull)
+	closeFirst()
+	watchBy(t, s, one, "c", nil)
+	watchBy(t, s, two, "d", nil)
+	watchBy(t, s, two, "e", store.ErrCallerFull)
+}
+
 func testWatch(t *testing.T, s server.Store) {
 	Update(t, s, "c", "a", "1", In(30))
-	first, w, err := s.Watch(t.Context(), "c", nil)
+	first, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,15 +322,15 @@ func testWatch(t *testing.T, s server.Store) {
 }
 
 func testWatcherLimit(t *testing.T, s server.Store) {
-	_, w, err := s.Watch(t.Context(), "c", nil)
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Watch(t.Context(), "c", nil); !errors.Is(err, store.ErrTooManyWatchers) {
+	if _, _, err := s.Watch(t.Context(), "c", netip.Addr{}, nil); !errors.Is(err, store.ErrTooManyWatchers) {
 		t.Errorf("a second watcher: %v", err)
 	}
 	w.Close()
-	if _, w, err = s.Watch(t.Context(), "c", nil); err != nil {
+	if _, w, err = s.Watch(t.Context(), "c", netip.Addr{}, nil); err != nil {
 		t.Fatalf("a watcher after the first was closed: %v", err)
 	}
 	w.Close()
@@ -290,7 +339,7 @@ func testWatcherLimit(t *testing.T, s server.Store) {
 // testConcurrency has several writers and a watcher, which must end up with what
 // List returns.
 func testConcurrency(t *testing.T, s server.Store) {
-	_, w, err := s.Watch(t.Context(), "c", nil)
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +419,7 @@ func testPin(t *testing.T, s server.Store) {
 	if err := UpdateAs(t, s, "two", "c", "b", "2", Start); !errors.Is(err, store.ErrOtherToken) {
 		t.Errorf("an update with another token: %v", err)
 	}
-	if _, _, err := s.Watch(t.Context(), "c", []byte("two")); !errors.Is(err, store.ErrOtherToken) {
+	if _, _, err := s.Watch(t.Context(), "c", netip.Addr{}, []byte("two")); !errors.Is(err, store.ErrOtherToken) {
 		t.Errorf("a watch with another token: %v", err)
 	}
 	Expect(t, s, "c", "a=1[]")
@@ -389,7 +438,7 @@ func testPin(t *testing.T, s server.Store) {
 func testPinEndsWatches(t *testing.T, s server.Store) {
 	watchers := map[string]*store.Watcher{}
 	for token, hash := range map[string][]byte{"one": []byte("one"), "two": []byte("two"), "": nil} {
-		_, w, err := s.Watch(t.Context(), "c", hash)
+		_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, hash)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,7 +464,7 @@ func testMadeUpTokens(t *testing.T, s server.Store) {
 	for i := range 10 {
 		cluster := fmt.Sprint("made-up", i)
 		ExpectAdmits(t, s, cluster, true, "one", "two")
-		_, w, err := s.Watch(t.Context(), cluster, []byte("one"))
+		_, w, err := s.Watch(t.Context(), cluster, netip.Addr{}, []byte("one"))
 		if err != nil {
 			t.Fatal(err)
 		}

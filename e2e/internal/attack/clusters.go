@@ -31,9 +31,9 @@ func floodsOfClusters() []Attack {
 			What: "lists of 100,000 clusters that nobody has, without limits on rates"},
 		{Name: "tokens", Flags: append([]string{"--auth", "member"}, noRates...), Most: 128, run: squat(ownSource, "List", 0),
 			What: "made-up tokens for 100,000 clusters that nobody has, with --auth member"},
-		{Name: "watches", Most: 128, run: watchedClusters(16, 250),
+		{Name: "watches", Most: 128, run: watchedClusters(16, 250, 2),
 			What: "250 watches on each of 16 connections from one address, as many as it may have"},
-		{Name: "watched-clusters", Most: 384, run: watchedClusters(100, 900),
+		{Name: "watched-clusters", Most: 384, run: watchedClusters(100, 900, 1),
 			What: "900 watches on each of 100 connections from one address, each of a cluster that nobody has"},
 	}
 }
@@ -107,8 +107,8 @@ func (a *attacker) squatOne(ctx context.Context, c wire.Client, method string, i
 	a.done.Add(1)
 }
 
-// watchedClusters watches another cluster on each stream.
-func watchedClusters(connections, streams int) func(context.Context, *attacker) error {
+// watchedClusters watches clusters that nobody has, each on as many streams of a connection.
+func watchedClusters(connections, streams, each int) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
 		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
 			c, err := a.dialH2(ctx, i)
@@ -117,7 +117,7 @@ func watchedClusters(connections, streams int) func(context.Context, *attacker) 
 			}
 			defer func() { _ = c.Close() }()
 			for k := range streams {
-				cluster := fmt.Sprintf("watched-%d-%d", i, k)
+				cluster := fmt.Sprintf("watched-%d-%d", i, k/each)
 				if err := c.call(uint32(2*k+1), "Watch", wire.TypeGRPC, wire.Framed(0, wire.ClusterRequest(cluster))); err != nil {
 					return err
 				}

@@ -86,7 +86,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Store.Affiliates, "max-affiliates", l.Store.Affiliates, "most affiliates of a cluster")
 	flags.IntVar(&l.Store.Watchers, "max-watchers", l.Store.Watchers, "most watchers of a cluster, on this server")
 	flags.IntVar(&l.Store.Clusters, "max-clusters", l.Store.Clusters, "most clusters; 0 for no limit")
-	flags.IntVar(&l.Store.CallerClusters, "max-clusters-per-address", l.Store.CallerClusters, "most clusters that one address, or IPv6 /64, has created; 0 for no limit")
+	flags.IntVar(&l.Store.CallerClusters, "max-clusters-per-address", l.Store.CallerClusters, "most clusters that one address, or IPv6 /64, has created or alone watches; 0 for no limit")
 	flags.Int64Var(&l.Store.Bytes, "max-bytes", l.Store.Bytes, "most memory of all affiliates, bytes; 0 for no limit")
 	flags.Int64Var(&l.Store.CallerBytes, "max-bytes-per-address", l.Store.CallerBytes, "most memory of the affiliates that one address, or IPv6 /64, has published, bytes; 0 for no limit")
 	flags.IntVar(&l.WatchesPerAddress, "max-watches-per-address", l.WatchesPerAddress, "most open watches of one address, or IPv6 /64, on this server; 0 for no limit")
