@@ -296,7 +296,10 @@ type ApplyRequest struct {
 	Filename string    `protobuf:"bytes,2,opt,name=filename,proto3" json:"filename,omitempty"`
 	Mode     ApplyMode `protobuf:"varint,3,opt,name=mode,proto3,enum=spanctl.agent.v1.ApplyMode" json:"mode,omitempty"`
 	// The length of the trial, with APPLY_MODE_TRY.
-	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// The SHA-256 of the config file that this config was made from. If the file has other
+	// content by now, nothing is changed, and the error is ABORTED. Empty for any.
+	Base          []byte `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +358,13 @@ func (x *ApplyRequest) GetMode() ApplyMode {
 func (x *ApplyRequest) GetTimeout() *durationpb.Duration {
 	if x != nil {
 		return x.Timeout
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetBase() []byte {
+	if x != nil {
+		return x.Base
 	}
 	return nil
 }
@@ -2124,12 +2134,13 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x10GetConfigRequest\"G\n" +
 	"\x11GetConfigResponse\x12\x1a\n" +
 	"\bfilename\x18\x01 \x01(\tR\bfilename\x12\x16\n" +
-	"\x06config\x18\x02 \x01(\fR\x06config\"\xa8\x01\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\"\xbc\x01\n" +
 	"\fApplyRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12/\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x1b.spanctl.agent.v1.ApplyModeR\x04mode\x123\n" +
-	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xad\x01\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\fR\x04base\"\xad\x01\n" +
 	"\rApplyResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12\x1b\n" +
 	"\tstored_at\x18\x02 \x01(\tR\bstoredAt\x12;\n" +

@@ -46,8 +46,9 @@ const (
 
 // Run is an agent until ctx ends. It leaves the mesh up.
 func Run(ctx context.Context, o Options) (err error) {
-	dir, err := statedir.Open(o.StateDir)
-	if err != nil {
+	dir := statedir.At(o.StateDir)
+	dir.Agent = true
+	if err := dir.LockWithin(ctx, lockPatience); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -47,11 +49,14 @@ func contentOf(name string, data []byte) content {
 	return sha256.Sum256(append([]byte(name+"\x00"), data...))
 }
 
+// lockPatience is how long a command waits for another one that works with the state directory.
+const lockPatience = 30 * time.Second
+
 // locked calls do while neither this process nor another changes the config.
-func (m *configManager) locked(do func() error) (err error) {
+func (m *configManager) locked(ctx context.Context, do func() error) (err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.dir.Lock(); err != nil {
+	if err := m.dir.LockWithin(ctx, lockPatience); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.dir.Unlock()) }()
@@ -122,7 +127,7 @@ func (m *configManager) changed(ctx context.Context) {
 
 // reload puts the config in the file in force, staged or not.
 func (m *configManager) reload(ctx context.Context, how string) (pass *reconciler.Pass, err error) {
-	err = m.locked(func() error {
+	err = m.locked(ctx, func() error {
 		name, data, err := m.file.Read()
 		if err != nil {
 			m.logFault(err)
@@ -134,16 +139,49 @@ func (m *configManager) reload(ctx context.Context, how string) (pass *reconcile
 	return pass, err
 }
 
+// change is a config that is to become the one in the file.
+type change struct {
+	// name's ending is the format of data.
+	name string
+	data []byte
+	// base is the hash of the config in the file that the change was made from; nil for any.
+	base []byte
+}
+
+// conflictError says that the config in the file is no longer the one that a change was made
+// from.
+type conflictError struct{ path string }
+
+func (e *conflictError) Error() string {
+	return e.path + " was changed meanwhile: make the change again, from what is there now"
+}
+
+// checkBase returns a conflictError where the file is not what a change was made from. The caller
+// holds the locks.
+func (m *configManager) checkBase(base []byte) error {
+	if len(base) == 0 {
+		return nil
+	}
+	name, data, err := m.file.Read()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if now := sha256.Sum256(data); err != nil || !bytes.Equal(now[:], base) {
+		return &conflictError{name}
+	}
+	return nil
+}
+
 // apply stores a valid config and puts it in force.
-func (m *configManager) apply(ctx context.Context, name string, data []byte) (o outcome, err error) {
-	if _, err := m.eval.load(ctx, name, data); err != nil {
+func (m *configManager) apply(ctx context.Context, c change) (o outcome, err error) {
+	if _, err := m.eval.load(ctx, c.name, c.data); err != nil {
 		return o, err
 	}
-	err = m.locked(func() error {
-		if err := m.checkNoTrial(); err != nil {
+	err = m.locked(ctx, func() error {
+		if err := cmp.Or(m.checkNoTrial(), m.checkBase(c.base)); err != nil {
 			return err
 		}
-		o, err = m.store(ctx, "apply", name, data)
+		o, err = m.store(ctx, "apply", c.name, c.data)
 		return err
 	})
 	return o, err
@@ -159,18 +197,18 @@ func (m *configManager) store(ctx context.Context, how, name string, data []byte
 }
 
 // stage stores a valid config for later. Its secrets are read then.
-func (m *configManager) stage(ctx context.Context, name string, data []byte) (o outcome, err error) {
-	if _, err := m.eval.loadUnread(ctx, name, data); err != nil {
+func (m *configManager) stage(ctx context.Context, c change) (o outcome, err error) {
+	if _, err := m.eval.loadUnread(ctx, c.name, c.data); err != nil {
 		return o, err
 	}
-	err = m.locked(func() error {
-		if err := m.checkNoTrial(); err != nil {
+	err = m.locked(ctx, func() error {
+		if err := cmp.Or(m.checkNoTrial(), m.checkBase(c.base)); err != nil {
 			return err
 		}
 		before := m.staged
 		// The file watch must not put it in force.
-		m.staged = contentOf(m.file.PathFor(name), data)
-		if o.path, err = m.file.Store(name, data); err != nil {
+		m.staged = contentOf(m.file.PathFor(c.name), c.data)
+		if o.path, err = m.file.Store(c.name, c.data); err != nil {
 			m.staged = before
 		}
 		return err
@@ -195,7 +233,7 @@ func (m *configManager) enforce(ctx context.Context, how, name string, data []by
 
 // rotateKey gives the machine another key pair.
 func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotation, pass *reconciler.Pass, err error) {
-	err = m.locked(func() error {
+	err = m.locked(ctx, func() error {
 		rotation = m.dir.Rotate()
 		pass, err = m.runner.RotateKey(ctx, rotation.Next, rotation.Keep)
 		return err
@@ -207,7 +245,7 @@ func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotat
 func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset, pass *reconciler.Pass, err error) {
 	// The runner may give up waiting before the identity is replaced.
 	replaced := make(chan statedir.Reset, 1)
-	err = m.locked(func() error {
+	err = m.locked(ctx, func() error {
 		pass, err = m.runner.ResetIdentity(ctx, func() error {
 			done, err := m.dir.ResetIdentity()
 			replaced <- done

@@ -35,8 +35,8 @@ func (o *oneShot) Running() error {
 }
 
 // pass opens the machine for do and closes it again.
-func (o *oneShot) pass(do func(d *deps) (*reconciler.Pass, error)) (pass *reconciler.Pass, err error) {
-	if err := o.dir.Lock(); err != nil {
+func (o *oneShot) pass(ctx context.Context, do func(d *deps) (*reconciler.Pass, error)) (pass *reconciler.Pass, err error) {
+	if err := o.dir.LockWithin(ctx, lockPatience); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, o.dir.Unlock()) }()
@@ -71,7 +71,7 @@ func (o *oneShot) current(ctx context.Context) (*schema.Config, error) {
 
 // SetConfig does a pass with a config and publishes the machine.
 func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
-	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
 		discovery := d.newDiscovery()
 		before := o.before(ctx, d.log)
 		// The next command reads the config in force from the history.
@@ -140,7 +140,7 @@ func (o *oneShot) Diff(ctx context.Context, config *schema.Config) (*reconciler.
 			return nil, err
 		}
 	}
-	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
 		discovery := d.newDiscovery()
 		if err := d.ask(ctx, discovery, config); err != nil {
 			return nil, err
@@ -155,7 +155,7 @@ func (o *oneShot) Down(ctx context.Context) (*reconciler.Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
 		left := reconciler.LeaveDiscovery(ctx, d.newDiscovery(), config)
 		pass, err := d.engine.Remove(ctx, time.Now(), state.ScopeOf(config.KubeSpan()))
 		if pass != nil {
@@ -171,7 +171,7 @@ func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep 
 	if err != nil {
 		return nil, err
 	}
-	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
 		discovery := d.newDiscovery()
 		if err := d.ask(ctx, discovery, config); err != nil {
 			return nil, err
@@ -192,12 +192,12 @@ func (o *oneShot) ResetIdentity(ctx context.Context, replace func() error) (pass
 	if err != nil {
 		// A clone need not have a config yet.
 		o.machine.Log.Info("no config in force; the identity alone is replaced", "error", err)
-		if err := o.dir.Lock(); err != nil {
+		if err := o.dir.LockWithin(ctx, lockPatience); err != nil {
 			return nil, err
 		}
 		return nil, errors.Join(replace(), o.dir.Unlock())
 	}
-	return o.pass(func(d *deps) (*reconciler.Pass, error) {
+	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
 		if err := replace(); err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ type codedError struct {
 func failed(err error) error {
 	var problems schema.Problems
 	var coded *codedError
+	var conflict *conflictError
 	if condition := (*condition.Error)(nil); errors.As(err, &condition) {
 		err = fmt.Errorf("%s: %w", condition.Code, err)
 	}
@@ -49,6 +50,8 @@ func failed(err error) error {
 		code = coded.code
 	case errors.As(err, &problems):
 		code = connect.CodeInvalidArgument
+	case errors.As(err, &conflict):
+		code = connect.CodeAborted
 	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh),
 		errors.Is(err, reconciler.ErrNoPublisher), errors.Is(err, fs.ErrNotExist),
 		errors.Is(err, errOnTrial), errors.Is(err, errNoTrial), errors.Is(err, errNoAgent), errors.Is(err, statedir.ErrNoRevision):
@@ -95,9 +98,9 @@ func (s *service) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyR
 
 func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *agentpb.ApplyResponse, err error) {
 	response = &agentpb.ApplyResponse{}
-	mode, name, data := m.GetMode(), m.GetFilename(), m.GetConfig()
+	mode, c := m.GetMode(), change{name: m.GetFilename(), data: m.GetConfig(), base: m.GetBase()}
 	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO || mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
-		if response.Plan, err = s.diffWith(ctx, name, data); err != nil {
+		if response.Plan, err = s.diffWith(ctx, c.name, c.data); err != nil {
 			return nil, err
 		}
 	}
@@ -112,13 +115,13 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
 		return response, nil
 	case agentpb.ApplyMode_APPLY_MODE_STAGED:
-		did, err = s.configs.stage(ctx, name, data)
+		did, err = s.configs.stage(ctx, c)
 		response.StoredAt = did.path
 		return response, err
 	case agentpb.ApplyMode_APPLY_MODE_IMMEDIATE:
-		did, err = s.configs.apply(ctx, name, data)
+		did, err = s.configs.apply(ctx, c)
 	case agentpb.ApplyMode_APPLY_MODE_TRY:
-		did, err = s.configs.try(ctx, name, data, m.GetTimeout().AsDuration())
+		did, err = s.configs.try(ctx, c, m.GetTimeout().AsDuration())
 		response.TrialUntil = timestamppb.New(did.trial.Until)
 	default:
 		return nil, &codedError{connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode)}
@@ -153,8 +156,8 @@ func (s *service) Rollback(ctx context.Context, req *connect.Request[agentpb.Rol
 }
 
 // Confirm implements the API.
-func (s *service) Confirm(context.Context, *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
-	return respond(&agentpb.ConfirmResponse{}, s.configs.confirm())
+func (s *service) Confirm(ctx context.Context, _ *connect.Request[agentpb.ConfirmRequest]) (*connect.Response[agentpb.ConfirmResponse], error) {
+	return respond(&agentpb.ConfirmResponse{}, s.configs.confirm(ctx))
 }
 
 // RotateKey implements the API.

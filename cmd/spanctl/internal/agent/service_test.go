@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -149,6 +150,32 @@ func TestApplyModes(t *testing.T) {
 	})
 }
 
+// TestChangeOfWhatIsNotThereAnyMore makes changes of a config that somebody else has changed.
+func TestChangeOfWhatIsNotThereAnyMore(t *testing.T) {
+	for _, mode := range []agentpb.ApplyMode{
+		agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, agentpb.ApplyMode_APPLY_MODE_STAGED, agentpb.ApplyMode_APPLY_MODE_TRY, agentpb.ApplyMode_APPLY_MODE_AUTO,
+	} {
+		b := newBench(t)
+		if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, "1300"); err != nil {
+			t.Fatal(err)
+		}
+		change := func(mtu string, base []byte) error {
+			sum := sha256.Sum256(base)
+			_, err := b.Apply(t.Context(), connect.NewRequest(&agentpb.ApplyRequest{Config: withMTU(mtu), Filename: "new.cue", Mode: mode, Timeout: durationpb.New(time.Minute), Base: sum[:]}))
+			return err
+		}
+		if err := change("1400", withMTU("1290")); connect.CodeOf(err) != connect.CodeAborted || !strings.Contains(err.Error(), "machine.cue was changed meanwhile") {
+			t.Errorf("%v: the error is %v", mode, err)
+		}
+		if b.stored(t) != string(withMTU("1300")) || len(b.runner.mtus) != 1 {
+			t.Errorf("%v: stored is %q, in force were %v", mode, b.stored(t), b.runner.mtus)
+		}
+		if err := change("1400", withMTU("1300")); err != nil || b.stored(t) != string(withMTU("1400")) {
+			t.Errorf("%v: stored is %q, %v", mode, b.stored(t), err)
+		}
+	}
+}
+
 func TestTrialIsFollowed(t *testing.T) {
 	const before, tried = 1300, 1400
 	for _, c := range []struct {
@@ -258,8 +285,9 @@ func TestDiffSaysWhyTheFileIsNotInForce(t *testing.T) {
 
 func TestPassesAndAnAgentDoNotCross(t *testing.T) {
 	b := newBench(t)
-	agent, err := statedir.Open(filepath.Join(filepath.Dir(b.configs.file.Path()), "state"))
-	if err != nil {
+	agent := statedir.At(filepath.Join(filepath.Dir(b.configs.file.Path()), "state"))
+	agent.Agent = true
+	if err := agent.Lock(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, "1300"); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "another spanctl works with this state directory") {

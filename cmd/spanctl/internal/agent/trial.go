@@ -32,16 +32,19 @@ var (
 
 // try puts a config in force until the trial is over. The trial is on disk before anything
 // else changes.
-func (m *configManager) try(ctx context.Context, name string, data []byte, timeout time.Duration) (o outcome, err error) {
-	if _, err := m.eval.load(ctx, name, data); err != nil {
+func (m *configManager) try(ctx context.Context, c change, timeout time.Duration) (o outcome, err error) {
+	if _, err := m.eval.load(ctx, c.name, c.data); err != nil {
 		return o, err
 	}
-	err = m.locked(func() error {
+	err = m.locked(ctx, func() error {
+		if err := m.checkBase(c.base); err != nil {
+			return err
+		}
 		trial, err := m.beginTrial(timeout)
 		if err != nil {
 			return err
 		}
-		o, err = m.store(ctx, "try", name, data)
+		o, err = m.store(ctx, "try", c.name, c.data)
 		o.trial = trial
 		var partial *reconciler.ApplyError
 		if err != nil && !errors.As(err, &partial) {
@@ -89,8 +92,8 @@ func (m *configManager) beginTrial(timeout time.Duration) (statedir.Trial, error
 }
 
 // confirm ends the trial. The config stays.
-func (m *configManager) confirm() error {
-	return m.locked(func() error {
+func (m *configManager) confirm(ctx context.Context) error {
+	return m.locked(ctx, func() error {
 		if _, on, err := m.dir.Trial(); !on || err != nil {
 			return errors.Join(err, errNoTrial)
 		}
@@ -148,7 +151,7 @@ func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end
 			end.confirmed = end.pass == nil && !m.isStored(trial.Before)
 			return nil
 		}
-		return m.locked(func() error {
+		return m.locked(ctx, func() error {
 			m.log.Warn("config on trial not confirmed; restoring the previous config", "revision", trial.Before)
 			o, err := m.restore(ctx, "try-ended", trial.Before)
 			end.pass = o.pass
@@ -200,7 +203,7 @@ func (m *configManager) followTrials(ctx context.Context, began <-chan struct{})
 // rollback puts a config of the history in force again; 0 stands for the config before
 // the newest one, or before the current trial.
 func (m *configManager) rollback(ctx context.Context, number int) (o outcome, err error) {
-	err = m.locked(func() error {
+	err = m.locked(ctx, func() error {
 		number, err := m.previous(number)
 		if err != nil {
 			return err

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os/signal"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -71,6 +73,13 @@ func (f *applyFlags) asked() (agentpb.ApplyMode, error) {
 
 // apply applies a config and prints what that did.
 func (f *applyFlags) apply(ctx context.Context, s *agentSession, source schema.Source) error {
+	return f.applyOver(ctx, s, source, nil)
+}
+
+// applyOver is apply for a config that was made from base, the stored one. If that was changed
+// meanwhile, nothing is done, and isConflict reports true for the error. A nil base stands for
+// any.
+func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source schema.Source, base []byte) error {
 	mode, err := f.asked()
 	if err != nil {
 		return err
@@ -79,9 +88,12 @@ func (f *applyFlags) apply(ctx context.Context, s *agentSession, source schema.S
 		// The terminal may go away with what is cut.
 		signal.Ignore(unix.SIGHUP)
 	}
-	response, err := call(ctx, s.Apply, &agentpb.ApplyRequest{
-		Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(f.timeout),
-	})
+	request := &agentpb.ApplyRequest{Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(f.timeout)}
+	if base != nil {
+		sum := sha256.Sum256(base)
+		request.Base = sum[:]
+	}
+	response, err := call(ctx, s.Apply, request)
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", source.Name, err)
 	}
@@ -99,6 +111,9 @@ func (f *applyFlags) apply(ctx context.Context, s *agentSession, source schema.S
 	s.note("not confirmed: the config before is in force again")
 	return errors.Join(printDone(s.streams, end.Plan), exitStatus(exitError))
 }
+
+// isConflict reports whether a config was not applied since the stored one was changed meanwhile.
+func isConflict(err error) bool { return connect.CodeOf(err) == connect.CodeAborted }
 
 // printApplied prints what an apply did.
 func printApplied(s streams, response *agentpb.ApplyResponse, name string, mode agentpb.ApplyMode) error {

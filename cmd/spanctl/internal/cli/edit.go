@@ -62,14 +62,11 @@ func (o *editOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 
 // applyEdited applies a config, unless the stored one was changed since base was read.
 func (o *editOptions) applyEdited(ctx context.Context, s *agentSession, edited, base schema.Source) error {
-	now, err := s.storedConfig(ctx)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(now.Data, base.Data) {
+	err := o.apply.applyOver(ctx, s, edited, base.Data)
+	if isConflict(err) {
 		return fmt.Errorf("%s was changed by someone else meanwhile", base.Name)
 	}
-	return o.apply.apply(ctx, s, edited)
+	return err
 }
 
 // editUntilValid returns what the user made of a config; nil if nothing. With an error,

@@ -108,6 +108,8 @@ func nameFor(name string, data []byte) string {
 type patches struct {
 	// texts are patches, or the names of their files after @.
 	texts []string
+	// sources are what read has read.
+	sources []schema.Source
 }
 
 func (p *patches) flag(cmd *cobra.Command) {
@@ -115,7 +117,11 @@ func (p *patches) flag(cmd *cobra.Command) {
 		"patch of the config, as text or @FILE: a part of a config to merge, or a JSON patch; may be given several times")
 }
 
+// read reads the patches, once: a file may be a pipe.
 func (p *patches) read() ([]schema.Source, error) {
+	if p.sources != nil {
+		return p.sources, nil
+	}
 	sources := make([]schema.Source, len(p.texts))
 	for i, text := range p.texts {
 		if path, isFile := strings.CutPrefix(text, "@"); isFile {
@@ -128,6 +134,7 @@ func (p *patches) read() ([]schema.Source, error) {
 		}
 		sources[i] = schema.Source{Name: nameFor("--patch", []byte(text)), Data: []byte(text)}
 	}
+	p.sources = sources
 	return sources, nil
 }
 

@@ -26,7 +26,8 @@ and its comments. A patch is text or, after @, the name of a file; in CUE, YAML 
 
 A list is a JSON patch (RFC 6902). Anything else is merged: structs field by field;
 null or "$patch: delete" remove, "$patch: replace" puts the struct in place of the old
-one; a list gets what it does not have yet, static peers are merged by their names.
+one; a list gets what it does not have yet, static peers are merged by their names. If the
+config is changed by someone else meanwhile, the patch is made again on what is there then.
 
 What happens then is the mode:
 ` + modeHelp,
@@ -43,7 +44,20 @@ What happens then is the mode:
 	return cmd
 }
 
+// mostPatches is how often a patch is made again because the config was changed meanwhile. Each
+// time somebody else's change was taken.
+const mostPatches = 50
+
 func (o *patchOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	for again := 0; ; again++ {
+		if err := o.patch(ctx, s); !isConflict(err) || again == mostPatches {
+			return err
+		}
+	}
+}
+
+// patch patches the config that is stored now.
+func (o *patchOptions) patch(ctx context.Context, s *agentSession) error {
 	base, err := s.storedConfig(ctx)
 	if err != nil {
 		return err
@@ -55,7 +69,7 @@ func (o *patchOptions) run(ctx context.Context, s *agentSession, _ []string) err
 	if _, err := load.Config(source.Name, source.Data); err != nil {
 		return err
 	}
-	return o.apply.apply(ctx, s, source)
+	return o.apply.applyOver(ctx, s, source, base.Data)
 }
 
 // storedConfig returns the machine's config as it is stored.

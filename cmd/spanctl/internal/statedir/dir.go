@@ -1,13 +1,12 @@
 package statedir
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 )
@@ -34,6 +33,8 @@ const (
 type Dir struct {
 	// Disk writes the files.
 	Disk durable.Disk
+	// Agent is set in an agent, which has the lock for as long as it runs.
+	Agent bool
 
 	path string
 	// mu is held while files are read and written.
@@ -44,9 +45,6 @@ type Dir struct {
 	lock    *os.File
 	holders int
 }
-
-// ErrBusy says that another process works with the directory.
-var ErrBusy = errors.New("another spanctl works with this state directory")
 
 // At returns the state directory at path, which need not exist, without its lock.
 func At(path string) *Dir { return &Dir{path: path} }
@@ -60,11 +58,15 @@ func Open(path string) (*Dir, error) {
 // Lock makes the directory if need be and keeps other processes out until Unlock. It does
 // not wait: the error is ErrBusy while another process has the lock. Within the process the
 // lock is shared; each Lock needs an Unlock.
-func (d *Dir) Lock() error {
+func (d *Dir) Lock() error { return d.LockWithin(context.Background(), 0) }
+
+// LockWithin is Lock that waits for other commands until ctx ends, and no longer than limit. It
+// does not wait for an agent.
+func (d *Dir) LockWithin(ctx context.Context, limit time.Duration) error {
 	d.lockMu.Lock()
 	defer d.lockMu.Unlock()
 	if d.holders == 0 {
-		lock, err := lock(d.path)
+		lock, err := acquire(ctx, d.path, d.Agent, limit)
 		if err != nil {
 			return err
 		}
@@ -76,23 +78,6 @@ func (d *Dir) Lock() error {
 	return nil
 }
 
-func lock(path string) (*os.File, error) {
-	if err := os.MkdirAll(path, dirMode); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
-	}
-	file, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
-	if err != nil {
-		return nil, fmt.Errorf("open the state directory: %w", err)
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrBusy
-		}
-		return nil, errors.Join(fmt.Errorf("lock the state directory %s: %w", path, err), file.Close())
-	}
-	return file, nil
-}
-
 // Unlock gives the lock back that Lock took.
 func (d *Dir) Unlock() error {
 	d.lockMu.Lock()
@@ -100,7 +85,7 @@ func (d *Dir) Unlock() error {
 	if d.holders--; d.holders > 0 {
 		return nil
 	}
-	return d.lock.Close()
+	return release(d.lock)
 }
 
 // Close gives the lock back that Open took.

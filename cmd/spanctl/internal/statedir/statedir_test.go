@@ -1,6 +1,7 @@
 package statedir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,8 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -130,6 +134,59 @@ func TestOneProcessAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, path)
+}
+
+func TestCommandsWaitForEachOther(t *testing.T) {
+	path := t.TempDir()
+	first := open(t, path)
+	if err := At(path).LockWithin(t.Context(), 2*lockPoll); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), fmt.Sprintf("a command, process %d", os.Getpid())) {
+		t.Errorf("after the limit: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := At(path).LockWithin(ended, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	const many = 5
+	var inside atomic.Int32
+	group := new(errgroup.Group)
+	for range many {
+		group.Go(func() error {
+			d := At(path)
+			if err := d.LockWithin(t.Context(), time.Hour); err != nil {
+				return err
+			}
+			if inside.Add(1) != 1 {
+				t.Error("two have the lock")
+			}
+			inside.Add(-1)
+			return d.Unlock()
+		})
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCommandDoesNotWaitForAnAgent(t *testing.T) {
+	path := t.TempDir()
+	agent := At(path)
+	agent.Agent = true
+	if err := agent.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := At(path).LockWithin(t.Context(), time.Hour); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "the agent") {
+		t.Errorf("the error is %v", err)
+	}
+	if err := agent.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := At(path).LockWithin(t.Context(), time.Hour); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestHistoryKeepsTheLastConfigs(t *testing.T) {
