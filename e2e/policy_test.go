@@ -160,7 +160,7 @@ func TestNetworksOfOthers(t *testing.T) {
 	node, gateway, hidden := m.Machines[0], m.Machines[1], m.Machines[2]
 	gateway.Files.WriteConfig(harness.Edit(m.Config, `advertisedNetworks: ["10.99.0.0/16"]`))
 	hidden.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("filters: endpoints: [%q]", "!172.20.0.0/24")))
-	node.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("filters: peerEndpoints: [%q]", "!"+gateway.Address.String()+"/32")))
+	node.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf(`filters: peerEndpoints: ["0.0.0.0/0", "::/0", %q]`, "!"+gateway.Address.String()+"/32")))
 	gateway.Exec.Nodecmd("inner", "10.99.1.1/24")
 	// Without any route to a network, the kernel refuses packets before the rules of the mesh
 	// apply. Almost all machines have a default route.

@@ -18,7 +18,7 @@ type gathered struct {
 
 	host     mesh.Host
 	identity mesh.Identity
-	// announcing is what is wrong with what the machine announces.
+	// announcing is what is wrong with what the machine announces, and with what it takes of peers.
 	announcing []condition.Condition
 	// local is this machine's affiliate.
 	local mesh.Affiliate
@@ -87,6 +87,7 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.K
 	for i := range g.specs {
 		filter.Filter(&g.specs[i])
 	}
+	g.announcing = append(g.announcing, mesh.NoPeerEndpoint(kubespan, g.specs)...)
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
 	g.maxMTU = mesh.PathMTU(g.host.Links, g.specs)
 	if g.mtu = int(kubespan.MTU); kubespan.MTU == schema.AutoMTU {

@@ -1,13 +1,9 @@
 package schema
 
 import (
-	"encoding"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/netip"
-	"path"
-	"slices"
 	"strings"
 )
 
@@ -115,7 +111,7 @@ type Relay struct {
 
 // Filters choose addresses and networks.
 type Filters struct {
-	// Endpoints choose the addresses that this machine announces as endpoints.
+	// Endpoints choose the addresses that this machine announces as endpoints. See Passes.
 	Endpoints []Filter `json:"endpoints"`
 	// PeerEndpoints choose the endpoints of peers that this machine tries.
 	PeerEndpoints []Filter `json:"peerEndpoints"`
@@ -125,88 +121,6 @@ type Filters struct {
 	Interfaces []LinkFilter `json:"interfaces"`
 	// ExcludeAdvertisedNetworks are networks that this machine does not advertise.
 	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks"`
-}
-
-// Filter is one entry of an address filter.
-type Filter struct {
-	// Prefix is the network, masked.
-	Prefix netip.Prefix
-	// Exclude turns the entry into an exclusion. It is written as a leading "!".
-	Exclude bool
-}
-
-var (
-	_ encoding.TextUnmarshaler = (*Filter)(nil)
-	_ encoding.TextMarshaler   = Filter{}
-)
-
-// UnmarshalText parses "10.0.0.0/8" or "!10.0.0.0/8".
-func (f *Filter) UnmarshalText(text []byte) error {
-	cidr, exclude := strings.CutPrefix(string(text), "!")
-	prefix, err := netip.ParsePrefix(cidr)
-	if err != nil {
-		return fmt.Errorf("%q is not a network in CIDR notation", text)
-	}
-	*f = Filter{Prefix: prefix.Masked(), Exclude: exclude}
-	return nil
-}
-
-// MarshalText is the inverse of UnmarshalText.
-func (f Filter) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
-
-func (f Filter) String() string {
-	if f.Exclude {
-		return "!" + f.Prefix.String()
-	}
-	return f.Prefix.String()
-}
-
-// LinkFilter is one entry of a filter of links.
-type LinkFilter struct {
-	// Pattern is a name, with the wildcards of path.Match.
-	Pattern string
-	// Exclude turns the entry into an exclusion. It is written as a leading "!".
-	Exclude bool
-}
-
-var (
-	_ encoding.TextUnmarshaler = (*LinkFilter)(nil)
-	_ encoding.TextMarshaler   = LinkFilter{}
-)
-
-// UnmarshalText parses "eth*" or "!cilium_*".
-func (f *LinkFilter) UnmarshalText(text []byte) error {
-	pattern, exclude := strings.CutPrefix(string(text), "!")
-	if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.ContainsAny(pattern, "!/ ") {
-		return fmt.Errorf("%q is not the name of a link, or a pattern of names", text)
-	}
-	*f = LinkFilter{Pattern: pattern, Exclude: exclude}
-	return nil
-}
-
-// ChoosesLink returns what the last of Interfaces that matches a link's name says about it. Named
-// is false if none matches.
-func (f *Filters) ChoosesLink(name string) (named, included bool) {
-	for _, f := range slices.Backward(f.Interfaces) {
-		if f.Matches(name) {
-			return true, !f.Exclude
-		}
-	}
-	return false, false
-}
-
-// MarshalText is the inverse of UnmarshalText.
-func (f LinkFilter) MarshalText() ([]byte, error) {
-	if f.Exclude {
-		return []byte("!" + f.Pattern), nil
-	}
-	return []byte(f.Pattern), nil
-}
-
-// Matches reports whether the name of a link matches the pattern.
-func (f LinkFilter) Matches(name string) bool {
-	matches, err := path.Match(f.Pattern, name)
-	return err == nil && matches
 }
 
 // Cluster holds the settings that the machines of a cluster share.
@@ -297,13 +211,22 @@ type ServiceRegistry struct {
 	CA string `json:"ca"`
 }
 
-// URLs returns the URLs of all services. It returns none if the registry is disabled.
+// URLs returns the URLs of all services, with the schemes https and http: grpc is another name for
+// https. It returns none if the registry is disabled.
 func (r ServiceRegistry) URLs() []string {
 	if r.Disabled {
 		return nil
 	}
-	if len(r.Endpoints) > 0 {
-		return r.Endpoints
+	endpoints := r.Endpoints
+	if len(endpoints) == 0 {
+		endpoints = []string{r.Endpoint}
 	}
-	return []string{r.Endpoint}
+	urls := make([]string, len(endpoints))
+	for i, endpoint := range endpoints {
+		scheme, rest, found := strings.Cut(endpoint, "://")
+		if urls[i] = endpoint; found && strings.EqualFold(scheme, "grpc") {
+			urls[i] = "https://" + rest
+		}
+	}
+	return urls
 }

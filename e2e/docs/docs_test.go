@@ -170,7 +170,7 @@ func TestConfigDocument(t *testing.T) {
 	node.Put("new.cue", harness.Edit(m.Config, "mtu: 1380"))
 	node.Put("web1.cue", m.Config)
 	node.Put("web1.yaml", "machine: {network: {kubespan: {mtu: 1400}}}\n")
-	node.Put("site.yaml", "machine: {network: {kubespan: {filters: {endpoints: [\"!10.0.0.0/8\"]}}}}\n")
+	node.Put("site.yaml", "machine: {network: {kubespan: {filters: {endpoints: [\"0.0.0.0/0\", \"!10.0.0.0/8\"]}}}}\n")
 	node.Put("cluster/secrets.cue", "package fleet\n\n_cluster: {"+secrets)
 
 	for _, b := range docsession.Blocks(text) {

@@ -26,6 +26,8 @@ const (
 	DiscoveryUnreachable Code = "DiscoveryUnreachable"
 	// EndpointRefused is the code of an endpoint of a peer that no machine can use.
 	EndpointRefused Code = "EndpointRefused"
+	// FilterPassesNothing is the code of a filter of the config that lets nothing through.
+	FilterPassesNothing Code = "FilterPassesNothing"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
 	IPv6Disabled Code = "IPv6Disabled"
 	// IdentityCloned is the code of another machine with this machine's identity.
@@ -113,6 +115,8 @@ var definitions = []Definition{
 		"check the endpoint, the service and the network on the way; known machines stay in the mesh"},
 	{EndpointRefused, SeverityWarning, "a peer publishes endpoints that no machine can use",
 		"change what the peer announces"},
+	{FilterPassesNothing, SeverityWarning, "a filter of the config lets nothing of what there is through",
+		"put `0.0.0.0/0` and `::/0` before what the filter excludes: the last entry that matches decides"},
 	{IPv6Disabled, SeverityError, "IPv6 is disabled, and cannot be enabled for the mesh's link",
 		"set the sysctl that is named, or boot with IPv6"},
 	{IdentityCloned, SeverityError, "another machine has this machine's identity",

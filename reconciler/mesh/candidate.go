@@ -7,6 +7,7 @@ import (
 
 	"go4.org/netipx"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -58,6 +59,9 @@ func NewEndpointFilter(id Identity, host Host, k *schema.KubeSpan) *EndpointFilt
 	return v
 }
 
+// excludedEndpoint is the reason of endpoints that the config's filter keeps out.
+const excludedEndpoint = "is excluded by filters.peerEndpoints"
+
 // Filter replaces the endpoints of a peer by those to try, and notes the others as refused.
 func (v *EndpointFilter) Filter(peer *PeerSpec) {
 	if !slices.ContainsFunc(peer.Endpoints, func(e netip.AddrPort) bool { return e.Addr().Is4In6() || v.reason(e) != "" }) &&
@@ -96,11 +100,37 @@ func (v *EndpointFilter) reason(e netip.AddrPort) string {
 		return "is the broadcast address of a network here"
 	case slices.ContainsFunc(v.inside, func(n netip.Prefix) bool { return n.Contains(a) }):
 		return "is inside the mesh"
-	case !passes(v.filters, a):
-		return "is excluded by filters.peerEndpoints"
+	case !schema.Passes(v.filters, a):
+		return excludedEndpoint
 	default:
 		return ""
 	}
+}
+
+// NoPeerEndpoint returns a condition if peers have endpoints, and filters.peerEndpoints lets none of
+// any peer through.
+func NoPeerEndpoint(k *schema.KubeSpan, specs []PeerSpec) []condition.Condition {
+	excluded := 0
+	for i := range specs {
+		if len(specs[i].Endpoints) > 0 {
+			return nil
+		}
+		for _, r := range specs[i].Refused {
+			if r.Reason == excludedEndpoint {
+				excluded++
+			}
+		}
+	}
+	if len(k.Filters.PeerEndpoints) == 0 || excluded == 0 {
+		return nil
+	}
+	return []condition.Condition{passesNothing("filters.peerEndpoints",
+		fmt.Sprintf("none of the %d endpoints of the peers is tried: the filter lets none through", excluded))}
+}
+
+// passesNothing returns the condition of a filter that lets nothing through.
+func passesNothing(filter, cause string) condition.Condition {
+	return condition.Condition{Code: condition.FilterPassesNothing, Subject: filter, Cause: cause, Remedy: schema.FilterRemedy}
 }
 
 func isInvalid(e netip.AddrPort) bool { return invalidReason(e) != "" }

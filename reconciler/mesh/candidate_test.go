@@ -12,7 +12,8 @@ func TestEndpointsAreVetted(t *testing.T) {
 	v := NewEndpointFilter(Identity{Subnet: netip.MustParsePrefix("fd00::/64")},
 		Host{Addresses: addrs("192.168.0.7"), Own: addrs("172.17.0.1"), Connected: []Connected{{Link: "eth1", Prefix: netip.MustParsePrefix("198.51.100.0/25")}}},
 		&schema.KubeSpan{Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.0.1/24")},
-			Filters: schema.Filters{PeerEndpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Exclude: true}}}})
+			Filters: schema.Filters{PeerEndpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")},
+				{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Exclude: true}}}})
 	for endpoint, want := range map[string]string{
 		"192.168.0.8:1":             "",
 		"[2001:db8::1]:51820":       "",
@@ -64,5 +65,33 @@ func TestEndpointsOfAPeerAreBounded(t *testing.T) {
 	}
 	if !slices.Contains(spec.Endpoints, netip.MustParseAddrPort("198.51.100.1:51820")) {
 		t.Error("the public endpoint is not among those to try")
+	}
+}
+
+func TestNoPeerEndpoint(t *testing.T) {
+	filtered := &schema.KubeSpan{Filters: schema.Filters{PeerEndpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Exclude: true}}}}
+	for _, c := range []struct {
+		name      string
+		config    *schema.KubeSpan
+		endpoints []string
+		want      int
+	}{
+		{"all endpoints of all peers are filtered", filtered, []string{"192.168.0.8:1", "10.0.0.1:1"}, 1},
+		{"endpoints that no filter is about", filtered, []string{"127.0.0.1:1"}, 0},
+		{"no endpoints", filtered, nil, 0},
+		{"no filter", &schema.KubeSpan{}, []string{"192.168.0.8:1"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			filter := NewEndpointFilter(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, Host{}, c.config)
+			var specs []PeerSpec
+			for _, e := range c.endpoints {
+				spec := PeerSpec{Endpoints: addrPorts(e)}
+				filter.Filter(&spec)
+				specs = append(specs, spec)
+			}
+			if found := NoPeerEndpoint(c.config, specs); len(found) != c.want {
+				t.Errorf("got %v", found)
+			}
+		})
 	}
 }

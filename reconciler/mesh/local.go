@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -136,7 +137,12 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 	for _, address := range config.Addresses {
 		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
 	}
-	reachable := reachableAt(id, config, unite(addresses, seen))
+	all := slices.DeleteFunc(unite(addresses, seen), id.Subnet.Contains)
+	reachable := reachableAt(config, all)
+	if len(reachable) == 0 && len(all) > 0 && len(config.ExtraAnnouncedEndpoints) == 0 {
+		found = append(found, passesNothing("filters.endpoints",
+			fmt.Sprintf("none of the %d addresses of this machine is announced: the filter lets none through", len(all))))
+	}
 	announced := best(reachable, MaxEndpoints-len(config.ExtraAnnouncedEndpoints), classOf)
 	a.KubeSpan.Endpoints = endpoints(config, announced)
 	return a, append(found, tooMany("endpoints", len(announced), len(reachable),
@@ -152,10 +158,8 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 }
 
 // reachableAt returns the addresses that pass the filter.
-func reachableAt(id Identity, config *schema.KubeSpan, addresses []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool {
-		return id.Subnet.Contains(a) || !passes(config.Filters.Endpoints, a)
-	})
+func reachableAt(config *schema.KubeSpan, addresses []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return !schema.Passes(config.Filters.Endpoints, a) })
 }
 
 // endpoints returns the addresses with the listen port, and then the config's extra endpoints.
@@ -165,21 +169,4 @@ func endpoints(config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort
 		out = append(out, netip.AddrPortFrom(address, uint16(config.ListenPort)))
 	}
 	return unite(out, config.ExtraAnnouncedEndpoints)
-}
-
-// passes reports whether a filter admits an address: no network that contains it is
-// excluded, and one that contains it is included, if any is.
-func passes(filters []schema.Filter, address netip.Addr) bool {
-	included, includes := false, false
-	for _, f := range filters {
-		if f.Exclude {
-			if f.Prefix.Contains(address) {
-				return false
-			}
-			continue
-		}
-		includes = true
-		included = included || f.Prefix.Contains(address)
-	}
-	return included || !includes
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -17,7 +18,8 @@ func TestLocalAffiliate(t *testing.T) {
 		Enabled:    true,
 		ListenPort: 51820,
 		Filters: schema.Filters{
-			Endpoints:                 []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
+			Endpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")},
+				{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}},
 			ExcludeAdvertisedNetworks: prefixes("10.9.0.0/16"),
 		},
 		AdvertisedNetworks:      prefixes("10.8.1.0/16"),
@@ -48,35 +50,24 @@ func TestLocalAffiliate(t *testing.T) {
 	})
 }
 
-func TestPasses(t *testing.T) {
+// TestAFilterThatPassesNothing announces addresses through filters.
+func TestAFilterThatPassesNothing(t *testing.T) {
+	only := schema.Filters{Endpoints: []schema.Filter{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), Exclude: true}}}
 	for _, c := range []struct {
-		name    string
-		filters []string
-		pass    []string
-		stop    []string
+		name      string
+		config    schema.KubeSpan
+		addresses []netip.Addr
+		found     int
 	}{
-		{"without a filter all pass", nil, []string{"10.0.0.1", "2001:db8::1"}, nil},
-		{"including some excludes the rest", []string{"10.0.0.0/8"}, []string{"10.0.0.1"}, []string{"192.168.0.1", "2001:db8::1"}},
-		{"excluding some includes the rest", []string{"!10.0.0.0/8"}, []string{"192.168.0.1", "2001:db8::1"}, []string{"10.0.0.1"}},
-		{"an exclusion wins over an inclusion, in either order", []string{"!10.1.0.0/16", "10.0.0.0/8"}, []string{"10.0.0.1"}, []string{"10.1.0.1", "11.0.0.1"}},
-		{"an exclusion wins over a more specific inclusion", []string{"10.1.0.0/24", "!10.1.0.0/16"}, nil, []string{"10.1.0.1"}},
-		{"one IP version can be left out", []string{"0.0.0.0/0"}, []string{"10.0.0.1"}, []string{"2001:db8::1"}},
+		{"an exclusion alone", schema.KubeSpan{Enabled: true, Filters: only}, addrs("10.0.0.1", "2001:db8::1"), 1},
+		{"without a filter", schema.KubeSpan{Enabled: true}, addrs("10.0.0.1"), 0},
+		{"without addresses", schema.KubeSpan{Enabled: true, Filters: only}, nil, 0},
+		{"with other endpoints of the config", schema.KubeSpan{Enabled: true, Filters: only, ExtraAnnouncedEndpoints: addrPorts("203.0.113.1:1")}, addrs("10.0.0.1"), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var filters []schema.Filter
-			for _, text := range c.filters {
-				var f schema.Filter
-				if err := f.UnmarshalText([]byte(text)); err != nil {
-					t.Fatal(err)
-				}
-				filters = append(filters, f)
-			}
-			for want, list := range map[bool][]string{true: c.pass, false: c.stop} {
-				for _, address := range addrs(list...) {
-					if passes(filters, address) != want {
-						t.Errorf("%s passes: %v", address, !want)
-					}
-				}
+			a, found := LocalAffiliate(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, &c.config, Host{Addresses: c.addresses}, nil, Node{})
+			if len(found) != c.found || c.found == 1 && (found[0].Code != condition.FilterPassesNothing || len(a.KubeSpan.Endpoints) != 0) {
+				t.Errorf("%d endpoints, conditions %v", len(a.KubeSpan.Endpoints), found)
 			}
 		})
 	}

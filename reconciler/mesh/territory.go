@@ -31,8 +31,6 @@ type Territory struct {
 	// protected are connected networks, gateways, own and special addresses.
 	protected *netipx.IPSet
 	filters   []schema.Filter
-	// excluded are the networks that filters exclude.
-	excluded []netip.Prefix
 }
 
 // NewTerritory returns what stays at a machine. Advertised are the networks that it publishes.
@@ -74,7 +72,7 @@ func NewTerritory(id Identity, host Host, k *schema.KubeSpan, advertised []netip
 	for _, s := range schema.Specials {
 		set.AddPrefix(s.Prefix)
 	}
-	t.addUnclaimable(advertised)
+	t.addAdvertised(advertised)
 	t.protected, _ = set.IPSet() // all prefixes are valid
 	return t
 }
@@ -90,18 +88,12 @@ func (t *Territory) connect(set *netipx.IPSetBuilder, link string, network netip
 	t.connected = append(t.connected, Connected{link, network})
 }
 
-// addUnclaimable notes the networks that no peer gets: those that this machine advertises, and
-// those that the filters exclude. A default route of this machine excludes nothing. Its single
-// addresses are protected already.
-func (t *Territory) addUnclaimable(advertised []netip.Prefix) {
+// addAdvertised notes the networks that this machine advertises, which no peer gets. A default route
+// of this machine excludes nothing. Its single addresses are protected already.
+func (t *Territory) addAdvertised(advertised []netip.Prefix) {
 	for _, network := range advertised {
 		if network = schema.Unmap(network); !isDefaultRoute(network) && !network.IsSingleIP() {
 			t.advertised = append(t.advertised, network.Masked())
-		}
-	}
-	for _, f := range t.filters {
-		if f.Exclude {
-			t.excluded = append(t.excluded, f.Prefix)
 		}
 	}
 }
@@ -121,32 +113,48 @@ func isInside(p, outer netip.Prefix) bool {
 // and those that the filters exclude. Longer networks inside of what this machine advertises
 // are left to peers.
 func (t *Territory) within(network netip.Prefix) (parts []netip.Prefix) {
-	for _, list := range [][]netip.Prefix{t.advertised, t.excluded} {
-		for _, part := range list {
-			if isInside(part, network) {
-				parts = append(parts, part)
-			}
+	for _, part := range t.advertised {
+		if isInside(part, network) {
+			parts = append(parts, part)
 		}
 	}
-	return parts
+	return append(parts, t.excluded(network)...)
 }
 
-// filter returns why the config does not let a peer's network in; empty if it does.
-func (t *Territory) filter(network netip.Prefix) (RefusalCause, string) {
-	includes, included := false, false
+// excluded returns the parts of a network that filters.peerNetworks excludes, of a network that it
+// lets in: the entries apply in order.
+func (t *Territory) excluded(network netip.Prefix) []netip.Prefix {
+	if !slices.ContainsFunc(t.filters, func(f schema.Filter) bool { return f.Exclude && f.Prefix.Overlaps(network) }) {
+		return nil
+	}
+	var set netipx.IPSetBuilder
 	for _, f := range t.filters {
 		switch {
-		case f.Exclude && isInside(network, f.Prefix):
-			return Filtered, fmt.Sprintf("is refused by %s in filters.peerNetworks", f)
-		case !f.Exclude:
-			includes = true
-			included = included || isInside(network, f.Prefix)
+		case !f.Prefix.Overlaps(network):
+		case f.Exclude:
+			set.AddPrefix(f.Prefix)
+		default:
+			set.RemovePrefix(f.Prefix)
 		}
 	}
+	var whole netipx.IPSetBuilder
+	whole.AddPrefix(network)
+	bounds, _ := whole.IPSet() // all prefixes are valid
+	set.Intersect(bounds)
+	parts, _ := set.IPSet()
+	return parts.Prefixes()
+}
+
+// filter returns why the config does not let a peer's network in; empty if it does. As in
+// schema.Passes, the last entry that contains the whole network decides.
+func (t *Territory) filter(network netip.Prefix) (RefusalCause, string) {
+	last, found := schema.Decisive(t.filters, network)
 	switch {
-	case included:
+	case found && last.Exclude:
+		return Filtered, fmt.Sprintf("is refused by %s in filters.peerNetworks", last)
+	case found:
 		return Filtered, ""
-	case includes:
+	case len(t.filters) > 0:
 		return Filtered, "is not in filters.peerNetworks"
 	case isDefaultRoute(network):
 		return DefaultRoute, "is a default route, which only filters.peerNetworks lets in"

@@ -67,7 +67,7 @@ func (l *loader) show(path string, v cue.Value) string {
 	}
 	switch v.Kind() {
 	case cue.StringKind, cue.NumberKind, cue.IntKind, cue.FloatKind, cue.BoolKind:
-		if text, err := v.String(); !field.Shows(path) || err == nil && files.IsKey(text) && field.All()[path].Check != "key" {
+		if text, err := v.String(); !field.Shows(path) || err == nil && files.IsKey(text) && !field.All()[path].TakesKey() {
 			return schema.Hidden
 		}
 		text := l.files.Conceal(fmt.Sprint(v))

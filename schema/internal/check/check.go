@@ -8,7 +8,10 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spanmesh/span/schema"
 )
@@ -35,6 +38,7 @@ func Text(name, text string) error {
 // texts has the checks of strings by their names.
 var texts = map[string]func(string) error{
 	"key":       key,
+	"id":        clusterID,
 	"cidr":      cidr,
 	"network":   network,
 	"filter":    filter,
@@ -50,6 +54,22 @@ var texts = map[string]func(string) error{
 func key(text string) error {
 	_, err := schema.ParseKey(text)
 	return err
+}
+
+// maxID is the length of the longest ID of a cluster, in bytes. It is that of the services.
+const maxID = 256
+
+// clusterID accepts what a discovery service does. Its errors do not quote the ID.
+func clusterID(text string) error {
+	switch {
+	case text == "" || len(text) > maxID:
+		return fmt.Errorf("has %d bytes", len(text))
+	case !utf8.ValidString(text):
+		return errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("has a control character")
+	}
+	return nil
 }
 
 var errNotCIDR = errors.New("is not a network in CIDR notation")
@@ -78,7 +98,7 @@ func network(text string) error {
 
 func filter(text string) error {
 	if new(schema.Filter).UnmarshalText([]byte(text)) != nil {
-		return errNotCIDR
+		return errors.New("is neither a network in CIDR notation nor an address")
 	}
 	return nil
 }
@@ -152,10 +172,12 @@ func certificates(text string) error {
 func serviceURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
+	case !strings.Contains(text, "://"):
+		return errors.New("is not a URL: it has no scheme, such as https://")
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return errors.New("is not a URL with a host")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("has a scheme other than https and http")
+	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "grpc":
+		return errors.New("has a scheme other than https, grpc and http")
 	case u.RawQuery != "" || u.Fragment != "":
 		return errors.New("has a query or a fragment, which discovery services do not accept")
 	}

@@ -1,6 +1,9 @@
 package check
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestText has a value that each check accepts and one that it refuses.
 func TestText(t *testing.T) {
@@ -12,7 +15,14 @@ func TestText(t *testing.T) {
 		{"network", "0.0.0.0/0", "224.0.0.0/24"},
 		{"network", "::/0", "::ffff:1.2.3.0/120"},
 		{"network", "fd00::/8", "fe80::/64"},
+		{"id", "my-cluster", ""},
+		{"id", "yui150Ogam0pdQoNZS2lZR-ihi8EWxNM17bZPktJKKE=", "my\tcluster"},
+		{"id", strings.Repeat("x", 256), strings.Repeat("x", 257)},
+		{"id", "ü", "a\u202eb"},
+		{"id", "0", "a\n"},
 		{"filter", "!10.0.0.0/8", "!!10.0.0.0/8"},
+		{"filter", "!192.168.1.5", "192.168.1"},
+		{"filter", "2001:db8::5", "!"},
 		{"interface", "!cilium_*", "!!eth0"},
 		{"interface", "eth[0-3]", "eth["},
 		{"address", "10.0.0.1/8", "10.0.0.0/8"},
@@ -21,6 +31,9 @@ func TestText(t *testing.T) {
 		{"endpoint", "192.0.2.1:1", "[fe80::1%eth0]:1"},
 		{"url", "http://127.0.0.1:3000/", "https://example.com/?a=b"},
 		{"url", "https://example.com", "ftp://example.com"},
+		{"url", "grpc://example.com:443", "example.com:443"},
+		{"url", "grpc://[2001:db8::1]", "10.0.0.1:3000"},
+		{"url", "HTTPS://example.com", "https://:443/"},
 		{"path", "/etc/kubeconfig", "kubeconfig"},
 		{"node", "web-1.example.com", "Web_1"},
 		{"", "anything", ""},

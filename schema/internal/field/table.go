@@ -23,6 +23,9 @@ type Field struct {
 	Children []string
 }
 
+// TakesKey reports whether a value may look like a key and not be one that is misplaced.
+func (f Field) TakesKey() bool { return f.Check == "key" || f.Check == "id" }
+
 // All returns the fields of the schema by their paths. The elements of a list have the path
 // segment [Element].
 func All() map[string]Field { return table() }
@@ -101,11 +104,24 @@ func ShowsBelow(chain []string) bool {
 // as a public key.
 func IsKey(chain []string) bool {
 	for _, f := range ending(chain) {
-		if f.Check == "key" && !f.Secret {
+		if f.TakesKey() && !f.Secret {
 			return true
 		}
 	}
 	return false
+}
+
+// IsBool reports whether every field at the end of a chain of labels is true or false, and there is
+// one.
+func IsBool(chain []string) bool {
+	found := false
+	for _, f := range ending(chain) {
+		if f.Kind != cue.BoolKind {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 // EndsAtSecret reports whether the path of a secret field ends with a chain of labels. The last

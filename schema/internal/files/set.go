@@ -93,6 +93,7 @@ func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) 
 			return nil, err
 		}
 		if expr != nil && !isNull(expr) {
+			readBooleans(nil, expr)
 			one, err := built(ctx.BuildExpr(expr, cue.Filename(name)))
 			if err != nil {
 				return nil, err

@@ -63,8 +63,7 @@ func (c *configInput) load(s streams) (source schema.Source, err error) {
 		return source, err
 	}
 	if len(c.patches.texts) == 0 {
-		source, _, err = in.Resolve()
-		return source, err
+		return resolved(s, in)
 	}
 	// One file may be valid only with its patches. Several must be valid without.
 	source = in.Sources[0]
@@ -76,8 +75,19 @@ func (c *configInput) load(s streams) (source schema.Source, err error) {
 	if source, err = c.patches.apply(s, source); err != nil {
 		return source, err
 	}
-	source, _, err = load.Input{Sources: []schema.Source{source}}.Resolve()
-	return source, err
+	return resolved(s, load.Input{Sources: []schema.Source{source}})
+}
+
+// resolved returns a config as one file, and prints what it probably does not mean.
+func resolved(s streams, in load.Input) (schema.Source, error) {
+	source, config, err := in.Resolve()
+	if err != nil {
+		return source, err
+	}
+	for _, warning := range config.Warnings() {
+		s.note("warning:", warning)
+	}
+	return source, nil
 }
 
 // sourceAt reads one file, or standard input.

@@ -1,0 +1,151 @@
+package schema_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/schema"
+)
+
+// filtersOf parses a list of filters, separated by spaces.
+func filtersOf(t *testing.T, text string) (filters []schema.Filter) {
+	t.Helper()
+	for _, one := range strings.Fields(text) {
+		var f schema.Filter
+		if err := f.UnmarshalText([]byte(one)); err != nil {
+			t.Fatal(err)
+		}
+		filters = append(filters, f)
+	}
+	return filters
+}
+
+func TestPasses(t *testing.T) {
+	for _, c := range []struct{ name, filters, pass, stop string }{
+		{"without entries all pass", "", "10.0.0.1 2001:db8::1", ""},
+		{"including some excludes the rest", "10.0.0.0/8", "10.0.0.1", "192.168.0.1 2001:db8::1"},
+		{"excluding alone lets nothing through", "!192.168.0.0/16", "", "192.168.0.1 10.0.0.1 2001:db8::1"},
+		{"excluding after everything", "0.0.0.0/0 ::/0 !192.168.0.0/16", "10.0.0.1 2001:db8::1", "192.168.0.1"},
+		{"a part of what is excluded is included again", "10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24", "10.0.0.1 10.1.2.3", "10.1.3.1 11.0.0.1"},
+		{"what comes later decides, not what is longer", "!10.1.0.0/16 10.0.0.0/8", "10.0.0.1 10.1.0.1", "11.0.0.1"},
+		{"an exclusion after a longer inclusion", "10.1.0.0/24 !10.1.0.0/16", "", "10.1.0.1"},
+		{"single addresses", "0.0.0.0/0 !192.168.1.5 2001:db8::5", "192.168.1.4 2001:db8::5", "192.168.1.5 2001:db8::6"},
+		{"one IP version can be left out", "0.0.0.0/0", "10.0.0.1", "2001:db8::1"},
+		{"IPv4 written as IPv6 matches nothing", "::ffff:10.0.0.0/104", "", "10.0.0.1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			filters := filtersOf(t, c.filters)
+			for want, list := range map[bool]string{true: c.pass, false: c.stop} {
+				for _, text := range strings.Fields(list) {
+					if schema.Passes(filters, netip.MustParseAddr(text)) != want {
+						t.Errorf("%s passes: %v", text, !want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestPassesIsSetArithmetic compares random filters with their meaning as sets: from nothing, each
+// entry in its turn adds or removes the addresses of the machine that it contains.
+func TestPassesIsSetArithmetic(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	address := func() netip.Addr {
+		if random.IntN(3) == 0 {
+			return netip.AddrFrom16([16]byte{0x20, 0x01, 15: byte(random.IntN(8))})
+		}
+		return netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), 0, byte(random.IntN(8))})
+	}
+	for range 20_000 {
+		var filters []schema.Filter
+		for range random.IntN(6) {
+			a := address()
+			prefix := netip.PrefixFrom(a, []int{0, 7, 15, a.BitLen() - 3, a.BitLen() - 1, a.BitLen()}[random.IntN(6)]).Masked()
+			filters = append(filters, schema.Filter{Prefix: prefix, Exclude: random.IntN(2) == 0})
+		}
+		all := make([]netip.Addr, 1+random.IntN(8))
+		for i := range all {
+			all[i] = address()
+		}
+		kept := map[netip.Addr]bool{}
+		for _, f := range filters {
+			for _, a := range all {
+				if f.Prefix.Contains(a) {
+					kept[a] = !f.Exclude
+				}
+			}
+		}
+		for _, a := range all {
+			if want := kept[a] || len(filters) == 0; schema.Passes(filters, a) != want {
+				t.Fatalf("%v lets %s through: %v", filters, a, !want)
+			}
+		}
+	}
+}
+
+func TestFilterText(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.1.2.3/8": "10.0.0.0/8", "!192.168.1.5": "!192.168.1.5/32", "2001:db8::5": "2001:db8::5/128", "!::/0": "!::/0",
+		"fe80::1%eth0": "fe80::1/128",
+		"!!10.0.0.0/8": "", "! 10.0.0.0/8": "", "": "", "!": "", "10.0.0.0/33": "", "eth0": "", "10.0.0.1:80": "",
+	} {
+		var f schema.Filter
+		err := f.UnmarshalText([]byte(text))
+		if (err == nil) != (want != "") || err == nil && f.String() != want {
+			t.Errorf("%q is %s, %v; want %q", text, f, err, want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct{ filters, want string }{
+		{"", ""},
+		{"10.0.0.0/8", ""},
+		{"0.0.0.0/0 ::/0 !192.168.0.0/16", ""},
+		{"10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24", ""},
+		{"!192.168.0.0/16", "lets nothing through"},
+		{"10.1.0.0/24 !10.1.0.0/16", "lets nothing through"},
+		{"!10.1.0.0/16 10.0.0.0/8", "has !10.1.0.0/16 where it excludes nothing"},
+		{"0.0.0.0/0 !fd00::/8 ::/0", "has !fd00::/8 where it excludes nothing"},
+	} {
+		for _, name := range []string{"endpoints", "peerEndpoints", "peerNetworks"} {
+			config := &schema.Config{}
+			f := &config.KubeSpan().Filters
+			*map[string]*[]schema.Filter{"endpoints": &f.Endpoints, "peerEndpoints": &f.PeerEndpoints, "peerNetworks": &f.PeerNetworks}[name] = filtersOf(t, c.filters)
+			got := strings.Join(config.Warnings(), "\n")
+			if c.want == "" && got != "" || c.want != "" && !strings.Contains(got, "filters."+name+" "+c.want) {
+				t.Errorf("%s: %q: %q, want %q", name, c.filters, got, c.want)
+			}
+		}
+	}
+	long := &schema.Config{}
+	long.KubeSpan().Filters.Endpoints = slices.Repeat(filtersOf(t, "!10.0.0.0/8"), 10_000)
+	if len(long.Warnings()) > 1 {
+		t.Errorf("got %q", long.Warnings())
+	}
+	long.Cluster.ID = "my-cluster"
+	if got := strings.Join(long.Warnings(), "\n"); !strings.Contains(got, "cluster.id ") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestURLs(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"grpc://discovery.example.com":      "https://discovery.example.com",
+		"GRPC://discovery.example.com:3000": "https://discovery.example.com:3000",
+		"https://discovery.example.com/":    "https://discovery.example.com/",
+		"http://127.0.0.1:3000":             "http://127.0.0.1:3000",
+	} {
+		for _, r := range []schema.ServiceRegistry{{Endpoint: endpoint}, {Endpoint: "https://other.example/", Endpoints: []string{endpoint}}} {
+			if got := r.URLs(); len(got) != 1 || got[0] != want {
+				t.Errorf("%s: %q", endpoint, got)
+			}
+		}
+	}
+	if (schema.ServiceRegistry{Disabled: true, Endpoint: "https://other.example/"}).URLs() != nil {
+		t.Error("a disabled registry has URLs")
+	}
+}
