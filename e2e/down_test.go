@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -110,6 +111,40 @@ cluster: discovery: registries: static: peers: [{name: "phone", publicKey: "NzW8
 		o.WantStatus(t, 0)
 		harness.WantNoText(t, "apply", o.Stderr, "not told")
 		node.CLI.Try("rotate-key").WantStatus(t, 1).WantStderr(t, "the config has no registry to publish this machine in")
+		before := node.Exec.Nodecmd("public-key")
+		node.CLI.Try("rotate-key", "--force").WantStatus(t, 0).WantStderr(t, "by hand to the peers without an agent: phone")
+		if node.Exec.Nodecmd("public-key") == before {
+			t.Error("--force did not change the key")
+		}
+	})
+	t.Run("the key stays where the Kubernetes registry alone is wanted and not reached", func(t *testing.T) {
+		kubeconfig := node.Files.Write("kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "a",
+			"contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}], "users": [{"name": "a", "user": {"token": "t"}}],
+			"clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:6443"}}]}`)
+		node.Files.WriteConfig(m.Config + fmt.Sprintf(`
+cluster: discovery: registries: service: disabled: true
+cluster: discovery: registries: kubernetes: {disabled: false, kubeconfig: %q, nodeName: "node-1"}
+`, kubeconfig))
+		for _, agent := range []bool{false, true} {
+			if agent {
+				node.Agent.Start()
+				node.API.AwaitIdentity()
+			} else {
+				node.CLI.Run("apply", "-f", node.Config(), "--immediate")
+			}
+			before := node.Exec.Nodecmd("public-key")
+			node.CLI.Try("rotate-key").WantStatus(t, 1).WantStderr(t, "the key was not changed, because no other machine would learn the new one")
+			if node.Exec.Nodecmd("public-key") != before {
+				t.Error("the key was changed")
+			}
+		}
+		before := node.Exec.Nodecmd("public-key")
+		node.CLI.Try("rotate-key", "--force").WantStatus(t, 0).WantStderr(t, "refuse this one until they have its new key")
+		if node.Exec.Nodecmd("public-key") == before {
+			t.Error("--force did not change the key")
+		}
+		node.CLI.Try("reset-identity", "--yes").WantStatus(t, 0).WantStderr(t, "the other machines were not told of this one")
+		node.Agent.Terminate()
 	})
 	t.Run("down with an agent warns", func(t *testing.T) {
 		node.Files.WriteConfig(m.Config)

@@ -281,20 +281,26 @@ func (d *Discovery) NetworkChanged() {
 // it. It fails if none has. The error is ErrNoPublisher if the config has no registry to
 // publish in.
 func (d *Discovery) Announce(ctx context.Context, local mesh.Affiliate) error {
+	missed, err := d.announce(ctx, local)
+	if missed != nil {
+		d.options.Log.Warn("publishing failed", "error", missed)
+	}
+	return err
+}
+
+// announce is Announce that returns the errors of the registries that have not accepted, where
+// another has.
+func (d *Discovery) announce(ctx context.Context, local mesh.Affiliate) (missed, err error) {
 	results := d.each(d.sessions, func(s *discoverySession) error { return s.registry.Announce(ctx, local) })
 	results = slices.DeleteFunc(results, func(err error) bool { return errors.Is(err, ErrReadOnly) })
-	if len(results) == 0 {
-		return ErrNoPublisher
+	switch {
+	case len(results) == 0:
+		return nil, ErrNoPublisher
+	case !slices.Contains(results, nil):
+		return nil, errors.Join(results...)
+	default:
+		return errors.Join(results...), nil
 	}
-	if !slices.Contains(results, nil) {
-		return errors.Join(results...)
-	}
-	for _, err := range results {
-		if err != nil {
-			d.options.Log.Warn("publishing failed", "error", err)
-		}
-	}
-	return nil
 }
 
 // SaveCaches writes the caches of the open registries. Follow does it by itself.

@@ -137,11 +137,11 @@ func TestKeyThatCannotBeAnnouncedIsNotKept(t *testing.T) {
 			if err := d.Open(c.config); err != nil {
 				t.Fatal(err)
 			}
-			kept := false
-			engine := reconciler.NewEngine(&fakeKernel{}, identify, &resource.Store{}, discard())
-			err := reconciler.RotateKey(t.Context(), engine, d, c.config, identify, func() error { kept = true; return nil })
-			if !errors.Is(err, c.want) || kept {
-				t.Errorf("got %v, kept %v, want %v", err, kept, c.want)
+			stored := &storedKeys{}
+			engine := reconciler.NewEngine(&fakeKernel{}, stored.identify, &resource.Store{}, discard())
+			_, err := reconciler.RotateKey(t.Context(), engine, d, c.config, stored.rotation())
+			if !errors.Is(err, c.want) || stored.inUse != 0 || stored.pending != 0 {
+				t.Errorf("got %v, stored is %+v, want %v", err, stored, c.want)
 			}
 		})
 	}

@@ -363,7 +363,7 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 
 // RotateKey gives the machine another key pair, as the function RotateKey does, and does a
 // pass that uses it.
-func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) (*Pass, error) {
+func (l *Loop) RotateKey(ctx context.Context, r Rotation) (*Pass, error) {
 	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
 		switch {
 		case l.config == nil:
@@ -371,10 +371,15 @@ func (l *Loop) RotateKey(ctx context.Context, next Identify, keep func() error) 
 		case l.down:
 			return nil, ErrNoMesh
 		}
-		if err := RotateKey(ctx, l.engine, l.discovery, l.config, next, keep); err != nil {
+		untold, err := RotateKey(ctx, l.engine, l.discovery, l.config, r)
+		if err != nil {
 			return nil, err
 		}
-		return l.pass(ctx, Trigger{})
+		pass, err := l.pass(ctx, Trigger{})
+		if pass != nil {
+			pass.Warn(untold)
+		}
+		return pass, err
 	})
 }
 
@@ -389,6 +394,10 @@ func (l *Loop) ResetIdentity(ctx context.Context, replace func() error) (*Pass, 
 		if err := replace(); err != nil || l.config == nil || l.down {
 			return nil, err
 		}
-		return l.pass(ctx, Trigger{})
+		pass, err := l.pass(ctx, Trigger{})
+		if err == nil {
+			pass.WarnUntold(l.discovery.Announce(ctx, pass.Local))
+		}
+		return pass, err
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
@@ -292,36 +291,6 @@ func TestRepeatedRepairsAreReportedAndSlowDown(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if !repaired(100 * time.Millisecond) {
 			t.Error("after a quiet period, a repair was not done at once")
-		}
-	})
-}
-
-func TestRotateKey(t *testing.T) {
-	withLoop(t, func(t *testing.T, r *running) {
-		next := func(clusterID string, host mesh.Host) (mesh.Identity, error) {
-			id, err := identify(clusterID, host)
-			id.PrivateKey = mesh.SecretKey([32]byte{64})
-			id.PublicKey = id.PrivateKey.Public()
-			return id, err
-		}
-		kept := 0
-		keep := func() error { kept++; return nil }
-		if _, err := r.RotateKey(t.Context(), next, keep); !errors.Is(err, reconciler.ErrNoConfig) {
-			t.Errorf("without a config: %v", err)
-		}
-		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
-			t.Fatal(err)
-		}
-		r.registry.announceErr = errRefused
-		if _, err := r.RotateKey(t.Context(), next, keep); !errors.Is(err, errRefused) || kept != 0 {
-			t.Errorf("without discovery: kept %d times, %v", kept, err)
-		}
-		r.registry.announceErr = nil
-		if _, err := r.RotateKey(t.Context(), next, keep); err != nil || kept != 1 {
-			t.Errorf("kept %d times, %v", kept, err)
-		}
-		if announced := r.registry.announced; len(announced) != 1 || announced[0].KubeSpan.PublicKey != mesh.SecretKey([32]byte{64}).Public() {
-			t.Errorf("announced was %+v", announced)
 		}
 	})
 }

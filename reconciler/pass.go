@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -63,6 +64,14 @@ type Pass struct {
 func (p *Pass) Warn(err error) {
 	if err != nil {
 		p.Warnings = append(p.Warnings, err.Error())
+	}
+}
+
+// WarnUntold warns that no registry has accepted what the machine publishes. A config with static
+// peers only has nowhere to publish.
+func (p *Pass) WarnUntold(err error) {
+	if err != nil && !errors.Is(err, ErrNoPublisher) {
+		p.Warn(fmt.Errorf("the other machines were not told of this one: %w", err))
 	}
 }
 

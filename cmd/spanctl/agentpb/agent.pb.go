@@ -1064,7 +1064,9 @@ func (x *DownResponse) GetPlan() *Plan {
 }
 
 type RotateKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Change the key even if no registry takes it: the peers refuse the machine until they have it.
+	Force         bool `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1097,6 +1099,13 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
 	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RotateKeyRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 type RotateKeyResponse struct {
@@ -2179,8 +2188,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\r\n" +
 	"\vDownRequest\":\n" +
 	"\fDownResponse\x12*\n" +
-	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\x12\n" +
-	"\x10RotateKeyRequest\"\x8a\x01\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"(\n" +
+	"\x10RotateKeyRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\"\x8a\x01\n" +
 	"\x11RotateKeyResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12*\n" +
 	"\x11public_key_before\x18\x02 \x01(\tR\x0fpublicKeyBefore\x12\x1d\n" +

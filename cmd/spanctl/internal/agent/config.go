@@ -231,11 +231,11 @@ func (m *configManager) enforce(ctx context.Context, how, name string, data []by
 	})
 }
 
-// rotateKey gives the machine another key pair.
-func (m *configManager) rotateKey(ctx context.Context) (rotation *statedir.Rotation, pass *reconciler.Pass, err error) {
+// rotateKey gives the machine another key pair. With force it does so even if no peer is told.
+func (m *configManager) rotateKey(ctx context.Context, force bool) (rotation *statedir.Rotation, pass *reconciler.Pass, err error) {
 	err = m.locked(ctx, func() error {
 		rotation = m.dir.Rotate()
-		pass, err = m.runner.RotateKey(ctx, rotation.Next, rotation.Keep)
+		pass, err = m.runner.RotateKey(ctx, reconciler.Rotation{Next: rotation.Next, Keep: rotation.Keep, Discard: rotation.Discard, Force: force})
 		return err
 	})
 	return rotation, pass, err

@@ -91,10 +91,7 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 			return nil, err
 		}
 		discovery.SaveCaches()
-		// A config with static peers only has nowhere to publish.
-		if announced := discovery.Announce(ctx, pass.Local); announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) {
-			pass.Warn(fmt.Errorf("the other machines were not told of this one: %w", announced))
-		}
+		pass.WarnUntold(discovery.Announce(ctx, pass.Local))
 		return pass, err
 	})
 }
@@ -166,7 +163,7 @@ func (o *oneShot) Down(ctx context.Context) (*reconciler.Pass, error) {
 }
 
 // RotateKey implements Runner.
-func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error) {
+func (o *oneShot) RotateKey(ctx context.Context, r reconciler.Rotation) (*reconciler.Pass, error) {
 	config, err := o.current(ctx)
 	if err != nil {
 		return nil, err
@@ -179,10 +176,15 @@ func (o *oneShot) RotateKey(ctx context.Context, next reconciler.Identify, keep 
 		if err := d.checkUp(config, discovery.Knowledge()); err != nil {
 			return nil, err
 		}
-		if err := reconciler.RotateKey(ctx, d.engine, discovery, config, next, keep); err != nil {
+		untold, err := reconciler.RotateKey(ctx, d.engine, discovery, config, r)
+		if err != nil {
 			return nil, err
 		}
-		return d.engine.Run(ctx, time.Now(), config, discovery.Knowledge())
+		pass, err := d.engine.Run(ctx, time.Now(), config, discovery.Knowledge())
+		if pass != nil {
+			pass.Warn(untold)
+		}
+		return pass, err
 	})
 }
 
@@ -215,9 +217,7 @@ func (o *oneShot) ResetIdentity(ctx context.Context, replace func() error) (pass
 		if err != nil {
 			return pass, err
 		}
-		if announced := discovery.Announce(ctx, pass.Local); announced != nil && !errors.Is(announced, reconciler.ErrNoPublisher) {
-			pass.Warn(fmt.Errorf("the other machines were not told of this one: %w", announced))
-		}
+		pass.WarnUntold(discovery.Announce(ctx, pass.Local))
 		return pass, nil
 	})
 }

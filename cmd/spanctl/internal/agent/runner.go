@@ -19,9 +19,8 @@ type Runner interface {
 	Diff(ctx context.Context, config *schema.Config) (*reconciler.Pass, error)
 	// Down leaves discovery and removes the mesh.
 	Down(ctx context.Context) (*reconciler.Pass, error)
-	// RotateKey announces the identity that next returns, then calls keep and
-	// uses it.
-	RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error)
+	// RotateKey gives the machine another key pair, and warns of peers that do not know it.
+	RotateKey(ctx context.Context, r reconciler.Rotation) (*reconciler.Pass, error)
 	// ResetIdentity calls replace, which stores another identity, and uses it. What is
 	// published under the old node ID stays. The pass is nil where no mesh is up.
 	ResetIdentity(ctx context.Context, replace func() error) (*reconciler.Pass, error)
@@ -76,8 +75,8 @@ func (r loopRunner) knowledgeFor(ctx context.Context, config *schema.Config) (*r
 
 func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) { return r.loop.Down(ctx) }
 
-func (r loopRunner) RotateKey(ctx context.Context, next reconciler.Identify, keep func() error) (*reconciler.Pass, error) {
-	return r.loop.RotateKey(ctx, next, keep)
+func (r loopRunner) RotateKey(ctx context.Context, rotation reconciler.Rotation) (*reconciler.Pass, error) {
+	return r.loop.RotateKey(ctx, rotation)
 }
 
 func (r loopRunner) ResetIdentity(ctx context.Context, replace func() error) (*reconciler.Pass, error) {

@@ -161,8 +161,8 @@ func (s *service) Confirm(ctx context.Context, _ *connect.Request[agentpb.Confir
 }
 
 // RotateKey implements the API.
-func (s *service) RotateKey(ctx context.Context, _ *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
-	rotation, pass, err := s.configs.rotateKey(ctx)
+func (s *service) RotateKey(ctx context.Context, req *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	rotation, pass, err := s.configs.rotateKey(ctx, req.Msg.GetForce())
 	plan, err := s.carriedOut(pass, err)
 	if err != nil {
 		return nil, failed(err)

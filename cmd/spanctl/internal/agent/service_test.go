@@ -61,7 +61,7 @@ func (r *fakeRunner) ResetIdentity(context.Context, func() error) (*reconciler.P
 	return nil, errors.ErrUnsupported
 }
 
-func (r *fakeRunner) RotateKey(context.Context, reconciler.Identify, func() error) (*reconciler.Pass, error) {
+func (r *fakeRunner) RotateKey(context.Context, reconciler.Rotation) (*reconciler.Pass, error) {
 	return nil, reconciler.ErrNoPublisher
 }
 

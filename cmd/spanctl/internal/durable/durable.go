@@ -76,6 +76,18 @@ func (d Disk) write(path string, data []byte) (err error) {
 	return file.CloseAtomicallyReplace()
 }
 
+// Rename makes the file at from, which Write wrote into the same directory, the one at to. It
+// needs no space on the disk.
+func (d Disk) Rename(from, to string) error {
+	if err := d.before(Replace, to); err != nil {
+		return fmt.Errorf("rename %s: %w", from, err)
+	}
+	if err := os.Rename(from, to); err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	return d.syncDir(to)
+}
+
 // Remove removes the file at path, if it exists.
 func (d Disk) Remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {

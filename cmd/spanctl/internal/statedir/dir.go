@@ -22,6 +22,8 @@ const (
 	nodeFile     = "node-identity.yaml"
 	kubespanFile = "kubespan-identity.yaml"
 	resetFile    = "reset-identity.yaml"
+	// rotateFile has the key pair of a rotation that is under way.
+	rotateFile   = "rotate-key.yaml"
 	lastGoodFile = "endpoints.json"
 	trialFile    = "trial.json"
 	// oldCacheFile had the caches of all registries before each had a file of its own.
@@ -71,8 +73,9 @@ func (d *Dir) LockWithin(ctx context.Context, limit time.Duration) error {
 			return err
 		}
 		d.lock = lock
-		// The machine works with the file there, too.
+		// The machine works with the files there, too.
 		_ = os.Remove(filepath.Join(d.path, oldCacheFile))
+		_ = os.Remove(filepath.Join(d.path, rotateFile))
 	}
 	d.holders++
 	return nil
@@ -99,6 +102,11 @@ func (d *Dir) WireguardLog(link string) string {
 
 func (d *Dir) write(name string, data []byte) error {
 	return d.Disk.Write(filepath.Join(d.path, name), data)
+}
+
+// rename makes a file the one with the name to.
+func (d *Dir) rename(name, to string) error {
+	return d.Disk.Rename(filepath.Join(d.path, name), filepath.Join(d.path, to))
 }
 
 func (d *Dir) remove(name string) error { return d.Disk.Remove(filepath.Join(d.path, name)) }

@@ -173,10 +173,11 @@ type Rotation struct {
 	Before mesh.Key
 }
 
-// Rotate prepares a new key pair. Its Next implements reconciler.Identify.
+// Rotate prepares a new key pair, for a reconciler.Rotation.
 func (d *Dir) Rotate() *Rotation { return &Rotation{dir: d} }
 
-// Next generates the key pair and returns the identity with it.
+// Next generates the key pair, stores it beside the one in use and returns the identity with it.
+// It implements reconciler.Identify.
 func (r *Rotation) Next(clusterID string, host mesh.Host) (mesh.Identity, error) {
 	now, err := r.dir.Identify(clusterID, host)
 	if err != nil {
@@ -188,17 +189,26 @@ func (r *Rotation) Next(clusterID string, host mesh.Host) (mesh.Identity, error)
 	}
 	r.Before, r.identity = now.PublicKey, now
 	r.identity.PrivateKey, r.identity.PublicKey = private, private.Public()
-	return r.identity, nil
+	r.dir.mu.Lock()
+	defer r.dir.mu.Unlock()
+	return r.identity, r.dir.encode(rotateFile, contentOf(r.identity))
 }
 
 // After returns the new public key.
 func (r *Rotation) After() mesh.Key { return r.identity.PublicKey }
 
-// Keep stores the new key pair in place of the old.
+// Keep puts the stored key pair in place of the old. It needs no space on the disk.
 func (r *Rotation) Keep() error {
 	r.dir.mu.Lock()
 	defer r.dir.mu.Unlock()
-	return r.dir.encode(kubespanFile, contentOf(r.identity))
+	return r.dir.rename(rotateFile, kubespanFile)
+}
+
+// Discard forgets the stored key pair. Lock does so with what an interrupted rotation has left.
+func (r *Rotation) Discard() error {
+	r.dir.mu.Lock()
+	defer r.dir.mu.Unlock()
+	return r.dir.remove(rotateFile)
 }
 
 // mac returns the address of the first network card, else the generated one.

@@ -1,6 +1,7 @@
 package statedir
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -53,10 +54,27 @@ func (d *Dir) ResetIdentity() (Reset, error) {
 		return Reset{}, err
 	}
 	r.NodeID, r.Key = next.NodeID, private.Public()
+	before, err := d.read(nodeFile)
+	if err != nil {
+		return Reset{}, err
+	}
 	if err := d.encode(resetFile, next); err != nil {
 		return Reset{}, err
 	}
-	return r, d.finishReset()
+	if err := d.finishReset(); err != nil {
+		return Reset{}, d.abandonReset(before, err)
+	}
+	return r, nil
+}
+
+// abandonReset gives up a replacement of the identity that failed with err, if the node ID is still
+// that of before: a full disk leaves the machine as it was. Later, finishReset completes it.
+func (d *Dir) abandonReset(before []byte, err error) error {
+	now, readErr := d.read(nodeFile)
+	if readErr != nil || !bytes.Equal(now, before) {
+		return fmt.Errorf("the identity is replaced in part, and wholly once the disk can be written: %w", err)
+	}
+	return errors.Join(err, d.remove(resetFile))
 }
 
 func generateIdentity() (newIdentity, mesh.PrivateKey, error) {
