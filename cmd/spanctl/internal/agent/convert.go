@@ -127,6 +127,10 @@ func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) 
 	return response, err
 }
 
+// numberOf returns the number of a revision that a request asks for, or one that no revision has.
+// An int may have 32 bits.
+func numberOf(asked uint32) int { return int(min(asked, statedir.MaxNumber)) }
+
 func revisionOf(r statedir.Revision) *agentpb.Revision {
 	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
 }

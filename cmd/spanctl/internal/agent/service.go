@@ -145,12 +145,12 @@ const nextByHand = "once the cause is fixed, run the command again: it continues
 
 // History implements the API.
 func (s *service) History(_ context.Context, req *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
-	return respond(historyOf(s.configs.dir, int(req.Msg.GetNumber())))
+	return respond(historyOf(s.configs.dir, numberOf(req.Msg.GetNumber())))
 }
 
 // Rollback implements the API.
 func (s *service) Rollback(ctx context.Context, req *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
-	did, err := s.configs.rollback(ctx, int(req.Msg.GetNumber()))
+	did, err := s.configs.rollback(ctx, numberOf(req.Msg.GetNumber()))
 	plan, err := s.carriedOut(did.pass, err)
 	return respond(&agentpb.RollbackResponse{Plan: plan, StoredAt: did.path, Revision: revisionOf(did.revision)}, err)
 }

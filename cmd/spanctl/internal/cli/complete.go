@@ -44,7 +44,7 @@ func (g *globals) completeRevision(cmd *cobra.Command, args []string, _ string) 
 	response := complete(g, cmd, func(ctx context.Context, s *agentSession) (*agentpb.HistoryResponse, error) { return s.history(ctx, 0) })
 	var words []cobra.Completion
 	for _, r := range response.GetRevisions() {
-		words = append(words, cobra.CompletionWithDesc(strconv.Itoa(int(r.GetNumber())), plain(r.GetHow())+" "+r.GetTime().AsTime().Local().Format(time.DateTime)))
+		words = append(words, cobra.CompletionWithDesc(strconv.FormatUint(uint64(r.GetNumber()), 10), plain(r.GetHow())+" "+r.GetTime().AsTime().Local().Format(time.DateTime)))
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp
 }

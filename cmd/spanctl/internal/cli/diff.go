@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -172,7 +171,11 @@ func (o *diffOptions) target(ctx context.Context, s *agentSession) (*side, error
 
 // sideAt reads the config that --from or --to names.
 func (o *diffOptions) sideAt(ctx context.Context, s *agentSession, text string) (*side, error) {
-	if number, err := strconv.Atoi(text); err == nil && number > 0 {
+	if isNumber(text) {
+		number, err := revisionNumber(text)
+		if err != nil {
+			return nil, err
+		}
 		response, err := s.history(ctx, number)
 		if err != nil {
 			return nil, err

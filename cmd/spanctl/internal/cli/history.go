@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,13 +50,29 @@ func (o *historyOptions) run(ctx context.Context, s *agentSession, _ []string) e
 		case i == 0:
 			state = "newest"
 		}
-		rows = append(rows, []string{strconv.Itoa(int(r.GetNumber())), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
+		rows = append(rows, []string{strconv.FormatUint(uint64(r.GetNumber()), 10), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
 	}
 	table := s.table()
 	return table.print(rows...)
 }
 
 // history asks for the history. With a number, it is that config alone, and its text.
-func (s *agentSession) history(ctx context.Context, number int) (*agentpb.HistoryResponse, error) {
-	return call(ctx, s.History, &agentpb.HistoryRequest{Number: uint32(number)})
+func (s *agentSession) history(ctx context.Context, number uint32) (*agentpb.HistoryResponse, error) {
+	return call(ctx, s.History, &agentpb.HistoryRequest{Number: number})
+}
+
+// revisionNumber reads the number of a revision, as `spanctl history` prints it.
+func revisionNumber(text string) (uint32, error) {
+	number, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || number < 1 || number > statedir.MaxNumber {
+		return 0, fmt.Errorf("the revision is %q: want a number that `spanctl history` shows", text)
+	}
+	return uint32(number), nil
+}
+
+// isNumber reports whether an argument has digits alone, perhaps after a sign: it stands for a
+// revision, and a file of that name is "./5".
+func isNumber(text string) bool {
+	digits := strings.TrimLeft(text, "+-")
+	return digits != "" && strings.Trim(digits, "0123456789") == ""
 }

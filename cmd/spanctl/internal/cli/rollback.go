@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -24,14 +22,14 @@ before that, which ends the trial.`,
 }
 
 func runRollback(ctx context.Context, s *agentSession, args []string) error {
-	number := 0
+	var number uint32 // 0 is the one before
 	if len(args) > 0 {
 		var err error
-		if number, err = strconv.Atoi(args[0]); err != nil || number < 1 {
-			return fmt.Errorf("the revision is %q: want a number that `spanctl history` shows", args[0])
+		if number, err = revisionNumber(args[0]); err != nil {
+			return err
 		}
 	}
-	response, err := call(ctx, s.Rollback, &agentpb.RollbackRequest{Number: uint32(number)})
+	response, err := call(ctx, s.Rollback, &agentpb.RollbackRequest{Number: number})
 	if err != nil {
 		return err
 	}

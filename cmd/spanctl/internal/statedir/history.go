@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,9 @@ const historyDir = "history"
 
 // Kept is the number of configs in the history.
 const Kept = 10
+
+// MaxNumber is more than the number of any revision. It fits in every integer that carries one.
+const MaxNumber = math.MaxInt32
 
 // historyTime is the layout of the time in a name, in UTC.
 const historyTime = "20060102T150405Z"
@@ -108,7 +112,7 @@ func parseRevision(file string) (Revision, bool) {
 	}
 	number, err := strconv.Atoi(parts[0])
 	at, timeErr := time.Parse(historyTime, parts[1])
-	return Revision{Number: number, Time: at, How: parts[2]}, err == nil && timeErr == nil && number > 0
+	return Revision{Number: number, Time: at, How: parts[2]}, err == nil && timeErr == nil && number > 0 && number < MaxNumber
 }
 
 // Read returns a config of the history; number 0 stands for the newest.
@@ -125,5 +129,17 @@ func (d *Dir) Read(number int) (Revision, []byte, error) {
 			return r, data, err
 		}
 	}
-	return Revision{}, nil, fmt.Errorf("%w: %d", ErrNoRevision, number)
+	if len(all) == 0 {
+		return Revision{}, nil, fmt.Errorf("%w: %d; the history is empty", ErrNoRevision, number)
+	}
+	return Revision{}, nil, fmt.Errorf("%w: %d; there is %s", ErrNoRevision, number, numbers(all))
+}
+
+// numbers lists the numbers of revisions, the lowest first.
+func numbers(all []Revision) string {
+	var list []string
+	for _, r := range slices.Backward(all) {
+		list = append(list, strconv.Itoa(r.Number))
+	}
+	return strings.Join(list, ", ")
 }
