@@ -7,7 +7,9 @@
 //   - A struct is merged field by field. null and {"$patch": "delete"} remove a field.
 //     {"$patch": "replace"} replaces the struct.
 //   - A list gets the elements that it does not have yet. Elements with a name, which static peers
-//     are, are merged by their names.
+//     are, are merged by their names. An empty list empties it.
+//
+// Each document of a YAML file is a patch.
 //
 // Errors never show a value of a patch.
 package patch

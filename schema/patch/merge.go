@@ -40,11 +40,13 @@ func merge(base any, patch any) any {
 	return out
 }
 
-// mergeLists returns a list with the elements of a patch that it does not have. An element with a
-// name is merged with the element of that name, or removes it.
+// mergeLists returns a list with the elements of a patch that it does not have; an empty one for an
+// empty patch. An element with a name is merged with the element of that name, or removes it.
 func mergeLists(base any, patch []any) any {
-	before, _ := base.([]any)
-	out := slices.Clone(before)
+	out := []any{} // not nil, which is null
+	if before, ok := base.([]any); ok && len(patch) > 0 {
+		out = append(out, before...)
+	}
 	for _, item := range patch {
 		change, named := item.(map[string]any)
 		at := slices.IndexFunc(out, func(have any) bool {

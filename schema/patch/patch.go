@@ -42,18 +42,28 @@ func Apply(base schema.Source, patches ...schema.Source) (Result, error) {
 	return Result{Source: schema.Source{Name: base.Name, Data: text}, Rewritten: true}, err
 }
 
-// apply returns a config with one patch applied.
+// apply returns a config with the patches of one source applied: each of its documents is one.
 func apply(base any, p schema.Source) (any, error) {
-	patch, err := load.Data(p)
+	documents, err := load.Documents(p)
 	if err != nil {
 		return nil, err
 	}
+	for _, patch := range documents {
+		if base, err = applyOne(base, p.Name, patch); err != nil {
+			return nil, err
+		}
+	}
+	return base, nil
+}
+
+// applyOne returns a config with one patch applied. Name is the name of its source.
+func applyOne(base any, name string, patch any) (any, error) {
 	switch patch := patch.(type) {
 	case map[string]any:
 		return merge(base, patch), nil
 	case []any:
-		return applyJSON(base, p.Name, patch)
+		return applyJSON(base, name, patch)
 	default:
-		return nil, schema.Problems{{File: p.Name, Reason: "is not a patch", Want: "a part of a machine config, or the list of operations of a JSON patch"}}
+		return nil, schema.Problems{{File: name, Reason: "is not a patch", Want: "a part of a machine config, or the list of operations of a JSON patch"}}
 	}
 }

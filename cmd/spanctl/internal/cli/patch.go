@@ -24,10 +24,14 @@ func newPatch(g *globals) *cobra.Command {
 		Long: `Change the config where the agent reads it, by one patch or more, and keep its format
 and its comments. A patch is text or, after @, the name of a file; in CUE, YAML or JSON.
 
-A list is a JSON patch (RFC 6902). Anything else is merged: structs field by field;
-null or "$patch: delete" remove, "$patch: replace" puts the struct in place of the old
-one; a list gets what it does not have yet, static peers are merged by their names. If the
-config is changed by someone else meanwhile, the patch is made again on what is there then.
+A list is a JSON patch (RFC 6902). Anything else is merged, as by talosctl: structs
+field by field; null or "$patch: delete" remove, "$patch: replace" puts the struct in
+place of the old one; a list gets what it does not have yet, static peers are merged by
+their names. An empty list empties a list; {} merges nothing; "", 0 and false are values
+like any other. Of YAML with several documents, each is a patch.
+
+If the config is changed by someone else meanwhile, the patch is made again on what is
+there then.
 
 What happens then is the mode:
 ` + modeHelp,
