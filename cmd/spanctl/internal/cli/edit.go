@@ -2,17 +2,19 @@ package cli
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
 )
@@ -27,7 +29,11 @@ func newEdit(g *globals) *cobra.Command {
 		Short: "Edit the machine's config in your editor",
 		Long: `Open the config where the agent reads it in $VISUAL or $EDITOR, or vi. Once the editor
 ends, the config is checked. If it is not valid, the editor opens again with the faults
-as comments. A config that was not changed is left alone.
+in a block of comments, which is left out of what is stored.
+
+A config that was not changed is left alone, and a file that is saved empty cancels the
+edit. If the faults stay, the editor fails, or the config was changed by someone else
+meanwhile, nothing is stored, and what you edited is kept in a file.
 
 What happens then is the mode:
 ` + modeHelp,
@@ -40,6 +46,13 @@ What happens then is the mode:
 // run opens the editor until the config is valid, and applies it. What was edited is kept
 // if that fails.
 func (o *editOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	if _, err := o.apply.asked(); err != nil {
+		return err
+	}
+	editor, err := editorCommand(s.streams)
+	if err != nil {
+		return err
+	}
 	base, err := s.storedConfig(ctx)
 	if err != nil {
 		return err
@@ -48,14 +61,16 @@ func (o *editOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, filepath.Base(base.Name))
-	edited, err := editUntilValid(ctx, s.streams, path, base)
+	e := &editing{streams: s.streams, editor: editor, path: filepath.Join(dir, filepath.Base(base.Name)), base: base}
+	edited, err := e.untilValid(ctx)
 	if err == nil && edited != nil {
+		// SIGINT in the editor ended ctx, but not the edit.
+		ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, unix.SIGTERM)
+		defer stop()
 		err = o.applyEdited(ctx, s, schema.Source{Name: base.Name, Data: edited}, base)
 	}
-	if err != nil && edited != nil {
-		s.note("what you edited is kept in", path)
-		return err
+	if edited != nil && (err != nil || o.apply.dryRun) {
+		return errors.Join(err, e.keep(edited))
 	}
 	return errors.Join(err, os.RemoveAll(dir))
 }
@@ -64,101 +79,96 @@ func (o *editOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 func (o *editOptions) applyEdited(ctx context.Context, s *agentSession, edited, base schema.Source) error {
 	err := o.apply.applyOver(ctx, s, edited, base.Data)
 	if isConflict(err) {
-		return fmt.Errorf("%s was changed by someone else meanwhile", base.Name)
+		return fmt.Errorf("%s was changed by someone else meanwhile: nothing is stored", base.Name)
 	}
 	return err
 }
 
-// editUntilValid returns what the user made of a config; nil if nothing. With an error,
-// what was edited last is not valid.
-func editUntilValid(ctx context.Context, s streams, path string, base schema.Source) ([]byte, error) {
-	text, remarks := base.Data, "" // remarks are the faults of text
-	invalid := false
+// editing is one edit of a config.
+type editing struct {
+	streams
+	editor string
+	// path is the file that the editor opens.
+	path string
+	base schema.Source
+	// failed are the texts that were saved and not valid.
+	failed [][]byte
+	// faults are those of the last of them.
+	faults schema.Problems
+}
+
+// maxUnattended is how often an editor opens again without a terminal, at which a user could
+// end it.
+const maxUnattended = 10
+
+// untilValid returns what the user made of the config; nil if nothing. With an error it is what
+// was saved last.
+func (e *editing) untilValid(ctx context.Context) ([]byte, error) {
+	text, block := e.base.Data, remarks{}
 	for {
-		shown := append([]byte(remarks), text...)
-		saved, err := editOnce(ctx, s, path, shown)
+		saved, err := e.once(ctx, block.before(text))
+		edited := block.without(saved)
 		if err != nil {
-			return nil, err
-		}
-		edited := withoutRemarks(base.Name, saved)
-		switch {
-		case bytes.Equal(edited, base.Data):
-			s.note("no changes")
-			return nil, nil
-		case invalid && bytes.Equal(edited, text):
-			return edited, errors.New("the config is not valid, and was not edited any more")
-		}
-		_, err = load.Config(base.Name, edited)
-		var problems schema.Problems
-		if !errors.As(err, &problems) {
+			if sameText(edited, e.base.Data) || isBlank(e.base.Name, edited) {
+				edited = nil // nothing would be lost
+			}
 			return edited, err
 		}
-		invalid, text, remarks = true, edited, remarksOf(base.Name, problems)
-		if remarkMark(base.Name) == "" {
-			s.note(problems.Explain())
+		switch {
+		case sameText(edited, e.base.Data):
+			e.note("no changes")
+			return nil, nil
+		case isBlank(e.base.Name, edited):
+			e.note("cancelled: the file was saved empty; the config stays as it is")
+			return nil, nil
+		case slices.ContainsFunc(e.failed, func(before []byte) bool { return bytes.Equal(before, edited) }):
+			e.note("the config is not valid, and was not edited any more")
+			return edited, e.faults
 		}
+		if _, err = load.Config(e.base.Name, edited); !errors.As(err, &e.faults) {
+			return edited, err
+		}
+		if e.failed = append(e.failed, edited); len(e.failed) >= maxUnattended && !isTerminal(e.streams) {
+			e.note("the editor was opened", len(e.failed), "times, and the config is still not valid")
+			return edited, e.faults
+		}
+		text, block = edited, remarksOn(schema.Source{Name: e.base.Name, Data: edited}, e.faults)
 	}
 }
 
-// editOnce returns a text as the user saved it.
-func editOnce(ctx context.Context, s streams, path string, text []byte) ([]byte, error) {
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		return nil, err
+// once returns a text as the editor left it, also if the editor failed.
+func (e *editing) once(ctx context.Context, text []byte) ([]byte, error) {
+	if err := os.WriteFile(e.path, text, 0o600); err != nil {
+		return text, err
 	}
-	if err := openEditor(ctx, s, path); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
+	err := openEditor(ctx, e.streams, e.editor, e.path)
+	saved, readErr := os.ReadFile(e.path)
+	return saved, errors.Join(err, readErr)
 }
 
-// openEditor runs the user's editor, which may have arguments of its own.
-func openEditor(ctx context.Context, s streams, path string) error {
-	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
-	run := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", path)
-	run.Stdin, run.Stdout, run.Stderr = s.in, s.out, behind(s.err)
-	if err := run.Run(); err != nil {
-		return fmt.Errorf("the editor %q: %w", editor, err)
+// keep leaves a text in the file, for its user alone, and says so.
+func (e *editing) keep(text []byte) error {
+	if err := (durable.Disk{}).Write(e.path, text); err != nil {
+		return fmt.Errorf("keep what you edited: %w", err)
 	}
+	e.note("what you edited is kept in", e.path)
 	return nil
 }
 
-// remarkMark returns what begins a line with a remark of spanctl's; "" where the format
-// has no comments.
-func remarkMark(name string) string {
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".json":
-		return ""
-	case ".yaml", ".yml":
-		return "#! "
-	default:
-		return "//! "
-	}
+// sameText reports whether two texts are the same but for the end of the last line, which many
+// editors add.
+func sameText(a, b []byte) bool {
+	return bytes.Equal(bytes.TrimRight(a, "\r\n"), bytes.TrimRight(b, "\r\n"))
 }
 
-// remarksOf returns the faults of a config as comments.
-func remarksOf(name string, problems schema.Problems) string {
-	mark := remarkMark(name)
-	if mark == "" {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(mark + "The config is not valid. Lines like this one are left out.\n")
-	for line := range strings.Lines(plainLines(problems.Explain()) + "\n") {
-		b.WriteString(strings.TrimRight(mark+line, " \n") + "\n")
-	}
-	return b.String()
-}
-
-func withoutRemarks(name string, text []byte) []byte {
-	mark := strings.TrimSpace(remarkMark(name))
-	if mark == "" {
-		return text
-	}
-	var out []byte
-	for line := range bytes.Lines(text) {
-		if !bytes.HasPrefix(line, []byte(mark)) {
-			out = append(out, line...)
+// isBlank reports whether a text has nothing but empty lines and comments.
+func isBlank(name string, text []byte) bool {
+	mark := commentMark(name)
+	for line := range bytes.Lines(bytes.TrimPrefix(text, []byte(byteOrderMark))) {
+		line := strings.TrimSpace(string(line))
+		if line != "" && !strings.HasPrefix(line, mark) {
+			return false
 		}
 	}
-	return out
+	return true
 }
