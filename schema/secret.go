@@ -44,6 +44,9 @@ func (s SecretSource) String() string {
 // SecretText returns a secret with a text.
 func SecretText(text string) Secret { return Secret{text: text} }
 
+// SecretIn returns a secret that was not read from its source.
+func SecretIn(from SecretSource) Secret { return Secret{from: from} }
+
 // WithText returns the secret with the text that was read from its source.
 func (s Secret) WithText(text string) Secret { return Secret{text: text, from: s.from} }
 

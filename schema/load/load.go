@@ -36,29 +36,52 @@ func Config(name string, data []byte) (*schema.Config, error) {
 
 // Load loads a complete machine config.
 func (in Input) Load() (*schema.Config, error) {
-	_, config, err := in.load()
-	return config, err
+	_, loaded, err := in.load()
+	if err == nil {
+		err = loaded.ReadSecrets(in.ReadSecret)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return loaded.Config, nil
 }
 
 // Resolve loads a complete machine config. It also returns the config as one file that needs no
 // other: the source if there is only one file, else a new file in CUE.
 func (in Input) Resolve() (schema.Source, *schema.Config, error) {
-	l, config, err := in.load()
+	loaded, err := in.Evaluate()
+	if err == nil {
+		err = loaded.ReadSecrets(in.ReadSecret)
+	}
 	if err != nil {
 		return schema.Source{}, nil, err
 	}
-	if len(in.Sources) == 1 && in.Expression == "" && !l.files.Foreign {
-		return in.Sources[0], config, nil
-	}
-	data, err := l.export(in)
-	return schema.Source{Name: exportedName, Data: data}, config, err
+	return loaded.Source, loaded.Config, nil
 }
 
-func (in Input) load() (*loader, *schema.Config, error) {
+// Evaluate loads a complete machine config, and leaves the secrets that it has elsewhere unread.
+func (in Input) Evaluate() (*Evaluated, error) {
+	l, loaded, err := in.load()
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Sources) == 1 && in.Expression == "" && !loaded.Foreign {
+		loaded.Source = in.Sources[0]
+		return loaded, nil
+	}
+	data, err := l.export(in)
+	loaded.Source = schema.Source{Name: exportedName, Data: data}
+	return loaded, err
+}
+
+func (in Input) load() (*loader, *Evaluated, error) {
 	l := newLoader(in)
 	l.complete = true
 	config, err := l.load(in)
-	return l, config, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, &Evaluated{Config: config, Elsewhere: l.elsewhere(config), Foreign: l.files.Foreign}, nil
 }
 
 // Fragment loads a part of a machine config. Settings that other parts would have may be missing.
@@ -123,9 +146,6 @@ func (l *loader) load(in Input) (*schema.Config, error) {
 	}
 	if problems := l.faults(check.Peers(peers)); len(problems) > 0 {
 		problems.Sort()
-		return nil, problems
-	}
-	if problems := l.readSecrets(config, in.ReadSecret); len(problems) > 0 {
 		return nil, problems
 	}
 	return config, nil

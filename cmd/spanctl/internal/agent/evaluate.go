@@ -3,13 +3,14 @@ package agent
 import (
 	"context"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
 )
 
 // evaluator makes configs out of their texts. Its methods may be called concurrently; its zero
 // value is ready.
-type evaluator struct{}
+type evaluator struct{ evaluate.Evaluator }
 
 // load makes a config, and reads the secrets that it has elsewhere.
 func (e *evaluator) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
@@ -21,9 +22,10 @@ func (e *evaluator) loadUnread(ctx context.Context, name string, data []byte) (*
 	return e.evaluate(ctx, load.Input{Sources: []schema.Source{{Name: name, Data: data}}})
 }
 
-func (*evaluator) evaluate(ctx context.Context, in load.Input) (*schema.Config, error) {
-	if err := ctx.Err(); err != nil {
+func (e *evaluator) evaluate(ctx context.Context, in load.Input) (*schema.Config, error) {
+	result, err := e.Evaluate(ctx, evaluate.Request{Input: in})
+	if err != nil {
 		return nil, err
 	}
-	return in.Load()
+	return result.Config, nil
 }

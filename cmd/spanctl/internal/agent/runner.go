@@ -83,6 +83,8 @@ func (r loopRunner) ResetIdentity(ctx context.Context, replace func() error) (*r
 	return r.loop.ResetIdentity(ctx, replace)
 }
 
-func (r loopRunner) Resources(context.Context, *resource.Type) (*resource.Store, error) { return r.store, nil }
+func (r loopRunner) Resources(context.Context, *resource.Type) (*resource.Store, error) {
+	return r.store, nil
+}
 
 func (loopRunner) Running() error { return nil }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -39,6 +40,9 @@ func (e statusError) Unwrap() error { return e.error }
 // Main runs spanctl with arguments and returns its exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	delayGC()
+	if evaluate.IsChild(args) {
+		return evaluate.Main(stdin, stdout)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stderr = &plainWriter{out: stderr, plain: plainLines}
