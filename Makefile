@@ -223,8 +223,9 @@ release: ## Check the tree and tag VERSION=v1.2.3 for every module; pushes nothi
 	@tools/release tag '$(VERSION)' $(MODULES)
 
 .PHONY: release-prepare
-release-prepare: ## Make the modules require each other at VERSION=v1.2.3
+release-prepare: ## Make the modules require each other at VERSION=v1.2.3, the first version of new settings
 	@tools/release prepare '$(VERSION)' $(MODULES)
+	$(MAKE) docs
 
 .PHONY: clean
 clean: ## Remove what was built

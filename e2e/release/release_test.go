@@ -30,6 +30,7 @@ replace github.com/spanmesh/span/schema => ../../schema
 
 require github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000
 `)
+	r.write("schema/machine.cue", "#A: {\n\told: int @since(0.1.0)\n\tnew: int @since(unreleased)\n}\n")
 	r.write("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n### Added\n\n- a thing\n\n## [0.1.0] - 2026-11-01\n\n- the first\n")
 	r.git("init", "--quiet", "--initial-branch", "main")
 	r.git("config", "user.name", "Test")
@@ -145,6 +146,7 @@ func TestNothingIsTagged(t *testing.T) {
 		{"a section without a date", version, "true", func(r *repository) { r.replace("CHANGELOG.md", "2026-12-01", "soon") }, "CHANGELOG.md has no section"},
 		{"a section without an entry", version, "true", func(r *repository) { r.replace("CHANGELOG.md", "- a thing", "") }, "CHANGELOG.md has no section"},
 		{"a module requires another at an old version", version, "true", func(r *repository) { r.replace("cmd/spanctl/go.mod", "schema v0.2.0", "schema v0.1.0") }, "make release-prepare"},
+		{"a setting has no version", version, "true", func(r *repository) { r.replace("schema/machine.cue", "@since(0.2.0)", "@since(unreleased)") }, "make release-prepare"},
 		{"lint fails", version, "false", nil, "lint failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

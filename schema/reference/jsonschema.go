@@ -47,7 +47,7 @@ func JSONSchema() ([]byte, error) {
 		return nil, err
 	}
 	document["title"] = "Machine config of spanctl"
-	addDefaults(ctx, document)
+	complete(ctx, document)
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetIndent("", "  ")
@@ -56,8 +56,8 @@ func JSONSchema() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// addDefaults adds the defaults of the schema to the definitions of the document.
-func addDefaults(ctx *cue.Context, document map[string]any) {
+// complete adds the defaults and examples of the schema to the definitions of the document.
+func complete(ctx *cue.Context, document map[string]any) {
 	whole := ctx.CompileBytes(schema.CUE())
 	delete(document, "required")
 	definitions, _ := document["$defs"].(map[string]any)
@@ -67,13 +67,30 @@ func addDefaults(ctx *cue.Context, document map[string]any) {
 		delete(object, "required")
 		properties, _ := object["properties"].(map[string]any)
 		for property, its := range properties {
-			v, has := whole.LookupPath(cue.MakePath(cue.Def(name), cue.Str(property))).Default()
-			if description, ok := its.(map[string]any); ok && has && v.IsConcrete() {
-				var value any
-				if v.Decode(&value) == nil {
-					description["default"] = value
-				}
+			v := whole.LookupPath(cue.MakePath(cue.Def(name), cue.Str(property).Optional()))
+			description, ok := its.(map[string]any)
+			if !ok {
+				continue
+			}
+			if value, ok := decoded(v.Default()); ok {
+				description["default"] = value
+			}
+			if value, ok := decoded(ctx.CompileString(contents(v, "example")), true); ok {
+				description["examples"] = []any{value}
 			}
 		}
 	}
+}
+
+// decoded returns a value, unless there is none or it is not concrete.
+func decoded(v cue.Value, has bool) (value any, ok bool) {
+	if !has || v.Err() != nil || !v.IsConcrete() || v.IncompleteKind() == cue.StructKind && !hasFields(v) {
+		return nil, false
+	}
+	return value, v.Decode(&value) == nil
+}
+
+func hasFields(v cue.Value) bool {
+	it, err := v.Fields()
+	return err == nil && it.Next()
 }

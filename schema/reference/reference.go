@@ -5,83 +5,122 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
-	"cuelang.org/go/cue/cuecontext"
-
-	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/internal/field"
 )
 
 // Markdown returns the reference of all settings.
 func Markdown() ([]byte, error) {
-	shape := cuecontext.New().CompileBytes(schema.CUE()).LookupPath(cue.ParsePath("#Machine"))
-	if err := shape.Err(); err != nil {
-		return nil, fmt.Errorf("compile the schema: %w", err)
+	root, err := Settings()
+	if err != nil {
+		return nil, err
 	}
 	var b strings.Builder
 	b.WriteString("<!-- Made by `make docs` from schema/machine.cue. -->\n\n# The machine config\n\n" +
-		"Every setting with its default. [config.md](../config.md) shows how a config is written in CUE, YAML\nor JSON.\n")
-	if err := section(&b, part{"", []cue.Value{shape}}, field.All()); err != nil {
-		return nil, err
-	}
+		"Every setting, as `spanctl explain PATH` shows it. [config.md](../config.md) shows how a config is\nwritten in CUE, YAML or JSON. No change of a setting needs a restart.\n")
+	section(&b, root)
 	return []byte(b.String()), nil
 }
 
-// part is a struct of the schema, or the alternatives of a disjunction.
-type part struct {
-	path string
-	of   []cue.Value
-}
-
-// section writes the settings of a struct, and then the structs in it.
-func section(b *strings.Builder, p part, fields map[string]field.Field) error {
-	var inner []part
-	var settings strings.Builder
-	for _, v := range p.of {
-		it, err := v.Fields(cue.Optional(true))
-		if err != nil {
-			return fmt.Errorf("read the schema at %s: %w", p.path, err)
+// section writes the settings of a section, and then the sections in it.
+func section(b *strings.Builder, s *Setting) {
+	var inner []*Setting
+	var values strings.Builder
+	for i := range s.Fields {
+		f := &s.Fields[i]
+		if !f.IsSection() {
+			setting(&values, f)
 		}
-		for it.Next() {
-			here, at := field.Join(p.path, it.Selector().Unquoted()), it.Value()
-			if at.IncompleteKind() == cue.StructKind {
-				inner = append(inner, part{here, []cue.Value{at}})
-				continue
-			}
-			inner = append(inner, setting(&settings, here, at, fields[here])...)
+		if len(f.Fields) > 0 {
+			inner = append(inner, f)
 		}
 	}
-	if settings.Len() > 0 {
-		fmt.Fprintf(b, "\n## `%s`\n", p.path)
-		if doc := docOf(p.of[0]); doc != "" && len(p.of) == 1 {
-			fmt.Fprintf(b, "\n%s\n", doc)
+	if values.Len() > 0 {
+		path := s.Path
+		if strings.HasPrefix(s.Type, "[]") {
+			path += "[]"
 		}
-		b.WriteString(settings.String())
+		fmt.Fprintf(b, "\n## `%s`\n", path)
+		if s.Description != "" && s.IsSection() {
+			fmt.Fprintf(b, "\n%s\n", s.Description)
+		}
+		b.WriteString(values.String())
 	}
 	for _, one := range inner {
-		if err := section(b, one, fields); err != nil {
-			return err
-		}
+		section(b, one)
 	}
-	return nil
 }
 
-// setting writes a setting, and returns the structs that it may have.
-func setting(b *strings.Builder, path string, v cue.Value, f field.Field) (inner []part) {
-	kind, want := field.KindName(f.Kind), f.Want
-	switch {
-	case f.Kind == cue.ListKind:
-		kind, want = "list", strings.Replace(want, "a list, each item", "of", 1)
-		if item := v.LookupPath(cue.MakePath(cue.AnyIndex)); item.IncompleteKind() == cue.StructKind {
-			inner = append(inner, part{field.Join(path, field.Element), []cue.Value{item}})
+// setting writes a setting.
+func setting(b *strings.Builder, s *Setting) {
+	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", s.Path, s.Description)
+	for _, line := range s.Lines() {
+		value := line.Value
+		switch {
+		case line.Label == labelChange && s.Effect == "", len(value) > maxExample:
+			continue
+		case line.Code:
+			value = "`" + value + "`"
 		}
-	case f.Kind&cue.StructKind != 0:
-		inner = append(inner, part{path, field.Alternatives(v)})
+		b.WriteString(wrap("- "+line.Label+": "+value) + "\n")
 	}
-	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n%s\n", path, docOf(v), wrap(fmt.Sprintf("- Type: %s: %s", kind, want)))
-	if value, has := v.Default(); has && value.IsConcrete() {
-		fmt.Fprintf(b, "- Default: `%v`\n", value)
+}
+
+const (
+	labelChange = "Change"
+	// maxExample is the length of the longest value in the document. Certificates are longer.
+	maxExample = 250
+)
+
+// Line is a fact about a setting for people.
+type Line struct {
+	Label, Value string
+	// Code is set for a value that a config may have.
+	Code bool
+}
+
+// Lines returns the facts about a setting, in the order in which people read them.
+func (s *Setting) Lines() (lines []Line) {
+	since := s.Since
+	if since == Unreleased {
+		since = "not released yet"
 	}
-	return inner
+	secret := ""
+	if s.Secret {
+		secret = "kept out of every message, listing and diff"
+	}
+	change := "in place, without a restart"
+	if s.Effect != "" {
+		change += "; " + s.Effect
+	}
+	lines = []Line{{"Type", s.Type, false}, {"Want", s.Want, false}, {"Bounds", s.Bounds, true}, {"Default", s.Default, true},
+		{"Example", s.ExampleConfig(), true}, {"Secret", secret, false}, {labelChange, change, false}}
+	for _, r := range s.Related {
+		lines = append(lines, Line{"Conflict", r, false})
+	}
+	lines = append(lines, Line{"Since", since, false})
+	var there []Line
+	for _, l := range lines {
+		if l.Value != "" {
+			there = append(there, l)
+		}
+	}
+	return there
+}
+
+// ExampleConfig returns the example as a line of CUE with the setting's path; empty for none.
+func (s *Setting) ExampleConfig() string {
+	if s.Example == "" {
+		return ""
+	}
+	return under(s.Path, s.Example)
+}
+
+// under returns CUE with a value at a path.
+func under(path, value string) string {
+	before, after, isItem := strings.Cut(path, "[].")
+	if isItem {
+		return under(before, "[{"+under(after, value)+"}]")
+	}
+	return strings.ReplaceAll(path, ".", ": ") + ": " + value
 }
 
 // width is the length of the longest line.

@@ -71,7 +71,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 			continue
 		}
 		settings++
-		_, rest, found := strings.Cut(string(text), "### `"+path+"`\n\n")
+		shown := strings.ReplaceAll(path, "."+field.Element, field.Element)
+		_, rest, found := strings.Cut(string(text), "### `"+shown+"`\n\n")
 		if !found || strings.HasPrefix(rest, "\n") || !strings.Contains(rest, "- Type: ") {
 			t.Errorf("%s is not explained", path)
 		}
