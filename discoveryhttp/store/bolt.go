@@ -51,9 +51,6 @@ const (
 	askTimeout = 200 * time.Millisecond
 	// maxCommit is the largest number of changes that share a sync.
 	maxCommit = 4096
-	// grace is how much longer lives get over a restart: the longest pause of clients after
-	// failed attempts. Talos' pauses for half of its TTL.
-	grace = 15 * time.Minute
 	// aliveInterval is how often the time is saved if nothing else is.
 	aliveInterval = time.Minute
 	// probeInterval bounds how often Ready tries to write after a failure.

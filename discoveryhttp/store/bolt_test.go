@@ -142,6 +142,50 @@ func TestBoltRestartLoop(t *testing.T) {
 	storetest.Expect(t, s, "c")
 }
 
+// TestBoltRestartsOften has a store that serves for some minutes between restarts: what it has
+// served counts, so that machines that are gone expire.
+func TestBoltRestartsOften(t *testing.T) {
+	for name, restart := range map[string]func(t *testing.T, s *store.Bolt, path string) string{
+		"stopped": func(t *testing.T, s *store.Bolt, path string) string {
+			closeBolt(t, s)
+			return path
+		},
+		"killed": func(t *testing.T, _ *store.Bolt, path string) string { return crash(t, path) },
+	} {
+		for _, serves := range []int{3, 10, 14} {
+			t.Run(fmt.Sprintf("%s every %d minutes", name, serves), func(t *testing.T) {
+				const away = time.Hour
+				path := filepath.Join(t.TempDir(), "db")
+				s := openBolt(t, path)
+				now := storetest.Start
+				update := func(id string) {
+					u := storetest.NewUpdate(id, "1", now.Add(30*time.Minute))
+					u.Now = now
+					if err := s.Update(t.Context(), "c", u); err != nil {
+						t.Fatal(err)
+					}
+				}
+				update("gone")
+				served := 0
+				for ; s.Stats().Affiliates > 0 && served < 200; served++ {
+					if served > 0 && served%serves == 0 {
+						path = restart(t, s, path)
+						s = openBolt(t, path)
+						now = now.Add(away)
+						expire(t, s, now)
+					}
+					now = now.Add(time.Minute)
+					expire(t, s, now)
+				}
+				// 30 minutes, 15 of grace, and half as much again.
+				if served < 30 || served > 68 {
+					t.Errorf("it was there for %d minutes of service", served)
+				}
+			})
+		}
+	}
+}
+
 // TestBoltClockGoesBack has a clock that is at 1970 after the restart.
 func TestBoltClockGoesBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")

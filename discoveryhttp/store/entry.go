@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
-	"time"
 )
 
 // entry is an affiliate with its expiries. It is immutable, but for number.
@@ -177,46 +176,4 @@ func (e *entry) remaining(id string, now int64) *entry {
 	}
 	next.wire = NewAffiliate(id, data, kept).wire
 	return next
-}
-
-// clock converts time to the store's time. That stands still while a Bolt is away, so that
-// nothing expires meanwhile.
-type clock struct {
-	// away is how long the store was away, in milliseconds.
-	away int64
-	// resume is the store's time at the next call of at, if resuming is set.
-	resume   int64
-	resuming bool
-	// latest is the latest that at has returned.
-	latest int64
-	// ticked is the time of the last tick, by the clock of the machine.
-	ticked time.Time
-}
-
-// at returns the store's time at a time, in milliseconds.
-func (c *clock) at(now time.Time) int64 {
-	// A change that comes before the next tick must not live by a clock that was set.
-	c.tick(time.Now())
-	if c.resuming {
-		c.away, c.resuming = now.UnixMilli()-c.resume, false
-	}
-	at := now.UnixMilli() - c.away
-	c.latest = max(c.latest, at)
-	return at
-}
-
-// suspended is the time between two ticks from which on the process is taken to have been
-// suspended, or its clock to have been set. A server ticks every few seconds.
-const suspended = 2 * time.Minute
-
-// tick notes that a server is there. The time for which it was not, because it was suspended,
-// does not count; nor does that by which the clock was set.
-func (c *clock) tick(machine time.Time) {
-	// The monotonic clock stands still while the machine is suspended.
-	machine = machine.Round(0)
-	if gap := machine.Sub(c.ticked); !c.ticked.IsZero() && gap.Abs() >= suspended {
-		c.away += gap.Milliseconds()
-		c.latest = 0
-	}
-	c.ticked = machine
 }

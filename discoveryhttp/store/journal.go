@@ -151,7 +151,7 @@ func (j *journal) commit(m *Memory) (err error) {
 	now := m.clock.latest
 	m.mu.Unlock()
 	if j.resumed == 0 {
-		j.resumed = now - grace.Milliseconds()
+		j.resumed = firstResumed(now)
 	}
 	w := &write{journal: j, memory: m, last: j.last, records: j.records, written: map[recordID]struct{}{}}
 	j.buffer = j.buffer[:0]

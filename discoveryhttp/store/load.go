@@ -91,10 +91,10 @@ func (j *journal) load(m *Memory, changed int64) (err error) {
 		return err
 	}
 	if state.GetTime() != 0 {
-		m.clock.resume = max(state.GetTime()-grace.Milliseconds(), state.GetResumed())
+		m.clock.resume = state.GetTime() - rewind(state.GetTime(), state.GetResumed())
 		m.clock.resuming = true
 		m.clock.latest = m.clock.resume
-		j.resumed, j.saved = m.clock.resume, state.GetTime()
+		j.resumed, j.saved = m.clock.resume, m.clock.resume
 	}
 	m.settleAll()
 	return j.prepare(m)

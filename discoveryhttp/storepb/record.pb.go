@@ -135,7 +135,8 @@ type State struct {
 	// The store's time at the last change, in milliseconds. It is the time since 1970 less
 	// the time that the store was away.
 	Time int64 `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	// The store's time when the store was opened.
+	// The store's time when the store was opened, which bounds by how much it steps back when the
+	// store is opened again.
 	Resumed int64 `protobuf:"varint,2,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	// The number of the last record, and how many there are.
 	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
