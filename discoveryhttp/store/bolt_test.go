@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,13 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/discoveryhttp/store"
 	"github.com/spanmesh/span/discoveryhttp/store/storetest"
-	"github.com/spanmesh/span/discoveryhttp/storepb"
 )
 
 // openBolt opens a store that is closed when the test ends, if it was not before.
@@ -354,173 +350,6 @@ func TestBoltIsReadyAgain(t *testing.T) {
 	for s.Ready(t.Context()) != nil {
 		if time.Now().After(deadline) {
 			t.Fatal("the store is not ready")
-		}
-	}
-}
-
-// TestBoltReadsOlderFiles reads the format of older versions.
-func TestBoltReadsOlderFiles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	writeOlder(t, path)
-	for range 2 {
-		s := openBolt(t, path)
-		storetest.Expect(t, s, "c", "a=1[x y]", "b=[z]")
-		storetest.ExpectAdmits(t, s, "c", false, "two")
-		storetest.ExpectAdmits(t, s, "pinned", false, "two")
-		closeBolt(t, s)
-		if stats, err := store.CheckBolt(t.Context(), path); err != nil || stats.Affiliates != 2 || stats.Clusters != 2 {
-			t.Errorf("check: %+v, %v", stats, err)
-		}
-	}
-	s := openBolt(t, path)
-	storetest.Update(t, s, "c", "b", "2", storetest.In(30))
-	storetest.Expect(t, s, "c", "a=1[x y]", "b=2[z]")
-}
-
-// writeOlder writes a file as older versions did.
-func writeOlder(t *testing.T, path string) {
-	t.Helper()
-	db, err := bbolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now().UnixMilli()
-	record := func(id string, data []byte, expires int64, endpoints ...string) []byte {
-		r := &storepb.Record{Expires: expires}
-		var raw [][]byte
-		for _, e := range endpoints {
-			raw = append(raw, []byte(e))
-			r.EndpointExpires = append(r.EndpointExpires, now+60_000)
-		}
-		r.Affiliate = store.NewAffiliate(id, data, raw).Wire()
-		return marshal(t, r)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		clusters, err := tx.CreateBucket([]byte("clusters"))
-		if err != nil {
-			return err
-		}
-		pins, err := tx.CreateBucket([]byte("pins"))
-		if err != nil {
-			return err
-		}
-		c, err := clusters.CreateBucket([]byte("c"))
-		if err != nil {
-			return err
-		}
-		pin := marshal(t, &storepb.Pin{Hash: []byte("one"), Used: now})
-		return errors.Join(
-			c.Put([]byte("a"), record("a", []byte("1"), now+60_000, "x", "y")), c.Put([]byte("b"), record("b", nil, 0, "z")),
-			pins.Put([]byte("c"), pin), pins.Put([]byte("pinned"), pin),
-		)
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func marshal(t *testing.T, m proto.Message) []byte {
-	t.Helper()
-	raw, err := proto.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-// filledFile returns a file with many affiliates, and what it has.
-func filledFile(t *testing.T) (raw []byte, contents []string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "db")
-	s := openBolt(t, path)
-	for i := range 300 {
-		storetest.Update(t, s, "c", fmt.Sprintf("%03d", i), strings.Repeat("x", 300), storetest.In(30), "x", "y")
-	}
-	contents = storetest.List(t, s, "c")
-	closeBolt(t, s)
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw, contents
-}
-
-// expectDamage expects a clear error, or everything to be there: what is damaged may be unused.
-func expectDamage(t *testing.T, what, path string, contents []string) (damaged bool) {
-	t.Helper()
-	stats, checkErr := store.CheckBolt(t.Context(), path)
-	s, err := store.OpenBolt(path, store.Limits{})
-	if err == nil {
-		got := storetest.List(t, s, "c")
-		if err := errors.Join(checkErr, s.Close()); err != nil {
-			t.Errorf("%s: opens, but check says %v", what, err)
-		}
-		if !slices.Equal(got, contents) || stats.Affiliates != len(contents) {
-			t.Errorf("%s: opens with %d affiliates, not those that were stored", what, len(got))
-		}
-		return false
-	}
-	var damage *store.DamageError
-	if !errors.As(err, &damage) || !errors.As(checkErr, &damage) {
-		t.Errorf("%s: open: %v, check: %v", what, err, checkErr)
-	}
-	for _, want := range []string{path, "--store-reset", "discovery restore"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v does not name %s", what, err, want)
-		}
-	}
-	return true
-}
-
-// TestBoltDamaged cuts a file, and flips bytes of it.
-func TestBoltDamaged(t *testing.T) {
-	raw, contents := filledFile(t)
-	for _, size := range []int{1, 100, 4096, 5000, 8192, 16384, len(raw) / 4, len(raw) / 2} {
-		if !expectDamage(t, fmt.Sprintf("cut to %d of %d bytes", size, len(raw)), write(t, raw[:size]), contents) {
-			t.Errorf("a file of %d of %d bytes is not damaged", size, len(raw))
-		}
-	}
-	random := rand.New(rand.NewPCG(3, 4))
-	dir := t.TempDir()
-	damaged := 0
-	const flips = 400
-	for i := range flips {
-		flipped := bytes.Clone(raw)
-		// Every other one is in the header or among the first elements of a page.
-		at := random.IntN(len(raw))
-		if i%2 == 0 {
-			at = at&^4095 + random.IntN(64)
-		}
-		flipped[at] ^= byte(1 + random.IntN(255))
-		path := filepath.Join(dir, "db")
-		if err := os.WriteFile(path, flipped, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if expectDamage(t, fmt.Sprintf("byte %d is %#x, not %#x", at, flipped[at], raw[at]), path, contents) {
-			damaged++
-		}
-	}
-	if damaged < flips/4 {
-		t.Errorf("%d of %d flips were noticed", damaged, flips)
-	}
-	for name, garbage := range map[string][]byte{"text": []byte(strings.Repeat("hello\n", 5000)), "zeros": make([]byte, 1<<16)} {
-		if !expectDamage(t, name, write(t, garbage), contents) {
-			t.Errorf("a file of %s is not damaged", name)
-		}
-	}
-}
-
-func TestBoltNamesTheFileThatItCannotOpen(t *testing.T) {
-	dir := t.TempDir()
-	open := filepath.Join(dir, "open")
-	openBolt(t, open)
-	for path, want := range map[string]string{
-		filepath.Join(dir, "missing", "db"): "open store " + filepath.Join(dir, "missing", "db"),
-		dir:                                 "open store " + dir + ": not a file",
-		open:                                "open store " + open + ": another process has it open",
-	} {
-		if _, err := store.OpenBolt(path, store.Limits{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

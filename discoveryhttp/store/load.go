@@ -243,11 +243,36 @@ func upgraded(clusterID, id []byte, r *storepb.Record) *storepb.Change {
 	return change
 }
 
-// prepare makes a file that is new or of an older version a journal.
+// prepare makes a file that is new or of an older version a journal, and puts a guard into any.
 func (j *journal) prepare(m *Memory) error {
-	if j.suspects == nil {
+	if j.suspects != nil {
+		if err := j.convert(m); err != nil {
+			return err
+		}
+	}
+	guarded := false
+	_ = j.db.View(func(tx *bbolt.Tx) error {
+		guarded = tx.Bucket(legacyPins) != nil
+		return nil
+	})
+	if guarded {
 		return nil
 	}
+	return j.db.Update(putGuard)
+}
+
+// putGuard makes older versions refuse the file, which would take it for an empty one: among
+// what they take for pins, they find one that they cannot decode.
+func putGuard(tx *bbolt.Tx) error {
+	pins, err := tx.CreateBucketIfNotExists(legacyPins)
+	if err != nil {
+		return err
+	}
+	return pins.Put([]byte("version"), []byte("written by a later version of spanctl"))
+}
+
+// convert makes a file that is new or of an older version a journal.
+func (j *journal) convert(m *Memory) error {
 	err := j.db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{logBucket, stateBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -269,7 +294,7 @@ func (j *journal) prepare(m *Memory) error {
 		if err := tx.Bucket(stateBucket).Put(stateKey, state); err != nil {
 			return err
 		}
-		return dropLegacy(tx)
+		return errors.Join(dropLegacy(tx), putGuard(tx))
 	})
 	j.suspects, j.buffer = nil, nil
 	return err

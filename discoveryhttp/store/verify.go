@@ -75,22 +75,34 @@ func verifyPages(path string) (err error) {
 	return p.freelist(m.freelist)
 }
 
-// lastMeta returns the valid meta page of the last transaction. The second one is at an
-// unknown place if the first is not valid.
+// lastMeta returns the meta page of the last transaction. bbolt writes the two of them in turns:
+// of a damaged one, it goes back by a transaction, which may have been acknowledged. It fits in
+// a sector of the disk, so that a loss of power does not damage it.
 func lastMeta(f io.ReaderAt) (meta, error) {
-	first, firstErr := readMeta(f, 0)
-	if firstErr == nil {
-		if second, err := readMeta(f, int64(first.pageSize)); err == nil && second.transaction > first.transaction { //nolint:gosec // a size
-			return second, nil
+	first, err := readMeta(f, 0)
+	if err != nil {
+		// The second one is at an unknown place then.
+		for at := int64(minPageSize); at <= maxPageSize; at *= 2 {
+			if second, err := readMeta(f, at); err == nil && int64(second.pageSize) == at { //nolint:gosec // a size
+				return meta{}, damagedMeta(0)
+			}
 		}
-		return first, nil
+		return meta{}, err
 	}
-	for at := int64(minPageSize); at <= maxPageSize; at *= 2 {
-		if second, err := readMeta(f, at); err == nil && int64(second.pageSize) == at { //nolint:gosec // a size
-			return second, nil
-		}
+	second, err := readMeta(f, int64(first.pageSize)) //nolint:gosec // a size
+	if err != nil {
+		return meta{}, damagedMeta(1)
 	}
-	return meta{}, firstErr
+	if second.transaction > first.transaction {
+		return second, nil
+	}
+	return first, nil
+}
+
+// damagedMeta returns the error of a file of whose meta pages one is damaged.
+func damagedMeta(page int) error {
+	return fmt.Errorf("page %d is damaged, so the last change may be lost, which was acknowledged: "+
+		"`spanctl discovery backup` copies what was there before it", page)
 }
 
 // readMeta reads the meta page at an offset.
