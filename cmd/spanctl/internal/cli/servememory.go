@@ -21,7 +21,7 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 		f.memory = max(availableMemory()/2, leastMemory)
 	}
 	if f.memory < leastMemory {
-		return fmt.Errorf("--max-memory is %d: want at least %d", f.memory, leastMemory)
+		return fmt.Errorf("--max-memory is %s: want at least %s", sizeText(f.memory), sizeText(leastMemory))
 	}
 	given := map[string]string{}
 	f.given.Visit(func(flag *pflag.Flag) {
@@ -40,10 +40,10 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 	}
 	switch most := f.limits.Memory(); {
 	case most > f.memory:
-		log.Warn("the limits given allow more memory than --max-memory", "memory", f.memory)
+		log.Warn("the limits given allow more memory than --max-memory", "memory", sizeText(f.memory))
 	case usual > f.memory:
-		log.Info("limits lowered to fit the memory", "memory", f.memory, "connections", f.limits.Connections.Connections,
-			"watches", f.limits.Watches, "affiliate_bytes", f.limits.Store.Bytes)
+		log.Info("limits lowered to fit the memory", "memory", sizeText(f.memory), "connections", f.limits.Connections.Connections,
+			"watches", f.limits.Watches, "affiliates", sizeText(f.limits.Store.Bytes))
 	}
 	return nil
 }

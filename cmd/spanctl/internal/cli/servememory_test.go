@@ -27,7 +27,7 @@ func fit(t *testing.T, args ...string) (server.Limits, string) {
 }
 
 func TestLimitsThatAreGivenStay(t *testing.T) {
-	limits, log := fit(t, "--max-memory", "268435456", "--max-connections", "20000", "--max-id", "100")
+	limits, log := fit(t, "--max-memory", "256MiB", "--max-connections", "20000", "--max-id", "100")
 	if limits.Connections.Connections != 20_000 || limits.ID != 100 {
 		t.Errorf("given limits were changed: %+v", limits)
 	}
@@ -40,7 +40,7 @@ func TestLimitsThatAreGivenStay(t *testing.T) {
 }
 
 func TestLimitThatIsTurnedOffLeavesTheOthers(t *testing.T) {
-	limits, log := fit(t, "--max-memory", "68719476736", "--max-watches", "0")
+	limits, log := fit(t, "--max-memory", "64Gi", "--max-watches", "0")
 	want := server.DefaultLimits()
 	want.Watches = 0
 	if limits.Connections.Connections != want.Connections.Connections || limits.Watches != 0 || limits.Store != want.Store {
