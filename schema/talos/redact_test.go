@@ -26,8 +26,8 @@ func TestSecretsOfTalosAreNeverPrinted(t *testing.T) {
 		} {
 			text = strings.NewReplacer("BARE", secret, "ID", id).Replace(text)
 			for _, name := range []string{"machine.cue", "machine.yaml", "machine.json"} {
-				got, err := talos.Import(name, schema.Source{Name: "worker.yaml", Data: []byte(text)}, bytes.NewReader(make([]byte, 64)))
-				shown := fmt.Sprint(err, got.Left, got.Notes)
+				got, err := talos.Import(schema.Source{Name: "worker.yaml", Data: []byte(text)}, talos.Options{Name: name, Enable: true, NewSecrets: bytes.NewReader(make([]byte, 64))})
+				shown := fmt.Sprint(err, got.Left, got.Notes, got.Warnings)
 				var problems schema.Problems
 				if errors.As(err, &problems) {
 					shown += problems.Explain()

@@ -16,27 +16,37 @@ func newImport() *cobra.Command {
 }
 
 func newImportTalos() *cobra.Command {
-	var to target
+	o := &importOptions{}
 	cmd := &cobra.Command{
 		Use:   "talos FILE",
 		Short: "Make a machine config out of a Talos machine config",
 		Long: `Make a machine config out of a Talos machine config: of the single document of its
 earlier versions, and of the documents KubeSpanConfig, KubeSpanEndpointsConfig,
-DiscoveryServiceConfig and DiscoveryIdentityConfig of later ones. What is left out is
-printed. FILE is - for standard input.
+DiscoveryServiceConfig and DiscoveryIdentityConfig of later ones. FILE is - for standard
+input.
 
-A config of Talos 0.12 or before has no KubeSpan: it is enabled, with discovery. One of
-0.11 or before has no cluster ID and secret: they are made.`,
+Every setting of KubeSpan and discovery is taken, or the file is refused with the line
+that is not. What is off in Talos stays off. Warnings name what spanctl does otherwise,
+and what is not about the mesh is listed as left out.`,
 		Example: "  spanctl import talos worker.yaml -o machine.cue",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return to.importTalos(streamsOf(cmd), args[0]) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(streamsOf(cmd), args[0]) },
 	}
-	to.flags(cmd, "machine.cue")
+	cmd.Flags().BoolVar(&o.enable, "enable", false, "turn on KubeSpan and discovery, if they are off in Talos")
+	cmd.Flags().BoolVar(&o.newSecrets, "new-secrets", false, "make a cluster ID and secret, if the file has neither and discovery needs them")
+	o.target.flags(cmd, "machine.cue")
 	return cmd
 }
 
-// importTalos converts a Talos machine config and writes the result.
-func (t *target) importTalos(s streams, path string) error {
+// importOptions are the flags of `spanctl import talos`.
+type importOptions struct {
+	target     target
+	enable     bool
+	newSecrets bool
+}
+
+// run converts a Talos machine config and writes the result.
+func (o *importOptions) run(s streams, path string) error {
 	source, err := sourceAt(s, path)
 	if err != nil {
 		return err
@@ -44,18 +54,28 @@ func (t *target) importTalos(s streams, path string) error {
 	if source.Data == nil {
 		return errors.New(path + " is a directory: want a Talos machine config")
 	}
-	imported, err := talos.Import(t.path, source, rand.Reader)
+	options := talos.Options{Name: o.target.path, Enable: o.enable}
+	if o.newSecrets {
+		options.NewSecrets = rand.Reader
+	}
+	imported, err := talos.Import(source, options)
 	if err != nil {
 		return err
 	}
-	if err := t.write(s, imported.Data); err != nil {
+	if err := o.target.write(s, imported.Data); err != nil {
 		return err
 	}
+	for _, warning := range imported.Warnings {
+		s.note("warning:", plain(warning))
+	}
 	for _, note := range imported.Notes {
-		s.note("note:", note)
+		s.note("note:", plain(note))
+	}
+	if imported.Off {
+		s.note("note: to turn it on: spanctl import talos", plain(path), "--enable --force -o", plain(o.target.path))
 	}
 	for _, left := range imported.Left {
-		s.note("left out:", left)
+		s.note("left out:", plain(left))
 	}
 	return nil
 }
