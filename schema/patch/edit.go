@@ -46,23 +46,13 @@ func edits(before, after any) (list []edit) {
 	return list
 }
 
-// nest returns a value below a path.
-func nest(path []string, value any) any {
-	for _, name := range slices.Backward(path) {
-		value = map[string]any{name: value}
-	}
-	return value
-}
-
-// rewrite makes the edits in the text of a config. It reports false for a text that cannot be
+// rewrite changes the settings in the text of a config. It reports false for a text that cannot be
 // edited in its format.
-func rewrite(base schema.Source, list []edit) (text []byte, ok bool) {
-	switch schema.FormatOf(base.Name) {
-	case schema.FormatYAML:
-		return rewriteYAML(base.Data, list)
-	case schema.FormatCUE:
-		return rewriteCUE(base, list)
+func rewrite(base schema.Source, before, after any) (text []byte, ok bool) {
+	switch format := schema.FormatOf(base.Name); format {
+	case schema.FormatYAML, schema.FormatJSON:
+		return rewriteYAML(base.Data, format == schema.FormatJSON, before, after)
 	default:
-		return nil, false
+		return rewriteCUE(base, edits(before, after))
 	}
 }

@@ -32,7 +32,7 @@ func Apply(base schema.Source, patches ...schema.Source) (Result, error) {
 	if reflect.DeepEqual(before, after) {
 		return Result{Source: base}, nil
 	}
-	if text, ok := rewrite(base, edits(before, after)); ok {
+	if text, ok := rewrite(base, before, after); ok {
 		rewritten := schema.Source{Name: base.Name, Data: text}
 		if got, err := load.Data(rewritten); err == nil && reflect.DeepEqual(got, after) {
 			return Result{Source: rewritten}, nil

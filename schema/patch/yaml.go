@@ -2,98 +2,261 @@ package patch
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
+	"maps"
+	"reflect"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// rewriteYAML makes the edits in a YAML file with one document.
-func rewriteYAML(data []byte, list []edit) ([]byte, bool) {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var document yaml.Node
-	if err := decoder.Decode(&document); err != nil || len(document.Content) != 1 {
+// yamlEditor edits a text of YAML, or of JSON, which is YAML too.
+type yamlEditor struct {
+	*text
+	*writer
+	splices []splice
+}
+
+// rewriteYAML returns a text of YAML or JSON whose settings are changed from before to after. All
+// that is not changed is left, byte for byte.
+func rewriteYAML(data []byte, isJSON bool, before, after any) ([]byte, bool) {
+	from, ok := before.(map[string]any)
+	to, okay := after.(map[string]any)
+	if !ok || !okay {
 		return nil, false
 	}
-	if err := decoder.Decode(new(yaml.Node)); err == nil {
-		return nil, false // there are several documents
+	const mark = "\ufeff"
+	body, marked := bytes.CutPrefix(data, []byte(mark))
+	parsed := body
+	if isJSON {
+		parsed = withoutEscapes(body)
 	}
-	for _, e := range list {
-		if err := setYAML(document.Content[0], e); err != nil {
+	documents, ok := parseDocuments(parsed)
+	if !ok {
+		return nil, false
+	}
+	t := newText(body)
+	e := &yamlEditor{text: t, writer: &writer{json: isJSON, newline: t.lineBreak, tab: t.unit()}}
+	e.multi = isJSON && e.tab != ""
+	e.indents(documents)
+	if len(documents) == 0 {
+		e.splices = append(e.splices, e.insertion(len(body), e.block(to, -e.step)))
+	} else if !e.mapping(documents, from, to) {
+		return nil, false
+	}
+	out, ok := spliced(body, e.splices)
+	if marked {
+		out = append([]byte(mark), out...)
+	}
+	return out, ok
+}
+
+// withoutEscapes returns a text of JSON of the same length without the escapes in it, not all of
+// which the parser of YAML knows. The places of values are the same.
+func withoutEscapes(data []byte) []byte {
+	data = bytes.Clone(data)
+	for i := 0; i+1 < len(data); i++ {
+		if data[i] == '\\' {
+			data[i], data[i+1] = '_', '_'
+		}
+	}
+	return data
+}
+
+// parseDocuments returns the mappings that the documents of a text are. Empty documents are left
+// out.
+func parseDocuments(data []byte) (documents []*yaml.Node, ok bool) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var document yaml.Node
+		if err := decoder.Decode(&document); err != nil {
+			return documents, errors.Is(err, io.EOF)
+		}
+		if len(document.Content) != 1 {
+			return nil, false
+		}
+		root := document.Content[0]
+		switch {
+		case root.Kind == yaml.MappingNode:
+			documents = append(documents, root)
+		case root.Kind != yaml.ScalarNode || root.Tag != "!!null":
 			return nil, false
 		}
 	}
-	var out bytes.Buffer
-	encoder := yaml.NewEncoder(&out)
-	encoder.SetIndent(2)
-	if err := errors.Join(encoder.Encode(&document), encoder.Close()); err != nil {
-		return nil, false
-	}
-	return out.Bytes(), true
 }
 
-// errShape is the error of a text in which a setting is not written as a field.
-var errShape = errors.New("the text cannot be edited")
+// entry is a field in the text.
+type entry struct {
+	in         *yaml.Node // the mapping
+	i          int        // counts from 0
+	key, value *yaml.Node
+}
 
-// setYAML makes one edit in a mapping.
-func setYAML(n *yaml.Node, e edit) error {
-	if n.Kind != yaml.MappingNode {
-		return errShape
+// find returns the field with a name of each mapping that has one.
+func find(mappings []*yaml.Node, name string) (entries []entry) {
+	for _, n := range mappings {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if key := n.Content[i]; key.Kind == yaml.ScalarNode && key.Tag != "!!merge" && key.Value == name {
+				entries = append(entries, entry{n, i / 2, key, n.Content[i+1]})
+			}
+		}
 	}
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value != e.path[0] {
+	return entries
+}
+
+// mapping changes the fields of a struct, which is written in one mapping or in those of several
+// documents.
+func (e *yamlEditor) mapping(mappings []*yaml.Node, before, after map[string]any) bool {
+	removed := map[*yaml.Node][]bool{}
+	for _, n := range mappings {
+		removed[n] = make([]bool, len(n.Content)/2)
+	}
+	var added []string
+	names := maps.Clone(before)
+	maps.Copy(names, after)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, had := before[name]
+		value, has := after[name]
+		entries := find(mappings, name)
+		switch {
+		case had && has && reflect.DeepEqual(was, value):
+		case has && len(entries) == 0:
+			added = append(added, name) // or it overrides one that is merged in by "<<"
+		case has:
+			entries = dropVanishing(entries, value, removed)
+			if !e.change(entries, was, value) {
+				return false
+			}
+		default:
+			// None is left if the document that has it drops it as a whole.
+			for _, one := range entries {
+				removed[one.in][one.i] = true
+			}
+		}
+	}
+	for i, n := range mappings {
+		var additions []string
+		if i == 0 {
+			additions = added
+		}
+		if !e.entries(n, removed[n], additions, after) {
+			return false
+		}
+	}
+	return true
+}
+
+// dropVanishing marks the fields as removed of which nothing is left in a document, as long as
+// another document has the field too. It returns the others.
+func dropVanishing(entries []entry, value any, removed map[*yaml.Node][]bool) (left []entry) {
+	for i, one := range entries {
+		if vanishes(one.value, value) && (len(left) > 0 || i < len(entries)-1) {
+			removed[one.in][one.i] = true
 			continue
 		}
-		switch {
-		case len(e.path) > 1:
-			e.path = e.path[1:]
-			return setYAML(n.Content[i+1], e)
-		case e.remove:
-			n.Content = slices.Delete(n.Content, i, i+2)
-			return nil
-		}
-		value := &yaml.Node{}
-		if err := value.Encode(plain(e.value)); err != nil {
-			return fmt.Errorf("encode: %w", err)
-		}
-		value.LineComment = n.Content[i+1].LineComment
-		n.Content[i+1] = value
-		return nil
+		left = append(left, one)
 	}
-	var key, value yaml.Node
-	key.SetString(e.path[0])
-	if err := value.Encode(plain(nest(e.path[1:], e.value))); err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	n.Content = append(n.Content, &key, &value)
-	return nil
+	return left
 }
 
-// plain returns a value with numbers in place of json.Number, which the YAML encoder quotes.
-func plain(value any) any {
-	switch value := value.(type) {
-	case json.Number:
-		if n, err := value.Int64(); err == nil && !strings.ContainsAny(string(value), ".eE") {
-			return n
-		}
-		f, _ := value.Float64()
-		return f
-	case map[string]any:
-		out := map[string]any{}
-		for k, v := range value {
-			out[k] = plain(v)
-		}
-		return out
-	case []any:
-		out := make([]any, len(value))
-		for i, v := range value {
-			out[i] = plain(v)
-		}
-		return out
-	default:
-		return value
+// vanishes reports whether a struct in the text has none of the fields that a value has.
+func vanishes(n *yaml.Node, value any) bool {
+	fields, ok := value.(map[string]any)
+	if !ok || n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+		return false
 	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if its, has := fields[n.Content[i].Value]; has && !vanishes(n.Content[i+1], its) {
+			return false
+		}
+	}
+	return true
+}
+
+// change changes the value of a field, deep inside if that is possible.
+func (e *yamlEditor) change(entries []entry, was, value any) bool {
+	from, fromStruct := was.(map[string]any)
+	to, toStruct := value.(map[string]any)
+	if fromStruct && toStruct && len(to) > 0 {
+		var inner []*yaml.Node
+		for _, one := range entries {
+			if one.value.Kind == yaml.MappingNode {
+				inner = append(inner, one.value)
+			}
+		}
+		if len(inner) == len(entries) && len(from) > 0 {
+			return e.mapping(inner, from, to)
+		}
+	}
+	items, fromList := was.([]any)
+	list, toList := value.([]any)
+	if fromList && toList && len(items) > 0 && len(list) > 0 && len(entries) == 1 && entries[0].value.Kind == yaml.SequenceNode {
+		return e.sequence(entries[0].value, items, list)
+	}
+	for _, one := range entries {
+		if !e.replaceValue(one, value) {
+			return false
+		}
+	}
+	return true
+}
+
+// entries removes fields of a mapping, and adds others.
+func (e *yamlEditor) entries(n *yaml.Node, removed []bool, added []string, after map[string]any) bool {
+	if !slices.Contains(removed, true) && len(added) == 0 {
+		return true
+	}
+	spans, ok := e.spans(n)
+	if !ok {
+		return false
+	}
+	if isFlow(n) {
+		add := make([]element, len(added))
+		for i, name := range added {
+			add[i] = element{after: len(spans) - 1, name: name, named: true, value: after[name]}
+		}
+		return e.brackets(n, spans, removed, add)
+	}
+	if len(added) == 0 && !slices.Contains(removed, false) {
+		e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, "{}"})
+		return true
+	}
+	if !e.removeLines(spans, removed) {
+		return false
+	}
+	if len(added) == 0 {
+		return true
+	}
+	var lines string
+	for _, name := range added {
+		lines += e.field(name, after[name], e.column(n))
+	}
+	e.splices = append(e.splices, e.insertion(spans[len(spans)-1].to, lines))
+	return true
+}
+
+// span is a part of a text, in bytes.
+type span struct{ from, to int }
+
+// spans returns where the elements of a collection are: fields with their names, and the values of
+// a sequence without their dashes.
+func (t *text) spans(n *yaml.Node) (spans []span, ok bool) {
+	width := 1
+	if n.Kind == yaml.MappingNode {
+		width = 2
+	}
+	indent := t.column(n)
+	for i := 0; i+width <= len(n.Content); i += width {
+		from, ok := t.start(n.Content[i])
+		if !ok {
+			return nil, false
+		}
+		to, ok := t.end(n.Content[i+width-1], indent)
+		if !ok || to < from {
+			return nil, false
+		}
+		spans = append(spans, span{from, to})
+	}
+	return spans, true
 }

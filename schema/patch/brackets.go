@@ -1,0 +1,186 @@
+package patch
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// element is a new field of a mapping or a new element of a list.
+type element struct {
+	// after is the old element that it follows; -1 for none.
+	after int
+	name  string
+	// named is set for a field.
+	named bool
+	value any
+}
+
+// brackets removes elements of a collection in brackets, and adds others.
+func (e *yamlEditor) brackets(n *yaml.Node, spans []span, removed []bool, added []element) bool {
+	if len(spans) == 0 {
+		at, ok := e.content(n)
+		if !ok || len(added) == 0 {
+			return false
+		}
+		return e.fill(at, added)
+	}
+	first, last := -1, -1 // of those that stay
+	for i := range spans {
+		if !removed[i] {
+			if last = i; first < 0 {
+				first = i
+			}
+		}
+	}
+	if first < 0 {
+		return e.refill(spans, added)
+	}
+	own := e.ownLine(spans)
+	if own && !e.json {
+		e.cutElements(spans, removed, last)
+	}
+	for i := 0; i < len(spans) && (e.json || !own); i++ {
+		switch {
+		case !removed[i]:
+		case i < last:
+			e.splices = append(e.splices, splice{from: spans[i].from, to: spans[i+1].from})
+		default:
+			// The last ones go with the comma before.
+			e.splices = append(e.splices, splice{from: spans[last].to, to: spans[len(spans)-1].to})
+			i = len(spans)
+		}
+	}
+	var front []string
+	behind := map[int][]string{}
+	for _, one := range added {
+		at := one.after
+		for at >= 0 && removed[at] {
+			at--
+		}
+		text := e.element(one, own, e.indentOf(spans[first].from))
+		if at < 0 {
+			front = append(front, text)
+		} else {
+			behind[at] = append(behind[at], text)
+		}
+	}
+	separator := ", "
+	if own {
+		separator = "," + e.lineBreak + e.indentOf(spans[first].from)
+	}
+	if len(front) > 0 {
+		e.splices = append(e.splices, splice{spans[first].from, spans[first].from, strings.Join(front, separator) + separator})
+	}
+	for at, texts := range behind {
+		e.follow(spans[at].to, texts, separator)
+	}
+	return true
+}
+
+// cutElements removes elements that each begin a line, with their lines but not with the comments
+// between. The one at a place is the last that stays; it has a comma as the last one had.
+func (e *yamlEditor) cutElements(spans []span, removed []bool, last int) {
+	for i, s := range spans {
+		if !removed[i] {
+			continue
+		}
+		end := e.skip(s.to, " \t,")
+		if rest := e.rest(end); rest != "" && rest[0] != '#' {
+			// What closes the list is on the line.
+			e.splices = append(e.splices, splice{from: s.from, to: end})
+			continue
+		}
+		e.splices = append(e.splices, splice{from: e.starts[e.line(s.from)], to: e.next(s.to)})
+	}
+	behind := e.skip(spans[len(spans)-1].to, " \t\r\n")
+	if comma := e.skip(spans[last].to, " \t\r\n"); last < len(spans)-1 && !e.has(behind, ",") && e.has(comma, ",") {
+		e.splices = append(e.splices, splice{from: comma, to: comma + 1})
+	}
+}
+
+// ownLine reports whether each element begins a line.
+func (t *text) ownLine(spans []span) bool {
+	for _, s := range spans {
+		if !t.opensLine(s.from) {
+			return false
+		}
+	}
+	return true
+}
+
+// follow puts elements after the one that ends at a place. A comment behind that stays there.
+func (e *yamlEditor) follow(at int, texts []string, separator string) {
+	rest := e.rest(at)
+	code, comma := strings.CutPrefix(strings.TrimLeft(rest, " \t"), ",")
+	code = strings.TrimLeft(code, " \t")
+	if !strings.HasPrefix(code, "#") || separator == ", " {
+		e.splices = append(e.splices, splice{at, at, separator + strings.Join(texts, separator)})
+		return
+	}
+	line := strings.TrimPrefix(separator, ",")
+	end := at + len(rest)
+	if !comma {
+		e.splices = append(e.splices, splice{at, at, ","})
+		e.splices = append(e.splices, splice{end, end, line + strings.Join(texts, separator)})
+		return
+	}
+	e.splices = append(e.splices, splice{end, end, line + strings.Join(texts, separator) + ","})
+}
+
+// element returns the text of an element, on lines of its own if asked for.
+func (e *yamlEditor) element(one element, own bool, indent string) string {
+	text := e.flow(one.value, 0)
+	if e.multi && own {
+		text = e.lines(one.value, indent)
+	}
+	if one.named {
+		return e.scalar(one.name, 0) + ": " + text
+	}
+	return text
+}
+
+// fill puts elements into empty brackets that begin at a place.
+func (e *yamlEditor) fill(at int, added []element) bool {
+	texts := make([]string, len(added))
+	indent := e.indentOf(at)
+	for i, one := range added {
+		texts[i] = e.element(one, e.multi, indent+e.tab)
+	}
+	if !e.multi {
+		e.splices = append(e.splices, splice{at + 1, at + 1, strings.Join(texts, ", ")})
+		return true
+	}
+	// In place of the white space between.
+	end := e.skip(at+1, " \t\r\n")
+	inner := e.lineBreak + indent + e.tab
+	e.splices = append(e.splices, splice{at + 1, end, inner + strings.Join(texts, ","+inner) + e.lineBreak + indent})
+	return true
+}
+
+// refill puts elements in the place of all that there were.
+func (e *yamlEditor) refill(spans []span, added []element) bool {
+	own, indent := e.ownLine(spans), e.indentOf(spans[0].from)
+	separator := ", "
+	if own {
+		separator = "," + e.lineBreak + indent
+	}
+	texts := make([]string, len(added))
+	for i, one := range added {
+		texts[i] = e.element(one, own, indent)
+	}
+	e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, strings.Join(texts, separator)})
+	return true
+}
+
+// unit returns what the first line of a text that is indented is indented with; "" if none is.
+func (t *text) unit() string {
+	for _, at := range t.starts {
+		if rest := t.rest(at); strings.Trim(rest, " \t") != "" {
+			if indent := rest[:len(rest)-len(strings.TrimLeft(rest, " \t"))]; indent != "" {
+				return indent
+			}
+		}
+	}
+	return ""
+}

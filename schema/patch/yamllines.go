@@ -1,0 +1,199 @@
+package patch
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// removeLines removes the lines of the fields of a mapping.
+func (e *yamlEditor) removeLines(spans []span, removed []bool) bool {
+	first := 0
+	if len(spans) > 0 && !e.opensLine(spans[0].from) {
+		// The first field is beside the dash of an element: the first that stays takes its
+		// place.
+		for first < len(removed) && removed[first] {
+			first++
+		}
+		if first == len(removed) {
+			return false
+		}
+		if first > 0 {
+			e.splices = append(e.splices, splice{from: spans[0].from, to: spans[first].from})
+		}
+	}
+	for i := first; i < len(spans); i++ {
+		if !removed[i] {
+			continue
+		}
+		if !e.cutLines(spans[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// cutLines removes whole lines. It reports false if the first has something else before.
+func (e *yamlEditor) cutLines(s span) bool {
+	if !e.opensLine(s.from) {
+		return false
+	}
+	e.splices = append(e.splices, splice{from: e.starts[e.line(s.from)], to: e.next(s.to)})
+	return true
+}
+
+// replaceValue gives a field another value.
+func (e *yamlEditor) replaceValue(one entry, value any) bool {
+	old := one.value
+	from, ok := e.start(old)
+	if !ok {
+		return false
+	}
+	column := e.column(one.in)
+	to, ok := e.end(old, column)
+	if !ok {
+		return false
+	}
+	if content, _ := e.content(old); old.Anchor != "" && old.Style&yaml.TaggedStyle == 0 && !isBlockCollection(old) {
+		from = content // the anchor stays
+	}
+	inBrackets := isFlow(one.in)
+	switch {
+	case inBrackets && from == to:
+		return e.insertInline(one, e.flow(value, 0))
+	case inBrackets, !isBlockCollection(old) && (isEmpty(value) || isFlow(old)):
+		text := e.flow(value, old.Style)
+		switch {
+		case e.multi:
+			text = e.lines(value, e.indentOf(from))
+		case !inBrackets && isEmpty(value):
+			text = e.blockScalar(value, old.Style)
+		}
+		if from == to {
+			return e.insertInline(one, text)
+		}
+		e.splices = append(e.splices, splice{from, to, text})
+		return true
+	case isBlockCollection(old) && old.Anchor != "":
+		return false
+	case isBlockCollection(old) && isEmpty(value):
+		return e.insertInline(one, e.blockScalar(value, 0)) && e.cutLines(span{from, to})
+	case isBlockCollection(old):
+		if !e.opensLine(from) {
+			return false
+		}
+		e.splices = append(e.splices, splice{e.starts[e.line(from)], e.next(to), e.block(value, column)})
+		return true
+	default:
+		colon, ok := e.colon(one)
+		if !ok {
+			return false
+		}
+		e.splices = append(e.splices, splice{from: colon, to: to}, e.insertion(to, e.block(value, column)))
+		return true
+	}
+}
+
+// indentOf returns the white space that the line of a place begins with.
+func (t *text) indentOf(at int) string {
+	lead := t.lead(at)
+	return lead[:len(lead)-len(strings.TrimLeft(lead, " \t"))]
+}
+
+// colon returns the place after the colon of a field.
+func (e *yamlEditor) colon(one entry) (int, bool) {
+	at, ok := e.end(one.key, 0)
+	if !ok {
+		return 0, false
+	}
+	if at = e.skip(at, " \t"); !e.has(at, ":") {
+		return 0, false
+	}
+	return at + 1, true
+}
+
+// insertInline puts a text after the colon of a field.
+func (e *yamlEditor) insertInline(one entry, text string) bool {
+	colon, ok := e.colon(one)
+	if ok {
+		e.splices = append(e.splices, splice{colon, colon, " " + text})
+	}
+	return ok
+}
+
+// sequence changes the elements of a list.
+func (e *yamlEditor) sequence(n *yaml.Node, before, after []any) bool {
+	spans, ok := e.spans(n)
+	if !ok || len(spans) != len(before) {
+		return false
+	}
+	removed := make([]bool, len(spans))
+	var added []element
+	last := -1
+	for _, p := range align(before, after) {
+		switch {
+		case p.after < 0:
+			removed[p.before] = true
+			last = p.before
+		case p.before < 0:
+			added = append(added, element{after: last, value: after[p.after]})
+		default:
+			last = p.before
+			from, _ := before[p.before].(map[string]any)
+			to, _ := after[p.after].(map[string]any)
+			if len(from) == 0 && len(to) == 0 {
+				continue
+			}
+			if len(from) == 0 || len(to) == 0 || n.Content[p.before].Kind != yaml.MappingNode || !e.mapping([]*yaml.Node{n.Content[p.before]}, from, to) {
+				return false
+			}
+		}
+	}
+	if isFlow(n) {
+		return e.brackets(n, spans, removed, added)
+	}
+	return e.items(n, spans, removed, added)
+}
+
+// items removes and adds lines of a list.
+func (e *yamlEditor) items(n *yaml.Node, spans []span, removed []bool, added []element) bool {
+	column := e.column(n)
+	for i := range spans {
+		dash, ok := e.dash(spans[i].from, column)
+		if !ok {
+			return false
+		}
+		spans[i].from = dash
+		if removed[i] && !e.cutLines(spans[i]) {
+			return false
+		}
+	}
+	for _, one := range added {
+		lines := e.item(one.value, column)
+		if one.after >= 0 {
+			e.splices = append(e.splices, e.insertion(spans[one.after].to, lines))
+			continue
+		}
+		if !e.opensLine(spans[0].from) {
+			return false
+		}
+		place := e.starts[e.line(spans[0].from)]
+		e.splices = append(e.splices, splice{place, place, lines})
+	}
+	return true
+}
+
+// dash returns where the dash before an element is, which is on a line above if nothing but white
+// space is between.
+func (e *yamlEditor) dash(at, column int) (int, bool) {
+	for line := e.line(at); line >= 0; line-- {
+		place, ok := e.at(line+1, column+1)
+		if ok && place < at && e.has(place, "-") && strings.Trim(string(e.data[place+1:at]), " -\t\r\n") == "" {
+			return place, true
+		}
+		if strings.Trim(e.rest(e.starts[line]), " \t") != "" && line < e.line(at) {
+			break
+		}
+	}
+	return 0, false
+}
