@@ -3,10 +3,11 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -38,17 +39,12 @@ func ReadSecret(s schema.SecretSource) (string, error) {
 }
 
 func readSecretFile(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	text, err := regular.Read(path, maxSecret)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		err = failed.Err // the problem has the path
 	}
-	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", fmt.Errorf("cannot be read: %w", err)
-	case len(text) > maxSecret:
-		return "", fmt.Errorf("is longer than %d bytes", maxSecret)
 	}
 	return string(text), nil
 }

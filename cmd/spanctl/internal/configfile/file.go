@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 const dirMode = 0o755
@@ -46,7 +48,7 @@ func (f File) variants() []string {
 // there is no config.
 func (f File) Read() (name string, data []byte, err error) {
 	for _, path := range f.variants() {
-		data, err := os.ReadFile(path)
+		data, err := regular.Read(path, load.MaxSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -82,7 +84,7 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return path, fmt.Errorf("make the config's directory: %w", err)
 	}
-	if before, err := os.ReadFile(path); err != nil || string(before) != string(data) {
+	if before, err := regular.Read(path, load.MaxSize); err != nil || string(before) != string(data) {
 		if err := f.write(path, data); err != nil {
 			return path, fmt.Errorf("store the config: %w", err)
 		}
