@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -28,8 +29,12 @@ var levels = map[condition.Severity]slog.Level{
 }
 
 // holdConditions makes found the present conditions. Each is logged and recorded when it
-// begins, and recorded when it ends.
+// begins, and recorded when it ends. Those that stand are added.
 func (e *Engine) holdConditions(now time.Time, found []condition.Condition) {
+	for _, c := range e.standing {
+		found = append(slices.Clip(found), c...)
+	}
+	found = condition.Sort(found)
 	held := make(map[condition.Key]heldCondition, len(found))
 	changed := len(found) != len(e.conditions)
 	for _, c := range found {
@@ -62,6 +67,21 @@ func (e *Engine) holdConditions(now time.Time, found []condition.Condition) {
 	}
 }
 
+// stand makes found the present conditions of a code that no pass finds.
+func (e *Engine) stand(now time.Time, code condition.Code, found []condition.Condition) {
+	if e.standing == nil {
+		e.standing = map[condition.Code][]condition.Condition{}
+	}
+	e.standing[code] = found
+	var others []condition.Condition
+	for key, c := range e.conditions {
+		if key.Code != code {
+			others = append(others, c.Condition)
+		}
+	}
+	e.holdConditions(now, others)
+}
+
 // holdFailure adds the condition of a failed pass, if it has one, to those that last. It
 // takes the place of that of the last failure.
 func (e *Engine) holdFailure(now time.Time, err error) {
@@ -76,7 +96,7 @@ func (e *Engine) holdFailure(now time.Time, err error) {
 		e.failure = failed.Key()
 		found = append(found, failed.Condition)
 	}
-	e.holdConditions(now, condition.Sort(found))
+	e.holdConditions(now, found)
 }
 
 func (e *Engine) publishConditions(now time.Time) {

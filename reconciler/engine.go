@@ -119,6 +119,8 @@ type Engine struct {
 	refused map[string]string
 	// conditions are those of the last pass.
 	conditions map[condition.Key]heldCondition
+	// standing are the conditions that no pass finds, by their codes.
+	standing map[condition.Code][]condition.Condition
 	// failure is the condition that made the last pass fail; zero for none.
 	failure condition.Key
 	// shadows are the rules of other programs that lead packets elsewhere.

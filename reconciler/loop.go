@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
@@ -259,6 +260,15 @@ func (l *Loop) Wake(reason WakeReason) {
 func (l *Loop) ClockStepped(step time.Duration) {
 	l.clockStep.Add(int64(step))
 	l.Wake(Resumed)
+}
+
+// Stand makes found the present conditions of a code that no pass finds, with or without a mesh.
+func (l *Loop) Stand(ctx context.Context, code condition.Code, found ...condition.Condition) error {
+	_, err := onLoop(ctx, l, func(context.Context) (struct{}, error) {
+		l.engine.stand(time.Now(), code, found)
+		return struct{}{}, nil
+	})
+	return err
 }
 
 // onLoop runs f on the goroutine of Run and waits for what it returns. It does not wait for a

@@ -203,3 +203,35 @@ func TestProcessThatDoesNotAnswerIsRestarted(t *testing.T) {
 		}
 	})
 }
+
+// TestStandingConditions has a condition that no pass finds last through passes, without a mesh
+// and with one.
+func TestStandingConditions(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		stand := func(found ...condition.Condition) {
+			t.Helper()
+			if err := r.Stand(t.Context(), condition.ConfigUnwatched, found...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func(what, want string) {
+			t.Helper()
+			after(time.Minute)
+			if got := r.conditions(); got != want {
+				t.Errorf("%s, conditions are %q, want %q", what, got, want)
+			}
+		}
+		stand(condition.Condition{Code: condition.ConfigUnwatched, Cause: "no watches"})
+		check("without a mesh", "ConfigUnwatched\n")
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		check("with a mesh", "ConfigUnwatched\n")
+		if _, err := r.Down(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check("with the mesh down", "ConfigUnwatched\n")
+		stand()
+		check("once it has ended", "")
+	})
+}

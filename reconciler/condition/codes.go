@@ -16,6 +16,8 @@ const (
 	AddressOverlap Code = "AddressOverlap"
 	// AddressRefused is the code of an address or network that no peer may have.
 	AddressRefused Code = "AddressRefused"
+	// ConfigUnwatched is the code of a config file whose changes the kernel does not report.
+	ConfigUnwatched Code = "ConfigUnwatched"
 	// DiscoveryAnswerRefused is the code of a discovery service whose answers are not acceptable.
 	DiscoveryAnswerRefused Code = "DiscoveryAnswerRefused"
 	// DiscoverySilent is the code of a discovery service that accepts the watch and sends nothing.
@@ -105,6 +107,8 @@ var definitions = []Definition{
 		"none, if both are to serve it or one was set up anew; else exclude it at one"},
 	{AddressRefused, SeverityWarning, "a peer advertises an address or network that no machine may have",
 		"change what the peer advertises; for a default route, `filters.peerNetworks`; none, if this machine was set up anew"},
+	{ConfigUnwatched, SeverityWarning, "the kernel does not report changes of the config file, which is looked at every two seconds instead",
+		"raise the limit that is named, such as the sysctl `fs.inotify.max_user_instances`"},
 	{DiscoveryAnswerRefused, SeverityWarning, "a discovery service answers what no service of the protocol does, such as a compressed message or a redirect to plain HTTP",
 		"check what answers at the endpoint, and who is on the path"},
 	{DiscoverySilent, SeverityWarning, "a discovery service accepts the watch and does not send its machines",

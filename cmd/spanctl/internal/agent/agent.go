@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/latest"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
@@ -146,9 +147,9 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		if o.Ready != nil {
 			o.Ready()
 		}
-		o.watch(ctx, "config file", func(ctx context.Context) error {
-			return file.Watch(ctx, func() { configs.changed(ctx) })
-		})
+		configfile.Watch{File: file, Changed: func() { configs.changed(ctx) }, Trouble: func(err error) {
+			_ = loop.Stand(ctx, condition.ConfigUnwatched, unwatched(err)...) // it fails where the agent stops
+		}}.Run(ctx)
 		return nil
 	})
 	group.Go(func() error { o.followReload(ctx, configs); return nil })

@@ -4,6 +4,7 @@
 // is beside it with the ending of that format, for example machine.yaml. There is
 // one of them at a time.
 //
-// Editors and configuration management replace files by renaming, so Watch watches
-// directories, not files.
+// Editors and configuration management replace files by renaming, and directories by switching
+// links; others write the file in place. Watch watches every directory and link on the way to
+// the file, and the file, and looks from time to time where no event comes.
 package configfile

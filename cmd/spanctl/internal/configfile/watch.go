@@ -1,9 +1,9 @@
 package configfile
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// settleTime is how long the directory must be unchanged before changed is called:
-	// editors write, rename and set modes in a row.
+	// settleTime is how long the config must be unchanged before Changed is called: editors
+	// write, rename and set modes in a row.
 	settleTime = 100 * time.Millisecond
 	// settleTimeout is how long changes put off that call at most.
 	settleTimeout = time.Second
@@ -22,94 +22,131 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// Watch calls changed whenever the config may have changed, until ctx ends. Several events
-// in a row are one call. It makes the directory if it is missing.
-func (f File) Watch(ctx context.Context, changed func()) error {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch the config: %w", err)
-	}
-	defer func() { _ = watcher.Close() }()
-	if err := os.MkdirAll(filepath.Dir(f.path), dirMode); err != nil {
-		return fmt.Errorf("make the config's directory: %w", err)
-	}
-	if err := f.follow(watcher); err != nil {
-		return err
-	}
-	// The config may have changed before the watch began.
-	changed()
-	for {
-		if err := next(ctx, watcher); err != nil {
-			return err
-		}
+// Pace is how often a config is checked for changes without an event of the kernel.
+type Pace struct {
+	// Check is how often the times and the size of the file are read. Network file systems
+	// and what is mounted over the file give no events.
+	Check time.Duration
+	// Alone is the same where the kernel gives no watches.
+	Alone time.Duration
+	// Read is how often the file itself is read: some file systems keep coarse times.
+	Read time.Duration
+}
+
+// usual is the pace where none is set.
+var usual = Pace{Check: 30 * time.Second, Alone: 2 * time.Second, Read: 5 * time.Minute}
+
+// Watch follows the changes of a config.
+type Watch struct {
+	File File
+	// Changed is called whenever the config may have changed. Several events in a row are
+	// one call.
+	Changed func()
+	// Trouble is called with the error of the kernel's watches, and with nil once they work
+	// again. It may be nil.
+	Trouble func(error)
+	// Pace is usual if it is zero.
+	Pace Pace
+}
+
+// Run follows the config until ctx ends. It makes the directory if it is missing.
+func (w Watch) Run(ctx context.Context) {
+	w.Pace = cmp.Or(w.Pace, usual)
+	_ = os.MkdirAll(filepath.Dir(w.File.path), dirMode) // who stores a config tells why it cannot
+	on := &watching{Watch: w, watches: watches{file: w.File}}
+	defer on.close()
+	for on.look(); ; {
+		seen := on.next(ctx, on.pause())
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
-		if err := f.settle(ctx, watcher); err != nil {
-			return err
+		if !seen && !on.isDue() {
+			on.update()
+			continue
 		}
-		if err := f.follow(watcher); err != nil {
-			return err
-		}
-		changed()
+		on.settle(ctx)
+		on.look()
 	}
 }
 
-// follow watches the config's directory and, where the config is a symbolic link, that of
-// the file it leads to.
-func (f File) follow(watcher *fsnotify.Watcher) error {
-	dirs := []string{filepath.Dir(f.path)}
-	for _, path := range f.variants() {
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(target))
-		}
-	}
-	for _, dir := range dirs {
-		if err := watcher.Add(dir); err != nil {
-			return fmt.Errorf("watch %s: %w", dir, err)
-		}
-	}
-	return nil
+// watching is the state of a Watch.
+type watching struct {
+	Watch
+	watches
+	// trouble is the text of the error of the watches.
+	trouble string
+	// last is the stamp when Changed was called last, and read is the time of that.
+	last stamp
+	read time.Time
 }
 
-// errClosed does not occur: only Watch closes its watcher.
-var errClosed = errors.New("the watch of the config ended")
-
-// next waits for an event. An overflow of the queue counts as one.
-func next(ctx context.Context, watcher *fsnotify.Watcher) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case _, ok := <-watcher.Events:
-		if !ok {
-			return errClosed
-		}
-		return nil
-	case err, ok := <-watcher.Errors:
-		if !ok {
-			return errClosed
-		}
-		if errors.Is(err, fsnotify.ErrEventOverflow) {
-			return nil
-		}
-		return fmt.Errorf("watch the config: %w", err)
-	}
+// look calls Changed.
+func (w *watching) look() {
+	// A change after this gives an event, or another stamp.
+	w.update()
+	w.last, w.read = w.File.stamp(), time.Now()
+	w.Changed()
 }
 
-// settle waits until the directory is unchanged for a while and no process writes the
-// config: copies over a network, such as by scp, arrive in pieces.
-func (f File) settle(ctx context.Context, watcher *fsnotify.Watcher) error {
-	busy, stop := context.WithTimeout(ctx, settleTimeout)
-	defer stop()
-	open, stop := context.WithTimeout(ctx, writeTimeout)
-	defer stop()
+// update makes the watches fit, and reports trouble once.
+func (w *watching) update() {
+	err := w.watches.update()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != w.trouble && w.Trouble != nil {
+		w.Trouble(err)
+	}
+	w.trouble = text
+}
+
+// pause is how long an event is waited for.
+func (w *watching) pause() time.Duration {
+	if w.trouble != "" {
+		return w.Pace.Alone
+	}
+	return w.Pace.Check
+}
+
+// isDue reports whether the config is to be read without an event.
+func (w *watching) isDue() bool {
+	return w.File.stamp() != w.last || time.Since(w.read) >= w.Pace.Read
+}
+
+// next waits for an event that concerns the config, and reports whether there was one. An overflow
+// of the queue counts as one.
+func (w *watching) next(ctx context.Context, within time.Duration) bool {
+	over := time.NewTimer(within)
+	defer over.Stop()
 	for {
-		still, stop := context.WithTimeout(ctx, settleTime)
-		err := next(still, watcher)
-		over := still.Err() != nil || busy.Err() != nil
-		stop()
-		if err != nil || open.Err() != nil || over && !f.isBeingWritten() {
-			return err
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over.C:
+			return false
+		case event := <-w.events():
+			if w.chain.concerns(event.Name) {
+				return true
+			}
+		case err := <-w.errs():
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				w.close() // update makes another
+			}
+			return true
+		}
+	}
+}
+
+// settle waits until the config is unchanged for a while and no process writes it: copies over a
+// network, such as by scp, arrive in pieces.
+func (w *watching) settle(ctx context.Context) {
+	begin := time.Now()
+	for ctx.Err() == nil {
+		more := w.next(ctx, settleTime)
+		took := time.Since(begin)
+		if took >= writeTimeout || (!more || took >= settleTimeout) && !w.File.isBeingWritten() {
+			return
 		}
 	}
 }
@@ -119,7 +156,7 @@ func (f File) settle(ctx context.Context, watcher *fsnotify.Watcher) error {
 // leases, or refuses them to this process, it reports false.
 func (f File) isBeingWritten() bool {
 	for _, path := range f.variants() {
-		file, err := os.Open(path)
+		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 		if err != nil {
 			continue
 		}
