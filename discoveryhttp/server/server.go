@@ -110,12 +110,11 @@ func New(closing context.Context, o Options) *Server {
 func (s *Server) Handler() http.Handler {
 	path, protocol := serverpbconnect.NewClusterHandler(connectHandler{s},
 		connect.WithReadMaxBytes(s.options.Limits.request()),
-		// Encrypted data does not get smaller, and a compressed request may get large.
 		connect.WithCompression("gzip", nil, nil),
 		connect.WithInterceptors(s.metrics),
 	)
 	mux := http.NewServeMux()
-	mux.Handle(path, withController(protocol))
+	mux.Handle(path, withoutCompression(withController(protocol)))
 	s.addPages(mux)
 	return withDeadlines(mux, s.options.Limits.Send)
 }

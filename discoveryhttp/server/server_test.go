@@ -135,17 +135,6 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// TestCompressionIsRefused sends compressed requests, which may be small and get large.
-func TestCompressionIsRefused(t *testing.T) {
-	url, _ := start(t)
-	for name, option := range map[string]connect.ClientOption{"gRPC": connect.WithGRPC(), "gRPC-Web": connect.WithGRPCWeb(), "Connect": connect.WithClientOptions()} {
-		client := serverpbconnect.NewClusterClient(h2c(t), url, option, connect.WithSendGzip())
-		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", "a", strings.Repeat("x", 1000))); connect.CodeOf(err) != connect.CodeUnimplemented {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestBadRequestsAreRefused(t *testing.T) {
 	url, _ := start(t)
 	client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC())
