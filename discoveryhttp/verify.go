@@ -21,9 +21,14 @@ const (
 	verifyBurst    = 3
 	// verifyRetry is the shortest pause before the affiliates are listed again after a failure.
 	verifyRetry = 5 * time.Second
-	// verifySpread is multiplied by the number of machines. Within that time they list the
-	// affiliates after a deletion, a hundred a second: all of them see it at once.
-	verifySpread = 10 * time.Millisecond
+	// listsPerSecond and listedPerSecond bound the lists of all machines together after a
+	// deletion, which all of them see at once: their number, and the affiliates in them.
+	// 32,768 affiliates are some 16 MiB.
+	listsPerSecond  = 100
+	listedPerSecond = 32 << 10
+	// longestSpread bounds the time for these lists. Until then a machine that was deleted
+	// stays a peer. It has been gone for its TTL, and the doubt ends after another one.
+	longestSpread = TTL / 3
 )
 
 // verifySoon makes verifyDeletions list the affiliates.
@@ -74,7 +79,15 @@ func (s *service) verifyDeletions(ctx context.Context) error {
 func (s *service) verifyPause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return rand.N(verifySpread * time.Duration(1+len(s.membership.entries)))
+	return rand.N(verifySpread(1 + len(s.membership.entries)))
+}
+
+// verifySpread returns the time within which the machines of a cluster list its affiliates after
+// a deletion. Each lists all of them, so that it grows with the square of their number.
+func verifySpread(machines int) time.Duration {
+	n := float64(machines)
+	seconds := max(n/listsPerSecond, n*n/listedPerSecond)
+	return time.Duration(min(seconds, longestSpread.Seconds()) * float64(time.Second))
 }
 
 func (s *service) hasDoubts() bool {
