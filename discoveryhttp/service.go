@@ -175,8 +175,21 @@ func (s *service) reconnect() {
 	s.publishSoon()
 }
 
-// outage records whether the last attempt of a loop failed.
-type outage struct{ ongoing bool }
+// outage records whether the last attempts of a loop failed.
+type outage struct {
+	// begun is set after a failure that may be that of one protocol alone.
+	begun bool
+	// ongoing is set after a failure that was logged as one.
+	ongoing bool
+}
+
+// begin notes a failure that may be that of one protocol alone, as behind a proxy that passes
+// only the other. It reports whether that is the first failure of the outage.
+func (o *outage) begin() bool {
+	first := !o.begun && !o.ongoing
+	o.begun = true
+	return first
+}
 
 // level returns the level to log a failure at. The first one of an outage is a warning, the
 // ones after it are for debugging.
@@ -189,7 +202,7 @@ func (o *outage) level() slog.Level {
 }
 
 // resolved ends the outage.
-func (o *outage) resolved() { o.ongoing = false }
+func (o *outage) resolved() { *o = outage{} }
 
 // roundPause formats a pause for a log.
 func roundPause(d time.Duration) string { return d.Round(time.Millisecond).String() }

@@ -155,6 +155,13 @@ func newDialer(o Options, token string) (*dialer, error) {
 // isAuto reports whether the protocol is Auto.
 func (d *dialer) isAuto() bool { return d.protocol != GRPC && d.protocol != Connect }
 
+// usesGRPC reports whether the next dial is by gRPC.
+func (d *dialer) usesGRPC() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.protocol == GRPC || d.isAuto() && !d.fallback
+}
+
 // alternate makes the next dial use the other protocol, if the protocol is Auto.
 func (d *dialer) alternate() {
 	d.mu.Lock()
@@ -179,15 +186,21 @@ type connection struct {
 	grpc bool
 }
 
+// protocol returns the protocol of the connection.
+func (c *connection) protocol() Protocol {
+	if c.grpc {
+		return GRPC
+	}
+	return Connect
+}
+
 // dial returns a client for an endpoint. It connects with the first call.
 func (d *dialer) dial(endpoint string) (*connection, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("the discovery endpoint %q is not a URL with a host", endpoint)
 	}
-	d.mu.Lock()
-	grpc := d.protocol == GRPC || d.isAuto() && !d.fallback
-	d.mu.Unlock()
+	grpc := d.usesGRPC()
 	options := []connect.ClientOption{
 		connect.WithCodec(codec{}),
 		connect.WithReadMaxBytes(maxUnary),

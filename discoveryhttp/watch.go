@@ -44,9 +44,10 @@ func (s *service) watchLoop(ctx context.Context) {
 	quiet := false
 	for {
 		started := time.Now()
+		usedGRPC := s.dialer.usesGRPC()
 		err := s.watch(ctx, func() {
 			if !quiet {
-				s.client.log.Info("discovery connected", "endpoint", s.endpoint)
+				s.client.log.Info("discovery connected", "endpoint", s.endpoint, "protocol", s.current().protocol())
 			}
 			failures.resolved()
 			s.note(func(_ time.Time, h *health) { h.watch, h.silentAt = trouble{}, time.Time{} })
@@ -72,7 +73,11 @@ func (s *service) watchLoop(ctx context.Context) {
 			pauses.Reset()
 		}
 		wait := pauses.Next()
-		s.client.log.Log(ctx, failures.level(), "discovery unreachable", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
+		if usedGRPC && !s.dialer.usesGRPC() && mayNeedOtherProtocol(err) && failures.begin() {
+			s.client.log.Info("discovery does not answer by gRPC; trying Connect", "endpoint", s.endpoint, "error", err)
+		} else {
+			s.client.log.Log(ctx, failures.level(), "discovery unreachable", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
+		}
 		if !s.pause(ctx, wait) {
 			return
 		}
