@@ -67,7 +67,7 @@ func inputs(t testing.TB, n int) state.Inputs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := load.Config("test.cue", []byte("machine: {}"))
+	config, err := load.Config("test.cue", []byte("machine: network: kubespan: enabled: false"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,8 @@ func TestConfigs(t *testing.T) {
 		testSecret = "dAmFcyNmDXusqnTSkPJrsgLJ38W8oEEXGZKM0x6Orpc="
 	)
 	const other = "AbdsWjY9i797kGglghKvtGdxCsdllX9CemLq+WGVeaw="
-	base := `cluster: {id: "` + testID + `", secret: "` + testSecret + `"}, `
+	const off = "machine: network: kubespan: enabled: false, "
+	base := off + `cluster: {id: "` + testID + `", secret: "` + testSecret + `"}, `
 	peer := func(text string) string {
 		return base + `cluster: discovery: registries: static: peers: [{name: "phone", publicKey: "` + other + `", ` + text + `}]`
 	}
@@ -31,14 +32,14 @@ func TestConfigs(t *testing.T) {
 		want           []Setting
 	}{
 		{"the same", base, base, nil},
-		{"a default written down", base, base + "machine: network: kubespan: mtu: 1420", nil},
+		{"a default written down", base, base + "machine: network: kubespan: mtu: 1420\n", nil},
 		{"scalars and lists", base, base + `machine: network: kubespan: {relay: offer: true, mtu: "auto", bypass: ["10.0.0.0/8", "10.1.0.0/16"]}`, []Setting{
 			{"machine.network.kubespan.bypass", "[]", `["10.0.0.0/8", "10.1.0.0/16"]`},
 			{"machine.network.kubespan.mtu", "1420", `"auto"`},
 			{"machine.network.kubespan.relay.offer", "false", "true"},
 		}},
-		{"another secret", base, `cluster: {id: "` + testID + `", secret: "` + other + `"}`, []Setting{{"cluster.secret", `"(hidden)"`, anotherSecret}}},
-		{"a secret kept elsewhere", base, `cluster: {id: "` + testID + `", secret: file: "/secret"}`, []Setting{
+		{"another secret", base, off + `cluster: {id: "` + testID + `", secret: "` + other + `"}`, []Setting{{"cluster.secret", `"(hidden)"`, anotherSecret}}},
+		{"a secret kept elsewhere", base, off + `cluster: {id: "` + testID + `", secret: file: "/secret"}`, []Setting{
 			{"cluster.secret", `"(hidden)"`, ""}, {"cluster.secret.file", "", `"/secret"`}}},
 		{"a peer more", base, peer(`allowedIPs: ["10.0.0.1/32"]`), []Setting{
 			{"cluster.discovery.registries.static.peers[phone].allowedIPs", "", `["10.0.0.1/32"]`},

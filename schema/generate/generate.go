@@ -45,6 +45,8 @@ type Blueprint struct {
 	DiscoveryEndpoint string
 }
 
+// configTemplate has KubeSpan first and what KubeSpan needs last: no part of the file is a config that
+// takes a mesh down, or lets a machine look for it elsewhere.
 var configTemplate = template.Must(template.New("config").Parse(`
 // Machine config of spanctl. Check it with: spanctl validate -f FILE
 machine: network: kubespan: {
@@ -61,12 +63,12 @@ cluster: {
 	secret: {{printf "%q" .Secrets.Secret.Reveal}}
 
 	discovery: {
+{{- if .DiscoveryEndpoint}}
+		registries: service: endpoint: {{printf "%q" .DiscoveryEndpoint}}
+
+{{end}}
 		// Find the other machines of the cluster.
 		enabled: true
-{{- if .DiscoveryEndpoint}}
-
-		registries: service: endpoint: {{printf "%q" .DiscoveryEndpoint}}
-{{- end}}
 	}
 }
 `))

@@ -1,11 +1,15 @@
 package load
 
 import (
+	"strings"
+
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/token"
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
 	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // settings answers the questions of check.Complete about a config.
@@ -25,8 +29,12 @@ func (s settings) Is(path string, value bool) bool {
 // Missing implements check.Settings.
 func (s settings) Missing(path string) bool {
 	v := s.user.LookupPath(field.Lookup(path))
+	if !v.Exists() {
+		return true
+	}
+	v, _ = v.Default()
 	text, err := v.String()
-	return !v.Exists() || err == nil && text == ""
+	return err == nil && text == "" || v.Kind() == cue.BottomKind && v.IncompleteKind() == cue.BoolKind
 }
 
 // Len implements check.Settings.
@@ -47,7 +55,7 @@ func (l *loader) checkComplete(full cue.Value) (problems schema.Problems) {
 		p := schema.Problem{File: l.name, Reason: "is empty",
 			Want: `a machine config with the fields "machine" and "cluster"; to leave the mesh, set machine.network.kubespan.enabled to false`}
 		l.files.At(&p, l.user.Pos())
-		problems = append(problems, p)
+		return schema.Problems{p}
 	}
 	return append(problems, l.faults(check.Complete(settings{l.user, full}))...)
 }
@@ -63,7 +71,26 @@ func (l *loader) faults(found []check.Fault) (problems schema.Problems) {
 				break
 			}
 		}
+		if p.Line == 0 && f.AskedBy == "" {
+			l.files.At(&p, l.around(f.Path))
+		}
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// around returns the position of the innermost written struct around a setting that is missing, or
+// else of the first setting.
+func (l *loader) around(path string) token.Pos {
+	for at := strings.LastIndex(path, "."); at > 0; at = strings.LastIndex(path[:at], ".") {
+		if pos := l.user.LookupPath(cue.ParsePath(path[:at])).Pos(); files.IsUsers(pos) {
+			return pos
+		}
+	}
+	for it, err := l.user.Fields(); err == nil && it.Next(); {
+		if pos := it.Value().Pos(); files.IsUsers(pos) {
+			return pos
+		}
+	}
+	return token.NoPos
 }

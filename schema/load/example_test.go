@@ -10,7 +10,7 @@ import (
 
 // A config in YAML, with the defaults of what it does not set.
 func Example() {
-	config, err := load.Config("machine.yaml", []byte("machine: {network: {kubespan: {mtu: 1380}}}"))
+	config, err := load.Config("machine.yaml", []byte("machine: {network: {kubespan: {enabled: false, mtu: 1380}}}"))
 	if err != nil {
 		panic(err)
 	}
@@ -41,7 +41,7 @@ cluster: secret: "hunter2"
 func ExampleInput() {
 	config, err := load.Input{
 		Sources: []schema.Source{{Name: "fleet.cue", Data: []byte(`
-machines: [string]: machine: network: kubespan: listenPort: int | *51820
+machines: [string]: machine: network: kubespan: {enabled: bool | *false, listenPort: int | *51820}
 machines: web1: machine: network: kubespan: mtu: 1380
 machines: web2: machine: network: kubespan: mtu: 1400
 `)}},

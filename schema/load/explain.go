@@ -12,6 +12,7 @@ import (
 	"cuelang.org/go/cue/token"
 
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/internal/check"
 	"github.com/spanmesh/span/schema/internal/field"
 	"github.com/spanmesh/span/schema/internal/files"
 )
@@ -34,13 +35,17 @@ func (l *loader) problems(full cue.Value) schema.Problems {
 	// disjunction, and then an error for each part.
 	found := errors.Errors(full.Validate(cue.Concrete(true)))
 	slices.SortStableFunc(found, func(a, b errors.Error) int { return withoutPosition(a) - withoutPosition(b) })
-	for _, e := range found {
-		add(l.problem(e))
-	}
 	for _, found := range l.checkComplete(full) {
 		add(found)
 	}
-	problems = slices.DeleteFunc(problems, func(p schema.Problem) bool { return l.repeats(p, seen) })
+	for _, e := range found {
+		add(l.problem(e))
+	}
+	// A config with another fault is refused anyway.
+	several := len(problems) > 1
+	problems = slices.DeleteFunc(problems, func(p schema.Problem) bool {
+		return l.repeats(p, seen) || several && p.Path == check.KubeSpan && settings{l.user, full}.Missing(p.Path)
+	})
 	problems.Sort()
 	return problems
 }

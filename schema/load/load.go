@@ -77,6 +77,9 @@ func (in Input) Evaluate() (*Evaluated, error) {
 func (in Input) load() (*loader, *Evaluated, error) {
 	l := newLoader(in)
 	l.complete = true
+	if err := checkEnds(in.Sources); err != nil {
+		return l, nil, err
+	}
 	config, err := l.load(in)
 	if err != nil {
 		return nil, nil, err
@@ -131,6 +134,9 @@ func (l *loader) load(in Input) (*schema.Config, error) {
 	if err := l.shape.Err(); err != nil {
 		return nil, fmt.Errorf("compile the schema: %w", err)
 	}
+	if !l.complete {
+		l.shape = l.shape.Unify(ctx.CompileString("machine: network: kubespan: enabled: bool | *false"))
+	}
 	if err := l.read(ctx, in); err != nil {
 		return nil, err
 	}
@@ -149,16 +155,6 @@ func (l *loader) load(in Input) (*schema.Config, error) {
 		return nil, problems
 	}
 	return config, nil
-}
-
-func checkSize(sources []schema.Source) error {
-	for _, one := range sources {
-		if len(one.Data) > MaxSize {
-			return schema.Problems{{File: one.Name, Reason: fmt.Sprintf("is %d bytes long", len(one.Data)),
-				Want: fmt.Sprintf("a machine config of at most %d bytes", MaxSize)}}
-		}
-	}
-	return nil
 }
 
 // decode decodes the unified config.

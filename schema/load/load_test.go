@@ -62,7 +62,7 @@ const (
 // TestFormatsAreEqual loads the same config in CUE, YAML and JSON. The settings that the files do not
 // have are those of TestDefaults.
 func TestFormatsAreEqual(t *testing.T) {
-	want, err := Config("empty.cue", []byte("machine: {}"))
+	want, err := Config("defaults.cue", []byte("machine: {network: {kubespan: {enabled: false}}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +116,8 @@ func TestGuideSnippets(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := Config("secrets.yaml", read("secrets.yaml")); err != nil {
-		t.Errorf("id and secret alone are a whole config: %v", err)
+	if _, err := Config("secrets.yaml", read("secrets.yaml")); err == nil {
+		t.Error("id and secret alone are taken for a whole config")
 	}
 	both := append(append(read("secrets.yaml"), "---\n"...), read("enable.yaml")...)
 	upgraded, err := Config("both.yaml", both)
@@ -142,7 +142,7 @@ func TestDefaults(t *testing.T) {
 		}}},
 	}
 	for _, name := range []string{"a.cue", "a.yaml"} {
-		got, err := Config(name, []byte("machine: {}"))
+		got, err := Config(name, []byte("machine: {network: {kubespan: {enabled: false}}}"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func FuzzConfig(f *testing.F) {
 func TestOptionalSettings(t *testing.T) {
 	config, err := Config("machine.cue", []byte(`
 machine: network: kubespan: {
-	mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0
+	enabled: false, mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0
 	bypass: ["10.0.0.0/24"], advertisedNetworks: ["10.9.0.0/16"], filters: peerEndpoints: ["!10.0.0.0/8"]
 	relay: {offer: true, use: true}
 }

@@ -61,6 +61,9 @@ func TestEveryExampleLoads(t *testing.T) {
 			t.Errorf("the example of %s is its default", s.Path)
 		}
 		text := needed(s) + s.ExampleConfig() + "\n"
+		if s.Path != "machine.network.kubespan.enabled" {
+			text += "machine: network: kubespan: enabled: false\n" // every config must say it
+		}
 		if _, err := load.Config("example.cue", []byte(text)); err != nil {
 			t.Errorf("%s: %v\n%s", s.Path, err, text)
 		}

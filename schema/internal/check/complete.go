@@ -1,8 +1,10 @@
 package check
 
+// KubeSpan is the setting that every config must have.
+const KubeSpan = "machine.network.kubespan.enabled"
+
 // The settings that depend on each other.
 const (
-	kubeSpan   = "machine.network.kubespan.enabled"
 	discovery  = "cluster.discovery.enabled"
 	service    = "cluster.discovery.registries.service.disabled"
 	kubernetes = "cluster.discovery.registries.kubernetes.disabled"
@@ -32,7 +34,7 @@ type Fault struct {
 type Settings interface {
 	// Is reports whether the setting at path is valid and has that value.
 	Is(path string, value bool) bool
-	// Missing reports whether the user left the setting at path out or empty.
+	// Missing reports whether the user left the setting at path out, empty or open.
 	Missing(path string) bool
 	// Len returns the length of the list at path. It is 0 for a list with a fault.
 	Len(path string) int
@@ -46,7 +48,9 @@ func Complete(s Settings) (faults []Fault) {
 		wrong bool
 		fault Fault
 	}{
-		{s.Is(kubeSpan, true) && s.Is(discovery, false), Fault{Path: discovery, AskedBy: kubeSpan,
+		{s.Missing(KubeSpan), Fault{Path: KubeSpan,
+			Reason: "is missing, and without it no config is put in force", Want: "true, or false to take the mesh down"}},
+		{s.Is(KubeSpan, true) && s.Is(discovery, false), Fault{Path: discovery, AskedBy: KubeSpan,
 			Reason: "is false, but KubeSpan is enabled and finds its peers through discovery", Want: "true"}},
 		{wanted && unregistered, Fault{Path: service, AskedBy: discovery,
 			Reason: "is true, but discovery is enabled and needs at least one registry", Want: "false"}},

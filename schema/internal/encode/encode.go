@@ -15,16 +15,17 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// File returns a whole config with the given settings, in the format of name.
+// File returns a whole config with the given settings, in the format of name. The settings have the
+// order of the schema: what is left of a file that is cut off is not valid.
 func File(name string, settings any) ([]byte, error) {
+	text, err := ordered(settings)
+	if err != nil {
+		return nil, err
+	}
 	if schema.FormatOf(name) != schema.FormatCUE {
-		text, err := json.Marshal(settings)
-		if err != nil {
-			return nil, err
-		}
 		return Convert(name, text)
 	}
-	expr, err := Expr(settings)
+	expr, err := literal(text)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,11 @@ func Expr(value any) (ast.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	return literal(text)
+}
+
+// literal returns JSON as CUE.
+func literal(text []byte) (ast.Expr, error) {
 	v := cuecontext.New().CompileBytes(text)
 	if err := v.Err(); err != nil {
 		return nil, err

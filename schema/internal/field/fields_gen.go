@@ -13,7 +13,7 @@ var table = sync.OnceValue(func() map[string]Field {
 	return map[string]Field{
 		"":                             {Kind: cue.StructKind, Want: "a struct with the fields \"machine\", \"cluster\"", Children: []string{"machine", "cluster"}},
 		"cluster":                      {Kind: cue.StructKind, Want: "a struct with the fields \"id\", \"secret\", \"discovery\"", Children: []string{"id", "secret", "discovery"}},
-		"cluster.discovery":            {Kind: cue.StructKind, Want: "a struct with the fields \"enabled\", \"registries\"", Children: []string{"enabled", "registries"}},
+		"cluster.discovery":            {Kind: cue.StructKind, Want: "a struct with the fields \"registries\", \"enabled\"", Children: []string{"registries", "enabled"}},
 		"cluster.discovery.enabled":    {Kind: cue.BoolKind, Want: "true or false"},
 		"cluster.discovery.registries": {Kind: cue.StructKind, Want: "a struct with the fields \"kubernetes\", \"service\", \"static\"", Children: []string{"kubernetes", "service", "static"}},
 		"cluster.discovery.registries.kubernetes":                              {Kind: cue.StructKind, Want: "a struct with the fields \"disabled\", \"kubeconfig\", \"nodeName\", \"apiServerPort\"", Children: []string{"disabled", "kubeconfig", "nodeName", "apiServerPort"}},
@@ -91,7 +91,7 @@ var table = sync.OnceValue(func() map[string]Field {
 // each struct.
 const Inlined = `#Machine: {
 	machine: network: kubespan: {
-		enabled: bool | *false
+		enabled: bool
 		advertiseKubernetesNetworks: bool | *false
 		allowDownPeerBypass: bool | *false
 		harvestExtraEndpoints: bool | *false
@@ -129,7 +129,6 @@ const Inlined = `#Machine: {
 			credential: =~"^[A-Za-z0-9._-]+$"
 		})
 		discovery: {
-			enabled: bool | *false
 			registries: {
 				kubernetes: {
 					disabled: bool | *true
@@ -158,6 +157,7 @@ const Inlined = `#Machine: {
 					allowedIPs: [...string]
 				}]
 			}
+			enabled: bool | *false
 		}
 	}
 }

@@ -29,7 +29,7 @@ func losing(at int) (disk durable.Disk, steps *int) {
 // TestPowerLossLeavesTheOldConfigOrTheNew loses power at every step in which `apply` changes
 // the disk, and starts the machine again.
 func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
-	const before, after = "machine: network: kubespan: mtu: 1400\n", "machine: network: kubespan: mtu: 1300\n"
+	const before, after = "machine: network: kubespan: {enabled: false, mtu: 1400}\n", "machine: network: kubespan: {enabled: false, mtu: 1300}\n"
 	for _, c := range []struct {
 		name string
 		// ending is the ending of the new config's file.
