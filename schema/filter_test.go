@@ -3,6 +3,7 @@ package schema_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -147,5 +148,30 @@ func TestURLs(t *testing.T) {
 	}
 	if (schema.ServiceRegistry{Disabled: true, Endpoint: "https://other.example/"}).URLs() != nil {
 		t.Error("a disabled registry has URLs")
+	}
+}
+
+// TestFiltersOfTheDocument does what each row of the table in docs/mesh.md says.
+func TestFiltersOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/mesh.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "<!-- filters: tested by go test ./schema -->\n")
+	table, _, found := strings.Cut(rest, "<!-- end of filters -->")
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	if !found || len(lines) < 8 {
+		t.Fatal("there is no table of filters")
+	}
+	for _, line := range lines[2:] {
+		cells := strings.Split(strings.ReplaceAll(line, "`", ""), "|")
+		filters := filtersOf(t, strings.NewReplacer("[", "", "]", "", `"`, "", ",", "").Replace(cells[1]))
+		for i, passes := range []bool{true, false} {
+			for _, address := range strings.Fields(cells[2+i]) {
+				if schema.Passes(filters, netip.MustParseAddr(address)) != passes {
+					t.Errorf("%s lets %s through: %v", cells[1], address, !passes)
+				}
+			}
+		}
 	}
 }

@@ -70,7 +70,11 @@ func (l *loader) show(path string, v cue.Value) string {
 		if text, err := v.String(); !field.Shows(path) || err == nil && files.IsKey(text) && !field.All()[path].TakesKey() {
 			return schema.Hidden
 		}
-		text := l.files.Conceal(fmt.Sprint(v))
+		text := fmt.Sprint(v)
+		if lines, err := v.String(); err == nil && strings.Contains(lines, "\n") {
+			text = strconv.Quote(lines) // CUE would write several lines
+		}
+		text = l.files.Conceal(text)
 		if len(text) > maxShown {
 			text = strings.ToValidUTF8(text[:maxShown], "") + "…"
 		}
