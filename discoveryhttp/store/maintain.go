@@ -2,13 +2,12 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -28,9 +27,17 @@ func CheckBolt(ctx context.Context, path string) (Stats, error) {
 	if !errors.Is(err, bolterrors.ErrTimeout) {
 		return stats, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), "check.*")
+	if stats, err = checkCopy(ctx, path, filepath.Dir(path)); isNoSpace(err) {
+		return checkCopy(ctx, path, os.TempDir())
+	}
+	return stats, err
+}
+
+// checkCopy checks a copy that the server gives, in a directory of its own below dir.
+func checkCopy(ctx context.Context, path, dir string) (Stats, error) {
+	dir, err := os.MkdirTemp(dir, "check.*")
 	if err != nil {
-		return Stats{}, err
+		return Stats{}, fmt.Errorf("check a copy of the store: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	to := filepath.Join(dir, filepath.Base(path))
@@ -38,6 +45,11 @@ func CheckBolt(ctx context.Context, path string) (Stats, error) {
 		return Stats{}, err
 	}
 	return checkFile(to)
+}
+
+// isNoSpace reports whether a disk is full, or what its user may have of it.
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // checkFile checks a file that no server has open.
@@ -188,112 +200,4 @@ func syncDirectory(path string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// socketOf returns the path of the Unix socket at which a server gives copies of its file.
-func socketOf(path string) string { return path + ".sock" }
-
-const (
-	// copyTimeout bounds how long a server takes to give a copy.
-	copyTimeout = time.Minute
-	// sizeHeader is the size of the size of a copy, which precedes it, in bytes.
-	sizeHeader = 8
-)
-
-// copyFromServer writes the copy that the server gives that has the file at path open.
-func copyFromServer(ctx context.Context, path, to string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socketOf(path))
-	if err != nil {
-		return fmt.Errorf("store %s is open in another process, which gives no copy: %w", path, err)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(copyTimeout)); err != nil {
-		return err
-	}
-	return replaceFile(to, func(w io.Writer) error {
-		var size [sizeHeader]byte
-		if _, err := io.ReadFull(conn, size[:]); err != nil {
-			return fmt.Errorf("the server gives no copy: %w", err)
-		}
-		_, err := io.CopyN(w, conn, int64(binary.BigEndian.Uint64(size[:]))) //nolint:gosec // a negative size copies nothing
-		return err
-	})
-}
-
-// ServeCopies gives a copy of the file to everyone who connects to a Unix socket beside it,
-// until ctx ends. The socket is for the user of the server alone.
-func (b *Bolt) ServeCopies(ctx context.Context) error {
-	path := socketOf(b.path)
-	// The file is open here alone, so the socket is nobody else's.
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("listen for backups: %w", err)
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
-	if err != nil {
-		return fmt.Errorf("listen for backups: %w", err)
-	}
-	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
-	if err := os.Chmod(path, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("listen for backups: %w", err), listener.Close())
-	}
-	for {
-		conn, err := listener.Accept()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("accept a backup's connection: %w", err)
-		}
-		// One at a time. Whoever cannot be served sees the connection end.
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		_ = b.sendCopy(conn)
-		stop()
-		_ = conn.Close()
-	}
-}
-
-// sendCopy sends a copy. It is made on disk first, so that a slow reader delays no write. A disk
-// without room takes no write either, and the copy is sent as it is read.
-func (b *Bolt) sendCopy(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(copyTimeout)); err != nil {
-		return err
-	}
-	f, size, err := b.copyOnDisk()
-	if err != nil {
-		return b.journal.db.View(func(tx *bbolt.Tx) error {
-			return sendSized(conn, tx.Size(), func() (int64, error) { return tx.WriteTo(conn) })
-		})
-	}
-	defer func() { _ = f.Close() }()
-	return sendSized(conn, size, func() (int64, error) { return io.Copy(conn, f) })
-}
-
-// sendSized sends a size, then what has it.
-func sendSized(conn net.Conn, size int64, send func() (int64, error)) error {
-	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, uint64(size))); err != nil { //nolint:gosec // a size
-		return err
-	}
-	_, err := send()
-	return err
-}
-
-// copyOnDisk returns a copy without a name, and its size.
-func (b *Bolt) copyOnDisk() (f *os.File, size int64, err error) {
-	if f, err = os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*"); err != nil {
-		return nil, 0, err
-	}
-	err = os.Remove(f.Name())
-	if err == nil {
-		err = copyDB(b.journal.db, f)
-	}
-	if err == nil {
-		size, err = f.Seek(0, io.SeekCurrent)
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, size, nil
 }

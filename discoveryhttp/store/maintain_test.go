@@ -231,8 +231,27 @@ func TestBackupOfAServerThatGivesNone(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
-	if err := store.BackupBolt(t.Context(), path, to); err == nil {
-		t.Error("a copy that is cut short is taken")
+	if err := store.BackupBolt(t.Context(), path, to); err == nil || !strings.Contains(err.Error(), "ended the copy after 1 of 65536 bytes") {
+		t.Errorf("a copy that is cut short: %v", err)
+	}
+	expectFiles(t, "db", "db.sock")
+}
+
+// TestCopyThatFailsNamesTheReason asks a server for a copy that cannot read its file.
+func TestCopyThatFailsNamesTheReason(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const path = "db"
+	s := openBolt(t, path)
+	serveCopies(t, s, path)
+	closeBolt(t, s)
+	openBolt(t, path) // holds the file, and has no socket
+	for what, err := range map[string]error{
+		"backup": store.BackupBolt(t.Context(), path, "copy"),
+		"check":  second(store.CheckBolt(t.Context(), path)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "the server gives no copy: database not open") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	expectFiles(t, "db", "db.sock")
 }
