@@ -125,6 +125,18 @@ func isExposed(endpoint string) bool {
 	return u.Hostname() != "localhost" && (err != nil || !address.IsLoopback())
 }
 
+// Numbers reports whether the machine with a node ID numbers its publications. Such a machine
+// publishes itself again within seconds after it was deleted; others, such as Talos nodes, do so
+// with their next refresh.
+func (c *Client) Numbers(nodeID string) bool {
+	return slices.ContainsFunc(c.services, func(s *service) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e := s.membership.entries[nodeID]
+		return e != nil && e.sequence != 0
+	})
+}
+
 // Snapshot implements reconciler.Registry. It merges what the services know.
 func (c *Client) Snapshot() reconciler.Snapshot {
 	snapshot := reconciler.Snapshot{Refused: map[string]string{}, Conditions: c.conditions()}

@@ -391,6 +391,15 @@ func (d doubtful) Watch(ctx context.Context, clusterID string, caller netip.Addr
 	return snapshot, w, err
 }
 
+// numbers reports whether a machine numbers its publications, for one that has just begun.
+func (m *member) numbers(t *testing.T, id string) bool {
+	t.Helper()
+	if err := m.Fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return m.Numbers(id)
+}
+
 func TestDeletionThatDidNotHappen(t *testing.T) {
 	d := doubtful{store.NewMemory(store.Limits{}), make(chan *store.Watcher, 10)}
 	s := serve(t, func(o *server.Options) { o.Store = d })
@@ -410,6 +419,10 @@ func TestDeletionThatDidNotHappen(t *testing.T) {
 	a.await("talos-1", "talos-2")
 	s.attack().await(func(found *serverpb.Affiliate) bool { return found != nil })
 	before := stampOf(t, s.attack().find("a"))
+
+	if !s.join("onlooker").numbers(t, "a") || s.join("onlooker").numbers(t, "talos-1") {
+		t.Error("which machines number their publications is not known")
+	}
 
 	t.Run("of another machine", func(t *testing.T) {
 		// One is really gone.

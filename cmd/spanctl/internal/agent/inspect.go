@@ -72,9 +72,17 @@ func affiliatesOf(client *discoveryhttp.Client) map[string]resource.Affiliate {
 	return known
 }
 
+// Found is an affiliate that discovery has.
+type Found struct {
+	resource.Affiliate
+	// Returns is set if the machine, when it is alive, publishes itself again within seconds
+	// after it was removed.
+	Returns bool
+}
+
 // Affiliates returns what the service has now, by node ID. It depends on nothing that was read
 // before.
-func (i *Inspection) Affiliates(ctx context.Context) (map[string]resource.Affiliate, error) {
+func (i *Inspection) Affiliates(ctx context.Context) (map[string]Found, error) {
 	o := i.options
 	o.Changed, o.Log = nil, slog.New(slog.DiscardHandler) // the first client has logged what there is to say
 	client, err := discoveryhttp.Open(o)
@@ -84,7 +92,11 @@ func (i *Inspection) Affiliates(ctx context.Context) (map[string]resource.Affili
 	if err := client.Fetch(ctx); err != nil {
 		return nil, err
 	}
-	return affiliatesOf(client), nil
+	found := map[string]Found{}
+	for id, a := range affiliatesOf(client) {
+		found[id] = Found{a, client.Numbers(id)}
+	}
+	return found, nil
 }
 
 // List returns the affiliates that the service has.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
@@ -27,8 +27,9 @@ of them is not there.
 
 The command waits for the machines to return: one that is alive publishes itself again
 within seconds, and its peers keep it meanwhile. It is left as it was, and the exit
-status is 1. Talos nodes return after minutes only, so for them the command wants
---force, as for machines that are known to be alive. --force does not wait.`,
+status is 1. Talos nodes and earlier versions of spanctl return after minutes only, so
+for them the command wants --force, as for machines that are known to be alive. --force
+does not wait.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			s := streamsOf(cmd)
@@ -48,7 +49,7 @@ status is 1. Talos nodes return after minutes only, so for them the command want
 type removal struct {
 	discovery interface {
 		// Affiliates returns what discovery has, by node ID.
-		Affiliates(ctx context.Context) (map[string]resource.Affiliate, error)
+		Affiliates(ctx context.Context) (map[string]agent.Found, error)
 		// Remove removes an affiliate. One that is not there is no error.
 		Remove(ctx context.Context, id string) error
 	}
@@ -75,7 +76,7 @@ func (r removal) run(ctx context.Context, names []string) error {
 		return err
 	}
 	if !r.force {
-		if err := refuseTalos(found); err != nil {
+		if err := refuseUnseen(found); err != nil {
 			return err
 		}
 	}
@@ -103,14 +104,14 @@ func (r removal) run(ctx context.Context, names []string) error {
 }
 
 // findAffiliates returns the affiliates with IDs or names, each once.
-func findAffiliates(all map[string]resource.Affiliate, names []string) (found []resource.Affiliate, err error) {
+func findAffiliates(all map[string]agent.Found, names []string) (found []agent.Found, err error) {
 	for _, name := range names {
 		a, findErr := findAffiliate(all, name)
 		if findErr != nil {
 			err = errors.Join(err, findErr)
 			continue
 		}
-		if !slices.ContainsFunc(found, func(b resource.Affiliate) bool { return b.NodeID == a.NodeID }) {
+		if !slices.ContainsFunc(found, func(b agent.Found) bool { return b.NodeID == a.NodeID }) {
 			found = append(found, a)
 		}
 	}
@@ -119,11 +120,11 @@ func findAffiliates(all map[string]resource.Affiliate, names []string) (found []
 
 // findAffiliate returns the affiliate with an ID, as it is or as it is printed, or else the
 // one of the machine with a name.
-func findAffiliate(all map[string]resource.Affiliate, name string) (resource.Affiliate, error) {
+func findAffiliate(all map[string]agent.Found, name string) (agent.Found, error) {
 	if a, ok := all[name]; ok {
 		return a, nil
 	}
-	var found []resource.Affiliate
+	var found []agent.Found
 	var ids []string
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if a := all[id]; name != "" && (plain(id) == name || a.Hostname == name || a.Nodename == name) {
@@ -132,32 +133,37 @@ func findAffiliate(all map[string]resource.Affiliate, name string) (resource.Aff
 	}
 	switch len(found) {
 	case 0:
-		return resource.Affiliate{}, fmt.Errorf("no affiliate has the ID or the name %q: `spanctl discovery list` shows all", name)
+		return agent.Found{}, fmt.Errorf("no affiliate has the ID or the name %q: `spanctl discovery list` shows all", name)
 	case 1:
 		return found[0], nil
 	default:
-		return resource.Affiliate{}, fmt.Errorf("%d machines have the name %q: give one of the IDs %s", len(found), name, strings.Join(ids, ", "))
+		return agent.Found{}, fmt.Errorf("%d machines have the name %q: give one of the IDs %s", len(found), name, strings.Join(ids, ", "))
 	}
 }
 
-// refuseTalos returns an error for Talos nodes, of which cannot be seen whether they are alive:
-// they publish themselves again only after half of their TTL.
-func refuseTalos(found []resource.Affiliate) error {
+// refuseUnseen returns an error for machines of which cannot be seen whether they are alive: they
+// publish themselves again only after half of their TTL.
+func refuseUnseen(found []agent.Found) error {
 	var err error
 	for _, a := range found {
-		if strings.HasPrefix(a.OperatingSystem, "Talos") {
-			err = errors.Join(err, fmt.Errorf("%s may be alive, and as a Talos node it would be missing for up to 15 minutes: "+
-				"give --force to remove it all the same", displayName(a)))
+		if a.Returns || a.Refused != "" {
+			continue
 		}
+		kind := "with a version of spanctl that does not notice"
+		if strings.HasPrefix(a.OperatingSystem, "Talos") {
+			kind = "as a Talos node"
+		}
+		err = errors.Join(err, fmt.Errorf("%s may be alive, and %s it would be missing for up to 15 minutes: "+
+			"give --force to remove it all the same", displayName(a), kind))
 	}
 	return err
 }
 
 // returned waits for removed machines to publish themselves again, and returns the IDs of those
 // that did. An affiliate that was made without the cluster's secret is none of a machine.
-func (r removal) returned(ctx context.Context, removed []resource.Affiliate) (map[string]bool, error) {
+func (r removal) returned(ctx context.Context, removed []agent.Found) (map[string]bool, error) {
 	returned := map[string]bool{}
-	removed = slices.DeleteFunc(slices.Clone(removed), func(a resource.Affiliate) bool { return a.Refused != "" })
+	removed = slices.DeleteFunc(slices.Clone(removed), func(a agent.Found) bool { return a.Refused != "" })
 	for deadline := time.Now().Add(returnTime); len(returned) < len(removed) && time.Now().Before(deadline); {
 		err := retry.Wait(ctx, returnCheck, nil)
 		if err != nil {
@@ -177,7 +183,7 @@ func (r removal) returned(ctx context.Context, removed []resource.Affiliate) (ma
 }
 
 // displayName returns a machine's name and node ID.
-func displayName(a resource.Affiliate) string {
+func displayName(a agent.Found) string {
 	if a.Hostname == "" {
 		return a.NodeID
 	}

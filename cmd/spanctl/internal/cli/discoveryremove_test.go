@@ -10,19 +10,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
 // fakeDiscovery has affiliates. Those that are alive return after a time.
 type fakeDiscovery struct {
-	affiliates map[string]resource.Affiliate
+	affiliates map[string]agent.Found
 	alive      map[string]time.Duration
 	away       map[string]time.Time
 	fails      error
 }
 
-func (d *fakeDiscovery) Affiliates(context.Context) (map[string]resource.Affiliate, error) {
+func (d *fakeDiscovery) Affiliates(context.Context) (map[string]agent.Found, error) {
 	now := maps.Clone(d.affiliates)
 	for id, since := range d.away {
 		if after, alive := d.alive[id]; !alive || time.Since(since) < after {
@@ -43,7 +44,7 @@ func (d *fakeDiscovery) Remove(_ context.Context, id string) error {
 const strangeID = "\x1b]0;x\a\nrow"
 
 func newFakeDiscovery() *fakeDiscovery {
-	d := &fakeDiscovery{affiliates: map[string]resource.Affiliate{}, alive: map[string]time.Duration{"id-live": 2 * time.Second}, away: map[string]time.Time{}}
+	d := &fakeDiscovery{affiliates: map[string]agent.Found{}, alive: map[string]time.Duration{"id-live": 2 * time.Second}, away: map[string]time.Time{}}
 	for id, a := range map[string]mesh.Affiliate{
 		"id-gone":  {Hostname: "node-5", Nodename: "node-5.example.com"},
 		"id-live":  {Hostname: "node-6"},
@@ -51,13 +52,14 @@ func newFakeDiscovery() *fakeDiscovery {
 		"id-b":     {Nodename: "twin"},
 		"node-6":   {Hostname: "named-as-an-id"},
 		"id-talos": {Hostname: "talos-1", OperatingSystem: "Talos (v1.11.0)"},
+		"id-old":   {Hostname: "older", OperatingSystem: "Linux"},
 		"denied":   {},
 	} {
 		a.NodeID = id
-		d.affiliates[id] = resource.Affiliate{Affiliate: a}
+		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: a}, Returns: a.OperatingSystem == ""}
 	}
 	for _, id := range []string{"stranger", strangeID} {
-		d.affiliates[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: "cannot be decrypted"}
+		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: "cannot be decrypted"}}
 	}
 	return d
 }
@@ -88,6 +90,8 @@ func TestRemoval(t *testing.T) {
 		"a Talos node":                              {names: []string{"talos-1"}, err: "give --force"},
 		"a Talos node and another":                  {names: []string{"id-gone", "talos-1"}, err: "talos-1 (id-talos) may be alive"},
 		"a Talos node, by force":                    {names: []string{"talos-1"}, force: true, want: "removed talos-1 (id-talos)\n", removed: []string{"id-talos"}},
+		"a machine with an earlier version":         {names: []string{"older"}, err: "older (id-old) may be alive, and with a version of spanctl that does not notice"},
+		"a machine with one, by force":              {names: []string{"older"}, force: true, want: "removed older (id-old)\n", removed: []string{"id-old"}},
 		"an affiliate of a stranger":                {names: []string{"stranger"}, want: "removed stranger\n", removed: []string{"stranger"}},
 		"an ID as it is printed":                    {names: []string{`\x1b]0;x\a\nrow`}, want: `removed \x1b]0;x\a\nrow` + "\n", removed: []string{strangeID}},
 		"a service that refuses to remove the last": {names: []string{"stranger", "denied"}, want: "removed stranger\n", err: "denied", removed: []string{"stranger"}},
