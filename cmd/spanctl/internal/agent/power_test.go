@@ -44,6 +44,14 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 		}},
 		{name: "immediate", ending: ".cue", do: enforceFiles(after)},
 		{name: "in another format", ending: ".yaml", do: enforceFiles(after)},
+		{name: "in another format, back and again", ending: ".yaml", do: func(dir *statedir.Dir, file configfile.File, name string) error {
+			for _, step := range []struct{ name, text string }{{"a.yaml", before}, {"a.cue", before}, {"a.yaml", after}, {"a.cue", after}, {name, after}} {
+				if err := enforceFiles(step.text)(dir, file, step.name); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
 		{name: "tried", ending: ".cue", try: true, do: func(dir *statedir.Dir, file configfile.File, name string) error {
 			if _, err := (&configManager{dir: dir, file: file}).beginTrial(time.Second); err != nil {
 				return err

@@ -267,7 +267,7 @@ func restoreFile(dir *statedir.Dir, file configfile.File, number int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := file.Store(revision.Path, data); err != nil {
+	if _, err := file.Restore(revision.Path, data); err != nil {
 		return err
 	}
 	return dir.EndTrial()

@@ -45,19 +45,20 @@ func (f File) variants() []string {
 }
 
 // Read returns the config and the name of its file. The error is an fs.ErrNotExist if
-// there is no config.
+// there is no config. It is an error too if there are several.
 func (f File) Read() (name string, data []byte, err error) {
-	for _, path := range f.variants() {
-		data, err := regular.Read(path, load.MaxSize)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return path, nil, fmt.Errorf("read the config: %w", err)
-		}
-		return path, data, nil
+	path, err := f.one()
+	if err != nil {
+		return path, nil, err
 	}
-	return f.path, nil, missingError{f.path}
+	data, err = regular.Read(path, load.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.path, nil, missingError{f.path}
+	}
+	if err != nil {
+		return path, nil, fmt.Errorf("read the config: %w", err)
+	}
+	return path, data, nil
 }
 
 // missingError says that there is no config. It is an fs.ErrNotExist.
@@ -78,21 +79,33 @@ func (f File) PathFor(name string) string {
 }
 
 // Store makes data, byte for byte, the config. The ending of name is its format. Store
-// returns the path of the config. It does not write a file that has these bytes already.
+// returns the path of the config. It does not write a file that has these bytes already. A config
+// in another format is kept beside it, with ".bak" after its name. If there are several already,
+// nothing is changed.
 func (f File) Store(name string, data []byte) (path string, err error) {
+	if _, err := f.one(); err != nil {
+		return f.PathFor(name), err
+	}
+	return f.Restore(name, data)
+}
+
+// Restore is Store that also replaces several configs, and keeps each. What was in force comes
+// back whatever somebody put beside it.
+func (f File) Restore(name string, data []byte) (path string, err error) {
 	path = f.PathFor(name)
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return path, fmt.Errorf("make the config's directory: %w", err)
+	}
+	others, err := f.keepOthers(path, data)
+	if err != nil {
+		return path, err
 	}
 	if before, err := regular.Read(path, load.MaxSize); err != nil || string(before) != string(data) {
 		if err := f.write(path, data); err != nil {
 			return path, fmt.Errorf("store the config: %w", err)
 		}
 	}
-	for _, other := range f.variants() {
-		if other == path {
-			continue
-		}
+	for _, other := range others {
 		if err := f.Disk.Remove(other); err != nil {
 			return path, fmt.Errorf("remove the config that this one replaces: %w", err)
 		}
@@ -100,9 +113,15 @@ func (f File) Store(name string, data []byte) (path string, err error) {
 	return path, nil
 }
 
-// Remove removes the config.
+// Remove removes the config. If there are several, each is kept with ".bak" after its name.
 func (f File) Remove() error {
-	for _, path := range f.variants() {
+	paths := f.there()
+	if len(paths) > 1 {
+		if _, err := f.keepOthers("", nil); err != nil {
+			return err
+		}
+	}
+	for _, path := range paths {
 		if err := f.Disk.Remove(path); err != nil {
 			return fmt.Errorf("remove the config: %w", err)
 		}

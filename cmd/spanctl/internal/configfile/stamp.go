@@ -22,11 +22,14 @@ func (f File) stamp() (s stamp) {
 			s.err += err.Error()
 			continue
 		}
+		if s.path != "" {
+			s.err += path // several are an error
+			continue
+		}
 		s.path, s.size = path, info.Size()
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			s.dev, s.ino, s.mtime, s.ctime = uint64(stat.Dev), stat.Ino, stat.Mtim, stat.Ctim
 		}
-		return s
 	}
 	return s
 }

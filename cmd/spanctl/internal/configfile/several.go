@@ -1,0 +1,97 @@
+package configfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// severalError says that there are configs in more than one format.
+type severalError struct{ paths []string }
+
+func (e *severalError) Error() string {
+	names := make([]string, len(e.paths))
+	for i, path := range e.paths {
+		names[i] = filepath.Base(path)
+	}
+	last := len(names) - 1
+	return fmt.Sprintf("there are several configs in %s: %s and %s; move all but one away", filepath.Dir(e.paths[0]), strings.Join(names[:last], ", "), names[last])
+}
+
+// backup returns where a config is kept that one in another format replaces.
+func backup(path string) string { return path + ".bak" }
+
+// there returns the paths of configs that exist.
+func (f File) there() (paths []string) {
+	for _, path := range f.variants() {
+		// Reading tells what is wrong with a file that cannot be looked at.
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// one returns the path of the config. It is the path that At was given if there is none, and a
+// severalError if there are several. A loss of power can leave a config that another one has
+// replaced: its backup has its content, and it does not count.
+func (f File) one() (string, error) {
+	paths := f.there()
+	if len(paths) > 1 {
+		var left []string
+		for _, path := range paths {
+			if !isReplaced(path) {
+				left = append(left, path)
+			}
+		}
+		if len(left) != 1 {
+			return f.path, &severalError{paths}
+		}
+		paths = left
+	}
+	if len(paths) == 0 {
+		return f.path, nil
+	}
+	return paths[0], nil
+}
+
+// isReplaced reports whether the backup of a config has its content.
+func isReplaced(path string) bool {
+	data, err := regular.Read(path, load.MaxSize)
+	kept, backupErr := regular.Read(backup(path), load.MaxSize)
+	return err == nil && backupErr == nil && bytes.Equal(data, kept)
+}
+
+// keepOthers writes the backups of all configs but the one at path, which is to have data, and
+// returns the paths of the others.
+func (f File) keepOthers(path string, data []byte) (others []string, err error) {
+	for _, other := range f.there() {
+		if other == path {
+			continue
+		}
+		kept, err := regular.Read(other, load.MaxSize)
+		switch {
+		case err != nil: // it was no config, whatever it is
+			err = os.Rename(other, backup(other))
+		case !isReplaced(other):
+			others, err = append(others, other), f.Disk.Write(backup(other), kept)
+		default:
+			others = append(others, other)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keep the config that this one replaces: %w", err)
+		}
+	}
+	if kept, err := regular.Read(backup(path), load.MaxSize); err == nil && bytes.Equal(kept, data) && len(others) > 0 {
+		// Or the new config would count as replaced.
+		return others, f.Disk.Remove(backup(path))
+	}
+	return others, nil
+}
