@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -62,6 +63,16 @@ func peerInterruption(i state.Interruption, c state.PeerChange) string {
 	case state.PresharedKeyChanged:
 		return fmt.Sprintf("all traffic with peer %s until it has the same preshared key", name)
 	default:
-		return fmt.Sprintf("traffic with %s through peer %s", listed(i.Networks, ", ", netip.Prefix.String), name)
+		// All of them, however many: this is what the user has to decide on.
+		return fmt.Sprintf("traffic with %s through peer %s", joined(i.Networks), name)
 	}
+}
+
+// joined lists networks.
+func joined(networks []netip.Prefix) string {
+	list := make([]string, len(networks))
+	for i, network := range networks {
+		list[i] = network.String()
+	}
+	return strings.Join(list, ", ")
 }

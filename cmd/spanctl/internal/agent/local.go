@@ -14,6 +14,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/cmd/spanctl/internal/linklock"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 )
 
@@ -44,9 +45,29 @@ func NewLocal(m Machine, path string) *Local {
 		l.began.Store(true)
 		l.served.Go(func() { l.ended <- configs.follow(context.Background(), trial, l.stop) })
 	}
-	l.service = &service{runner: runner, configs: configs, log: m.Log}
+	l.service = &service{runner: runner, configs: configs, log: m.Log, checkOwner: func(ctx context.Context) error {
+		return checkOwner(ctx, configs, m.StateDir)
+	}}
 	l.server = newServer(context.Background(), l.service)
 	return l
+}
+
+// checkOwner refuses to replace the config of a mesh that another spanctl runs, with a state
+// directory of its own: without an agent, the path of the config is that of the environment, which
+// need not be the one for this mesh.
+func checkOwner(ctx context.Context, configs *configManager, stateDir string) error {
+	name, data, err := configs.file.Read()
+	if err != nil {
+		return nil // there is nothing to replace, or it is refused anyhow
+	}
+	config, err := configs.eval.loadUnread(ctx, name, data)
+	if err != nil {
+		return nil
+	}
+	if err := linklock.Other(config.KubeSpan().InterfaceName, stateDir); err != nil {
+		return fmt.Errorf("%s is the config of another mesh, and is left: name another file by $SPANCTL_CONFIG: %w", name, err)
+	}
+	return nil
 }
 
 // Dial returns a connection on which the API is answered.

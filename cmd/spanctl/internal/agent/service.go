@@ -17,6 +17,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -25,6 +26,17 @@ type service struct {
 	runner  Runner
 	configs *configManager
 	log     *slog.Logger
+	// checkOwner returns an error where the config in the file must not be replaced; nil in an
+	// agent, whose own it is.
+	checkOwner func(context.Context) error
+}
+
+// mayReplace returns an error where the config in the file must not be replaced.
+func (s *service) mayReplace(ctx context.Context) error {
+	if s.checkOwner == nil {
+		return nil
+	}
+	return s.checkOwner(ctx)
 }
 
 var _ agentpbconnect.AgentServiceHandler = (*service)(nil)
@@ -99,21 +111,26 @@ func (s *service) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyR
 func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *agentpb.ApplyResponse, err error) {
 	response = &agentpb.ApplyResponse{}
 	mode, c := m.GetMode(), change{name: m.GetFilename(), data: m.GetConfig(), base: m.GetBase()}
+	var cuts []state.Interruption
 	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO || mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
-		if response.Plan, err = s.diffWith(ctx, c.name, c.data); err != nil {
+		if response.Plan, cuts, err = s.diffWith(ctx, c.name, c.data); err != nil {
 			return nil, err
 		}
 	}
 	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO {
 		mode = agentpb.ApplyMode_APPLY_MODE_IMMEDIATE
-		if len(response.GetPlan().GetImpact()) > 0 {
+		if len(cuts) > 0 {
 			mode, response.Staged = agentpb.ApplyMode_APPLY_MODE_STAGED, true
 		}
 	}
+	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
+		return response, nil
+	}
+	if err := s.mayReplace(ctx); err != nil {
+		return nil, err
+	}
 	var did outcome
 	switch mode {
-	case agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		return response, nil
 	case agentpb.ApplyMode_APPLY_MODE_STAGED:
 		did, err = s.configs.stage(ctx, c)
 		response.StoredAt = did.path
@@ -150,6 +167,9 @@ func (s *service) History(_ context.Context, req *connect.Request[agentpb.Histor
 
 // Rollback implements the API.
 func (s *service) Rollback(ctx context.Context, req *connect.Request[agentpb.RollbackRequest]) (*connect.Response[agentpb.RollbackResponse], error) {
+	if err := s.mayReplace(ctx); err != nil {
+		return nil, failed(err)
+	}
 	did, err := s.configs.rollback(ctx, numberOf(req.Msg.GetNumber()))
 	plan, err := s.carriedOut(did.pass, err)
 	return respond(&agentpb.RollbackResponse{Plan: plan, StoredAt: did.path, Revision: revisionOf(did.revision)}, err)
@@ -195,30 +215,31 @@ func (s *service) ResetIdentity(ctx context.Context, _ *connect.Request[agentpb.
 // Diff implements the API.
 func (s *service) Diff(ctx context.Context, req *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error) {
 	if req.Msg.Config != nil {
-		plan, err := s.diffWith(ctx, req.Msg.GetFilename(), req.Msg.GetConfig())
+		plan, _, err := s.diffWith(ctx, req.Msg.GetFilename(), req.Msg.GetConfig())
 		return respond(&agentpb.DiffResponse{Plan: plan}, err)
 	}
-	plan, err := s.diff(ctx, nil)
+	plan, _, err := s.diff(ctx, nil)
 	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText(ctx)}, err)
 }
 
-// diffWith compares the kernel with the text of a config.
-func (s *service) diffWith(ctx context.Context, name string, data []byte) (*agentpb.Plan, error) {
+// diffWith compares the kernel with the text of a config. It also returns what that cuts, which
+// the plan has for people only.
+func (s *service) diffWith(ctx context.Context, name string, data []byte) (*agentpb.Plan, []state.Interruption, error) {
 	config, err := s.configs.eval.load(ctx, name, data)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return s.diff(ctx, config)
 }
 
-func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Plan, error) {
+func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Plan, []state.Interruption, error) {
 	pass, err := s.runner.Diff(ctx, config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plan := planOf(pass.Plan)
 	plan.Conditions = conditionsOf(pass.Conditions)
-	return plan, nil
+	return plan, pass.Plan.Impact(), nil
 }
 
 // Reload implements the API.

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -137,6 +138,26 @@ func (l *Locks) answer(socket net.Listener) {
 		_, _ = io.WriteString(c, l.stateDir)
 		_ = c.Close()
 	}
+}
+
+// Other returns the error of a link whose lock another process holds that works with another state
+// directory; nil if there is none.
+func Other(link, stateDir string) error {
+	h, err := ask("@spanctl/" + link)
+	if err != nil || h.stateDir == "" || sameDir(h.stateDir, stateDir) || h.uid != 0 && h.uid != os.Geteuid() {
+		return nil // nobody answers, or an unprivileged user does
+	}
+	return heldBy(link, h)
+}
+
+// sameDir reports whether two paths are those of one directory.
+func sameDir(a, b string) bool {
+	one, err := os.Stat(a)
+	other, otherErr := os.Stat(b)
+	if err != nil || otherErr != nil {
+		return filepath.Clean(a) == filepath.Clean(b)
+	}
+	return os.SameFile(one, other)
 }
 
 // holder is the process that holds a lock.
