@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -51,7 +52,7 @@ type applyFlags struct {
 func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
 	cmd.Flags().StringVar(&f.mode, "mode", mode, "auto, immediate, staged or try")
 	cmd.Flags().BoolVar(&f.immediate, "immediate", false, "the same as --mode immediate")
-	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what --immediate would change and what traffic it would cut, and neither store nor change anything")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print which settings and what in the kernel would change, and what traffic that would cut, and neither store nor change anything")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
 	cmd.MarkFlagsMutuallyExclusive("mode", "immediate")
 }
@@ -88,6 +89,7 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 		// The terminal may go away with what is cut.
 		signal.Ignore(unix.SIGHUP)
 	}
+	before := s.storedBefore(ctx)
 	request := &agentpb.ApplyRequest{Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(f.timeout)}
 	if base != nil {
 		sum := sha256.Sum256(base)
@@ -97,7 +99,10 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", source.Name, err)
 	}
-	if err := printApplied(s.streams, response, source.Name, mode); err != nil {
+	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
+		return printDryRun(s.streams, settingsBetween(before, source), response.GetPlan())
+	}
+	if err := s.printApplied(ctx, response, before, source, mode); err != nil {
 		return err
 	}
 	end, err := s.awaitTrial(ctx)
@@ -115,33 +120,82 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 // isConflict reports whether a config was not applied since the stored one was changed meanwhile.
 func isConflict(err error) bool { return connect.CodeOf(err) == connect.CodeAborted }
 
-// printApplied prints what an apply did.
-func printApplied(s streams, response *agentpb.ApplyResponse, name string, mode agentpb.ApplyMode) error {
-	if path := response.GetStoredAt(); path != "" && path != name {
+// storedBefore returns the config that is stored before another one is applied; nil if there is
+// none that can be read.
+func (s *agentSession) storedBefore(ctx context.Context) *schema.Source {
+	stored, err := s.storedConfig(ctx)
+	if err != nil {
+		return nil
+	}
+	return &stored
+}
+
+// settingsBetween returns what a config changes of the settings of another; none if one is not valid.
+func settingsBetween(before *schema.Source, after schema.Source) []*agentpb.Change {
+	if before == nil {
+		return nil
+	}
+	plan, err := compareConfigs(*before, after)
+	if err != nil {
+		return nil
+	}
+	return plan.GetChanges()
+}
+
+// printApplied prints what an apply did. Before is the config that was stored; it may be nil.
+func (s *agentSession) printApplied(ctx context.Context, response *agentpb.ApplyResponse, before *schema.Source, source schema.Source, mode agentpb.ApplyMode) error {
+	path := response.GetStoredAt()
+	same := before != nil && before.Name == path && bytes.Equal(before.Data, source.Data)
+	switch {
+	case same && mode == agentpb.ApplyMode_APPLY_MODE_STAGED:
+		s.note("no changes: the same config is stored already at", path)
+		if s.isNewest(ctx, source.Data) {
+			return nil
+		}
+	case path != "" && path != source.Name:
 		s.note("stored at", path)
+	}
+	if before != nil && path != "" && before.Name != path {
+		s.note("the config before, in another format, is kept at", before.Name+".bak")
 	}
 	switch {
 	case response.GetStaged():
 		s.note("not in force yet, since it cuts traffic:")
-		printImpact(s, response.GetPlan())
+		printImpact(s.streams, response.GetPlan())
 		s.note("`spanctl reload` puts it in force, `--mode try` does for a while")
 		return nil
 	case mode == agentpb.ApplyMode_APPLY_MODE_STAGED:
 		s.note("not in force yet: the agent's next start or `spanctl reload` puts the config in force, `--immediate` does at once")
 		return nil
-	case mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN:
-		return printDryRun(s, response.GetPlan())
 	}
-	err := printDone(s, response.GetPlan())
+	err := printDone(s.streams, response.GetPlan())
 	if until := response.GetTrialUntil(); until != nil {
 		s.note(fmt.Sprintf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back", until.AsTime().Local().Format(time.TimeOnly)))
 	}
 	return err
 }
 
-func printDryRun(s streams, plan *agentpb.Plan) error {
+// isNewest reports whether a config was put in force last.
+func (s *agentSession) isNewest(ctx context.Context, data []byte) bool {
+	all, err := s.history(ctx, 0)
+	if err != nil || len(all.GetRevisions()) == 0 {
+		return false
+	}
+	newest, err := s.history(ctx, all.GetRevisions()[0].GetNumber())
+	return err == nil && bytes.Equal(newest.GetRevisions()[0].GetConfig(), data)
+}
+
+// printDryRun prints what a config would change: of the settings that are stored, and in the kernel.
+func printDryRun(s streams, settings []*agentpb.Change, plan *agentpb.Plan) error {
+	if err := printPlan(s.out, settings); err != nil {
+		return err
+	}
 	if len(plan.GetChanges()) == 0 {
-		s.note("no changes")
+		if len(settings) > 0 {
+			s.note("no changes in the kernel")
+		} else {
+			s.note("no changes")
+		}
 		return nil
 	}
 	if err := printPlan(s.out, plan.GetChanges()); err != nil {
@@ -182,7 +236,12 @@ It works without an agent too, for scripts, as a single pass. The command then w
 the end of a trial, and ends it when it is interrupted.
 
 With an agent, the config is stored where the agent was told to find it. Without
-one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `.`,
+one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `. A config that is stored
+there in another format is kept, with ".bak" after its name; if there are several,
+nothing is stored. The same config again is not written.
+
+The exit status is 0 if what the mode says was done, 1 if it was not, or if a trial ended
+and the config before came back.`,
 		Example: `  spanctl apply -f machine.cue --immediate
   spanctl apply -f machine.cue --mode try --timeout 2m
   spanctl apply -f cluster -e machines.web1 --dry-run

@@ -61,7 +61,7 @@ func printers(text string) map[string]func(s streams) error {
 			return (&printer{out: s.out, output: outputTable, table: table{out: s.out}}).events([]*agentpb.Event{event})
 		},
 		"done":       func(s streams) error { return printDone(s, plan) },
-		"dry run":    func(s streams) error { return printDryRun(s, plan) },
+		"dry run":    func(s streams) error { return printDryRun(s, nil, plan) },
 		"plan":       func(s streams) error { return printPlan(s.out, plan.GetChanges()) },
 		"conditions": func(s streams) error { printConditions(s, plan.GetConditions()); return nil },
 		"say":        func(s streams) error { return s.say("removed", text) },
