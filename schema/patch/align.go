@@ -5,6 +5,31 @@ import "reflect"
 // pair is an element of a list before and after a change; -1 where there is none.
 type pair struct{ before, after int }
 
+// alignment returns which elements of a list are removed, and which are added. Change changes an
+// element that stays; alignment reports false if one cannot be changed.
+func alignment(before, after []any, change func(i int, from, to map[string]any) bool) (removed []bool, added []element, ok bool) {
+	removed = make([]bool, len(before))
+	last := -1
+	for _, p := range align(before, after) {
+		if p.before >= 0 {
+			last = p.before
+		}
+		switch {
+		case p.after < 0:
+			removed[p.before] = true
+		case p.before < 0:
+			added = append(added, element{after: last, value: after[p.after]})
+		case !reflect.DeepEqual(before[p.before], after[p.after]):
+			from, _ := before[p.before].(map[string]any)
+			to, _ := after[p.after].(map[string]any)
+			if len(from) == 0 || len(to) == 0 || !change(p.before, from, to) {
+				return nil, nil, false
+			}
+		}
+	}
+	return removed, added, true
+}
+
 // maxAligned is how many comparisons the alignment of two lists may take.
 const maxAligned = 1 << 20
 

@@ -1,10 +1,22 @@
 package patch
 
-import (
-	"strings"
+import "strings"
 
-	"go.yaml.in/yaml/v3"
-)
+// brackets edits what is in brackets, with commas between.
+type brackets struct {
+	*text
+	splices []splice
+	// comment begins a comment.
+	comment string
+	// noTrailing is set where no comma may be after the last element.
+	noTrailing bool
+	// multi is set where elements of brackets that are empty get lines of their own, with another
+	// tab.
+	multi bool
+	tab   string
+	// render returns the text of an element, on lines of its own or not.
+	render func(one element, own bool, indent string) string
+}
 
 // element is a new field of a mapping or a new element of a list.
 type element struct {
@@ -16,14 +28,10 @@ type element struct {
 	value any
 }
 
-// brackets removes elements of a collection in brackets, and adds others.
-func (e *yamlEditor) brackets(n *yaml.Node, spans []span, removed []bool, added []element) bool {
+// edit removes elements of brackets that open at a place, and adds others.
+func (e *brackets) edit(at int, spans []span, removed []bool, added []element) bool {
 	if len(spans) == 0 {
-		at, ok := e.content(n)
-		if !ok || len(added) == 0 {
-			return false
-		}
-		return e.fill(at, added)
+		return len(added) > 0 && e.fill(at, added)
 	}
 	first, last := -1, -1 // of those that stay
 	for i := range spans {
@@ -37,10 +45,10 @@ func (e *yamlEditor) brackets(n *yaml.Node, spans []span, removed []bool, added 
 		return e.refill(spans, added)
 	}
 	own := e.ownLine(spans)
-	if own && !e.json {
+	if own && !e.noTrailing {
 		e.cutElements(spans, removed, last)
 	}
-	for i := 0; i < len(spans) && (e.json || !own); i++ {
+	for i := 0; i < len(spans) && (e.noTrailing || !own); i++ {
 		switch {
 		case !removed[i]:
 		case i < last:
@@ -58,7 +66,7 @@ func (e *yamlEditor) brackets(n *yaml.Node, spans []span, removed []bool, added 
 		for at >= 0 && removed[at] {
 			at--
 		}
-		text := e.element(one, own, e.indentOf(spans[first].from))
+		text := e.render(one, own, e.indentOf(spans[first].from))
 		if at < 0 {
 			front = append(front, text)
 		} else {
@@ -80,13 +88,13 @@ func (e *yamlEditor) brackets(n *yaml.Node, spans []span, removed []bool, added 
 
 // cutElements removes elements that each begin a line, with their lines but not with the comments
 // between. The one at a place is the last that stays; it has a comma as the last one had.
-func (e *yamlEditor) cutElements(spans []span, removed []bool, last int) {
+func (e *brackets) cutElements(spans []span, removed []bool, last int) {
 	for i, s := range spans {
 		if !removed[i] {
 			continue
 		}
 		end := e.skip(s.to, " \t,")
-		if rest := e.rest(end); rest != "" && rest[0] != '#' {
+		if rest := e.rest(end); rest != "" && !strings.HasPrefix(rest, e.comment) {
 			// What closes the list is on the line.
 			e.splices = append(e.splices, splice{from: s.from, to: end})
 			continue
@@ -110,11 +118,11 @@ func (t *text) ownLine(spans []span) bool {
 }
 
 // follow puts elements after the one that ends at a place. A comment behind that stays there.
-func (e *yamlEditor) follow(at int, texts []string, separator string) {
+func (e *brackets) follow(at int, texts []string, separator string) {
 	rest := e.rest(at)
 	code, comma := strings.CutPrefix(strings.TrimLeft(rest, " \t"), ",")
 	code = strings.TrimLeft(code, " \t")
-	if !strings.HasPrefix(code, "#") || separator == ", " {
+	if !strings.HasPrefix(code, e.comment) || separator == ", " {
 		e.splices = append(e.splices, splice{at, at, separator + strings.Join(texts, separator)})
 		return
 	}
@@ -128,24 +136,12 @@ func (e *yamlEditor) follow(at int, texts []string, separator string) {
 	e.splices = append(e.splices, splice{end, end, line + strings.Join(texts, separator) + ","})
 }
 
-// element returns the text of an element, on lines of its own if asked for.
-func (e *yamlEditor) element(one element, own bool, indent string) string {
-	text := e.flow(one.value, 0)
-	if e.multi && own {
-		text = e.lines(one.value, indent)
-	}
-	if one.named {
-		return e.scalar(one.name, 0) + ": " + text
-	}
-	return text
-}
-
 // fill puts elements into empty brackets that begin at a place.
-func (e *yamlEditor) fill(at int, added []element) bool {
+func (e *brackets) fill(at int, added []element) bool {
 	texts := make([]string, len(added))
 	indent := e.indentOf(at)
 	for i, one := range added {
-		texts[i] = e.element(one, e.multi, indent+e.tab)
+		texts[i] = e.render(one, e.multi, indent+e.tab)
 	}
 	if !e.multi {
 		e.splices = append(e.splices, splice{at + 1, at + 1, strings.Join(texts, ", ")})
@@ -159,7 +155,7 @@ func (e *yamlEditor) fill(at int, added []element) bool {
 }
 
 // refill puts elements in the place of all that there were.
-func (e *yamlEditor) refill(spans []span, added []element) bool {
+func (e *brackets) refill(spans []span, added []element) bool {
 	own, indent := e.ownLine(spans), e.indentOf(spans[0].from)
 	separator := ", "
 	if own {
@@ -167,20 +163,14 @@ func (e *yamlEditor) refill(spans []span, added []element) bool {
 	}
 	texts := make([]string, len(added))
 	for i, one := range added {
-		texts[i] = e.element(one, own, indent)
+		texts[i] = e.render(one, own, indent)
 	}
 	e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, strings.Join(texts, separator)})
 	return true
 }
 
-// unit returns what the first line of a text that is indented is indented with; "" if none is.
-func (t *text) unit() string {
-	for _, at := range t.starts {
-		if rest := t.rest(at); strings.Trim(rest, " \t") != "" {
-			if indent := rest[:len(rest)-len(strings.TrimLeft(rest, " \t"))]; indent != "" {
-				return indent
-			}
-		}
-	}
-	return ""
+// elements changes a list of brackets that open at a place. Inner changes an element that stays.
+func (e *brackets) elements(at int, spans []span, before, after []any, inner func(i int, from, to map[string]any) bool) bool {
+	removed, added, ok := alignment(before, after, inner)
+	return ok && e.edit(at, spans, removed, added)
 }

@@ -1,9 +1,10 @@
 // Package patch applies patches to machine configs, and keeps their texts where it can.
 //
-// In YAML and JSON, what a patch does not change stays byte for byte: indentation, empty lines, line
-// ends, comments, quotes and the order of fields, in each document. A field is removed with its
-// lines, and comments on lines of their own stay. A text that cannot be edited so, such as one where
-// an anchor's value changes that others use, is generated again.
+// What a patch does not change stays byte for byte: indentation, empty lines, line ends, comments,
+// quotes and the order of fields, in each document of YAML. A field is removed with its lines, and
+// comments on lines of their own stay. CUE that is formatted as by `cue fmt` stays so. A text that
+// cannot be edited so is generated again: where a patched setting is computed in CUE, or where an
+// anchor's value changes that others use in YAML.
 //
 // A patch that is a list is a JSON patch (RFC 6902). It may add below structs that do not exist
 // yet. Any other patch is a strategic merge patch:

@@ -18,9 +18,8 @@ type writer struct {
 	newline string
 	// step and listStep are how many columns a mapping and a list are indented in a mapping.
 	step, listStep int
-	// multi is set for JSON with a line for each element. tab is what it is indented with.
-	multi bool
-	tab   string
+	// tab is what JSON is indented with, for each level; "" for JSON on one line.
+	tab string
 }
 
 // scalar returns a value that is no collection, and an empty collection, on one line. Style is that
@@ -144,6 +143,18 @@ func (w *writer) lines(value any, indent string) string {
 		}
 		return "[" + inner + strings.Join(items, ","+inner) + w.newline + indent + "]"
 	}
+}
+
+// element returns the text of an element in brackets, on lines of its own if asked for.
+func (w *writer) element(one element, own bool, indent string) string {
+	text := w.flow(one.value, 0)
+	if w.json && w.tab != "" && own {
+		text = w.lines(one.value, indent)
+	}
+	if one.named {
+		return w.scalar(one.name, 0) + ": " + text
+	}
+	return text
 }
 
 // field returns the lines of a field of a mapping at a column.

@@ -139,3 +139,15 @@ func (t *text) skip(at int, characters string) int {
 	}
 	return at
 }
+
+// unit returns what the first line of a text that is indented is indented with; "" if none is.
+func (t *text) unit() string {
+	for _, at := range t.starts {
+		if rest := t.rest(at); strings.Trim(rest, " \t") != "" {
+			if indent := rest[:len(rest)-len(strings.TrimLeft(rest, " \t"))]; indent != "" {
+				return indent
+			}
+		}
+	}
+	return ""
+}

@@ -13,9 +13,8 @@ import (
 
 // yamlEditor edits a text of YAML, or of JSON, which is YAML too.
 type yamlEditor struct {
-	*text
+	*brackets
 	*writer
-	splices []splice
 }
 
 // rewriteYAML returns a text of YAML or JSON whose settings are changed from before to after. All
@@ -37,8 +36,9 @@ func rewriteYAML(data []byte, isJSON bool, before, after any) ([]byte, bool) {
 		return nil, false
 	}
 	t := newText(body)
-	e := &yamlEditor{text: t, writer: &writer{json: isJSON, newline: t.lineBreak, tab: t.unit()}}
-	e.multi = isJSON && e.tab != ""
+	w := &writer{json: isJSON, newline: t.lineBreak, tab: t.unit()}
+	e := &yamlEditor{writer: w, brackets: &brackets{
+		text: t, comment: "#", noTrailing: isJSON, multi: isJSON && w.tab != "", tab: w.tab, render: w.element}}
 	e.indents(documents)
 	if len(documents) == 0 {
 		e.splices = append(e.splices, e.insertion(len(body), e.block(to, -e.step)))
@@ -216,7 +216,8 @@ func (e *yamlEditor) entries(n *yaml.Node, removed []bool, added []string, after
 		for i, name := range added {
 			add[i] = element{after: len(spans) - 1, name: name, named: true, value: after[name]}
 		}
-		return e.brackets(n, spans, removed, add)
+		at, ok := e.content(n)
+		return ok && e.edit(at, spans, removed, add)
 	}
 	if len(added) == 0 && !slices.Contains(removed, false) {
 		e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, "{}"})

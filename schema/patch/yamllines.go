@@ -127,32 +127,17 @@ func (e *yamlEditor) sequence(n *yaml.Node, before, after []any) bool {
 	if !ok || len(spans) != len(before) {
 		return false
 	}
-	removed := make([]bool, len(spans))
-	var added []element
-	last := -1
-	for _, p := range align(before, after) {
-		switch {
-		case p.after < 0:
-			removed[p.before] = true
-			last = p.before
-		case p.before < 0:
-			added = append(added, element{after: last, value: after[p.after]})
-		default:
-			last = p.before
-			from, _ := before[p.before].(map[string]any)
-			to, _ := after[p.after].(map[string]any)
-			if len(from) == 0 && len(to) == 0 {
-				continue
-			}
-			if len(from) == 0 || len(to) == 0 || n.Content[p.before].Kind != yaml.MappingNode || !e.mapping([]*yaml.Node{n.Content[p.before]}, from, to) {
-				return false
-			}
-		}
+	removed, added, ok := alignment(before, after, func(i int, from, to map[string]any) bool {
+		return n.Content[i].Kind == yaml.MappingNode && e.mapping([]*yaml.Node{n.Content[i]}, from, to)
+	})
+	switch at, found := e.content(n); {
+	case !ok || !found:
+		return false
+	case isFlow(n):
+		return e.edit(at, spans, removed, added)
+	default:
+		return e.items(n, spans, removed, added)
 	}
-	if isFlow(n) {
-		return e.brackets(n, spans, removed, added)
-	}
-	return e.items(n, spans, removed, added)
 }
 
 // items removes and adds lines of a list.
