@@ -29,35 +29,50 @@ type element struct {
 }
 
 // edit removes elements of brackets that open at a place, and adds others.
-func (e *brackets) edit(at int, spans []span, removed []bool, added []element) bool {
+func (e *brackets) edit(at int, spans []span, removed []bool, added []element) {
 	if len(spans) == 0 {
-		return len(added) > 0 && e.fill(at, added)
+		e.fill(at, added)
+		return
 	}
-	first, last := -1, -1 // of those that stay
+	last := -1 // of those that stay
 	for i := range spans {
 		if !removed[i] {
-			if last = i; first < 0 {
-				first = i
-			}
+			last = i
 		}
 	}
-	if first < 0 {
-		return e.refill(spans, added)
+	if last < 0 {
+		e.refill(spans, added)
+		return
 	}
-	own := e.ownLine(spans)
-	if own && !e.noTrailing {
+	if own := e.ownLine(spans); own && !e.noTrailing {
 		e.cutElements(spans, removed, last)
+	} else {
+		e.cutBetween(spans, removed, last)
 	}
-	for i := 0; i < len(spans) && (e.noTrailing || !own); i++ {
-		switch {
-		case !removed[i]:
-		case i < last:
+	e.add(spans, removed, added)
+}
+
+// cutBetween removes elements with the commas beside them. The one at a place is the last that stays.
+func (e *brackets) cutBetween(spans []span, removed []bool, last int) {
+	for i := range last {
+		if removed[i] {
 			e.splices = append(e.splices, splice{from: spans[i].from, to: spans[i+1].from})
-		default:
-			// The last ones go with the comma before.
-			e.splices = append(e.splices, splice{from: spans[last].to, to: spans[len(spans)-1].to})
-			i = len(spans)
 		}
+	}
+	if last < len(spans)-1 {
+		e.splices = append(e.splices, splice{from: spans[last].to, to: spans[len(spans)-1].to})
+	}
+}
+
+// add puts elements beside those that stay, of which there is one or more.
+func (e *brackets) add(spans []span, removed []bool, added []element) {
+	first := 0
+	for removed[first] {
+		first++
+	}
+	own, indent, separator := e.ownLine(spans), e.indentOf(spans[first].from), ", "
+	if own {
+		separator = "," + e.lineBreak + indent
 	}
 	var front []string
 	behind := map[int][]string{}
@@ -66,16 +81,12 @@ func (e *brackets) edit(at int, spans []span, removed []bool, added []element) b
 		for at >= 0 && removed[at] {
 			at--
 		}
-		text := e.render(one, own, e.indentOf(spans[first].from))
+		text := e.render(one, own, indent)
 		if at < 0 {
 			front = append(front, text)
 		} else {
 			behind[at] = append(behind[at], text)
 		}
-	}
-	separator := ", "
-	if own {
-		separator = "," + e.lineBreak + e.indentOf(spans[first].from)
 	}
 	if len(front) > 0 {
 		e.splices = append(e.splices, splice{spans[first].from, spans[first].from, strings.Join(front, separator) + separator})
@@ -83,7 +94,6 @@ func (e *brackets) edit(at int, spans []span, removed []bool, added []element) b
 	for at, texts := range behind {
 		e.follow(spans[at].to, texts, separator)
 	}
-	return true
 }
 
 // cutElements removes elements that each begin a line, with their lines but not with the comments
@@ -137,7 +147,7 @@ func (e *brackets) follow(at int, texts []string, separator string) {
 }
 
 // fill puts elements into empty brackets that begin at a place.
-func (e *brackets) fill(at int, added []element) bool {
+func (e *brackets) fill(at int, added []element) {
 	texts := make([]string, len(added))
 	indent := e.indentOf(at)
 	for i, one := range added {
@@ -145,17 +155,16 @@ func (e *brackets) fill(at int, added []element) bool {
 	}
 	if !e.multi {
 		e.splices = append(e.splices, splice{at + 1, at + 1, strings.Join(texts, ", ")})
-		return true
+		return
 	}
 	// In place of the white space between.
 	end := e.skip(at+1, " \t\r\n")
 	inner := e.lineBreak + indent + e.tab
 	e.splices = append(e.splices, splice{at + 1, end, inner + strings.Join(texts, ","+inner) + e.lineBreak + indent})
-	return true
 }
 
 // refill puts elements in the place of all that there were.
-func (e *brackets) refill(spans []span, added []element) bool {
+func (e *brackets) refill(spans []span, added []element) {
 	own, indent := e.ownLine(spans), e.indentOf(spans[0].from)
 	separator := ", "
 	if own {
@@ -166,11 +175,13 @@ func (e *brackets) refill(spans []span, added []element) bool {
 		texts[i] = e.render(one, own, indent)
 	}
 	e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, strings.Join(texts, separator)})
-	return true
 }
 
 // elements changes a list of brackets that open at a place. Inner changes an element that stays.
 func (e *brackets) elements(at int, spans []span, before, after []any, inner func(i int, from, to map[string]any) bool) bool {
 	removed, added, ok := alignment(before, after, inner)
-	return ok && e.edit(at, spans, removed, added)
+	if ok {
+		e.edit(at, spans, removed, added)
+	}
+	return ok
 }

@@ -140,15 +140,7 @@ func (c *cueEditor) structs(bodies []*body, before, after map[string]any) bool {
 		case has && len(places) == 0:
 			added = append(added, element{name: name, named: true, value: difference(was, value)})
 		case has:
-			var left []place
-			for i, p := range places {
-				if c.vanishes(p, value) && (len(left) > 0 || i < len(places)-1) {
-					removed[p.field] = true
-					continue
-				}
-				left = append(left, p)
-			}
-			if !c.change(left, was, value) {
+			if !c.change(c.dropVanishing(places, value, removed), was, value) {
 				return false
 			}
 		default:
@@ -157,6 +149,12 @@ func (c *cueEditor) structs(bodies []*body, before, after map[string]any) bool {
 			}
 		}
 	}
+	return c.inBodies(bodies, removed, added)
+}
+
+// inBodies removes fields wherever they are, and adds others to one of the places of a struct: the
+// first with braces.
+func (c *cueEditor) inBodies(bodies []*body, removed map[ast.Decl]bool, added []element) bool {
 	target := slices.IndexFunc(bodies, func(b *body) bool { return b.open >= 0 })
 	for i, b := range bodies {
 		var additions []element
@@ -168,6 +166,19 @@ func (c *cueEditor) structs(bodies []*body, before, after map[string]any) bool {
 		}
 	}
 	return true
+}
+
+// dropVanishing marks the fields as removed of which nothing is left, as long as the field is
+// written elsewhere too. It returns the others.
+func (c *cueEditor) dropVanishing(places []place, value any, removed map[ast.Decl]bool) (left []place) {
+	for i, p := range places {
+		if c.vanishes(p, value) && (len(left) > 0 || i < len(places)-1) {
+			removed[p.field] = true
+			continue
+		}
+		left = append(left, p)
+	}
+	return left
 }
 
 // difference returns what has to be written of a value that stands elsewhere, such as the defaults of
@@ -211,20 +222,16 @@ func (c *cueEditor) vanishes(p place, value any) bool {
 
 // change changes the value of a field, deep inside if that is possible.
 func (c *cueEditor) change(places []place, was, value any) bool {
-	from, fromStruct := was.(map[string]any)
-	to, toStruct := value.(map[string]any)
-	if fromStruct && toStruct && len(to) > 0 {
-		var bodies []*body
-		for _, p := range places {
-			bodies = append(bodies, c.inside(p)...)
-		}
-		if len(bodies) > 0 {
-			return c.structs(bodies, from, to)
-		}
+	from, to := fieldsOf(was), fieldsOf(value)
+	var bodies []*body
+	for _, p := range places {
+		bodies = append(bodies, c.inside(p)...)
 	}
-	items, fromList := was.([]any)
-	list, toList := value.([]any)
-	if fromList && toList && len(items) > 0 && len(list) > 0 && len(places) == 1 {
+	if len(bodies) > 0 && from != nil && len(to) > 0 {
+		return c.structs(bodies, from, to)
+	}
+	items, list := itemsOf(was), itemsOf(value)
+	if len(items) > 0 && len(list) > 0 && len(places) == 1 {
 		if literal, ok := places[0].field.Value.(*ast.ListLit); ok && len(literal.Elts) == len(items) && isPlain(literal) {
 			return c.list(literal, items, list)
 		}

@@ -22,7 +22,7 @@ func (c *cueEditor) fields(b *body, removed map[ast.Decl]bool, added []element) 
 			return false
 		}
 	}
-	return c.add(b, added)
+	return c.addLines(b, added)
 }
 
 // cut removes the lines of a field, or the field alone if something else is on them.
@@ -41,8 +41,8 @@ func (c *cueEditor) cut(b *body, d ast.Decl) bool {
 	return b.open != to
 }
 
-// add puts fields on lines of their own at the end of a struct or of the file.
-func (c *cueEditor) add(b *body, added []element) bool {
+// addLines puts fields on lines of their own at the end of a struct or of the file.
+func (c *cueEditor) addLines(b *body, added []element) bool {
 	if len(added) == 0 {
 		return true
 	}
@@ -59,11 +59,11 @@ func (c *cueEditor) add(b *body, added []element) bool {
 			indent = c.indentOf(from)
 		}
 	}
-	var lines string
+	var lines strings.Builder
 	for _, one := range added {
-		lines += indent + c.element(one, true, indent) + c.lineBreak
+		lines.WriteString(indent + c.element(one, true, indent) + c.lineBreak)
 	}
-	c.splices = append(c.splices, c.insertion(at, lines))
+	c.splices = append(c.splices, c.insertion(at, lines.String()))
 	return true
 }
 
@@ -77,7 +77,8 @@ func (c *cueEditor) inline(b *body, removed map[ast.Decl]bool, added []element) 
 	for i := range added {
 		added[i].after = len(spans) - 1
 	}
-	return c.edit(b.open, spans, gone, added)
+	c.edit(b.open, spans, gone, added)
+	return true
 }
 
 // chained changes a struct without braces, which has one field: "a: b: c: 1".

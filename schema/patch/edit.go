@@ -12,3 +12,15 @@ func rewrite(base schema.Source, before, after any) (text []byte, ok bool) {
 		return rewriteCUE(base, before, after)
 	}
 }
+
+// fieldsOf returns the fields of a struct; nil of another value.
+func fieldsOf(value any) map[string]any {
+	fields, _ := value.(map[string]any)
+	return fields
+}
+
+// itemsOf returns the elements of a list; nil of another value.
+func itemsOf(value any) []any {
+	items, _ := value.([]any)
+	return items
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -176,22 +177,12 @@ func vanishes(n *yaml.Node, value any) bool {
 
 // change changes the value of a field, deep inside if that is possible.
 func (e *yamlEditor) change(entries []entry, was, value any) bool {
-	from, fromStruct := was.(map[string]any)
-	to, toStruct := value.(map[string]any)
-	if fromStruct && toStruct && len(to) > 0 {
-		var inner []*yaml.Node
-		for _, one := range entries {
-			if one.value.Kind == yaml.MappingNode {
-				inner = append(inner, one.value)
-			}
-		}
-		if len(inner) == len(entries) && len(from) > 0 {
-			return e.mapping(inner, from, to)
-		}
+	from, to := fieldsOf(was), fieldsOf(value)
+	if inner := mappingsOf(entries); len(inner) > 0 && len(from) > 0 && len(to) > 0 {
+		return e.mapping(inner, from, to)
 	}
-	items, fromList := was.([]any)
-	list, toList := value.([]any)
-	if fromList && toList && len(items) > 0 && len(list) > 0 && len(entries) == 1 && entries[0].value.Kind == yaml.SequenceNode {
+	items, list := itemsOf(was), itemsOf(value)
+	if len(items) > 0 && len(list) > 0 && len(entries) == 1 && entries[0].value.Kind == yaml.SequenceNode {
 		return e.sequence(entries[0].value, items, list)
 	}
 	for _, one := range entries {
@@ -200,6 +191,17 @@ func (e *yamlEditor) change(entries []entry, was, value any) bool {
 		}
 	}
 	return true
+}
+
+// mappingsOf returns the mappings that are the values of fields; nil if one is not a mapping.
+func mappingsOf(entries []entry) (all []*yaml.Node) {
+	for _, one := range entries {
+		if one.value.Kind != yaml.MappingNode {
+			return nil
+		}
+		all = append(all, one.value)
+	}
+	return all
 }
 
 // entries removes fields of a mapping, and adds others.
@@ -217,7 +219,10 @@ func (e *yamlEditor) entries(n *yaml.Node, removed []bool, added []string, after
 			add[i] = element{after: len(spans) - 1, name: name, named: true, value: after[name]}
 		}
 		at, ok := e.content(n)
-		return ok && e.edit(at, spans, removed, add)
+		if ok {
+			e.edit(at, spans, removed, add)
+		}
+		return ok
 	}
 	if len(added) == 0 && !slices.Contains(removed, false) {
 		e.splices = append(e.splices, splice{spans[0].from, spans[len(spans)-1].to, "{}"})
@@ -229,11 +234,11 @@ func (e *yamlEditor) entries(n *yaml.Node, removed []bool, added []string, after
 	if len(added) == 0 {
 		return true
 	}
-	var lines string
+	var lines strings.Builder
 	for _, name := range added {
-		lines += e.field(name, after[name], e.column(n))
+		lines.WriteString(e.field(name, after[name], e.column(n)))
 	}
-	e.splices = append(e.splices, e.insertion(spans[len(spans)-1].to, lines))
+	e.splices = append(e.splices, e.insertion(spans[len(spans)-1].to, lines.String()))
 	return true
 }
 

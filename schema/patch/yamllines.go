@@ -44,52 +44,62 @@ func (e *yamlEditor) cutLines(s span) bool {
 
 // replaceValue gives a field another value.
 func (e *yamlEditor) replaceValue(one entry, value any) bool {
-	old := one.value
-	from, ok := e.start(old)
-	if !ok {
-		return false
-	}
-	column := e.column(one.in)
-	to, ok := e.end(old, column)
-	if !ok {
-		return false
-	}
-	if content, _ := e.content(old); old.Anchor != "" && old.Style&yaml.TaggedStyle == 0 && !isBlockCollection(old) {
-		from = content // the anchor stays
-	}
-	inBrackets := isFlow(one.in)
+	old, column := one.value, e.column(one.in)
+	at, ok := e.extent(old, column)
 	switch {
-	case inBrackets && from == to:
-		return e.insertInline(one, e.flow(value, 0))
-	case inBrackets, !isBlockCollection(old) && (isEmpty(value) || isFlow(old)):
-		text := e.flow(value, old.Style)
-		switch {
-		case e.multi:
-			text = e.lines(value, e.indentOf(from))
-		case !inBrackets && isEmpty(value):
-			text = e.blockScalar(value, old.Style)
-		}
-		if from == to {
-			return e.insertInline(one, text)
-		}
-		e.splices = append(e.splices, splice{from, to, text})
-		return true
-	case isBlockCollection(old) && old.Anchor != "":
+	case !ok:
 		return false
-	case isBlockCollection(old) && isEmpty(value):
-		return e.insertInline(one, e.blockScalar(value, 0)) && e.cutLines(span{from, to})
+	case isFlow(one.in), !isBlockCollection(old) && (isEmpty(value) || isFlow(old)):
+		return e.replaceInline(one, at, value)
 	case isBlockCollection(old):
-		if !e.opensLine(from) {
-			return false
-		}
-		e.splices = append(e.splices, splice{e.starts[e.line(from)], e.next(to), e.block(value, column)})
-		return true
+		return e.replaceLines(one, at, value, column)
+	}
+	colon, ok := e.colon(one)
+	if ok {
+		e.splices = append(e.splices, splice{from: colon, to: at.to}, e.insertion(at.to, e.block(value, column)))
+	}
+	return ok
+}
+
+// extent returns where a value is, without an anchor that can stay.
+func (t *text) extent(old *yaml.Node, column int) (s span, ok bool) {
+	if s.from, ok = t.start(old); !ok {
+		return s, false
+	}
+	if s.to, ok = t.end(old, column); !ok {
+		return s, false
+	}
+	if content, _ := t.content(old); old.Anchor != "" && old.Style&yaml.TaggedStyle == 0 && !isBlockCollection(old) {
+		s.from = content
+	}
+	return s, true
+}
+
+// replaceInline replaces a value on the line of its field by another.
+func (e *yamlEditor) replaceInline(one entry, at span, value any) bool {
+	text := e.flow(value, one.value.Style)
+	switch {
+	case e.multi:
+		text = e.lines(value, e.indentOf(at.from))
+	case !isFlow(one.in) && isEmpty(value):
+		text = e.blockScalar(value, one.value.Style)
+	}
+	if at.from == at.to {
+		return e.insertInline(one, text)
+	}
+	e.splices = append(e.splices, splice{at.from, at.to, text})
+	return true
+}
+
+// replaceLines replaces a value that has lines of its own.
+func (e *yamlEditor) replaceLines(one entry, at span, value any, column int) bool {
+	switch {
+	case one.value.Anchor != "" || !e.opensLine(at.from):
+		return false
+	case isEmpty(value):
+		return e.insertInline(one, e.blockScalar(value, 0)) && e.cutLines(at)
 	default:
-		colon, ok := e.colon(one)
-		if !ok {
-			return false
-		}
-		e.splices = append(e.splices, splice{from: colon, to: to}, e.insertion(to, e.block(value, column)))
+		e.splices = append(e.splices, splice{e.starts[e.line(at.from)], e.next(at.to), e.block(value, column)})
 		return true
 	}
 }
@@ -134,7 +144,8 @@ func (e *yamlEditor) sequence(n *yaml.Node, before, after []any) bool {
 	case !ok || !found:
 		return false
 	case isFlow(n):
-		return e.edit(at, spans, removed, added)
+		e.edit(at, spans, removed, added)
+		return true
 	default:
 		return e.items(n, spans, removed, added)
 	}
