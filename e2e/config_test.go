@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +74,24 @@ func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
 	node.CLI.Try("reload").WantStatus(t, 1).WantStderr(t, "is out of range")
 	node.CLI.Try("apply", "-f", node.Config(), "--immediate").WantStatus(t, 1).WantStderr(t, "is out of range")
 
+	t.Run("a second config beside it is a condition", func(t *testing.T) {
+		beside := strings.TrimSuffix(node.Config(), ".cue") + ".yaml"
+		const named = "machine.cue and machine.yaml; none of them is put in force"
+		node.Agent.AwaitAfter(func() {
+			if err := os.WriteFile(beside, []byte("machine: {network: {kubespan: {enabled: false}}}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "there are several configs in")
+		node.API.Await("conditions", func(specs harness.Specs) bool { return strings.Contains(fmt.Sprint(specs), named) })
+		node.CLI.Try("reload").WantStatus(t, 1).WantStderr(t, "there are several configs in")
+		node.CLI.Try("apply", "-f", beside, "--immediate").WantStatus(t, 1).WantStderr(t, "there are several configs in")
+		node.Agent.AwaitAfter(func() {
+			if err := os.Remove(beside); err != nil {
+				t.Fatal(err)
+			}
+		}, "is out of range")
+		node.API.Await("conditions", func(specs harness.Specs) bool { return !strings.Contains(fmt.Sprint(specs), named) })
+	})
 	t.Run("a restart begins with the last good config", func(t *testing.T) {
 		node.Agent.Terminate()
 		node.Agent.Start()

@@ -16,6 +16,8 @@ const (
 	AddressOverlap Code = "AddressOverlap"
 	// AddressRefused is the code of an address or network that no peer may have.
 	AddressRefused Code = "AddressRefused"
+	// ConfigAmbiguous is the code of several config files of which one is to count.
+	ConfigAmbiguous Code = "ConfigAmbiguous"
 	// ConfigUnwatched is the code of a config file whose changes the kernel does not report.
 	ConfigUnwatched Code = "ConfigUnwatched"
 	// DiscoveryAnswerRefused is the code of a discovery service whose answers are not acceptable.
@@ -107,6 +109,8 @@ var definitions = []Definition{
 		"none, if both are to serve it or one was set up anew; else exclude it at one"},
 	{AddressRefused, SeverityWarning, "a peer advertises an address or network that no machine may have",
 		"change what the peer advertises; for a default route, `filters.peerNetworks`; none, if this machine was set up anew"},
+	{ConfigAmbiguous, SeverityError, "there are configs in several formats side by side, and none of them is put in force",
+		"move all but one away"},
 	{ConfigUnwatched, SeverityWarning, "the kernel does not report changes of the config file, which is looked at every two seconds instead",
 		"raise the limit that is named, such as the sysctl `fs.inotify.max_user_instances`"},
 	{DiscoveryAnswerRefused, SeverityWarning, "a discovery service answers what no service of the protocol does, such as a compressed message or a redirect to plain HTTP",

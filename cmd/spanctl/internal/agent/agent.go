@@ -147,7 +147,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		if o.Ready != nil {
 			o.Ready()
 		}
-		configfile.Watch{File: file, Changed: func() { configs.changed(ctx) }, Trouble: func(err error) {
+		configfile.Watch{File: file, Changed: func() {
+			configs.changed(ctx)
+			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(file.Several())...) // as below
+		}, Trouble: func(err error) {
 			_ = loop.Stand(ctx, condition.ConfigUnwatched, unwatched(err)...) // it fails where the agent stops
 		}}.Run(ctx)
 		return nil

@@ -27,3 +27,12 @@ func unwatched(err error) []condition.Condition {
 		Cause:  "the kernel does not report changes of the config file (" + err.Error() + "), which is looked at every two seconds instead",
 		Remedy: remedy}}
 }
+
+// ambiguous returns the condition of several configs side by side; none where nothing names them.
+func ambiguous(several string) []condition.Condition {
+	if several == "" {
+		return nil
+	}
+	return []condition.Condition{{Code: condition.ConfigAmbiguous, Cause: several + "; none of them is put in force",
+		Remedy: "move all but one away; the config in force stays until then"}}
+}

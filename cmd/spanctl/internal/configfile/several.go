@@ -16,13 +16,16 @@ import (
 // severalError says that there are configs in more than one format.
 type severalError struct{ paths []string }
 
-func (e *severalError) Error() string {
+func (e *severalError) Error() string { return e.what() + "; move all but one away" }
+
+// what names the configs.
+func (e *severalError) what() string {
 	names := make([]string, len(e.paths))
 	for i, path := range e.paths {
 		names[i] = filepath.Base(path)
 	}
 	last := len(names) - 1
-	return fmt.Sprintf("there are several configs in %s: %s and %s; move all but one away", filepath.Dir(e.paths[0]), strings.Join(names[:last], ", "), names[last])
+	return fmt.Sprintf("there are several configs in %s: %s and %s", filepath.Dir(e.paths[0]), strings.Join(names[:last], ", "), names[last])
 }
 
 // backup returns where a config is kept that one in another format replaces.
@@ -60,6 +63,16 @@ func (f File) one() (string, error) {
 		return f.path, nil
 	}
 	return paths[0], nil
+}
+
+// Several says which configs there are if there are several, which is an error of Read. It is empty
+// if there is one or none.
+func (f File) Several() string {
+	var several *severalError
+	if _, err := f.one(); errors.As(err, &several) {
+		return several.what()
+	}
+	return ""
 }
 
 // isReplaced reports whether the backup of a config has its content.
