@@ -40,7 +40,10 @@ const modeHelp = `
   auto        immediate where that cuts no traffic, else staged
   try         immediate; the config before comes back by itself unless ` + "`spanctl confirm`" + `
               is called before --timeout is over: for changes that may cut your own path.
-              The trial is on disk before anything is changed`
+              The trial is on disk before anything is changed
+
+The exit status is 0 if what the mode says was done, also if auto stages the config; 1 if
+it was not, or if a trial ended and the config before came back.`
 
 // applyFlags are how a config is applied.
 type applyFlags struct {
@@ -155,9 +158,7 @@ func (s *agentSession) printApplied(ctx context.Context, response *agentpb.Apply
 	case path != "" && path != source.Name:
 		s.note("stored at", path)
 	}
-	if before != nil && path != "" && before.Name != path {
-		s.note("the config before, in another format, is kept at", before.Name+".bak")
-	}
+	s.noteKept(before, path)
 	switch {
 	case response.GetStaged():
 		s.note("not in force yet, since it cuts traffic:")
@@ -173,6 +174,13 @@ func (s *agentSession) printApplied(ctx context.Context, response *agentpb.Apply
 		s.note(fmt.Sprintf("on trial until %s: `spanctl confirm` keeps it, else the config before comes back", until.AsTime().Local().Format(time.TimeOnly)))
 	}
 	return err
+}
+
+// noteKept says where the config is that one in another format replaced, which is stored at a path.
+func (s *agentSession) noteKept(before *schema.Source, path string) {
+	if before != nil && path != "" && before.Name != path {
+		s.note("the config before, in another format, is kept at", before.Name+".bak")
+	}
 }
 
 // isNewest reports whether a config was put in force last.
@@ -238,10 +246,7 @@ the end of a trial, and ends it when it is interrupted.
 With an agent, the config is stored where the agent was told to find it. Without
 one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `. A config that is stored
 there in another format is kept, with ".bak" after its name; if there are several,
-nothing is stored. The same config again is not written.
-
-The exit status is 0 if what the mode says was done, 1 if it was not, or if a trial ended
-and the config before came back.`,
+nothing is stored. The same config again is not written.`,
 		Example: `  spanctl apply -f machine.cue --immediate
   spanctl apply -f machine.cue --mode try --timeout 2m
   spanctl apply -f cluster -e machines.web1 --dry-run

@@ -156,7 +156,7 @@ func (p *patches) apply(s streams, base schema.Source) (schema.Source, error) {
 	}
 	patched, err := patch.Apply(base, sources...)
 	if patched.Rewritten {
-		s.note("the text of", base.Name, "is generated again, without its comments: the patched field is computed in it")
+		s.note("the text of", base.Name, "is generated again, without its comments: the patched field is computed in it, or shared with others")
 	}
 	return patched.Source, err
 }

@@ -53,6 +53,7 @@ func (o *rollbackOptions) run(ctx context.Context, s *agentSession, args []strin
 		}
 		return o.apply.apply(ctx, s, revision)
 	}
+	before := s.storedBefore(ctx)
 	response, err := call(ctx, s.Rollback, &agentpb.RollbackRequest{Number: number})
 	if err != nil {
 		return err
@@ -62,6 +63,7 @@ func (o *rollbackOptions) run(ctx context.Context, s *agentSession, args []strin
 	} else {
 		s.note("there was no config before")
 	}
+	s.noteKept(before, response.GetStoredAt())
 	return printDone(s.streams, response.GetPlan())
 }
 
