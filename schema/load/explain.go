@@ -115,6 +115,14 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 		p.Reason = l.message(at, e)
 		return p
 	}
+	if value.IncompleteKind() == cue.BottomKind && len(path) == 0 {
+		p.Reason, _, _ = strings.Cut(l.message(at, e), "\n")
+		if name, found := strings.CutSuffix(p.Reason, " redeclared as imported package name"); found {
+			p.Reason = fmt.Sprintf("the import has the name of the field %q", name)
+			p.Want = fmt.Sprintf("another name for it, such as `import schema %q` and schema.#Machine", schema.Package)
+		}
+		return p
+	}
 	if value.IncompleteKind() == cue.BottomKind {
 		// What the user wrote includes the schema, as in machine.#Machine & {…}. CUE has
 		// an error in place of the value then.

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"cuelang.org/go/cue"
-	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 	cueload "cuelang.org/go/cue/load"
 	"cuelang.org/go/mod/modconfig"
@@ -17,20 +14,6 @@ import (
 
 	"github.com/spanmesh/span/schema"
 )
-
-// imports reports whether a file imports packages of modules, and whether one of them is not the
-// schema. The paths of CUE's own packages have no dot in their first element.
-func imports(file *ast.File) (modules, foreign bool) {
-	for spec := range file.ImportSpecs() {
-		path, err := strconv.Unquote(spec.Path.Value)
-		first, _, _ := strings.Cut(path, "/")
-		if err == nil && strings.Contains(first, ".") {
-			modules = true
-			foreign = foreign || path != schema.Package && !strings.HasPrefix(path, schema.Package+":")
-		}
-	}
-	return modules, foreign
-}
 
 // parsePackage reads a CUE package with its imports: the package in dir, or a single file of it,
 // whose text is data. The schema does not have to be installed in the module.
@@ -45,7 +28,7 @@ func (s *Set) parsePackage(ctx *cue.Context, dir, what string, data []byte) ([]c
 		root = dir
 		overlay[filepath.Join(root, "cue.mod", "module.cue")] = cueload.FromString(defaultModule)
 	}
-	overlay[schema.InstalledPath(root)] = cueload.FromBytes(schema.CUE())
+	overlay[schema.InstalledPath(root)] = cueload.FromBytes(s.Schema)
 	if data != nil {
 		path := filepath.Join(dir, what)
 		overlay[path] = cueload.FromBytes(data)

@@ -31,13 +31,15 @@ type Set struct {
 	// secrets are texts that Conceal replaces. others are texts that only Hide replaces.
 	secrets, others []string
 	scanned         bool
+	// Schema is the text of the schema for files that import it.
+	Schema []byte
 	// Foreign reports whether files other than the given ones were read.
 	Foreign bool
 }
 
 // New returns a set of files.
 func New(sources ...schema.Source) *Set {
-	s := &Set{texts: map[string][]byte{}, scans: map[string]scan{}}
+	s := &Set{texts: map[string][]byte{}, scans: map[string]scan{}, Schema: schema.CUE()}
 	for _, one := range sources {
 		s.texts[one.Name] = one.Data
 	}
