@@ -1,14 +1,10 @@
 package load
 
 import (
-	"fmt"
-
 	"cuelang.org/go/cue"
-	"cuelang.org/go/cue/cuecontext"
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
-	"github.com/spanmesh/span/schema/internal/field"
 	"github.com/spanmesh/span/schema/internal/files"
 )
 
@@ -36,7 +32,8 @@ func Config(name string, data []byte) (*schema.Config, error) {
 
 // Load loads a complete machine config.
 func (in Input) Load() (*schema.Config, error) {
-	_, loaded, err := in.load()
+	l, loaded, err := in.load()
+	defer l.leave()
 	if err == nil {
 		err = loaded.ReadSecrets(in.ReadSecret)
 	}
@@ -62,6 +59,7 @@ func (in Input) Resolve() (schema.Source, *schema.Config, error) {
 // Evaluate loads a complete machine config, and leaves the secrets that it has elsewhere unread.
 func (in Input) Evaluate() (*Evaluated, error) {
 	l, loaded, err := in.load()
+	defer l.leave()
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +80,7 @@ func (in Input) load() (*loader, *Evaluated, error) {
 	}
 	config, err := l.load(in)
 	if err != nil {
-		return nil, nil, err
+		return l, nil, err
 	}
 	return l, &Evaluated{Config: config, Elsewhere: l.elsewhere(config), Foreign: l.files.Foreign}, nil
 }
@@ -94,6 +92,7 @@ func Fragment(name string, data []byte) (*schema.Config, error) {
 	in := Input{Sources: []schema.Source{{Name: name, Data: data}}}
 	l := newLoader(in)
 	l.place = placeFragment
+	defer l.leave()
 	return l.load(in)
 }
 
@@ -106,10 +105,13 @@ type loader struct {
 	place func(cue.Value) cue.Value
 	// complete asks for the checks of settings that need each other.
 	complete bool
+	workshop *workshop
 	// shape is the schema.
 	shape cue.Value
 	// user is what the user wrote.
 	user cue.Value
+	// full is the same, unified with the schema.
+	full cue.Value
 	// picked is set if an expression picked the config.
 	picked bool
 	// prefix is the path of the picked config in the sources.
@@ -125,22 +127,47 @@ func newLoader(in Input) *loader {
 	return l
 }
 
-func (l *loader) load(in Input) (*schema.Config, error) {
+// load loads the config. The caller calls leave when it is done with the loader.
+func (l *loader) load(in Input) (config *schema.Config, err error) {
 	if err := checkSize(in.Sources); err != nil {
 		return nil, err
 	}
-	ctx := cuecontext.New()
-	l.shape = ctx.CompileString(field.Inlined, cue.Filename(files.SchemaName)).LookupPath(cue.ParsePath("#Machine"))
-	if err := l.shape.Err(); err != nil {
-		return nil, fmt.Errorf("compile the schema: %w", err)
+	if l.workshop, err = enter(in.Sources); err != nil {
+		return nil, err
 	}
+	config, err = l.once(in)
+	if err == nil {
+		return config, nil
+	}
+	if open := l.open(); len(open) > 0 {
+		again, config, err := l.reload(in, open)
+		if again != nil {
+			l.workshop.leave()
+			*l = *again
+		}
+		return config, err
+	}
+	return nil, err
+}
+
+// leave gives back what the loader uses.
+func (l *loader) leave() {
+	l.workshop.leave()
+	l.workshop = nil
+}
+
+// once loads the config with the schema of the workshop.
+func (l *loader) once(in Input) (*schema.Config, error) {
+	ctx := l.workshop.ctx
+	l.shape = l.workshop.shape
 	if !l.complete {
 		l.shape = l.shape.Unify(ctx.CompileString("machine: network: kubespan: enabled: bool | *false"))
 	}
 	if err := l.read(ctx, in); err != nil {
 		return nil, err
 	}
-	config, err := l.decode(l.shape.Unify(l.user))
+	l.full = l.shape.Unify(l.user)
+	config, err := l.decode(l.full)
 	if err != nil {
 		return nil, err
 	}
