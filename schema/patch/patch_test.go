@@ -81,6 +81,22 @@ func FuzzApply(f *testing.F) {
 		}
 		f.Add(filepath.Ext(archive.Files[0].Name), archive.Files[0].Data, archive.Files[1].Data)
 	}
+	texts, err := filepath.Glob("testdata/corpus/*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range texts {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, patch := range []string{
+			`machine: network: kubespan: {mtu: 1300, filters: endpoints: ["a"], enabled: null}`, `cluster: {id: {a: [1, {b: 2}]}, discovery: null, "x y": ""}`, `machine: null`,
+			`cluster: discovery: registries: static: peers: [{name: "laptop", allowedIPs: ["x"]}, {name: "phone", "$patch": "delete"}]`,
+		} {
+			f.Add(filepath.Ext(path), data, []byte(patch))
+		}
+	}
 	f.Fuzz(func(t *testing.T, extension string, base, patch []byte) {
 		if len(base)+len(patch) > 4096 || bytes.Contains(base, []byte("import")) || bytes.Contains(patch, []byte("import")) {
 			return

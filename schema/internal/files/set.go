@@ -87,7 +87,11 @@ func withDocumentStarts(data []byte) []byte {
 }
 
 func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
-	decoder := yaml.NewDecoder(name, bytes.NewReader(withDocumentStarts(data)))
+	data = withDocumentStarts(data)
+	if err := checkAliases(name, data); err != nil {
+		return nil, err
+	}
+	decoder := yaml.NewDecoder(name, bytes.NewReader(data))
 	var documents []cue.Value
 	for {
 		expr, err := decoder.Extract()
