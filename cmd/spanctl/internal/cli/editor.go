@@ -47,7 +47,9 @@ func isTerminal(s streams) bool {
 func openEditor(ctx context.Context, s streams, editor, path string) error {
 	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	run := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", path)
+	// The shell would end as by SIGINT too, once the editor has ended well. What is trapped, and not
+	// ignored, reaches the editor.
+	run := exec.CommandContext(ctx, "sh", "-c", "trap : INT QUIT\n"+editor+` "$1"`, "sh", path)
 	run.Stdin, run.Stdout, run.Stderr = s.in, s.out, behind(s.err)
 	run.Cancel = func() error { return run.Process.Signal(unix.SIGTERM) }
 	run.WaitDelay = editorTimeout
