@@ -54,15 +54,14 @@ func (s *Set) importAt(pos token.Pos) string {
 	return ""
 }
 
-// explainImport says why an import failed, and what helps. It reports false for another error.
-func (s *Set) explainImport(p *schema.Problem, e cueerrors.Error) bool {
-	pos := UsersFirst(cueerrors.Positions(e))
+// explainImport says why an import failed, and what helps. It leaves the problem of another error.
+func (s *Set) explainImport(p *schema.Problem, e cueerrors.Error, pos token.Pos) {
 	if format, _ := e.Msg(); format != "import failed" || !pos.IsValid() {
-		return false
+		return
 	}
 	path := s.importAt(pos)
 	if path == "" {
-		return false
+		return
 	}
 	plain, _, _ := strings.Cut(path, ":")
 	cause := ""
@@ -85,7 +84,6 @@ func (s *Set) explainImport(p *schema.Problem, e cueerrors.Error) bool {
 		p.Reason = fmt.Sprintf("imports %q, which is not in the CUE module, and nothing is fetched from a registry, whatever $CUE_REGISTRY is", path)
 		p.Want = "the package in " + s.display(filepath.Join(root, "cue.mod", "pkg", filepath.FromSlash(plain)))
 	}
-	return true
 }
 
 // nearSchema reports whether a path is probably meant to be the schema's.

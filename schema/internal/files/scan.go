@@ -45,9 +45,12 @@ func (s *Set) scan(name string) scan {
 // longName is the length from which a name could be a key without quotes, in bytes.
 const longName = 32
 
+// longWord is the length from which a word could be a password, in bytes.
+const longWord = 12
+
 // ShowsName reports whether the name of a field may be printed. Names of the schema may, and other
 // names that are short and have no special characters. Below a field with @secret, a name that is
-// not a plain word may be the secret.
+// not a short plain word may be the secret.
 func ShowsName(chain []string, name string) bool {
 	if field.IsName(name) {
 		return true
@@ -56,7 +59,7 @@ func ShowsName(chain []string, name string) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.$#", r)
 	})
 	plain := !strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' })
-	return len(name) < longName && !special && (plain || !isSecret(chain))
+	return len(name) < longName && !special && (plain && len(name) < longWord || !isSecret(chain))
 }
 
 // IsKey reports whether a text is a key of 32 bytes.

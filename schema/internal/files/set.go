@@ -64,6 +64,7 @@ func (s *Set) Parse(ctx *cue.Context, one schema.Source) ([]cue.Value, error) {
 	default:
 		file, err := parser.ParseFile(one.Name, one.Data, parser.ParseComments)
 		if err != nil {
+			s.scans[one.Name] = scan{} // which parses it too
 			return nil, err
 		}
 		if modules, foreign := imports(file); modules {

@@ -25,8 +25,9 @@ func (s *Set) Syntax(one schema.Source, err error) schema.Problems {
 		if inner := errors.Unwrap(e); p.Reason == "" && inner != nil {
 			p.Reason = s.plain(one.Name, inner.Error())
 		}
-		s.explainImport(&p, e)
-		s.At(&p, UsersFirst(cueerrors.Positions(e)))
+		pos := UsersFirst(cueerrors.Positions(e))
+		s.explainImport(&p, e, pos)
+		s.At(&p, pos)
 		if one.Data != nil && (p.Line == 0 || schema.FormatOf(one.Name) == schema.FormatJSON) {
 			s.locate(&p, one.Data, err)
 			s.quote(&p, one.Name)
