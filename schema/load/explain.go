@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -39,7 +40,9 @@ func (l *loader) problems(full cue.Value) schema.Problems {
 		add(found)
 	}
 	for _, e := range found {
-		add(l.problem(e))
+		if !l.isBelowUnknown(e, seen) {
+			add(l.problem(e))
+		}
 	}
 	// A config with another fault is refused anyway.
 	several := len(problems) > 1
@@ -48,6 +51,18 @@ func (l *loader) problems(full cue.Value) schema.Problems {
 	})
 	problems.Sort()
 	return problems
+}
+
+// isBelowUnknown reports whether an error is in a field that the schema does not have, which is a
+// problem already.
+func (l *loader) isBelowUnknown(e errors.Error, seen map[string]bool) bool {
+	path := l.pathOf(e)
+	for end := 1; end < len(path); end++ {
+		if _, known := field.All()[field.Path(path[:end])]; !known && seen[l.dotted(path[:end])] {
+			return true
+		}
+	}
+	return false
 }
 
 // repeats reports whether p repeats a more specific problem. A value that may be a struct or a
@@ -131,6 +146,9 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 		}
 	}
 	p.Want, p.Value, p.Reason = f.Want, l.show(at, value), l.fault(at, value, e)
+	if p.Reason == doesNotFit {
+		p.Reason = cmp.Or(l.contradicted(e, l.position(value, e)), p.Reason)
+	}
 	return p
 }
 

@@ -3,8 +3,6 @@ package load
 import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/cuecontext"
-	cueerrors "cuelang.org/go/cue/errors"
-	"cuelang.org/go/cue/parser"
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/field"
@@ -41,40 +39,6 @@ func (l *loader) read(ctx *cue.Context, in Input) error {
 	}
 	l.user = picked
 	return l.checkRoot(picked, "-e "+in.Expression)
-}
-
-// pick evaluates an expression in the scope of the sources.
-func (l *loader) pick(ctx *cue.Context, expression string) (cue.Value, error) {
-	name := "-e " + expression
-	expr, err := parser.ParseExpr(name, expression)
-	if err != nil {
-		return cue.Value{}, schema.Problems{{File: name, Reason: l.message(name, cueerrors.Promote(err, "")), Want: `CUE, such as "machines.web1"`}}
-	}
-	if path := cue.ParsePath(expression); path.Err() == nil {
-		// A lookup ignores faults beside the path.
-		v := l.user.LookupPath(path)
-		if !v.Exists() {
-			return v, schema.Problems{{File: name, Reason: "there is no such field", Want: "a machine config in " + l.name}}
-		}
-		for _, selector := range path.Selectors() {
-			l.prefix = append(l.prefix, unquoted(selector))
-		}
-		return v, nil
-	}
-	v := ctx.BuildExpr(expr, cue.Scope(l.user), cue.InferBuiltins(true))
-	if !v.Exists() {
-		reason := l.message(name, cueerrors.Promote(v.Err(), ""))
-		return v, schema.Problems{{File: name, Reason: reason, Want: "an expression for a machine config in " + l.name}}
-	}
-	return v, nil
-}
-
-// unquoted returns a selector as the paths of CUE's errors have it.
-func unquoted(selector cue.Selector) string {
-	if selector.LabelType() == cue.StringLabel {
-		return selector.Unquoted()
-	}
-	return selector.String()
 }
 
 // checkRoot returns a problem for a document that is not a struct.

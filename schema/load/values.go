@@ -8,6 +8,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/token"
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
@@ -84,6 +85,9 @@ func (l *loader) show(path string, v cue.Value) string {
 	}
 }
 
+// doesNotFit is the reason of a value without a better one.
+const doesNotFit = "does not fit"
+
 // fault says in words why CUE refused a value at a path. E may be nil.
 func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 	f, got := field.All()[path], v.Kind()
@@ -101,15 +105,57 @@ func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 	if got&cue.NumberKind != 0 {
 		return "is out of range"
 	}
-	return "does not fit"
+	return doesNotFit
 }
 
-// refusal returns the message of CUE for a value that does not exist or is in error.
+// refusal says in words why CUE has an error in place of a value. Other messages of CUE are kept, such
+// as that of a division by zero.
 func (l *loader) refusal(path string, e errors.Error) string {
 	if e == nil {
 		return "is not valid"
 	}
+	format, _ := e.Msg()
+	for _, known := range []struct{ cue, ours string }{
+		{"conflicting values", doesNotFit},
+		{"incompatible list lengths", doesNotFit},
+		{"empty disjunction", doesNotFit},
+		{"out of bound", doesNotFit},
+		{"cannot unify", doesNotFit},
+		{"incomplete", "has no concrete value"},
+		{"non-concrete", "has no concrete value"},
+		{"ambiguous", "has no concrete value"},
+	} {
+		if strings.Contains(format, known.cue) {
+			return known.ours
+		}
+	}
 	return l.message(path, e)
+}
+
+// contradicted returns the reason of a value that another one in the user's files contradicts, or "".
+// At is the position that the problem has.
+func (l *loader) contradicted(e errors.Error, at token.Pos) string {
+	format, _ := e.Msg()
+	var users []token.Pos
+	for _, pos := range errors.Positions(e) {
+		if files.IsUsers(pos) {
+			users = append(users, pos)
+		}
+	}
+	if !files.Contradicts(format) || len(users) < 2 {
+		return ""
+	}
+	// On the same line, at may be the place of the field's name, before that of its value.
+	elsewhere := slices.IndexFunc(users, func(pos token.Pos) bool { return pos.Filename() != at.Filename() || pos.Line() != at.Line() })
+	if elsewhere < 0 {
+		elsewhere = len(users) - 1
+		if users[elsewhere].Column() == at.Column() {
+			elsewhere = 0
+		}
+	}
+	var other schema.Problem
+	l.files.At(&other, users[elsewhere])
+	return fmt.Sprintf("contradicts the value at %s:%d:%d", other.File, other.Line, other.Column)
 }
 
 // verify runs the check that @check names.

@@ -11,6 +11,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
+	cueerrors "cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/parser"
 	"cuelang.org/go/cue/token"
 	"cuelang.org/go/encoding/json"
@@ -122,10 +123,22 @@ func isNull(expr ast.Expr) bool {
 // built returns v, or the error of a value that could not be built at all. Faults inside of a
 // struct stay in it, so that validation finds all of them.
 func built(v cue.Value) ([]cue.Value, error) {
-	if v.IncompleteKind() == cue.BottomKind {
-		return nil, v.Err()
+	if v.IncompleteKind() != cue.BottomKind {
+		return []cue.Value{v}, nil
+	}
+	for _, e := range cueerrors.Errors(v.Err()) {
+		// Values that contradict each other have their paths.
+		if format, _ := e.Msg(); len(e.Path()) == 0 || !Contradicts(format) {
+			return nil, v.Err()
+		}
 	}
 	return []cue.Value{v}, nil
+}
+
+// Contradicts reports whether the format of an error of CUE says that two values contradict each
+// other.
+func Contradicts(format string) bool {
+	return strings.Contains(format, "conflicting values") || strings.Contains(format, "incompatible list lengths")
 }
 
 // IsUsers reports whether a position is in a file of the user and not in the schema.
