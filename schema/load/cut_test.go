@@ -65,7 +65,7 @@ var equate = []cmp.Option{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.
 func cutEverywhere(t *testing.T, name string, text []byte, whole *schema.Config) {
 	// JSON has an end of its own. Elsewhere, what comes after the switch of discovery can be lost.
 	strict := schema.FormatOf(name) == schema.FormatJSON || bytes.HasSuffix(bytes.TrimRight(text, "}\n\t"), []byte("enabled: true"))
-	for end := range len(text) {
+	for end := range text {
 		got, err := load.Config(name, text[:end])
 		if err != nil {
 			if problems := (schema.Problems)(nil); !errors.As(err, &problems) || len(problems) == 0 {

@@ -18,14 +18,18 @@ func (l *loader) export(in Input) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the config as one file: %w", err)
 	}
-	names := make([]string, len(in.Sources))
+	made := make([]string, len(in.Sources))
 	for i, one := range in.Sources {
-		names[i] = one.Name
+		made[i] = one.Name
 	}
-	from := strings.Join(names, ", ")
 	if in.Expression != "" {
-		from += ", " + in.Expression
+		made = append(made, in.Expression)
 	}
+	for _, tag := range in.Tags {
+		name, _, _ := strings.Cut(tag, "=") // the value may be secret
+		made = append(made, "-t "+name)
+	}
+	from := strings.Join(made, ", ")
 	header := "// Made from " + strings.ReplaceAll(from, "\n", " ") + ": edit that instead.\n"
 	data := append([]byte(header), text...)
 	if len(data) > 0 && data[len(data)-1] != '\n' {

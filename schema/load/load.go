@@ -20,8 +20,17 @@ type Input struct {
 	// Expression is a CUE expression that picks the config out of the sources, such as
 	// "machines.web1". If it is empty, the sources are the config.
 	Expression string
+	// Tags give values to the fields with @tag in CUE files, as "name=value", and select the files of
+	// packages with @if, as "name". Each must be used.
+	Tags []string
 	// ReadSecret reads the secrets that the config has elsewhere. If it is nil, they are not read.
 	ReadSecret ReadSecret
+}
+
+// IsComputed reports whether the config is made of more than one file as it is: of several, of a
+// package in a directory, by an expression or with tags.
+func (in Input) IsComputed() bool {
+	return len(in.Sources) != 1 || in.Expression != "" || len(in.Tags) > 0 || in.Sources[0].Data == nil
 }
 
 // Config loads a complete machine config from a file. The extension of name is its format. A CUE
@@ -63,7 +72,7 @@ func (in Input) Evaluate() (*Evaluated, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(in.Sources) == 1 && in.Expression == "" && !loaded.Foreign {
+	if !in.IsComputed() && !loaded.Foreign {
 		loaded.Source = in.Sources[0]
 		return loaded, nil
 	}
@@ -120,6 +129,7 @@ type loader struct {
 
 func newLoader(in Input) *loader {
 	l := &loader{name: "the config", files: files.New(in.Sources...), picked: in.Expression != ""}
+	l.files.SetTags(in.Tags)
 	l.place = func(v cue.Value) cue.Value { return v }
 	if len(in.Sources) > 0 {
 		l.name = in.Sources[0].Name

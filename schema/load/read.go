@@ -30,6 +30,9 @@ func (l *loader) read(ctx *cue.Context, in Input) error {
 			l.user = document
 		}
 	}
+	if problems := l.files.UnusedTags(); len(problems) > 0 {
+		return problems
+	}
 	if in.Expression == "" {
 		return nil
 	}

@@ -34,7 +34,9 @@ func (s *Set) parsePackage(ctx *cue.Context, dir, what string, data []byte) ([]c
 		overlay[path] = cueload.FromBytes(data)
 		s.texts[path] = data
 	}
-	instances := cueload.Instances([]string{what}, &cueload.Config{Dir: dir, ModuleRoot: root, Overlay: overlay, Registry: noRegistry{}})
+	instances := s.withTags(func(tags []string) []*build.Instance {
+		return cueload.Instances([]string{what}, &cueload.Config{Dir: dir, ModuleRoot: root, Overlay: overlay, Registry: noRegistry{}, Tags: tags})
+	})
 	var values []cue.Value
 	for _, instance := range instances {
 		s.add(instance)

@@ -34,13 +34,17 @@ type Set struct {
 	scanned         bool
 	// Schema is the text of the schema for files that import it.
 	Schema []byte
+	// tags are given to the CUE files.
+	tags []string
+	// usedTags has those that a file uses.
+	usedTags map[string]bool
 	// Foreign reports whether files other than the given ones were read.
 	Foreign bool
 }
 
 // New returns a set of files.
 func New(sources ...schema.Source) *Set {
-	s := &Set{texts: map[string][]byte{}, scans: map[string]scan{}, Schema: schema.CUE()}
+	s := &Set{texts: map[string][]byte{}, scans: map[string]scan{}, Schema: schema.CUE(), usedTags: map[string]bool{}}
 	for _, one := range sources {
 		s.texts[one.Name] = one.Data
 	}
@@ -68,7 +72,7 @@ func (s *Set) Parse(ctx *cue.Context, one schema.Source) ([]cue.Value, error) {
 			s.scans[one.Name] = scan{} // which parses it too
 			return nil, err
 		}
-		if modules, foreign := imports(file); modules {
+		if modules, foreign := imports(file); modules || len(s.tags) > 0 {
 			s.Foreign = s.Foreign || foreign
 			return s.parsePackage(ctx, filepath.Dir(one.Name), filepath.Base(one.Name), one.Data)
 		}

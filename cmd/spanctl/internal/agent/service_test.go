@@ -89,7 +89,9 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func withMTU(mtu string) []byte { return []byte("machine: network: kubespan: {enabled: false, mtu: " + mtu + "}\n") }
+func withMTU(mtu string) []byte {
+	return []byte("machine: network: kubespan: {enabled: false, mtu: " + mtu + "}\n")
+}
 
 func (b *bench) do(t *testing.T, mode agentpb.ApplyMode, mtu string) (*agentpb.ApplyResponse, error) {
 	t.Helper()

@@ -190,7 +190,7 @@ func (o *diffOptions) sideAt(ctx context.Context, s *agentSession, text string) 
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", text, err)
 	}
-	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: o.input.expression}.Resolve()
+	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: o.input.expression, Tags: o.input.tags}.Resolve()
 	return &side{source, text}, err
 }
 

@@ -24,13 +24,16 @@ type configInput struct {
 	files []string
 	// expression picks the config out of them.
 	expression string
-	patches    patches
+	// tags are given to the CUE files.
+	tags    []string
+	patches patches
 }
 
 // flags adds all flags of the input.
 func (c *configInput) flags(cmd *cobra.Command, fallback ...string) {
 	c.fileFlag(cmd, fallback...)
 	cmd.Flags().StringVarP(&c.expression, "expression", "e", "", "CUE expression that picks the config out of the files, such as machines.web1")
+	cmd.Flags().StringArrayVarP(&c.tags, "inject", "t", nil, "value for the fields with @tag in CUE files, as name=value, or the name of a tag for @if; may be given several times")
 	c.patches.flag(cmd)
 }
 
@@ -45,7 +48,7 @@ func (c *configInput) names() string { return strings.Join(c.files, ", ") }
 
 // read reads the files.
 func (c *configInput) read(s streams) (load.Input, error) {
-	in := load.Input{Expression: c.expression}
+	in := load.Input{Expression: c.expression, Tags: c.tags}
 	for _, path := range c.files {
 		one, err := sourceAt(s, path)
 		if err != nil {
@@ -67,7 +70,7 @@ func (c *configInput) load(s streams) (source schema.Source, err error) {
 	}
 	// One file may be valid only with its patches. Several must be valid without.
 	source = in.Sources[0]
-	if len(in.Sources) > 1 || in.Expression != "" || source.Data == nil {
+	if in.IsComputed() {
 		if source, _, err = in.Resolve(); err != nil {
 			return source, err
 		}

@@ -94,7 +94,7 @@ func (r Request) evaluate() (*Result, error) {
 	}
 	// One file may be valid only with its patches. Several must be valid without.
 	base := r.Sources[0]
-	if len(r.Sources) > 1 || r.Expression != "" || base.Data == nil {
+	if r.IsComputed() {
 		loaded, err := r.Input.Evaluate()
 		if err != nil {
 			return nil, err
