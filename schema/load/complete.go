@@ -9,7 +9,6 @@ import (
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
 	"github.com/spanmesh/span/schema/internal/field"
-	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // settings answers the questions of check.Complete about a config.
@@ -83,12 +82,12 @@ func (l *loader) faults(found []check.Fault) (problems schema.Problems) {
 // else of the first setting.
 func (l *loader) around(path string) token.Pos {
 	for at := strings.LastIndex(path, "."); at > 0; at = strings.LastIndex(path[:at], ".") {
-		if pos := l.user.LookupPath(cue.ParsePath(path[:at])).Pos(); files.IsUsers(pos) {
+		if pos := writtenAt(l.user.LookupPath(cue.ParsePath(path[:at]))); pos.IsValid() {
 			return pos
 		}
 	}
 	for it, err := l.user.Fields(); err == nil && it.Next(); {
-		if pos := it.Value().Pos(); files.IsUsers(pos) {
+		if pos := writtenAt(it.Value()); pos.IsValid() {
 			return pos
 		}
 	}

@@ -115,6 +115,12 @@ func (l *loader) pathOf(e errors.Error) []string {
 // problem returns the problem for an error of CUE, in the words of the schema.
 func (l *loader) problem(e errors.Error) schema.Problem {
 	path := l.pathOf(e)
+	format, _ := e.Msg()
+	notAllowed := strings.Contains(format, "field not allowed")
+	if notAllowed && len(path) > 1 && withoutPosition(e) > 0 {
+		// It is about one of the alternatives that a struct of the user's does not fit.
+		path = path[:len(path)-1]
+	}
 	value := l.user.LookupPath(field.Selectors(path))
 	if l.holdsConfigs(path) {
 		path = path[:2]
@@ -126,6 +132,11 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 	l.files.At(&p, l.position(value, e))
 	at := field.Path(path)
 	f, ok := field.All()[at]
+	if !ok && notAllowed && len(path) > 1 {
+		unknown := l.unknown(path, value)
+		p.Reason, p.Want = unknown.Reason, unknown.Want
+		return p
+	}
 	if !ok {
 		p.Reason = l.message(at, e)
 		return p
@@ -176,10 +187,27 @@ func (l *loader) position(value cue.Value, e errors.Error) token.Pos {
 	if pos := value.Pos(); value.Exists() && files.IsUsers(pos) {
 		return pos
 	}
-	if e == nil {
-		return token.NoPos
+	if e != nil {
+		if pos := files.UsersFirst(errors.Positions(e)); pos.IsValid() {
+			return pos
+		}
 	}
-	return files.UsersFirst(errors.Positions(e))
+	return writtenAt(value)
+}
+
+// writtenAt returns the position of what the user wrote of a value that includes the schema.
+func writtenAt(v cue.Value) token.Pos {
+	if pos := v.Pos(); files.IsUsers(pos) {
+		return pos
+	}
+	if op, parts := v.Expr(); op == cue.AndOp {
+		for _, part := range parts {
+			if pos := writtenAt(part); pos.IsValid() {
+				return pos
+			}
+		}
+	}
+	return token.NoPos
 }
 
 // message returns the message of an error at a path, without its path and positions and without

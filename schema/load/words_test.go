@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,29 +24,36 @@ var wrongs = []string{`true`, `null`, `-7`, `1.5`, `99999999999`, `""`, `"x y\u0
 // what would be right.
 func TestEveryFieldInWords(t *testing.T) {
 	refused := 0
+	dir := t.TempDir()
+	const imported = "import schema \"github.com/spanmesh/span/machine\"\n\nschema.#Machine & "
 	for path := range field.All() {
 		if path == "" {
 			continue
 		}
 		t.Run(path, func(t *testing.T) {
-			for _, wrong := range wrongs {
+			for i, wrong := range wrongs {
 				text := `{"machine":{"network":{"kubespan":{"enabled":false}}}}`
-				at := nested(path, wrong)
-				for name, data := range map[string]string{
+				at, fits := nested(path, wrong), nested(path, fitting(path))
+				files := map[string]string{
 					"a.cue":  at + "\n" + text + "\n",
 					"a.yaml": at + "\n---\n" + text + "\n",
 					"a.json": at + "\n",
 					// Beside a value that fits.
-					"b.cue":  at + "\n" + text + "\n" + nested(path, fitting(path)) + "\n",
-					"b.yaml": nested(path, fitting(path)) + "\n---\n" + at + "\n---\n" + text + "\n",
-				} {
-					_, err := Config(name, []byte(data))
+					"b.cue":  at + "\n" + text + "\n" + fits + "\n",
+					"b.yaml": fits + "\n---\n" + at + "\n---\n" + text + "\n",
+				}
+				if i%2 == 0 { // packages take as long as ten files
+					files["c.cue"] = imported + text + " & " + at + "\n"
+					files["d.cue"] = imported + at + " & " + fits + "\n"
+				}
+				for name, data := range files {
+					_, err := Config(filepath.Join(dir, name), []byte(data))
 					if err == nil {
 						continue
 					}
 					refused++
-					for line := range strings.SplitSeq(err.Error(), "\n") {
-						if !regexp.MustCompile(`^[ab]\.(cue|yaml|json):\d+:\d+: `).MatchString(line) {
+					for line := range strings.SplitSeq(strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""), "\n") {
+						if !regexp.MustCompile(`^[a-d]\.(cue|yaml|json):\d+:\d+: `).MatchString(line) {
 							t.Errorf("%s: no place in %q", data, line)
 						}
 						if words := jargon.FindString(line); words != "" {
