@@ -161,6 +161,9 @@ var definitions = []Definition{
 		"none: the agent restarts it; without an agent, kill it"},
 }
 
+// Definitions returns all codes, sorted.
+func Definitions() []Definition { return slices.Clone(definitions) }
+
 // Definition returns the definition of the code. An unknown code is a warning.
 func (c Code) Definition() Definition {
 	if i := slices.IndexFunc(definitions, func(d Definition) bool { return d.Code == c }); i >= 0 {

@@ -9,14 +9,23 @@ import (
 
 // Affiliate is what a machine publishes about itself. Empty fields are unknown.
 type Affiliate struct {
-	NodeID          string       `json:"nodeId"`
-	Addresses       []netip.Addr `json:"addresses,omitempty"`
-	Hostname        string       `json:"hostname,omitempty"`
-	Nodename        string       `json:"nodename,omitempty"`
-	MachineType     string       `json:"machineType,omitempty"`
-	OperatingSystem string       `json:"operatingSystem,omitempty"`
-	KubeSpan        KubeSpan     `json:"kubespan,omitzero"`
-	ControlPlane    ControlPlane `json:"controlPlane,omitzero"`
+	// NodeID is the ID of the machine in discovery.
+	NodeID string `json:"nodeId"`
+	// Addresses are those of its links.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Hostname is its host name.
+	Hostname string `json:"hostname,omitempty"`
+	// Nodename is the name of its Kubernetes Node, or its host name. A machine without one is no
+	// member.
+	Nodename string `json:"nodename,omitempty"`
+	// MachineType is "worker" or "controlplane".
+	MachineType string `json:"machineType,omitempty"`
+	// OperatingSystem is its name and version.
+	OperatingSystem string `json:"operatingSystem,omitempty"`
+	// KubeSpan is what peers need to reach it through the mesh.
+	KubeSpan KubeSpan `json:"kubespan,omitzero"`
+	// ControlPlane is set on machines of a Kubernetes control plane.
+	ControlPlane ControlPlane `json:"controlPlane,omitzero"`
 	// Static is set when only this machine's config describes the affiliate.
 	Static bool `json:"static,omitempty"`
 	// Configured are the networks that this machine's config gives to the affiliate, besides
@@ -26,11 +35,16 @@ type Affiliate struct {
 
 // KubeSpan is the mesh part of an affiliate. The zero value is a machine outside the mesh.
 type KubeSpan struct {
-	PublicKey                 Key              `json:"publicKey"`
-	Address                   netip.Addr       `json:"address"`
-	AdditionalAddresses       []netip.Prefix   `json:"additionalAddresses,omitempty"`
-	ExcludeAdvertisedNetworks []netip.Prefix   `json:"excludeAdvertisedNetworks,omitempty"`
-	Endpoints                 []netip.AddrPort `json:"endpoints,omitempty"`
+	// PublicKey is the public key of WireGuard, in base64.
+	PublicKey Key `json:"publicKey"`
+	// Address is the machine's own address in the mesh.
+	Address netip.Addr `json:"address"`
+	// AdditionalAddresses are the networks that are reached through the machine.
+	AdditionalAddresses []netip.Prefix `json:"additionalAddresses,omitempty"`
+	// ExcludeAdvertisedNetworks are networks that peers do not route to the machine.
+	ExcludeAdvertisedNetworks []netip.Prefix `json:"excludeAdvertisedNetworks,omitempty"`
+	// Endpoints are where the machine may be reached.
+	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
 	// Relay is set when the machine carries the traffic of others. KubeSpan on Talos does
 	// not publish it.
 	Relay bool `json:"relay,omitempty"`
@@ -44,6 +58,7 @@ func (k KubeSpan) IsZero() bool { return k.PublicKey.IsZero() }
 
 // ControlPlane is the control plane part of an affiliate.
 type ControlPlane struct {
+	// APIServerPort is the port of its Kubernetes API server.
 	APIServerPort int `json:"apiServerPort,omitempty"`
 }
 

@@ -16,8 +16,10 @@ var Endpoints = &Type{
 
 // Endpoint is the spec of Endpoints.
 type Endpoint struct {
-	AffiliateID string         `json:"affiliateID"`
-	Endpoint    netip.AddrPort `json:"endpoint"`
+	// AffiliateID is the node ID of the peer.
+	AffiliateID string `json:"affiliateID"`
+	// Endpoint is where the peer answers.
+	Endpoint netip.AddrPort `json:"endpoint"`
 }
 
 // Equal reports whether other is an equal spec.

@@ -35,6 +35,7 @@ const (
 
 // Event is the spec of EventType: something that happened.
 type Event struct {
+	// Severity is "Normal" or "Warning".
 	Severity Severity `json:"severity"`
 	// Reason is one word for programs, such as "Repaired".
 	Reason string `json:"reason"`

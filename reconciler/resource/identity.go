@@ -20,11 +20,14 @@ var Identities = &Type{
 
 // IdentitySpec is the spec of Identities.
 type IdentitySpec struct {
+	// Address is this machine's own address in the mesh.
 	Address netip.Prefix `json:"address"`
-	Subnet  netip.Prefix `json:"subnet"`
+	// Subnet is the network of all machines of the cluster.
+	Subnet netip.Prefix `json:"subnet"`
 	// PrivateKey is shown by Revealed only.
 	PrivateKey mesh.PrivateKey `json:"-"`
-	PublicKey  mesh.Key        `json:"publicKey"`
+	// PublicKey is the public key of WireGuard, in base64.
+	PublicKey mesh.Key `json:"publicKey"`
 }
 
 // Revealed returns the spec with its secret.

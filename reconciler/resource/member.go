@@ -21,11 +21,16 @@ var Members = &Type{
 
 // Member is the spec of Members.
 type Member struct {
-	NodeID          string       `json:"nodeId"`
-	Addresses       []netip.Addr `json:"addresses"`
-	Hostname        string       `json:"hostname"`
-	MachineType     string       `json:"machineType"`
-	OperatingSystem string       `json:"operatingSystem"`
+	// NodeID is the ID of the machine in discovery.
+	NodeID string `json:"nodeId"`
+	// Addresses are those of its links.
+	Addresses []netip.Addr `json:"addresses"`
+	// Hostname is its host name.
+	Hostname string `json:"hostname"`
+	// MachineType is "worker" or "controlplane".
+	MachineType string `json:"machineType"`
+	// OperatingSystem is its name and version.
+	OperatingSystem string `json:"operatingSystem"`
 }
 
 // Equal reports whether other is an equal spec.

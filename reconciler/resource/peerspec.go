@@ -19,10 +19,14 @@ var PeerSpecs = &Type{
 
 // PeerSpec is the spec of PeerSpecs.
 type PeerSpec struct {
-	Address    netip.Addr       `json:"address"`
-	AllowedIPs []netip.Prefix   `json:"allowedIPs"`
-	Endpoints  []netip.AddrPort `json:"endpoints"`
-	Label      string           `json:"label"`
+	// Address is the peer's own address in the mesh.
+	Address netip.Addr `json:"address"`
+	// AllowedIPs are the prefixes that are routed to the peer.
+	AllowedIPs []netip.Prefix `json:"allowedIPs"`
+	// Endpoints are those that are tried, the most promising first.
+	Endpoints []netip.AddrPort `json:"endpoints"`
+	// Label is the name of the peer.
+	Label string `json:"label"`
 	// RefusedEndpoints are those that this machine does not try.
 	RefusedEndpoints []RefusedEndpoint `json:"refusedEndpoints,omitempty"`
 	// Claims are the prefixes that the peer publishes, each with its owner.
@@ -31,6 +35,7 @@ type PeerSpec struct {
 
 // RefusedEndpoint is an endpoint that discovery has and this machine does not try.
 type RefusedEndpoint struct {
+	// Endpoint is the address and port.
 	Endpoint netip.AddrPort `json:"endpoint"`
 	// Reason says why.
 	Reason string `json:"reason"`
@@ -38,6 +43,7 @@ type RefusedEndpoint struct {
 
 // Claim is a prefix that a peer publishes.
 type Claim struct {
+	// Prefix is an address or a network.
 	Prefix netip.Prefix `json:"prefix"`
 	// Kind is "mesh address", "own address" or "network"; empty for a prefix that is refused.
 	Kind string `json:"kind,omitempty"`

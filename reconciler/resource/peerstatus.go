@@ -12,7 +12,7 @@ import (
 var PeerStatuses = &Type{
 	Name:      "KubeSpanPeerStatuses",
 	Namespace: "kubespan",
-	Aliases:   []string{"kubespanpeerstatuses", "kubespanpeerstatus", "ksps"},
+	Aliases:   []string{"kubespanpeerstatuses", "kubespanpeerstatus", "ksps", "peers", "peer"},
 	columns: []column{
 		columnOf("LABEL", func(s PeerStatus) string { return s.Label }),
 		columnOf("ENDPOINT", func(s PeerStatus) string {
@@ -36,14 +36,22 @@ var PeerStatuses = &Type{
 
 // PeerStatus is the spec of PeerStatuses.
 type PeerStatus struct {
-	Endpoint           netip.AddrPort `json:"endpoint,omitzero"`
-	Label              string         `json:"label"`
-	State              peer.State     `json:"state"`
-	ReceiveBytes       int64          `json:"receiveBytes"`
-	TransmitBytes      int64          `json:"transmitBytes"`
-	LastHandshakeTime  time.Time      `json:"lastHandshakeTime,omitzero"`
-	LastUsedEndpoint   netip.AddrPort `json:"lastUsedEndpoint,omitzero"`
-	LastEndpointChange time.Time      `json:"lastEndpointChange,omitzero"`
+	// Endpoint is where WireGuard sends to.
+	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
+	// Label is the name of the peer.
+	Label string `json:"label"`
+	// State is "up", "down", or "unknown" while an endpoint is on trial.
+	State peer.State `json:"state"`
+	// ReceiveBytes is how many bytes came from the peer.
+	ReceiveBytes int64 `json:"receiveBytes"`
+	// TransmitBytes is how many bytes went to the peer.
+	TransmitBytes int64 `json:"transmitBytes"`
+	// LastHandshakeTime is when the last handshake ended.
+	LastHandshakeTime time.Time `json:"lastHandshakeTime,omitzero"`
+	// LastUsedEndpoint is the endpoint that spanctl tried or used last.
+	LastUsedEndpoint netip.AddrPort `json:"lastUsedEndpoint,omitzero"`
+	// LastEndpointChange is when the endpoint changed last.
+	LastEndpointChange time.Time `json:"lastEndpointChange,omitzero"`
 	// RTT is the last round-trip time of an echo through the tunnel; zero if the peer has
 	// answered none.
 	RTT Duration `json:"rtt,omitzero"`

@@ -53,9 +53,10 @@ const Unreleased = "unreleased"
 func (s *Setting) Name() string { return s.Path[strings.LastIndex(s.Path, ".")+1:] }
 
 // Summary returns the first sentence of the description.
-func (s *Setting) Summary() string { return firstSentence(s.Description) }
+func (s *Setting) Summary() string { return FirstSentence(s.Description) }
 
-func firstSentence(text string) string {
+// FirstSentence returns the first sentence of a text, on a line.
+func FirstSentence(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if end := strings.Index(text, ". "); end >= 0 {
 		return text[:end+1]

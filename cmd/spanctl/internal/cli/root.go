@@ -117,7 +117,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newGen(),
 		newImport(),
 		newValidate(),
-		newSchema(),
+		newSchema(), newExplain(),
 		newDiscovery(g),
 		newWireguardProcess(),
 		newDialStdio(g),
