@@ -2,6 +2,9 @@ package e2e_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,7 +43,7 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 		}
 		node.CLI.Run("down")
 		check(t)
-		if out := node.CLI.Run("down"); out != "no changes\n" {
+		if out := node.CLI.Run("down"); out != "nothing to take down\n" {
 			t.Errorf("the second down printed:\n%s", out)
 		}
 		node.Agent.Terminate()
@@ -58,6 +61,89 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 		check(t)
 		other.API.Await("kubespanpeerspecs", func(specs harness.Specs) bool { return len(specs) == 0 })
 	})
+}
+
+// TestDownFindsItsMesh takes a mesh down whose config, history or state directory are lost, beside a
+// mesh of another state directory.
+func TestDownFindsItsMesh(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a mesh is taken down without its config or its state; another on the machine stays")
+	m := harness.NewMesh(t, 1)
+	m.Serve()
+	node := m.Machines[0]
+	empty := node.Net.Inventory()
+	config := harness.Edit(m.Config, "interfaceName: \"second0\"\n\tlistenPort: 51830\n\tfwmark: 0x200\n\troutingTable: 190\n\trulePriority: 32490")
+	second := node.Files.Write("second.cue", config)
+	apply := node.CLI.Command("apply", "-f", second, "--immediate", "--state-dir", node.Dir+"/second")
+	apply.Env = append(apply.Environ(), "SPANCTL_CONFIG="+second)
+	node.Exec.Finish(apply).WantStatus(t, 0)
+	others := node.Net.Inventory()
+	if others == empty {
+		t.Fatal("the inventory does not show the second mesh")
+	}
+	remove := func(paths ...string) {
+		for _, path := range paths {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	history := filepath.Join(node.StateDir(), "history")
+	for _, c := range []struct {
+		name string
+		lose func()
+		// told is set where discovery can be left.
+		told bool
+	}{
+		{"the config file is gone", func() { remove(node.Config()) }, true},
+		{"the config file and the history are gone", func() { remove(node.Config(), history) }, false},
+		{"the config file is not valid, and the history is gone", func() { remove(history); node.Files.WriteConfig("machine: 7\n") }, false},
+		{"the config file is a directory, and the history is gone", func() {
+			remove(history, node.Config())
+			if err := os.Mkdir(node.Config(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"the config file and the state directory are gone", func() { remove(node.Config(), node.StateDir()) }, false},
+		{"the link has another name, and the config file and the history are gone", func() {
+			node.Exec.Nodecmd("rename-link", "kubespan", "renamed")
+			remove(node.Config(), history)
+		}, false},
+	} {
+		for _, agent := range []bool{false, true} {
+			t.Run(c.name+map[bool]string{false: " without an agent", true: " with an agent"}[agent], func(t *testing.T) {
+				remove(node.Config())
+				node.Files.WriteConfig(m.Config)
+				node.CLI.Run("apply", "-f", node.Config(), "--immediate")
+				c.lose()
+				if agent {
+					node.Agent.Start()
+				}
+				o := node.CLI.Try("down")
+				o.WantStatus(t, 0)
+				o.WantStdout(t, "- link ")
+				if told := !strings.Contains(o.Stderr, "discovery was not left"); told != c.told {
+					t.Errorf("told is %v, want %v:\n%s", told, c.told, o.Stderr)
+				}
+				if diff := cmp.Diff(others, node.Net.Inventory()); diff != "" {
+					t.Errorf("the network with the second mesh alone and after (-want +got):\n%s", diff)
+				}
+				if out := node.CLI.Run("down"); out != "nothing to take down\n" {
+					t.Errorf("the second down printed:\n%s", out)
+				}
+				if agent {
+					node.Agent.Terminate()
+				}
+			})
+		}
+	}
+
+	node.CLI.Try("down", "--link", "third0").WantStatus(t, 1).WantStderr(t, "there are second0")
+	node.CLI.Try("down").WantStatus(t, 0).WantStderr(t, "link second0 belongs to the state directory "+node.Dir+"/second, and stays")
+	node.CLI.Run("down", "--link", "second0")
+	if diff := cmp.Diff(empty, node.Net.Inventory()); diff != "" {
+		t.Errorf("the network before and after (-before +after):\n%s", diff)
+	}
 }
 
 // TestWithoutAgents makes a mesh of two machines with commands alone.

@@ -36,6 +36,9 @@ type Userspace func(ctx context.Context, linkName string) error
 
 // Kernel reads and changes the network namespace of the process. It is for one goroutine.
 type Kernel struct {
+	// Owner is written on the links that are made, for Meshes: the path of a state directory.
+	Owner string
+
 	mode      Mode
 	userspace Userspace
 	handle    *netlink.Handle

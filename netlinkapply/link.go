@@ -202,7 +202,11 @@ func (k *Kernel) createLink(ctx context.Context, l state.Link) error {
 	if k.userspace == nil {
 		return errors.New("this kernel has no WireGuard, and there is no userspace process to use instead")
 	}
-	return k.userspace(ctx, l.Name)
+	if err := k.userspace(ctx, l.Name); err != nil {
+		return err
+	}
+	k.mark(l.Name)
+	return nil
 }
 
 func (k *Kernel) deleteLink(ctx context.Context, scope state.Scope) error {

@@ -131,7 +131,8 @@ func isOfAnotherMesh(link netlink.Link) (bool, error) {
 
 // isMarked reports whether a link of the kernel's WireGuard has the alias of spanctl's link.
 func isMarked(link netlink.Link, name string) bool {
-	return link.Type() == kindWireguard && link.Attrs().Alias == alias(name)
+	marked, _, ours := parseAlias(link.Attrs().Alias)
+	return link.Type() == kindWireguard && ours && marked == name
 }
 
 // renamedTUN returns the TUN device of the process for the link, nil if it has the link's name
@@ -165,15 +166,33 @@ func (k *Kernel) routedLinks(scope state.Scope) (map[int]bool, error) {
 	return led, nil
 }
 
-// alias is the alias of spanctl's link (`ip link show`). It stays when the link is renamed.
+// alias is the alias of spanctl's link (`ip link show`), which stays when the link is renamed: the
+// link's name, and its owner after another colon. Names of links have no colon.
 func alias(name string) string { return "spanctl:" + name }
 
-// mark gives a new link of the kernel's WireGuard its alias. Without it, a link that is
-// renamed is found by its routes.
+// maxAlias is the length of the longest alias in bytes (IFALIASZ, with its end).
+const maxAlias = 255
+
+// parseAlias returns the name and the owner in the alias of a link, and whether it is spanctl's.
+// Earlier versions wrote no owner.
+func parseAlias(text string) (name, owner string, ours bool) {
+	rest, ours := strings.CutPrefix(text, alias(""))
+	name, owner, _ = strings.Cut(rest, ":")
+	return name, owner, ours
+}
+
+// mark gives a new link its alias. Without it, a link that is renamed is found by its routes, and
+// its owner by its key.
 func (k *Kernel) mark(name string) {
-	if link, err := k.handle.LinkByName(name); err == nil {
-		_ = k.handle.LinkSetAlias(link, alias(name))
+	link, err := k.handle.LinkByName(name)
+	if err != nil {
+		return
 	}
+	text := alias(name)
+	if owned := text + ":" + k.Owner; k.Owner != "" && len(owned) <= maxAlias {
+		text = owned
+	}
+	_ = k.handle.LinkSetAlias(link, text)
 }
 
 // renameLink gives a link another name. Kernels before 6.2 rename no link that is up; the next

@@ -332,7 +332,7 @@ func (d *Discovery) leave(ctx context.Context, sessions []*discoverySession) err
 // they are not open.
 func LeaveDiscovery(ctx context.Context, d *Discovery, config *schema.Config) error {
 	if err := errors.Join(d.Open(config), d.Leave(ctx)); err != nil {
-		return fmt.Errorf("the other machines were not told that this one leaves: %w", err)
+		return fmt.Errorf("the other machines were not told that this one leaves; `spanctl down` tries again: %w", err)
 	}
 	return nil
 }

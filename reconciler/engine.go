@@ -272,6 +272,22 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 	return p, e.apply(ctx, now, p)
 }
 
+// RemoveAll does Remove for several scopes, as one pass.
+func (e *Engine) RemoveAll(ctx context.Context, now time.Time, scopes []state.Scope) (*Pass, error) {
+	all := &Pass{NextCheck: peer.IdleInterval}
+	for _, scope := range scopes {
+		p, err := e.Remove(ctx, now, scope)
+		if p == nil {
+			return nil, err
+		}
+		all.add(p)
+		if err != nil {
+			return all, all.Err()
+		}
+	}
+	return all, nil
+}
+
 func (e *Engine) claim(links ...string) error {
 	if e.Claim == nil {
 		return nil

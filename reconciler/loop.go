@@ -371,6 +371,18 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 	})
 }
 
+// Remove takes down what find returns, which is not that of the config in force.
+func (l *Loop) Remove(ctx context.Context, find func() ([]state.Scope, error)) (*Pass, error) {
+	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
+		scopes, err := find()
+		if err != nil {
+			return nil, err
+		}
+		l.Wake(KernelChanged)
+		return l.engine.RemoveAll(ctx, time.Now(), scopes)
+	})
+}
+
 // RotateKey gives the machine another key pair, as the function RotateKey does, and does a
 // pass that uses it.
 func (l *Loop) RotateKey(ctx context.Context, r Rotation) (*Pass, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -73,6 +74,15 @@ func (p *Pass) WarnUntold(err error) {
 	if err != nil && !errors.Is(err, ErrNoPublisher) {
 		p.Warn(fmt.Errorf("the other machines were not told of this one: %w", err))
 	}
+}
+
+// add appends a pass that was done after p.
+func (p *Pass) add(next *Pass) {
+	done := p.Result.Done
+	p.Scope, p.Result = next.Scope, next.Result
+	p.Result.Done = slices.Concat(done, next.Result.Done)
+	p.Plan = append(p.Plan, next.Plan...)
+	p.Conditions, p.Warnings = append(p.Conditions, next.Conditions...), append(p.Warnings, next.Warnings...)
 }
 
 // Report adds a condition that the pass has found.

@@ -43,6 +43,15 @@ func HasSocket(link string) bool {
 	return err == nil
 }
 
+// Links returns the names of the links that have a control socket, in any network namespace.
+func Links() (links []string) {
+	paths, _ := filepath.Glob(socketPath("*")) // the pattern is valid
+	for _, path := range paths {
+		links = append(links, strings.TrimSuffix(filepath.Base(path), ".sock"))
+	}
+	return links
+}
+
 // Start runs command, which must call Main, and returns when the WireGuard process serves.
 func Start(ctx context.Context, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)

@@ -984,7 +984,9 @@ func (x *ReloadResponse) GetPlan() *Plan {
 }
 
 type DownRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Take down the mesh of this link alone; all of the state directory's if empty.
+	Link          string `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1017,6 +1019,13 @@ func (x *DownRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use DownRequest.ProtoReflect.Descriptor instead.
 func (*DownRequest) Descriptor() ([]byte, []int) {
 	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DownRequest) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
 }
 
 type DownResponse struct {
@@ -2185,8 +2194,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\fconfig_error\x18\x02 \x01(\tR\vconfigError\"\x0f\n" +
 	"\rReloadRequest\"<\n" +
 	"\x0eReloadResponse\x12*\n" +
-	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"\r\n" +
-	"\vDownRequest\":\n" +
+	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"!\n" +
+	"\vDownRequest\x12\x12\n" +
+	"\x04link\x18\x01 \x01(\tR\x04link\":\n" +
 	"\fDownResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\"(\n" +
 	"\x10RotateKeyRequest\x12\x14\n" +

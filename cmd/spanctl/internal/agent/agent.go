@@ -125,10 +125,11 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}
 	}}
 
+	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		return serve(ctx, listener, &service{runner: runner, configs: configs, log: o.Log})
+		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log})
 	})
 	group.Go(func() error {
 		o.watch(ctx, "kernel", func(ctx context.Context) error {
@@ -144,6 +145,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	})
 	group.Go(func() error {
 		configs.start(ctx)
+		close(started)
 		if o.Ready != nil {
 			o.Ready()
 		}

@@ -50,6 +50,12 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 	if err != nil {
 		return nil, err
 	}
+	stateDir, err := filepath.Abs(m.StateDir)
+	if err != nil {
+		kernel.Close()
+		return nil, err
+	}
+	kernel.Owner = stateDir
 	store := &resource.Store{}
 	engine := reconciler.NewEngine(kernel, dir.Identify, store, m.Log)
 	lastGood, err := dir.LastGood()

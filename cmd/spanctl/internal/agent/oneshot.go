@@ -146,22 +146,6 @@ func (o *oneShot) Diff(ctx context.Context, config *schema.Config) (*reconciler.
 	})
 }
 
-// Down implements Runner.
-func (o *oneShot) Down(ctx context.Context) (*reconciler.Pass, error) {
-	config, err := o.current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return o.pass(ctx, func(d *deps) (*reconciler.Pass, error) {
-		left := reconciler.LeaveDiscovery(ctx, d.newDiscovery(), config)
-		pass, err := d.engine.Remove(ctx, time.Now(), state.ScopeOf(config.KubeSpan()))
-		if pass != nil {
-			pass.Warn(left)
-		}
-		return pass, err
-	})
-}
-
 // RotateKey implements Runner.
 func (o *oneShot) RotateKey(ctx context.Context, r reconciler.Rotation) (*reconciler.Pass, error) {
 	config, err := o.current(ctx)

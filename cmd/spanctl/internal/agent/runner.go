@@ -73,8 +73,6 @@ func (r loopRunner) knowledgeFor(ctx context.Context, config *schema.Config) (*r
 	return &known, nil
 }
 
-func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) { return r.loop.Down(ctx) }
-
 func (r loopRunner) RotateKey(ctx context.Context, rotation reconciler.Rotation) (*reconciler.Pass, error) {
 	return r.loop.RotateKey(ctx, rotation)
 }

@@ -23,7 +23,12 @@ import (
 
 // service implements the API.
 type service struct {
-	runner  Runner
+	runner Runner
+	// links takes down the meshes of single links.
+	links linkRemover
+	// started is closed once an agent has put its config in force, or failed to. Before, what is
+	// taken down would come back. It is nil where there is nothing to wait for.
+	started <-chan struct{}
 	configs *configManager
 	log     *slog.Logger
 	// checkOwner returns an error where the config in the file must not be replaced; nil in an
@@ -249,8 +254,19 @@ func (s *service) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadR
 }
 
 // Down implements the API.
-func (s *service) Down(ctx context.Context, _ *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
-	pass, err := s.runner.Down(ctx)
+func (s *service) Down(ctx context.Context, req *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
+	if s.started != nil {
+		select {
+		case <-s.started:
+		case <-ctx.Done():
+			return nil, failed(ctx.Err())
+		}
+	}
+	down := s.runner.Down
+	if link := req.Msg.GetLink(); link != "" {
+		down = func(ctx context.Context) (*reconciler.Pass, error) { return s.links.DownLink(ctx, link) }
+	}
+	pass, err := down(ctx)
 	// An agent stays idle after this, and repeats nothing.
 	plan, err := planDone(pass, err, nextByHand)
 	return respond(&agentpb.DownResponse{Plan: plan}, err)

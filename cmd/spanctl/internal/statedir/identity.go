@@ -165,6 +165,22 @@ func contentOf(identity mesh.Identity) kubespanIdentity {
 	}
 }
 
+// PublicKey returns the machine's public key. It is zero if there is none yet, or if it cannot be
+// read.
+func (d *Dir) PublicKey() mesh.Key {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data, err := d.read(kubespanFile)
+	if err != nil || data == nil {
+		return mesh.Key{}
+	}
+	_, private, err := parseKubespanIdentity(data)
+	if err != nil {
+		return mesh.Key{}
+	}
+	return private.Public()
+}
+
 // Rotation is a new key pair of the machine that is not in use yet.
 type Rotation struct {
 	dir      *Dir
