@@ -380,15 +380,30 @@ func TestFightsAreLimited(t *testing.T) {
 // Sidero's service are when an endpoint has expired.
 type doubtful struct {
 	*store.Memory
-	watchers chan *store.Watcher
+	logs chan *store.Log
 }
 
 func (d doubtful) Watch(ctx context.Context, clusterID string, caller netip.Addr, token []byte) (*store.Snapshot, *store.Watcher, error) {
 	snapshot, w, err := d.Memory.Watch(ctx, clusterID, caller, token)
-	if err == nil {
-		d.watchers <- w
+	if err != nil {
+		return nil, nil, err
 	}
-	return snapshot, w, err
+	log := store.NewLog(nil)
+	own := log.Watch(w.Close)
+	go func() {
+		for {
+			events, err := w.Next(context.Background())
+			if err != nil {
+				own.End(err)
+				return
+			}
+			for _, e := range events {
+				log.Push(e)
+			}
+		}
+	}()
+	d.logs <- log
+	return snapshot, own, nil
 }
 
 // numbers reports whether a machine numbers its publications, for one that has just begun.
@@ -401,7 +416,7 @@ func (m *member) numbers(t *testing.T, id string) bool {
 }
 
 func TestDeletionThatDidNotHappen(t *testing.T) {
-	d := doubtful{store.NewMemory(store.Limits{}), make(chan *store.Watcher, 10)}
+	d := doubtful{store.NewMemory(store.Limits{}), make(chan *store.Log, 10)}
 	s := serve(t, func(o *server.Options) { o.Store = d })
 	cipher, err := payload.NewCipher([32]byte{1})
 	if err != nil {
@@ -429,13 +444,13 @@ func TestDeletionThatDidNotHappen(t *testing.T) {
 		if err := d.Delete(t.Context(), cluster, "talos-2"); err != nil {
 			t.Fatal(err)
 		}
-		w := <-d.watchers
-		w.Push(store.NewDeletion("talos-1"))
+		log := <-d.logs
+		log.Push(store.NewDeletion("talos-1"))
 		a.await("talos-1")
 		if a.Snapshot().Affiliates[0].NodeID != "talos-1" {
 			t.Error(a.Snapshot().Affiliates)
 		}
-		w.Push(store.NewDeletion("a"))
+		log.Push(store.NewDeletion("a"))
 	})
 	t.Run("of this machine", func(t *testing.T) {
 		s.attack().await(func(found *serverpb.Affiliate) bool { return stampOf(t, found).Sequence > before.Sequence })

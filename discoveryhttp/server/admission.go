@@ -123,9 +123,9 @@ func (a *admission) await(ctx context.Context, t turn) error {
 func (a *admission) openWatch(caller netip.Addr) error {
 	switch err := a.watches.enter(rateKey(caller)); {
 	case errors.Is(err, errKeyFull):
-		return connect.NewError(connect.CodeResourceExhausted, errors.New("this address has reached its limit of watches"))
+		return connect.NewError(connect.CodeResourceExhausted, errors.New("this address has reached its limit of watches and lists"))
 	case err != nil:
-		return connect.NewError(connect.CodeResourceExhausted, errors.New("the server has reached its limit of watches"))
+		return connect.NewError(connect.CodeResourceExhausted, errors.New("the server has reached its limit of watches and lists"))
 	}
 	return nil
 }

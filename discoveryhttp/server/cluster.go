@@ -1,33 +1,34 @@
 package server
 
 import (
+	"context"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-const (
-	// smallSnapshot is the size up to which each reader may have a snapshot of its own, in
-	// bytes.
-	smallSnapshot = 8 << 10
-	// baseLife is how long a snapshot is kept for the next reader.
-	baseLife = 10 * time.Second
-	// recentParts is how many encodings of events are kept while they are sent.
-	recentParts = 4
-	// recentLife is how long they are kept afterwards.
-	recentLife = time.Second
-	// yieldAfter is how many readers are flushed before their connections get the processor.
-	yieldAfter = 32
-)
+// yieldAfter is how many readers are flushed before their connections get the processor.
+const yieldAfter = 32
 
 // clusters are the clusters with readers.
 type clusters struct {
+	account *account
+
 	mu   sync.Mutex
 	byID map[string]*cluster
+}
+
+// dropCaches drops what clusters keep for readers to come.
+func (c *clusters) dropCaches() {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.byID))
+	c.mu.Unlock()
+	for _, of := range all {
+		of.caches.drop()
+	}
 }
 
 // join returns a cluster for one more reader, who calls leave at the end.
@@ -36,16 +37,20 @@ func (c *clusters) join(id string) (of *cluster, leave func()) {
 	defer c.mu.Unlock()
 	of = c.byID[id]
 	if of == nil {
-		of = &cluster{}
+		of = newCluster(c.account)
 		c.byID[id] = of
 	}
 	of.readers++
 	return of, func() {
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		if of.readers--; of.readers == 0 {
+		of.readers--
+		unused := of.readers == 0
+		if unused {
 			delete(c.byID, id)
-			of.forget()
+		}
+		c.mu.Unlock()
+		if unused {
+			of.caches.drop()
 		}
 	}
 }
@@ -54,8 +59,12 @@ func (c *clusters) join(id string) (of *cluster, leave func()) {
 // all of them: changes that came meanwhile go into one message, which is encoded once. Under
 // load it lingers, so that more of them do.
 type cluster struct {
+	caches
 	// readers is guarded by clusters.mu.
 	readers int
+	// beginning has the one reader at a time that begins, so that one snapshot at a time is
+	// held for that.
+	beginning chan struct{}
 
 	mu sync.Mutex
 	// awake are the readers with something to send.
@@ -63,23 +72,20 @@ type cluster struct {
 	// running is set while a goroutine or timer will look at awake.
 	running bool
 	pace    pace
-
-	partsMu sync.Mutex
-	// recent are the parts of the events that were taken last.
-	recent []recent
-	drops  *time.Timer
-
-	baseMu sync.Mutex
-	// base is the snapshot that new readers begin with; nil if there was none lately.
-	base    *base
-	forgets *time.Timer
 }
 
-// recent are events and the parts that they are sent in.
-type recent struct {
-	events []*store.Event
-	limit  int
-	parts  []*part
+func newCluster(a *account) *cluster {
+	return &cluster{caches: newCaches(a), beginning: make(chan struct{}, 1)}
+}
+
+// begin waits until a reader may begin. The caller calls end when it has its messages.
+func (c *cluster) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case c.beginning <- struct{}{}:
+		return func() { <-c.beginning }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // wake makes the cluster flush a reader soon. It does not block.
@@ -132,70 +138,6 @@ func (c *cluster) run() {
 				runtime.Gosched()
 			}
 		}
-	}
-}
-
-// parts returns events in parts of at most limit bytes, which are shared by all who have the
-// same events.
-func (c *cluster) parts(events []*store.Event, limit int) []*part {
-	c.partsMu.Lock()
-	defer c.partsMu.Unlock()
-	for _, known := range slices.Backward(c.recent) {
-		if known.limit == limit && slices.Equal(known.events, events) {
-			return slices.Clone(known.parts)
-		}
-	}
-	if len(c.recent) >= recentParts {
-		c.recent = c.recent[1:]
-	}
-	parts := split(events, limit)
-	c.recent = append(c.recent, recent{events, limit, parts})
-	return slices.Clone(parts)
-}
-
-// keepRecent keeps the recent parts for readers who get the same events a little later.
-func (c *cluster) keepRecent() {
-	c.partsMu.Lock()
-	defer c.partsMu.Unlock()
-	if c.drops == nil {
-		c.drops = time.AfterFunc(recentLife, c.dropRecent)
-		return
-	}
-	c.drops.Reset(recentLife)
-}
-
-func (c *cluster) dropRecent() {
-	c.partsMu.Lock()
-	defer c.partsMu.Unlock()
-	c.recent = nil
-}
-
-// begin returns the parts of a snapshot. Those of a large one are shared: they are an older
-// snapshot, and what has changed since. begin also returns what is shared; nil if nothing is.
-func (c *cluster) begin(snapshot *store.Snapshot, limit int) ([]*part, *shared) {
-	if snapshot.Size() <= smallSnapshot {
-		return snapshotParts(snapshot, limit), nil
-	}
-	c.baseMu.Lock()
-	defer c.baseMu.Unlock()
-	if c.base == nil || !c.base.follow(snapshot) {
-		c.base = newBase(snapshot)
-	}
-	if c.forgets == nil {
-		c.forgets = time.AfterFunc(baseLife, c.forget)
-	} else {
-		c.forgets.Reset(baseLife)
-	}
-	return c.base.begin(limit)
-}
-
-// forget drops the snapshot.
-func (c *cluster) forget() {
-	c.baseMu.Lock()
-	defer c.baseMu.Unlock()
-	c.base = nil
-	if c.forgets != nil {
-		c.forgets.Stop()
 	}
 }
 

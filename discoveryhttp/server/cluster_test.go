@@ -28,47 +28,55 @@ type fakeOutlet struct {
 
 	mu        sync.Mutex
 	messages  []*serverpb.WatchResponse
-	untaken   []*message
+	untaken   []*delivery
 	abandoned bool
 }
 
-func (o *fakeOutlet) deliver(r *reader, m *message) error {
+func (o *fakeOutlet) deliver(d *delivery) error {
 	if o.deaf {
-		go r.released(len(m.wire))
+		go d.finish()
 		return nil
 	}
 	decoded := &serverpb.WatchResponse{}
-	if err := proto.Unmarshal(m.wire, decoded); err != nil {
+	if err := proto.Unmarshal(d.m.wire, decoded); err != nil {
 		o.t.Error(err)
 	}
 	o.mu.Lock()
 	o.messages = append(o.messages, decoded)
 	if o.lazy {
-		o.untaken = append(o.untaken, m)
+		o.untaken = append(o.untaken, d)
 		o.mu.Unlock()
 		return nil
 	}
 	o.mu.Unlock()
 	// The real ones release from other goroutines.
-	go r.released(len(m.wire))
+	go d.finish()
 	return nil
 }
 
 func (*fakeOutlet) pending() <-chan struct{} { return nil }
-func (*fakeOutlet) write(*reader) error      { return nil }
+func (*fakeOutlet) write() error             { return nil }
 func (o *fakeOutlet) abandon(*reader)        { o.abandoned = true }
 
-// take takes the first message that is untaken.
-func (o *fakeOutlet) take(r *reader) {
+// close drops what is untaken.
+func (o *fakeOutlet) close() *grpcConn {
+	for o.take() {
+	}
+	return nil
+}
+
+// take takes the first message that is untaken. It reports false if there is none.
+func (o *fakeOutlet) take() bool {
 	o.mu.Lock()
 	if len(o.untaken) == 0 {
 		o.mu.Unlock()
-		return
+		return false
 	}
-	m := o.untaken[0]
+	d := o.untaken[0]
 	o.untaken = o.untaken[1:]
 	o.mu.Unlock()
-	r.released(len(m.wire))
+	d.finish()
+	return true
 }
 
 // text returns the messages since the last call as "+id=data … more" and "-id …".
@@ -94,13 +102,21 @@ func (o *fakeOutlet) text() []string {
 	return all
 }
 
-// reading returns a reader of a cluster, with an outlet and the watcher that feeds it.
-func reading(t *testing.T, c *cluster, snapshot *store.Snapshot) (*reader, *fakeOutlet) {
+// someone is the address of a reader.
+var someone = netip.MustParseAddr("192.0.2.1")
+
+// testCluster returns a cluster whose readers may have as much as they like.
+func testCluster() *cluster { return newCluster(newAccount(0, func() {})) }
+
+// reading returns a reader of a cluster, with an outlet, of the changes in a log.
+func reading(t *testing.T, c *cluster, log *store.Log, snapshot *store.Snapshot) (*reader, *fakeOutlet) {
 	t.Helper()
 	o := &fakeOutlet{t: t}
-	parts, _ := c.begin(snapshot, snapshotPart)
-	r := newReader(o, parts)
-	r.cluster, r.watcher = c, store.NewWatcher(func() {})
+	messages, err := c.start(snapshot, snapshotPart, someone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(o, someone, c, messages, log.Watch(func() {}))
 	r.flush()
 	r.watcher.Notify(func() { c.wake(r) })
 	return r, o
@@ -121,18 +137,19 @@ func expect(t *testing.T, o *fakeOutlet, want ...string) {
 // TestChangesThatWaitTogether pushes changes while a reader does not take the first one.
 func TestChangesThatWaitTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, o := reading(t, &cluster{}, store.NewSnapshot(nil))
+		log := store.NewLog(nil)
+		_, o := reading(t, testCluster(), log, store.NewSnapshot(nil))
 		expect(t, o, "")
 		o.lazy = true
 		large := strings.Repeat("x", sendWindow)
-		r.watcher.Push(update("first", large))
+		log.Push(update("first", large))
 		expect(t, o, "+first="+large)
 		for _, e := range []*store.Event{update("a", "1"), update("b", "1"), update("a", "2"), store.NewDeletion("b"), update("c", "1"),
 			store.NewDeletion("d"), update("d", "1")} {
-			r.watcher.Push(e)
+			log.Push(e)
 		}
 		expect(t, o)
-		o.take(r)
+		o.take()
 		expect(t, o, "+a=2 +c=1 +d=1", "-b")
 	})
 }
@@ -140,25 +157,21 @@ func TestChangesThatWaitTogether(t *testing.T) {
 // TestReadersShareEncodings sends a change to many readers.
 func TestReadersShareEncodings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{}
+		c, log := testCluster(), store.NewLog(nil)
 		var outlets []*fakeOutlet
-		var readers []*reader
 		for range 100 {
-			r, o := reading(t, c, store.NewSnapshot(nil))
+			_, o := reading(t, c, log, store.NewSnapshot(nil))
 			o.lazy = true
-			outlets, readers = append(outlets, o), append(readers, r)
+			outlets = append(outlets, o)
 		}
 		synctest.Wait()
 		for i := range 3 {
-			e := update("a", fmt.Sprint(i))
-			for _, r := range readers {
-				r.watcher.Push(e)
-			}
+			log.Push(update("a", fmt.Sprint(i)))
 			synctest.Wait()
 		}
 		for _, o := range outlets {
-			for i, m := range o.untaken {
-				if m != outlets[0].untaken[i] {
+			for i, d := range o.untaken {
+				if d.m != outlets[0].untaken[i].m {
 					t.Fatal("a message is encoded again")
 				}
 			}
@@ -172,20 +185,17 @@ func TestReadersShareEncodings(t *testing.T) {
 // TestLoadMakesChangesLinger pushes changes to many readers faster and faster.
 func TestLoadMakesChangesLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{}
+		c, log := testCluster(), store.NewLog(nil)
 		var readers []*reader
 		for range 1000 {
-			r, o := reading(t, c, store.NewSnapshot(nil))
+			r, o := reading(t, c, log, store.NewSnapshot(nil))
 			o.deaf = len(readers) > 0
 			readers = append(readers, r)
 		}
 		// messages pushes changes at a rate for 5 s and returns how many messages a reader got.
 		messages := func(perSecond int) int {
 			for i := range 5 * perSecond {
-				e := update("a", fmt.Sprint(i))
-				for _, r := range readers {
-					r.watcher.Push(e)
-				}
+				log.Push(update("a", fmt.Sprint(i)))
 				time.Sleep(time.Second / time.Duration(perSecond))
 			}
 			time.Sleep(maxLinger)
@@ -225,21 +235,22 @@ func TestReaderThatTakesNothingIsEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r, o := reading(t, &cluster{}, store.NewSnapshot(nil))
+				log := store.NewLog(nil)
+				r, o := reading(t, testCluster(), log, store.NewSnapshot(nil))
 				o.lazy = true
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
 				var all sync.WaitGroup
 				all.Go(func() {
 					for i := 0; ctx.Err() == nil; i++ {
-						r.watcher.Push(update(fmt.Sprint(i), strings.Repeat("x", 2000)))
+						log.Push(update(fmt.Sprint(i), strings.Repeat("x", 2000)))
 						time.Sleep(time.Second)
 					}
 				})
 				all.Go(func() {
 					for ctx.Err() == nil {
 						time.Sleep(c.every)
-						o.take(r)
+						o.take()
 					}
 				})
 				started := time.Now()
@@ -274,14 +285,16 @@ func snapshotOf(n int, changed ...int) *store.Snapshot {
 // TestNewReadersShareASnapshot has readers come while a large cluster changes.
 func TestNewReadersShareASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{}
-		defer c.forget()
+		c := testCluster()
+		defer c.drop()
 		encoded := map[*message]bool{}
 		for i := range 50 {
-			parts, _ := c.begin(snapshotOf(1000-i, i), 200<<10)
+			messages, err := c.start(snapshotOf(1000-i, i), 200<<10, someone)
+			if err != nil {
+				t.Fatal(err)
+			}
 			known := map[string]string{}
-			for _, p := range parts {
-				m := p.message()
+			for _, m := range messages {
 				encoded[m] = encoded[m] || len(m.wire) > smallSnapshot
 				var response serverpb.WatchResponse
 				if err := proto.Unmarshal(m.wire, &response); err != nil {
@@ -306,53 +319,6 @@ func TestNewReadersShareASnapshot(t *testing.T) {
 		}
 		if large > 10 {
 			t.Errorf("50 readers of 1 MB have %d large messages", large)
-		}
-	})
-}
-
-// TestReadingsAreBounded has readers of many large snapshots that take nothing.
-func TestReadingsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		one := snapshotOf(100)
-		rs := newReadings(3 * int64(one.Size()))
-		begin := func(s *store.Snapshot) (*reader, error) {
-			r := newReader(&fakeOutlet{t: t}, snapshotParts(s, snapshotPart))
-			return r, rs.beginList(s, r)
-		}
-		var slow []*reader
-		for i := range 3 {
-			r, err := begin(snapshotOf(100, i))
-			if err != nil {
-				t.Fatal(err)
-			}
-			slow = append(slow, r)
-			time.Sleep(time.Second)
-		}
-		if _, err := begin(one); connect.CodeOf(err) != connect.CodeResourceExhausted {
-			t.Errorf("a fourth snapshot: %v", err)
-		}
-		time.Sleep(readingTime - 2500*time.Millisecond)
-		r, err := begin(one)
-		if err != nil {
-			t.Errorf("a fourth snapshot, with one that is read for long: %v", err)
-		}
-		if r2, err := begin(one); err != nil {
-			t.Errorf("a second reader of a snapshot: %v", err)
-		} else {
-			r2.gone()
-		}
-		for i, r := range slow {
-			if ended := r.err != nil; ended != (i == 0) {
-				t.Errorf("reader %d was ended: %v", i, ended)
-			}
-			r.gone()
-		}
-		if rs.bytes != int64(one.Size()) {
-			t.Errorf("%d bytes are counted for one snapshot of %d", rs.bytes, one.Size())
-		}
-		r.gone()
-		if rs.bytes != 0 || len(rs.of) != 0 {
-			t.Errorf("%d bytes are counted for nothing", rs.bytes)
 		}
 	})
 }
@@ -396,7 +362,7 @@ func TestCopiesAreBounded(t *testing.T) {
 
 func TestMessagePieces(t *testing.T) {
 	for _, size := range []int{0, 1, 1024, pieceSize - 1, pieceSize, pieceSize + countableSize, 5 * pieceSize, 3<<20 + 1} {
-		m := newMessage(make([]byte, size))
+		m := newMessage(nil, make([]byte, size))
 		sum := 0
 		for _, p := range m.pieces {
 			if cap(p) < countableSize {
@@ -414,28 +380,35 @@ func TestMessagePieces(t *testing.T) {
 // it changes further: none has changes of its own.
 func TestReadersShareChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{}
-		defer c.forget()
-		c.begin(snapshotOf(5000), snapshotPart)
-		all := map[*part]bool{}
+		c := testCluster()
+		start := func(s *store.Snapshot) []*message {
+			messages, err := c.start(s, snapshotPart, someone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return messages
+		}
+		first := snapshotOf(5000)
+		releaseAll(start(first))
+		all := map[*message]bool{}
 		longest := 0
 		for i := range 400 {
-			parts, counted := c.begin(snapshotOf(200, i/2%200), snapshotPart)
-			longest = max(longest, len(parts))
-			bytes := 0
-			for _, p := range parts {
-				all[p] = true
-				if p.m == nil || p.events != nil {
-					t.Fatal("a reader has changes that are not encoded")
-				}
-				bytes += len(p.m.wire)
+			messages := start(snapshotOf(200, i/2%200))
+			longest = max(longest, len(messages))
+			for _, m := range messages {
+				all[m] = true
 			}
-			if counted == nil || bytes > counted.size {
-				t.Fatalf("a reader of %d bytes is counted as %+v", bytes, counted)
-			}
+			releaseAll(messages)
 		}
 		if len(all) > 850 || longest > 20 {
-			t.Errorf("400 readers have %d parts, and one has %d", len(all), longest)
+			t.Errorf("400 readers have %d messages, and one has %d", len(all), longest)
+		}
+		if most := int64(first.Size()) * 5 / 2; c.account.inUse() > most {
+			t.Errorf("what they share is counted as %d bytes, want %d at most", c.account.inUse(), most)
+		}
+		c.drop()
+		if used := c.account.inUse(); used != 0 {
+			t.Errorf("%d bytes are counted for nothing", used)
 		}
 	})
 }
@@ -444,20 +417,17 @@ func TestReadersShareChanges(t *testing.T) {
 // so that none has the same changes as another.
 func TestLaggingReaderHasLittleForItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{}
+		c, log := testCluster(), store.NewLog(nil)
 		readers := make([]*reader, 20)
 		for i := range readers {
-			r := newReader(&fakeOutlet{t: t, lazy: true}, nil)
-			r.cluster, r.watcher = c, store.NewWatcher(func() {})
+			r := newReader(&fakeOutlet{t: t, lazy: true}, someone, c, nil, log.Watch(func() {}))
 			r.watcher.Notify(func() { c.wake(r) })
 			readers[i] = r
 		}
 		push := func(n int) {
 			for i := range n {
 				e := store.NewUpdate(store.NewAffiliate(fmt.Sprint(i), []byte(strings.Repeat("x", 1000)), nil))
-				for _, r := range readers {
-					r.watcher.Push(e)
-				}
+				log.Push(e)
 				synctest.Wait()
 			}
 			time.Sleep(time.Second)
@@ -465,16 +435,16 @@ func TestLaggingReaderHasLittleForItself(t *testing.T) {
 		}
 		takeAll := func(r *reader) {
 			for r.untaken.Load() > 0 {
-				r.outlet.(*fakeOutlet).take(r)
+				r.outlet.(*fakeOutlet).take()
 				synctest.Wait()
 			}
 		}
 		push(100)
 		for _, r := range readers {
-			r.outlet.(*fakeOutlet).take(r)
+			r.outlet.(*fakeOutlet).take()
 			push(1)
 			for range 10 {
-				r.outlet.(*fakeOutlet).take(r)
+				r.outlet.(*fakeOutlet).take()
 				synctest.Wait()
 				if got := r.untaken.Load(); got > sendWindow+laggingPart {
 					t.Fatalf("a reader that lags has %d bytes of its own", got)
@@ -500,15 +470,19 @@ func TestLaggingReaderHasLittleForItself(t *testing.T) {
 // change it.
 func TestCallsShareNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{closing: t.Context(), options: Options{Limits: Limits{Send: time.Second}}}
+		cluster := testCluster()
+		s := &Server{account: cluster.account, closing: t.Context(), options: Options{Limits: Limits{Send: time.Second}}}
 		c := newCopies(1<<20, 1<<20)
 		if _, err := c.acquire(t.Context(), netip.Addr{}, 1<<20); err != nil {
 			t.Fatal(err)
 		}
 		for name, call := range map[string]func() error{
 			"a reader that takes nothing": func() error {
-				r := newReader(&fakeOutlet{t: t, lazy: true}, snapshotParts(snapshotOf(1), snapshotPart))
-				r.flush()
+				messages, err := cluster.start(snapshotOf(1), snapshotPart, someone)
+				if err != nil {
+					return err
+				}
+				r := newReader(&fakeOutlet{t: t, lazy: true}, someone, cluster, messages, nil)
 				return s.serve(t.Context(), r)
 			},
 			"no room for a copy": func() error {

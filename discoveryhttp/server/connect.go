@@ -54,23 +54,26 @@ func (h connectHandler) AffiliateDelete(ctx context.Context, req *connect.Reques
 
 // List implements the protocol.
 func (h connectHandler) List(ctx context.Context, req *connect.Request[serverpb.ListRequest]) (*connect.Response[serverpb.ListResponse], error) {
-	c := h.callOf(req)
-	affiliates, err := h.server.list(ctx, c, req.Msg)
+	c, json := h.callOf(req), speaksJSON(req.Header())
+	if _, err := h.server.admit(ctx, c, req.Msg.GetClusterId()); err != nil {
+		return nil, err
+	}
+	cluster, leave := h.server.clusters.join(req.Msg.GetClusterId())
+	defer leave()
+	list, err := h.server.list(ctx, cluster, c, req.Msg, maxConnectList)
 	if err != nil {
 		return nil, err
 	}
-	size, json := affiliates.Size(), speaksJSON(req.Header())
-	if size > maxConnectList {
-		return nil, listTooLarge(size, maxConnectList)
-	}
+	onWritten(ctx, func() { releaseAll(list) })
+	wire := list[0].wire
 	// The copies of the response live until it is written.
-	release, err := h.server.copies.acquire(ctx, rateKey(c.caller), copyOf(size, json))
+	release, err := h.server.copies.acquire(ctx, rateKey(c.caller), copyOf(len(wire), json))
 	if err != nil {
 		return nil, err
 	}
 	onWritten(ctx, release)
 	response := &serverpb.ListResponse{}
-	if err := setEncoded(response, affiliates.Wire(), json); err != nil {
+	if err := setEncoded(response, wire, json); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(response), nil
@@ -102,14 +105,15 @@ type connectOutlet struct {
 	send  func(wire []byte) error
 	ready chan struct{}
 
-	mu    sync.Mutex
-	queue []*message
+	mu sync.Mutex
+	// queue is what is to be written.
+	queue []*delivery
 }
 
-func (o *connectOutlet) deliver(_ *reader, m *message) error {
+func (o *connectOutlet) deliver(d *delivery) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queue = append(o.queue, m)
+	o.queue = append(o.queue, d)
 	select {
 	case o.ready <- struct{}{}:
 	default:
@@ -119,22 +123,41 @@ func (o *connectOutlet) deliver(_ *reader, m *message) error {
 
 func (o *connectOutlet) pending() <-chan struct{} { return o.ready }
 
-func (o *connectOutlet) write(r *reader) error {
-	o.mu.Lock()
-	queue := o.queue
-	o.queue = nil
-	o.mu.Unlock()
-	for _, m := range queue {
-		if err := o.send(m.wire); err != nil {
+func (o *connectOutlet) write() error {
+	for d := o.first(); d != nil; d = o.first() {
+		err := o.send(d.m.wire)
+		d.finish()
+		if err != nil {
 			return err
 		}
-		r.released(len(m.wire))
 	}
 	return nil
 }
 
+// first takes the first delivery from the queue; nil if there is none.
+func (o *connectOutlet) first() *delivery {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 {
+		o.queue = nil
+		return nil
+	}
+	d := o.queue[0]
+	o.queue[0] = nil
+	o.queue = o.queue[1:]
+	return d
+}
+
 // abandon has nothing to do: what is not written is not kept.
 func (*connectOutlet) abandon(*reader) {}
+
+// close drops what is not written.
+func (o *connectOutlet) close() *grpcConn {
+	for d := o.first(); d != nil; d = o.first() {
+		d.finish()
+	}
+	return nil
+}
 
 // setEncoded sets the fields of an empty message from their encoding. For a protobuf
 // response the encoding becomes the message's unknown fields, which are sent as they

@@ -12,11 +12,16 @@
 //
 // A reader (watch.go) has the snapshot of a cluster and its changes. One goroutine
 // sends a cluster's changes to all its readers (cluster.go). Those that wait together
-// are one message (message.go), which is encoded once and shared. Under load they
-// wait up to 250 ms for more.
+// are one message (message.go), which is encoded once and shared (caches.go). Under
+// load they wait up to 250 ms for more.
 //
 // What readers pin in memory is bounded:
 //
+//   - All that is encoded for them is counted, from before it is encoded until the last
+//     holder lets go (account.go). A reader holds a message by a delivery (delivery.go)
+//     until gRPC gives it back, or the connection is closed.
+//   - What is not encoded yet is in the log of the store, which counts it as well.
+//     Whoever has an encoding holds nothing of what it was made of.
 //   - A reader that takes nothing for Limits.Send is ended, and its connection is
 //     closed. A proxy's connection is closed when 8 MiB are left in it.
 //   - A connection whose client does not take the answers of calls that are over is closed
@@ -25,8 +30,7 @@
 //     time, and 32 KiB of messages that are not taken, besides one message that is
 //     shared. A connection has up to 250 calls, that of a proxy 1,000.
 //   - Snapshots of more than 8 KiB are shared: a new one is made when a quarter of
-//     the last has changed. Those that are being read have up to 256 MiB in all
-//     (readings.go).
+//     the last has changed (base.go).
 //   - Connect copies a response for each call. Large copies have up to 64 MiB of one
 //     caller and 128 MiB in all (copies.go), in parts of 256 KiB.
 //

@@ -26,6 +26,10 @@ type grpcConn struct {
 	// stuck is the number of bytes that ended calls have left for readers that take nothing.
 	stuck   atomic.Int64
 	answers answers
+	// orphans are what gRPC has not sent of calls that are over; nil once the connection is
+	// closed.
+	orphansMu sync.Mutex
+	orphans   map[*orphan]struct{}
 	// gone is called when the connection is closed.
 	gone func()
 }
@@ -33,7 +37,32 @@ type grpcConn struct {
 // Close implements net.Conn.
 func (c *grpcConn) Close() error {
 	c.gone()
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	c.orphansMu.Lock()
+	orphans := c.orphans
+	c.orphans = nil
+	c.orphansMu.Unlock()
+	for o := range orphans {
+		o.release()
+	}
+	return err
+}
+
+// own makes the connection hold an orphan until it is closed. It reports false if it is.
+func (c *grpcConn) own(o *orphan) bool {
+	c.orphansMu.Lock()
+	defer c.orphansMu.Unlock()
+	if c.orphans == nil {
+		return false
+	}
+	c.orphans[o] = struct{}{}
+	return true
+}
+
+func (c *grpcConn) disown(o *orphan) {
+	c.orphansMu.Lock()
+	defer c.orphansMu.Unlock()
+	delete(c.orphans, o)
 }
 
 // RemoteAddr returns an address that is also the connection.
@@ -117,7 +146,7 @@ func (s *splitter) run() error {
 		if err != nil {
 			return err
 		}
-		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr())}
+		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr()), orphans: map[*orphan]struct{}{}}
 		c.proxy = s.trusts(c.peer)
 		s.add(c)
 		if c.proxy {

@@ -23,6 +23,13 @@ import (
 // serveGRPC serves gRPC alone until the test ends, and returns the address.
 func serveGRPC(t testing.TB, changes ...func(*server.Options)) string {
 	t.Helper()
+	address, _ := serverOf(t, changes...)
+	return address
+}
+
+// serverOf is serveGRPC, with the server.
+func serverOf(t testing.TB, changes ...func(*server.Options)) (string, *server.Server) {
+	t.Helper()
 	o := options(changes)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -30,14 +37,15 @@ func serveGRPC(t testing.TB, changes ...func(*server.Options)) string {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- server.New(ctx, o).ServeGRPC(ctx, listener) }()
+	s := server.New(ctx, o)
+	go func() { done <- s.ServeGRPC(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("the server returned %v", err)
 		}
 	})
-	return listener.Addr().String()
+	return listener.Addr().String(), s
 }
 
 // dial returns a connection of grpc-go's client.

@@ -22,57 +22,47 @@ const (
 // than sendWindow is untaken before. gRPC keeps what the reader does not take.
 type grpcOutlet struct{ stream grpc.ServerStream }
 
-func (o grpcOutlet) deliver(r *reader, m *message) error {
-	return o.stream.SendMsg(m.buffers(returned{r: r}))
-}
+func (o grpcOutlet) deliver(d *delivery) error { return o.stream.SendMsg(d.buffers()) }
 
 func (grpcOutlet) pending() <-chan struct{} { return nil }
 
-func (grpcOutlet) write(*reader) error { return nil }
+func (grpcOutlet) write() error { return nil }
 
-// returned is a mem.BufferPool that reports buffers to their reader when gRPC is done with them.
-type returned struct {
-	noBuffers
-
-	r *reader
+func (o grpcOutlet) close() *grpcConn {
+	if p, ok := peer.FromContext(o.stream.Context()); ok {
+		if a, ok := p.Addr.(connAddr); ok {
+			return a.conn
+		}
+	}
+	return nil
 }
-
-// Put implements mem.BufferPool.
-func (p returned) Put(b *[]byte) { p.r.released(len(*b)) }
 
 // abandon makes a connection drop what a reader has not taken. gRPC has no way to drop what
 // it has queued for one stream: the connection is closed, or that of a proxy when there is
 // much of it.
 func (o grpcOutlet) abandon(r *reader) {
-	p, ok := peer.FromContext(o.stream.Context())
-	if !ok {
-		return
-	}
-	if a, ok := p.Addr.(connAddr); ok && (!a.conn.proxy || a.conn.stuck.Add(r.untaken.Load()) > maxStuck) {
-		_ = a.conn.Close()
+	if c := o.close(); c != nil && (!c.proxy || c.stuck.Add(r.untaken.Load()) > maxStuck) {
+		_ = c.Close()
 	}
 }
 
-// grpcList serves List. It ends when the reader has taken a large list, so that none is left
-// untaken.
+// grpcList serves List. It ends when the reader has taken the list, so that none is left
+// untaken. Until then it counts as a watch.
 func (s *Server) grpcList(stream grpc.ServerStream, c call, m *serverpb.ListRequest) error {
-	ctx := stream.Context()
-	affiliates, err := s.list(ctx, c, m)
+	if _, err := s.admit(stream.Context(), c, m.GetClusterId()); err != nil {
+		return err
+	}
+	if err := s.admission.openWatch(c.caller); err != nil {
+		return err
+	}
+	defer s.admission.closeWatch(c.caller)
+	cluster, leave := s.clusters.join(m.GetClusterId())
+	defer leave()
+	list, err := s.list(stream.Context(), cluster, c, m, maxList)
 	if err != nil {
 		return err
 	}
-	switch size := affiliates.Size(); {
-	case size > maxList:
-		return listTooLarge(size, maxList)
-	case size <= smallSnapshot:
-		return stream.SendMsg(countedAnswer(ctx, affiliates.Wire()))
-	}
-	r := newReader(grpcOutlet{stream}, []*part{{m: newMessage(affiliates.Wire())}})
-	if err := s.readings.beginList(affiliates, r); err != nil {
-		return err
-	}
-	r.flush()
-	return s.serve(ctx, r)
+	return s.serve(stream.Context(), newReader(grpcOutlet{stream}, rateKey(c.caller), cluster, list, nil))
 }
 
 func listTooLarge(size, limit int) error {

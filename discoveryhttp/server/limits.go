@@ -46,9 +46,9 @@ type Limits struct {
 	WatchesPerAddress int
 	// Watches bounds the open watches of all addresses. 0 is no bound.
 	Watches int
-	// Snapshots bounds the large snapshots and lists that are being read by gRPC, in bytes.
-	// Each counts once, however many read it. 0 is no bound.
-	Snapshots int64
+	// Sent bounds what is encoded for readers: messages that they have not taken, and that are
+	// kept for further readers, in bytes. Each counts once, however many read it. 0 is no bound.
+	Sent int64
 	// Copies bounds the copies of large snapshots and lists that are being written on
 	// net/http, in bytes, and CopiesPerAddress those of one address, or of one IPv6 /64. 0 is
 	// no bound.
@@ -79,7 +79,7 @@ func DefaultLimits() Limits {
 		Data:     2048,
 		Endpoint: 32,
 		Store: store.Limits{Affiliates: 10_000, Watchers: 12_000, Endpoints: 64, Clusters: 100_000,
-			Bytes: 512 << 20, CallerBytes: 96 << 20, CallerClusters: 2500},
+			Bytes: 512 << 20, CallerBytes: 96 << 20, CallerClusters: 2500, Backlog: 64 << 20},
 		TTL:        30 * time.Minute,
 		Send:       10 * time.Second,
 		PerAddress: Rate{PerSecond: 200, Burst: 8000},
@@ -90,7 +90,7 @@ func DefaultLimits() Limits {
 		Waiting:           8192,
 		WatchesPerAddress: 4096,
 		Watches:           50_000,
-		Snapshots:         256 << 20,
+		Sent:              384 << 20,
 		Copies:            128 << 20,
 		CopiesPerAddress:  64 << 20,
 		Connections:       door.DefaultLimits(),

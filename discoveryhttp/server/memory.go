@@ -2,12 +2,13 @@ package server
 
 import "math"
 
-// What the server keeps for each of what it counts, in bytes. A connection is measured with
-// clients that send nothing, and so is half of a watch; the other half are the changes that
-// wait for its reader. A call that waits has its request.
+// What the server keeps for each of what it counts, in bytes. A connection and a watch are
+// measured with clients that send and take nothing; a watch has the header of its call, too. A
+// cluster is measured with the longest ID. A call that waits has its request.
 const (
 	connectionMemory = 16 << 10
-	watchMemory      = 32 << 10
+	watchMemory      = 16<<10 + headerList
+	clusterMemory    = 1 << 10
 	waitingMemory    = minRequest
 	// garbagePercent is how much garbage there is before the collector runs, of what is in use.
 	garbagePercent = 40
@@ -16,7 +17,7 @@ const (
 // Memory returns the most memory that callers can make a server with the limits take, in
 // bytes, besides what it has at the start. It is math.MaxInt64 if a limit is missing.
 func (l Limits) Memory() int64 {
-	if l.Store.Bytes == 0 || l.Snapshots == 0 || l.Copies == 0 || l.Watches == 0 || l.Waiting == 0 {
+	if l.Store.Bytes == 0 || l.Store.Clusters == 0 || l.Sent == 0 || l.Store.Backlog == 0 || l.Copies == 0 || l.Watches == 0 || l.Waiting == 0 {
 		return math.MaxInt64
 	}
 	return l.boundedMemory()
@@ -24,7 +25,8 @@ func (l Limits) Memory() int64 {
 
 // boundedMemory is Memory without what a missing limit would bound.
 func (l Limits) boundedMemory() int64 {
-	used := l.Store.Bytes + l.Snapshots + l.Copies +
+	used := l.Store.Bytes + l.Store.Backlog + l.Sent + l.Copies +
+		int64(l.Store.Clusters)*clusterMemory +
 		int64(l.Connections.Connections)*connectionMemory +
 		int64(l.Watches)*watchMemory +
 		int64(l.Waiting)*waitingMemory
@@ -39,7 +41,7 @@ func (l Limits) Within(memory int64) Limits {
 	if share >= 1 {
 		return l
 	}
-	lower(share, &l.Store.Bytes, &l.Store.CallerBytes, &l.Snapshots, &l.Copies, &l.CopiesPerAddress)
+	lower(share, &l.Store.Bytes, &l.Store.CallerBytes, &l.Store.Backlog, &l.Sent, &l.Copies, &l.CopiesPerAddress)
 	lower(share, &l.Store.Clusters, &l.Store.CallerClusters, &l.Connections.Connections, &l.Connections.PerCaller,
 		&l.Connections.Pending, &l.Connections.PendingPerCaller, &l.Watches, &l.WatchesPerAddress, &l.Waiting, &l.WaitingPerAddress)
 	return l

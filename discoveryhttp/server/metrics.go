@@ -120,6 +120,7 @@ var (
 	clustersGauge   = gauge("clusters", "Clusters with an affiliate, a watcher or a pinned token. With etcd: clusters watched on this server.")
 	affiliatesGauge = gauge("affiliates", "Affiliates of these clusters.")
 	watchersGauge   = gauge("watchers", "Open watches on this server.")
+	backlogGauge    = gauge("backlog_bytes", "About what changes take that watches have not taken, in bytes, as --max-backlog counts it.")
 )
 
 // Describe implements prometheus.Collector.
@@ -127,6 +128,7 @@ func (statsCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- clustersGauge
 	out <- affiliatesGauge
 	out <- watchersGauge
+	out <- backlogGauge
 }
 
 // Collect implements prometheus.Collector.
@@ -135,6 +137,7 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(clustersGauge, prometheus.GaugeValue, float64(stats.Clusters))
 	out <- prometheus.MustNewConstMetric(affiliatesGauge, prometheus.GaugeValue, float64(stats.Affiliates))
 	out <- prometheus.MustNewConstMetric(watchersGauge, prometheus.GaugeValue, float64(stats.Watchers))
+	out <- prometheus.MustNewConstMetric(backlogGauge, prometheus.GaugeValue, float64(stats.Backlog))
 }
 
 // measured is a store whose operations are measured.

@@ -76,7 +76,7 @@ type Server struct {
 	metrics   *metrics
 	closing   context.Context
 	clusters  clusters
-	readings  *readings
+	account   *account
 	copies    *copies
 	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
 	requestTimeout time.Duration
@@ -94,14 +94,16 @@ func New(closing context.Context, o Options) *Server {
 		admission: newAdmission(closing, o.Limits),
 		closing:   closing,
 		clusters:  clusters{byID: map[string]*cluster{}},
-		readings:  newReadings(o.Limits.Snapshots),
 		copies:    newCopies(o.Limits.Copies, o.Limits.CopiesPerAddress),
 
 		requestTimeout: requestTimeout,
 		storeFailed:    rate.Sometimes{First: 1, Interval: 30 * time.Second},
 	}
+	s.account = newAccount(o.Limits.Sent, s.clusters.dropCaches)
+	s.clusters.account = s.account
 	s.metrics = newMetrics(o.Store)
 	s.metrics.registry.MustRegister(s.admission.collectors()...)
+	s.metrics.registry.MustRegister(s.account.collectors()...)
 	s.store = s.metrics.measure(o.Store)
 	return s
 }
@@ -176,11 +178,24 @@ func (s *Server) remove(ctx context.Context, c call, m *serverpb.AffiliateDelete
 	return s.storeError(ctx, s.store.Delete(ctx, m.GetClusterId(), m.GetAffiliateId()))
 }
 
-// list returns the affiliates of a cluster.
-func (s *Server) list(ctx context.Context, c call, m *serverpb.ListRequest) (*store.Snapshot, error) {
-	if _, err := s.admit(ctx, c, m.GetClusterId()); err != nil {
+// list returns the affiliates of a cluster to a call that was admitted, in one message, which the caller of list holds, or an
+// error if it would have more than some bytes.
+func (s *Server) list(ctx context.Context, of *cluster, c call, m *serverpb.ListRequest, most int) ([]*message, error) {
+	var list []*message
+	err := s.account.retry(ctx, func() (err error) {
+		list, err = s.beginList(ctx, of, c, m, most)
+		return err
+	})
+	return list, err
+}
+
+// beginList is list that does not wait for room: its error may be errNoRoom.
+func (s *Server) beginList(ctx context.Context, of *cluster, c call, m *serverpb.ListRequest, most int) ([]*message, error) {
+	end, err := of.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer end()
 	affiliates, err := s.store.List(ctx, m.GetClusterId())
 	if err != nil {
 		return nil, s.storeError(ctx, err)
@@ -189,7 +204,10 @@ func (s *Server) list(ctx context.Context, c call, m *serverpb.ListRequest) (*st
 	if _, err := s.authorize(ctx, m.GetClusterId(), c.authorization, time.Now()); err != nil {
 		return nil, err
 	}
-	return affiliates, nil
+	if size := affiliates.Size(); size > most {
+		return nil, listTooLarge(size, most)
+	}
+	return of.encode(affiliates, maxConnectList, rateKey(c.caller))
 }
 
 // storeError returns the error of a call for an error of the store. Details are logged

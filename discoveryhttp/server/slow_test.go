@@ -54,6 +54,11 @@ func newStuckClient(t *testing.T, address string, window uint32) *stuckClient {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newStuckClientOn(t, conn, window)
+}
+
+func newStuckClientOn(t *testing.T, conn net.Conn, window uint32) *stuckClient {
+	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -71,26 +76,26 @@ func newStuckClient(t *testing.T, address string, window uint32) *stuckClient {
 // call calls a method and returns the stream.
 func (c *stuckClient) call(procedure, contentType string, m proto.Message) (stream uint32) {
 	c.t.Helper()
-	var header bytes.Buffer
-	encoder := hpack.NewEncoder(&header)
-	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", procedure}, {":authority", "c"}, {"content-type", contentType}, {"te", "trailers"}} {
-		if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	stream = c.next
-	c.next += 2
-	if err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: header.Bytes(), EndHeaders: true}); err != nil {
-		c.t.Fatal(err)
-	}
-	wire, err := proto.Marshal(m)
+	stream, err := c.try(procedure, contentType, m)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := c.framer.WriteData(stream, true, append([]byte{0, 0, 0, 0, byte(len(wire))}, wire...)); err != nil {
-		c.t.Fatal(err)
-	}
 	return stream
+}
+
+// try is call on a connection that the server may have closed.
+func (c *stuckClient) try(procedure, contentType string, m proto.Message) (stream uint32, err error) {
+	var header bytes.Buffer
+	encoder := hpack.NewEncoder(&header)
+	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", procedure}, {":authority", "c"}, {"content-type", contentType}, {"te", "trailers"}} {
+		err = errors.Join(err, encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
+	}
+	stream = c.next
+	c.next += 2
+	wire, encodeErr := proto.Marshal(m)
+	return stream, errors.Join(err, encodeErr,
+		c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: header.Bytes(), EndHeaders: true}),
+		c.framer.WriteData(stream, true, append([]byte{0, 0, 0, 0, byte(len(wire))}, wire...)))
 }
 
 // await reads frames until f reports that it has seen what it waits for. It returns false

@@ -33,7 +33,7 @@ type tinyStore struct {
 
 type tinyCluster struct {
 	affiliates map[string]store.Affiliate
-	watchers   map[*store.Watcher]bool
+	log        *store.Log
 	pin        []byte
 }
 
@@ -44,16 +44,10 @@ func (s *tinyStore) lock(clusterID string) (*tinyCluster, func()) {
 	s.mu.Lock()
 	c := s.clusters[clusterID]
 	if c == nil {
-		c = &tinyCluster{affiliates: map[string]store.Affiliate{}, watchers: map[*store.Watcher]bool{}}
+		c = &tinyCluster{affiliates: map[string]store.Affiliate{}, log: store.NewLog(nil)}
 		s.clusters[clusterID] = c
 	}
 	return c, s.mu.Unlock
-}
-
-func (c *tinyCluster) push(e *store.Event) {
-	for w := range c.watchers {
-		w.Push(e)
-	}
 }
 
 func (c *tinyCluster) snapshot() *store.Snapshot {
@@ -88,7 +82,7 @@ func (s *tinyStore) Update(_ context.Context, clusterID string, u store.Update) 
 		c.pin = u.Token
 	}
 	if !bytes.Equal(before.Wire(), after.Wire()) {
-		c.push(store.NewUpdate(after))
+		c.log.Push(store.NewUpdate(after))
 	}
 	return nil
 }
@@ -98,7 +92,7 @@ func (s *tinyStore) Delete(_ context.Context, clusterID, id string) error {
 	defer unlock()
 	if _, exists := c.affiliates[id]; exists {
 		delete(c.affiliates, id)
-		c.push(store.NewDeletion(id))
+		c.log.Push(store.NewDeletion(id))
 	}
 	return nil
 }
@@ -115,17 +109,10 @@ func (s *tinyStore) Watch(_ context.Context, clusterID string, _ netip.Addr, tok
 	if !c.admits(token) {
 		return nil, nil, store.ErrOtherToken
 	}
-	if s.limits.Watchers > 0 && len(c.watchers) >= s.limits.Watchers {
+	if s.limits.Watchers > 0 && c.log.Watchers() >= s.limits.Watchers {
 		return nil, nil, store.ErrTooManyWatchers
 	}
-	var w *store.Watcher
-	w = store.NewWatcher(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(c.watchers, w)
-	})
-	c.watchers[w] = true
-	return c.snapshot(), w, nil
+	return c.snapshot(), c.log.Watch(func() {}), nil
 }
 
 func (s *tinyStore) Admit(_ context.Context, clusterID string, token []byte, _ time.Time) (bool, error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,25 +23,32 @@ var errTooSlow = errors.New("the reader took nothing for too long: start again")
 
 // outlet is where the messages of a reader go.
 type outlet interface {
-	// deliver hands a message over without waiting. When bytes of it have been taken,
-	// reader.released is called.
-	deliver(r *reader, m *message) error
+	// deliver hands a message over without waiting. As bytes of it are taken, the delivery is
+	// told.
+	deliver(d *delivery) error
 	// pending is signalled when write has something to do; nil if it never has.
 	pending() <-chan struct{}
 	// write writes what was delivered. It may wait.
-	write(r *reader) error
+	write() error
 	// abandon drops what a reader that takes nothing has left untaken.
 	abandon(r *reader)
+	// close is called when the call is over. What is left is held for the connection, nil for
+	// none.
+	close() *grpcConn
 }
 
 // reader is one who reads a cluster: a snapshot, and what changes afterwards. Messages are
 // handed over by whoever has one; wait, in the goroutine of the call, ends the call.
 type reader struct {
 	outlet outlet
-	// watcher has the events; nil for a list.
+	// watcher has the changes; nil for a list.
 	watcher *store.Watcher
 	cluster *cluster
+	// address is that of the caller, or its IPv6 /64.
+	address netip.Addr
 
+	// held are the messages of the reader, with those in next.
+	held deliveries
 	// untaken is the number of bytes that the outlet has and the reader has not taken.
 	untaken atomic.Int64
 	// taken is the number of bytes that the reader has taken.
@@ -49,8 +57,8 @@ type reader struct {
 	behind atomic.Bool
 
 	mu sync.Mutex
-	// next are the parts to be sent before the events of the watcher.
-	next []*part
+	// next is to be sent before the changes of the watcher.
+	next []*delivery
 	// lags is set from when the reader had to take what was sent before it got more, until it
 	// has taken all there was.
 	lags bool
@@ -59,20 +67,27 @@ type reader struct {
 	ended chan struct{}
 	// drained is signalled when the reader of a list has taken it.
 	drained chan struct{}
-
-	// snapshot is the number of bytes of the snapshot; gone is called when they are taken.
-	snapshot int64
-	gone     func()
 }
 
-func newReader(o outlet, parts []*part) *reader {
-	r := &reader{outlet: o, next: parts, ended: make(chan struct{}), drained: make(chan struct{}, 1), gone: func() {}}
-	for _, p := range parts {
-		if p.m != nil {
-			r.snapshot += int64(len(p.m.wire))
-		}
+// newReader returns a reader of messages that it holds from now on, and of changes of a watcher,
+// nil for none.
+func newReader(o outlet, address netip.Addr, c *cluster, messages []*message, w *store.Watcher) *reader {
+	r := &reader{outlet: o, watcher: w, cluster: c, address: address, ended: make(chan struct{})}
+	if w == nil {
+		r.drained = make(chan struct{}, 1)
 	}
+	r.put(messages)
 	return r
+}
+
+// put makes messages the next that are sent. The reader holds them from now on.
+func (r *reader) put(messages []*message) {
+	now := time.Now()
+	for _, m := range messages {
+		d := &delivery{r: r, m: m, at: now, left: len(m.pieces)}
+		r.held.add(d)
+		r.next = append(r.next, d)
+	}
 }
 
 // flush sends what there is, as far as the reader takes it. It returns the number of events
@@ -84,6 +99,14 @@ func (r *reader) flush() (events int) {
 		r.lags = false
 	}
 	for r.err == nil {
+		// released sees the flag, or flush sees what it has released.
+		r.behind.Store(true)
+		if r.untaken.Load() >= sendWindow {
+			r.lags = r.hasMore()
+			r.behind.Store(r.lags)
+			return events
+		}
+		r.behind.Store(false)
 		if len(r.next) == 0 {
 			n := r.refill()
 			events += n
@@ -91,48 +114,56 @@ func (r *reader) flush() (events int) {
 				return events
 			}
 		}
-		// released sees the flag, or flush sees what it has released.
-		r.behind.Store(true)
-		if r.untaken.Load() >= sendWindow {
-			r.lags = true
-			return events
-		}
-		r.behind.Store(false)
-		m := r.next[0].message()
+		d := r.next[0]
 		r.next[0] = nil
-		r.next = r.next[1:]
-		r.untaken.Add(int64(len(m.wire)))
-		if err := r.outlet.deliver(r, m); err != nil {
+		if r.next = r.next[1:]; len(r.next) == 0 {
+			r.next = nil
+		}
+		r.untaken.Add(int64(d.size()))
+		if err := r.outlet.deliver(d); err != nil {
 			r.fail(err)
 		}
 	}
 	return events
 }
 
-// refill takes the events of the watcher, and returns their number. r.mu is held.
+// hasMore reports whether there is more to be sent. r.mu is held.
+func (r *reader) hasMore() bool {
+	if r.watcher == nil {
+		return len(r.next) > 0
+	}
+	span, _, err := r.watcher.Peek(0)
+	if err != nil {
+		r.fail(err)
+	}
+	return len(r.next) > 0 || !span.Empty()
+}
+
+// refill takes changes from the watcher, and returns their number. r.mu is held.
 func (r *reader) refill() int {
 	if r.watcher == nil {
 		return 0
 	}
-	events, err := r.watcher.Take()
+	limit := eventsPart
+	if r.lags {
+		limit = laggingPart
+	}
+	messages, events, err := r.cluster.take(r, limit)
 	if err != nil {
 		r.fail(err)
 		return 0
 	}
-	if len(events) > 0 {
-		limit := eventsPart
-		if r.lags {
-			limit = laggingPart
-		}
-		r.next = r.cluster.parts(events, limit)
-	}
-	return len(events)
+	r.put(messages)
+	return events
 }
 
 // fail ends the call with an error. r.mu is held.
 func (r *reader) fail(err error) {
 	if r.err == nil {
 		r.err = err
+		for _, d := range r.next {
+			d.taken(d.left)
+		}
 		r.next = nil
 		close(r.ended)
 	}
@@ -147,10 +178,7 @@ func (r *reader) end(err error) {
 
 // released records that the reader has taken n bytes, or never will.
 func (r *reader) released(n int) {
-	taken := r.taken.Add(int64(n))
-	if r.snapshot > 0 && taken >= r.snapshot && taken-int64(n) < r.snapshot {
-		r.gone()
-	}
+	r.taken.Add(int64(n))
 	untaken := r.untaken.Add(-int64(n))
 	if untaken < sendWindow && r.behind.CompareAndSwap(true, false) {
 		r.cluster.wake(r)
@@ -179,7 +207,7 @@ func (r *reader) wait(ctx, closing context.Context, patience time.Duration) erro
 		case <-r.ended:
 			return r.err
 		case <-r.outlet.pending():
-			if err := r.outlet.write(r); err != nil {
+			if err := r.outlet.write(); err != nil {
 				return err
 			}
 		case <-r.drained:
@@ -199,13 +227,21 @@ func (r *reader) wait(ctx, closing context.Context, patience time.Duration) erro
 
 // serve waits until the call of a reader ends.
 func (s *Server) serve(ctx context.Context, r *reader) error {
+	s.account.open(r)
+	r.flush()
+	if r.watcher != nil {
+		r.watcher.Notify(func() { r.cluster.wake(r) })
+	}
 	err := r.wait(ctx, s.closing, s.options.Limits.Send)
 	// From now on, nothing is handed over.
 	r.end(context.Canceled)
-	r.gone()
+	s.account.close(r)
+	if errors.Is(err, errTooSlow) {
+		r.outlet.abandon(r)
+	}
+	r.held.orphan(r.outlet.close())
 	switch {
 	case errors.Is(err, errTooSlow):
-		r.outlet.abandon(r)
 		// Each call has an error of its own: to look at its metadata changes it.
 		return connect.NewError(connect.CodeUnavailable, err)
 	case errors.Is(err, store.ErrResync):
@@ -228,20 +264,35 @@ func (s *Server) watch(ctx context.Context, c call, m *serverpb.WatchRequest, o 
 		return err
 	}
 	defer s.admission.closeWatch(c.caller)
-	snapshot, watcher, err := s.store.Watch(ctx, m.GetClusterId(), rateKey(c.caller), token)
-	if err != nil {
-		return s.storeError(ctx, err)
-	}
-	defer watcher.Close()
 	cluster, leave := s.clusters.join(m.GetClusterId())
 	defer leave()
-	parts, shared := cluster.begin(snapshot, part)
-	r := newReader(o, parts)
-	r.watcher, r.cluster = watcher, cluster
-	if err := s.readings.beginWatch(shared, r); err != nil {
+	var messages []*message
+	var watcher *store.Watcher
+	if err := s.account.retry(ctx, func() (err error) {
+		messages, watcher, err = s.beginWatch(ctx, cluster, c, m.GetClusterId(), token, part)
+		return err
+	}); err != nil {
 		return err
 	}
-	r.flush()
-	watcher.Notify(func() { cluster.wake(r) })
-	return s.serve(ctx, r)
+	defer watcher.Close()
+	return s.serve(ctx, newReader(o, rateKey(c.caller), cluster, messages, watcher))
+}
+
+// beginWatch returns what a watch begins with, held for its reader, and its watcher; or errNoRoom.
+func (s *Server) beginWatch(ctx context.Context, of *cluster, c call, id string, token []byte, part int) ([]*message, *store.Watcher, error) {
+	end, err := of.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
+	snapshot, watcher, err := s.store.Watch(ctx, id, rateKey(c.caller), token)
+	if err != nil {
+		return nil, nil, s.storeError(ctx, err)
+	}
+	messages, err := of.start(snapshot, part, rateKey(c.caller))
+	if err != nil {
+		watcher.Close()
+		return nil, nil, err
+	}
+	return messages, watcher, nil
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
-	"sync"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -135,18 +135,10 @@ func AppendEvents(b []byte, events []*Event) []byte {
 const flagSize = 4
 
 // Snapshot is all affiliates of a cluster at one moment. It is immutable and safe for
-// concurrent use. Its encodings are made when they are first asked for.
+// concurrent use. It keeps no encoding of itself, so that whoever has that need not keep it.
 type Snapshot struct {
 	// Affiliates are sorted by ID.
 	Affiliates []Affiliate
-
-	once sync.Once
-	wire []byte
-
-	mu       sync.Mutex
-	messages [][]byte
-	// max is the largest size of messages, in bytes.
-	max int
 }
 
 // NewSnapshot returns a snapshot of affiliates. It keeps the slice and sorts it.
@@ -164,32 +156,23 @@ func (s *Snapshot) Size() int {
 	return size
 }
 
-// Wire returns the snapshot as an encoded ListResponse. It is encoded once; the caller must
-// not change it.
+// Wire returns the snapshot as an encoded ListResponse.
 func (s *Snapshot) Wire() []byte {
-	s.once.Do(func() {
-		s.wire = make([]byte, 0, s.Size())
-		for _, a := range s.Affiliates {
-			s.wire = appendAffiliate(s.wire, a)
-		}
-	})
-	return s.wire
+	wire := make([]byte, 0, s.Size())
+	for _, a := range s.Affiliates {
+		wire = appendAffiliate(wire, a)
+	}
+	return wire
 }
 
 // Messages returns the snapshot as encoded WatchResponses of at most limit bytes each, or of
 // one affiliate that is larger. All but the last have the field more set. There is at least
-// one. They are encoded once for all callers with the same limit; a caller must not change
-// them.
+// one.
 func (s *Snapshot) Messages(limit int) [][]byte {
 	if s.Size() <= limit {
 		return [][]byte{s.Wire()}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.messages == nil || s.max != limit {
-		s.messages, s.max = split(s.Affiliates, limit), limit
-	}
-	return s.messages
+	return split(s.Affiliates, limit)
 }
 
 // split encodes affiliates in messages of at most limit bytes.
@@ -233,6 +216,21 @@ func (s *Snapshot) Since(base *Snapshot) []*Event {
 	}
 	for _, a := range old {
 		events = append(events, NewDeletion(a.ID))
+	}
+	return events
+}
+
+// Events returns the events of some affiliates, sorted by ID, as the snapshot has them: deletions
+// of those that it does not have.
+func (s *Snapshot) Events(ids []string) []*Event {
+	events := make([]*Event, len(ids))
+	for i, id := range ids {
+		at, found := slices.BinarySearchFunc(s.Affiliates, id, func(a Affiliate, id string) int { return strings.Compare(a.ID, id) })
+		if found {
+			events[i] = NewUpdate(s.Affiliates[at])
+		} else {
+			events[i] = NewDeletion(id)
+		}
 	}
 	return events
 }

@@ -14,8 +14,11 @@ import (
 // cluster is the affiliates and watchers of one cluster. A change is staged first, and
 // applied once it is durable: readers and watchers see only what is applied.
 type cluster struct {
-	id       string
-	entries  map[string]*entry
+	id      string
+	entries map[string]*entry
+	// log has the changes for the watchers; nil if there are none.
+	log      *Log
+	backlog  *Backlog
 	watchers map[*Watcher]reader
 	pin      pin
 	// creator is charged for the cluster; nil for nobody.
@@ -32,9 +35,11 @@ type cluster struct {
 	// count and dataless count the affiliates, and those without data, with what is staged.
 	count, dataless int
 
-	// snapshot caches the entries. changed are the IDs that changed since.
+	// snapshot caches the entries. changed are the IDs that changed since, and replaced is
+	// what it holds of entries that are no more, in bytes that the backlog counts.
 	snapshot *Snapshot
 	changed  []string
+	replaced int64
 
 	// due is no later than anything of the cluster expires, in milliseconds of the store's
 	// time. position is the cluster's in the queue.
@@ -138,11 +143,11 @@ func (c *cluster) put(id string, e *entry) {
 	case e == nil && before == nil:
 	case e == nil:
 		delete(c.entries, id)
-		c.publish(NewDeletion(id))
+		c.publish(before, NewDeletion(id))
 	default:
 		c.entries[id] = e
 		if before == nil || !bytes.Equal(before.wire, e.wire) {
-			c.publish(NewUpdate(e.affiliate(id)))
+			c.publish(before, NewUpdate(e.affiliate(id)))
 		}
 	}
 }
@@ -150,16 +155,27 @@ func (c *cluster) put(id string, e *entry) {
 // maxPatch is the number of changes beyond which a snapshot is made anew.
 const maxPatch = 64
 
-func (c *cluster) publish(e *Event) {
+// publish tells the watchers of an event, which replaces an entry; nil for none.
+func (c *cluster) publish(before *entry, e *Event) {
 	if c.snapshot != nil {
-		c.changed = append(c.changed, e.Affiliate.ID)
-		if len(c.changed) > maxPatch {
-			c.snapshot, c.changed = nil, nil
+		held := before.cost()
+		switch {
+		case len(c.changed) == maxPatch, !c.backlog.reserve(held):
+			c.forget()
+		default:
+			c.changed = append(c.changed, e.Affiliate.ID)
+			c.replaced += held
 		}
 	}
-	for w := range c.watchers {
-		w.Push(e)
+	if c.log != nil {
+		c.log.Push(e)
 	}
+}
+
+// forget drops the snapshot.
+func (c *cluster) forget() {
+	c.backlog.add(-c.replaced)
+	c.snapshot, c.changed, c.replaced = nil, nil, 0
 }
 
 // list returns the applied entries.
@@ -172,9 +188,10 @@ func (c *cluster) list() *Snapshot {
 		}
 		c.snapshot = NewSnapshot(all)
 	case len(c.changed) > 0:
-		c.snapshot = &Snapshot{Affiliates: c.patched()}
+		all := c.patched()
+		c.forget()
+		c.snapshot = &Snapshot{Affiliates: all}
 	}
-	c.changed = nil
 	return c.snapshot
 }
 

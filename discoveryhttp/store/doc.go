@@ -6,8 +6,9 @@
 // wire encoding, and a change is encoded once for all watchers.
 //
 // A watch starts with a Snapshot of the cluster. Its Watcher then yields every
-// change, in order and without gaps, or ErrResync when it has lost some. At most
-// maxLag changes are queued, which bounds the memory of a slow watcher.
+// change, in order and without gaps, or ErrResync when it has lost some. A cluster has
+// one Log of changes, and a watcher is a place in it. A log has no more than maxLag
+// changes, and all logs together no more than their Backlog.
 //
 // Memory keeps everything in memory. Bolt also keeps it in a file, and
 // acknowledges a change only once it is on disk. Package etcd, below this one,

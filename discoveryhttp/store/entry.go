@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // entry is an affiliate with its expiries. It is immutable, but for number.
@@ -39,7 +41,8 @@ func (l life) extended(by life) life {
 	return newLife(max(l.expires(), by.expires()), l.own() || by.own())
 }
 
-// entryOverhead is about what an entry takes besides its encoding, in bytes.
+// entryOverhead is about what an entry takes besides its encoding and ID, in bytes, with its
+// place in a snapshot.
 const entryOverhead = 256
 
 // cost returns the bytes that an entry is charged with.
@@ -47,7 +50,17 @@ func (e *entry) cost() int64 {
 	if e == nil {
 		return 0
 	}
-	return int64(len(e.wire)+8*len(e.lives)) + entryOverhead
+	return int64(len(e.wire)+e.idSize()+8*len(e.lives)) + entryOverhead
+}
+
+// idSize returns the size of the ID, which comes first in the encoding, in bytes.
+func (e *entry) idSize() int {
+	_, _, tag := protowire.ConsumeTag(e.wire)
+	if tag < 0 {
+		return 0
+	}
+	id, _ := protowire.ConsumeBytes(e.wire[tag:])
+	return len(id)
 }
 
 func (e *entry) affiliate(id string) Affiliate { return Affiliate{ID: id, wire: e.wire} }

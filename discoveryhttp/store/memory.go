@@ -12,6 +12,8 @@ import (
 // Memory is a store in memory. It is empty after a restart.
 type Memory struct {
 	limits Limits
+	// backlog counts what is kept of changes.
+	backlog *Backlog
 
 	mu       sync.Mutex
 	clusters map[string]*cluster
@@ -35,6 +37,7 @@ type Memory struct {
 func NewMemory(limits Limits) *Memory {
 	return &Memory{
 		limits:   limits,
+		backlog:  NewBacklog(limits.Backlog),
 		clusters: map[string]*cluster{},
 		callers:  map[netip.Addr]*caller{},
 		direct:   true,
@@ -74,7 +77,7 @@ func (m *Memory) admitCluster(clusterID string, address netip.Addr) (*cluster, e
 
 // create creates a cluster that is charged to a caller, nil for nobody.
 func (m *Memory) create(clusterID string, creator *caller) *cluster {
-	c := &cluster{id: clusterID, entries: map[string]*entry{}, watchers: map[*Watcher]reader{}, creator: creator, due: never}
+	c := &cluster{id: clusterID, entries: map[string]*entry{}, backlog: m.backlog, watchers: map[*Watcher]reader{}, creator: creator, due: never}
 	m.charge(creator, 0, 1)
 	m.clusters[clusterID] = c
 	heap.Push(&m.expiries, c)
@@ -88,6 +91,7 @@ func (m *Memory) drop(c *cluster) {
 	}
 	delete(m.clusters, c.id)
 	delete(m.listed, c)
+	c.forget()
 	heap.Remove(&m.expiries, c.position)
 	m.charge(c.creator, 0, -1)
 }
@@ -266,11 +270,16 @@ func (m *Memory) Watch(_ context.Context, clusterID string, caller netip.Addr, t
 	if m.limits.Watchers > 0 && len(c.watchers) >= m.limits.Watchers {
 		return nil, nil, ErrTooManyWatchers
 	}
+	if c.log == nil {
+		c.log = NewLog(m.backlog)
+	}
 	var w *Watcher
-	w = NewWatcher(func() {
+	w = c.log.Watch(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(c.watchers, w)
+		if delete(c.watchers, w); len(c.watchers) == 0 {
+			c.log = nil
+		}
 		m.settle(c)
 	})
 	c.watchers[w] = reader{bytes.Clone(token), caller}
@@ -305,7 +314,7 @@ func (m *Memory) Expire(now time.Time) error {
 func (m *Memory) expire(now time.Time) {
 	// A cached snapshot is worth its memory only while it is asked for often.
 	for c := range m.listed {
-		c.snapshot, c.changed = nil, nil
+		c.forget()
 	}
 	clear(m.listed)
 	at := m.clock.at(now)
@@ -328,7 +337,7 @@ func (m *Memory) expire(now time.Time) {
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Stats{Clusters: len(m.clusters)}
+	s := Stats{Clusters: len(m.clusters), Backlog: m.backlog.Bytes()}
 	for _, c := range m.clusters {
 		s.Affiliates += len(c.entries)
 		s.Watchers += len(c.watchers)

@@ -40,19 +40,26 @@ type Limits struct {
 	// Clusters is the limit of clusters that have an affiliate, a watcher or a pin.
 	Clusters int
 	// Bytes is the limit of all affiliates together: of about what they take in memory,
-	// which is 256 bytes more than their encodings each.
+	// which is 256 bytes more than their IDs and encodings each.
 	Bytes int64
 	// CallerBytes is the limit of the affiliates that are charged to one caller: to the last
 	// that has sent their data. Memory and Bolt give a caller no more than what is left of
 	// Bytes for all others, either.
 	CallerBytes int64
+	// Backlog is the limit of the changes that watchers have not taken, on this server: of about
+	// what they take in memory, in bytes. Beyond it, watchers that are behind must start again.
+	Backlog int64
 	// CallerClusters is the limit of clusters that one caller has created, by an update or by a
 	// watch. The first update of a cluster moves the charge to its caller.
 	CallerClusters int
 }
 
 // Stats counts what a store keeps.
-type Stats struct{ Clusters, Affiliates, Watchers int }
+type Stats struct {
+	Clusters, Affiliates, Watchers int
+	// Backlog is what Limits.Backlog bounds, in bytes.
+	Backlog int64
+}
 
 const (
 	minPinLife = 10 * time.Minute

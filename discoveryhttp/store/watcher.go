@@ -2,109 +2,137 @@ package store
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 )
 
-// maxLag is the number of events that a watcher may have queued.
-const maxLag = 1024
-
-// Watcher is the queue of events of one watch of one cluster. A store fills it with
-// Push and ends it with End or Resync, which are safe for concurrent use. One
-// goroutine reads it, by Next or by Take.
+// Watcher is one watch of one cluster: a place in its Log. One goroutine reads it, by Next, or
+// by Peek and Take.
 type Watcher struct {
+	log  *Log
 	stop func()
-	wake chan struct{}
 
-	mu     sync.Mutex
-	events []*Event
+	// What follows is guarded by log.mu. next is the number of the event to be taken next.
+	next uint64
+	// place is that among those that are told of the next event; less than 0 for none.
+	place  int
+	closed bool
 	// err is why the watch has ended.
 	err error
-	// notify is called instead of waking Next.
-	notify func()
+	// wake is that of Next; nil before its first call.
+	wake chan struct{}
+
+	// notify is called when there is something to take.
+	notify atomic.Pointer[func()]
 }
 
-// NewWatcher returns a watcher without events. Close calls stop.
-func NewWatcher(stop func()) *Watcher { return &Watcher{stop: stop, wake: make(chan struct{}, 1)} }
-
-// Push queues an event. It never blocks. A watcher that has maxLag events queued
-// loses them all and must resynchronize.
-func (w *Watcher) Push(e *Event) {
-	w.mu.Lock()
-	first := len(w.events) == 0
-	switch {
-	case w.err != nil:
-		w.mu.Unlock()
-		return
-	case len(w.events) >= maxLag:
-		w.events, w.err = nil, ErrResync
-		first = true
-	default:
-		w.events = append(w.events, e)
-	}
-	notify := w.notify
-	w.mu.Unlock()
-	// Whoever reads the first event reads those behind it, too.
-	if first {
-		w.tell(notify)
-	}
+// Range is changes of a Log that follow each other. It is comparable: the same changes have the
+// same range.
+type Range struct {
+	log        *Log
+	first, end uint64
 }
 
-// End ends the watch with an error. Events that are queued are lost. The first error stays.
+// Empty reports whether there are no changes.
+func (r Range) Empty() bool { return r.first == r.end }
+
+// End ends the watch with an error. What it has not taken is lost. The first error stays.
 func (w *Watcher) End(err error) {
-	w.mu.Lock()
-	if w.err == nil {
-		w.events, w.err = nil, err
-	}
-	notify := w.notify
-	w.mu.Unlock()
-	w.tell(notify)
+	l := w.log
+	l.mu.Lock()
+	l.fail(w, err)
+	l.trim()
+	l.mu.Unlock()
+	w.tell()
 }
 
-// Resync ends the watch with ErrResync. A store calls it when it may have missed
-// events.
-func (w *Watcher) Resync() { w.End(ErrResync) }
-
-func (w *Watcher) tell(notify func()) {
-	if notify != nil {
-		notify()
+// tell says that there is something to take. log.mu is not held.
+func (w *Watcher) tell() {
+	if notify := w.notify.Load(); notify != nil {
+		(*notify)()
 		return
 	}
+	w.log.mu.Lock()
+	wake := w.wake
+	w.log.mu.Unlock()
 	select {
-	case w.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
 
-// Notify makes the watcher call f, instead of waking Next, when there is something to take:
-// the first event after an empty queue, or an end. If there is something already, it calls f
-// now. f must not block; a store may hold its lock.
+// Notify makes the watcher call f when there is something to take after there was nothing:
+// changes, or an end. If there is something already, it calls f now. f must not block; a store
+// may hold its lock.
 func (w *Watcher) Notify(f func()) {
-	w.mu.Lock()
-	w.notify = f
-	pending := len(w.events) > 0 || w.err != nil
-	w.mu.Unlock()
+	w.log.mu.Lock()
+	w.notify.Store(&f)
+	pending := w.err != nil || w.next < w.log.end()
+	w.log.mu.Unlock()
 	if pending {
 		f()
 	}
 }
 
-// Take returns the events that are queued, in order, without waiting; or the error that the
-// watch has ended with, such as ErrResync if events were lost.
-func (w *Watcher) Take() ([]*Event, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	events := w.events
-	w.events = nil
-	return events, w.err
+// Peek returns the range of changes that are to be taken next, and the size of their encoding
+// in bytes. limit bounds the size in bytes, unless one change has more; it counts in whole
+// blocks of BlockSize. The error is what the watch has ended with, such as ErrResync if changes
+// were lost.
+func (w *Watcher) Peek(limit int) (r Range, size int, err error) {
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.err != nil {
+		return Range{}, 0, w.err
+	}
+	blocks := uint64(max(limit/BlockSize, 1))
+	r = Range{l, w.next, w.next}
+	for i := int(w.next - l.first); i < len(l.events); i++ {
+		if l.slots[i].block/blocks != l.slots[w.next-l.first].block/blocks {
+			break
+		}
+		size += l.events[i].Size()
+		r.end++
+	}
+	if r.Empty() {
+		l.await(w)
+	}
+	return r, size, nil
 }
 
-// Next waits for events and returns all that are queued, at least one, in order. It returns
-// the error that the watch has ended with, or that of ctx.
+// Take takes the changes of a range that Peek has returned. They must not be kept for long: they
+// hold affiliates that others may have replaced.
+func (w *Watcher) Take(r Range) ([]*Event, error) {
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.err != nil {
+		return nil, w.err
+	}
+	from, to := int(r.first-l.first), int(r.end-l.first)
+	events := l.events[from:to:to]
+	l.slots[from].watchers--
+	l.slots[to].watchers++
+	w.next = r.end
+	l.trim()
+	return events, nil
+}
+
+// Next waits for changes and returns all there are, at least one, in order. It returns the error
+// that the watch has ended with, or that of ctx.
 func (w *Watcher) Next(ctx context.Context) ([]*Event, error) {
+	w.log.mu.Lock()
+	if w.wake == nil {
+		w.wake = make(chan struct{}, 1)
+	}
+	w.log.mu.Unlock()
 	for {
-		events, err := w.Take()
-		if err != nil || len(events) > 0 {
-			return events, err
+		const all = maxLagBytes * 2 * maxLag
+		r, _, err := w.Peek(all)
+		if err != nil {
+			return nil, err
+		}
+		if !r.Empty() {
+			return w.Take(r)
 		}
 		select {
 		case <-ctx.Done():
@@ -115,4 +143,25 @@ func (w *Watcher) Next(ctx context.Context) ([]*Event, error) {
 }
 
 // Close ends the watch.
-func (w *Watcher) Close() { w.stop() }
+func (w *Watcher) Close() {
+	l := w.log
+	l.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		l.fail(w, context.Canceled)
+		delete(l.watchers, w)
+		l.forget(w)
+		l.trim()
+		if len(l.watchers) == 0 {
+			l.backlog.close(l)
+		}
+	}
+	wake := w.wake
+	l.mu.Unlock()
+	// Next may be waiting.
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+	w.stop()
+}

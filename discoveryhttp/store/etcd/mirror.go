@@ -33,6 +33,8 @@ type mirror struct {
 	contents contents
 	// snapshot is that of contents for all watchers that begin; nil after a change.
 	snapshot *store.Snapshot
+	// log has the changes for the watchers.
+	log *store.Log
 	// watchers are the watchers with the token of each; nil for one without.
 	watchers map[*store.Watcher][]byte
 }
@@ -69,7 +71,7 @@ func (s *Store) acquire(cluster string, by callerID) (*mirror, error) {
 		if err := s.checkRoom(cluster, by); err != nil {
 			return nil, err
 		}
-		m = &mirror{store: s, cluster: cluster, prefix: s.clusterKey(cluster), stop: func() {}, users: map[callerID]int{}, watchers: map[*store.Watcher][]byte{}}
+		m = &mirror{store: s, cluster: cluster, prefix: s.clusterKey(cluster), stop: func() {}, log: store.NewLog(s.backlog), users: map[callerID]int{}, watchers: map[*store.Watcher][]byte{}}
 		s.mirrors[cluster] = m
 		s.chargeMirror(m, by)
 	}
@@ -120,7 +122,7 @@ func (m *mirror) watch(ctx context.Context, by callerID, token []byte) (*store.S
 		return nil, nil, store.ErrTooManyWatchers
 	}
 	var w *store.Watcher
-	w = store.NewWatcher(sync.OnceFunc(func() {
+	w = m.log.Watch(sync.OnceFunc(func() {
 		m.mu.Lock()
 		delete(m.watchers, w)
 		m.mu.Unlock()
@@ -200,9 +202,7 @@ func (m *mirror) resync() {
 	defer m.mu.Unlock()
 	m.lost = true
 	m.stop()
-	for w := range m.watchers {
-		w.Resync()
-	}
+	m.log.Resync()
 }
 
 // apply applies events and sends the changes to all watchers. The events of one
@@ -227,9 +227,7 @@ func (m *mirror) apply(events []*clientv3.Event) {
 			if p := m.contents[id]; p != nil {
 				e = store.NewUpdate(p.affiliate(id))
 			}
-			for w := range m.watchers {
-				w.Push(e)
-			}
+			m.log.Push(e)
 		}
 	}
 }

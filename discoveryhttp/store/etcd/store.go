@@ -23,7 +23,9 @@ type Store struct {
 	client *clientv3.Client
 	prefix string
 	limits store.Limits
-	log    *slog.Logger
+	// backlog counts what is kept of changes.
+	backlog *store.Backlog
+	log     *slog.Logger
 	// leaseBase is the upper half of the IDs of our leases.
 	leaseBase int64
 
@@ -85,6 +87,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		client:    client,
 		prefix:    o.Prefix,
 		limits:    o.Limits,
+		backlog:   store.NewBacklog(o.Limits.Backlog),
 		log:       o.Log,
 		leaseBase: int64(binary.BigEndian.Uint32(sum[:])>>1) << 32,
 		writing:   newLocks(writers),
@@ -181,7 +184,7 @@ func (s *Store) Expire(now time.Time) error {
 // the watchers of this server.
 func (s *Store) Stats() store.Stats {
 	s.usage.mu.Lock()
-	stats := store.Stats{Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates}
+	stats := store.Stats{Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates, Backlog: s.backlog.Bytes()}
 	s.usage.mu.Unlock()
 	for _, m := range s.allMirrors() {
 		m.mu.Lock()
