@@ -267,14 +267,8 @@ func chooseEnded(holders []holder, excess, large int64, address netip.Addr, aske
 		slices.SortFunc(some, func(x, y holder) int { return int(x.untaken - y.untaken) })
 	}
 	for excess > 0 && len(shares) > 0 {
-		top, most := netip.Addr{}, int64(-1)
-		for at, share := range shares {
-			if share > most || share == most && at.Less(top) {
-				top, most = at, share
-			}
-		}
-		some := of[top]
-		last := some[len(some)-1]
+		top := largest(shares)
+		most, last := shares[top], of[top][len(of[top])-1]
 		fair := asked > 0 && top != address && most > shares[address]+asked
 		if most <= large && last.untaken < readingTime && !fair {
 			delete(shares, top)
@@ -283,9 +277,20 @@ func chooseEnded(holders []holder, excess, large int64, address netip.Addr, aske
 		ended = append(ended, last.reader)
 		excess -= last.bytes
 		shares[top] -= last.bytes
-		if of[top] = some[:len(some)-1]; len(of[top]) == 0 {
+		if of[top] = of[top][:len(of[top])-1]; len(of[top]) == 0 {
 			delete(shares, top)
 		}
 	}
 	return ended
+}
+
+// largest returns the address with the largest share, the least of them.
+func largest(shares map[netip.Addr]int64) (top netip.Addr) {
+	most := int64(-1)
+	for at, share := range shares {
+		if share > most || share == most && at.Less(top) {
+			top, most = at, share
+		}
+	}
+	return top
 }

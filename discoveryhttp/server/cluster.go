@@ -27,7 +27,7 @@ func (c *clusters) dropCaches() {
 	all := slices.Collect(maps.Values(c.byID))
 	c.mu.Unlock()
 	for _, of := range all {
-		of.caches.drop()
+		of.drop()
 	}
 }
 
@@ -50,7 +50,7 @@ func (c *clusters) join(id string) (of *cluster, leave func()) {
 		}
 		c.mu.Unlock()
 		if unused {
-			of.caches.drop()
+			of.drop()
 		}
 	}
 }

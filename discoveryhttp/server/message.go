@@ -99,17 +99,6 @@ func (m *message) release() {
 	m.account.settle(-m.size())
 }
 
-// holdAll holds messages, and reports false if one is gone: then it holds none.
-func holdAll(messages []*message) bool {
-	for i, m := range messages {
-		if !m.hold() {
-			releaseAll(messages[:i])
-			return false
-		}
-	}
-	return true
-}
-
 func releaseAll(messages []*message) {
 	for _, m := range messages {
 		m.release()

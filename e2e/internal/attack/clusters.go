@@ -34,7 +34,7 @@ func floodsOfClusters() []Attack {
 		{Name: "watches", Most: 128, run: watchedClusters(16, 250, 2),
 			What: "250 watches on each of 16 connections from one address, as many as it may have"},
 		{Name: "watched-clusters", Most: 384, run: watchedClusters(100, 900, 1),
-			What: "900 watches on each of 100 connections from one address, each of a cluster that nobody has"},
+			What: "900 watches on each of 100 connections, of which each may have 250, from one address, each of a cluster that nobody has"},
 	}
 }
 

@@ -24,21 +24,21 @@ const (
 func readers() []Attack {
 	return []Attack{
 		{Name: "window-watches", Most: readersMost, run: unreadStreams("Watch", 1, 900),
-			What: "900 watches on one connection with an HTTP/2 window of 0, of a cluster of 1,024 affiliates of 2 KB that changes"},
+			What: "900 watches on one connection, of which it may have 250, with an HTTP/2 window of 0, of a cluster of 1,024 affiliates of 2 KB that changes"},
 		{Name: "window-watches-connections", Most: readersMost, run: unreadStreams("Watch", 100, 90),
 			What: "the same, 90 on each of 100 connections"},
 		{Name: "window-watches-addresses", Many: true, Most: readersMost, run: unreadStreams("Watch", 100, 90),
 			What: "the same, each connection from its own address"},
 		{Name: "window-lists", Most: readersMost, run: unreadStreams("List", 4, 900),
-			What: "lists of that cluster, 900 on each of 4 connections with an HTTP/2 window of 0"},
+			What: "lists of that cluster, 900 on each of 4 connections, of which each may have 250, with an HTTP/2 window of 0"},
 		{Name: "tcp-watches", Most: readersMost, run: stalledWatches(1000),
 			What: "1,000 connections with a watch of that cluster each, which stop reading from TCP"},
 		{Name: "tcp-watches-addresses", Many: true, Most: readersMost, run: stalledWatches(1000),
 			What: "the same, each from its own address"},
 		{Name: "tcp-lists", Many: true, Most: readersMost, run: stalledLists(500),
 			What: "500 addresses that ask for lists in JSON by HTTP/1.1, and stop reading from TCP"},
-		{Name: "snapshots", Most: readersMost, run: snapshots(900),
-			What: "900 watches with a window of 0, between each of which the cluster changes, so that each has another first message"},
+		{Name: "snapshots", Most: readersMost, run: snapshots(4, 225),
+			What: "900 watches on 4 connections with a window of 0, between each of which the cluster changes, so that each has another first message"},
 		{Name: "unread-hello", Most: readersMost, Flags: noRates, run: unreadCalls("Hello", 100, 250),
 			What: "25,000 calls of Hello whose answers are not taken, without limits on rates"},
 		{Name: "unread-lists", Most: readersMost, Flags: noRates, run: unreadCalls("List", 100, 250),
@@ -167,13 +167,13 @@ func stalledLists(connections int) func(context.Context, *attacker) error {
 }
 
 // snapshots watches on connections with a window of 0, and changes the cluster in between.
-func snapshots(streams int) func(context.Context, *attacker) error {
+func snapshots(connections, streams int) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
 		machines := a.size(bigMachines)
 		if err := a.fill(ctx, bigCluster, machines, bigData); err != nil {
 			return err
 		}
-		return a.crew(ctx, 1, func(ctx context.Context, i int, begun func()) error {
+		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
 			c, err := a.dialH2(ctx, i, http2.Setting{ID: http2.SettingInitialWindowSize})
 			if err != nil {
 				return err

@@ -27,7 +27,7 @@ func slow() []Attack {
 		{Name: "handshakes", TLS: true, Most: 128, run: handshakes(64),
 			What: "64 connections at once that end after the TLS handshake and begin again"},
 		{Name: "slow-bodies", Most: 128, run: slowBodies(10, 900),
-			What: "900 gRPC calls on each of 10 connections that announce a message and send some bytes of it"},
+			What: "900 gRPC calls on each of 10 connections, of which each may have 250, that announce a message and send some bytes of it"},
 		{Name: "slow-bodies-http1", Many: true, Most: 128, run: slowPosts(2000),
 			What: "2,000 addresses that send the body of a POST a byte each second"},
 	}
