@@ -26,7 +26,7 @@
 //     closed. A proxy's connection is closed when 8 MiB are left in it.
 //   - A connection whose client does not take the answers of calls that are over is closed
 //     (answers.go).
-//   - A call by gRPC has a header of up to 8 KiB, a request that must arrive in
+//   - A call by gRPC has a header of up to 4 KiB, a request that must arrive in
 //     time, and 32 KiB of messages that are not taken, besides one message that is
 //     shared. A connection has up to 250 calls, that of a proxy 1,000.
 //   - Snapshots of more than 8 KiB are shared: a new one is made when a quarter of

@@ -2,3 +2,9 @@ package server
 
 // Sent returns what the account of a server counts, in bytes.
 func (s *Server) Sent() int64 { return s.account.inUse() }
+
+// What a call may have in its header, and what is counted for a watch, in bytes.
+const (
+	HeaderList  = headerList
+	WatchMemory = watchMemory
+)

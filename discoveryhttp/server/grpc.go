@@ -33,7 +33,7 @@ const (
 	// machines.
 	proxyStreams = 1000
 	// headerList bounds the decoded header of a call, in bytes.
-	headerList = 8 << 10
+	headerList = 4 << 10
 	// requestTimeout bounds how long a request may take to arrive.
 	requestTimeout = 10 * time.Second
 	// grpcIdle is how long a connection without calls stays open.

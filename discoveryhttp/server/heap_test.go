@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/discoveryhttp/server"
@@ -34,7 +35,6 @@ func TestMemoryIsWhatIsCounted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it fills memory")
 	}
-	const watchMemory = 24 << 10
 	const clusters, machines, data, addresses, rounds = 30, 60, 2048, 12, 12
 	kept := store.NewMemory(store.Limits{Backlog: 4 << 20})
 	replace := func(round, cluster int, share int) {
@@ -80,7 +80,7 @@ func TestMemoryIsWhatIsCounted(t *testing.T) {
 		sent, backlog := s.Sent(), kept.Stats().Backlog
 		used := inUse() - before
 		// Watches are counted by their number. The clients are part of the process.
-		if counted := sent + backlog + int64(kept.Stats().Watchers)*watchMemory; used > counted+4<<20 || used < (sent+backlog)/2 {
+		if counted := sent + backlog + int64(kept.Stats().Watchers)*server.WatchMemory; used > counted+4<<20 || used < (sent+backlog)/2 {
 			t.Errorf("round %d: %d bytes are used, and %d are counted: %d are sent and %d behind", round, used, counted, sent, backlog)
 		}
 		if sent > limits.Sent || backlog > limits.Store.Backlog {
@@ -113,4 +113,42 @@ func stuckAt(t *testing.T, address string, k int) *stuckClient {
 		t.Fatal(err)
 	}
 	return newStuckClientOn(t, conn, 0)
+}
+
+// TestWatchTakesWhatIsCounted has watches with the largest header that take nothing, each of a
+// cluster of its own.
+func TestWatchTakesWhatIsCounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fills memory")
+	}
+	// The fields of a request take 400 bytes, and each field 32 bytes more than its text.
+	var fields []hpack.HeaderField
+	for i := range (server.HeaderList - 400) / 35 {
+		fields = append(fields, hpack.HeaderField{Name: fmt.Sprintf("%03x", i), Sensitive: true})
+	}
+	const connections, calls = 8, 250
+	kept := store.NewMemory(store.Limits{})
+	address, s := serverOf(t, keeping(kept))
+	before := inUse()
+	for k := range connections {
+		c := stuckAt(t, address, k)
+		for i := range calls {
+			stream, err := c.try(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{ClusterId: fmt.Sprint(k, i)}, fields...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !c.await(func(f http2.Frame) bool { return f.Header().StreamID == stream }) {
+				t.Fatal("the connection is closed")
+			}
+		}
+	}
+	if got := kept.Stats().Watchers; got != connections*calls {
+		t.Fatalf("%d watches are open", got)
+	}
+	const clusterMemory = 1 << 10
+	if each := (inUse() - before - s.Sent()) / (connections * calls); each > server.WatchMemory+clusterMemory {
+		t.Errorf("a watch takes %d bytes", each)
+	} else {
+		t.Logf("a watch takes %d bytes", each)
+	}
 }

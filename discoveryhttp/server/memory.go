@@ -3,11 +3,11 @@ package server
 import "math"
 
 // What the server keeps for each of what it counts, in bytes. A connection and a watch are
-// measured with clients that send and take nothing; a watch has the header of its call, too. A
-// cluster is measured with the longest ID. A call that waits has its request.
+// measured with clients that send and take nothing; a watch has the largest header, of short
+// fields, and a cluster of its own. A cluster is measured with the longest ID. A call that waits has its request.
 const (
 	connectionMemory = 16 << 10
-	watchMemory      = 16<<10 + headerList
+	watchMemory      = 24 << 10
 	clusterMemory    = 1 << 10
 	waitingMemory    = minRequest
 	// garbagePercent is how much garbage there is before the collector runs, of what is in use.

@@ -84,11 +84,14 @@ func (c *stuckClient) call(procedure, contentType string, m proto.Message) (stre
 }
 
 // try is call on a connection that the server may have closed.
-func (c *stuckClient) try(procedure, contentType string, m proto.Message) (stream uint32, err error) {
+func (c *stuckClient) try(procedure, contentType string, m proto.Message, fields ...hpack.HeaderField) (stream uint32, err error) {
 	var header bytes.Buffer
 	encoder := hpack.NewEncoder(&header)
 	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", procedure}, {":authority", "c"}, {"content-type", contentType}, {"te", "trailers"}} {
 		err = errors.Join(err, encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
+	}
+	for _, f := range fields {
+		err = errors.Join(err, encoder.WriteField(f))
 	}
 	stream = c.next
 	c.next += 2
