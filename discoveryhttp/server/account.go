@@ -222,7 +222,12 @@ func (a *account) makeRoom(most int64, address netip.Addr, bytes int64) {
 	for i, r := range readers {
 		holders[i] = r.holds(now)
 	}
-	for _, r := range chooseEnded(holders, excess, a.limit/8, address, bytes) {
+	large := a.limit / 8
+	if a.inUse() > a.most(false) {
+		// Changes may have to wait for room: nobody has time.
+		large = 0
+	}
+	for _, r := range chooseEnded(holders, excess, large, address, bytes) {
 		r.end(errTooSlow)
 	}
 }

@@ -56,6 +56,56 @@ func TestWhoIsEndedToMakeRoom(t *testing.T) {
 	}
 }
 
+// TestChangesFindRoom has readers of many addresses that take nothing, none of which has much,
+// and changes for one more.
+func TestChangesFindRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const addresses = 24
+		all := &clusters{byID: map[string]*cluster{}}
+		all.account = newAccount(addresses*160<<10, all.dropCaches)
+		s := &Server{account: all.account, closing: t.Context(), options: Options{Limits: Limits{Send: time.Minute}}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		var logs []*store.Log
+		open := func(k byte, o *fakeOutlet) {
+			log := store.NewLog(nil)
+			logs = append(logs, log)
+			calls.Go(func() {
+				address := netip.AddrFrom4([4]byte{192, 0, 2, k})
+				c, leave := all.join(fmt.Sprint(k))
+				defer leave()
+				_ = s.serve(ctx, newReader(o, address, c, nil, log.Watch(func() {})))
+			})
+			synctest.Wait()
+		}
+		for k := range byte(addresses) {
+			open(k, &fakeOutlet{t: t, lazy: true})
+		}
+		one := &fakeOutlet{t: t}
+		open(addresses, one)
+		for _, log := range logs[:addresses] {
+			for i := range 60 {
+				log.Push(update(fmt.Sprint(i), strings.Repeat("x", 2000)))
+			}
+		}
+		synctest.Wait()
+		rest := all.account.limit - all.account.inUse()
+		if !all.account.reserve(rest, true) {
+			t.Fatal("there is no room for what is left")
+		}
+		logs[addresses].Push(update("a", "1"))
+		time.Sleep(2 * relieveInterval)
+		expect(t, one, "+a=1")
+		all.account.settle(-rest)
+		cancel()
+		calls.Wait()
+		time.Sleep(time.Minute)
+		if used := all.account.inUse(); used != 0 {
+			t.Errorf("%d bytes are used by nobody", used)
+		}
+	})
+}
+
 // TestSnapshotsAreBounded has readers of many large snapshots that take nothing.
 func TestSnapshotsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
