@@ -605,6 +605,8 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	a.Publish(local("a", "192.0.2.1:1"))
 	s.start()
 	b.await("a 192.0.2.1:1")
+	// The line is written after the affiliates are there.
+	b.awaitLog(`msg="discovery connected"`, 2)
 	for message, want := range map[string]int{`msg="discovery unreachable"`: 1, `msg="discovery connected"`: 2} {
 		if got := strings.Count(b.log.String(), message); got != want {
 			t.Errorf("%d of %s, want %d:\n%s", got, message, want, b.log)

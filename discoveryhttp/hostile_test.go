@@ -89,15 +89,15 @@ func (h *hostile) join(t *testing.T, protocol discoveryhttp.Protocol) *member {
 	return s.join("a", func(o *discoveryhttp.Options) { o.Endpoints, o.Protocol = []string{h.URL}, protocol })
 }
 
-// awaitLog waits until the log has a text.
-func (m *member) awaitLog(text string) {
+// awaitLog waits until the log has a text a number of times.
+func (m *member) awaitLog(text string, times int) {
 	m.t.Helper()
 	deadline := time.After(30 * time.Second)
-	for !strings.Contains(m.log.String(), text) {
+	for strings.Count(m.log.String(), text) < times {
 		select {
 		case <-m.log.grown:
 		case <-deadline:
-			m.t.Fatalf("the log has no %q:\n%s", text, m.log)
+			m.t.Fatalf("the log has not %d of %q:\n%s", times, text, m.log)
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 				grpcAnswer(w, 0, nil)
 			})
 			m := h.join(t, discoveryhttp.GRPC).run()
-			m.awaitLog(c.want)
+			m.awaitLog(c.want, 1)
 			if codes := m.codes(); codes != string(condition.DiscoveryAnswerRefused) {
 				t.Errorf("conditions: %q", codes)
 			}
