@@ -1,4 +1,4 @@
-package schema_test
+package schema
 
 import (
 	"math/rand/v2"
@@ -7,15 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/spanmesh/span/schema"
 )
 
 // filtersOf parses a list of filters, separated by spaces.
-func filtersOf(t *testing.T, text string) (filters []schema.Filter) {
+func filtersOf(t *testing.T, text string) (filters []Filter) {
 	t.Helper()
 	for _, one := range strings.Fields(text) {
-		var f schema.Filter
+		var f Filter
 		if err := f.UnmarshalText([]byte(one)); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +39,7 @@ func TestPasses(t *testing.T) {
 			filters := filtersOf(t, c.filters)
 			for want, list := range map[bool]string{true: c.pass, false: c.stop} {
 				for _, text := range strings.Fields(list) {
-					if schema.Passes(filters, netip.MustParseAddr(text)) != want {
+					if Passes(filters, netip.MustParseAddr(text)) != want {
 						t.Errorf("%s passes: %v", text, !want)
 					}
 				}
@@ -61,11 +59,11 @@ func TestPassesIsSetArithmetic(t *testing.T) {
 		return netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), 0, byte(random.IntN(8))})
 	}
 	for range 20_000 {
-		var filters []schema.Filter
+		var filters []Filter
 		for range random.IntN(6) {
 			a := address()
 			prefix := netip.PrefixFrom(a, []int{0, 7, 15, a.BitLen() - 3, a.BitLen() - 1, a.BitLen()}[random.IntN(6)]).Masked()
-			filters = append(filters, schema.Filter{Prefix: prefix, Exclude: random.IntN(2) == 0})
+			filters = append(filters, Filter{Prefix: prefix, Exclude: random.IntN(2) == 0})
 		}
 		all := make([]netip.Addr, 1+random.IntN(8))
 		for i := range all {
@@ -80,7 +78,7 @@ func TestPassesIsSetArithmetic(t *testing.T) {
 			}
 		}
 		for _, a := range all {
-			if want := kept[a] || len(filters) == 0; schema.Passes(filters, a) != want {
+			if want := kept[a] || len(filters) == 0; Passes(filters, a) != want {
 				t.Fatalf("%v lets %s through: %v", filters, a, !want)
 			}
 		}
@@ -93,7 +91,7 @@ func TestFilterText(t *testing.T) {
 		"fe80::1%eth0": "fe80::1/128",
 		"!!10.0.0.0/8": "", "! 10.0.0.0/8": "", "": "", "!": "", "10.0.0.0/33": "", "eth0": "", "10.0.0.1:80": "",
 	} {
-		var f schema.Filter
+		var f Filter
 		err := f.UnmarshalText([]byte(text))
 		if (err == nil) != (want != "") || err == nil && f.String() != want {
 			t.Errorf("%q is %s, %v; want %q", text, f, err, want)
@@ -113,16 +111,16 @@ func TestWarnings(t *testing.T) {
 		{"0.0.0.0/0 !fd00::/8 ::/0", "has !fd00::/8 where it excludes nothing"},
 	} {
 		for _, name := range []string{"endpoints", "peerEndpoints", "peerNetworks"} {
-			config := &schema.Config{}
+			config := &Config{}
 			f := &config.KubeSpan().Filters
-			*map[string]*[]schema.Filter{"endpoints": &f.Endpoints, "peerEndpoints": &f.PeerEndpoints, "peerNetworks": &f.PeerNetworks}[name] = filtersOf(t, c.filters)
+			*map[string]*[]Filter{"endpoints": &f.Endpoints, "peerEndpoints": &f.PeerEndpoints, "peerNetworks": &f.PeerNetworks}[name] = filtersOf(t, c.filters)
 			got := strings.Join(config.Warnings(), "\n")
 			if c.want == "" && got != "" || c.want != "" && !strings.Contains(got, "filters."+name+" "+c.want) {
 				t.Errorf("%s: %q: %q, want %q", name, c.filters, got, c.want)
 			}
 		}
 	}
-	long := &schema.Config{}
+	long := &Config{}
 	long.KubeSpan().Filters.Endpoints = slices.Repeat(filtersOf(t, "!10.0.0.0/8"), 10_000)
 	if len(long.Warnings()) > 1 {
 		t.Errorf("got %q", long.Warnings())
@@ -140,13 +138,13 @@ func TestURLs(t *testing.T) {
 		"https://discovery.example.com/":    "https://discovery.example.com/",
 		"http://127.0.0.1:3000":             "http://127.0.0.1:3000",
 	} {
-		for _, r := range []schema.ServiceRegistry{{Endpoint: endpoint}, {Endpoint: "https://other.example/", Endpoints: []string{endpoint}}} {
+		for _, r := range []ServiceRegistry{{Endpoint: endpoint}, {Endpoint: "https://other.example/", Endpoints: []string{endpoint}}} {
 			if got := r.URLs(); len(got) != 1 || got[0] != want {
 				t.Errorf("%s: %q", endpoint, got)
 			}
 		}
 	}
-	if (schema.ServiceRegistry{Disabled: true, Endpoint: "https://other.example/"}).URLs() != nil {
+	if (ServiceRegistry{Disabled: true, Endpoint: "https://other.example/"}).URLs() != nil {
 		t.Error("a disabled registry has URLs")
 	}
 }
@@ -168,7 +166,7 @@ func TestFiltersOfTheDocument(t *testing.T) {
 		filters := filtersOf(t, strings.NewReplacer("[", "", "]", "", `"`, "", ",", "").Replace(cells[1]))
 		for i, passes := range []bool{true, false} {
 			for _, address := range strings.Fields(cells[2+i]) {
-				if schema.Passes(filters, netip.MustParseAddr(address)) != passes {
+				if Passes(filters, netip.MustParseAddr(address)) != passes {
 					t.Errorf("%s lets %s through: %v", cells[1], address, !passes)
 				}
 			}

@@ -4,7 +4,7 @@
 //	text ──▶ documents ──▶ sections ──▶ settings ──▶ complete ──▶ text
 //	         (YAML)        KubeSpan,                 what is off, (any format)
 //	                       discovery,                identity
-//	                       identity
+//	                       cluster ID
 //
 // Each setting that is taken has its place in the Talos file, so that a fault that only the schema
 // finds is shown there. Errors never show a value that could be secret.
