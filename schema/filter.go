@@ -60,6 +60,40 @@ func Passes(filters []Filter, address netip.Addr) bool {
 	return len(filters) == 0
 }
 
+// Select returns the addresses that a list of filters lets through, in the order in which its entries
+// include them: a filter says what comes first, too. Without entries it returns all as they are.
+func Select(filters []Filter, addresses []netip.Addr) []netip.Addr {
+	if len(filters) == 0 {
+		return addresses
+	}
+	type included struct {
+		address netip.Addr
+		by      int
+	}
+	var found []included
+	for _, a := range addresses {
+		by := -1
+		for i, f := range filters {
+			switch {
+			case !f.Prefix.Contains(a):
+			case f.Exclude:
+				by = -1
+			case by < 0:
+				by = i
+			}
+		}
+		if by >= 0 {
+			found = append(found, included{a, by})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b included) int { return a.by - b.by })
+	selected := make([]netip.Addr, len(found))
+	for i, f := range found {
+		selected[i] = f.address
+	}
+	return selected
+}
+
 // Decisive returns the last filter that contains a whole network. Found is false if none does.
 func Decisive(filters []Filter, network netip.Prefix) (last Filter, found bool) {
 	for _, f := range slices.Backward(filters) {

@@ -69,6 +69,7 @@ func TestPassesIsSetArithmetic(t *testing.T) {
 		for i := range all {
 			all[i] = address()
 		}
+		all = distinct(all)
 		kept := map[netip.Addr]bool{}
 		for _, f := range filters {
 			for _, a := range all {
@@ -82,7 +83,40 @@ func TestPassesIsSetArithmetic(t *testing.T) {
 				t.Fatalf("%v lets %s through: %v", filters, a, !want)
 			}
 		}
+		if want := selected(filters, all); !slices.Equal(Select(filters, all), want) {
+			t.Fatalf("%v selects %v of %v, want %v", filters, Select(filters, all), all, want)
+		}
 	}
+}
+
+// selected applies the entries to a list one after the other.
+func selected(filters []Filter, all []netip.Addr) []netip.Addr {
+	if len(filters) == 0 {
+		return all
+	}
+	list := []netip.Addr{}
+	for _, f := range filters {
+		for _, a := range all {
+			at := slices.Index(list, a)
+			switch {
+			case !f.Prefix.Contains(a):
+			case f.Exclude && at >= 0:
+				list = slices.Delete(list, at, at+1)
+			case !f.Exclude && at < 0:
+				list = append(list, a)
+			}
+		}
+	}
+	return list
+}
+
+func distinct(all []netip.Addr) (list []netip.Addr) {
+	for _, a := range all {
+		if !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 func TestFilterText(t *testing.T) {

@@ -138,7 +138,7 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})
 	}
 	all := slices.DeleteFunc(unite(addresses, seen), id.Subnet.Contains)
-	reachable := reachableAt(config, all)
+	reachable := schema.Select(config.Filters.Endpoints, all)
 	if len(reachable) == 0 && len(all) > 0 && len(config.ExtraAnnouncedEndpoints) == 0 {
 		found = append(found, passesNothing("filters.endpoints",
 			fmt.Sprintf("none of the %d addresses of this machine is announced: the filter lets none through", len(all))))
@@ -155,11 +155,6 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 		out = append(out, p.Masked())
 	}
 	return slices.Clip(unite(nil, out))
-}
-
-// reachableAt returns the addresses that pass the filter.
-func reachableAt(config *schema.KubeSpan, addresses []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return !schema.Passes(config.Filters.Endpoints, a) })
 }
 
 // endpoints returns the addresses with the listen port, and then the config's extra endpoints.

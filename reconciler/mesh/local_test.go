@@ -33,7 +33,7 @@ func TestLocalAffiliate(t *testing.T) {
 			PublicKey: Key{1}, Address: netip.MustParseAddr("fd00:0:0:2::1"),
 			AdditionalAddresses:       prefixes("10.8.0.0/16", "10.99.0.1/32"),
 			ExcludeAdvertisedNetworks: prefixes("10.9.0.0/16"),
-			Endpoints: addrPorts("10.0.0.1:51820", "[2001:db8::1]:51820", "198.51.100.7:51820",
+			Endpoints: addrPorts("10.0.0.1:51820", "198.51.100.7:51820", "[2001:db8::1]:51820",
 				"203.0.113.1:4000"),
 		},
 	}
