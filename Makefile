@@ -49,7 +49,7 @@ demo: setup-demo build ## Show three machines that become a mesh, in namespaces
 	@CGO_ENABLED=0 go build -o .cache/demo ./e2e/demo
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/demo
 
-RUN_TESTS := SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace go test -race -count 1 -parallel $(PARALLEL) -timeout 20m
+RUN_TESTS := SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace SPANCTL_LIVES=10000 go test -race -count 1 -parallel $(PARALLEL) -timeout 20m
 
 .PHONY: test
 test: setup-test build etcd ## Run the tests that need this workspace alone, with WireGuard in userspace

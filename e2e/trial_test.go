@@ -82,6 +82,19 @@ func TestTrialOfAConfig(t *testing.T) {
 			node.CLI.Run("rollback")
 		})
 	})
+	t.Run("the mesh is taken down during the trial", func(t *testing.T) {
+		whileCut(t, func() {
+			try(shortTrial.String())
+			node.CLI.Run("down")
+			node.Files.WantConfig(t, m.Config)
+			<-time.After(shortTrial)
+			node.CLI.Try("confirm").WantStatus(t, 1).WantStderr(t, "no config is on trial")
+			if node.Net.HasLink() {
+				t.Error("the mesh is up after the time of the trial")
+			}
+			node.CLI.Run("reload")
+		})
+	})
 	t.Run("and it is confirmed", func(t *testing.T) {
 		kept := harness.Edit(m.Config, "mtu: 1390")
 		node.CLI.Run("apply", "-f", node.Files.Write("kept.cue", kept), "--mode", "try", "--timeout", longTrial.String())
@@ -91,6 +104,32 @@ func TestTrialOfAConfig(t *testing.T) {
 		node.CLI.AwaitNoDiff()
 		node.Files.WantConfig(t, kept)
 	})
+}
+
+// TestTrialOfTheFirstConfig kills the agent of a machine whose first config is on trial.
+func TestTrialOfTheFirstConfig(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "the first config of a machine is tried, and its agent is killed: there is no mesh")
+	m := harness.NewMesh(t, 1)
+	m.Serve()
+	fresh := m.Add("fresh")
+	first := fresh.Files.Write("first.cue", m.Config)
+	fresh.Agent.Start()
+	fresh.CLI.Run("apply", "-f", first, "--mode", "try", "--timeout", shortTrial.String())
+	fresh.Agent.Kill()
+	<-time.After(shortTrial)
+	fresh.Agent.Start()
+	fresh.Agent.AwaitOutput("not confirmed")
+	// It answers once it has ended the trial.
+	fresh.CLI.Try("confirm").WantStatus(t, 1).WantStderr(t, "no config is on trial")
+	if fresh.Net.HasLink() {
+		t.Error("there is a mesh")
+	}
+	if _, err := os.Stat(fresh.Config()); !os.IsNotExist(err) {
+		t.Errorf("there is a config: %v", err)
+	}
+	harness.WantText(t, "the history", fresh.CLI.Run("history"), "not confirmed")
+	fresh.CLI.Run("apply", "-f", first, "--immediate")
 }
 
 // TestTrialWithoutAgent tries configs with commands alone.

@@ -487,7 +487,8 @@ func (x *HistoryRequest) GetNumber() uint32 {
 
 type HistoryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest first; it is in force, unless the mesh was taken down.
+	// The newest first. The first that is confirmed, or that is on trial, is in force, unless
+	// the mesh was taken down.
 	Revisions []*Revision `protobuf:"bytes,1,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	// The end of the newest one's trial, if it is on trial.
 	TrialUntil    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
@@ -548,7 +549,9 @@ type Revision struct {
 	// A name whose ending is the format.
 	Filename string `protobuf:"bytes,4,opt,name=filename,proto3" json:"filename,omitempty"`
 	// The text with its secrets, if one config was asked for.
-	Config        []byte `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	Config []byte `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	// Set if it was in force on trial only, and not confirmed.
+	Unconfirmed   bool `protobuf:"varint,6,opt,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +619,13 @@ func (x *Revision) GetConfig() []byte {
 		return x.Config
 	}
 	return nil
+}
+
+func (x *Revision) GetUnconfirmed() bool {
+	if x != nil {
+		return x.Unconfirmed
+	}
+	return false
 }
 
 type RollbackRequest struct {
@@ -2170,13 +2180,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x0fHistoryResponse\x128\n" +
 	"\trevisions\x18\x01 \x03(\v2\x1a.spanctl.agent.v1.RevisionR\trevisions\x12;\n" +
 	"\vtrial_until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"trialUntil\"\x98\x01\n" +
+	"trialUntil\"\xba\x01\n" +
 	"\bRevision\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03how\x18\x03 \x01(\tR\x03how\x12\x1a\n" +
 	"\bfilename\x18\x04 \x01(\tR\bfilename\x12\x16\n" +
-	"\x06config\x18\x05 \x01(\fR\x06config\")\n" +
+	"\x06config\x18\x05 \x01(\fR\x06config\x12 \n" +
+	"\vunconfirmed\x18\x06 \x01(\bR\vunconfirmed\")\n" +
 	"\x0fRollbackRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\"\x93\x01\n" +
 	"\x10RollbackResponse\x12*\n" +

@@ -81,7 +81,7 @@ type AgentServiceClient interface {
 	// Reload puts the config in the file in force, staged or not.
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down leaves discovery and takes the mesh down until a config is put in force or the
-	// agent starts again.
+	// agent starts again. It ends a trial.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
 	// History lists the configs that were in force.
 	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)
@@ -287,7 +287,7 @@ type AgentServiceHandler interface {
 	// Reload puts the config in the file in force, staged or not.
 	Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error)
 	// Down leaves discovery and takes the mesh down until a config is put in force or the
-	// agent starts again.
+	// agent starts again. It ends a trial.
 	Down(context.Context, *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error)
 	// History lists the configs that were in force.
 	History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error)

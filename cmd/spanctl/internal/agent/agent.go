@@ -13,6 +13,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
@@ -117,10 +118,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	lastGood := latest.New[struct{}, endpoints]()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	file, runner := configfile.At(o.Config), loopRunner{deps: d, loop: loop}
-	trials := make(chan struct{}, 1)
-	configs := &configManager{file: file, dir: d.dir, runner: runner, log: o.Log, trialBegan: func(statedir.Trial) {
+	trials := make(chan trial.Record, 1)
+	configs := &configManager{eval: &evaluator{}, file: file, dir: d.dir, runner: runner, log: o.Log, trialBegan: func(record trial.Record) {
 		select {
-		case trials <- struct{}{}:
+		case trials <- record:
 		default:
 		}
 	}}
@@ -170,7 +171,7 @@ func (o Options) followReload(ctx context.Context, configs *configManager) {
 		case <-ctx.Done():
 			return
 		case <-o.Reload:
-			_, _ = configs.reload(ctx, "reload") // it and the loop log their errors
+			_, _ = configs.reload(ctx) // it and the loop log their errors
 		}
 	}
 }

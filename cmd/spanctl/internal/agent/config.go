@@ -14,23 +14,27 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/schema"
 )
 
 // configManager decides which config is in force: the one in the file if it is valid,
 // else the last that was. A staged config waits in the file for the agent's next start or
-// a reload. A config on trial is replaced by the one before unless it is confirmed.
+// a reload. A config on trial is replaced by the one before unless it is confirmed. What happens
+// when is decided by package trial.
 type configManager struct {
 	file   configfile.File
 	dir    *statedir.Dir
 	runner Runner
 	log    *slog.Logger
-	// trialBegan is called when a config is on trial; follow must then be called.
-	trialBegan func(statedir.Trial)
+	// trialBegan is called when a trial may have begun; follow must then be called.
+	trialBegan func(trial.Record)
+	// now returns the time by which trials end; nil for now of the machine.
+	now func() trial.Moment
 
 	// eval makes configs out of their texts.
-	eval evaluator
+	eval loader
 
 	// mu is held for a whole change of the config.
 	mu sync.Mutex
@@ -38,12 +42,29 @@ type configManager struct {
 	seen content
 	// staged is the content that changed ignores.
 	staged content
+	// before is the config before the last trial that began in this process: its return depends on
+	// nothing that may fail then.
+	before loadedConfig
+	// down is set while the mesh is down since a command took it down.
+	down bool
 	// loggedFault is the text of the last fault that was logged; "" after a good config.
 	loggedFault string
 }
 
+// loader makes configs out of their texts: with the secrets that they have elsewhere, or without.
+type loader interface {
+	load(ctx context.Context, name string, data []byte) (*schema.Config, error)
+	loadUnread(ctx context.Context, name string, data []byte) (*schema.Config, error)
+}
+
 // content identifies the content of a config file.
 type content [sha256.Size]byte
+
+// loadedConfig is a config that was made out of a text; the zero value is none.
+type loadedConfig struct {
+	content content
+	config  *schema.Config
+}
 
 func contentOf(name string, data []byte) content {
 	return sha256.Sum256(append([]byte(name+"\x00"), data...))
@@ -60,6 +81,9 @@ func (m *configManager) locked(ctx context.Context, do func() error) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, m.dir.Unlock()) }()
+	if _, err := m.step(ctx, trial.Tick{}, nil); err != nil {
+		m.log.Error(notEnded, "error", err)
+	}
 	return do()
 }
 
@@ -71,22 +95,40 @@ type outcome struct {
 	// revision is what is in force again after a rollback.
 	revision statedir.Revision
 	// trial is set for a config on trial.
-	trial statedir.Trial
+	trial trial.Record
+	// enforced is set if a change may be in force.
+	enforced bool
+	// failed is set if anything but a pass that was carried out in part failed.
+	failed bool
 }
 
 // start puts the config in the file in force, or the last good one.
 func (m *configManager) start(ctx context.Context) {
-	m.endOverdueTrial()
-	_, err := m.reload(ctx, "start")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.state()
+	if err != nil {
+		m.log.Error("state of the config unreadable", "error", err)
+		return
+	}
+	if s.Over(m.moment()) {
+		m.log.Warn(notConfirmed)
+	}
+	o, err := m.stepFrom(ctx, s, trial.Start{}, nil)
+	if o.trial != (trial.Record{}) && o.failed { // what is left of the trial cannot be written down
+		_, err = m.step(ctx, trial.End{}, nil)
+	}
 	var fault *configFault
 	if !errors.As(err, &fault) {
 		return // the loop logs the error of a pass, and repeats it
 	}
-	last, data, err := m.dir.Read(0)
-	if errors.Is(err, statedir.ErrNoRevision) {
+	s, err = m.state()
+	good := s.InForce(m.moment())
+	if err == nil && good == 0 {
 		return
 	}
-	if err != nil {
+	last, data, readErr := m.dir.Read(good)
+	if err := cmp.Or(err, readErr); err != nil {
 		m.log.Error("last good config unreadable", "error", err)
 		return
 	}
@@ -121,19 +163,27 @@ func (m *configManager) changed(ctx context.Context) {
 		m.seen = m.staged
 	default:
 		m.log.Info("config file changed", "file", name)
-		_, _ = m.enforce(ctx, "file", name, data) // enforce and the loop log their errors
+		if _, err := m.step(ctx, trial.Edit{}, nil); errors.Is(err, trial.ErrNotEnded) {
+			m.log.Error(notEnded, "error", err)
+		} // enforce and the loop log their other errors
 	}
 }
 
 // reload puts the config in the file in force, staged or not.
-func (m *configManager) reload(ctx context.Context, how string) (pass *reconciler.Pass, err error) {
+func (m *configManager) reload(ctx context.Context) (pass *reconciler.Pass, err error) {
 	err = m.locked(ctx, func() error {
-		name, data, err := m.file.Read()
-		if err != nil {
-			m.logFault(err)
-			return &configFault{err}
-		}
-		pass, err = m.enforce(ctx, how, name, data)
+		o, err := m.step(ctx, trial.Reload{}, nil)
+		pass = o.pass
+		return err
+	})
+	return pass, err
+}
+
+// takeDown takes the mesh down, and ends a trial.
+func (m *configManager) takeDown(ctx context.Context) (pass *reconciler.Pass, err error) {
+	err = m.locked(ctx, func() error {
+		o, err := m.step(ctx, trial.Down{}, nil)
+		pass = o.pass
 		return err
 	})
 	return pass, err
@@ -178,21 +228,12 @@ func (m *configManager) apply(ctx context.Context, c change) (o outcome, err err
 		return o, err
 	}
 	err = m.locked(ctx, func() error {
-		if err := cmp.Or(m.checkNoTrial(), m.checkBase(c.base)); err != nil {
+		if err := m.checkBase(c.base); err != nil {
 			return err
 		}
-		o, err = m.store(ctx, "apply", c.name, c.data)
+		o, err = m.step(ctx, trial.Apply{}, &c)
 		return err
 	})
-	return o, err
-}
-
-// store makes a config the one in the file and puts it in force. The caller holds the locks.
-func (m *configManager) store(ctx context.Context, how, name string, data []byte) (o outcome, err error) {
-	if o.path, err = m.file.Store(name, data); err != nil {
-		return o, err
-	}
-	o.pass, err = m.enforce(ctx, how, o.path, data)
 	return o, err
 }
 
@@ -202,33 +243,18 @@ func (m *configManager) stage(ctx context.Context, c change) (o outcome, err err
 		return o, err
 	}
 	err = m.locked(ctx, func() error {
-		if err := cmp.Or(m.checkNoTrial(), m.checkBase(c.base)); err != nil {
+		if err := m.checkBase(c.base); err != nil {
 			return err
 		}
 		before := m.staged
 		// The file watch must not put it in force.
 		m.staged = contentOf(m.file.PathFor(c.name), c.data)
-		if o.path, err = m.file.Store(c.name, c.data); err != nil {
+		if o, err = m.step(ctx, trial.Stage{}, &c); err != nil {
 			m.staged = before
 		}
 		return err
 	})
 	return o, err
-}
-
-// enforce puts a valid config in force and into the history. how is the reason that the
-// history records. The caller holds the locks.
-func (m *configManager) enforce(ctx context.Context, how, name string, data []byte) (*reconciler.Pass, error) {
-	m.seen, m.staged = contentOf(name, data), content{}
-	config, err := m.eval.load(ctx, name, data)
-	m.logFault(err)
-	if err != nil {
-		return nil, &configFault{err}
-	}
-	return m.runner.SetConfig(ctx, config, func() error {
-		_, err := m.dir.Keep(time.Now(), how, name, data)
-		return err
-	})
 }
 
 // rotateKey gives the machine another key pair. With force it does so even if no peer is told.
@@ -269,8 +295,8 @@ func (m *configManager) fault(ctx context.Context) error {
 	if _, err := m.eval.load(ctx, name, data); err != nil {
 		return err
 	}
-	_, newest, err := m.dir.Read(0)
-	if err == nil && string(newest) != string(data) {
+	_, inForce, err := m.dir.InForce()
+	if err == nil && string(inForce) != string(data) {
 		return fmt.Errorf("%s holds a config that is not in force: `spanctl reload` puts it in force", name)
 	}
 	return nil

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/planprint"
@@ -103,12 +105,12 @@ func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
 // historyOf shows the history; with a number, that config alone and its text.
 func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) {
 	response := &agentpb.HistoryResponse{}
-	trial, on, err := dir.Trial()
+	record, on, err := dir.Trial()
 	if err != nil {
 		return nil, err
 	}
 	if on {
-		response.TrialUntil = timestamppb.New(trial.Until)
+		response.TrialUntil = timestamppb.New(endOf(record))
 	}
 	if number != 0 {
 		r, data, err := dir.Read(number)
@@ -131,6 +133,12 @@ func historyOf(dir *statedir.Dir, number int) (*agentpb.HistoryResponse, error) 
 // An int may have 32 bits.
 func numberOf(asked uint32) int { return int(min(asked, statedir.MaxNumber)) }
 
+// endOf returns when a trial ends, by a wall clock that nobody sets.
+func endOf(record trial.Record) time.Time {
+	now := machineNow()
+	return now.Wall.Add(record.LeftAt(now))
+}
+
 func revisionOf(r statedir.Revision) *agentpb.Revision {
-	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Filename: "machine" + filepath.Ext(r.Path)}
+	return &agentpb.Revision{Number: uint32(r.Number), Time: timestamppb.New(r.Time), How: r.How, Unconfirmed: !r.Confirmed, Filename: "machine" + filepath.Ext(r.Path)}
 }

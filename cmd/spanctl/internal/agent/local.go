@@ -16,6 +16,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/linklock"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 )
 
 // Local answers the API in this process, where no agent runs. Its methods may be called
@@ -40,10 +41,10 @@ func NewLocal(m Machine, path string) *Local {
 	dir, file := statedir.At(m.StateDir), configfile.At(path)
 	runner := &oneShot{machine: m, dir: dir, file: file}
 	l := &Local{listener: newPairs(), ended: make(chan trialEnd, 1), stop: make(chan struct{})}
-	configs := &configManager{file: file, dir: dir, runner: runner, log: m.Log}
-	configs.trialBegan = func(trial statedir.Trial) {
+	configs := &configManager{eval: &evaluator{}, file: file, dir: dir, runner: runner, log: m.Log}
+	configs.trialBegan = func(record trial.Record) {
 		l.began.Store(true)
-		l.served.Go(func() { l.ended <- configs.follow(context.Background(), trial, l.stop) })
+		l.served.Go(func() { l.ended <- configs.follow(context.Background(), record, l.stop) })
 	}
 	l.service = &service{runner: runner, links: runner, configs: configs, log: m.Log, checkOwner: func(ctx context.Context) error {
 		return checkOwner(ctx, configs, m.StateDir)

@@ -49,10 +49,9 @@ func (o *oneShot) pass(ctx context.Context, do func(d *deps) (*reconciler.Pass, 
 	return do(d)
 }
 
-// inForce reads the config that is in force: the newest of the history, or the stored
-// one if none ever was.
+// inForce reads the config that is in force, or the stored one if none ever was.
 func (o *oneShot) inForce() (name string, data []byte, updated time.Time, err error) {
-	newest, data, err := o.dir.Read(0)
+	newest, data, err := o.dir.InForce()
 	if errors.Is(err, statedir.ErrNoRevision) {
 		name, data, err = o.file.Read()
 		return name, data, time.Now(), err
@@ -99,7 +98,7 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 // before returns the config that was put in force last; nil if there is none that can be
 // read.
 func (o *oneShot) before(ctx context.Context, log *slog.Logger) *schema.Config {
-	newest, data, err := o.dir.Read(0)
+	newest, data, err := o.dir.InForce()
 	if errors.Is(err, statedir.ErrNoRevision) {
 		return nil
 	}

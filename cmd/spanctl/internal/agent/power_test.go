@@ -1,15 +1,19 @@
 package agent
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 )
 
 var errPower = errors.New("no power")
@@ -26,100 +30,90 @@ func losing(at int) (disk durable.Disk, steps *int) {
 	}}, steps
 }
 
-// TestPowerLossLeavesTheOldConfigOrTheNew loses power at every step in which `apply` changes
+// TestPowerLossLeavesTheOldConfigOrTheNew loses power at every step in which a command changes
 // the disk, and starts the machine again.
 func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
-	const before, after = "machine: network: kubespan: {enabled: false, mtu: 1400}\n", "machine: network: kubespan: {enabled: false, mtu: 1300}\n"
+	const before, after = 1400, 1300
+	changed := change{name: "new.cue", data: withMTU("1300")}
 	for _, c := range []struct {
 		name string
-		// ending is the ending of the new config's file.
-		ending string
-		do     func(dir *statedir.Dir, file configfile.File, name string) error
+		do   func(ctx context.Context, m *configManager) error
 		// try is set where the old config must be there after the trial.
 		try bool
 	}{
-		{name: "staged", ending: ".cue", do: func(_ *statedir.Dir, file configfile.File, name string) error {
-			_, err := file.Store(name, []byte(after))
+		{name: "staged", do: func(ctx context.Context, m *configManager) error {
+			_, err := m.stage(ctx, changed)
 			return err
 		}},
-		{name: "immediate", ending: ".cue", do: enforceFiles(after)},
-		{name: "in another format", ending: ".yaml", do: enforceFiles(after)},
-		{name: "in another format, back and again", ending: ".yaml", do: func(dir *statedir.Dir, file configfile.File, name string) error {
-			for _, step := range []struct{ name, text string }{{"a.yaml", before}, {"a.cue", before}, {"a.yaml", after}, {"a.cue", after}, {name, after}} {
-				if err := enforceFiles(step.text)(dir, file, step.name); err != nil {
+		{name: "immediate", do: func(ctx context.Context, m *configManager) error {
+			_, err := m.apply(ctx, changed)
+			return err
+		}},
+		{name: "in another format", do: func(ctx context.Context, m *configManager) error {
+			_, err := m.apply(ctx, change{name: "new.yaml", data: yamlMTU("1300")})
+			return err
+		}},
+		{name: "in another format, back and again", do: func(ctx context.Context, m *configManager) error {
+			for _, step := range []change{
+				{name: "a.yaml", data: yamlMTU("1400")}, {name: "a.cue", data: withMTU("1400")},
+				{name: "a.yaml", data: yamlMTU("1300")}, changed,
+			} {
+				if _, err := m.apply(ctx, step); err != nil {
 					return err
 				}
 			}
 			return nil
 		}},
-		{name: "tried", ending: ".cue", try: true, do: func(dir *statedir.Dir, file configfile.File, name string) error {
-			if _, err := (&configManager{dir: dir, file: file}).beginTrial(time.Second); err != nil {
-				return err
-			}
-			return enforceFiles(after)(dir, file, name)
+		{name: "tried", try: true, do: func(ctx context.Context, m *configManager) error {
+			_, err := m.try(ctx, changed, time.Minute)
+			return err
 		}},
-		{name: "tried and rolled back", ending: ".cue", try: true, do: func(dir *statedir.Dir, file configfile.File, name string) error {
-			trial, err := (&configManager{dir: dir, file: file}).beginTrial(time.Second)
-			if err != nil {
+		{name: "tried and rolled back", try: true, do: func(ctx context.Context, m *configManager) error {
+			if _, err := m.try(ctx, changed, time.Minute); err != nil {
 				return err
 			}
-			if err := enforceFiles(after)(dir, file, name); err != nil {
-				return err
-			}
-			return restoreFile(dir, file, trial.Before)
+			_, err := m.rollback(ctx, 0)
+			return err
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for at := 0; ; at++ {
 				root := t.TempDir()
-				path, state := filepath.Join(root, "machine.cue"), filepath.Join(root, "state")
-				dir := opened(t, state)
-				if err := enforceFiles(before)(dir, configfile.At(path), path); err != nil {
+				disk, steps := losing(at)
+				first, _ := managerAt(root, durable.Disk{})
+				if _, err := first.apply(t.Context(), change{name: "old.cue", data: withMTU("1400")}); err != nil {
 					t.Fatal(err)
 				}
-				file := configfile.At(path)
-				disk, steps := losing(at)
-				dir.Disk, file.Disk = disk, disk
-				err := c.do(dir, file, "new"+c.ending)
-				if closing := dir.Close(); closing != nil {
-					t.Fatal(closing)
-				}
+				losing, _ := managerAt(root, disk)
+				err := c.do(t.Context(), losing)
 				if err != nil && !errors.Is(err, errPower) {
 					t.Fatal(err)
 				}
 
-				// The machine starts again.
-				dir = opened(t, state)
-				if trial, on, trialErr := dir.Trial(); trialErr != nil {
-					t.Fatal(trialErr)
-				} else if on {
-					if err := restoreFile(dir, configfile.At(path), trial.Before); err != nil {
-						t.Fatal(err)
-					}
+				// The machine starts again, after the trial.
+				again, runner := managerAt(root, durable.Disk{})
+				again.now = func() trial.Moment {
+					now := machineNow()
+					return trial.Moment{Boot: "another", Up: time.Second, Wall: now.Wall.Add(time.Hour)}
 				}
-				_, now, readErr := configfile.At(path).Read()
-				whole := string(now) == before || string(now) == after
-				if readErr != nil || !whole || c.try && string(now) != before {
-					t.Errorf("power lost at step %d: the config is %q, %v", at, now, readErr)
+				again.start(t.Context())
+				got := runner.mtus[len(runner.mtus)-1]
+				if got != before && got != after || c.try && got != before || err == nil && !c.try && got != after {
+					t.Errorf("power lost at step %d: in force is %d, %v", at, got, err)
 				}
-				all, historyErr := dir.History()
+				all, historyErr := again.dir.History()
 				for _, r := range all {
-					if _, text, err := dir.Read(r.Number); err != nil || string(text) != before && string(text) != after {
+					text, err := os.ReadFile(r.Path)
+					if err != nil || !strings.Contains(string(text), "1400") && !strings.Contains(string(text), "1300") {
 						t.Errorf("power lost at step %d: revision %d is %q, %v", at, r.Number, text, err)
 					}
 				}
 				if historyErr != nil || len(all) == 0 {
 					t.Errorf("power lost at step %d: the history is %v, %v", at, all, historyErr)
 				}
-				if closing := dir.Close(); closing != nil {
-					t.Fatal(closing)
-				}
 				if err == nil {
 					if *steps != at || at < 4 {
 						t.Errorf("it took %d steps, %d with power", *steps, at)
-					}
-					if !c.try && string(now) != after {
-						t.Errorf("with power to the end, the config is %q", now)
 					}
 					return
 				}
@@ -128,25 +122,15 @@ func TestPowerLossLeavesTheOldConfigOrTheNew(t *testing.T) {
 	}
 }
 
-// enforceFiles returns the changes of the disk when a config is put in force.
-func enforceFiles(text string) func(*statedir.Dir, configfile.File, string) error {
-	return func(dir *statedir.Dir, file configfile.File, name string) error {
-		path, err := file.Store(name, []byte(text))
-		if err != nil {
-			return err
-		}
-		if _, err := dir.Keep(time.Now(), "test", path, []byte(text)); err != nil {
-			return fmt.Errorf("keep: %w", err)
-		}
-		return nil
-	}
+func yamlMTU(mtu string) []byte {
+	return []byte("machine: {network: {kubespan: {enabled: false, mtu: " + mtu + "}}}\n")
 }
 
-func opened(t *testing.T, path string) *statedir.Dir {
-	t.Helper()
-	dir, err := statedir.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
+// managerAt returns the manager of a machine whose files are in root.
+func managerAt(root string, disk durable.Disk) (*configManager, *fakeRunner) {
+	runner := &fakeRunner{alone: true}
+	m := &configManager{eval: &evaluator{}, file: configfile.At(filepath.Join(root, "machine.cue")), dir: statedir.At(filepath.Join(root, "state")),
+		runner: runner, log: slog.New(slog.DiscardHandler), trialBegan: func(trial.Record) {}}
+	m.file.Disk, m.dir.Disk = disk, disk
+	return m, runner
 }

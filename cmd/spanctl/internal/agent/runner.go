@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -12,7 +13,7 @@ import (
 // in part.
 type Runner interface {
 	// SetConfig calls keep, which writes the config to the history, then puts the
-	// config in force. It removes what the config before owned and this one does not.
+	// config in force, unless keep fails. It removes what the config before owned and this one does not.
 	SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error)
 	// Diff compares the kernel with a config, the one in force if nil, and changes
 	// nothing.
@@ -40,9 +41,8 @@ type loopRunner struct {
 var _ Runner = loopRunner{}
 
 func (r loopRunner) SetConfig(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
-	// The agent knows its config without the history.
 	if err := keep(); err != nil {
-		r.log.Error("config not written to the history", "error", err)
+		return nil, fmt.Errorf("the config is stored but not in force: write it to the history: %w", err)
 	}
 	return r.loop.SetConfig(ctx, config)
 }

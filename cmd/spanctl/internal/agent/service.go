@@ -13,6 +13,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
@@ -71,7 +72,7 @@ func failed(err error) error {
 		code = connect.CodeAborted
 	case errors.Is(err, reconciler.ErrNoConfig), errors.Is(err, reconciler.ErrNoMesh),
 		errors.Is(err, reconciler.ErrNoPublisher), errors.Is(err, fs.ErrNotExist),
-		errors.Is(err, errOnTrial), errors.Is(err, errNoTrial), errors.Is(err, errNoAgent), errors.Is(err, statedir.ErrNoRevision):
+		isTrialError(err), errors.Is(err, errNoAgent), errors.Is(err, statedir.ErrNoRevision):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, reconciler.ErrStopped), errors.Is(err, reconciler.ErrBusy), errors.Is(err, statedir.ErrBusy):
 		code = connect.CodeUnavailable
@@ -79,6 +80,16 @@ func failed(err error) error {
 		return err
 	}
 	return connect.NewError(code, err)
+}
+
+// isTrialError reports whether an error says that a trial stands in the way, or that there is none.
+func isTrialError(err error) bool {
+	for _, one := range []error{trial.ErrNone, trial.ErrOnTrial, trial.ErrNotEnded, trial.ErrNothing, trial.ErrOther} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
 }
 
 // respond makes the answer of a call.
@@ -144,7 +155,7 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 		did, err = s.configs.apply(ctx, c)
 	case agentpb.ApplyMode_APPLY_MODE_TRY:
 		did, err = s.configs.try(ctx, c, m.GetTimeout().AsDuration())
-		response.TrialUntil = timestamppb.New(did.trial.Until)
+		response.TrialUntil = timestamppb.New(endOf(did.trial))
 	default:
 		return nil, &codedError{connect.CodeInvalidArgument, fmt.Errorf("the mode %v is not known", mode)}
 	}
@@ -249,7 +260,7 @@ func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Pla
 
 // Reload implements the API.
 func (s *service) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
-	plan, err := s.carriedOut(s.configs.reload(ctx, "reload"))
+	plan, err := s.carriedOut(s.configs.reload(ctx))
 	return respond(&agentpb.ReloadResponse{Plan: plan}, err)
 }
 
@@ -262,7 +273,7 @@ func (s *service) Down(ctx context.Context, req *connect.Request[agentpb.DownReq
 			return nil, failed(ctx.Err())
 		}
 	}
-	down := s.runner.Down
+	down := s.configs.takeDown
 	if link := req.Msg.GetLink(); link != "" {
 		down = func(ctx context.Context) (*reconciler.Pass, error) { return s.links.DownLink(ctx, link) }
 	}

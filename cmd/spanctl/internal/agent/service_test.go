@@ -18,6 +18,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
@@ -32,6 +33,8 @@ type fakeRunner struct {
 	refuse int
 	// plan is what Diff finds.
 	plan state.Plan
+	// alone is set where no agent runs.
+	alone bool
 }
 
 var errRefused = errors.New("refused")
@@ -69,22 +72,27 @@ func (r *fakeRunner) Resources(context.Context, *resource.Type) (*resource.Store
 	return &resource.Store{}, nil
 }
 
-func (r *fakeRunner) Running() error { return nil }
+func (r *fakeRunner) Running() error {
+	if r.alone {
+		return errNoAgent
+	}
+	return nil
+}
 
 // bench is a service over a fakeRunner.
 type bench struct {
 	*service
 	runner *fakeRunner
-	began  chan statedir.Trial
+	began  chan trial.Record
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	root := t.TempDir()
-	b := &bench{runner: &fakeRunner{}, began: make(chan statedir.Trial, 1)}
+	b := &bench{runner: &fakeRunner{}, began: make(chan trial.Record, 1)}
 	log := slog.New(slog.DiscardHandler)
-	configs := &configManager{file: configfile.At(filepath.Join(root, "machine.cue")), dir: statedir.At(filepath.Join(root, "state")),
-		runner: b.runner, log: log, trialBegan: func(trial statedir.Trial) { b.began <- trial }}
+	configs := &configManager{eval: &evaluator{}, file: configfile.At(filepath.Join(root, "machine.cue")), dir: statedir.At(filepath.Join(root, "state")),
+		runner: b.runner, log: log, trialBegan: func(record trial.Record) { b.began <- record }}
 	b.service = &service{runner: b.runner, configs: configs, log: log}
 	return b
 }
@@ -219,7 +227,7 @@ func TestTrialIsFollowed(t *testing.T) {
 			if got := b.runner.mtus; len(got) != len(c.mtus) || got[len(got)-1] != c.mtus[len(c.mtus)-1] {
 				t.Errorf("in force were %v, want %v", got, c.mtus)
 			}
-			if on, err := b.configs.isOn(statedir.Trial{}); on || err != nil {
+			if _, on, err := b.configs.dir.Trial(); on || err != nil {
 				t.Errorf("a trial goes on: %v, %v", on, err)
 			}
 		})
@@ -327,7 +335,7 @@ func TestConfigThatTheHistoryCannotHoldIsNotInForce(t *testing.T) {
 func TestWithoutAnAgent(t *testing.T) {
 	root := t.TempDir()
 	runner := &oneShot{machine: Machine{Socket: "/nowhere/sock"}, dir: statedir.At(filepath.Join(root, "state")), file: configfile.At(filepath.Join(root, "machine.cue"))}
-	s := &service{runner: runner, configs: &configManager{file: runner.file, dir: runner.dir, runner: runner, log: slog.New(slog.DiscardHandler)}}
+	s := &service{runner: runner, configs: &configManager{eval: &evaluator{}, file: runner.file, dir: runner.dir, runner: runner, log: slog.New(slog.DiscardHandler)}}
 	const needsAgent = "no agent is running at /nowhere/sock: start one with `spanctl run`"
 	for name, call := range map[string]func() error{
 		"GetStatus": func() error {
@@ -388,4 +396,35 @@ func TestErrorsKeepTheirWholeMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEndOfATrialNeedsNothingThatMayFail ends a trial when no config can be made of a text.
+func TestEndOfATrialNeedsNothingThatMayFail(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, "1300"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_TRY, "1400"); err != nil {
+		t.Fatal(err)
+	}
+	b.configs.eval = noLoader{}
+	stop := make(chan struct{})
+	close(stop)
+	if end := b.configs.follow(t.Context(), <-b.began, stop); end.confirmed || end.err != nil {
+		t.Errorf("it ended with %+v", end)
+	}
+	if got := b.runner.mtus; got[len(got)-1] != 1300 || b.stored(t) != string(withMTU("1300")) {
+		t.Errorf("in force were %v, stored is %q", got, b.stored(t))
+	}
+}
+
+// noLoader makes no config.
+type noLoader struct{}
+
+func (noLoader) load(context.Context, string, []byte) (*schema.Config, error) {
+	return nil, errRefused
+}
+
+func (noLoader) loadUnread(context.Context, string, []byte) (*schema.Config, error) {
+	return nil, errRefused
 }

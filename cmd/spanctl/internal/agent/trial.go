@@ -3,35 +3,30 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
-	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// The bounds of a trial.
+// notConfirmed is logged where a trial ends.
+const notConfirmed = "config on trial not confirmed; restoring the previous config"
+
 const (
-	trialAtLeast = time.Second
-	trialAtMost  = 24 * time.Hour
-	// trialPoll is how often the record of a trial is read: another process may end it.
+	// trialPoll is how often a trial is looked at: another process may end it, and timers stand
+	// still while the machine is suspended.
 	trialPoll = 250 * time.Millisecond
-	// restoreRetry and restoreRetryMax are the first and the longest pause between
-	// attempts to restore the config before a trial.
+	// restoreRetry and restoreRetryMax are the first and the longest pause between attempts to
+	// restore the config before a trial.
 	restoreRetry    = time.Second
 	restoreRetryMax = 5 * time.Second
 )
 
-var (
-	errNoTrial = errors.New("no config is on trial")
-	errOnTrial = errors.New("a config is on trial: `spanctl confirm` keeps it, `spanctl rollback` ends it")
-)
-
-// try puts a config in force until the trial is over. The trial is on disk before anything
-// else changes.
+// try puts a config in force until the trial is over.
 func (m *configManager) try(ctx context.Context, c change, timeout time.Duration) (o outcome, err error) {
 	if _, err := m.eval.load(ctx, c.name, c.data); err != nil {
 		return o, err
@@ -40,64 +35,94 @@ func (m *configManager) try(ctx context.Context, c change, timeout time.Duration
 		if err := m.checkBase(c.base); err != nil {
 			return err
 		}
-		trial, err := m.beginTrial(timeout)
+		s, err := m.state()
 		if err != nil {
 			return err
 		}
-		o, err = m.store(ctx, "try", c.name, c.data)
-		o.trial = trial
-		var partial *reconciler.ApplyError
-		if err != nil && !errors.As(err, &partial) {
-			_, restoreErr := m.restore(context.WithoutCancel(ctx), "try-failed", trial.Before)
-			return errors.Join(err, restoreErr)
+		stored := m.stored()
+		if s.Other, err = m.holdsOther(stored); err != nil {
+			return err
 		}
-		m.trialBegan(trial)
-		m.log.Info("config on trial", "until", trial.Until.Format(time.RFC3339))
+		m.before = m.loadBefore(ctx)
+		o, err = m.stepFrom(ctx, s, trial.Try{Timeout: timeout}, &c)
+		if o.trial == (trial.Record{}) {
+			return err // it has not begun
+		}
+		if o.failed {
+			return errors.Join(err, m.abandon(context.WithoutCancel(ctx), o, stored))
+		}
+		m.trialBegan(o.trial)
+		m.log.Info("config on trial", "for", timeout.String())
 		return err
 	})
 	return o, err
 }
 
-// checkNoTrial returns errOnTrial where a config is on trial.
-func (m *configManager) checkNoTrial() error {
-	_, on, err := m.dir.Trial()
-	if err == nil && on {
-		err = errOnTrial
+// loadBefore returns the config in force, if it can be read.
+func (m *configManager) loadBefore(ctx context.Context) loadedConfig {
+	revision, data, err := m.dir.InForce()
+	if err != nil {
+		return loadedConfig{}
 	}
-	return err
+	name := m.file.PathFor(revision.Path)
+	config, err := m.eval.load(ctx, name, data)
+	if err != nil {
+		m.log.Warn("config in force cannot be read again; it may not come back after the trial", "error", err)
+		return loadedConfig{}
+	}
+	return loadedConfig{contentOf(name, data), config}
 }
 
-// beginTrial records a trial.
-func (m *configManager) beginTrial(timeout time.Duration) (statedir.Trial, error) {
-	if timeout < trialAtLeast || timeout > trialAtMost {
-		return statedir.Trial{}, fmt.Errorf("a trial of %v: want %v to %v", timeout, trialAtLeast, trialAtMost)
+// abandon ends a trial that could not begin. What fails is repeated by who follows the trial.
+func (m *configManager) abandon(ctx context.Context, o outcome, before storedConfig) error {
+	var event trial.Event = trial.Abandon{Same: m.stored() == before}
+	if o.enforced {
+		event = trial.End{}
 	}
-	if err := m.checkNoTrial(); err != nil {
-		return statedir.Trial{}, err
+	ended, err := m.step(ctx, event, nil)
+	if err != nil && (ended.failed || ended.pass == nil) {
+		over := o.trial
+		over.Left = 0
+		m.trialBegan(over)
+		return err
 	}
-	before, known, err := m.dir.Read(0)
-	if err != nil && !errors.Is(err, statedir.ErrNoRevision) {
-		return statedir.Trial{}, err
+	return nil
+}
+
+// storedConfig is what the file has.
+type storedConfig struct {
+	name, text string
+	missing    bool
+	// fault is why the file cannot be read.
+	fault string
+}
+
+func (m *configManager) stored() storedConfig {
+	name, data, err := m.file.Read()
+	stored := storedConfig{name: name, text: string(data), missing: errors.Is(err, fs.ErrNotExist)}
+	if err != nil && !stored.missing {
+		stored.fault = err.Error()
 	}
-	_, now, err := m.file.Read()
+	return stored
+}
+
+// holdsOther reports whether the file has a config that is not in force.
+func (m *configManager) holdsOther(stored storedConfig) (bool, error) {
+	_, inForce, err := m.dir.InForce()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return statedir.Trial{}, err
-	case string(now) != string(known):
-		return statedir.Trial{}, fmt.Errorf("%s holds a config that is not in force, and would be lost: `spanctl reload` it first", m.file.Path())
+	case err != nil && !errors.Is(err, statedir.ErrNoRevision):
+		return false, err
+	case stored.fault != "":
+		return false, errors.New(stored.fault)
+	default:
+		return !stored.missing && stored.text != string(inForce), nil
 	}
-	trial := statedir.Trial{Before: before.Number, Until: time.Now().Add(timeout).Round(0), Timeout: timeout}
-	return trial, m.dir.BeginTrial(trial)
 }
 
 // confirm ends the trial. The config stays.
 func (m *configManager) confirm(ctx context.Context) error {
 	return m.locked(ctx, func() error {
-		if _, on, err := m.dir.Trial(); !on || err != nil {
-			return errors.Join(err, errNoTrial)
-		}
-		if err := m.dir.EndTrial(); err != nil {
+		if _, err := m.step(ctx, trial.Keep{}, nil); err != nil {
 			return err
 		}
 		m.log.Info("config on trial confirmed")
@@ -116,86 +141,103 @@ type trialEnd struct {
 }
 
 // follow waits until a trial is over. After its time, or when stop is closed, it puts the
-// config before in force again. When ctx ends it returns, and the trial goes on.
-func (m *configManager) follow(ctx context.Context, trial statedir.Trial, stop <-chan struct{}) trialEnd {
-	over := time.NewTimer(trial.Left(time.Now()))
-	defer over.Stop()
-	poll := time.NewTicker(trialPoll)
-	defer poll.Stop()
+// config before in force again, and repeats what fails. When ctx ends it returns, and the trial
+// goes on.
+func (m *configManager) follow(ctx context.Context, record trial.Record, stop <-chan struct{}) trialEnd {
+	f := following{record: record}
+	wait := time.NewTimer(0)
+	defer wait.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return trialEnd{err: ctx.Err()}
-		case <-poll.C:
-			if on, err := m.isOn(trial); err == nil && !on {
-				return trialEnd{confirmed: !m.isStored(trial.Before)}
-			}
-			continue
-		case <-over.C:
 		case <-stop:
+			stop = nil
+			f.record.Left = 0 // what fails is repeated although its time is not up
+		case <-wait.C:
 		}
-		return m.endTrial(ctx, trial)
+		over, next := m.look(ctx, &f)
+		if over {
+			return f.end
+		}
+		wait.Reset(next)
 	}
 }
 
-// endTrial puts the config before a trial in force again, unless the trial was ended
-// otherwise. It repeats what fails, until ctx ends.
-func (m *configManager) endTrial(ctx context.Context, trial statedir.Trial) (end trialEnd) {
-	backoff := retry.New(restoreRetry, restoreRetryMax)
-	err := retry.Do(ctx, backoff, func(err error, retryIn time.Duration) {
-		m.log.Error("previous config not restored", "error", err, "retry_in", retryIn.String())
-	}, func(ctx context.Context) error {
-		if on, err := m.isOn(trial); err != nil {
-			return err
-		} else if !on {
-			end.confirmed = end.pass == nil && !m.isStored(trial.Before)
-			return nil
-		}
-		return m.locked(ctx, func() error {
-			m.log.Warn("config on trial not confirmed; restoring the previous config", "revision", trial.Before)
-			o, err := m.restore(ctx, "try-ended", trial.Before)
-			end.pass = o.pass
-			if on, _ := m.isOn(trial); !on && err != nil {
-				return retry.Permanent(err) // the file has the config before; the next pass applies it
-			}
-			return err
-		})
-	})
-	end.err = err
-	return end
+// following is a trial that is followed.
+type following struct {
+	record   trial.Record
+	failures int
+	end      trialEnd
 }
 
-// isOn reports whether a trial is still on.
-func (m *configManager) isOn(trial statedir.Trial) (bool, error) {
+// look ends a trial whose time is up, and reports whether it is over; else next is when to look
+// again.
+func (m *configManager) look(ctx context.Context, f *following) (over bool, next time.Duration) {
 	now, on, err := m.dir.Trial()
-	return on && now.Equal(trial), err
+	if err == nil && (!on || !now.Same(f.record)) {
+		f.end.confirmed = f.end.pass == nil && m.wasConfirmed(f.record)
+		return true, 0
+	}
+	// A record that cannot be read is no reason to go on after the time.
+	if left := f.record.LeftAt(m.moment()); left > 0 {
+		return false, min(trialPoll, left)
+	}
+	var failed bool
+	if f.end, failed = m.endTrial(ctx, f.record); !failed {
+		return true, 0
+	}
+	f.failures++
+	next = retry.Pause(f.failures, restoreRetry, restoreRetryMax)
+	m.log.Error(notEnded, "error", f.end.err, "retry_in", next.String())
+	return false, next
 }
 
-// isStored reports whether the file holds a revision; 0 stands for no config.
-func (m *configManager) isStored(number int) bool {
-	_, now, err := m.file.Read()
-	if number == 0 {
-		return errors.Is(err, fs.ErrNotExist)
+// endTrial puts the config before a trial in force again, and reports whether that has to be
+// repeated.
+func (m *configManager) endTrial(ctx context.Context, record trial.Record) (end trialEnd, failed bool) {
+	// Not locked, which would end it first.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.dir.LockWithin(ctx, lockPatience); err != nil {
+		return trialEnd{err: err}, true
 	}
-	_, before, readErr := m.dir.Read(number)
-	return err == nil && readErr == nil && string(now) == string(before)
+	defer func() { _ = m.dir.Unlock() }()
+	if now, on, err := m.dir.Trial(); err == nil && (!on || !now.Same(record)) {
+		return trialEnd{confirmed: m.wasConfirmed(record)}, false
+	}
+	m.log.Warn(notConfirmed)
+	o, err := m.step(ctx, trial.End{}, nil)
+	return trialEnd{pass: o.pass, err: err}, o.failed || err != nil && o.pass == nil
+}
+
+// wasConfirmed reports whether a trial that has ended was confirmed. Where it was ended by
+// another config, it was not.
+func (m *configManager) wasConfirmed(record trial.Record) bool {
+	newest, _, err := m.dir.InForce()
+	return err == nil && newest.Number > record.Before && newest.How != "apply" && !strings.HasPrefix(newest.How, "rollback-")
 }
 
 // followTrials follows trials until ctx ends: one that began before the agent started,
-// and the new one each time that began receives.
-func (m *configManager) followTrials(ctx context.Context, began <-chan struct{}) {
-	for ctx.Err() == nil {
-		trial, on, err := m.dir.Trial()
-		if err != nil {
-			m.log.Error("record of the trial unreadable", "error", err)
-		}
-		if on {
-			m.follow(ctx, trial, nil) // the loop logs the error of its pass
-			continue
-		}
+// and those that began receives.
+func (m *configManager) followTrials(ctx context.Context, began <-chan trial.Record) {
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-		case <-began:
+			return
+		case record := <-began:
+			m.follow(ctx, record, nil) // the loop logs the error of its pass
+		case <-wait.C:
+			record, on, err := m.dir.Trial()
+			switch {
+			case err != nil:
+				m.log.Error("record of the trial unreadable", "error", err)
+				wait.Reset(restoreRetryMax)
+			case on:
+				m.follow(ctx, record, nil)
+			}
 		}
 	}
 }
@@ -204,84 +246,17 @@ func (m *configManager) followTrials(ctx context.Context, began <-chan struct{})
 // the newest one, or before the current trial.
 func (m *configManager) rollback(ctx context.Context, number int) (o outcome, err error) {
 	err = m.locked(ctx, func() error {
-		number, err := m.previous(number)
-		if err != nil {
-			return err
+		if number != 0 {
+			revision, data, err := m.dir.Read(number)
+			if err != nil {
+				return err
+			}
+			if _, err := m.eval.load(ctx, revision.Path, data); err != nil {
+				return err
+			}
 		}
-		o, err = m.restore(ctx, fmt.Sprintf("rollback-%d", number), number)
+		o, err = m.step(ctx, trial.Rollback{To: number}, nil)
 		return err
 	})
 	return o, err
-}
-
-// previous returns the revision to roll back to.
-func (m *configManager) previous(number int) (int, error) {
-	if number != 0 {
-		return number, nil
-	}
-	if trial, on, err := m.dir.Trial(); on || err != nil {
-		return trial.Before, err
-	}
-	all, err := m.dir.History()
-	if err != nil {
-		return 0, err
-	}
-	if len(all) < 2 {
-		return 0, fmt.Errorf("%w: there is none before the one in force", statedir.ErrNoRevision)
-	}
-	return all[1].Number, nil
-}
-
-// restore makes a revision the config in the file and in force, and ends the trial.
-// Number 0 stands for no config: the mesh is taken down. The caller holds the locks.
-func (m *configManager) restore(ctx context.Context, how string, number int) (o outcome, err error) {
-	if number == 0 {
-		if err := restoreFile(m.dir, m.file, 0); err != nil {
-			return o, err
-		}
-		o.pass, err = m.runner.Down(ctx)
-		return o, err
-	}
-	revision, data, err := m.dir.Read(number)
-	if err != nil {
-		return o, err
-	}
-	if _, err := m.eval.load(ctx, revision.Path, data); err != nil {
-		return o, err
-	}
-	if err := restoreFile(m.dir, m.file, number); err != nil {
-		return o, err
-	}
-	o.revision, o.path = revision, m.file.PathFor(revision.Path)
-	o.pass, err = m.enforce(ctx, how, o.path, data)
-	return o, err
-}
-
-// restoreFile makes a revision the config in the file, or removes the file if number is 0,
-// and ends the trial.
-func restoreFile(dir *statedir.Dir, file configfile.File, number int) error {
-	if number == 0 {
-		return errors.Join(file.Remove(), dir.EndTrial())
-	}
-	revision, data, err := dir.Read(number)
-	if err != nil {
-		return err
-	}
-	if _, err := file.Restore(revision.Path, data); err != nil {
-		return err
-	}
-	return dir.EndTrial()
-}
-
-// endOverdueTrial restores the file where a trial ended while no agent ran, so that the
-// agent starts with the config before.
-func (m *configManager) endOverdueTrial() {
-	trial, on, err := m.dir.Trial()
-	if !on || err != nil || trial.Left(time.Now()) > 0 {
-		return
-	}
-	m.log.Warn("config on trial not confirmed; restoring the previous config", "revision", trial.Before)
-	if err := restoreFile(m.dir, m.file, trial.Before); err != nil {
-		m.log.Error("previous config not restored", "error", err)
-	}
 }

@@ -241,7 +241,8 @@ the mode:
 ` + modeHelp + `
 
 It works without an agent too, for scripts, as a single pass. The command then waits for
-the end of a trial, and ends it when it is interrupted.
+the end of a trial, and ends it when it is interrupted. If it is killed, the next command
+that changes something does that, or the next start of an agent.
 
 With an agent, the config is stored where the agent was told to find it. Without
 one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `. A config that is stored

@@ -17,7 +17,7 @@ func newDown(g *globals) *cobra.Command {
 		Long: `Remove from the kernel all that spanctl made, and take the machine out of discovery.
 The identity and the config stay. A running agent stays idle until the next
 ` + "`spanctl apply --immediate` or `spanctl reload`" + `, an edit of the config file, or its next
-start.
+start. A trial ends: the config before it is stored again, and the mesh stays down.
 
 The config is not needed: a mesh is found by the state directory that is written on its link,
 or by the key. Without a config discovery cannot be left, which is a warning: the other machines

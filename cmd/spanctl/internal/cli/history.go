@@ -42,13 +42,16 @@ func (o *historyOptions) run(ctx context.Context, s *agentSession, _ []string) e
 		return printJSON(s.out, response)
 	}
 	rows := [][]string{{"REVISION", "TIME", "HOW", "FILE", "STATE"}}
+	newest := false // seen
 	for i, r := range response.GetRevisions() {
 		state := ""
 		switch {
-		case i == 0 && response.GetTrialUntil() != nil:
+		case i == 0 && r.GetUnconfirmed() && response.GetTrialUntil() != nil:
 			state = "on trial until " + response.GetTrialUntil().AsTime().Local().Format(time.TimeOnly)
-		case i == 0:
-			state = "newest"
+		case r.GetUnconfirmed():
+			state = "not confirmed"
+		case !newest:
+			state, newest = "newest", true
 		}
 		rows = append(rows, []string{strconv.FormatUint(uint64(r.GetNumber()), 10), r.GetTime().AsTime().Local().Format(time.DateTime), r.GetHow(), r.GetFilename(), state})
 	}

@@ -26,12 +26,14 @@ const (
 	rotateFile   = "rotate-key.yaml"
 	lastGoodFile = "endpoints.json"
 	trialFile    = "trial.json"
+	downFile     = "down"
 	// oldCacheFile had the caches of all registries before each had a file of its own.
 	// It is removed: the registries are asked again.
 	oldCacheFile = "affiliates.json"
 )
 
-// Dir is a state directory. Its methods, except History, Read and Trial, need the lock.
+// Dir is a state directory. Its methods, except History, Read, InForce, IsDown and Trial, need
+// the lock.
 type Dir struct {
 	// Disk writes the files.
 	Disk durable.Disk

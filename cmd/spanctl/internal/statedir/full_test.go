@@ -140,12 +140,12 @@ func TestFullDiskKeepsWhatWasStored(t *testing.T) {
 	path, fill := smallDisk(t)
 	d := open(t, filepath.Join(path, "state"))
 	before := map[mesh.Key]netip.AddrPort{{1}: netip.MustParseAddrPort("192.0.2.1:1")}
-	_, kept := d.Keep(time.Now(), "apply", "machine.cue", []byte("a: 1"))
+	_, kept := d.Keep(time.Now(), "apply", "machine.cue", []byte("a: 1"), true)
 	if err := errors.Join(kept, d.SaveLastGood(before), d.Save("service", "c", []byte("[1]"))); err != nil {
 		t.Fatal(err)
 	}
 	fill(0)
-	_, keepErr := d.Keep(time.Now(), "apply", "machine.cue", []byte("a: 2"))
+	_, keepErr := d.Keep(time.Now(), "apply", "machine.cue", []byte("a: 2"), true)
 	for what, err := range map[string]error{"a config": keepErr, "endpoints": d.SaveLastGood(nil), "a cache": d.Save("service", "c", []byte("[2]"))} {
 		if !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("%s was saved on a full disk: %v", what, err)

@@ -14,10 +14,14 @@ import (
 )
 
 // historyDir has a file for each of the last configs that were in force. A file's name is
-// NUMBER_TIME_HOW with the ending of the config's own name.
-const historyDir = "history"
+// NUMBER_TIME_HOW with the ending of the config's own name. HOW has unconfirmedMark for a config
+// on trial, and stays so if the trial ends without `spanctl confirm`.
+const (
+	historyDir      = "history"
+	unconfirmedMark = "_unconfirmed"
+)
 
-// Kept is the number of configs in the history.
+// Kept is the number of configs in the history, of those that are confirmed and of others each.
 const Kept = 10
 
 // MaxNumber is more than the number of any revision. It fits in every integer that carries one.
@@ -36,49 +40,100 @@ type Revision struct {
 	How string
 	// Path is its file. Its extension is that of the format.
 	Path string
+	// Confirmed is set unless it was in force on trial only.
+	Confirmed bool
 }
 
 // ErrNoRevision is returned where the history has no such config, or none at all.
 var ErrNoRevision = errors.New("there is no such config in the history")
 
-// Keep adds a config that is in force to the history, as its newest, and removes the
-// oldest. A config that is the newest already is not added again.
-func (d *Dir) Keep(now time.Time, how, name string, data []byte) (Revision, error) {
+// Keep adds a config that is in force to the history, as its newest, and removes the oldest. A
+// config that is the newest of those that are confirmed is not added again; nor is one on trial that
+// is the newest of all.
+func (d *Dir) Keep(now time.Time, how, name string, data []byte, confirmed bool) (Revision, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all, err := d.history()
 	if err != nil {
 		return Revision{}, err
 	}
-	next := Revision{Number: 1, Time: now.UTC().Truncate(time.Second), How: how}
-	if len(all) > 0 {
-		newest, err := os.ReadFile(all[0].Path)
-		if err == nil && string(newest) == string(data) && filepath.Ext(all[0].Path) == filepath.Ext(name) {
-			return all[0], nil
+	record, _, err := d.trial()
+	if err != nil {
+		return Revision{}, err
+	}
+	if newest, kept := newestOf(all, confirmed, record.Newest); kept && filepath.Ext(newest.Path) == filepath.Ext(name) {
+		if there, err := os.ReadFile(newest.Path); err == nil && string(there) == string(data) {
+			return newest, nil
 		}
+	}
+	next := Revision{Number: 1, Time: now.UTC().Truncate(time.Second), How: how, Confirmed: confirmed}
+	if len(all) > 0 {
 		next.Number = all[0].Number + 1
 	}
 	dir := filepath.Join(d.path, historyDir)
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return Revision{}, fmt.Errorf("make the history: %w", err)
 	}
-	file := fmt.Sprintf("%06d_%s_%s%s", next.Number, next.Time.Format(historyTime), how, filepath.Ext(name))
-	next.Path = filepath.Join(dir, file)
+	next.Path = filepath.Join(dir, next.file(filepath.Ext(name)))
 	if err := d.Disk.Write(next.Path, data); err != nil {
 		return Revision{}, err
 	}
-	trial, _, trialErr := d.trial()
-	err = errors.Join(err, trialErr)
-	for _, old := range all[min(Kept-1, len(all)):] {
-		// The config before a trial stays, however often the file is edited meanwhile.
-		if old.Number != trial.Before {
-			err = errors.Join(err, d.Disk.Remove(old.Path))
-		}
-	}
-	return next, err
+	return next, d.prune(append([]Revision{next}, all...))
 }
 
-// History lists the configs that were in force, the newest, which is in force, first.
+// newestOf returns the newest revision that is confirmed, or the newest of all if it is on trial,
+// which those up to a number are not.
+func newestOf(all []Revision, confirmed bool, upTo int) (Revision, bool) {
+	for _, r := range all {
+		switch {
+		case confirmed && !r.Confirmed:
+		case !confirmed && (r.Confirmed || r.Number <= upTo):
+			return Revision{}, false
+		default:
+			return r, true
+		}
+	}
+	return Revision{}, false
+}
+
+// prune removes the oldest revisions. Configs that were never confirmed do not push out those
+// that were.
+func (d *Dir) prune(all []Revision) (err error) {
+	kept := map[bool]int{}
+	for _, r := range all {
+		if kept[r.Confirmed]++; kept[r.Confirmed] > Kept {
+			err = errors.Join(err, d.Disk.Remove(r.Path))
+		}
+	}
+	return err
+}
+
+// Confirm marks the newest revision as confirmed. It needs no space on the disk.
+func (d *Dir) Confirm() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all, err := d.history()
+	if err != nil {
+		return err
+	}
+	newest, _, err := first(all, func(Revision) bool { return true })
+	if err != nil || newest.Confirmed {
+		return err
+	}
+	newest.Confirmed = true
+	return d.Disk.Rename(newest.Path, filepath.Join(filepath.Dir(newest.Path), newest.file(filepath.Ext(newest.Path))))
+}
+
+// file returns the name of a revision's file.
+func (r Revision) file(ext string) string {
+	mark := unconfirmedMark
+	if r.Confirmed {
+		mark = ""
+	}
+	return fmt.Sprintf("%06d_%s_%s%s%s", r.Number, r.Time.Format(historyTime), r.How, mark, ext)
+}
+
+// History lists the configs that were in force, the newest first.
 func (d *Dir) History() ([]Revision, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +167,8 @@ func parseRevision(file string) (Revision, bool) {
 	}
 	number, err := strconv.Atoi(parts[0])
 	at, timeErr := time.Parse(historyTime, parts[1])
-	return Revision{Number: number, Time: at, How: parts[2]}, err == nil && timeErr == nil && number > 0 && number < MaxNumber
+	how, unconfirmed := strings.CutSuffix(parts[2], unconfirmedMark)
+	return Revision{Number: number, Time: at, How: how, Confirmed: !unconfirmed}, err == nil && timeErr == nil && number > 0 && number < MaxNumber
 }
 
 // Read returns a config of the history; number 0 stands for the newest.
@@ -123,16 +179,26 @@ func (d *Dir) Read(number int) (Revision, []byte, error) {
 	if err != nil {
 		return Revision{}, nil, err
 	}
+	r, data, err := first(all, func(r Revision) bool { return number == 0 || r.Number == number })
+	switch {
+	case !errors.Is(err, ErrNoRevision):
+		return r, data, err
+	case len(all) == 0:
+		return r, nil, fmt.Errorf("%w: %d; the history is empty", err, number)
+	default:
+		return r, nil, fmt.Errorf("%w: %d; there is %s", err, number, numbers(all))
+	}
+}
+
+// first returns the newest revision that is wanted, and its text.
+func first(all []Revision, wanted func(Revision) bool) (Revision, []byte, error) {
 	for _, r := range all {
-		if number == 0 || r.Number == number {
+		if wanted(r) {
 			data, err := os.ReadFile(r.Path)
 			return r, data, err
 		}
 	}
-	if len(all) == 0 {
-		return Revision{}, nil, fmt.Errorf("%w: %d; the history is empty", ErrNoRevision, number)
-	}
-	return Revision{}, nil, fmt.Errorf("%w: %d; there is %s", ErrNoRevision, number, numbers(all))
+	return Revision{}, nil, ErrNoRevision
 }
 
 // numbers lists the numbers of revisions, the lowest first.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -203,7 +204,7 @@ func TestHistoryKeepsTheLastConfigs(t *testing.T) {
 	for i := range 12 {
 		text := []byte(fmt.Sprintf("a: %d", i))
 		for range 2 { // the second is no other config
-			if _, err := d.Keep(begin.Add(time.Duration(i)*time.Hour), "apply", names[i%3], text); err != nil {
+			if _, err := d.Keep(begin.Add(time.Duration(i)*time.Hour), "apply", names[i%3], text, true); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -231,45 +232,69 @@ func TestHistoryKeepsTheLastConfigs(t *testing.T) {
 	}
 }
 
-func TestTrialKeepsWhatComesBack(t *testing.T) {
+// TestConfigsOnTrialPushOutNone keeps many configs on trial after one that is confirmed.
+func TestConfigsOnTrialPushOutNone(t *testing.T) {
 	d := open(t, t.TempDir())
-	keep := func(i int) {
+	keep := func(i int, confirmed bool) Revision {
 		t.Helper()
-		if _, err := d.Keep(time.Now(), "file", "machine.cue", []byte(fmt.Sprintf("a: %d", i))); err != nil {
+		r, err := d.Keep(time.Now(), "file", "machine.cue", []byte(fmt.Sprintf("a: %d", i)), confirmed)
+		if err != nil {
 			t.Fatal(err)
 		}
+		return r
 	}
-	keep(1)
-	if err := d.BeginTrial(Trial{Before: 1, Until: time.Now().Add(time.Hour), Timeout: time.Hour}); err != nil {
+	keep(0, true)
+	before := keep(1, true)
+	for i := range 2 * Kept {
+		keep(i+2, false)
+	}
+	if keep(1, false); d.Confirm() != nil {
+		t.Error("not confirmed")
+	}
+	for _, c := range []struct {
+		number int
+		want   string
+	}{{1, "a: 0"}, {before.Number, "a: 1"}, {0, "a: 1"}} {
+		if r, data, err := d.Read(c.number); err != nil || string(data) != c.want || !r.Confirmed {
+			t.Errorf("there is %+v, %q, %v", r, data, err)
+		}
+	}
+	all, err := d.History()
+	if err != nil || len(all) != Kept+2 || all[1].Confirmed {
+		t.Errorf("there are %+v, %v", all, err)
+	}
+	// What was confirmed is there: it is not kept twice, whatever was on trial since.
+	newest := all[0].Number
+	keep(99, false)
+	if r := keep(1, true); r.Number != newest {
+		t.Errorf("it is kept as %+v", r)
+	}
+	if r, _, err := d.InForce(); err != nil || r.Number != newest {
+		t.Errorf("in force is %+v, %v", r, err)
+	}
+	if err := d.BeginTrial(trial.Record{Before: newest, Newest: newest, Timeout: time.Hour, Left: time.Hour, Since: trial.Moment{Boot: "b"}}); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 2 * Kept {
-		keep(i + 2)
-	}
-	if _, data, err := d.Read(1); err != nil || string(data) != "a: 1" {
-		t.Errorf("there is %q, %v", data, err)
-	}
-	if all, err := d.History(); err != nil || len(all) != Kept+1 {
-		t.Errorf("there are %d, %v", len(all), err)
+	if _, data, err := d.InForce(); err != nil || string(data) != "a: 99" {
+		t.Errorf("on trial is %q, %v", data, err)
 	}
 }
 
 func TestTrial(t *testing.T) {
-	d := open(t, t.TempDir())
+	path := t.TempDir()
+	d := open(t, path)
 	if _, on, err := d.Trial(); on || err != nil {
 		t.Errorf("at first one is on: %v, %v", on, err)
 	}
-	now := time.Now().Round(0)
-	want := Trial{Before: 3, Until: now.Add(time.Minute), Timeout: time.Minute}
+	want, err := trial.Begin(trial.State{Confirmed: 3, Newest: 4, Down: true}, time.Minute, trial.Moment{Boot: "b", Up: time.Hour, Wall: time.Now().Round(0).UTC()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := d.BeginTrial(want); err != nil {
 		t.Fatal(err)
 	}
-	got, on, err := d.Trial()
-	if !on || err != nil || got.Before != 3 || !got.Until.Equal(want.Until) || got.Left(now.Add(time.Second)) != 59*time.Second {
+	if got, on, err := d.Trial(); !on || err != nil || got != want {
 		t.Errorf("got %+v, %v, %v", got, on, err)
-	}
-	if left := got.Left(now.Add(-time.Hour)); left != time.Minute {
-		t.Errorf("a clock set back by an hour leaves %v", left)
 	}
 	for range 2 {
 		if err := d.EndTrial(); err != nil {
@@ -278,6 +303,26 @@ func TestTrial(t *testing.T) {
 	}
 	if _, on, err := d.Trial(); on || err != nil {
 		t.Errorf("at the end one is on: %v, %v", on, err)
+	}
+	for _, text := range []string{"", "{", "{}", "null", `{"before":1,"until":"2026-01-02T03:04:05Z","timeout":60000000000}`} {
+		if err := os.WriteFile(filepath.Join(path, trialFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, on, err := d.Trial(); !on || err != nil || got != (trial.Record{}) {
+			t.Errorf("%q is %+v, %v, %v", text, got, on, err)
+		}
+	}
+}
+
+func TestDownIsNoted(t *testing.T) {
+	d := open(t, t.TempDir())
+	for _, want := range []bool{false, true, true, false, false} {
+		if err := d.SetDown(want); err != nil {
+			t.Error(err)
+		}
+		if got, err := d.IsDown(); err != nil || got != want {
+			t.Errorf("down is %v, %v, want %v", got, err, want)
+		}
 	}
 }
 

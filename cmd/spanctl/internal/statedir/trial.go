@@ -2,33 +2,13 @@ package statedir
 
 import (
 	"encoding/json"
-	"fmt"
-	"path/filepath"
-	"time"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 )
 
-// Trial is a config that is in force until the trial is over, unless it is confirmed.
-type Trial struct {
-	// Before is the revision that is in force again after the trial; 0 if there was none.
-	Before int `json:"before"`
-	// Until is the end of the trial by the wall clock.
-	Until time.Time `json:"until"`
-	// Timeout is the length of the trial.
-	Timeout time.Duration `json:"timeout"`
-}
-
-// Left returns how long the trial goes on. A clock that was set back does not prolong it
-// beyond its length.
-func (t Trial) Left(now time.Time) time.Duration { return min(t.Until.Sub(now), t.Timeout) }
-
-// Equal reports whether both are the same trial.
-func (t Trial) Equal(other Trial) bool {
-	return t.Before == other.Before && t.Timeout == other.Timeout && t.Until.Equal(other.Until)
-}
-
-// BeginTrial records a trial. Nothing else may be changed before.
-func (d *Dir) BeginTrial(t Trial) error {
-	data, err := json.Marshal(t)
+// BeginTrial records a trial, in place of an earlier record.
+func (d *Dir) BeginTrial(r trial.Record) error {
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -37,27 +17,62 @@ func (d *Dir) BeginTrial(t Trial) error {
 	return d.write(trialFile, data)
 }
 
-// Trial returns the recorded trial, and whether there is one.
-func (d *Dir) Trial() (t Trial, on bool, err error) {
+// Trial returns the recorded trial, and whether there is one. A record that is damaged is that of
+// a trial that is over: its time and what was before are zero.
+func (d *Dir) Trial() (r trial.Record, on bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.trial()
 }
 
-func (d *Dir) trial() (t Trial, on bool, err error) {
+func (d *Dir) trial() (r trial.Record, on bool, err error) {
 	data, err := d.read(trialFile)
 	if err != nil || data == nil {
-		return t, false, err
+		return r, false, err
 	}
-	if err := json.Unmarshal(data, &t); err != nil {
-		return t, false, fmt.Errorf("read %s: %w", filepath.Join(d.path, trialFile), err)
+	if json.Unmarshal(data, &r) != nil || r.Check() != nil {
+		return trial.Record{}, true, nil
 	}
-	return t, true, nil
+	return r, true, nil
 }
 
 // EndTrial removes the record of the trial.
 func (d *Dir) EndTrial() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.Disk.Remove(filepath.Join(d.path, trialFile))
+	return d.remove(trialFile)
+}
+
+// SetDown notes whether a command took the mesh down, and nothing was put in force since.
+func (d *Dir) SetDown(down bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if down {
+		return d.write(downFile, nil)
+	}
+	return d.remove(downFile)
+}
+
+// IsDown returns what SetDown noted.
+func (d *Dir) IsDown() (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	data, err := d.read(downFile)
+	return data != nil, err
+}
+
+// InForce returns the config in force, unless the mesh was taken down: the newest, during a trial
+// that is not confirmed too; else the newest that is confirmed.
+func (d *Dir) InForce() (Revision, []byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	record, on, err := d.trial()
+	if err != nil {
+		return Revision{}, nil, err
+	}
+	all, err := d.history()
+	if err != nil {
+		return Revision{}, nil, err
+	}
+	return first(all, func(r Revision) bool { return r.Confirmed || on && r.Number > record.Newest })
 }
