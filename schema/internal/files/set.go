@@ -74,10 +74,24 @@ func (s *Set) Parse(ctx *cue.Context, one schema.Source) ([]cue.Value, error) {
 		}
 		if modules, foreign := imports(file); modules || len(s.tags) > 0 {
 			s.Foreign = s.Foreign || foreign
-			return s.parsePackage(ctx, filepath.Dir(one.Name), filepath.Base(one.Name), one.Data)
+			dir, what := inPackage(one.Name)
+			return s.parsePackage(ctx, dir, what, one.Data)
 		}
 		return built(ctx.BuildFile(file, cue.Filename(one.Name)))
 	}
+}
+
+// inPackage returns the directory whose module a file is in, and its name there. A pipe is in none:
+// it is taken for a file in the working directory.
+func inPackage(name string) (dir, what string) {
+	dir, what = filepath.Dir(name), filepath.Base(name)
+	if strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/") {
+		dir = "."
+	}
+	if filepath.Ext(what) != ".cue" {
+		what += ".cue" // CUE asks for it
+	}
+	return dir, what
 }
 
 // withDocumentStarts replaces each "..." that ends a YAML document by "---". The parser wants "---"

@@ -93,7 +93,7 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 		signal.Ignore(unix.SIGHUP)
 	}
 	before := s.storedBefore(ctx)
-	request := &agentpb.ApplyRequest{Config: source.Data, Filename: source.Name, Mode: mode, Timeout: durationpb.New(f.timeout)}
+	request := &agentpb.ApplyRequest{Config: source.Data, Filename: schema.FileName(source.Name), Mode: mode, Timeout: durationpb.New(f.timeout)}
 	if base != nil {
 		sum := sha256.Sum256(base)
 		request.Base = sum[:]
@@ -103,7 +103,7 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 		return fmt.Errorf("apply %s: %w", source.Name, err)
 	}
 	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
-		return printDryRun(s.streams, settingsBetween(before, source), response.GetPlan())
+		return printDryRun(s.streams, settingsBetween(ctx, s.streams, before, source), response.GetPlan())
 	}
 	if err := s.printApplied(ctx, response, before, source, mode); err != nil {
 		return err
@@ -134,11 +134,11 @@ func (s *agentSession) storedBefore(ctx context.Context) *schema.Source {
 }
 
 // settingsBetween returns what a config changes of the settings of another; none if one is not valid.
-func settingsBetween(before *schema.Source, after schema.Source) []*agentpb.Change {
+func settingsBetween(ctx context.Context, s streams, before *schema.Source, after schema.Source) []*agentpb.Change {
 	if before == nil {
 		return nil
 	}
-	plan, err := compareConfigs(*before, after)
+	plan, err := compareConfigs(ctx, s, *before, after)
 	if err != nil {
 		return nil
 	}
@@ -260,7 +260,7 @@ nothing is stored. The same config again is not written.`,
 }
 
 func (o *applyOptions) run(ctx context.Context, s *agentSession, _ []string) error {
-	source, err := o.input.load(s.streams)
+	source, err := o.input.load(ctx, s.streams)
 	if err != nil {
 		return err
 	}

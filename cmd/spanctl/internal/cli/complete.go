@@ -70,14 +70,18 @@ func completeFlags(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		completeFlags(below)
 	}
-	for name, words := range map[string][]cobra.Completion{
+	words := map[string][]cobra.Completion{
 		"mode":       {modeAuto, modeImmediate, modeStaged, modeTry},
 		"color":      {colorAuto, colorAlways, colorNever},
 		"wireguard":  {"auto", "kernel", "userspace"},
 		"log-level":  {"debug", "info", "warn", "error"},
 		"log-format": {"text", "json"},
-		"format":     {formatCUE, formatJSONSchema},
-	} {
+		"format":     {"cue", "yaml", "json"},
+	}
+	if c.Name() == "schema" {
+		words["format"] = []cobra.Completion{formatCUE, formatJSONSchema}
+	}
+	for name, words := range words {
 		if c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil {
 			// The flag is there, and has no completion yet.
 			_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/compare"
 	"github.com/spanmesh/span/schema/load"
@@ -145,7 +146,7 @@ func (o *diffOptions) compare(ctx context.Context, s *agentSession) (c compariso
 		to = &side{stored, stored.Name}
 	}
 	c = comparison{from: from.name, to: to.name}
-	c.plan, err = compareConfigs(from.source, to.source)
+	c.plan, err = compareConfigs(ctx, s.streams, from.source, to.source)
 	return c, err
 }
 
@@ -155,14 +156,14 @@ func (o *diffOptions) target(ctx context.Context, s *agentSession) (*side, error
 	case o.to != "":
 		return o.sideAt(ctx, s, o.to)
 	case len(o.input.files) > 0:
-		source, err := o.input.load(s.streams)
+		source, err := o.input.load(ctx, s.streams)
 		return &side{source, source.Name}, err
 	case len(o.input.patches.texts) > 0:
 		stored, err := s.storedConfig(ctx)
 		if err != nil {
 			return nil, err
 		}
-		source, err := o.input.patches.apply(s.streams, stored)
+		source, err := o.input.patches.apply(ctx, s.streams, stored)
 		return &side{source, source.Name}, err
 	default:
 		return nil, nil
@@ -186,23 +187,26 @@ func (o *diffOptions) sideAt(ctx context.Context, s *agentSession, text string) 
 			name:   fmt.Sprintf("revision %d (%s, %s)", number, r.GetHow(), r.GetTime().AsTime().Local().Format(time.DateTime)),
 		}, nil
 	}
-	one, err := sourceAt(s.streams, text)
+	one, err := sourceAt(ctx, s.streams, text, o.input.format)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", text, err)
 	}
-	source, _, err := load.Input{Sources: []schema.Source{one}, Expression: o.input.expression, Tags: o.input.tags}.Resolve()
-	return &side{source, text}, err
+	result, err := evaluated(ctx, s.streams, evaluate.Request{Input: load.Input{Sources: []schema.Source{one}, Expression: o.input.expression, Tags: o.input.tags}})
+	if err != nil {
+		return nil, err
+	}
+	return &side{result.Source, text}, nil
 }
 
 // kindSetting is the kind of a change between two configs.
 const kindSetting = "setting"
 
-func compareConfigs(from, to schema.Source) (*agentpb.Plan, error) {
-	before, err := load.Config(from.Name, from.Data)
+func compareConfigs(ctx context.Context, s streams, from, to schema.Source) (*agentpb.Plan, error) {
+	before, err := configOf(ctx, s, from)
 	if err != nil {
 		return nil, err
 	}
-	after, err := load.Config(to.Name, to.Data)
+	after, err := configOf(ctx, s, to)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +237,7 @@ func planFor(ctx context.Context, s *agentSession, to *side) (*agentpb.Plan, err
 	request := &agentpb.DiffRequest{}
 	if to != nil {
 		// Not nil: an empty config is a config too.
-		request.Config, request.Filename = append([]byte{}, to.source.Data...), filepath.Base(to.source.Name)
+		request.Config, request.Filename = append([]byte{}, to.source.Data...), filepath.Base(schema.FileName(to.source.Name))
 	}
 	response, err := call(ctx, s.Diff, request)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 )
 
 func newDiscovery(g *globals) *cobra.Command {
@@ -25,16 +26,17 @@ type discoveryOptions struct {
 }
 
 // inspect prepares to look into the discovery of the config that the flags name.
-func (o *discoveryOptions) inspect(s streams) (*agent.Inspection, error) {
-	in, err := o.input.read(s)
+func (o *discoveryOptions) inspect(ctx context.Context, s streams) (*agent.Inspection, error) {
+	in, err := o.input.read(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	in.ReadSecret = agent.ReadSecret
-	config, err := in.Load()
+	result, err := evaluated(ctx, s, evaluate.Request{Input: in})
 	if err != nil {
 		return nil, err
 	}
+	config := result.Config
 	if !config.Cluster.Discovery.Enabled {
 		return nil, errors.New("discovery is not enabled in " + o.input.names())
 	}
@@ -49,11 +51,11 @@ func (o *discoveryOptions) inspect(s streams) (*agent.Inspection, error) {
 }
 
 // open checks the output format and prepares to print.
-func (o *discoveryOptions) open(s streams, watch bool) (*agent.Inspection, *printer, error) {
+func (o *discoveryOptions) open(ctx context.Context, s streams, watch bool) (*agent.Inspection, *printer, error) {
 	if err := oneOf("output", o.output, outputTable, outputYAML, outputJSON); err != nil {
 		return nil, nil, err
 	}
-	inspection, err := o.inspect(s)
+	inspection, err := o.inspect(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,13 +74,13 @@ has the keys to read them. -o yaml shows the whole of each, and why one is refus
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.list(cmd.Context(), streamsOf(cmd)) },
 	}
-	o.input.fileFlag(cmd, storedConfig())
+	o.input.sourceFlags(cmd, storedConfig())
 	outputFlag(cmd, &o.output)
 	return cmd
 }
 
 func (o *discoveryOptions) list(ctx context.Context, s streams) error {
-	inspection, p, err := o.open(s, false)
+	inspection, p, err := o.open(ctx, s, false)
 	if err != nil {
 		return err
 	}
@@ -97,13 +99,13 @@ func newDiscoveryWatch(g *globals) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return o.watch(cmd.Context(), streamsOf(cmd)) },
 	}
-	o.input.fileFlag(cmd, storedConfig())
+	o.input.sourceFlags(cmd, storedConfig())
 	outputFlag(cmd, &o.output)
 	return cmd
 }
 
 func (o *discoveryOptions) watch(ctx context.Context, s streams) error {
-	inspection, p, err := o.open(s, true)
+	inspection, p, err := o.open(ctx, s, true)
 	if err != nil {
 		return err
 	}

@@ -33,14 +33,14 @@ does not wait.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			s := streamsOf(cmd)
-			inspection, err := o.inspect(s)
+			inspection, err := o.inspect(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
 			return removal{inspection, s, force}.run(cmd.Context(), names)
 		},
 	}
-	o.input.fileFlag(cmd, storedConfig())
+	o.input.sourceFlags(cmd, storedConfig())
 	cmd.Flags().BoolVar(&force, "force", false, "remove machines that are alive, too")
 	return cmd
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // editOptions are the flags of `spanctl edit`.
@@ -125,7 +124,7 @@ func (e *editing) untilValid(ctx context.Context) ([]byte, error) {
 			e.note("the config is not valid, and was not edited any more")
 			return edited, e.faults
 		}
-		if _, err = load.Config(e.base.Name, edited); !errors.As(err, &e.faults) {
+		if err = e.check(ctx, edited); !errors.As(err, &e.faults) {
 			return edited, err
 		}
 		if e.failed = append(e.failed, edited); len(e.failed) >= maxUnattended && !isTerminal(e.streams) {
@@ -134,6 +133,14 @@ func (e *editing) untilValid(ctx context.Context) ([]byte, error) {
 		}
 		text, block = edited, remarksOn(schema.Source{Name: e.base.Name, Data: edited}, e.faults)
 	}
+}
+
+// check evaluates a config. SIGINT in the editor ended ctx, but not the edit.
+func (e *editing) check(ctx context.Context, edited []byte) error {
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	_, err := configOf(ctx, e.streams, schema.Source{Name: e.base.Name, Data: edited})
+	return err
 }
 
 // once returns a text as the editor left it, also if the editor failed.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 
@@ -30,7 +31,7 @@ that is not. What is off in Talos stays off. Warnings name what spanctl does oth
 and what is not about the mesh is listed as left out.`,
 		Example: "  spanctl import talos worker.yaml -o machine.cue",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(streamsOf(cmd), args[0]) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), streamsOf(cmd), args[0]) },
 	}
 	cmd.Flags().BoolVar(&o.enable, "enable", false, "turn on KubeSpan and discovery, if they are off in Talos")
 	cmd.Flags().BoolVar(&o.newSecrets, "new-secrets", false, "make a cluster ID and secret, if the file has neither and discovery needs them")
@@ -46,8 +47,8 @@ type importOptions struct {
 }
 
 // run converts a Talos machine config and writes the result.
-func (o *importOptions) run(s streams, path string) error {
-	source, err := sourceAt(s, path)
+func (o *importOptions) run(ctx context.Context, s streams, path string) error {
+	source, err := sourceAt(ctx, s, path, formatFlag{"yaml"})
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,19 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
-	"github.com/spanmesh/span/schema/patch"
 )
 
 // standardInput is the file name that stands for standard input.
@@ -25,32 +26,40 @@ type configInput struct {
 	// expression picks the config out of them.
 	expression string
 	// tags are given to the CUE files.
-	tags    []string
+	tags []string
+	// format is the format of all files.
+	format  formatFlag
 	patches patches
 }
 
 // flags adds all flags of the input.
 func (c *configInput) flags(cmd *cobra.Command, fallback ...string) {
-	c.fileFlag(cmd, fallback...)
+	c.sourceFlags(cmd, fallback...)
 	cmd.Flags().StringVarP(&c.expression, "expression", "e", "", "CUE expression that picks the config out of the files, such as machines.web1")
 	cmd.Flags().StringArrayVarP(&c.tags, "inject", "t", nil, "value for the fields with @tag in CUE files, as name=value, or the name of a tag for @if; may be given several times")
 	c.patches.flag(cmd)
 }
 
+// sourceFlags adds the flags that name the files and their format.
+func (c *configInput) sourceFlags(cmd *cobra.Command, fallback ...string) {
+	c.fileFlag(cmd, fallback...)
+	c.format.flag(cmd.Flags())
+}
+
 // fileFlag adds the flag that names the files.
 func (c *configInput) fileFlag(cmd *cobra.Command, fallback ...string) {
 	cmd.Flags().StringArrayVarP(&c.files, "config", "f", fallback,
-		"machine config: a .cue, .yaml or .json file, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
+		"machine config: a file or a pipe in CUE, YAML or JSON, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
 }
 
 // names returns the files as the user named them.
 func (c *configInput) names() string { return strings.Join(c.files, ", ") }
 
 // read reads the files.
-func (c *configInput) read(s streams) (load.Input, error) {
+func (c *configInput) read(ctx context.Context, s streams) (load.Input, error) {
 	in := load.Input{Expression: c.expression, Tags: c.tags}
 	for _, path := range c.files {
-		one, err := sourceAt(s, path)
+		one, err := sourceAt(ctx, s, path, c.format)
 		if err != nil {
 			return in, fmt.Errorf("read the machine config: %w", err)
 		}
@@ -59,62 +68,98 @@ func (c *configInput) read(s streams) (load.Input, error) {
 	return in, nil
 }
 
-// load reads, patches and checks the config. Source is it as one file.
-func (c *configInput) load(s streams) (source schema.Source, err error) {
-	in, err := c.read(s)
+// load reads, patches and checks the config, and prints what it probably does not mean. Source is
+// it as one file.
+func (c *configInput) load(ctx context.Context, s streams) (source schema.Source, err error) {
+	in, err := c.read(ctx, s)
 	if err != nil {
 		return source, err
 	}
-	if len(c.patches.texts) == 0 {
-		return resolved(s, in)
-	}
-	// One file may be valid only with its patches. Several must be valid without.
-	source = in.Sources[0]
-	if in.IsComputed() {
-		if source, _, err = in.Resolve(); err != nil {
-			return source, err
-		}
-	}
-	if source, err = c.patches.apply(s, source); err != nil {
-		return source, err
-	}
-	return resolved(s, load.Input{Sources: []schema.Source{source}})
-}
-
-// resolved returns a config as one file, and prints what it probably does not mean.
-func resolved(s streams, in load.Input) (schema.Source, error) {
-	source, config, err := in.Resolve()
+	patches, err := c.patches.read(ctx)
 	if err != nil {
 		return source, err
 	}
-	for _, warning := range config.Warnings() {
+	result, err := evaluated(ctx, s, evaluate.Request{Input: in, Patches: patches})
+	if err != nil {
+		return source, err
+	}
+	for _, warning := range result.Config.Warnings() {
 		s.note("warning:", warning)
 	}
-	return source, nil
+	return result.Source, nil
 }
 
-// sourceAt reads one file, or standard input.
-func sourceAt(s streams, path string) (schema.Source, error) {
-	if path == standardInput {
-		data, err := io.ReadAll(s.in)
-		return schema.Source{Name: nameFor("stdin", data), Data: data}, err
+// evaluated evaluates a config in a process of its own.
+func evaluated(ctx context.Context, s streams, r evaluate.Request) (*evaluate.Result, error) {
+	result, err := (&evaluate.Evaluator{}).Evaluate(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	if result.Rewritten {
+		s.note("the text of", result.Source.Name, "is generated again, without its comments: the patched field is computed in it, or shared with others")
+	}
+	return result, nil
+}
+
+// configOf evaluates a config that is in one file.
+func configOf(ctx context.Context, s streams, source schema.Source) (*schema.Config, error) {
+	result, err := evaluated(ctx, s, evaluate.Request{Input: load.Input{Sources: []schema.Source{source}}})
+	if err != nil {
+		return nil, err
+	}
+	return result.Config, nil
+}
+
+// sourceAt reads one file of any kind, or standard input.
+func sourceAt(ctx context.Context, s streams, path string, format formatFlag) (schema.Source, error) {
+	open := func() (io.ReadCloser, error) { return os.Open(path) }
+	if path == standardInput {
+		open = func() (io.ReadCloser, error) { return io.NopCloser(s.in), nil }
+	} else if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return schema.Source{Name: path}, nil
 	}
-	data, err := os.ReadFile(path)
-	// Not nil, which stands for a directory.
-	return schema.Source{Name: path, Data: append([]byte{}, data...)}, err
+	data, err := readAny(ctx, open)
+	if err != nil {
+		return schema.Source{}, err
+	}
+	name, err := format.name(path, data)
+	return schema.Source{Name: name, Data: data}, err
 }
 
-// nameFor names a text without a file by its format. What reads as YAML with a structure,
-// as JSON does too, is YAML: in CUE its lines would nest otherwise.
-func nameFor(name string, data []byte) string {
-	var document yaml.Node
-	if yaml.Unmarshal(data, &document) == nil && len(document.Content) == 1 && document.Content[0].Kind != yaml.ScalarNode {
-		return name + ".yaml"
+// inputTimeout is how long an input may take: what fills a pipe may ask its user for a passphrase.
+const inputTimeout = 5 * time.Minute
+
+var errInput = fmt.Errorf("it has not ended for %v", inputTimeout)
+
+// readAny reads what may be a pipe, which need not have a writer or an end. It returns not nil
+// without an error, since that stands for a directory.
+func readAny(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, inputTimeout, errInput)
+	defer stop()
+	type content struct {
+		data []byte
+		err  error
 	}
-	return name + ".cue"
+	// Where this gives up, the read ends with the process.
+	read := make(chan content, 1)
+	go func() {
+		file, err := open()
+		if err != nil {
+			read <- content{nil, err}
+			return
+		}
+		data, err := io.ReadAll(io.LimitReader(file, load.MaxSize+1))
+		read <- content{data, errors.Join(err, file.Close())}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case c := <-read:
+		if len(c.data) > load.MaxSize {
+			return nil, fmt.Errorf("it is longer than %d bytes", load.MaxSize)
+		}
+		return append([]byte{}, c.data...), c.err
+	}
 }
 
 // patches are the patches that flags give.
@@ -131,37 +176,40 @@ func (p *patches) flag(cmd *cobra.Command) {
 }
 
 // read reads the patches, once: a file may be a pipe.
-func (p *patches) read() ([]schema.Source, error) {
+func (p *patches) read(ctx context.Context) ([]schema.Source, error) {
 	if p.sources != nil {
 		return p.sources, nil
 	}
 	sources := make([]schema.Source, len(p.texts))
 	for i, text := range p.texts {
 		if path, isFile := strings.CutPrefix(text, "@"); isFile {
-			data, err := os.ReadFile(path)
+			one, err := sourceAt(ctx, streams{}, path, formatFlag{})
+			if err == nil && one.Data == nil {
+				err = fmt.Errorf("%s is a directory", path)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("read a patch: %w", err)
 			}
-			sources[i] = schema.Source{Name: path, Data: data}
+			sources[i] = one
 			continue
 		}
-		sources[i] = schema.Source{Name: nameFor("--patch", []byte(text)), Data: []byte(text)}
+		sources[i] = schema.Source{Name: patchName(text), Data: []byte(text)}
 	}
 	p.sources = sources
 	return sources, nil
 }
 
-// apply returns a config with the patches.
-func (p *patches) apply(s streams, base schema.Source) (schema.Source, error) {
-	sources, err := p.read()
+// apply returns a config with the patches, which is valid.
+func (p *patches) apply(ctx context.Context, s streams, base schema.Source) (schema.Source, error) {
+	patches, err := p.read(ctx)
 	if err != nil {
 		return base, err
 	}
-	patched, err := patch.Apply(base, sources...)
-	if patched.Rewritten {
-		s.note("the text of", base.Name, "is generated again, without its comments: the patched field is computed in it, or shared with others")
+	result, err := evaluated(ctx, s, evaluate.Request{Input: load.Input{Sources: []schema.Source{base}}, Patches: patches})
+	if err != nil {
+		return base, err
 	}
-	return patched.Source, err
+	return result.Source, nil
 }
 
 // singleFile returns the one file that holds the config.

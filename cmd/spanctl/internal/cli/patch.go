@@ -7,7 +7,6 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/schema"
-	"github.com/spanmesh/span/schema/load"
 )
 
 // patchOptions are the flags of `spanctl patch`.
@@ -66,11 +65,8 @@ func (o *patchOptions) patch(ctx context.Context, s *agentSession) error {
 	if err != nil {
 		return err
 	}
-	source, err := o.patches.apply(s.streams, base)
+	source, err := o.patches.apply(ctx, s.streams, base)
 	if err != nil {
-		return err
-	}
-	if _, err := load.Config(source.Name, source.Data); err != nil {
 		return err
 	}
 	return o.apply.applyOver(ctx, s, source, base.Data)

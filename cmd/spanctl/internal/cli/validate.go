@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 )
 
@@ -16,14 +18,14 @@ func newValidate() *cobra.Command {
 wrong and what would be right.`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{harmless: ""},
-		RunE:        func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
+		RunE:        func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), streamsOf(cmd)) },
 	}
 	o.input.flags(cmd, storedConfig())
 	return cmd
 }
 
-func (o *validateOptions) run(s streams) error {
-	if _, err := o.input.load(s); err != nil {
+func (o *validateOptions) run(ctx context.Context, s streams) error {
+	if _, err := o.input.load(ctx, s); err != nil {
 		return err
 	}
 	return s.say(o.input.names(), "is valid")

@@ -28,7 +28,7 @@ func (f File) stamp() (s stamp) {
 		}
 		s.path, s.size = path, info.Size()
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			s.dev, s.ino, s.mtime, s.ctime = uint64(stat.Dev), stat.Ino, stat.Mtim, stat.Ctim
+			s.dev, s.ino, s.mtime, s.ctime = stat.Dev, stat.Ino, stat.Mtim, stat.Ctim
 		}
 	}
 	return s

@@ -95,7 +95,7 @@ func inodeOf(path string) (inode, error) {
 	if !ok {
 		return inode{}, unix.ENOTSUP
 	}
-	return inode{uint64(stat.Dev), stat.Ino}, nil
+	return inode{stat.Dev, stat.Ino}, nil
 }
 
 // close ends all watches.

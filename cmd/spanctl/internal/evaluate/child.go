@@ -89,13 +89,13 @@ func evaluate(r Request) (a answer) {
 
 func (r Request) evaluate() (*Result, error) {
 	if len(r.Patches) == 0 {
-		loaded, err := r.Input.Evaluate()
+		loaded, err := r.Evaluate()
 		return &Result{Evaluated: loaded}, err
 	}
 	// One file may be valid only with its patches. Several must be valid without.
 	base := r.Sources[0]
 	if r.IsComputed() {
-		loaded, err := r.Input.Evaluate()
+		loaded, err := r.Evaluate()
 		if err != nil {
 			return nil, err
 		}

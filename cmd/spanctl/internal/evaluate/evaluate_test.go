@@ -122,7 +122,7 @@ func TestLimits(t *testing.T) {
 	brief := limits
 	brief.Time = time.Second
 	var aliases strings.Builder
-	aliases.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	aliases.WriteString("a0: &a0 [" + strings.Repeat("x, ", 9) + "x]\n")
 	for i := 1; i < 9; i++ {
 		before := "*a" + strconv.Itoa(i-1)
 		aliases.WriteString("a" + strconv.Itoa(i) + ": &a" + strconv.Itoa(i) + " [" + strings.Repeat(before+", ", 9) + before + "]\n")
