@@ -63,10 +63,6 @@ func Run(ctx context.Context, o Options) (err error) {
 		d.close()
 		return err
 	}
-	if err := o.claimLink(ctx, d); err != nil {
-		d.close()
-		return errors.Join(err, listener.Close())
-	}
 	o.Log.Info("agent started", "config", o.Config, "state_dir", o.StateDir, "socket", o.Socket)
 	if err = o.runWithin(ctx, d, listener); errors.Is(err, errHangs) {
 		o.Log.Warn("agent stopped in the middle of a pass; the mesh stays up", "error", err)
@@ -79,12 +75,12 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // claimLink refuses to start beside an agent that works on the link of the config. Without a
 // config that is valid, the passes find out.
-func (o Options) claimLink(ctx context.Context, d *deps) error {
-	name, data, err := configfile.At(o.Config).Read()
+func (m *configManager) claimLink(ctx context.Context, d *deps) error {
+	name, data, err := m.file.Read()
 	if err != nil {
 		return nil
 	}
-	config, err := (&evaluator{}).load(ctx, name, data)
+	config, err := m.eval.load(ctx, name, data)
 	if err != nil {
 		return nil
 	}
@@ -145,12 +141,21 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		return nil
 	})
 	group.Go(func() error {
+		if configs.prepare(ctx) != nil {
+			return nil
+		}
+		if err := configs.claimLink(ctx, d); err != nil {
+			return err
+		}
 		configs.start(ctx)
 		close(started)
 		if o.Ready != nil {
 			o.Ready()
 		}
 		configfile.Watch{File: file, Changed: func() {
+			if configs.prepare(ctx) != nil {
+				return
+			}
 			configs.changed(ctx)
 			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(file.Several())...) // as below
 		}, Trouble: func(err error) {

@@ -304,10 +304,17 @@ func (m *configManager) fault(ctx context.Context) error {
 
 // faultText returns the text of fault; "" if there is none.
 func (m *configManager) faultText(ctx context.Context) string {
-	if err := m.fault(ctx); err != nil {
+	within, stop := context.WithTimeout(ctx, statusPatience)
+	defer stop()
+	err := m.fault(within)
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return m.file.Path() + " is still being evaluated"
+	default:
 		return err.Error()
 	}
-	return ""
 }
 
 // logFault logs why the file is not in force, once for the same reason.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
@@ -29,3 +30,16 @@ func (e *evaluator) evaluate(ctx context.Context, in load.Input) (*schema.Config
 	}
 	return result.Config, nil
 }
+
+// prepare evaluates the config in the file, and keeps what came of it for the next load of the
+// same content. It needs no lock: a config that takes long does not hold up a confirmation or a
+// rollback. Its error is that of ctx.
+func (m *configManager) prepare(ctx context.Context) error {
+	if name, data, err := m.file.Read(); err == nil {
+		_, _ = m.eval.load(ctx, name, data) // the next load has the error too
+	}
+	return ctx.Err()
+}
+
+// statusPatience is how long a status waits for the evaluation of the config in the file.
+const statusPatience = time.Second

@@ -7,8 +7,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"cuelang.org/go/cue/parser"
+
+	"github.com/spanmesh/span/schema"
 )
 
 const (
@@ -106,11 +111,23 @@ func (e *Evaluator) end(ctx context.Context, r Request) (ended, error) {
 }
 
 // isAlone reports whether nothing but its texts can change the answer to a request: none is a
-// directory, and none may import files.
+// directory, and none imports files. The paths of CUE's own packages begin without a dot.
 func isAlone(r Request) bool {
 	for _, one := range slices.Concat(r.Sources, r.Patches) {
-		if one.Data == nil || bytes.Contains(one.Data, []byte("import")) {
+		if one.Data == nil {
 			return false
+		}
+		if schema.FormatOf(one.Name) != schema.FormatCUE {
+			continue
+		}
+		file, err := parser.ParseFile(one.Name, one.Data, parser.ImportsOnly)
+		if err != nil {
+			return false
+		}
+		for spec := range file.ImportSpecs() {
+			if first, _, _ := strings.Cut(spec.Path.Value, "/"); strings.Contains(first, ".") {
+				return false
+			}
 		}
 	}
 	return true
