@@ -68,6 +68,9 @@ func TestInvalidEditLeavesTheLastGoodConfigInForce(t *testing.T) {
 	m.WhilePinging(func() {
 		// Editors, and the ">" of a shell, leave an empty file for a moment.
 		node.Agent.AwaitAfter(func() { node.Files.WriteConfig("") }, "machine.cue:1:1: is empty")
+		// What is left of a file that began with the cluster is no config without KubeSpan.
+		cut := fmt.Sprintf("cluster: id: %q\ncluster: secret: %q\n", m.Value("id"), m.Value("secret"))
+		node.Agent.AwaitAfter(func() { node.Files.WriteConfig(cut) }, "machine.cue:1:1: machine.network.kubespan.enabled: is missing")
 		node.Agent.AwaitAfter(func() { node.Files.WriteConfig(bad) }, "machine.cue:5:2: machine.network.kubespan.mtu: 1000: is out of range")
 	})
 	node.CLI.Try("diff").WantStatus(t, 0).WantStderr(t, "is out of range")
