@@ -176,6 +176,9 @@ func (o Options) followReload(ctx context.Context, configs *configManager) {
 		case <-ctx.Done():
 			return
 		case <-o.Reload:
+			if configs.prepare(ctx) != nil {
+				return
+			}
 			_, _ = configs.reload(ctx) // it and the loop log their errors
 		}
 	}
