@@ -5,14 +5,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 )
 
 const (
-	// spareAnswers is how many answers a connection may leave untaken for good. gRPC does not
-	// give back the answer to a call that its client ends at the same moment.
+	// spareAnswers is how many answers a connection may leave untaken for good.
 	spareAnswers = 2
 	// spareProxyAnswers is spareAnswers of a trusted proxy, which has many clients.
 	spareProxyAnswers = 100
@@ -21,40 +21,63 @@ const (
 // answers counts the answers of a connection to calls that are over, and how many of them its
 // client has taken. gRPC keeps a call in memory until then.
 type answers struct {
-	noBuffers
-
 	given, taken atomic.Int64
 	// earlier are what was given at the last two looks. Only one goroutine looks.
 	earlier [2]int64
 }
 
-var _ mem.BufferPool = (*answers)(nil)
+// reply is an encoded answer that counts once as taken at its connection.
+type reply struct {
+	noBuffers
+
+	of   *answers
+	wire []byte
+	over atomic.Bool
+}
+
+var _ mem.BufferPool = (*reply)(nil)
 
 // Put implements mem.BufferPool. gRPC calls it for an answer that is sent or dropped.
-func (a *answers) Put(*[]byte) { a.taken.Add(1) }
+func (r *reply) Put(*[]byte) { r.end() }
+
+// end counts the answer as taken, unless it is already.
+func (r *reply) end() {
+	if !r.over.Swap(true) {
+		r.of.taken.Add(1)
+	}
+}
+
+// sendAnswer sends an encoded answer that counts at the connection of its call. gRPC keeps nothing
+// of a call that its client has reset, and does not give back an answer that it queues after that.
+func sendAnswer(stream grpc.ServerStream, wire []byte) error {
+	ctx := stream.Context()
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return stream.SendMsg(mem.BufferSlice{mem.SliceBuffer(wire)})
+	}
+	a, ok := p.Addr.(connAddr)
+	if !ok {
+		return stream.SendMsg(mem.BufferSlice{mem.SliceBuffer(wire)})
+	}
+	r := &reply{of: &a.conn.answers, wire: countable(wire)}
+	r.of.given.Add(1)
+	err := stream.SendMsg(mem.BufferSlice{mem.NewBuffer(&r.wire, r)})
+	// A reset ends the context before it removes the call from the queue.
+	if ctx.Err() != nil {
+		r.end()
+	}
+	return err
+}
 
 // emptyAnswer is the encoding of a message without fields.
 var emptyAnswer = countable(nil)
 
-// encodeAnswer returns the encoding of an answer, nil for one without fields, for countedAnswer.
+// encodeAnswer returns the encoding of an answer, nil for one without fields, for sendAnswer.
 func encodeAnswer(m proto.Message) (wire []byte, err error) {
 	if m == nil {
 		return emptyAnswer, nil
 	}
 	return proto.Marshal(m)
-}
-
-// countedAnswer returns an encoded answer that counts at the connection of its call.
-func countedAnswer(ctx context.Context, wire []byte) mem.BufferSlice {
-	if p, ok := peer.FromContext(ctx); ok {
-		if a, ok := p.Addr.(connAddr); ok {
-			of := &a.conn.answers
-			of.given.Add(1)
-			wire = countable(wire)
-			return mem.BufferSlice{mem.NewBuffer(&wire, of)}
-		}
-	}
-	return mem.BufferSlice{mem.SliceBuffer(wire)}
 }
 
 // look reports whether more than spare answers were given before the last two looks and are not

@@ -168,23 +168,21 @@ func arrived(ctx context.Context) {
 	}
 }
 
-// grpcService has all methods. List is served as a stream of one message, which is the same
-// on the wire, so that a slow reader of a large list is noticed.
+// grpcService has all methods. Each is served as a stream, which is the same on the wire: so a slow
+// reader of a large list is noticed, and a call that is reset while its answer is sent.
 var grpcService = grpc.ServiceDesc{
 	ServiceName: serverpbconnect.ClusterName,
 	HandlerType: (*any)(nil),
-	Methods: []grpc.MethodDesc{
-		{MethodName: "Hello", Handler: unary(serverpbconnect.ClusterHelloProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.HelloRequest) (proto.Message, error) {
+	Streams: []grpc.StreamDesc{
+		{ServerStreams: true, StreamName: "Hello", Handler: unary(serverpbconnect.ClusterHelloProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.HelloRequest) (proto.Message, error) {
 			return s.hello(ctx, c, m)
 		})},
-		{MethodName: "AffiliateUpdate", Handler: unary(serverpbconnect.ClusterAffiliateUpdateProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateUpdateRequest) (proto.Message, error) {
+		{ServerStreams: true, StreamName: "AffiliateUpdate", Handler: unary(serverpbconnect.ClusterAffiliateUpdateProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateUpdateRequest) (proto.Message, error) {
 			return nil, s.update(ctx, c, m)
 		})},
-		{MethodName: "AffiliateDelete", Handler: unary(serverpbconnect.ClusterAffiliateDeleteProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateDeleteRequest) (proto.Message, error) {
+		{ServerStreams: true, StreamName: "AffiliateDelete", Handler: unary(serverpbconnect.ClusterAffiliateDeleteProcedure, func(ctx context.Context, s *Server, c call, m *serverpb.AffiliateDeleteRequest) (proto.Message, error) {
 			return nil, s.remove(ctx, c, m)
 		})},
-	},
-	Streams: []grpc.StreamDesc{
 		{StreamName: "List", ServerStreams: true, Handler: stream(serverpbconnect.ClusterListProcedure, (*Server).grpcList)},
 		{StreamName: "Watch", ServerStreams: true, Handler: stream(serverpbconnect.ClusterWatchProcedure, (*Server).grpcWatch)},
 	},
@@ -197,24 +195,25 @@ type request[T any] interface {
 }
 
 // unary returns the handler of a method with one response. A response of nil has no fields.
-func unary[T any, M request[T]](procedure string, do func(context.Context, *Server, call, M) (proto.Message, error)) grpc.MethodHandler {
-	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+func unary[T any, M request[T]](procedure string, do func(context.Context, *Server, call, M) (proto.Message, error)) grpc.StreamHandler {
+	return func(srv any, out grpc.ServerStream) error {
 		s := srv.(*Server)
 		started := time.Now()
 		m := M(new(T))
-		if err := decode(m); err != nil {
-			return nil, decodeError(err)
+		ctx := out.Context()
+		if err := receive(out, m); err != nil {
+			return err
 		}
 		response, err := do(ctx, s, s.grpcCall(ctx, procedure), m)
 		s.metrics.observe(procedure, started, err)
 		if err != nil {
-			return nil, grpcError(ctx, err)
+			return grpcError(ctx, err)
 		}
 		wire, err := encodeAnswer(response)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return countedAnswer(ctx, wire), nil
+		return sendAnswer(out, wire)
 	}
 }
 
@@ -225,7 +224,7 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		started := time.Now()
 		m := M(new(T))
 		ctx := out.Context()
-		err := out.RecvMsg(m)
+		err := receive(out, m)
 		arrived(ctx)
 		if err != nil {
 			return err
@@ -234,15 +233,6 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		s.metrics.observe(procedure, started, err)
 		return grpcError(ctx, err)
 	}
-}
-
-// decodeError returns the error of a request that was not received. One that cannot be
-// decoded is the caller's fault, which gRPC calls an internal error.
-func decodeError(err error) error {
-	if status.Code(err) == codes.Internal {
-		return status.Error(codes.InvalidArgument, "the request cannot be decoded")
-	}
-	return err
 }
 
 // grpcCall returns what the server needs to know of a call.

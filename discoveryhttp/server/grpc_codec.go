@@ -3,7 +3,10 @@ package server
 import (
 	"fmt"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -20,14 +23,35 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(proto.Message)
+	r, ok := v.(*received)
 	if !ok {
 		return fmt.Errorf("a request of type %T has no encoding", v)
 	}
 	if len(data) == 1 {
-		return proto.Unmarshal(data[0].ReadOnlyData(), m)
+		r.err = proto.Unmarshal(data[0].ReadOnlyData(), r.message)
+	} else {
+		r.err = proto.Unmarshal(data.Materialize(), r.message)
 	}
-	return proto.Unmarshal(data.Materialize(), m)
+	return nil
+}
+
+// received is a request. gRPC itself calls one that cannot be decoded an internal error; it is the
+// caller's fault.
+type received struct {
+	message proto.Message
+	err     error
+}
+
+// receive receives the request of a call.
+func receive(stream grpc.ServerStream, m proto.Message) error {
+	r := received{message: m}
+	if err := stream.RecvMsg(&r); err != nil {
+		return err
+	}
+	if r.err != nil {
+		return status.Error(codes.InvalidArgument, "the request cannot be decoded")
+	}
+	return nil
 }
 
 // noBuffers is the half of a mem.BufferPool that gRPC does not use: a pool that embeds it only

@@ -197,7 +197,7 @@ func TestGRPCCallsWaitWithinTheirDeadline(t *testing.T) {
 func TestGRPCRefusesWhatCannotBeDecoded(t *testing.T) {
 	conn := dial(t, serveGRPC(t))
 	for _, body := range []string{"\x0a\x02\xff\xfe", "\x0a\xff"} {
-		for _, procedure := range []string{serverpbconnect.ClusterHelloProcedure, serverpbconnect.ClusterAffiliateUpdateProcedure} {
+		for _, procedure := range []string{serverpbconnect.ClusterHelloProcedure, serverpbconnect.ClusterAffiliateUpdateProcedure, serverpbconnect.ClusterListProcedure} {
 			err := conn.Invoke(t.Context(), procedure, []byte(body), new([]byte), grpc.ForceCodec(bytesCodec{}))
 			if status.Code(err) != codes.InvalidArgument {
 				t.Errorf("%q by %s: %v", body, procedure, err)
