@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -31,6 +30,7 @@ type reply struct {
 	noBuffers
 
 	of   *answers
+	open *openCall
 	wire []byte
 	over atomic.Bool
 }
@@ -44,26 +44,23 @@ func (r *reply) Put(*[]byte) { r.end() }
 func (r *reply) end() {
 	if !r.over.Swap(true) {
 		r.of.taken.Add(1)
+		r.open.end()
 	}
 }
 
 // sendAnswer sends an encoded answer that counts at the connection of its call. gRPC keeps nothing
 // of a call that its client has reset, and does not give back an answer that it queues after that.
-func sendAnswer(stream grpc.ServerStream, wire []byte) error {
+func sendAnswer(stream grpc.ServerStream, wire []byte, open *openCall) error {
 	ctx := stream.Context()
-	p, _ := peer.FromContext(ctx)
-	if p == nil {
+	if open.conn == nil {
+		defer open.end()
 		return stream.SendMsg(mem.BufferSlice{mem.SliceBuffer(wire)})
 	}
-	a, ok := p.Addr.(connAddr)
-	if !ok {
-		return stream.SendMsg(mem.BufferSlice{mem.SliceBuffer(wire)})
-	}
-	r := &reply{of: &a.conn.answers, wire: countable(wire)}
+	r := &reply{of: &open.conn.answers, open: open, wire: countable(wire)}
 	r.of.given.Add(1)
 	err := stream.SendMsg(mem.BufferSlice{mem.NewBuffer(&r.wire, r)})
 	// A reset ends the context before it removes the call from the queue.
-	if ctx.Err() != nil {
+	if err != nil || ctx.Err() != nil {
 		r.end()
 	}
 	return err

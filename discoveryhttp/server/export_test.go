@@ -6,5 +6,8 @@ func (s *Server) Sent() int64 { return s.account.inUse() }
 // What a call may have in its header, and what is counted for a watch, in bytes.
 const (
 	HeaderList  = headerList
-	WatchMemory = watchMemory
+	WatchMemory = watchMemory + callMemory
 )
+
+// OpenCalls returns the number of open calls.
+func (s *Server) OpenCalls() int { return s.calls.count() }

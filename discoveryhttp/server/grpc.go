@@ -201,6 +201,16 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		started := time.Now()
 		m := M(new(T))
 		ctx := out.Context()
+		open, err := s.openGRPC(ctx)
+		if err != nil {
+			return grpcError(ctx, err)
+		}
+		answered := false
+		defer func() {
+			if !answered {
+				open.over(ctx)
+			}
+		}()
 		if err := receive(out, m); err != nil {
 			return err
 		}
@@ -213,7 +223,8 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		if err != nil {
 			return err
 		}
-		return sendAnswer(out, wire)
+		answered = true
+		return sendAnswer(out, wire, open)
 	}
 }
 
@@ -224,7 +235,13 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		started := time.Now()
 		m := M(new(T))
 		ctx := out.Context()
-		err := receive(out, m)
+		open, err := s.openGRPC(ctx)
+		if err != nil {
+			arrived(ctx)
+			return grpcError(ctx, err)
+		}
+		defer open.over(ctx)
+		err = receive(out, m)
 		arrived(ctx)
 		if err != nil {
 			return err

@@ -30,6 +30,11 @@ type grpcConn struct {
 	// closed.
 	orphansMu sync.Mutex
 	orphans   map[*orphan]struct{}
+	// calls are the open calls; nil once the connection is closed. ended are those that are over
+	// with the next write.
+	callsMu sync.Mutex
+	calls   map[*openCall]struct{}
+	ended   []*openCall
 	// gone is called when the connection is closed.
 	gone func()
 }
@@ -45,7 +50,56 @@ func (c *grpcConn) Close() error {
 	for o := range orphans {
 		o.release()
 	}
+	c.callsMu.Lock()
+	calls := c.calls
+	c.calls, c.ended = nil, nil
+	c.callsMu.Unlock()
+	for call := range calls {
+		call.end()
+	}
 	return err
+}
+
+// Write implements net.Conn.
+func (c *grpcConn) Write(b []byte) (int, error) {
+	c.callsMu.Lock()
+	ended := c.ended
+	c.ended = nil
+	c.callsMu.Unlock()
+	n, err := c.Conn.Write(b)
+	for _, call := range ended {
+		call.end()
+	}
+	return n, err
+}
+
+// add makes the connection end a call when it is closed. It reports false if it is.
+func (c *grpcConn) add(call *openCall) bool {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	if c.calls == nil {
+		return false
+	}
+	c.calls[call] = struct{}{}
+	return true
+}
+
+// remove undoes add.
+func (c *grpcConn) remove(call *openCall) {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	delete(c.calls, call)
+}
+
+// endAfterWrite makes a call end with the next write. It reports false if there is none.
+func (c *grpcConn) endAfterWrite(call *openCall) bool {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	if c.calls == nil {
+		return false
+	}
+	c.ended = append(c.ended, call)
+	return true
 }
 
 // own makes the connection hold an orphan until it is closed. It reports false if it is.
@@ -146,7 +200,7 @@ func (s *splitter) run() error {
 		if err != nil {
 			return err
 		}
-		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr()), orphans: map[*orphan]struct{}{}}
+		c := &grpcConn{Conn: newPingConn(conn), peer: addressOf(conn.RemoteAddr()), orphans: map[*orphan]struct{}{}, calls: map[*openCall]struct{}{}}
 		c.proxy = s.trusts(c.peer)
 		s.add(c)
 		if c.proxy {

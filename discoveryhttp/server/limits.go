@@ -41,6 +41,11 @@ type Limits struct {
 	WaitingPerAddress int
 	// Waiting bounds the calls of all addresses that wait. 0 is no bound.
 	Waiting int
+	// CallsPerAddress bounds the open calls of one address, or of one IPv6 /64, watches among
+	// them, until their end is sent. 0 is no bound.
+	CallsPerAddress int
+	// Calls bounds the open calls of all addresses. 0 is no bound.
+	Calls int
 	// WatchesPerAddress bounds the open watches of one address, or of one IPv6 /64. 0 is
 	// no bound.
 	WatchesPerAddress int
@@ -88,6 +93,8 @@ func DefaultLimits() Limits {
 		MaxWait:           10 * time.Second,
 		WaitingPerAddress: 2048,
 		Waiting:           8192,
+		CallsPerAddress:   8192,
+		Calls:             65_536,
 		WatchesPerAddress: 4096,
 		Watches:           50_000,
 		Sent:              384 << 20,

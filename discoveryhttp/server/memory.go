@@ -2,12 +2,14 @@ package server
 
 import "math"
 
-// What the server keeps for each of what it counts, in bytes. A connection and a watch are
-// measured with clients that send and take nothing; a watch has the largest header, of short
-// fields, and a cluster of its own. A cluster is measured with the longest ID. A call that waits has its request.
+// What the server keeps for each of what it counts, in bytes. A connection, a call and a watch
+// are measured with clients that send and take nothing. A watch is also a call; it has the
+// largest header, of short fields, and a cluster of its own. A cluster is measured with the
+// longest ID. A call that waits has its request.
 const (
 	connectionMemory = 16 << 10
-	watchMemory      = 24 << 10
+	callMemory       = 8 << 10
+	watchMemory      = 16 << 10
 	clusterMemory    = 1 << 10
 	waitingMemory    = minRequest
 	// garbagePercent is how much garbage there is before the collector runs, of what is in use.
@@ -17,7 +19,7 @@ const (
 // Memory returns the most memory that callers can make a server with the limits take, in
 // bytes, besides what it has at the start. It is math.MaxInt64 if a limit is missing.
 func (l Limits) Memory() int64 {
-	if l.Store.Bytes == 0 || l.Store.Clusters == 0 || l.Sent == 0 || l.Store.Backlog == 0 || l.Copies == 0 || l.Watches == 0 || l.Waiting == 0 {
+	if l.Store.Bytes == 0 || l.Store.Clusters == 0 || l.Sent == 0 || l.Store.Backlog == 0 || l.Copies == 0 || l.Calls == 0 || l.Watches == 0 || l.Waiting == 0 {
 		return math.MaxInt64
 	}
 	return l.boundedMemory()
@@ -28,6 +30,7 @@ func (l Limits) boundedMemory() int64 {
 	used := l.Store.Bytes + l.Store.Backlog + l.Sent + l.Copies +
 		int64(l.Store.Clusters)*clusterMemory +
 		int64(l.Connections.Connections)*connectionMemory +
+		int64(l.Calls)*callMemory +
 		int64(l.Watches)*watchMemory +
 		int64(l.Waiting)*waitingMemory
 	return used + used*garbagePercent/100
@@ -43,7 +46,8 @@ func (l Limits) Within(memory int64) Limits {
 	}
 	lower(share, &l.Store.Bytes, &l.Store.CallerBytes, &l.Store.Backlog, &l.Sent, &l.Copies, &l.CopiesPerAddress)
 	lower(share, &l.Store.Clusters, &l.Store.CallerClusters, &l.Connections.Connections, &l.Connections.PerCaller,
-		&l.Connections.Pending, &l.Connections.PendingPerCaller, &l.Watches, &l.WatchesPerAddress, &l.Waiting, &l.WaitingPerAddress)
+		&l.Connections.Pending, &l.Connections.PendingPerCaller, &l.Calls, &l.CallsPerAddress,
+		&l.Watches, &l.WatchesPerAddress, &l.Waiting, &l.WaitingPerAddress)
 	return l
 }
 

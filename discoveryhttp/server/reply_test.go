@@ -2,12 +2,11 @@ package server
 
 import (
 	"context"
-	"net"
+	"net/netip"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/peer"
 )
 
 // fakeStream is a call whose answer is queued.
@@ -37,15 +36,20 @@ func TestAnswerToACallThatIsReset(t *testing.T) {
 		"reset, and given back too": {reset: true, givenBack: true, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := &grpcConn{}
-			ctx, cancel := context.WithCancel(peer.NewContext(t.Context(), &peer.Peer{Addr: connAddr{&net.TCPAddr{}, conn}}))
+			conn := &grpcConn{calls: map[*openCall]struct{}{}}
+			s := &Server{calls: newQuota[netip.Addr](0, 0)}
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			stream := &fakeStream{ctx: ctx, send: func() {
 				if c.reset {
 					cancel()
 				}
 			}}
-			if err := sendAnswer(stream, []byte("answer")); err != nil {
+			open, err := s.open(netip.Addr{}, conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sendAnswer(stream, []byte("answer"), open); err != nil {
 				t.Fatal(err)
 			}
 			if c.givenBack {
@@ -57,6 +61,9 @@ func TestAnswerToACallThatIsReset(t *testing.T) {
 			}
 			if given, taken := conn.answers.given.Load(), conn.answers.taken.Load(); given != 1 || taken != want {
 				t.Errorf("%d given, %d taken, want 1 and %d", given, taken, want)
+			}
+			if open := s.calls.count(); int64(open) != 1-want {
+				t.Errorf("%d calls are open", open)
 			}
 		})
 	}

@@ -78,6 +78,8 @@ type Server struct {
 	clusters  clusters
 	account   *account
 	copies    *copies
+	// calls bounds the open calls.
+	calls *quota[netip.Addr]
 	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
 	requestTimeout time.Duration
 	// storeFailed limits how often failures of the store are logged.
@@ -95,6 +97,7 @@ func New(closing context.Context, o Options) *Server {
 		closing:   closing,
 		clusters:  clusters{byID: map[string]*cluster{}},
 		copies:    newCopies(o.Limits.Copies, o.Limits.CopiesPerAddress),
+		calls:     newQuota[netip.Addr](o.Limits.CallsPerAddress, o.Limits.Calls),
 
 		requestTimeout: requestTimeout,
 		storeFailed:    rate.Sometimes{First: 1, Interval: 30 * time.Second},
@@ -116,7 +119,7 @@ func (s *Server) Handler() http.Handler {
 		connect.WithInterceptors(s.metrics),
 	)
 	mux := http.NewServeMux()
-	mux.Handle(path, withoutCompression(withController(protocol)))
+	mux.Handle(path, s.withCalls(withoutCompression(withController(protocol))))
 	s.addPages(mux)
 	return withDeadlines(mux, s.options.Limits.Send)
 }

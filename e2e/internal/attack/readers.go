@@ -41,6 +41,10 @@ func readers() []Attack {
 			What: "900 watches on 4 connections with a window of 0, between each of which the cluster changes, so that each has another first message"},
 		{Name: "unread-hello", Most: readersMost, Flags: noRates, run: unreadCalls("Hello", 100, 250),
 			What: "25,000 calls of Hello whose answers are not taken, without limits on rates"},
+		{Name: "unread-hello-connections", Most: readersMost, Flags: noRates, run: unreadCalls("Hello", 1000, 250),
+			What: "250,000 of them, of which an address may have 8,192"},
+		{Name: "unread-errors", Most: readersMost, Flags: noRates, run: unreadErrors(1000, 250),
+			What: "250,000 calls without an ID, on 1,000 connections that stop reading from TCP"},
 		{Name: "unread-lists", Most: readersMost, Flags: noRates, run: unreadCalls("List", 100, 250),
 			What: "25,000 lists of a small cluster that are not taken, without limits on rates"},
 		{Name: "small-snapshots", Most: readersMost, run: smallSnapshots(16),
@@ -137,6 +141,30 @@ func (c *h2) keepAlive(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unreadErrors makes calls that are refused on connections that are not read.
+func unreadErrors(connections, streams int) func(context.Context, *attacker) error {
+	return func(ctx context.Context, a *attacker) error {
+		return a.crew(ctx, a.size(connections), func(ctx context.Context, i int, begun func()) error {
+			conn, err := a.connect(ctx, i, smallBuffer)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close() }()
+			c, err := newH2(conn)
+			if err != nil {
+				return err
+			}
+			for k := range streams {
+				if err := c.call(uint32(2*k+1), "Hello", wire.TypeGRPC, wire.Framed(0, nil)); err != nil {
+					return err
+				}
+			}
+			begun()
+			return c.keepAlive(ctx)
+		})
+	}
 }
 
 // stalledLists asks for lists in HTTP/1.1 on connections that are not read.

@@ -89,6 +89,8 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.IntVar(&l.Store.CallerClusters, "max-clusters-per-address", l.Store.CallerClusters, "most clusters that one address, or IPv6 /64, has created or alone watches; 0 for no limit")
 	sizeVar(flags, &l.Store.Bytes, "max-bytes", "most memory of all affiliates; 0 for no limit")
 	sizeVar(flags, &l.Store.CallerBytes, "max-bytes-per-address", "most memory of the affiliates that one address, or IPv6 /64, has published; 0 for no limit")
+	flags.IntVar(&l.CallsPerAddress, "max-calls-per-address", l.CallsPerAddress, "most open calls of one address, or IPv6 /64, watches among them; 0 for no limit")
+	flags.IntVar(&l.Calls, "max-calls", l.Calls, "most open calls, watches among them; 0 for no limit")
 	flags.IntVar(&l.WatchesPerAddress, "max-watches-per-address", l.WatchesPerAddress, "most open watches and lists by gRPC of one address, or IPv6 /64, on this server; 0 for no limit")
 	flags.IntVar(&l.Watches, "max-watches", l.Watches, "most open watches and lists by gRPC on this server; 0 for no limit")
 	sizeVar(flags, &l.Sent, "max-sent", "most memory of what is encoded for watches and lists and not taken, or kept for further ones; 0 for no limit")

@@ -1,0 +1,90 @@
+package server_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/discoveryhttp/serverpb"
+	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
+)
+
+const callsOfAddress = 5
+
+// fewCalls lets an address have callsOfAddress calls.
+func fewCalls(o *server.Options) { o.Limits.CallsPerAddress = callsOfAddress }
+
+// patient never closes the connection of a client that takes nothing.
+func patient(o *server.Options) { o.Limits.Send = time.Hour }
+
+// TestTooManyCallsOfAnAddress leaves answers untaken on two connections.
+func TestTooManyCallsOfAnAddress(t *testing.T) {
+	address, s := serverOf(t, fewCalls, patient)
+	first, second := newStuckClient(t, address, 0), newStuckClient(t, address, 0)
+	for range callsOfAddress {
+		first.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+	}
+	until(t, func() bool { return s.OpenCalls() == callsOfAddress })
+	second.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+	if second.await(never) {
+		t.Error("the connection with one call too many is open")
+	}
+	_ = first.conn.Close()
+	until(t, func() bool { return s.OpenCalls() == 0 })
+}
+
+// TestCallsThatAreOver makes calls of every kind, more than an address may have at a time.
+func TestCallsThatAreOver(t *testing.T) {
+	for name, call := range map[string]func(c *stuckClient){
+		"answered": func(c *stuckClient) {
+			c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+		},
+		"listed": func(c *stuckClient) {
+			c.call(serverpbconnect.ClusterListProcedure, "application/grpc", &serverpb.ListRequest{ClusterId: "c"})
+		},
+		"refused": func(c *stuckClient) {
+			c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{})
+		},
+		"refused streams": func(c *stuckClient) {
+			c.call(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{})
+		},
+		"reset": func(c *stuckClient) {
+			stream := c.call(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{ClusterId: "c"})
+			if err := c.framer.WriteRSTStream(stream, http2.ErrCodeCancel); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, s := serverOf(t, fewCalls, patient)
+			c := newStuckClient(t, address, 1<<20)
+			for range 4 * callsOfAddress {
+				call(c)
+				until(t, func() bool { return s.OpenCalls() == 0 })
+			}
+		})
+	}
+}
+
+// TestTooManyCallsOverHTTP has the calls of an address taken by gRPC, and calls by Connect.
+func TestTooManyCallsOverHTTP(t *testing.T) {
+	address, s := serverOf(t, fewCalls, patient)
+	c := newStuckClient(t, address, 0)
+	for range callsOfAddress {
+		c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+	}
+	until(t, func() bool { return s.OpenCalls() == callsOfAddress })
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, serverpbconnect.ClusterHelloProcedure, strings.NewReader(`{"clusterId":"c"}`))
+	request.Header.Set("Content-Type", "application/json")
+	request.RemoteAddr = address
+	response := httptest.NewRecorder()
+	s.Handler().ServeHTTP(response, request)
+	if response.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d, want %d", response.Code, http.StatusServiceUnavailable)
+	}
+}
