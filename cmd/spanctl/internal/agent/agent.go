@@ -141,21 +141,17 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		return nil
 	})
 	group.Go(func() error {
-		if configs.prepare(ctx) != nil {
-			return nil
-		}
 		if err := configs.claimLink(ctx, d); err != nil {
 			return err
 		}
-		configs.start(ctx)
+		if configs.start(ctx); ctx.Err() != nil {
+			return nil
+		}
 		close(started)
 		if o.Ready != nil {
 			o.Ready()
 		}
 		configfile.Watch{File: file, Changed: func() {
-			if configs.prepare(ctx) != nil {
-				return
-			}
 			configs.changed(ctx)
 			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(file.Several())...) // as below
 		}, Trouble: func(err error) {
@@ -176,9 +172,6 @@ func (o Options) followReload(ctx context.Context, configs *configManager) {
 		case <-ctx.Done():
 			return
 		case <-o.Reload:
-			if configs.prepare(ctx) != nil {
-				return
-			}
 			_, _ = configs.reload(ctx) // it and the loop log their errors
 		}
 	}

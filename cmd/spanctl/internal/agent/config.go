@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -36,8 +35,11 @@ type configManager struct {
 	// eval makes configs out of their texts.
 	eval loader
 
-	// mu is held for a whole change of the config.
+	// mu is held for a whole change of the config, and never while the config in the file is
+	// evaluated.
 	mu sync.Mutex
+	// file that was evaluated for the change under way; nil where it does not need one.
+	evaluated *evaluatedFile
 	// seen is the content that was handled last.
 	seen content
 	// staged is the content that changed ignores.
@@ -74,9 +76,14 @@ func contentOf(name string, data []byte) content {
 const lockPatience = 30 * time.Second
 
 // locked calls do while neither this process nor another changes the config.
-func (m *configManager) locked(ctx context.Context, do func() error) (err error) {
+func (m *configManager) locked(ctx context.Context, do func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.lockedDir(ctx, do)
+}
+
+// lockedDir is locked for a caller that holds mu.
+func (m *configManager) lockedDir(ctx context.Context, do func() error) (err error) {
 	if err := m.dir.LockWithin(ctx, lockPatience); err != nil {
 		return err
 	}
@@ -104,41 +111,48 @@ type outcome struct {
 
 // start puts the config in the file in force, or the last good one.
 func (m *configManager) start(ctx context.Context) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	_ = m.withFile(ctx, func() error { return m.startWith(ctx) })
+}
+
+// startWith is start with the config in the file evaluated. Its error is errFileChanged.
+func (m *configManager) startWith(ctx context.Context) error {
 	s, err := m.state()
 	if err != nil {
 		m.log.Error("state of the config unreadable", "error", err)
-		return
+		return nil
 	}
 	if s.Over(m.moment()) {
 		m.log.Warn(notConfirmed)
 	}
 	o, err := m.stepFrom(ctx, s, trial.Start{}, nil)
+	if errors.Is(err, errFileChanged) {
+		return err
+	}
 	if o.trial != (trial.Record{}) && o.failed { // what is left of the trial cannot be written down
 		_, err = m.step(ctx, trial.End{}, nil)
 	}
 	var fault *configFault
 	if !errors.As(err, &fault) {
-		return // the loop logs the error of a pass, and repeats it
+		return nil // the loop logs the error of a pass, and repeats it
 	}
 	s, err = m.state()
 	good := s.InForce(m.moment())
 	if err == nil && good == 0 {
-		return
+		return nil
 	}
 	last, data, readErr := m.dir.Read(good)
 	if err := cmp.Or(err, readErr); err != nil {
 		m.log.Error("last good config unreadable", "error", err)
-		return
+		return nil
 	}
 	config, err := m.eval.load(ctx, last.Path, data)
 	if err != nil {
 		m.log.Error("last good config not valid", "file", last.Path, "error", err)
-		return
+		return nil
 	}
 	m.log.Warn("starting with the last good config", "file", last.Path)
-	_, _ = m.runner.SetConfig(ctx, config, func() error { return nil }) // the loop logs its error
+	_, _ = m.putInForce(ctx, config, func() error { return nil }) // the loop logs its error
+	return nil
 }
 
 // configFault is the error of a config that could not be read or is not valid.
@@ -148,33 +162,38 @@ func (f *configFault) Unwrap() error { return f.error }
 
 // changed puts the file in force after it changed, unless its content is staged.
 func (m *configManager) changed(ctx context.Context) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	name, data, err := m.file.Read()
-	if err != nil {
-		m.seen = content{} // the next content counts as new
-		m.logFault(err)
-		return
-	}
-	switch contentOf(name, data) {
-	case m.seen:
-	case m.staged:
-		m.log.Info("config staged for the next start or `spanctl reload`", "file", name)
-		m.seen = m.staged
-	default:
-		m.log.Info("config file changed", "file", name)
-		if _, err := m.step(ctx, trial.Edit{}, nil); errors.Is(err, trial.ErrNotEnded) {
-			m.log.Error(notEnded, "error", err)
-		} // enforce and the loop log their other errors
-	}
+	_ = m.withFile(ctx, func() error { // enforce and the loop log other errors
+		name, data, err := m.file.Read()
+		if err != nil {
+			m.seen = content{} // the next content counts as new
+			m.logFault(err)
+			return nil
+		}
+		switch contentOf(name, data) {
+		case m.seen:
+		case m.staged:
+			m.log.Info("config staged for the next start or `spanctl reload`", "file", name)
+			m.seen = m.staged
+		case m.evaluated.content:
+			m.log.Info("config file changed", "file", name)
+			if _, err = m.step(ctx, trial.Edit{}, nil); errors.Is(err, trial.ErrNotEnded) {
+				m.log.Error(notEnded, "error", err)
+			}
+		default:
+			return errFileChanged
+		}
+		return err
+	})
 }
 
 // reload puts the config in the file in force, staged or not.
 func (m *configManager) reload(ctx context.Context) (pass *reconciler.Pass, err error) {
-	err = m.locked(ctx, func() error {
-		o, err := m.step(ctx, trial.Reload{}, nil)
-		pass = o.pass
-		return err
+	err = m.withFile(ctx, func() error {
+		return m.lockedDir(ctx, func() error {
+			o, err := m.step(ctx, trial.Reload{}, nil)
+			pass = o.pass
+			return err
+		})
 	})
 	return pass, err
 }
@@ -284,59 +303,4 @@ func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset
 	default:
 	}
 	return reset, pass, err
-}
-
-// fault returns why the config in the file is not in force; nil if it is.
-func (m *configManager) fault(ctx context.Context) error {
-	name, data, err := m.file.Read()
-	if err != nil {
-		return err
-	}
-	if _, err := m.eval.load(ctx, name, data); err != nil {
-		return err
-	}
-	_, inForce, err := m.dir.InForce()
-	if err == nil && string(inForce) != string(data) {
-		return fmt.Errorf("%s holds a config that is not in force: `spanctl reload` puts it in force", name)
-	}
-	return nil
-}
-
-// faultText returns the text of fault; "" if there is none.
-func (m *configManager) faultText(ctx context.Context) string {
-	within, stop := context.WithTimeout(ctx, statusPatience)
-	defer stop()
-	err := m.fault(within)
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return m.file.Path() + " is still being evaluated"
-	default:
-		return err.Error()
-	}
-}
-
-// logFault logs why the file is not in force, once for the same reason.
-func (m *configManager) logFault(err error) {
-	before := m.loggedFault
-	m.loggedFault = ""
-	if err == nil {
-		return
-	}
-	m.loggedFault = err.Error()
-	if before == m.loggedFault {
-		return
-	}
-	var problems schema.Problems
-	switch {
-	case errors.As(err, &problems):
-		for _, p := range problems {
-			m.log.Error("config file not valid; the config in force stays", "problem", p.Error())
-		}
-	case errors.Is(err, fs.ErrNotExist):
-		m.log.Warn("no config file; the config in force, if any, stays", "file", m.file.Path())
-	default:
-		m.log.Error("config file unreadable; the config in force stays", "error", err)
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/schema"
 )
 
 // notEnded is logged where the end of a trial fails. It is repeated.
@@ -196,13 +197,16 @@ func (m *configManager) enforceFile(ctx context.Context, e trial.Effect) (*recon
 		m.logFault(err)
 		return nil, &configFault{err}
 	}
+	if m.evaluated.content != contentOf(name, data) {
+		return nil, errFileChanged
+	}
 	return m.enforce(ctx, e, name, data)
 }
 
 // enforce puts a valid config in force and into the history.
 func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string, data []byte) (*reconciler.Pass, error) {
 	m.seen, m.staged = contentOf(name, data), content{}
-	config, err := m.eval.load(ctx, name, data)
+	config, err := m.load(ctx, name, data)
 	if err != nil && m.before.config != nil && m.before.content == m.seen {
 		m.log.Warn("config before the trial cannot be read again; using it as it was", "error", err)
 		config, err = m.before.config, nil
@@ -211,7 +215,7 @@ func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string
 	if err != nil {
 		return nil, &configFault{err}
 	}
-	pass, err := m.runner.SetConfig(ctx, config, func() error {
+	return m.putInForce(ctx, config, func() error {
 		_, err := m.dir.Keep(time.Now(), e.How, name, data, e.Confirmed)
 		if err != nil && e.Confirmed && m.runner.Running() == nil {
 			// An agent knows its config without the history.
@@ -220,6 +224,11 @@ func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string
 		}
 		return err
 	})
+}
+
+// putInForce calls keep and then puts a config in force. The mesh is no longer down by a command.
+func (m *configManager) putInForce(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
+	pass, err := m.runner.SetConfig(ctx, config, keep)
 	if pass != nil || err == nil {
 		m.noteDown(false)
 	}

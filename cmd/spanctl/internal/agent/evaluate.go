@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
@@ -31,14 +32,50 @@ func (e *evaluator) evaluate(ctx context.Context, in load.Input) (*schema.Config
 	return result.Config, nil
 }
 
-// prepare evaluates the config in the file, and keeps what came of it for the next load of the
-// same content. It needs no lock: a config that takes long does not hold up a confirmation or a
-// rollback. Its error is that of ctx.
-func (m *configManager) prepare(ctx context.Context) error {
-	if name, data, err := m.file.Read(); err == nil {
-		_, _ = m.eval.load(ctx, name, data) // the next load has the error too
+// evaluatedFile is what came of the config in the file; the zero value where it could not be read.
+type evaluatedFile struct {
+	loadedConfig
+	// err is why it is not valid.
+	err error
+}
+
+// errFileChanged says that the config in the file is no longer the one that was evaluated.
+var errFileChanged = errors.New("the config file changed meanwhile")
+
+// withFile evaluates the config in the file and then calls do with mu held, again while do returns
+// errFileChanged. A config that takes long thus does not hold up a confirmation or a rollback, nor
+// the end of a trial.
+func (m *configManager) withFile(ctx context.Context, do func() error) error {
+	for {
+		var file evaluatedFile
+		if name, data, err := m.file.Read(); err == nil {
+			file.content = contentOf(name, data)
+			file.config, file.err = m.eval.load(ctx, name, data)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := m.with(&file, do); !errors.Is(err, errFileChanged) {
+			return err
+		}
 	}
-	return ctx.Err()
+}
+
+// with calls do with mu held.
+func (m *configManager) with(file *evaluatedFile, do func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.evaluated = file
+	defer func() { m.evaluated = nil }()
+	return do()
+}
+
+// load makes a config, or returns what was made of it for the change under way.
+func (m *configManager) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
+	if m.evaluated != nil && m.evaluated.content == contentOf(name, data) {
+		return m.evaluated.config, m.evaluated.err
+	}
+	return m.eval.load(ctx, name, data)
 }
 
 // statusPatience is how long a status waits for the evaluation of the config in the file.

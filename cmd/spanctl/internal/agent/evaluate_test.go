@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/schema"
 )
 
 // square takes long to evaluate: it asks for 490,000 values. The comment makes another text of it.
@@ -83,13 +85,79 @@ func TestAgentEvaluates(t *testing.T) {
 		t.Errorf("the error of a reload is %v", err)
 	}
 
-	// It ends in the middle of an evaluation.
+	// A trial is confirmed in the middle of an evaluation, and the agent ends in it.
+	const off = "machine: network: kubespan: enabled: false\n"
+	write(off)
+	if err := reload(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Apply(t.Context(), connect.NewRequest(&agentpb.ApplyRequest{Mode: agentpb.ApplyMode_APPLY_MODE_TRY,
+		Filename: "machine.cue", Config: []byte(off + "// on trial\n"), Timeout: durationpb.New(time.Hour)})); err != nil {
+		t.Fatal(err)
+	}
 	write(square + "edited\n")
-	go func() { _ = reload() }()
 	awaitChild(t)
+	if _, err := client.Confirm(t.Context(), connect.NewRequest(&agentpb.ConfirmRequest{})); err != nil {
+		t.Errorf("the error of a confirmation is %v", err)
+	}
+	if got := status(); !strings.Contains(got, "is still being evaluated") {
+		t.Errorf("after the confirmation, the fault is %q", got)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("the agent ended with %v", err)
+	}
+}
+
+// hasty replaces the config in the file once, while that is evaluated, and reports what is evaluated
+// with the lock held.
+type hasty struct {
+	modelLoader
+	p       *process
+	replace func()
+	locked  []string
+}
+
+func (h *hasty) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
+	if replace := h.replace; replace != nil {
+		h.replace = nil
+		replace()
+	}
+	if !h.p.mu.TryLock() {
+		h.locked = append(h.locked, string(data))
+	} else {
+		h.p.mu.Unlock()
+	}
+	return h.modelLoader.load(ctx, name, data)
+}
+
+// TestNothingWaitsForAFile has a file that changes while it is evaluated. The next text is put in
+// force, and is not evaluated with the lock held that a confirmation and the end of a trial need.
+func TestNothingWaitsForAFile(t *testing.T) {
+	for name, notice := range map[string]func(p *process){
+		"edit":   func(p *process) { p.changed(t.Context()) },
+		"reload": func(p *process) { _, _ = p.reload(t.Context()) },
+		"start":  func(p *process) { p.start(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t.TempDir())
+			p := w.process(true)
+			write := func(number int) {
+				if err := os.WriteFile(p.file.Path(), textOf(number), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h := &hasty{p: p, replace: func() { write(2) }}
+			p.eval = h
+			write(1)
+			notice(p)
+			if w.mesh != 2 {
+				t.Errorf("in force is %d", w.mesh)
+			}
+			if len(h.locked) > 0 {
+				t.Errorf("evaluated with the lock held: %q", h.locked)
+			}
+		})
 	}
 }
 

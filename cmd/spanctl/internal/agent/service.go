@@ -260,9 +260,6 @@ func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Pla
 
 // Reload implements the API.
 func (s *service) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
-	if err := s.configs.prepare(ctx); err != nil {
-		return nil, failed(err)
-	}
 	plan, err := s.carriedOut(s.configs.reload(ctx))
 	return respond(&agentpb.ReloadResponse{Plan: plan}, err)
 }
