@@ -70,8 +70,10 @@ func TestAgentEvaluates(t *testing.T) {
 	}
 
 	for open := false; !open; time.Sleep(time.Millisecond) {
-		_, err := os.Stat(socket)
-		open = err == nil
+		conn, err := net.Dial("unix", socket)
+		if open = err == nil; open {
+			_ = conn.Close()
+		}
 	}
 	if got := status(); !strings.Contains(got, "is still being evaluated") {
 		t.Errorf("while the agent starts, the fault is %q", got)
