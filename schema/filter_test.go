@@ -143,6 +143,11 @@ func TestWarnings(t *testing.T) {
 		{"10.1.0.0/24 !10.1.0.0/16", "lets nothing through"},
 		{"!10.1.0.0/16 10.0.0.0/8", "has !10.1.0.0/16 where it excludes nothing"},
 		{"0.0.0.0/0 !fd00::/8 ::/0", "has !fd00::/8 where it excludes nothing"},
+		{"10.0.0.0/8 !10.0.0.0/8", "lets nothing through"},
+		{"::ffff:10.0.0.0/104", "lets nothing through"},
+		{"10.0.0.0/8 !::ffff:10.1.0.0/112", "has !::ffff:10.1.0.0/112, which matches nothing: write 10.1.0.0/16"},
+		{"10.0.0.0/8 !10.0.0.0/9", ""},
+		{"!10.0.0.0/8 10.1.0.0/16 !10.1.0.0/17 !10.1.128.0/17 10.1.2.3/32", "has !10.0.0.0/8 where it excludes nothing"},
 	} {
 		for _, name := range []string{"endpoints", "peerEndpoints", "peerNetworks"} {
 			config := &Config{}
@@ -152,6 +157,15 @@ func TestWarnings(t *testing.T) {
 			if c.want == "" && got != "" || c.want != "" && !strings.Contains(got, "filters."+name+" "+c.want) {
 				t.Errorf("%s: %q: %q, want %q", name, c.filters, got, c.want)
 			}
+		}
+	}
+	// Two exclusions cover every address that is included, but no network as a whole.
+	for _, text := range []string{"10.0.0.0/8 !10.0.0.0/9 !10.128.0.0/9", "::/0 !::/1 !8000::/2 !c000::/2"} {
+		config := &Config{}
+		f := &config.KubeSpan().Filters
+		f.Endpoints, f.PeerNetworks = filtersOf(t, text), filtersOf(t, text)
+		if got := config.Warnings(); len(got) != 1 || !strings.Contains(got[0], "filters.endpoints lets nothing through") {
+			t.Errorf("%s: got %q", text, got)
 		}
 	}
 	long := &Config{}

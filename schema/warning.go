@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -15,8 +16,13 @@ func (c *Config) Warnings() (warnings []string) {
 	for _, one := range []struct {
 		name    string
 		filters []Filter
-	}{{"endpoints", f.Endpoints}, {"peerEndpoints", f.PeerEndpoints}, {"peerNetworks", f.PeerNetworks}} {
-		if fault := faultOf(one.filters); fault != "" {
+		passes  func([]Filter) bool
+	}{
+		{"endpoints", f.Endpoints, passesAddresses},
+		{"peerEndpoints", f.PeerEndpoints, passesAddresses},
+		{"peerNetworks", f.PeerNetworks, passesNetworks},
+	} {
+		if fault := faultOf(one.filters, one.passes); fault != "" {
 			warnings = append(warnings, "machine.network.kubespan.filters."+one.name+" "+fault)
 		}
 	}
@@ -30,33 +36,66 @@ func (c *Config) Warnings() (warnings []string) {
 const maxChecked = 256
 
 // faultOf returns what is probably wrong with a filter: that it lets nothing through, or the first
-// exclusion of something that no entry before it includes.
-func faultOf(filters []Filter) string {
-	filters = filters[:min(len(filters), maxChecked)]
-	passes, idle := false, ""
-	for i, f := range filters {
-		others := filters[:i]
-		if !f.Exclude {
-			others = filters[i+1:]
-		}
-		meets := slices.ContainsFunc(others, func(o Filter) bool {
-			if f.Exclude {
-				return !o.Exclude && o.Prefix.Overlaps(f.Prefix)
-			}
-			return o.Exclude && o.Prefix.Bits() <= f.Prefix.Bits() && o.Prefix.Overlaps(f.Prefix)
-		})
-		switch {
-		case !f.Exclude:
-			passes = passes || !meets
-		case !meets && idle == "":
-			idle = f.String()
-		}
-	}
-	switch {
-	case len(filters) > 0 && !passes && len(filters) < maxChecked:
+// entry that matches nothing or excludes what no entry before it includes. Passes reports whether
+// filters let anything through.
+func faultOf(filters []Filter, passes func(filters []Filter) bool) string {
+	if len(filters) > 0 && !passes(slices.DeleteFunc(slices.Clone(filters), Filter.isMapped)) {
 		return "lets nothing through, since a filter starts from nothing: " + FilterRemedy
-	case idle != "":
-		return fmt.Sprintf("has %s where it excludes nothing, since no entry before it includes that: %s", idle, FilterRemedy)
+	}
+	for i, f := range filters[:min(len(filters), maxChecked)] {
+		includes := func(o Filter) bool { return !o.Exclude && o.Prefix.Overlaps(f.Prefix) }
+		switch {
+		case f.isMapped():
+			return fmt.Sprintf("has %s, which matches nothing: write %s as IPv4", f, Unmap(f.Prefix))
+		case f.Exclude && !slices.ContainsFunc(filters[:i], includes):
+			return fmt.Sprintf("has %s where it excludes nothing, since no entry before it includes that: %s", f, FilterRemedy)
+		}
 	}
 	return ""
+}
+
+// isMapped reports whether a filter is for IPv4 addresses written as IPv6, which no address is.
+func (f Filter) isMapped() bool { return Unmap(f.Prefix) != f.Prefix }
+
+// passesNetworks reports whether a list of filters lets any network through as a whole. A list that
+// is too long to be compared counts as one that does.
+func passesNetworks(filters []Filter) bool {
+	return len(filters) > maxChecked || slices.ContainsFunc(filters, func(f Filter) bool {
+		last, _ := Decisive(filters, f.Prefix)
+		return !last.Exclude
+	})
+}
+
+// passesAddresses reports whether a list of filters lets any address through.
+func passesAddresses(filters []Filter) bool {
+	return passesIn(filters, netip.PrefixFrom(netip.IPv4Unspecified(), 0)) ||
+		passesIn(filters, netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+}
+
+// passesIn reports whether a list of filters lets any address of a network through. It halves the
+// network until the entries contain what is left, or are elsewhere.
+func passesIn(filters []Filter, network netip.Prefix) bool {
+	var near []Filter
+	whole := true
+	for _, f := range filters {
+		if !f.Prefix.Overlaps(network) {
+			continue
+		}
+		near = append(near, f)
+		whole = whole && f.Prefix.Bits() <= network.Bits()
+	}
+	if whole {
+		return len(near) > 0 && !near[len(near)-1].Exclude
+	}
+	lower, upper := halves(network)
+	return passesIn(near, lower) || passesIn(near, upper)
+}
+
+// halves returns the two halves of a network of more than one address.
+func halves(network netip.Prefix) (lower, upper netip.Prefix) {
+	at := network.Bits()
+	bytes := network.Addr().AsSlice()
+	bytes[at/8] |= 0x80 >> (at % 8)
+	second, _ := netip.AddrFromSlice(bytes)
+	return netip.PrefixFrom(network.Addr(), at+1), netip.PrefixFrom(second, at+1)
 }
