@@ -8,7 +8,6 @@ import (
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
-	"github.com/spanmesh/span/schema/internal/field"
 )
 
 // settings answers the questions of check.Complete about a config.
@@ -21,13 +20,13 @@ type settings struct {
 
 // Is implements check.Settings.
 func (s settings) Is(path string, value bool) bool {
-	got, err := s.full.LookupPath(field.Lookup(path)).Bool()
+	got, err := at(s.full, path).Bool()
 	return err == nil && got == value
 }
 
 // Missing implements check.Settings.
 func (s settings) Missing(path string) bool {
-	v := s.user.LookupPath(field.Lookup(path))
+	v := at(s.user, path)
 	if !v.Exists() {
 		return true
 	}
@@ -38,7 +37,7 @@ func (s settings) Missing(path string) bool {
 
 // Len implements check.Settings.
 func (s settings) Len(path string) int {
-	n, _ := s.full.LookupPath(field.Lookup(path)).Len().Int64()
+	n, _ := at(s.full, path).Len().Int64()
 	return int(n)
 }
 

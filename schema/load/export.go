@@ -51,6 +51,7 @@ func differing(shape, v cue.Value) []ast.Decl {
 		if !its.Exists() {
 			continue
 		}
+		its, _ = its.Default()
 		if it.Value().IncompleteKind() == cue.StructKind {
 			if inner := differing(it.Value(), its); len(inner) > 0 {
 				fields = append(fields, &ast.Field{Label: ast.NewIdent(name), Value: &ast.StructLit{Elts: inner}})
@@ -58,7 +59,6 @@ func differing(shape, v cue.Value) []ast.Decl {
 			continue
 		}
 		fallback, has := it.Value().Default()
-		its, _ = its.Default()
 		if has && fallback.IsConcrete() && its.Equals(fallback) || !its.IsConcrete() {
 			continue
 		}

@@ -146,10 +146,14 @@ func (l *loader) load(in Input) (config *schema.Config, err error) {
 		return nil, err
 	}
 	config, err = l.once(in)
+	open := l.open()
 	if err == nil {
-		return config, nil
+		var problems schema.Problems
+		if open, problems = l.checkDefaults(in); len(problems) > 0 {
+			return nil, problems
+		}
 	}
-	if open := l.open(); len(open) > 0 {
+	if len(open) > 0 {
 		again, config, err := l.reload(in, open)
 		if again != nil {
 			l.workshop.leave()
@@ -157,7 +161,7 @@ func (l *loader) load(in Input) (config *schema.Config, err error) {
 		}
 		return config, err
 	}
-	return nil, err
+	return config, err
 }
 
 // leave gives back what the loader uses.

@@ -69,8 +69,7 @@ func (l *loader) open() (paths []string) {
 		return nil
 	}
 	for _, path := range field.Defaults() {
-		v := l.full.LookupPath(field.Lookup(path))
-		v, _ = v.Default()
+		v, _ := at(l.full, path).Default()
 		if v.Kind() == cue.BottomKind && v.IncompleteKind() != cue.BottomKind {
 			paths = append(paths, path)
 		}

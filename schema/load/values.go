@@ -93,7 +93,7 @@ func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 	f, got := field.All()[path], v.Kind()
 	switch {
 	case v.Exists() && got == cue.BottomKind && v.IncompleteKind() != cue.BottomKind:
-		return "has no concrete value"
+		return l.openness(path, v)
 	case !v.Exists() || got == cue.BottomKind:
 		return l.refusal(path, e)
 	case got&f.Kind == 0:
@@ -106,6 +106,22 @@ func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 		return "is out of range"
 	}
 	return doesNotFit
+}
+
+// openness says in words why a value at a path is not concrete.
+func (l *loader) openness(path string, v cue.Value) string {
+	all := rivals(v)
+	if len(all) < 2 {
+		return "has no concrete value"
+	}
+	shown := make([]string, len(all))
+	for i, one := range all {
+		if shown[i] = l.show(path, one); shown[i] == "" {
+			shown[i] = field.Article(one.Kind())
+		}
+	}
+	return "has defaults that compete, " + strings.Join(shown, " and ") +
+		`: keep one of them, or write a value without "*", which overrides all`
 }
 
 // refusal says in words why CUE has an error in place of a value. Other messages of CUE are kept, such
