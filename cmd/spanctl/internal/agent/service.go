@@ -27,14 +27,28 @@ type service struct {
 	runner Runner
 	// links takes down the meshes of single links.
 	links linkRemover
-	// started is closed once an agent has put its config in force, or failed to. Before, what is
-	// taken down would come back. It is nil where there is nothing to wait for.
+	// started is closed once an agent has put its config in force, or failed to. It is nil where
+	// there is nothing to wait for.
 	started <-chan struct{}
 	configs *configManager
 	log     *slog.Logger
 	// checkOwner returns an error where the config in the file must not be replaced; nil in an
 	// agent, whose own it is.
 	checkOwner func(context.Context) error
+}
+
+// awaitStart waits until an agent has put its config in force, or failed to. Before, what is taken
+// down would come back, and there is no config to compare with or to change the key of.
+func (s *service) awaitStart(ctx context.Context) error {
+	if s.started == nil {
+		return nil
+	}
+	select {
+	case <-s.started:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // mayReplace returns an error where the config in the file must not be replaced.
@@ -198,6 +212,9 @@ func (s *service) Confirm(ctx context.Context, _ *connect.Request[agentpb.Confir
 
 // RotateKey implements the API.
 func (s *service) RotateKey(ctx context.Context, req *connect.Request[agentpb.RotateKeyRequest]) (*connect.Response[agentpb.RotateKeyResponse], error) {
+	if err := s.awaitStart(ctx); err != nil {
+		return nil, failed(err)
+	}
 	rotation, pass, err := s.configs.rotateKey(ctx, req.Msg.GetForce())
 	plan, err := s.carriedOut(pass, err)
 	if err != nil {
@@ -210,6 +227,9 @@ func (s *service) RotateKey(ctx context.Context, req *connect.Request[agentpb.Ro
 
 // ResetIdentity implements the API.
 func (s *service) ResetIdentity(ctx context.Context, _ *connect.Request[agentpb.ResetIdentityRequest]) (*connect.Response[agentpb.ResetIdentityResponse], error) {
+	if err := s.awaitStart(ctx); err != nil {
+		return nil, failed(err)
+	}
 	reset, pass, err := s.configs.resetIdentity(ctx)
 	if reset.NodeID != "" {
 		s.log.Info("identity reset", "node_id_before", reset.NodeIDBefore, "node_id", reset.NodeID, "key", reset.Key.String())
@@ -249,6 +269,9 @@ func (s *service) diffWith(ctx context.Context, name string, data []byte) (*agen
 }
 
 func (s *service) diff(ctx context.Context, config *schema.Config) (*agentpb.Plan, []state.Interruption, error) {
+	if err := s.awaitStart(ctx); err != nil {
+		return nil, nil, err
+	}
 	pass, err := s.runner.Diff(ctx, config)
 	if err != nil {
 		return nil, nil, err
@@ -266,12 +289,8 @@ func (s *service) Reload(ctx context.Context, _ *connect.Request[agentpb.ReloadR
 
 // Down implements the API.
 func (s *service) Down(ctx context.Context, req *connect.Request[agentpb.DownRequest]) (*connect.Response[agentpb.DownResponse], error) {
-	if s.started != nil {
-		select {
-		case <-s.started:
-		case <-ctx.Done():
-			return nil, failed(ctx.Err())
-		}
+	if err := s.awaitStart(ctx); err != nil {
+		return nil, failed(err)
 	}
 	down := s.configs.takeDown
 	if link := req.Msg.GetLink(); link != "" {
