@@ -20,6 +20,9 @@ func (l *loader) read(ctx *cue.Context, in Input) error {
 			if err := l.checkRoot(document, one.Name); err != nil {
 				return err
 			}
+			if err := l.checkOrigin(document, one.Name); err != nil {
+				return err
+			}
 			document = l.place(document)
 			// A single document with a fault must not be unified: its valid parts would be
 			// lost.
@@ -55,6 +58,26 @@ func (l *loader) checkRoot(v cue.Value, name string) error {
 	l.files.At(&p, v.Pos())
 	return schema.Problems{p}
 }
+
+// checkOrigin returns a problem for a document that is Talos' as a whole. Its documents must not be
+// unified: they contradict each other, and most of their fields are not about the mesh.
+func (l *loader) checkOrigin(v cue.Value, name string) error {
+	marker := "version"
+	if kind := v.LookupPath(cue.ParsePath("kind")); kind.Exists() {
+		marker = "apiVersion"
+	}
+	version := v.LookupPath(cue.ParsePath(marker))
+	if text, err := version.String(); err != nil || text != talosVersion {
+		return nil
+	}
+	p := schema.Problem{File: name, Path: marker, Reason: "is of a Talos machine config",
+		Want: "what `spanctl import talos " + name + "` makes of it, or its sections machine.network.kubespan and cluster alone"}
+	l.files.At(&p, version.Pos())
+	return schema.Problems{p}
+}
+
+// talosVersion is the version of the machine configs of Talos, and of their documents.
+const talosVersion = "v1alpha1"
 
 // placeFragment moves a part of a config to where the schema has it.
 func placeFragment(v cue.Value) cue.Value {

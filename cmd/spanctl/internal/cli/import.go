@@ -73,7 +73,11 @@ func (o *importOptions) run(ctx context.Context, s streams, path string) error {
 		s.note("note:", plain(note))
 	}
 	if imported.Off {
-		s.note("note: to turn it on: spanctl import talos", plain(path), "--enable --force -o", plain(o.target.path))
+		again := "--enable -o"
+		if o.target.path != "-" {
+			again = "--enable --force -o"
+		}
+		s.note("note: to turn it on: spanctl import talos", plain(path), again, plain(o.target.path))
 	}
 	for _, left := range imported.Left {
 		s.note("left out:", plain(left))
