@@ -68,6 +68,10 @@ func (l *loader) notThere(name string, in cue.Value, missing cue.Selector) schem
 	if missing.LabelType() != cue.StringLabel {
 		return p
 	}
+	if one, found := l.holding(in, missing); found {
+		p.Want = "its whole path: `-e '" + one + "'`"
+		return p
+	}
 	var names []string
 	for it, err := in.Fields(); err == nil && it.Next(); {
 		if one := it.Selector().Unquoted(); files.ShowsName(nil, one) {
@@ -78,6 +82,16 @@ func (l *loader) notThere(name string, in cue.Value, missing cue.Selector) schem
 		p.Reason += fmt.Sprintf(", did you mean %q?", near)
 	}
 	return p
+}
+
+// holding returns the expression for a name in a field that has machine configs by their names.
+func (l *loader) holding(in cue.Value, missing cue.Selector) (expression string, found bool) {
+	for it, err := in.Fields(); err == nil && it.Next(); {
+		if _, holds := holder(it.Value()); holds && it.Value().LookupPath(cue.MakePath(missing)).Exists() {
+			return l.expression([]string{it.Selector().Unquoted(), missing.Unquoted()}), true
+		}
+	}
+	return "", false
 }
 
 // unquoted returns a selector as the paths of CUE's errors have it.

@@ -38,6 +38,7 @@ func TestExpressions(t *testing.T) {
 		"base & {machine: network: kubespan: mtu: 1300}": "",
 		"machines.list[1]":   "machine.network.kubespan.mtu: 5: is out of range",
 		"machines.list[7]":   "there is no such field",
+		"web1":               "there is no such field; want its whole path: `-e 'machines.web1'`",
 		"machines.web":       `there is no such field, did you mean "web1"?`,
 		"machines.db-1":      `a name with a "-" is in quotes, as in machines."db-1"`,
 		"machines.any":       "is any of 2 configs; want one of them",
