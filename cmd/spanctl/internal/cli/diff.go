@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +39,8 @@ there, lines with '+' would be. With -f it is the plan for that config, else for
 one in force.
 
 --from and --to name what to compare instead: a file or a directory, the number of a
-config in the history, or the kernel. Secrets are hidden; that they differ shows.
+config in the history, or the kernel. -e and -t are about the directory, if a directory
+is compared with a file. Secrets are hidden; that they differ shows.
 
 What is wrong beside the differences is printed on standard error: the conditions of the
 severities "error" and "warning". 'spanctl get conditions' has all.
@@ -50,6 +52,7 @@ severity "error", more if the comparison failed.`,
   spanctl diff --from 3                 revision 3, and the config that is stored
   spanctl diff --from 3 --to 5
   spanctl diff --from old.cue -f new.cue
+  spanctl diff --from old.cue -f ./fleet -e machines.web1
   spanctl diff --to 3                   the kernel, and revision 3`,
 		Args: cobra.NoArgs,
 	}, o.run)
@@ -156,7 +159,8 @@ func (o *diffOptions) target(ctx context.Context, s *agentSession) (*side, error
 	case o.to != "":
 		return o.sideAt(ctx, s, o.to)
 	case len(o.input.files) > 0:
-		source, err := o.input.load(ctx, s.streams)
+		input := o.inputAt(o.input.files...)
+		source, err := input.load(ctx, s.streams)
 		return &side{source, source.Name}, err
 	case len(o.input.patches.texts) > 0:
 		stored, err := s.storedConfig(ctx)
@@ -168,6 +172,21 @@ func (o *diffOptions) target(ctx context.Context, s *agentSession) (*side, error
 	default:
 		return nil, nil
 	}
+}
+
+// inputAt returns the input for the side at some paths. -e and -t are about a package, so a file
+// that is compared with a directory is read without them.
+func (o *diffOptions) inputAt(paths ...string) configInput {
+	input := o.input
+	if sides := append([]string{o.from, o.to}, o.input.files...); slices.ContainsFunc(sides, isDirectory) && !slices.ContainsFunc(paths, isDirectory) {
+		input.expression, input.tags = "", nil
+	}
+	return input
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // sideAt reads the config that --from or --to names.
@@ -191,7 +210,8 @@ func (o *diffOptions) sideAt(ctx context.Context, s *agentSession, text string) 
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", text, err)
 	}
-	result, err := evaluated(ctx, s.streams, evaluate.Request{Input: load.Input{Sources: []schema.Source{one}, Expression: o.input.expression, Tags: o.input.tags}})
+	input := o.inputAt(text)
+	result, err := evaluated(ctx, s.streams, evaluate.Request{Input: load.Input{Sources: []schema.Source{one}, Expression: input.expression, Tags: input.tags}})
 	if err != nil {
 		return nil, err
 	}
