@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -50,6 +51,7 @@ type applyFlags struct {
 	mode              string
 	immediate, dryRun bool
 	timeout           time.Duration
+	timed             *pflag.Flag // that of timeout
 }
 
 func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
@@ -57,6 +59,7 @@ func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
 	cmd.Flags().BoolVar(&f.immediate, "immediate", false, "the same as --mode immediate")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print which settings and what in the kernel would change, and what traffic that would cut, and neither store nor change anything")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
+	f.timed = cmd.Flags().Lookup("timeout")
 	cmd.MarkFlagsMutuallyExclusive("mode", "immediate")
 }
 
@@ -66,6 +69,8 @@ func (f *applyFlags) asked() (agentpb.ApplyMode, error) {
 		return 0, err
 	}
 	switch {
+	case f.timed.Changed && f.mode != modeTry:
+		return 0, errors.New("--timeout is that of a trial: want --mode try with it")
 	case f.dryRun:
 		return agentpb.ApplyMode_APPLY_MODE_DRY_RUN, nil
 	case f.immediate:

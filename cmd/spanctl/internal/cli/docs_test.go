@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 var (
@@ -17,6 +20,22 @@ var (
 	typed  = regexp.MustCompile(`(?m)^ *(?:[a-z0-9-]+# )?(spanctl .*)$`)
 	word   = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
 )
+
+// TestFlagsNameTheirValuesInOneWord checks what the help shows between a flag and its text.
+func TestFlagsNameTheirValuesInOneWord(t *testing.T) {
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(flag); strings.Contains(name, " ") {
+				t.Errorf("%s shows %q as the value of --%s", cmd.CommandPath(), name, flag.Name)
+			}
+		})
+		for _, below := range cmd.Commands() {
+			visit(below)
+		}
+	}
+	visit(Root())
+}
 
 // TestDocumentedCommandsExist looks at every command that the documents name: there are
 // such a command and such flags. Those in blocks are run as they stand by the tests of

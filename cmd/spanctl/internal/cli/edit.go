@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -150,6 +151,9 @@ func (e *editing) once(ctx context.Context, text []byte) ([]byte, error) {
 	}
 	err := openEditor(ctx, e.streams, e.editor, e.path)
 	saved, readErr := os.ReadFile(e.path)
+	if errors.Is(readErr, fs.ErrNotExist) {
+		readErr = fmt.Errorf("the editor left no file at %s; the config stays as it is", e.path)
+	}
 	return saved, errors.Join(err, readErr)
 }
 

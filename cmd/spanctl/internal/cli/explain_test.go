@@ -56,6 +56,18 @@ func TestExplainListsASection(t *testing.T) {
 	}
 }
 
+// TestExplainNamesFieldsOfTalosByPath checks that a listed field is where the Talos document has it.
+func TestExplainNamesFieldsOfTalosByPath(t *testing.T) {
+	for document, want := range map[string]string{
+		"KubeSpanConfig": "\n  filters.endpoints <Talos field> ",
+		"v1alpha1":       "\n  cluster.discovery.enabled <Talos field> ",
+	} {
+		if out, _ := explained(t, 0, document); !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 func TestExplainSaysWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
 		"machine.network.kubespan.mtuu": "did you mean:\n  machine.network.kubespan.mtu",

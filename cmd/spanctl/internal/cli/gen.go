@@ -99,7 +99,7 @@ The cluster ID and secret come from the file that --with-secrets names, or are n
 	}
 	cmd.Flags().BoolVar(&o.blueprint.KubeSpan, "with-kubespan", false, "enable the mesh")
 	cmd.Flags().StringVar(&o.blueprint.DiscoveryEndpoint, "discovery-endpoint", "", "URL of the discovery service (default: the schema's)")
-	cmd.Flags().StringVar(&o.secretsFile, "with-secrets", "", "file that `spanctl gen secrets` wrote")
+	cmd.Flags().StringVar(&o.secretsFile, "with-secrets", "", "file that 'spanctl gen secrets' wrote")
 	o.target.flags(cmd, "machine.cue")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -124,6 +125,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 	)
 	completeFlags(root)
 	refuseUnknownCommands(root)
+	explainArguments(root)
 	return root
 }
 
@@ -137,6 +139,30 @@ func refuseUnknownCommands(root *cobra.Command) {
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		cmd.Use, cmd.DisableFlagsInUseLine = cmd.Use+" COMMAND", true
+	}
+}
+
+// explainArguments makes a command that is given other arguments than it takes say what it takes.
+func explainArguments(cmd *cobra.Command) {
+	for _, below := range cmd.Commands() {
+		explainArguments(below)
+	}
+	accepts := cmd.Args
+	if accepts == nil || cmd.HasSubCommands() {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if accepts(cmd, args) == nil {
+			return nil
+		}
+		if cmd.Flags().Lookup("config") != nil && len(args) == 1 {
+			return fmt.Errorf("%q belongs to no flag: want `%s -f %s`", args[0], cmd.CommandPath(), args[0])
+		}
+		verb := "are"
+		if len(args) == 1 {
+			verb = "is"
+		}
+		return fmt.Errorf("there %s %s: want `%s`", verb, count(len(args), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 	}
 }
 

@@ -55,8 +55,13 @@ type Condition struct {
 // Summary returns the first sentence of the description.
 func (t *Topic) Summary() string { return reference.FirstSentence(t.Description) }
 
-// LastName returns the last part of the name.
-func (t *Topic) LastName() string { return t.Name[strings.LastIndex(t.Name, ".")+1:] }
+// LastName returns the last part of the name, and of a field of a Talos document its path there.
+func (t *Topic) LastName() string {
+	if _, path, below := strings.Cut(t.Name, "."); below && t.Kind == KindTalos {
+		return path
+	}
+	return t.Name[strings.LastIndex(t.Name, ".")+1:]
+}
 
 // Index has all topics.
 type Index struct {
