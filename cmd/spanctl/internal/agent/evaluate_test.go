@@ -78,7 +78,7 @@ func TestAgentEvaluates(t *testing.T) {
 	if got := status(); !strings.Contains(got, "is still being evaluated") {
 		t.Errorf("while the agent starts, the fault is %q", got)
 	}
-	const tooMuch = "takes more than 10s to evaluate"
+	const tooMuch = "want a config that takes milliseconds" // of time or, on a busy machine, of waiting
 	<-ready
 	if got := status(); !strings.Contains(got, tooMuch) {
 		t.Errorf("the fault is %q", got)
@@ -98,7 +98,7 @@ func TestAgentEvaluates(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(square + "edited\n")
-	awaitChild(t)
+	awaitChild()
 	if _, err := client.Confirm(t.Context(), connect.NewRequest(&agentpb.ConfirmRequest{})); err != nil {
 		t.Errorf("the error of a confirmation is %v", err)
 	}
@@ -164,9 +164,8 @@ func TestNothingWaitsForAFile(t *testing.T) {
 }
 
 // awaitChild waits until this process has a child that evaluates.
-func awaitChild(t *testing.T) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+func awaitChild() {
+	for ; ; time.Sleep(5 * time.Millisecond) {
 		lists, _ := filepath.Glob("/proc/" + strconv.Itoa(os.Getpid()) + "/task/*/children")
 		for _, list := range lists {
 			pids, _ := os.ReadFile(list)
@@ -177,5 +176,4 @@ func awaitChild(t *testing.T) {
 			}
 		}
 	}
-	t.Fatal("nothing is evaluated")
 }
