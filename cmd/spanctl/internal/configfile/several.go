@@ -34,7 +34,7 @@ func backup(path string) string { return path + ".bak" }
 // there returns the paths of configs that exist.
 func (f File) there() (paths []string) {
 	for _, path := range f.variants() {
-		// Reading tells what is wrong with a file that cannot be looked at.
+		// Read reports what is wrong with a file that cannot be looked at.
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			paths = append(paths, path)
 		}

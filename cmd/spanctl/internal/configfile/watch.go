@@ -52,7 +52,7 @@ type Watch struct {
 // Run follows the config until ctx ends. It makes the directory if it is missing.
 func (w Watch) Run(ctx context.Context) {
 	w.Pace = cmp.Or(w.Pace, usual)
-	_ = os.MkdirAll(filepath.Dir(w.File.path), dirMode) // who stores a config tells why it cannot
+	_ = os.MkdirAll(filepath.Dir(w.File.path), dirMode) // Store reports why it cannot
 	on := &watching{Watch: w, watches: watches{file: w.File}}
 	defer on.close()
 	for on.look(); ; {

@@ -62,7 +62,7 @@ func (w *watches) match(paths map[string]bool) (made bool, failed error) {
 		now, err := inodeOf(path)
 		if err != nil {
 			w.drop(path)
-			continue // it is gone: the directory that it was in tells
+			continue // it is gone; its directory has an event when it is back
 		}
 		if w.at[path] == now && slices.Contains(alive, path) {
 			continue

@@ -53,12 +53,6 @@ type Dir struct {
 // At returns the state directory at path, which need not exist, without its lock.
 func At(path string) *Dir { return &Dir{path: path} }
 
-// Open returns the state directory at path with its lock. Close gives the lock back.
-func Open(path string) (*Dir, error) {
-	d := At(path)
-	return d, d.Lock()
-}
-
 // Lock makes the directory if need be and keeps other processes out until Unlock. It does
 // not wait: the error is ErrBusy while another process has the lock. Within the process the
 // lock is shared; each Lock needs an Unlock.

@@ -23,8 +23,8 @@ import (
 
 func open(t *testing.T, path string) *Dir {
 	t.Helper()
-	d, err := Open(path)
-	if err != nil {
+	d := At(path)
+	if err := d.Lock(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
@@ -128,7 +128,7 @@ func TestDamagedIdentityIsSaidAndKept(t *testing.T) {
 func TestOneProcessAtATime(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
-	if _, err := Open(path); !errors.Is(err, ErrBusy) {
+	if err := At(path).Lock(); !errors.Is(err, ErrBusy) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if err := d.Close(); err != nil {
