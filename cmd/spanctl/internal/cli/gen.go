@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func newGenConfig() *cobra.Command {
 The cluster ID and secret come from the file that --with-secrets names, or are new.`,
 		Example: "  spanctl gen config --with-kubespan --discovery-endpoint https://discovery.example.com/ -o machine.cue",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), streamsOf(cmd)) },
 	}
 	cmd.Flags().BoolVar(&o.blueprint.KubeSpan, "with-kubespan", false, "enable the mesh")
 	cmd.Flags().StringVar(&o.blueprint.DiscoveryEndpoint, "discovery-endpoint", "", "URL of the discovery service (default: the schema's)")
@@ -104,8 +105,8 @@ The cluster ID and secret come from the file that --with-secrets names, or are n
 	return cmd
 }
 
-func (o *genConfigOptions) run(s streams) (err error) {
-	if o.blueprint.Secrets, err = secretsFrom(o.secretsFile); err != nil {
+func (o *genConfigOptions) run(ctx context.Context, s streams) (err error) {
+	if o.blueprint.Secrets, err = secretsFrom(ctx, s, o.secretsFile); err != nil {
 		return err
 	}
 	data, err := generate.Config(o.target.path, o.blueprint)
@@ -116,13 +117,16 @@ func (o *genConfigOptions) run(s streams) (err error) {
 }
 
 // secretsFrom reads the secrets in a file, or makes new ones if path is "".
-func secretsFrom(path string) (generate.Secrets, error) {
+func secretsFrom(ctx context.Context, s streams, path string) (generate.Secrets, error) {
 	if path == "" {
 		return generate.NewSecrets(rand.Reader)
 	}
-	data, err := os.ReadFile(path)
+	source, err := sourceAt(ctx, s, path, formatFlag{})
+	if err == nil && source.Data == nil {
+		err = fmt.Errorf("%s is a directory", path)
+	}
 	if err != nil {
 		return generate.Secrets{}, fmt.Errorf("read the secrets: %w", err)
 	}
-	return generate.DecodeSecrets(path, data)
+	return generate.DecodeSecrets(source.Name, source.Data)
 }
