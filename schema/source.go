@@ -27,8 +27,8 @@ const (
 var Extensions = []string{".cue", ".yaml", ".yml", ".json"}
 
 // formats are the notations by their indices.
-var formats = []struct{ name, extension string }{
-	FormatCUE: {"CUE", ".cue"}, FormatYAML: {"YAML", ".yaml"}, FormatJSON: {"JSON", ".json"},
+var formats = []struct{ name, extension, comment string }{
+	FormatCUE: {"CUE", ".cue", "//"}, FormatYAML: {"YAML", ".yaml", "#"}, FormatJSON: {"JSON", ".json", ""},
 }
 
 // String returns "CUE", "YAML" or "JSON".
@@ -36,6 +36,9 @@ func (f Format) String() string { return formats[f].name }
 
 // Extension returns the file name extension of the format, such as ".cue".
 func (f Format) Extension() string { return formats[f].extension }
+
+// CommentMark returns what begins a comment that ends with its line; "" for JSON, which has none.
+func (f Format) CommentMark() string { return formats[f].comment }
 
 // mark is what Named appends to a name.
 func (f Format) mark() string { return " (as " + f.String() + ")" }

@@ -64,7 +64,7 @@ func Import(file schema.Source, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if mark := commentMark(o.Name); mark != "" {
+	if mark := schema.FormatOf(o.Name).CommentMark(); mark != "" {
 		data = append([]byte(mark+" Made from a Talos machine config by `spanctl import talos`.\n"), data...)
 	}
 	config, err := load.Config(o.Name, data)
@@ -78,18 +78,6 @@ func Import(file schema.Source, o Options) (Result, error) {
 		}
 	}
 	return Result{Data: data, Left: r.left, Warnings: r.warnings, Notes: r.notes, Off: !config.KubeSpan().Enabled}, nil
-}
-
-// commentMark returns what begins a comment, or "" for a format without comments.
-func commentMark(name string) string {
-	switch schema.FormatOf(name) {
-	case schema.FormatYAML:
-		return "#"
-	case schema.FormatJSON:
-		return ""
-	default:
-		return "//"
-	}
 }
 
 // result is a config under construction.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -46,12 +47,10 @@ func remarksOn(one schema.Source, problems schema.Problems) remarks {
 	return r
 }
 
-// commentMark returns what begins a comment. JSON has none; the block has to be removed there.
+// commentMark returns what begins a line of the block. JSON has no comments; the block has to be
+// removed there.
 func commentMark(name string) string {
-	if schema.FormatOf(name) == schema.FormatYAML {
-		return "#"
-	}
-	return "//"
+	return cmp.Or(schema.FormatOf(name).CommentMark(), "//")
 }
 
 // markers returns the first and the last line of a block for a text that has neither.
