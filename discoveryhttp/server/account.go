@@ -19,9 +19,12 @@ const (
 	// relieveInterval is the least time between two attempts to make room, besides those for a
 	// reader that begins.
 	relieveInterval = 100 * time.Millisecond
-	// choiceInterval is the least time between two choices of readers to be ended: each looks at
-	// all readers.
+	// choiceInterval is the least time until room is made again for a reader that begins, who waits
+	// for as long before the second attempt, and twice as long before each further one.
 	choiceInterval = 20 * time.Millisecond
+	// choiceRest is how many times as long as it takes to make room none is made afterwards: to do
+	// so is to look at all clusters and readers.
+	choiceRest = 4
 	// roomTime is how long a reader who begins waits for room.
 	roomTime = time.Second
 )
@@ -44,10 +47,10 @@ type account struct {
 	readers, waiting map[*reader]struct{}
 	// relieving is set while room is made, or was lately.
 	relieving bool
-	// chosen is when readers to be ended were last chosen.
-	chosen time.Time
-	// freed is closed when there is more room; nil if nobody waits for that.
-	freed chan struct{}
+
+	// choosing is locked while room is made. rested is when it may be made again.
+	choosing sync.Mutex
+	rested   time.Time
 }
 
 func newAccount(limit int64, caches func()) *account {
@@ -69,6 +72,23 @@ func (a *account) crowded() int64 { return a.limit - a.limit/4 }
 func (a *account) reserve(bytes int64, changes bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.fit(bytes, changes)
+}
+
+// reserveOrWait counts bytes for changes if there is room for them. Otherwise the reader is woken
+// when there is.
+func (a *account) reserveOrWait(bytes int64, r *reader) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fits := a.fit(bytes, true)
+	if !fits {
+		a.waiting[r] = struct{}{}
+	}
+	return fits
+}
+
+// fit is reserve with a.mu held.
+func (a *account) fit(bytes int64, changes bool) bool {
 	fits := bytes <= a.most(changes)-a.used
 	if fits {
 		a.used += bytes
@@ -88,24 +108,13 @@ func (a *account) settle(bytes int64) {
 	a.mu.Lock()
 	a.used += bytes
 	var woken []*reader
-	if bytes < 0 && a.freed != nil {
-		close(a.freed)
-		a.freed = nil
-	}
-	if bytes < 0 && a.used <= a.crowded() {
+	if bytes < 0 {
 		woken = a.wakeable()
 	}
 	a.mu.Unlock()
 	for _, r := range woken {
 		r.cluster.wake(r)
 	}
-}
-
-// wait wakes a reader when there is room.
-func (a *account) wait(r *reader) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.waiting[r] = struct{}{}
 }
 
 // reserveFor counts bytes for a reader at an address who begins. If there is too little room,
@@ -126,31 +135,18 @@ func (a *account) reserveFor(address netip.Addr, bytes int64) error {
 func (a *account) retry(ctx context.Context, begin func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, roomTime)
 	defer cancel()
-	for {
-		freed := a.more()
+	for wait := choiceInterval; ; wait *= 2 {
 		if err := begin(); !errors.Is(err, errNoRoom) {
 			return err
 		}
-		// Perhaps somebody else is to be ended now.
-		again := time.NewTimer(choiceInterval)
+		again := time.NewTimer(wait)
 		select {
-		case <-freed:
 		case <-again.C:
 		case <-ctx.Done():
+			again.Stop()
 			return connect.NewError(connect.CodeResourceExhausted, errNoRoom)
 		}
-		again.Stop()
 	}
-}
-
-// more returns a channel that is closed when there is more room.
-func (a *account) more() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.freed == nil {
-		a.freed = make(chan struct{})
-	}
-	return a.freed
 }
 
 // open adds a reader, and close removes it.
@@ -170,14 +166,14 @@ func (a *account) close(r *reader) {
 // relieve makes room, and again while it is needed and nothing is freed.
 func (a *account) relieve() {
 	a.makeRoom(a.crowded(), netip.Addr{}, 0)
-	time.AfterFunc(relieveInterval, func() {
+	a.choosing.Lock()
+	rest := max(relieveInterval, time.Until(a.rested))
+	a.choosing.Unlock()
+	time.AfterFunc(rest, func() {
 		a.mu.Lock()
 		a.relieving = a.used > a.crowded()
 		again := a.relieving
-		var woken []*reader
-		if !again {
-			woken = a.wakeable()
-		}
+		woken := a.wakeable()
 		a.mu.Unlock()
 		for _, r := range woken {
 			r.cluster.wake(r)
@@ -188,9 +184,10 @@ func (a *account) relieve() {
 	})
 }
 
-// wakeable returns the readers that wait for room, who do so no longer. a.mu is held.
+// wakeable returns the readers that wait for room, who do so no longer, if there is as much as is
+// left for changes. a.mu is held.
 func (a *account) wakeable() []*reader {
-	if len(a.waiting) == 0 {
+	if len(a.waiting) == 0 || a.used > a.most(false) {
 		return nil
 	}
 	woken := slices.Collect(maps.Keys(a.waiting))
@@ -204,32 +201,46 @@ func (a *account) makeRoom(most int64, address netip.Addr, bytes int64) {
 	if a.inUse() <= most {
 		return
 	}
-	a.caches()
-	excess := a.inUse() - most
-	if excess <= 0 {
+	begins := bytes > 0
+	if !begins {
+		a.choosing.Lock()
+	} else if !a.choosing.TryLock() {
 		return
 	}
+	defer a.choosing.Unlock()
 	now := time.Now()
-	a.mu.Lock()
-	if now.Sub(a.chosen) < choiceInterval {
-		a.mu.Unlock()
+	if begins && now.Before(a.rested) {
 		return
 	}
-	a.chosen = now
+	a.caches()
+	if excess := a.inUse() - most; excess > 0 {
+		for _, r := range chooseEnded(a.holders(now), excess, a.large(), address, bytes) {
+			r.end(errTooSlow)
+		}
+	}
+	done := time.Now()
+	a.rested = done.Add(max(choiceInterval, choiceRest*done.Sub(now)))
+}
+
+// holders returns what the readers hold.
+func (a *account) holders(now time.Time) []holder {
+	a.mu.Lock()
 	readers := slices.Collect(maps.Keys(a.readers))
 	a.mu.Unlock()
 	holders := make([]holder, len(readers))
 	for i, r := range readers {
 		holders[i] = r.holds(now)
 	}
-	large := a.limit / 8
+	return holders
+}
+
+// large returns what an address may hold without being the first to lose readers.
+func (a *account) large() int64 {
 	if a.inUse() > a.most(false) {
 		// Changes may have to wait for room: nobody has time.
-		large = 0
+		return 0
 	}
-	for _, r := range chooseEnded(holders, excess, large, address, bytes) {
-		r.end(errTooSlow)
-	}
+	return a.limit / 8
 }
 
 // collectors returns the metrics of the account.
@@ -243,59 +254,4 @@ func (a *account) inUse() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.used
-}
-
-// holder is what a reader holds: its share of what it has with others, in bytes, and for how
-// long it has not taken the oldest of that.
-type holder struct {
-	reader  *reader
-	address netip.Addr
-	bytes   int64
-	untaken time.Duration
-}
-
-// chooseEnded returns the readers that are ended to free some bytes. They are those of the
-// address that holds most, first who has not taken anything for longest. Their address holds
-// more than a large share; or they have had readingTime; or else all is for another address,
-// which holds less than theirs, also with what it asks for.
-func chooseEnded(holders []holder, excess, large int64, address netip.Addr, asked int64) (ended []*reader) {
-	shares := map[netip.Addr]int64{}
-	of := map[netip.Addr][]holder{}
-	for _, h := range holders {
-		if h.bytes > 0 {
-			shares[h.address] += h.bytes
-			of[h.address] = append(of[h.address], h)
-		}
-	}
-	for _, some := range of {
-		// The last is the first to be ended.
-		slices.SortFunc(some, func(x, y holder) int { return int(x.untaken - y.untaken) })
-	}
-	for excess > 0 && len(shares) > 0 {
-		top := largest(shares)
-		most, last := shares[top], of[top][len(of[top])-1]
-		fair := asked > 0 && top != address && most > shares[address]+asked
-		if most <= large && last.untaken < readingTime && !fair {
-			delete(shares, top)
-			continue
-		}
-		ended = append(ended, last.reader)
-		excess -= last.bytes
-		shares[top] -= last.bytes
-		if of[top] = of[top][:len(of[top])-1]; len(of[top]) == 0 {
-			delete(shares, top)
-		}
-	}
-	return ended
-}
-
-// largest returns the address with the largest share, the least of them.
-func largest(shares map[netip.Addr]int64) (top netip.Addr) {
-	most := int64(-1)
-	for at, share := range shares {
-		if share > most || share == most && at.Less(top) {
-			top, most = at, share
-		}
-	}
-	return top
 }

@@ -41,6 +41,8 @@ func TestWhoIsEndedToMakeRoom(t *testing.T) {
 			[]holder{hold(one, 50, time.Second), hold(two, 60, 2*time.Second), hold(three, 10, time.Second)}, 10, three, 20, []int{1}},
 		"nobody, for one that would have more": {
 			[]holder{hold(one, 50, time.Second), hold(two, 60, 2*time.Second), hold(three, 50, time.Second)}, 10, three, 20, nil},
+		"nobody, for the one that has most": {
+			[]holder{hold(one, 50, time.Second), hold(two, 60, 2*time.Second), hold(three, 70, time.Second)}, 10, three, 20, nil},
 		"nobody who holds nothing": {
 			[]holder{hold(one, 0, time.Hour)}, 10, netip.Addr{}, 0, nil},
 	} {

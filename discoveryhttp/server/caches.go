@@ -87,8 +87,7 @@ func (c *caches) take(r *reader, limit int) (messages []*message, events int, er
 		released = known.messages[:held]
 	}
 	reserved := reservedForParts(size, eventsPart)
-	if !c.account.reserve(reserved, true) {
-		c.account.wait(r)
+	if !c.account.reserveOrWait(reserved, r) {
 		return nil, 0, nil
 	}
 	taken, err := r.watcher.Take(span)
