@@ -283,6 +283,7 @@ func TestFiveHundredMachinesBehindOneAddressJoinAtOnce(t *testing.T) {
 			})
 		}
 		joining.Wait()
+		synctest.Wait()
 		for i, d := range took {
 			if d > 0 {
 				t.Errorf("machine %d was published after %v", i, d)
@@ -300,7 +301,7 @@ func TestFiveHundredMachinesBehindOneAddressJoinAtOnce(t *testing.T) {
 // beyond the rate and cannot wait is refused, and other addresses are served.
 func TestFloodOfOneAddressIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFakeServer(t.Context())
+		f := newFakeServer(t.Context(), func(o *server.Options) { o.Limits.CallsPerAddress = 0 })
 		rate := server.DefaultLimits().PerAddress
 		const calls = 20_000
 		counts := map[int]int{}
