@@ -121,6 +121,10 @@ func (m *mirror) watch(ctx context.Context, by callerID, token []byte) (*store.S
 	if limit := m.store.limits.Watchers; limit > 0 && len(m.watchers) >= limit {
 		return nil, nil, store.ErrTooManyWatchers
 	}
+	// A pin that comes later finds the watcher in m.watchers.
+	if token != nil && !m.store.usage.pin(m.cluster).admits(token) {
+		return nil, nil, store.ErrOtherToken
+	}
 	var w *store.Watcher
 	w = m.log.Watch(sync.OnceFunc(func() {
 		m.mu.Lock()
@@ -128,10 +132,6 @@ func (m *mirror) watch(ctx context.Context, by callerID, token []byte) (*store.S
 		m.mu.Unlock()
 		m.store.release(m, by)
 	}))
-	// A pin that comes later finds the watcher in m.watchers.
-	if token != nil && !m.store.usage.pin(m.cluster).admits(token) {
-		return nil, nil, store.ErrOtherToken
-	}
 	m.watchers[w] = token
 	if m.snapshot == nil {
 		m.snapshot = m.contents.snapshot()

@@ -419,11 +419,22 @@ func testPin(t *testing.T, s server.Store) {
 	if err := UpdateAs(t, s, "two", "c", "b", "2", Start); !errors.Is(err, store.ErrOtherToken) {
 		t.Errorf("an update with another token: %v", err)
 	}
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
 	if _, _, err := s.Watch(t.Context(), "c", netip.Addr{}, []byte("two")); !errors.Is(err, store.ErrOtherToken) {
 		t.Errorf("a watch with another token: %v", err)
 	}
 	Expect(t, s, "c", "a=1[]")
 	Update(t, s, "c", "b", "2", In(30)) // by a server that takes no tokens
+	if got := Next(t, w); !slices.Equal(got, []string{"+b=2[]"}) {
+		t.Errorf("the watcher got %v", got)
+	}
+	if backlog := s.Stats().Backlog; backlog != 0 {
+		t.Errorf("%d bytes are kept for a watch that was refused", backlog)
+	}
 	if err := s.Delete(t.Context(), "c", "a"); err != nil {
 		t.Fatal(err)
 	}
