@@ -26,9 +26,12 @@ func openError(path string, err error) error {
 
 // openJournal opens or creates the file at path and reads it into an empty memory.
 func openJournal(path string, m *Memory) (*journal, error) {
-	legacy, err := inspect(path, openTimeout)
-	if err != nil {
-		return nil, err
+	var legacy int64
+	if !createFile(path) {
+		var err error
+		if legacy, err = inspect(path, openTimeout); err != nil {
+			return nil, err
+		}
 	}
 	db, err := openDB(path, false, openTimeout)
 	if err != nil {
