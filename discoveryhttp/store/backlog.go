@@ -52,9 +52,10 @@ func (b *Backlog) add(bytes int64) {
 	}
 }
 
-// reserve adds bytes if there is room for them.
+// reserve adds bytes that no log has, if there is room for them in half of the limit: the rest is
+// for logs, which are not cut because of others' snapshots.
 func (b *Backlog) reserve(bytes int64) bool {
-	if b.bytes.Add(bytes) > b.limit && b.limit > 0 {
+	if b.bytes.Add(bytes) > b.limit/2 && b.limit > 0 {
 		b.bytes.Add(-bytes)
 		return false
 	}
