@@ -40,31 +40,40 @@ func TestTooManyCallsOfAnAddress(t *testing.T) {
 
 // TestCallsThatAreOver makes calls of every kind, more than an address may have at a time.
 func TestCallsThatAreOver(t *testing.T) {
-	for name, call := range map[string]func(c *stuckClient){
-		"answered": func(c *stuckClient) {
-			c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+	answered := func(c *stuckClient, stream uint32) {
+		if !c.await(func(f http2.Frame) bool { return f.Header().StreamID == stream }) {
+			t.Error("the connection is closed")
+		}
+	}
+	for name, call := range map[string]func(c *stuckClient) uint32{
+		"answered": func(c *stuckClient) uint32 {
+			return c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
 		},
-		"listed": func(c *stuckClient) {
-			c.call(serverpbconnect.ClusterListProcedure, "application/grpc", &serverpb.ListRequest{ClusterId: "c"})
+		"listed": func(c *stuckClient) uint32 {
+			return c.call(serverpbconnect.ClusterListProcedure, "application/grpc", &serverpb.ListRequest{ClusterId: "c"})
 		},
-		"refused": func(c *stuckClient) {
-			c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{})
+		"refused": func(c *stuckClient) uint32 {
+			return c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{})
 		},
-		"refused streams": func(c *stuckClient) {
-			c.call(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{})
+		"refused streams": func(c *stuckClient) uint32 {
+			return c.call(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{})
 		},
-		"reset": func(c *stuckClient) {
+		"reset": func(c *stuckClient) uint32 {
 			stream := c.call(serverpbconnect.ClusterWatchProcedure, "application/grpc", &serverpb.WatchRequest{ClusterId: "c"})
+			answered(c, stream)
 			if err := c.framer.WriteRSTStream(stream, http2.ErrCodeCancel); err != nil {
 				t.Error(err)
 			}
+			return 0
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			address, s := serverOf(t, fewCalls, patient)
 			c := newStuckClient(t, address, 1<<20)
 			for range 4 * callsOfAddress {
-				call(c)
+				if stream := call(c); stream != 0 {
+					answered(c, stream)
+				}
 				until(t, func() bool { return s.OpenCalls() == 0 })
 			}
 		})
