@@ -65,7 +65,7 @@ func (w *world) doIn(t *rapid.T, p *process, f func(ctx context.Context, p *proc
 	}
 	if c.killed {
 		if w.agent == p {
-			w.agent = nil
+			w.killAgent()
 		}
 		if w.waiter == p {
 			w.waiter = nil
@@ -82,6 +82,12 @@ func (w *world) doIn(t *rapid.T, p *process, f func(ctx context.Context, p *proc
 	}
 	w.observed = p == w.agent || c.clean()
 	return c
+}
+
+func (w *world) killAgent() {
+	_, recorded := w.record()
+	w.undone = !recorded && w.agent.loop != unknown && w.agent.loop != w.mesh
+	w.agent = nil
 }
 
 // record returns the record on the disk, and whether there is one.

@@ -98,6 +98,10 @@ type world struct {
 	// passes fail in part.
 	full, busy, failing bool
 
+	// undone is set while the mesh is as a pass left it that failed in part, if the agent that would
+	// have repeated it was killed. The next start of an agent does, or the next change.
+	undone bool
+
 	// agent runs, or is nil. waiter waits for the end of a trial without one, or is nil.
 	agent, waiter *process
 
@@ -228,7 +232,7 @@ func (r *modelRunner) set(number int, keep func() error) (*reconciler.Pass, erro
 	if r.w.failing {
 		return &reconciler.Pass{}, &reconciler.ApplyError{Result: state.Result{Err: errRefused}}
 	}
-	r.w.mesh = number
+	r.w.mesh, r.w.undone = number, false
 	return &reconciler.Pass{}, nil
 }
 

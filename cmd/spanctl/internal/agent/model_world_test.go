@@ -65,7 +65,7 @@ func (w *world) setClock(t *rapid.T) {
 // kill ends the process that runs, as `kill -9` does.
 func (w *world) kill(t *rapid.T) {
 	if w.agent != nil {
-		w.agent = nil
+		w.killAgent()
 	} else {
 		w.waiter = nil
 	}
@@ -134,7 +134,7 @@ func (w *world) fault(t *rapid.T) {
 	default:
 		w.full, w.busy, w.failing = false, false, false
 		if w.agent != nil && w.agent.loop != unknown {
-			w.mesh = w.agent.loop // it repeats the pass
+			w.mesh, w.undone = w.agent.loop, false // it repeats the pass
 		}
 	}
 	w.look(t)
@@ -142,7 +142,7 @@ func (w *world) fault(t *rapid.T) {
 
 // check holds after each step.
 func (w *world) check(t *rapid.T) {
-	if w.observed && !w.failing && !w.wanted[w.mesh] {
+	if w.observed && !w.failing && !w.undone && !w.wanted[w.mesh] {
 		_, recorded := w.record()
 		switch {
 		case w.on == nil || !w.on.tried[w.mesh] || !recorded:
