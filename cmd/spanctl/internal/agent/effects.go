@@ -207,10 +207,6 @@ func (m *configManager) enforceFile(ctx context.Context, e trial.Effect) (*recon
 func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string, data []byte) (*reconciler.Pass, error) {
 	m.seen, m.staged = contentOf(name, data), content{}
 	config, err := m.load(ctx, name, data)
-	if err != nil && m.before.config != nil && m.before.content == m.seen {
-		m.log.Warn("config before the trial cannot be read again; using it as it was", "error", err)
-		config, err = m.before.config, nil
-	}
 	m.logFault(err)
 	if err != nil {
 		return nil, &configFault{err}

@@ -70,13 +70,30 @@ func (m *configManager) with(file *evaluatedFile, do func() error) error {
 	return do()
 }
 
-// load makes a config, or returns what was made of it for the change under way.
+// load makes a config, or returns what was made of it for the change under way. One from before a
+// trial that cannot be made again, or not soon, is as it was.
 func (m *configManager) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
-	if m.evaluated != nil && m.evaluated.content == contentOf(name, data) {
+	content := contentOf(name, data)
+	hasBefore := m.before.config != nil && m.before.content == content
+	if m.evaluated != nil && m.evaluated.content == content && (m.evaluated.err == nil || !hasBefore) {
 		return m.evaluated.config, m.evaluated.err
 	}
-	return m.eval.load(ctx, name, data)
+	if !hasBefore {
+		return m.eval.load(ctx, name, data)
+	}
+	within, stop := context.WithTimeout(ctx, beforePatience)
+	defer stop()
+	config, err := m.eval.load(within, name, data)
+	if err != nil {
+		m.log.Warn("config before the trial cannot be read again; using it as it was", "error", err)
+		return m.before.config, nil
+	}
+	return config, nil
 }
+
+// beforePatience is how long the end of a trial waits for the evaluation of the config before it,
+// such as while others take all the time of the machine.
+const beforePatience = time.Second
 
 // statusPatience is how long a status waits for the evaluation of the config in the file.
 const statusPatience = time.Second

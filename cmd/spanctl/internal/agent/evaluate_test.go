@@ -163,6 +163,38 @@ func TestNothingWaitsForAFile(t *testing.T) {
 	}
 }
 
+// stuck evaluates nothing until ctx ends, once it is closed.
+type stuck struct {
+	modelLoader
+	closed bool
+}
+
+func (s *stuck) load(ctx context.Context, name string, data []byte) (*schema.Config, error) {
+	if s.closed {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.modelLoader.load(ctx, name, data)
+}
+
+// TestTrialEndsWhileNothingIsEvaluated ends a trial while the evaluations of others take all there is.
+func TestTrialEndsWhileNothingIsEvaluated(t *testing.T) {
+	ctx, w, loader := t.Context(), newWorld(t.TempDir()), &stuck{}
+	p := w.process(true)
+	p.eval = loader
+	if _, err := p.apply(ctx, change{name: "new.cue", data: textOf(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.try(ctx, change{name: "new.cue", data: textOf(2)}, time.Second); err != nil || w.mesh != 2 {
+		t.Fatalf("try: %v; %d is in force", err, w.mesh)
+	}
+	loader.closed = true
+	w.now.Up += 2 * time.Second
+	if over, _ := p.look(ctx, &p.waiting); !over || w.mesh != 1 {
+		t.Errorf("the trial is over: %t; after it %d is in force", over, w.mesh)
+	}
+}
+
 // awaitChild waits until this process has a child that evaluates.
 func awaitChild() {
 	for ; ; time.Sleep(5 * time.Millisecond) {
