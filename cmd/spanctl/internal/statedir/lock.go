@@ -45,6 +45,10 @@ func acquire(ctx context.Context, path string, agent bool, limit time.Duration) 
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
+	if errors.Is(err, unix.EROFS) {
+		// Where nothing can be written, what is there can still be put in force.
+		file, err = os.Open(filepath.Join(path, lockFile))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the state directory: %w", err)
 	}
