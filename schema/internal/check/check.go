@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -169,6 +170,11 @@ func certificates(text string) error {
 	return nil
 }
 
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
 func serviceURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -176,6 +182,8 @@ func serviceURL(text string) error {
 		return errors.New("is not a URL: it has no scheme, such as https://")
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return errors.New("is not a URL with a host")
+	case u.Port() != "" && !isPort(u.Port()):
+		return errors.New("has a port that is not from 1 to 65535")
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "grpc":
 		return errors.New("has a scheme other than https, grpc and http")
 	case u.RawQuery != "" || u.Fragment != "":

@@ -33,6 +33,8 @@ func TestText(t *testing.T) {
 		{"url", "https://example.com", "ftp://example.com"},
 		{"url", "grpc://example.com:443", "example.com:443"},
 		{"url", "grpc://[2001:db8::1]", "10.0.0.1:3000"},
+		{"url", "https://discovery.example.com:65535/", "https://discovery.example.com:65536/"},
+		{"url", "http://10.0.0.1:1", "http://10.0.0.1:0"},
 		{"url", "HTTPS://example.com", "https://:443/"},
 		{"path", "/etc/kubeconfig", "kubeconfig"},
 		{"node", "web-1.example.com", "Web_1"},
