@@ -11,8 +11,12 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// errTooManyCalls is the error of one call more than an address, or all, may have open.
-var errTooManyCalls = errors.New("too many calls are open: try again later")
+var (
+	// errAddressCalls is the error of one call more than an address may have open, and errAllCalls
+	// of one more than all may.
+	errAddressCalls = errors.New("this address has reached its limit of open calls")
+	errAllCalls     = errors.New("the server has reached its limit of open calls")
+)
 
 // openCall is a call from its header until its end is written. It counts for its caller.
 type openCall struct {
@@ -40,8 +44,9 @@ func (c *openCall) over(ctx context.Context) {
 	}
 }
 
-// openGRPC counts a gRPC call. A connection that opens too many is closed, for gRPC would keep
-// what it refuses; a proxy's is not, since others use it.
+// openGRPC counts a gRPC call. gRPC keeps a call that it refuses until the client has taken that.
+// So a connection on which an address opens too many is closed. One stays that meets the limit of
+// all, as long as it takes the refusals; so does that of a proxy, which others use.
 func (s *Server) openGRPC(ctx context.Context) (*openCall, error) {
 	p, _ := peer.FromContext(ctx)
 	if p == nil {
@@ -49,7 +54,7 @@ func (s *Server) openGRPC(ctx context.Context) (*openCall, error) {
 	}
 	a, _ := p.Addr.(connAddr)
 	c, err := s.open(s.grpcCaller(ctx, p.Addr), a.conn)
-	if err != nil && a.conn != nil && !a.conn.proxy {
+	if err != nil && a.conn != nil && !a.conn.proxy && (errors.Is(err, errAddressCalls) || !a.conn.refuse()) {
 		_ = a.conn.Close()
 	}
 	return c, err
@@ -58,8 +63,11 @@ func (s *Server) openGRPC(ctx context.Context) (*openCall, error) {
 // open counts a call of a caller on a connection, which may be nil.
 func (s *Server) open(caller netip.Addr, conn *grpcConn) (*openCall, error) {
 	c := &openCall{caller: rateKey(caller), calls: s.calls, conn: conn}
-	if err := s.calls.enter(c.caller); err != nil {
-		return nil, connect.NewError(connect.CodeResourceExhausted, errTooManyCalls)
+	switch err := s.calls.enter(c.caller); {
+	case errors.Is(err, errKeyFull):
+		return nil, connect.NewError(connect.CodeResourceExhausted, errAddressCalls)
+	case err != nil:
+		return nil, connect.NewError(connect.CodeResourceExhausted, errAllCalls)
 	}
 	if conn != nil && !conn.add(c) {
 		c.end()
@@ -69,11 +77,12 @@ func (s *Server) open(caller netip.Addr, conn *grpcConn) (*openCall, error) {
 
 // withCalls counts the calls on net/http. A connection that opens too many is to be closed.
 func (s *Server) withCalls(next http.Handler) http.Handler {
+	refusals := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.open(s.callers.of(r.RemoteAddr, r.Header), nil)
 		if err != nil {
 			w.Header().Set("Connection", "close")
-			http.Error(w, errTooManyCalls.Error(), http.StatusServiceUnavailable)
+			_ = refusals.Write(w, r, err) // the client may be gone
 			return
 		}
 		defer c.end()

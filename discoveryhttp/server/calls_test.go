@@ -38,6 +38,31 @@ func TestTooManyCallsOfAnAddress(t *testing.T) {
 	until(t, func() bool { return s.OpenCalls() == 0 })
 }
 
+// TestTooManyCallsOfAll leaves answers untaken until all may have no more, and then calls on a
+// connection that takes what it is sent.
+func TestTooManyCallsOfAll(t *testing.T) {
+	few := func(o *server.Options) { o.Limits.CallsPerAddress, o.Limits.Calls = 0, callsOfAddress }
+	address, s := serverOf(t, few, patient)
+	hello := func(c *stuckClient) uint32 {
+		return c.call(serverpbconnect.ClusterHelloProcedure, "application/grpc", &serverpb.HelloRequest{ClusterId: "c"})
+	}
+	full := newStuckClient(t, address, 0)
+	for range callsOfAddress {
+		hello(full)
+	}
+	until(t, func() bool { return s.OpenCalls() == callsOfAddress })
+	reads := newStuckClient(t, address, 1<<20)
+	for range 20 {
+		stream := hello(reads)
+		if !reads.await(func(f http2.Frame) bool { return f.Header().StreamID == stream }) {
+			t.Fatal("the connection that takes refusals is closed")
+		}
+	}
+	if open := s.OpenCalls(); open != callsOfAddress {
+		t.Errorf("%d calls are open, want %d", open, callsOfAddress)
+	}
+}
+
 // TestCallsThatAreOver makes calls of every kind, more than an address may have at a time.
 func TestCallsThatAreOver(t *testing.T) {
 	answered := func(c *stuckClient, stream uint32) {
@@ -93,7 +118,7 @@ func TestTooManyCallsOverHTTP(t *testing.T) {
 	request.RemoteAddr = address
 	response := httptest.NewRecorder()
 	s.Handler().ServeHTTP(response, request)
-	if response.Code != http.StatusServiceUnavailable {
-		t.Errorf("status %d, want %d", response.Code, http.StatusServiceUnavailable)
+	if response.Code != http.StatusTooManyRequests {
+		t.Errorf("status %d, want %d", response.Code, http.StatusTooManyRequests)
 	}
 }

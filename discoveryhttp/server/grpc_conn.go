@@ -35,6 +35,8 @@ type grpcConn struct {
 	callsMu sync.Mutex
 	calls   map[*openCall]struct{}
 	ended   []*openCall
+	// refused is the number of calls that were refused since the last write began.
+	refused int
 	// gone is called when the connection is closed.
 	gone func()
 }
@@ -64,13 +66,25 @@ func (c *grpcConn) Close() error {
 func (c *grpcConn) Write(b []byte) (int, error) {
 	c.callsMu.Lock()
 	ended := c.ended
-	c.ended = nil
+	c.ended, c.refused = nil, 0
 	c.callsMu.Unlock()
 	n, err := c.Conn.Write(b)
 	for _, call := range ended {
 		call.end()
 	}
 	return n, err
+}
+
+// spareRefusals is how many calls may be refused between two writes to a connection: gRPC keeps
+// what is not written.
+const spareRefusals = 4
+
+// refuse counts a call that is refused. It reports false if there are too many.
+func (c *grpcConn) refuse() bool {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	c.refused++
+	return c.refused <= spareRefusals
 }
 
 // add makes the connection end a call when it is closed. It reports false if it is.
