@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spanmesh/span/schema/internal/field"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // kind is what a setting of Talos takes. Values are decoded as Talos' YAML library decodes them: yes
@@ -94,7 +95,11 @@ func (r *result) copy(from string, s setting, e entry) {
 		return
 	}
 	value, at, fits := decode(s.kind, e.value)
-	if !fits {
+	switch {
+	case !fits && isTagged(at):
+		r.problem(at, from, files.TagReason, files.TagWant)
+		return
+	case !fits:
 		r.problem(at, from, "is "+article(at)+", which does not fit", wants[s.kind])
 		return
 	}
@@ -105,6 +110,9 @@ func (r *result) copy(from string, s setting, e entry) {
 
 // decode decodes a value. For one that does not fit, at is the node with the fault.
 func decode(k kind, n *yaml.Node) (value any, at *yaml.Node, fits bool) {
+	if isTagged(n) {
+		return nil, n, false
+	}
 	var err error
 	switch k {
 	case boolean:
@@ -125,8 +133,9 @@ func decode(k kind, n *yaml.Node) (value any, at *yaml.Node, fits bool) {
 		}
 		list := make([]any, len(n.Content))
 		for i, element := range n.Content {
+			element = resolve(element)
 			var s string
-			if err := resolve(element).Decode(&s); err != nil || isNull(resolve(element)) {
+			if err := element.Decode(&s); err != nil || isNull(element) || isTagged(element) {
 				return nil, element, false
 			}
 			list[i] = s

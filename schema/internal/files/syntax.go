@@ -17,6 +17,13 @@ import (
 	"github.com/spanmesh/span/schema/internal/field"
 )
 
+// TagReason and TagWant are the problem of a text in YAML that begins with "!" and is not in quotes,
+// such as a filter that excludes a network. YAML takes it for a tag (YAML 1.2.2, section 6.8.1).
+const (
+	TagReason = "begins with \"!\", which YAML takes for a tag and not for a text"
+	TagWant   = "it in quotes, such as \"!192.168.0.0/16\""
+)
+
 // Syntax returns the problems of a source that could not be parsed.
 func (s *Set) Syntax(one schema.Source, err error) schema.Problems {
 	var problems schema.Problems
@@ -111,6 +118,9 @@ func (s *Set) locate(p *schema.Problem, data []byte, err error) {
 	p.Column = 1
 	line, message := cutLine(strings.TrimPrefix(err.Error(), p.File+":"))
 	p.Line, p.Reason = max(line, 1), s.plain(p.File, message)
+	if strings.HasPrefix(message, "cannot unmarshal tag ") {
+		p.Reason, p.Want = TagReason, TagWant
+	}
 	if lines := strings.Split(string(data), "\n"); p.Line >= 1 && p.Line <= len(lines) {
 		line := lines[p.Line-1]
 		p.Column = len(line) - len(strings.TrimLeft(line, " \t")) + 1
