@@ -339,8 +339,8 @@ func (w *world) takeDown(t *rapid.T) {
 		}
 		return
 	}
-	if w.failing && w.on == nil {
-		w.wanted[w.mesh] = true // who took it down in part was told so
+	if w.failing {
+		w.wanted[w.mesh] = true // who took it down in part was told so, and to repeat it
 	}
 	w.on = w.unlessGone()
 }
