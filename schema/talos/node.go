@@ -79,7 +79,9 @@ func resolve(n *yaml.Node) *yaml.Node {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // isTagged reports whether a node has a tag that is not one of YAML's own.
-func isTagged(n *yaml.Node) bool { return strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") }
+func isTagged(n *yaml.Node) bool {
+	return strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!")
+}
 
 // article returns the kind of a node with an article, such as "a list".
 func article(n *yaml.Node) string {

@@ -339,10 +339,10 @@ func (w *world) takeDown(t *rapid.T) {
 		}
 		return
 	}
-	if w.failing {
+	w.on = w.unlessGone()
+	if w.failing && w.on == nil {
 		w.wanted[w.mesh] = true // who took it down in part was told so, and to repeat it
 	}
-	w.on = w.unlessGone()
 }
 
 func (w *world) edit(t *rapid.T) {

@@ -115,10 +115,11 @@ func (Tick) step(s State, now Moment) ([]Effect, error) {
 	return nil, nil
 }
 
-// complete puts in force what was confirmed in place of a trial, and removes the record.
+// complete puts in force what was confirmed in place of a trial, or takes the mesh down if that was
+// wanted afterwards and failed in part, and removes the record.
 func complete(s State) []Effect {
 	if s.Down {
-		return []Effect{{Do: Erase}}
+		return []Effect{{Do: TakeDown, Whole: true}, {Do: Erase}}
 	}
 	return []Effect{{Do: EnforceRevision, Revision: s.Confirmed, How: "confirmed", Confirmed: true, Whole: true}, {Do: Erase}}
 }
