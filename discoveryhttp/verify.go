@@ -21,9 +21,9 @@ const (
 	verifyBurst    = 3
 	// verifyRetry is the shortest pause before the affiliates are listed again after a failure.
 	verifyRetry = 5 * time.Second
-	// listsPerSecond and listedPerSecond bound the lists of all machines together after a
-	// deletion, which all of them see at once: their number, and the affiliates in them.
-	// 32,768 affiliates are some 16 MiB.
+	// All machines of a cluster see a deletion at once, and list its affiliates. Together they
+	// make no more than listsPerSecond lists, with no more than listedPerSecond affiliates in
+	// them. 32,768 affiliates are some 16 MiB.
 	listsPerSecond  = 100
 	listedPerSecond = 32 << 10
 	// longestSpread bounds the time for these lists. Until then a machine that was deleted

@@ -117,8 +117,8 @@ func (a *account) settle(bytes int64) {
 	}
 }
 
-// reserveFor counts bytes for a reader at an address who begins. If there is too little room,
-// readers are ended of whom none has more than its share, and the error is errNoRoom.
+// reserveFor counts bytes for a reader at an address who begins. If there is too little room, it
+// ends readers of addresses that hold more. The error is errNoRoom if that does not help at once.
 func (a *account) reserveFor(address netip.Addr, bytes int64) error {
 	if a.reserve(bytes, false) {
 		return nil

@@ -145,9 +145,7 @@ func (s *Server) admit(ctx context.Context, c call, clusterID string) (token []b
 		return nil, err
 	}
 	if s.log.Enabled(ctx, slog.LevelDebug) {
-		if s.log.Enabled(ctx, slog.LevelDebug) {
-			s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
-		}
+		s.log.Debug("call", "method", c.procedure, "cluster", labelOf(clusterID), "caller", c.caller.String())
 	}
 	// A caller without the token must not use up the rate of the cluster.
 	if token, err = s.authorize(ctx, clusterID, c.authorization, now); err != nil {

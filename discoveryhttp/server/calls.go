@@ -30,7 +30,7 @@ type openCall struct {
 // end counts the call no longer.
 func (c *openCall) end() {
 	c.once.Do(func() {
-		c.calls.leave(c.caller)
+		c.calls.leave(rateKey(c.caller))
 		if c.conn != nil {
 			c.conn.remove(c)
 		}
@@ -62,8 +62,8 @@ func (s *Server) openGRPC(ctx context.Context) (*openCall, error) {
 
 // open counts a call of a caller on a connection, which may be nil.
 func (s *Server) open(caller netip.Addr, conn *grpcConn) (*openCall, error) {
-	c := &openCall{caller: rateKey(caller), calls: s.calls, conn: conn}
-	switch err := s.calls.enter(c.caller); {
+	c := &openCall{caller: caller, calls: s.calls, conn: conn}
+	switch err := s.calls.enter(rateKey(caller)); {
 	case errors.Is(err, errKeyFull):
 		return nil, connect.NewError(connect.CodeResourceExhausted, errAddressCalls)
 	case err != nil:

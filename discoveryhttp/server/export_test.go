@@ -7,6 +7,8 @@ func (s *Server) Sent() int64 { return s.account.inUse() }
 const (
 	HeaderList  = headerList
 	WatchMemory = watchMemory + callMemory
+	// ClusterMemory is counted for a cluster.
+	ClusterMemory = clusterMemory
 )
 
 // OpenCalls returns the number of open calls.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
@@ -214,7 +214,7 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		if err := receive(out, m); err != nil {
 			return err
 		}
-		response, err := do(ctx, s, s.grpcCall(ctx, procedure), m)
+		response, err := do(ctx, s, s.grpcCall(ctx, procedure, open.caller), m)
 		s.metrics.observe(procedure, started, err)
 		if err != nil {
 			return grpcError(ctx, err)
@@ -246,18 +246,15 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		if err != nil {
 			return err
 		}
-		err = do(s, out, s.grpcCall(ctx, procedure), m)
+		err = do(s, out, s.grpcCall(ctx, procedure, open.caller), m)
 		s.metrics.observe(procedure, started, err)
 		return grpcError(ctx, err)
 	}
 }
 
 // grpcCall returns what the server needs to know of a call.
-func (s *Server) grpcCall(ctx context.Context, procedure string) call {
-	c := call{procedure: procedure}
-	if p, ok := peer.FromContext(ctx); ok {
-		c.caller = s.grpcCaller(ctx, p.Addr)
-	}
+func (s *Server) grpcCall(ctx context.Context, procedure string, caller netip.Addr) call {
+	c := call{procedure: procedure, caller: caller}
 	if s.options.Auth == Member {
 		if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
 			c.authorization = values[0]

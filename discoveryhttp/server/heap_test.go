@@ -32,9 +32,6 @@ func inUse() int64 {
 // TestMemoryIsWhatIsCounted has clients of several addresses watch and list many clusters, each
 // from another state on, and take nothing, while all affiliates are replaced again and again.
 func TestMemoryIsWhatIsCounted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it fills memory")
-	}
 	const clusters, machines, data, addresses, rounds = 30, 60, 2048, 12, 12
 	kept := store.NewMemory(store.Limits{Backlog: 4 << 20})
 	replace := func(round, cluster int, share int) {
@@ -118,9 +115,6 @@ func stuckAt(t *testing.T, address string, k int) *stuckClient {
 // TestWatchTakesWhatIsCounted has watches with the largest header that take nothing, each of a
 // cluster of its own.
 func TestWatchTakesWhatIsCounted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it fills memory")
-	}
 	// The fields of a request take 400 bytes, and each field 32 bytes more than its text.
 	var fields []hpack.HeaderField
 	for i := range (server.HeaderList - 400) / 35 {
@@ -145,8 +139,7 @@ func TestWatchTakesWhatIsCounted(t *testing.T) {
 	if got := kept.Stats().Watchers; got != connections*calls {
 		t.Fatalf("%d watches are open", got)
 	}
-	const clusterMemory = 1 << 10
-	if each := (inUse() - before - s.Sent()) / (connections * calls); each > server.WatchMemory+clusterMemory {
+	if each := (inUse() - before - s.Sent()) / (connections * calls); each > server.WatchMemory+server.ClusterMemory {
 		t.Errorf("a watch takes %d bytes", each)
 	} else {
 		t.Logf("a watch takes %d bytes", each)

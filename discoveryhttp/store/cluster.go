@@ -155,7 +155,7 @@ func (c *cluster) put(id string, e *entry) {
 // maxPatch is the number of changes beyond which a snapshot is made anew.
 const maxPatch = 64
 
-// publish tells the watchers of an event, which replaces an entry; nil for none.
+// publish adds an event to the log. before is the entry that it replaces; nil for none.
 func (c *cluster) publish(before *entry, e *Event) {
 	if c.snapshot != nil {
 		held := before.cost()

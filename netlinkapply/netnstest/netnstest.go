@@ -32,11 +32,13 @@ func Main(run func() int) int {
 }
 
 // Attributes returns the attributes of a process in new namespaces that the kernel kills when
-// its parent ends.
+// its parent ends. Without root, a user namespace is among them.
 func Attributes(flags uintptr) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
+	}
+	if attr.Cloneflags&syscall.CLONE_NEWUSER != 0 {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}

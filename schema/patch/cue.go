@@ -14,6 +14,7 @@ import (
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/encode"
+	"github.com/spanmesh/span/schema/internal/field"
 )
 
 // cueEditor edits a text of CUE.
@@ -112,12 +113,8 @@ func (c *cueEditor) inside(p place) (all []*body) {
 // lookup returns the fields with a name.
 func lookup(bodies []*body, name string) (places []place) {
 	for _, b := range bodies {
-		for _, d := range b.decls {
-			f, ok := d.(*ast.Field)
-			if !ok || f.Constraint != token.ILLEGAL {
-				continue
-			}
-			if label, _, err := ast.LabelName(f.Label); err == nil && label == name {
+		for label, f := range field.Fields(b.decls) {
+			if label == name && f.Constraint == token.ILLEGAL {
 				places = append(places, place{b, f})
 			}
 		}

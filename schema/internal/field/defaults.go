@@ -43,12 +43,8 @@ func Without(text string, paths []string) ([]byte, error) {
 // eachDefault calls do for each field below #Machine with a default. Rest is its value without it.
 func eachDefault(file *ast.File, do func(path string, f *ast.Field, rest ast.Expr)) {
 	definitions := map[string]ast.Expr{}
-	for _, decl := range file.Decls {
-		if f, ok := decl.(*ast.Field); ok {
-			if name, _, err := ast.LabelName(f.Label); err == nil {
-				definitions[name] = f.Value
-			}
-		}
+	for name, f := range Fields(file.Decls) {
+		definitions[name] = f.Value
 	}
 	var walk func(path string, value ast.Expr)
 	walk = func(path string, value ast.Expr) {
@@ -59,15 +55,7 @@ func eachDefault(file *ast.File, do func(path string, f *ast.Field, rest ast.Exp
 		if !ok {
 			return
 		}
-		for _, decl := range literal.Elts {
-			f, ok := decl.(*ast.Field)
-			if !ok {
-				continue
-			}
-			name, _, err := ast.LabelName(f.Label)
-			if err != nil {
-				continue
-			}
+		for name, f := range Fields(literal.Elts) {
 			if or, ok := f.Value.(*ast.BinaryExpr); ok && or.Op == token.OR {
 				if mark, ok := or.Y.(*ast.UnaryExpr); ok && mark.Op == token.MUL {
 					do(Join(path, name), f, or.X)

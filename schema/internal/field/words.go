@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
+	"github.com/agnivade/levenshtein"
 )
 
 // KindName returns the kinds in words, such as "string or struct".
@@ -37,32 +38,11 @@ func QuoteAll(names []string) string {
 func Nearest(word string, names []string) string {
 	best, bestDistance := "", 3
 	for _, name := range names {
-		if d := distance(strings.ToLower(word), strings.ToLower(name)); d < bestDistance && d < len(name) {
+		if d := levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(name)); d < bestDistance && d < len(name) {
 			best, bestDistance = name, d
 		}
 	}
 	return best
-}
-
-// distance returns the Levenshtein distance, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j]+1, row[j+1]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }
 
 // Alternatives returns the structs among the parts of a disjunction.

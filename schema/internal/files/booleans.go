@@ -24,15 +24,7 @@ func readBooleans(chain []string, expr ast.Expr) {
 	if !ok {
 		return
 	}
-	for _, decl := range document.Elts {
-		f, ok := decl.(*ast.Field)
-		if !ok {
-			continue
-		}
-		name, _, err := ast.LabelName(f.Label)
-		if err != nil {
-			continue
-		}
+	for name, f := range field.Fields(document.Elts) {
 		below := append(slices.Clip(chain), name)
 		readBooleans(below, f.Value)
 		old, ok := f.Value.(*ast.BasicLit)

@@ -38,7 +38,7 @@ type configManager struct {
 	// mu is held for a whole change of the config, and never while the config in the file is
 	// evaluated.
 	mu sync.Mutex
-	// file that was evaluated for the change under way; nil where it does not need one.
+	// evaluated is the file that was evaluated for the change under way; nil where it needs none.
 	evaluated *evaluatedFile
 	// seen is the content that was handled last.
 	seen content

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
-	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate/evaluatetest"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/schema"
 )
@@ -30,9 +29,6 @@ x: [for x in list.Range(0, 700, 1) for y in list.Range(0, 700, 1) {"\(x)-\(y)"}]
 // TestAgentEvaluates has an agent whose config takes too much. It answers meanwhile, says what is
 // wrong, and stops in the middle of an evaluation.
 func TestAgentEvaluates(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("an agent needs root")
-	}
 	root := t.TempDir()
 	path, socket := filepath.Join(root, "machine.cue"), filepath.Join(root, "run", "sock")
 	write := func(text string) {
@@ -42,6 +38,7 @@ func TestAgentEvaluates(t *testing.T) {
 		}
 	}
 	write(square + "at the start\n")
+	children := evaluatetest.Of(t, os.Getpid())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -69,12 +66,7 @@ func TestAgentEvaluates(t *testing.T) {
 		return err
 	}
 
-	for open := false; !open; time.Sleep(time.Millisecond) {
-		conn, err := net.Dial("unix", socket)
-		if open = err == nil; open {
-			_ = conn.Close()
-		}
-	}
+	children.Await() // the socket is listened on by then
 	if got := status(); !strings.Contains(got, "is still being evaluated") {
 		t.Errorf("while the agent starts, the fault is %q", got)
 	}
@@ -98,7 +90,7 @@ func TestAgentEvaluates(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(square + "edited\n")
-	awaitChild()
+	children.Await()
 	if _, err := client.Confirm(t.Context(), connect.NewRequest(&agentpb.ConfirmRequest{})); err != nil {
 		t.Errorf("the error of a confirmation is %v", err)
 	}
@@ -192,20 +184,5 @@ func TestTrialEndsWhileNothingIsEvaluated(t *testing.T) {
 	w.now.Up += 2 * time.Second
 	if over, _ := p.look(ctx, &p.waiting); !over || w.mesh != 1 {
 		t.Errorf("the trial is over: %t; after it %d is in force", over, w.mesh)
-	}
-}
-
-// awaitChild waits until this process has a child that evaluates.
-func awaitChild() {
-	for ; ; time.Sleep(5 * time.Millisecond) {
-		lists, _ := filepath.Glob("/proc/" + strconv.Itoa(os.Getpid()) + "/task/*/children")
-		for _, list := range lists {
-			pids, _ := os.ReadFile(list)
-			for pid := range strings.FieldsSeq(string(pids)) {
-				if used, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.Contains(string(used), evaluate.Command) {
-					return
-				}
-			}
-		}
 	}
 }

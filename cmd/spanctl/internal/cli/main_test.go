@@ -4,13 +4,11 @@ import (
 	"os"
 	"testing"
 
-	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate/evaluatetest"
 )
 
 // TestMain lets the test binary be the process that evaluates configs.
 func TestMain(m *testing.M) {
-	if evaluate.IsChild(os.Args[1:]) {
-		os.Exit(evaluate.Main(os.Stdin, os.Stdout))
-	}
+	evaluatetest.Main()
 	os.Exit(m.Run())
 }

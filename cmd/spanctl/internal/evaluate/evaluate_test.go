@@ -3,6 +3,8 @@ package evaluate_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,18 +15,18 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate/evaluatetest"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
 )
 
-// endless has TestMain evaluate a config without end.
+// endless has TestMain evaluate a config without end, after the end of its input.
 const endless = "EVALUATE_TEST_ENDLESS"
 
 func TestMain(m *testing.M) {
-	switch {
-	case evaluate.IsChild(os.Args[1:]):
-		os.Exit(evaluate.Main(os.Stdin, os.Stdout))
-	case os.Getenv(endless) != "":
+	evaluatetest.Main()
+	if os.Getenv(endless) != "" {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test is ready
 		_, _ = (&evaluate.Evaluator{}).Evaluate(context.Background(), one("m.cue", square))
 		os.Exit(0)
 	}
@@ -186,40 +188,24 @@ func TestKilledWithParent(t *testing.T) {
 	t.Parallel()
 	parent := exec.CommandContext(t.Context(), os.Args[0])
 	parent.Env = append(os.Environ(), endless+"=1", "SECRET_OF_PARENT=geheim")
+	begin, err := parent.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var child string
-	await(t, "a child", func() bool {
-		lists, _ := filepath.Glob("/proc/" + strconv.Itoa(parent.Process.Pid) + "/task/*/children")
-		for _, list := range lists {
-			pids, _ := os.ReadFile(list)
-			for _, child = range strings.Fields(string(pids)) {
-				if text, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(text), evaluate.Command) {
-					return true
-				}
-			}
-		}
-		return false
-	})
-	if env, err := os.ReadFile("/proc/" + child + "/environ"); err != nil || strings.Contains(string(env), "geheim") {
+	children := evaluatetest.Of(t, parent.Process.Pid)
+	if err := begin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	child := children.Await()
+	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", child.PID)); err != nil || strings.Contains(string(env), "geheim") {
 		t.Errorf("the environment of the child is %q, %v", env, err)
 	}
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = parent.Wait()
-	await(t, "the end of the child", func() bool {
-		text, err := os.ReadFile("/proc/" + child + "/stat")
-		return err != nil || strings.Contains(string(text), ") Z ")
-	})
-}
-
-func await(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited in vain for", what)
-		}
-	}
+	child.AwaitEnd()
 }

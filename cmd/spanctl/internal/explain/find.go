@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // AmbiguousError is the error of a word that means several things.
@@ -137,7 +139,7 @@ func (i *Index) near(path string) (names []string) {
 	i.each(func(t *Topic, known []string) {
 		nearest := limit + 1
 		for _, name := range known {
-			nearest = min(nearest, distance(path, name), distance(last, name[strings.LastIndex(name, ".")+1:])+depth(path, name))
+			nearest = min(nearest, levenshtein.ComputeDistance(path, name), levenshtein.ComputeDistance(last, name[strings.LastIndex(name, ".")+1:])+depth(path, name))
 		}
 		if nearest <= limit && t.Kind != KindTalos {
 			all = append(all, candidate{t.Name, nearest})
@@ -157,24 +159,4 @@ func depth(path, name string) int {
 		return 0
 	}
 	return 1
-}
-
-// distance returns the edit distance of two words (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := min(row[j]+1, row[j+1]+1, diagonal+1)
-			if a[i] == b[j] {
-				next = min(next, diagonal)
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }
