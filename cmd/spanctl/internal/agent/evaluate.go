@@ -95,5 +95,10 @@ func (m *configManager) load(ctx context.Context, name string, data []byte) (*sc
 // such as while others take all the time of the machine.
 const beforePatience = time.Second
 
-// statusPatience is how long a status waits for the evaluation of the config in the file.
-const statusPatience = time.Second
+const (
+	// statusPatience is how long a status waits for the evaluation of the config in the file.
+	statusPatience = time.Second
+	// diffPatience is how long a diff does: longer than any evaluation is let, since whether the
+	// file is in force is a part of its answer.
+	diffPatience = time.Minute
+)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/spanmesh/span/schema"
 )
@@ -25,9 +26,10 @@ func (m *configManager) fault(ctx context.Context) error {
 	return nil
 }
 
-// faultText returns the text of fault; "" if there is none.
-func (m *configManager) faultText(ctx context.Context) string {
-	within, stop := context.WithTimeout(ctx, statusPatience)
+// faultText returns the text of fault; "" if there is none. It waits for patience for an
+// evaluation.
+func (m *configManager) faultText(ctx context.Context, patience time.Duration) string {
+	within, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	err := m.fault(within)
 	switch {

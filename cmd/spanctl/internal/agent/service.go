@@ -123,7 +123,7 @@ func (s *service) GetStatus(ctx context.Context, _ *connect.Request[agentpb.GetS
 		Version:     version.Version,
 		Commit:      version.Commit,
 		ConfigPath:  s.configs.file.Path(),
-		ConfigError: s.configs.faultText(ctx),
+		ConfigError: s.configs.faultText(ctx, statusPatience),
 	}), nil
 }
 
@@ -255,7 +255,7 @@ func (s *service) Diff(ctx context.Context, req *connect.Request[agentpb.DiffReq
 		return respond(&agentpb.DiffResponse{Plan: plan}, err)
 	}
 	plan, _, err := s.diff(ctx, nil)
-	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText(ctx)}, err)
+	return respond(&agentpb.DiffResponse{Plan: plan, ConfigError: s.configs.faultText(ctx, diffPatience)}, err)
 }
 
 // diffWith compares the kernel with the text of a config. It also returns what that cuts, which
