@@ -8,15 +8,9 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/resource"
 )
-
-// heldCondition is a condition that lasts.
-type heldCondition struct {
-	condition.Condition
-	// since is when it began.
-	since time.Time
-}
 
 // cleared is the reason of the event that ends a condition.
 const cleared = "Cleared"
@@ -28,43 +22,19 @@ var levels = map[condition.Severity]slog.Level{
 	condition.SeverityInfo:    slog.LevelInfo,
 }
 
-// holdConditions makes found the present conditions. Each is logged and recorded when it
-// begins, and recorded when it ends. Those that stand are added.
+// holdConditions makes found those of the last pass, which has succeeded.
 func (e *Engine) holdConditions(now time.Time, found []condition.Condition) {
-	for _, c := range e.standing {
-		found = append(slices.Clip(found), c...)
+	e.found, e.failure = found, nil
+	e.assess(now)
+}
+
+// holdFailure makes the condition of a failed pass, if it has one, the one of the last failure.
+func (e *Engine) holdFailure(now time.Time, err error) {
+	e.failure = nil
+	if failed := (*condition.Error)(nil); errors.As(err, &failed) {
+		e.failure = []condition.Condition{failed.Condition}
 	}
-	found = condition.Sort(found)
-	held := make(map[condition.Key]heldCondition, len(found))
-	changed := len(found) != len(e.conditions)
-	for _, c := range found {
-		before, lasts := e.conditions[c.Key()]
-		since := now
-		if lasts {
-			since = before.since
-		} else {
-			e.log.Log(context.Background(), levels[c.Severity()], "condition",
-				"code", string(c.Code), "subject", c.Subject, "cause", c.Cause, "remedy", c.Remedy)
-			severity := resource.Warning
-			if c.Severity() == condition.SeverityInfo {
-				severity = resource.Normal
-			}
-			e.events.Record(now, severity, string(c.Code), c.Subject, c.Cause+": "+c.Remedy)
-		}
-		held[c.Key()] = heldCondition{c, since}
-		changed = changed || !lasts || before.Condition != c
-	}
-	for key, c := range e.conditions {
-		if _, lasts := held[key]; !lasts {
-			e.log.Info("condition cleared", "code", string(key.Code), "subject", key.Subject)
-			e.events.Record(now, resource.Normal, cleared, key.Subject, string(key.Code)+" has ended: "+c.Cause)
-			changed = true
-		}
-	}
-	e.conditions = held
-	if changed {
-		e.publishConditions(now)
-	}
+	e.assess(now)
 }
 
 // stand makes found the present conditions of a code that no pass finds.
@@ -73,41 +43,76 @@ func (e *Engine) stand(now time.Time, code condition.Code, found []condition.Con
 		e.standing = map[condition.Code][]condition.Condition{}
 	}
 	e.standing[code] = found
-	var others []condition.Condition
-	for key, c := range e.conditions {
-		if key.Code != code {
-			others = append(others, c.Condition)
-		}
-	}
-	e.holdConditions(now, others)
+	e.assess(now)
 }
 
-// holdFailure adds the condition of a failed pass, if it has one, to those that last. It
-// takes the place of that of the last failure.
-func (e *Engine) holdFailure(now time.Time, err error) {
-	var found []condition.Condition
-	for key, c := range e.conditions {
-		if key != e.failure {
-			found = append(found, c.Condition)
-		}
+// snapshot returns what the health of the machine is judged by.
+func (e *Engine) snapshot() health.Snapshot {
+	found := slices.Concat(e.failure, e.found)
+	for _, c := range e.standing {
+		found = append(found, c...)
 	}
-	e.failure = condition.Key{}
-	if failed := (*condition.Error)(nil); errors.As(err, &failed) {
-		e.failure = failed.Key()
-		found = append(found, failed.Condition)
-	}
-	e.holdConditions(now, found)
+	return health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found}
 }
 
-func (e *Engine) publishConditions(now time.Time) {
-	specs := make(map[string]any, len(e.conditions))
-	for key, c := range e.conditions {
-		id := string(key.Code)
-		if key.Subject != "" {
-			id += "/" + key.Subject
+// health returns the health of the machine.
+func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), e.conditions) }
+
+// assess judges the machine anew. Each condition is logged and recorded when it begins, and
+// recorded when it ends.
+func (e *Engine) assess(now time.Time) {
+	before := e.conditions
+	e.conditions = health.Assess(now, e.snapshot(), before)
+	was, is := byKey(before), byKey(e.conditions)
+	for _, c := range e.conditions {
+		if c.Shown && !was[c.Key()].Shown {
+			e.reportBegin(now, c.Condition)
+		}
+	}
+	for _, c := range before {
+		if _, lasts := is[c.Key()]; c.Shown && !lasts {
+			e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
+			e.events.Record(now, resource.Normal, cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
+		}
+	}
+	if shown := health.Shown(e.conditions); !slices.EqualFunc(shown, health.Shown(before), sameCondition) {
+		e.publishConditions(now, shown)
+	}
+}
+
+func byKey(conditions []health.Condition) map[condition.Key]health.Condition {
+	m := make(map[condition.Key]health.Condition, len(conditions))
+	for _, c := range conditions {
+		m[c.Key()] = c
+	}
+	return m
+}
+
+// sameCondition reports whether two conditions read the same.
+func sameCondition(a, b health.Condition) bool {
+	return a.Condition == b.Condition && a.Since.Equal(b.Since)
+}
+
+// reportBegin logs and records that a condition begins.
+func (e *Engine) reportBegin(now time.Time, c condition.Condition) {
+	e.log.Log(context.Background(), levels[c.Severity()], "condition",
+		"code", string(c.Code), "subject", c.Subject, "cause", c.Cause, "remedy", c.Remedy)
+	severity := resource.Warning
+	if c.Severity() == condition.SeverityInfo {
+		severity = resource.Normal
+	}
+	e.events.Record(now, severity, string(c.Code), c.Subject, c.Cause+": "+c.Remedy)
+}
+
+func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {
+	specs := make(map[string]any, len(shown))
+	for _, c := range shown {
+		id := string(c.Code)
+		if c.Subject != "" {
+			id += "/" + c.Subject
 		}
 		specs[id] = resource.Condition{Code: string(c.Code), Severity: string(c.Severity()), Subject: c.Subject,
-			Since: c.since, Cause: c.Cause, Remedy: c.Remedy}
+			Since: c.Since, Cause: c.Cause, Remedy: c.Remedy}
 	}
 	e.store.Replace(now, resource.Conditions, specs)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/planprint"
@@ -92,6 +93,8 @@ type Engine struct {
 	// AlwaysInitiate makes this machine the initiator for every new peer. A single pass
 	// needs it: no second one would initiate later.
 	AlwaysInitiate bool
+	// Started is when the agent started; zero for a single pass.
+	Started time.Time
 	// Claim, if set, is called with the names of the links that a pass works on, before it
 	// reads them. Its error, such as that of another agent that works on one, ends the pass.
 	Claim func(links ...string) error
@@ -117,12 +120,14 @@ type Engine struct {
 	replies []peer.Reply
 	// refused are the reasons of the last pass, by node ID.
 	refused map[string]string
-	// conditions are those of the last pass.
-	conditions map[condition.Key]heldCondition
+	// conditions are what health.Assess returned last.
+	conditions []health.Condition
+	// found are the conditions of the last pass that succeeded.
+	found []condition.Condition
 	// standing are the conditions that no pass finds, by their codes.
 	standing map[condition.Code][]condition.Condition
-	// failure is the condition that made the last pass fail; zero for none.
-	failure condition.Key
+	// failure is the condition that made the last pass fail; empty for none.
+	failure []condition.Condition
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
@@ -135,6 +140,8 @@ type Engine struct {
 	published *gathered
 	// converged is set when the last pass applied its whole plan.
 	converged bool
+	// everConverged is set once a pass has succeeded.
+	everConverged bool
 	// mtu is the last argument of LinkMTU; -1 before the first call, since what an earlier
 	// process published may be outdated.
 	mtu int
@@ -175,7 +182,7 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 		e.holdFailure(now, err)
 		return p, err
 	}
-	e.failure = condition.Key{}
+	e.everConverged = true
 	e.holdConditions(now, p.Conditions)
 	return p, nil
 }

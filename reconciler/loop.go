@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
@@ -141,7 +142,7 @@ func (l *Loop) Run(ctx context.Context) {
 			}
 			polling = true
 		}
-		next.Reset(l.tick(ctx, polling))
+		next.Reset(l.assess(l.tick(ctx, polling)))
 	}
 }
 
@@ -269,6 +270,21 @@ func (l *Loop) Stand(ctx context.Context, code condition.Code, found ...conditio
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// Health returns the health of the machine.
+func (l *Loop) Health(ctx context.Context) (health.Report, error) {
+	return onLoop(ctx, l, func(context.Context) (health.Report, error) { return l.engine.health(), nil })
+}
+
+// assess judges the machine's health, and returns how long that may rest, at most next.
+func (l *Loop) assess(next time.Duration) time.Duration {
+	at := time.Now()
+	l.engine.assess(at)
+	if due := health.Due(at, l.engine.snapshot(), l.engine.conditions); due > 0 {
+		return min(next, due)
+	}
+	return next
 }
 
 // onLoop runs f on the goroutine of Run and waits for what it returns. It does not wait for a

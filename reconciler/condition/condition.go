@@ -16,6 +16,8 @@ type Condition struct {
 	Remedy string
 	// Blocking is set when no mesh is made while the condition lasts.
 	Blocking bool
+	// Level is how much it matters, where that is not the severity of its code; "" otherwise.
+	Level Severity
 }
 
 // Key identifies a condition for as long as it lasts. Its cause may change meanwhile.
@@ -27,8 +29,8 @@ type Key struct {
 // Key returns the key of c.
 func (c Condition) Key() Key { return Key{c.Code, c.Subject} }
 
-// Severity returns the severity of the condition's code.
-func (c Condition) Severity() Severity { return c.Code.Definition().Severity }
+// Severity returns how much the condition matters.
+func (c Condition) Severity() Severity { return cmp.Or(c.Level, c.Code.Definition().Severity) }
 
 // String returns "CODE SUBJECT: CAUSE: REMEDY".
 func (c Condition) String() string {

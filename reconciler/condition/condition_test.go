@@ -1,6 +1,7 @@
 package condition
 
 import (
+	gocmp "cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,21 +14,19 @@ import (
 
 func TestDefinitionsAreSortedAndComplete(t *testing.T) {
 	camel := regexp.MustCompile(`^[A-Z][A-Za-z0-9]+$`)
-	if !slices.IsSortedFunc(definitions, func(a, b Definition) int { return cmpCode(a.Code, b.Code) }) {
+	if !slices.IsSortedFunc(definitions, func(a, b Definition) int { return gocmp.Compare(a.Code, b.Code) }) {
 		t.Error("the definitions are not sorted by code")
 	}
 	for _, d := range definitions {
-		if !camel.MatchString(string(d.Code)) || d.Summary == "" || d.Remedy == "" || d.Severity.rank() < 0 {
+		if !camel.MatchString(string(d.Code)) || d.Summary == "" || d.Check == "" || d.Remedy == "" || d.Severity.rank() < 0 {
 			t.Errorf("definition %+v is not complete", d)
 		}
+		for _, hidden := range d.Hides {
+			if hidden == d.Code || hidden.Definition().Summary == "" {
+				t.Errorf("%s hides %q, which is no other code", d.Code, hidden)
+			}
+		}
 	}
-}
-
-func cmpCode(a, b Code) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 func TestSortPutsErrorsFirstAndKeepsOneOfEachKey(t *testing.T) {

@@ -1,0 +1,124 @@
+package condition
+
+// The codes of the machine and its kernel, sorted. hostDefinitions has what they mean.
+const (
+	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
+	IPv6Disabled Code = "IPv6Disabled"
+	// LinkNameTaken is the code of a link of another program that has the mesh link's name.
+	LinkNameTaken Code = "LinkNameTaken"
+	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
+	MTUTooLarge Code = "MTUTooLarge"
+	// MarkShared is the code of a rule of another program that tests our bits of the mark.
+	MarkShared Code = "MarkShared"
+	// MarkTaken is the code of a firewall mark that another mesh of this machine uses.
+	MarkTaken Code = "MarkTaken"
+	// MeshAddressOnLink is the code of an address of the config in a link's network.
+	MeshAddressOnLink Code = "MeshAddressOnLink"
+	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
+	// written.
+	PlanNotConverging Code = "PlanNotConverging"
+	// RepeatedRepairs is the code of an object that another program changes again and again.
+	RepeatedRepairs Code = "RepeatedRepairs"
+	// RoutesShadowed is the code of a rule of another program that leads packets for the mesh
+	// elsewhere.
+	RoutesShadowed Code = "RoutesShadowed"
+	// RulePriorityTaken is the code of a rule of another program at our priority.
+	RulePriorityTaken Code = "RulePriorityTaken"
+	// SecondAgent is the code of a link that another agent works on.
+	SecondAgent Code = "SecondAgent"
+	// TableTaken is the code of routes of another program in our table.
+	TableTaken Code = "TableTaken"
+	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
+	WireGuardUnresponsive Code = "WireGuardUnresponsive"
+)
+
+// hostDefinitions define the codes of the machine and its kernel.
+var hostDefinitions = []Definition{
+	{
+		Code: IPv6Disabled, Severity: SeverityError,
+		Summary:  "IPv6 is disabled, and cannot be enabled for the mesh's link",
+		Check:    "`sysctl -a --pattern disable_ipv6`",
+		Remedy:   "set the sysctl that is named, or boot with IPv6",
+		NotReady: true,
+	},
+	{
+		Code: LinkNameTaken, Severity: SeverityError,
+		Summary:  "another program has a link with the mesh link's name",
+		Check:    "`ip -details link`",
+		Remedy:   "rename that link, or set another `interfaceName`",
+		NotReady: true,
+	},
+	{
+		Code: MTUTooLarge, Severity: SeverityWarning,
+		Summary: "the mesh's MTU is larger than the links to the peers allow",
+		Check:   "`ip link`",
+		Remedy:  "`mtu: \"auto\"`",
+	},
+	{
+		Code: MarkShared, Severity: SeverityWarning,
+		Summary: "a rule of another program tests bits of `fwmark`",
+		Check:   "`ip rule`; `ip -6 rule`",
+		Remedy:  "set `fwmark` to an unused bit",
+	},
+	{
+		Code: MarkTaken, Severity: SeverityError,
+		Summary:  "another mesh of this machine uses bits of `fwmark`",
+		Check:    "`ip rule`; `wg show all fwmark`",
+		Remedy:   "set `fwmark` to unused bits in one of the meshes",
+		NotReady: true,
+	},
+	{
+		Code: MeshAddressOnLink, Severity: SeverityWarning,
+		Summary: "an address of the config is in a network of another link",
+		Check:   "`ip address`",
+		Remedy:  "use a network for `addresses` that no link has",
+	},
+	{
+		Code: PlanNotConverging, Severity: SeverityError,
+		Summary:  "an object in the kernel does not stay as it was written",
+		Check:    "`spanctl diff`; `ip monitor`",
+		Remedy:   "find the program that reverts it, such as with `ip monitor`",
+		NotReady: true,
+	},
+	{
+		Code: RepeatedRepairs, Severity: SeverityError,
+		Summary: "another program changes an object in the kernel again and again",
+		Check:   "`spanctl get events`; `ip monitor`",
+		Remedy:  "find that program, or take the mesh down",
+	},
+	{
+		Code: RoutesShadowed, Severity: SeverityError,
+		Summary:  "a rule of another program leads packets for the mesh elsewhere",
+		Check:    "`ip rule`; `ip route get ADDRESS`",
+		Remedy:   "set `rulePriority` below that of the rule, or remove the rule",
+		NotReady: true,
+	},
+	{
+		Code: RulePriorityTaken, Severity: SeverityError,
+		Summary:  "another program or mesh uses the rule priority",
+		Check:    "`ip rule`; `ip -6 rule`",
+		Remedy:   "set another `rulePriority`",
+		NotReady: true,
+	},
+	{
+		Code: SecondAgent, Severity: SeverityError,
+		Summary:  "another agent works on the mesh's link",
+		Check:    "`pgrep -a spanctl`",
+		Remedy:   "stop one of the two, or give one its own link, port, mark, table and rule priority",
+		NotReady: true,
+	},
+	{
+		Code: TableTaken, Severity: SeverityError,
+		Summary:  "another program or mesh uses the routing table",
+		Check:    "`ip route show table all`",
+		Remedy:   "set another `routingTable`, or remove the routes",
+		NotReady: true,
+	},
+	{
+		Code: WireGuardUnresponsive, Severity: SeverityError,
+		Summary:  "the WireGuard process does not answer",
+		Check:    "`wg show` does not return either; `pgrep -a spanctl`",
+		Remedy:   "none: the agent restarts it; without an agent, kill it",
+		NotReady: true,
+	},
+}

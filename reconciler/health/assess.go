@@ -1,0 +1,159 @@
+package health
+
+import (
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/condition"
+)
+
+// Snapshot is what the health of a machine is judged by.
+type Snapshot struct {
+	// Started is when the agent started; zero for a single pass, which nothing settles in.
+	Started time.Time
+	// Converged is set when a pass has succeeded since the start.
+	Converged bool
+	// Found are the conditions that others have found: the last pass, registries, readers of
+	// files.
+	Found []condition.Condition
+}
+
+// settled reports whether the agent has run for long enough to have ended what each start begins
+// with.
+func (s *Snapshot) settled(now time.Time) bool {
+	return !s.Started.IsZero() && now.Sub(s.Started) >= condition.StartTime
+}
+
+// Condition is a condition and its course.
+type Condition struct {
+	condition.Condition
+	// Since is when it began.
+	Since time.Time
+	// Shown is set once it has lasted long enough, unless it is hidden.
+	Shown bool
+	// found is when it was last found.
+	found time.Time
+}
+
+// judges find the conditions of the parts of a Snapshot.
+var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
+	func(_ time.Time, s *Snapshot) []condition.Condition { return s.Found },
+}
+
+// Assess returns the present conditions, sorted, from what is known and what Assess returned
+// before.
+func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
+	var found []condition.Condition
+	for _, judge := range judges {
+		found = append(found, judge(now, &s)...)
+	}
+	found = condition.Sort(found)
+	earlier := make(map[condition.Key]Condition, len(before))
+	for _, c := range before {
+		earlier[c.Key()] = c
+	}
+	after := make([]Condition, 0, len(found))
+	for _, c := range found {
+		is := Condition{Condition: c, Since: now, found: now}
+		if was, lasts := earlier[c.Key()]; lasts {
+			is.Since, is.Shown = was.Since, was.Shown
+			delete(earlier, c.Key())
+		}
+		definition := c.Code.Definition()
+		is.Shown = is.Shown || now.Sub(is.Since) >= definition.After && (!definition.Settles || s.settled(now))
+		after = append(after, is)
+	}
+	for _, was := range earlier {
+		if was.Shown && now.Sub(was.found) < was.Code.Definition().ClearsAfter {
+			after = append(after, was)
+		}
+	}
+	hide(after)
+	slices.SortFunc(after, func(a, b Condition) int { return condition.Compare(a.Condition, b.Condition) })
+	return after
+}
+
+// hide marks those as not shown that another one that is shown is the cause of.
+func hide(conditions []Condition) {
+	hidden := map[condition.Code]bool{}
+	for _, c := range conditions {
+		if c.Shown {
+			for _, code := range c.Code.Definition().Hides {
+				hidden[code] = true
+			}
+		}
+	}
+	for i := range conditions {
+		conditions[i].Shown = conditions[i].Shown && !hidden[conditions[i].Code]
+	}
+}
+
+// Shown returns the conditions that are shown.
+func Shown(conditions []Condition) []Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c Condition) bool { return !c.Shown })
+}
+
+// Due returns how long it takes until a condition is shown or ends by time alone; zero for
+// never.
+func Due(now time.Time, s Snapshot, conditions []Condition) time.Duration {
+	var due time.Duration
+	for _, c := range conditions {
+		definition := c.Code.Definition()
+		wait := definition.After - now.Sub(c.Since)
+		if definition.Settles && !s.Started.IsZero() {
+			wait = max(wait, condition.StartTime-now.Sub(s.Started))
+		}
+		if !c.found.Equal(now) {
+			wait = definition.ClearsAfter - now.Sub(c.found)
+		}
+		if wait > 0 && (due == 0 || wait < due) {
+			due = wait
+		}
+	}
+	return due
+}
+
+// State is the health of a machine in a word.
+type State string
+
+// The states, from the best to the worst.
+const (
+	// Healthy means that the mesh works as the config asks.
+	Healthy State = "healthy"
+	// Starting means that the agent has not done its first pass.
+	Starting State = "starting"
+	// Degraded means that there is a warning.
+	Degraded State = "degraded"
+	// Broken means that there is an error.
+	Broken State = "broken"
+)
+
+// Report is the health of a machine.
+type Report struct {
+	State State
+	// Ready is set when the mesh carries traffic.
+	Ready bool
+	// Conditions are those that are shown, sorted.
+	Conditions []Condition
+}
+
+// Summarize makes the report of the conditions that Assess returned.
+func Summarize(s Snapshot, conditions []Condition) Report {
+	r := Report{State: Healthy, Ready: s.Converged, Conditions: Shown(conditions)}
+	if !s.Converged {
+		r.State = Starting
+	}
+	for _, c := range r.Conditions {
+		r.Ready = r.Ready && !c.Code.Definition().NotReady
+		switch c.Severity() {
+		case condition.SeverityError:
+			r.State = Broken
+		case condition.SeverityWarning:
+			if r.State != Broken {
+				r.State = Degraded
+			}
+		case condition.SeverityInfo:
+		}
+	}
+	return r
+}

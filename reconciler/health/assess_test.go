@@ -1,0 +1,115 @@
+package health
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/condition"
+)
+
+var start = time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
+
+// codes returns the codes of the conditions that are shown.
+func codes(conditions []Condition) []condition.Code {
+	var all []condition.Code
+	for _, c := range Shown(conditions) {
+		all = append(all, c.Code)
+	}
+	return all
+}
+
+func TestConditionsKeepWhenTheyBegan(t *testing.T) {
+	s := Snapshot{Started: start, Found: []condition.Condition{{Code: condition.TableTaken, Cause: "first"}}}
+	before := Assess(start, s, nil)
+	s.Found[0].Cause = "second"
+	after := Assess(start.Add(time.Hour), s, before)
+	if len(after) != 1 || !after[0].Since.Equal(start) || after[0].Cause != "second" {
+		t.Errorf("got %+v", after)
+	}
+	if after = Assess(start.Add(2*time.Hour), Snapshot{Started: start}, after); len(after) != 0 {
+		t.Errorf("a condition that is no longer found stays: %+v", after)
+	}
+}
+
+// TestCourse goes through the time that the definitions ask for.
+func TestCourse(t *testing.T) {
+	for _, d := range condition.Definitions() {
+		s := Snapshot{Started: start, Converged: true, Found: []condition.Condition{{Code: d.Code}}}
+		var conditions []Condition
+		shownAfter := d.After
+		if d.Settles {
+			shownAfter = max(d.After, condition.StartTime)
+		}
+		for _, at := range []time.Duration{0, shownAfter - 1, shownAfter} {
+			if at < 0 {
+				continue
+			}
+			conditions = Assess(start.Add(at), s, conditions)
+			if shown := len(Shown(conditions)) > 0; shown != (at >= shownAfter) {
+				t.Errorf("%s: %v after the start, shown is %v", d.Code, at, shown)
+			}
+			if due := Due(start.Add(at), s, conditions); at < shownAfter && due != shownAfter-at {
+				t.Errorf("%s: %v after the start, due in %v", d.Code, at, due)
+			}
+		}
+		s.Found = nil
+		ends := start.Add(shownAfter).Add(d.ClearsAfter)
+		if d.ClearsAfter > 0 {
+			if conditions = Assess(ends.Add(-1), s, conditions); len(Shown(conditions)) != 1 {
+				t.Errorf("%s ends before it was absent for %v", d.Code, d.ClearsAfter)
+			}
+			if due := Due(ends.Add(-1), s, conditions); due != 1 {
+				t.Errorf("%s ends in %v", d.Code, due)
+			}
+		}
+		if conditions = Assess(ends, s, conditions); len(conditions) != 0 {
+			t.Errorf("%s stays for ever", d.Code)
+		}
+	}
+}
+
+// TestCausesHideTheirEffects has each condition beside those that it hides.
+func TestCausesHideTheirEffects(t *testing.T) {
+	for _, d := range condition.Definitions() {
+		for _, hidden := range d.Hides {
+			s := Snapshot{Started: start.Add(-time.Hour), Found: []condition.Condition{{Code: d.Code}, {Code: hidden}}}
+			conditions := Assess(start, s, nil)
+			conditions = Assess(start.Add(time.Hour), s, conditions)
+			if got := codes(conditions); !slices.Equal(got, []condition.Code{d.Code}) {
+				t.Errorf("%s beside %s: shown are %v", d.Code, hidden, got)
+			}
+			s.Found = s.Found[1:]
+			conditions = Assess(start.Add(2*time.Hour), s, conditions)
+			conditions = Assess(start.Add(3*time.Hour), s, conditions)
+			if got := codes(conditions); !slices.Equal(got, []condition.Code{hidden}) {
+				t.Errorf("%s after %s: shown are %v", hidden, d.Code, got)
+			}
+		}
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	const warning, failure, info = condition.MarkShared, condition.TableTaken, condition.AddressOverlap
+	for _, test := range []struct {
+		name      string
+		converged bool
+		found     []condition.Condition
+		state     State
+		ready     bool
+	}{
+		{"nothing", true, nil, Healthy, true},
+		{"before the first pass", false, nil, Starting, false},
+		{"an info", true, []condition.Condition{{Code: info}}, Healthy, true},
+		{"a warning", true, []condition.Condition{{Code: warning}}, Degraded, true},
+		{"an error", true, []condition.Condition{{Code: warning}, {Code: failure}}, Broken, false},
+		{"an error before the first pass", false, []condition.Condition{{Code: failure}}, Broken, false},
+		{"a warning that is an error here", true, []condition.Condition{{Code: warning, Level: condition.SeverityError}}, Broken, true},
+	} {
+		s := Snapshot{Started: start, Converged: test.converged, Found: test.found}
+		r := Summarize(s, Assess(start, s, nil))
+		if r.State != test.state || r.Ready != test.ready || len(r.Conditions) != len(test.found) {
+			t.Errorf("%s: got %+v", test.name, r)
+		}
+	}
+}
