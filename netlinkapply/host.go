@@ -76,6 +76,7 @@ func (k *Kernel) locate(host *mesh.Host, links []netlink.Link, meshLink string, 
 	}
 	host.OnDefault = len(host.Addresses)
 	host.Addresses = append(host.Addresses, others...)
+	host.Offline = offline(links, newAnnouncer(links, meshLink, nil, leads), byLink)
 	return nil
 }
 

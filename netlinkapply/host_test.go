@@ -49,6 +49,19 @@ func TestHostHasReachableAddresses(t *testing.T) {
 	if diff := cmp.Diff(links, host.Links, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
+	if want := []string{"up0 has no carrier", "up1 is down"}; !slices.Equal(host.Offline, want) {
+		t.Errorf("offline is %q, want %q", host.Offline, want)
+	}
+	other, err := netlink.LinkByName("up1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(other); err != nil {
+		t.Fatal(err)
+	}
+	if host, err = k.Host("kubespan", nil); err != nil || len(host.Offline) > 0 {
+		t.Errorf("with a carrier, offline is %q (%v)", host.Offline, err)
+	}
 	if host.MAC != nil {
 		t.Errorf("a namespace without a network card has the MAC %v", host.MAC)
 	}

@@ -78,16 +78,13 @@ func (k *Kernel) Close() {
 	k.echoes.Close()
 }
 
-// ErrPermission is the error of a process that may not configure the network.
-var ErrPermission = errors.New("not permitted to configure the network: run as root, or with CAP_NET_ADMIN")
-
-// explain adds to an error what the operator can do.
+// explain gives an error the condition that it is one of.
 func explain(err error) error {
 	if failed := (*condition.Error)(nil); errors.As(err, &failed) {
 		return err
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w (%w)", ErrPermission, err)
+		return &condition.Error{Condition: notPermitted(readRights()), Err: err}
 	}
 	return err
 }

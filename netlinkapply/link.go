@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -158,28 +156,6 @@ func configureDevice(link netlink.Link, setting userspace.DeviceSetting) error {
 		config.FirewallMark = &mark
 	}
 	return wireguard(func(client *wgctrl.Client) error { return client.ConfigureDevice(link.Attrs().Name, config) })
-}
-
-// probePort binds a new listen port for a test before anything is changed. Userspace WireGuard
-// closes the old port first and would be left without any.
-func probePort(ctx context.Context, c state.LinkChange) error {
-	l := c.New
-	if c.Old.ListenPort == l.ListenPort {
-		return nil
-	}
-	var config net.ListenConfig
-	conn, err := config.ListenPacket(ctx, "udp", net.JoinHostPort("", strconv.Itoa(l.ListenPort)))
-	if err != nil {
-		return explainPort(l.ListenPort, fmt.Errorf("bind the listen port: %w", err))
-	}
-	return conn.Close()
-}
-
-func explainPort(port int, err error) error {
-	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("UDP port %d is in use by another program, or by a WireGuard link in another network namespace: stop it, or set machine.network.kubespan.listenPort to another port (%w)", port, err)
-	}
-	return err
 }
 
 // createLink makes the link in the kernel, or starts the userspace process.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -28,12 +29,19 @@ func (e *Engine) holdConditions(now time.Time, found []condition.Condition) {
 	e.assess(now)
 }
 
-// holdFailure makes the condition of a failed pass, if it has one, the one of the last failure.
+// holdFailure makes err the error of the last pass.
 func (e *Engine) holdFailure(now time.Time, err error) {
-	e.failure = nil
-	if failed := (*condition.Error)(nil); errors.As(err, &failed) {
-		e.failure = []condition.Condition{failed.Condition}
+	failure := health.Failure{Err: err, Times: 1}
+	if e.failure != nil {
+		failure.Times += e.failure.Times
 	}
+	if applied := (*ApplyError)(nil); errors.As(err, &applied) {
+		failure.Err = applied.Result.Err
+		if applied.Result.Failed != nil {
+			failure.Change = planprint.Describe(applied.Result.Failed).String()
+		}
+	}
+	e.failure = &failure
 	e.assess(now)
 }
 
@@ -48,11 +56,15 @@ func (e *Engine) stand(now time.Time, code condition.Code, found []condition.Con
 
 // snapshot returns what the health of the machine is judged by.
 func (e *Engine) snapshot() health.Snapshot {
-	found := slices.Concat(e.failure, e.found)
+	found := slices.Clone(e.found)
 	for _, c := range e.standing {
 		found = append(found, c...)
 	}
-	return health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found}
+	snapshot := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure}
+	if e.gathered != nil {
+		snapshot.Offline = e.gathered.host.Offline
+	}
+	return snapshot
 }
 
 // health returns the health of the machine.

@@ -126,8 +126,8 @@ type Engine struct {
 	found []condition.Condition
 	// standing are the conditions that no pass finds, by their codes.
 	standing map[condition.Code][]condition.Condition
-	// failure is the condition that made the last pass fail; empty for none.
-	failure []condition.Condition
+	// failure is the last pass, if that failed; nil otherwise.
+	failure *health.Failure
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
@@ -179,6 +179,9 @@ func (e *Engine) Run(ctx context.Context, now time.Time, config *schema.Config, 
 func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
 	p, err := e.run(ctx, now, config, known, t)
 	if err != nil {
+		if p != nil && !e.everConverged {
+			e.found = p.Conditions
+		}
 		e.holdFailure(now, err)
 		return p, err
 	}

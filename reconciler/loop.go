@@ -226,6 +226,8 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (*Pass, error) {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
+	} else {
+		l.engine.holdFailure(now(), err)
 	}
 	if err != nil {
 		l.failures++
@@ -329,6 +331,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		if l.config != nil {
 			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
 				if _, err := l.engine.Move(ctx, before, state.ScopeOf(config.KubeSpan())); err != nil {
+					l.engine.holdFailure(now(), err)
 					l.log.Error("config not put in force; the one before stays", "error", err)
 					return nil, err
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -59,7 +60,11 @@ func Observe(scope state.Scope) (state.Firewall, []state.Neighbour, error) {
 	}
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return firewall, nil, fmt.Errorf("this kernel has no nftables, which sends packets into the tunnel: load the module with `modprobe nf_tables` (%w)", err)
+		return firewall, nil, &condition.Error{Condition: condition.Condition{
+			Code:   condition.NoNftables,
+			Cause:  "this kernel has no nftables, which sends packets into the tunnel",
+			Remedy: "load the module with `modprobe nf_tables`, outside of the container if this is one, or boot a kernel that has it",
+		}, Err: err}
 	}
 	if err != nil {
 		return firewall, nil, fmt.Errorf("list tables: %w", err)
@@ -334,7 +339,11 @@ func without(err error, expected unix.Errno) error {
 // names the missing module. Only those of connection tracking are in a module of their own.
 func explainNftables(err error) error {
 	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("this kernel's nftables has no connection tracking: load the module with `modprobe nft_ct` (%w)", unix.ENOENT)
+		return &condition.Error{Condition: condition.Condition{
+			Code:   condition.NoNftables,
+			Cause:  "this kernel's nftables has no connection tracking",
+			Remedy: "load the module with `modprobe nft_ct`, outside of the container if this is one, or boot a kernel that has it",
+		}, Err: unix.ENOENT}
 	}
 	return err
 }

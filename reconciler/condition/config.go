@@ -4,10 +4,22 @@ package condition
 const (
 	// ConfigAmbiguous is the code of several config files of which one is to count.
 	ConfigAmbiguous Code = "ConfigAmbiguous"
+	// ConfigInvalid is the code of a config file that cannot be read or is not valid.
+	ConfigInvalid Code = "ConfigInvalid"
+	// ConfigOnTrial is the code of a config that is in force for a while.
+	ConfigOnTrial Code = "ConfigOnTrial"
+	// ConfigStaged is the code of a config in the file that waits to be put in force.
+	ConfigStaged Code = "ConfigStaged"
 	// ConfigUnwatched is the code of a config file whose changes the kernel does not report.
 	ConfigUnwatched Code = "ConfigUnwatched"
 	// FilterPassesNothing is the code of a filter of the config that lets nothing through.
 	FilterPassesNothing Code = "FilterPassesNothing"
+	// MeshDisabled is the code of a config that asks for no mesh.
+	MeshDisabled Code = "MeshDisabled"
+	// MeshDown is the code of a mesh that a command took down.
+	MeshDown Code = "MeshDown"
+	// NoConfig is the code of a config file that is missing.
+	NoConfig Code = "NoConfig"
 )
 
 // configDefinitions define the codes of the config and its file.
@@ -17,6 +29,24 @@ var configDefinitions = []Definition{
 		Summary: "there are configs in several formats side by side, and none of them is put in force",
 		Check:   "`ls -l` of the directory of the config file",
 		Remedy:  "move all but one away",
+	},
+	{
+		Code: ConfigInvalid, Severity: SeverityWarning,
+		Summary: "the config file is not valid; it is an error where no config is in force",
+		Check:   "`spanctl validate`",
+		Remedy:  "correct the file at the line that is named; `spanctl rollback` brings the config before back",
+	},
+	{
+		Code: ConfigOnTrial, Severity: SeverityInfo,
+		Summary: "a config is in force for a while, and the one before returns unless it is confirmed",
+		Check:   "`spanctl history`",
+		Remedy:  "`spanctl confirm` keeps it, `spanctl rollback` ends it",
+	},
+	{
+		Code: ConfigStaged, Severity: SeverityWarning,
+		Summary: "the config file has a config that is not in force; it is an error where none is",
+		Check:   "`spanctl diff -f FILE`",
+		Remedy:  "`spanctl reload`",
 	},
 	{
 		Code: ConfigUnwatched, Severity: SeverityWarning,
@@ -29,5 +59,24 @@ var configDefinitions = []Definition{
 		Summary: "a filter of the config lets nothing of what there is through",
 		Check:   "`spanctl get affiliates` on another machine shows what this one announces",
 		Remedy:  "put `0.0.0.0/0` and `::/0` before what the filter excludes: the last entry that matches decides",
+	},
+	{
+		Code: MeshDisabled, Severity: SeverityInfo,
+		Summary: "the config asks for discovery alone, without a mesh",
+		Check:   "`spanctl get machineconfigs -o yaml`",
+		Remedy:  "set `machine.network.kubespan.enabled` to `true` for a mesh",
+	},
+	{
+		Code: MeshDown, Severity: SeverityInfo,
+		Summary:  "a command took the mesh down",
+		Check:    "`spanctl get events`",
+		Remedy:   "`spanctl reload` brings it up",
+		NotReady: true,
+	},
+	{
+		Code: NoConfig, Severity: SeverityError,
+		Summary: "there is no config file; it is a warning where a config is in force, which the next start needs the file for",
+		Check:   "`ls -l` of the path that is named",
+		Remedy:  "`spanctl apply -f FILE`; `spanctl gen config` writes a first one",
 	},
 }

@@ -2,8 +2,12 @@ package condition
 
 // The codes of the machine and its kernel, sorted. hostDefinitions has what they mean.
 const (
+	// FilesReadable is the code of a file with secrets that others may read or change.
+	FilesReadable Code = "FilesReadable"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
 	IPv6Disabled Code = "IPv6Disabled"
+	// IdentityDamaged is the code of a file of the machine's identity that is not valid.
+	IdentityDamaged Code = "IdentityDamaged"
 	// LinkNameTaken is the code of a link of another program that has the mesh link's name.
 	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
@@ -14,9 +18,19 @@ const (
 	MarkTaken Code = "MarkTaken"
 	// MeshAddressOnLink is the code of an address of the config in a link's network.
 	MeshAddressOnLink Code = "MeshAddressOnLink"
+	// NetworkDown is the code of a machine that no link connects to others.
+	NetworkDown Code = "NetworkDown"
+	// NoNftables is the code of a kernel without nftables.
+	NoNftables Code = "NoNftables"
+	// NotPermitted is the code of a process that may not configure the network.
+	NotPermitted Code = "NotPermitted"
+	// PassFailing is the code of passes that fail for a reason that has no code of its own.
+	PassFailing Code = "PassFailing"
 	// PlanNotConverging is the code of an object that the kernel keeps otherwise than it was
 	// written.
 	PlanNotConverging Code = "PlanNotConverging"
+	// PortTaken is the code of a UDP port of the config that another program has.
+	PortTaken Code = "PortTaken"
 	// RepeatedRepairs is the code of an object that another program changes again and again.
 	RepeatedRepairs Code = "RepeatedRepairs"
 	// RoutesShadowed is the code of a rule of another program that leads packets for the mesh
@@ -26,6 +40,8 @@ const (
 	RulePriorityTaken Code = "RulePriorityTaken"
 	// SecondAgent is the code of a link that another agent works on.
 	SecondAgent Code = "SecondAgent"
+	// StateUnwritable is the code of a state directory that cannot be written.
+	StateUnwritable Code = "StateUnwritable"
 	// TableTaken is the code of routes of another program in our table.
 	TableTaken Code = "TableTaken"
 	// WireGuardUnresponsive is the code of a WireGuard process that does not answer.
@@ -35,10 +51,23 @@ const (
 // hostDefinitions define the codes of the machine and its kernel.
 var hostDefinitions = []Definition{
 	{
+		Code: FilesReadable, Severity: SeverityWarning,
+		Summary: "others may read or change a file that has secrets",
+		Check:   "`ls -l` of the path that is named",
+		Remedy:  "`chmod 600` it; then change the secret: who read it can join the mesh",
+	},
+	{
 		Code: IPv6Disabled, Severity: SeverityError,
 		Summary:  "IPv6 is disabled, and cannot be enabled for the mesh's link",
 		Check:    "`sysctl -a --pattern disable_ipv6`",
 		Remedy:   "set the sysctl that is named, or boot with IPv6",
+		NotReady: true,
+	},
+	{
+		Code: IdentityDamaged, Severity: SeverityError,
+		Summary:  "a file of the machine's identity is not valid",
+		Check:    "`ls -l` of the path that is named: a disk that was full leaves an empty file",
+		Remedy:   "restore it from a backup, or remove it for the machine to get a new identity",
 		NotReady: true,
 	},
 	{
@@ -74,10 +103,45 @@ var hostDefinitions = []Definition{
 		Remedy:  "use a network for `addresses` that no link has",
 	},
 	{
+		Code: NetworkDown, Severity: SeverityError,
+		Summary:  "no link but the loopback is up and has an address",
+		Check:    "`ip address`; `ip route`",
+		Remedy:   "plug it in, or see to the program that configures the network",
+		NotReady: true,
+		Hides:    []Code{DiscoverySilent, DiscoveryUnpublished, DiscoveryUnreachable},
+	},
+	{
+		Code: NoNftables, Severity: SeverityError,
+		Summary:  "the kernel has no nftables, which sends packets into the tunnel",
+		Check:    "`nft list tables`",
+		Remedy:   "`modprobe nf_tables`, or boot a kernel with it",
+		NotReady: true,
+	},
+	{
+		Code: NotPermitted, Severity: SeverityError,
+		Summary:  "the agent may not configure the network",
+		Check:    "`grep Cap /proc/$(pgrep -o spanctl)/status`",
+		Remedy:   "run it as root, such as by its unit; give its container CAP_NET_ADMIN",
+		NotReady: true,
+	},
+	{
+		Code: PassFailing, Severity: SeverityError,
+		Summary: "the kernel cannot be made as the config asks; the agent tries again",
+		Check:   "`spanctl diff`; the log of the agent",
+		Remedy:  "by the error, which is named",
+	},
+	{
 		Code: PlanNotConverging, Severity: SeverityError,
 		Summary:  "an object in the kernel does not stay as it was written",
 		Check:    "`spanctl diff`; `ip monitor`",
 		Remedy:   "find the program that reverts it, such as with `ip monitor`",
+		NotReady: true,
+	},
+	{
+		Code: PortTaken, Severity: SeverityError,
+		Summary:  "another program has the UDP port of the config",
+		Check:    "`ss -ulpn`",
+		Remedy:   "end that program, or set another `listenPort`",
 		NotReady: true,
 	},
 	{
@@ -106,6 +170,12 @@ var hostDefinitions = []Definition{
 		Check:    "`pgrep -a spanctl`",
 		Remedy:   "stop one of the two, or give one its own link, port, mark, table and rule priority",
 		NotReady: true,
+	},
+	{
+		Code: StateUnwritable, Severity: SeverityError,
+		Summary: "the state directory cannot be written: the history, a trial and the identity are not kept",
+		Check:   "`df` and `findmnt -T` of the path that is named",
+		Remedy:  "make room on its disk, or mount it writable",
 	},
 	{
 		Code: TableTaken, Severity: SeverityError,

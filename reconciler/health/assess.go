@@ -16,6 +16,11 @@ type Snapshot struct {
 	// Found are the conditions that others have found: the last pass, registries, readers of
 	// files.
 	Found []condition.Condition
+	// Failure is the last pass, if that failed.
+	Failure *Failure
+	// Offline says for each link why it does not connect the machine to others; empty if one
+	// does.
+	Offline []string
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -38,6 +43,8 @@ type Condition struct {
 // judges find the conditions of the parts of a Snapshot.
 var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	func(_ time.Time, s *Snapshot) []condition.Condition { return s.Found },
+	failing,
+	networkDown,
 }
 
 // Assess returns the present conditions, sorted, from what is known and what Assess returned

@@ -34,6 +34,8 @@ type Host struct {
 	Connected []Connected
 	// Forwards is set when the machine forwards IPv6 packets, as a relay has to.
 	Forwards bool
+	// Offline says for each link why it does not connect the machine to others; empty if one does.
+	Offline []string
 	// Conditions are what is wrong with the machine's network.
 	Conditions []condition.Condition
 }
@@ -42,7 +44,7 @@ type Host struct {
 // than the others does not concern how peers are reached.
 func (h Host) Equal(other Host) bool {
 	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards && h.OnDefault == other.OnDefault &&
-		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Addresses, other.Addresses) &&
+		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Offline, other.Offline) && slices.Equal(h.Addresses, other.Addresses) &&
 		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
 			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)
 		})
