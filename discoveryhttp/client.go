@@ -145,6 +145,7 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 		members, known := s.snapshot()
 		affiliates = append(affiliates, members)
 		maps.Copy(snapshot.Refused, known.Refused)
+		snapshot.Unreadable = append(snapshot.Unreadable, known.Unreadable...)
 		snapshot.Conditions = append(snapshot.Conditions, known.Conditions...)
 		for _, address := range known.Seen {
 			if !slices.Contains(snapshot.Seen, address) {
@@ -153,6 +154,8 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 		}
 		snapshot.Complete = snapshot.Complete || known.Complete
 	}
+	slices.Sort(snapshot.Unreadable)
+	snapshot.Unreadable = slices.Compact(snapshot.Unreadable)
 	snapshot.Affiliates = mesh.Merge(newestOf(affiliates)...)
 	snapshot.Conditions = condition.Sort(snapshot.Conditions)
 	return snapshot

@@ -101,6 +101,8 @@ type refusal struct {
 	reason string
 	// showUntil keeps the refusal of an older copy after the machine has replaced it.
 	showUntil time.Time
+	// sealed is set where the cluster secret does not open it.
+	sealed bool
 	// round is that of the last snapshot in which the service had the affiliate, or after
 	// which it sent it.
 	round uint64
@@ -118,7 +120,7 @@ func (s *service) refuse(now time.Time, id string, err error) {
 		before.round = s.membership.round
 		s.refused[id] = before
 	case changed:
-		r := refusal{reason: err.Error(), round: s.membership.round}
+		r := refusal{reason: err.Error(), sealed: errors.Is(err, payload.ErrSealed), round: s.membership.round}
 		if _, older := errors.AsType[*olderError](err); older {
 			r.showUntil = now.Add(refusalShown)
 		}

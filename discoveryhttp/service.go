@@ -101,6 +101,9 @@ func (s *service) snapshot() ([]published, reconciler.Snapshot) {
 		Conditions: s.health.conditions(time.Now(), s.endpoint)}
 	for id, r := range s.refused {
 		snapshot.Refused[id] = r.reason
+		if r.sealed {
+			snapshot.Unreadable = append(snapshot.Unreadable, id)
+		}
 	}
 	if s.seen.IsValid() {
 		snapshot.Seen = []netip.Addr{s.seen}

@@ -41,7 +41,7 @@ func (k *Kernel) Host(meshLink string, choose mesh.LinkChoice) (mesh.Host, error
 	if host.Own, host.Connected, err = k.territory(links, meshLink); err != nil {
 		return mesh.Host{}, fmt.Errorf("list addresses: %w", err)
 	}
-	host.Forwards = sysctl("ipv6/conf/all/forwarding") == "1"
+	host.Forwards, host.ForwardsIPv4 = sysctl("ipv6/conf/all/forwarding") == "1", sysctl("ipv4/ip_forward") == "1"
 	return host, nil
 }
 

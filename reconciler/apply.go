@@ -43,6 +43,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		e.lastRead = nil
 	}
 	e.report(now, p, e.commit(p))
+	e.peers, e.members = p.healthOfPeers(), p.members
 	e.publish(now, p)
 	return p.Err()
 }

@@ -60,7 +60,8 @@ func (e *Engine) snapshot() health.Snapshot {
 	for _, c := range e.standing {
 		found = append(found, c...)
 	}
-	snapshot := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure}
+	snapshot := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
+		Peers: e.peers, Members: e.members}
 	if e.gathered != nil {
 		snapshot.Offline = e.gathered.host.Offline
 	}

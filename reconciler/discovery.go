@@ -251,10 +251,13 @@ func mergeSnapshots(snapshots []Snapshot) Knowledge {
 			k.Node = s.Node
 		}
 		maps.Copy(k.Refused, s.Refused)
+		k.Unreadable = append(k.Unreadable, s.Unreadable...)
 		k.Conditions = append(k.Conditions, s.Conditions...)
 		maps.Copy(k.PresharedKeys, s.PresharedKeys)
 		k.Complete = k.Complete && s.Complete
 	}
+	slices.Sort(k.Unreadable)
+	k.Unreadable = slices.Compact(k.Unreadable)
 	if len(affiliates) == 1 {
 		k.Affiliates = affiliates[0]
 	} else {

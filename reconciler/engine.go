@@ -61,6 +61,8 @@ type Knowledge struct {
 	Node mesh.Node
 	// Refused has the reasons why registries do not use affiliates, by node ID.
 	Refused map[string]string
+	// Unreadable are the node IDs of those of Refused that the cluster secret does not open, sorted.
+	Unreadable []string
 	// Conditions are what registries have found to be wrong.
 	Conditions []condition.Condition
 	// Version differs whenever another field differs. 0 means that it is not known.
@@ -122,6 +124,9 @@ type Engine struct {
 	refused map[string]string
 	// conditions are what health.Assess returned last.
 	conditions []health.Condition
+	// peers and members are what the last pass knew of them.
+	peers   health.Peers
+	members health.Members
 	// found are the conditions of the last pass that succeeded.
 	found []condition.Condition
 	// standing are the conditions that no pass finds, by their codes.
@@ -277,6 +282,7 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.lastRead = nil
+	e.peers, e.members = health.Peers{}, health.Members{}
 	e.holdConditions(now, nil)
 	p := &Pass{Scope: scope, NextCheck: peer.IdleInterval, Plan: state.Diff(state.State{}, live)}
 	return p, e.apply(ctx, now, p)

@@ -308,7 +308,7 @@ func TestRelayCarriesUnreachablePeer(t *testing.T) {
 	if want := []mesh.Key{relay.KubeSpan.PublicKey}; !slices.Equal(pass.Local.KubeSpan.Relays, want) {
 		t.Errorf("relays published as reached are %v", pass.Local.KubeSpan.Relays)
 	}
-	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != peer.Down {
+	if s := store.List(resource.PeerStatuses)[1].Spec.(resource.PeerStatus); s.Relay != relay.Nodename || s.State != peer.Up {
 		t.Errorf("the status is %+v", s)
 	}
 	kernel.edit(up(start.Add(41*time.Second), 2))

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -41,6 +42,8 @@ type gathered struct {
 	mtu int
 	// maxMTU is the largest MTU that fits the links to the peers.
 	maxMTU int
+	// members is what is known of the machines of the cluster.
+	members health.Members
 }
 
 // holds reports whether g is up to date for config and knowledge, provided that the host
@@ -74,6 +77,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	if kubespan.Enabled {
 		g.makePeers(kubespan, known.PresharedKeys)
 	}
+	g.members = g.membersOf(config, known)
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
 }
@@ -82,6 +86,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
 	g.claimants = mesh.Peers(g.identity, g.good)
 	g.specs = mesh.PeerSpecs(g.claimants)
+	mesh.NamePeers(g.specs, g.local.Nodename)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
 	filter := mesh.NewEndpointFilter(g.identity, g.host, kubespan)
 	for i := range g.specs {

@@ -26,7 +26,7 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 	e.store.Replace(now, resource.Identities, p.identities())
 	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
 	e.store.Replace(now, resource.Affiliates, p.affiliates())
-	e.store.Replace(now, resource.Members, p.members())
+	e.store.Replace(now, resource.Members, p.memberSpecs())
 }
 
 func (p *Pass) identities() map[string]any {
@@ -48,10 +48,10 @@ func (p *Pass) affiliates() map[string]any {
 	return specs
 }
 
-func (p *Pass) members() map[string]any {
+func (p *Pass) memberSpecs() map[string]any {
 	specs := map[string]any{}
 	for _, m := range mesh.Members(p.good) {
-		specs[m.Nodename] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
+		specs[m.ID] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
 			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem}
 	}
 	return specs
@@ -83,7 +83,7 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 	for i := range p.peers {
 		c := &p.peers[i]
 		id := c.Key.String()
-		statuses[id] = p.peerStatus(p.specs[i].Label, c)
+		statuses[id] = p.peerStatus(now, p.specs[i].Label, c)
 		if c.IsUp() && c.Status.Endpoint.IsValid() {
 			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Endpoint: c.Status.Endpoint}
 		}
@@ -92,12 +92,14 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 	e.store.Replace(now, resource.Endpoints, endpoints)
 }
 
-func (p *Pass) peerStatus(label string, c *peer.Connection) resource.PeerStatus {
+func (p *Pass) peerStatus(now time.Time, label string, c *peer.Connection) resource.PeerStatus {
 	s := &c.Status
 	shown := resource.PeerStatus{
 		Endpoint:           s.Endpoint,
 		Label:              label,
 		State:              s.State,
+		EchoesSent:         s.Echoes.Sent,
+		EchoesAnswered:     s.Echoes.Answered,
 		ReceiveBytes:       s.ReceiveBytes,
 		TransmitBytes:      s.TransmitBytes,
 		LastHandshakeTime:  s.LastHandshake,
@@ -110,7 +112,10 @@ func (p *Pass) peerStatus(label string, c *peer.Connection) resource.PeerStatus 
 		shown.State = peer.Unknown
 	}
 	if c.Relayed() {
-		shown.Relay = p.label(c.Relay)
+		shown.State, shown.Relay = peer.Up, p.label(c.Relay)
+	}
+	if loss, known := s.Loss(now); known {
+		shown.Loss = resource.Percent(loss)
 	}
 	return shown
 }

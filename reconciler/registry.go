@@ -51,6 +51,8 @@ type Snapshot struct {
 	Node mesh.Node
 	// Refused has the reasons why affiliates are not used, by node ID.
 	Refused map[string]string
+	// Unreadable are the node IDs of those of Refused that the cluster secret does not open, sorted.
+	Unreadable []string
 	// Conditions are what is wrong, as far as the registry can see.
 	Conditions []condition.Condition
 	// Complete is set when the registry has answered since it was opened: a machine that

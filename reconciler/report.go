@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -59,13 +58,13 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	}
 }
 
-// label returns the name of the peer with a key: the key, if it has none.
+// label returns the name of the peer with a key: the key, if it is none.
 func (p *Pass) label(key mesh.Key) string {
 	i, found := slices.BinarySearchFunc(p.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
-	if !found || p.specs[i].Label == "" {
+	if !found {
 		return key.String()
 	}
-	return p.specs[i].Label
+	return p.specs[i].Name
 }
 
 // findConditions reports the conditions that config, host, kernel and registries have.
@@ -100,7 +99,7 @@ func invalidEndpoints(specs []mesh.PeerSpec) []condition.Condition {
 		if len(causes) > 0 {
 			found = append(found, condition.Condition{
 				Code:    condition.EndpointRefused,
-				Subject: cmp.Or(specs[i].Label, specs[i].PublicKey.String()),
+				Subject: specs[i].Name,
 				Cause:   "publishes endpoints that no machine can use: " + listed(causes, "; "),
 				Remedy:  "change what the peer announces, such as its extraAnnouncedEndpoints",
 			})

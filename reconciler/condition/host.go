@@ -108,7 +108,7 @@ var hostDefinitions = []Definition{
 		Check:    "`ip address`; `ip route`",
 		Remedy:   "plug it in, or see to the program that configures the network",
 		NotReady: true,
-		Hides:    []Code{DiscoverySilent, DiscoveryUnpublished, DiscoveryUnreachable},
+		Hides:    []Code{DiscoverySilent, DiscoveryUnpublished, DiscoveryUnreachable, PeerDown, PeerUnreachable, UDPBlocked},
 	},
 	{
 		Code: NoNftables, Severity: SeverityError,

@@ -1,5 +1,7 @@
 package condition
 
+import "time"
+
 // The codes of peers and what they advertise, sorted. peerDefinitions has what they mean.
 const (
 	// AddressClash is the code of a mesh address that two machines have.
@@ -13,8 +15,30 @@ const (
 	AddressRefused Code = "AddressRefused"
 	// EndpointRefused is the code of an endpoint of a peer that no machine can use.
 	EndpointRefused Code = "EndpointRefused"
+	// HostnameRepeated is the code of a hostname that two machines have.
+	HostnameRepeated Code = "HostnameRepeated"
 	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
 	NetworkCoversLAN Code = "NetworkCoversLAN"
+	// NoOtherMembers is the code of a cluster that has no other machine.
+	NoOtherMembers Code = "NoOtherMembers"
+	// OneWayTraffic is the code of a peer whose packets arrive and that does not hear the answers.
+	OneWayTraffic Code = "OneWayTraffic"
+	// PeerDown is the code of a peer that was up and is silent.
+	PeerDown Code = "PeerDown"
+	// PeerFlapping is the code of a peer that goes down again and again.
+	PeerFlapping Code = "PeerFlapping"
+	// PeerUnreachable is the code of a peer that was never reached while others are.
+	PeerUnreachable Code = "PeerUnreachable"
+	// RelayNotForwarding is the code of a machine that offers to relay and does not forward.
+	RelayNotForwarding Code = "RelayNotForwarding"
+	// Relayed is the code of a peer whose traffic another one carries.
+	Relayed Code = "Relayed"
+	// SecretDiffers is the code of a machine that can read no other one.
+	SecretDiffers Code = "SecretDiffers"
+	// SecretDiffersThere is the code of a machine that cannot be read while others can.
+	SecretDiffersThere Code = "SecretDiffersThere"
+	// UDPBlocked is the code of a machine that no peer answers.
+	UDPBlocked Code = "UDPBlocked"
 )
 
 // peerDefinitions define the codes of peers and what they advertise.
@@ -50,9 +74,89 @@ var peerDefinitions = []Definition{
 		Remedy:  "change what the peer announces",
 	},
 	{
+		Code: HostnameRepeated, Severity: SeverityWarning,
+		Summary: "two machines have one hostname",
+		Check:   "`spanctl get members`",
+		Remedy:  "give each its own hostname; none, if one was set up anew: discovery forgets its predecessor after half an hour",
+		After:   time.Minute, Settles: true,
+	},
+	{
 		Code: NetworkCoversLAN, Severity: SeverityWarning,
 		Summary: "a peer's network has a network of this machine in it, which stays local",
 		Check:   "`ip route`; `spanctl get peerspecs -o yaml`",
 		Remedy:  "`routeConnectedNetworks`, or narrow what the peer advertises",
+	},
+	{
+		Code: NoOtherMembers, Severity: SeverityWarning,
+		Summary: "no other machine is in this cluster",
+		Check:   "the fingerprint of the cluster, which `spanctl status` shows, on two machines: it is the same in one cluster",
+		Remedy:  "copy one config to all machines: `spanctl gen config` makes a new cluster each time; none, for the first machine of a cluster",
+		After:   time.Minute, Settles: true,
+	},
+	{
+		Code: OneWayTraffic, Severity: SeverityWarning,
+		Summary: "a peer calls this machine, and does not hear the answers",
+		Check:   "`spanctl get peers` at the peer: it receives nothing; `nft list ruleset` there",
+		Remedy:  "let the firewall of the peer take UDP from this machine; for a static peer, compare `presharedKey`",
+		After:   20 * time.Second, Settles: true,
+	},
+	{
+		Code: PeerDown, Severity: SeverityWarning,
+		Summary: "a peer was up and is silent",
+		Check:   "`spanctl status` at the peer",
+		Remedy:  "check that it runs and has its network; none, if it was switched off: discovery forgets it after half an hour",
+		After:   30 * time.Second, Settles: true,
+	},
+	{
+		Code: PeerFlapping, Severity: SeverityWarning,
+		Summary: "a peer goes down and comes up again and again",
+		Check:   "`spanctl get events`; `ping` to the address of its endpoint",
+		Remedy:  "check the network between both for loss, and whether another machine has its endpoint",
+		Settles: true,
+	},
+	{
+		Code: PeerUnreachable, Severity: SeverityWarning,
+		Summary: "a peer was never reached",
+		Check:   "`spanctl get peerspecs -o yaml` has its endpoints; `nft list ruleset` at the peer",
+		Remedy:  "open its UDP port, at the machine and at its router, or set `relay`",
+		After:   30 * time.Second, Settles: true,
+	},
+	{
+		Code: RelayNotForwarding, Severity: SeverityWarning,
+		Summary: "the machine offers to relay, and does not forward packets",
+		Check:   "`sysctl net.ipv6.conf.all.forwarding net.ipv4.ip_forward`",
+		Remedy:  "`sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`, and in a file under `/etc/sysctl.d`; or `relay.offer: false`",
+	},
+	{
+		Code: Relayed, Severity: SeverityInfo,
+		Summary: "the traffic of a peer goes through a relay",
+		Check:   "`spanctl get peers`",
+		Remedy:  "none; for a direct path, open a UDP port at one of both",
+		Settles: true,
+	},
+	{
+		Code: SecretDiffers, Severity: SeverityError,
+		Summary:  "what the other machines publish cannot be read with this machine's secret",
+		Check:    "`spanctl get affiliates -o yaml`; the fingerprint of the cluster, which `spanctl status` shows, on two machines",
+		Remedy:   "copy `cluster.secret` from a machine that works",
+		NotReady: true,
+		Hides:    []Code{SecretDiffersThere},
+		After:    10 * time.Second, Settles: true,
+	},
+	{
+		Code: SecretDiffersThere, Severity: SeverityWarning,
+		Summary: "what another machine publishes cannot be read with the cluster's secret",
+		Check:   "`spanctl get affiliates -o yaml`",
+		Remedy:  "correct `cluster.secret` at that machine",
+		After:   10 * time.Second, Settles: true,
+	},
+	{
+		Code: UDPBlocked, Severity: SeverityError,
+		Summary:  "no peer answers",
+		Check:    "`nft list ruleset` and the router's firewall; `spanctl get peers`: TX grows and RX does not",
+		Remedy:   "open the UDP port of `listenPort` here and on the router",
+		NotReady: true,
+		Hides:    []Code{PeerDown, PeerUnreachable},
+		After:    10 * time.Second, Settles: true,
 	},
 }

@@ -21,6 +21,10 @@ type Snapshot struct {
 	// Offline says for each link why it does not connect the machine to others; empty if one
 	// does.
 	Offline []string
+	// Peers are the connections to the peers.
+	Peers Peers
+	// Members are the machines of the cluster.
+	Members Members
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -45,6 +49,8 @@ var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	func(_ time.Time, s *Snapshot) []condition.Condition { return s.Found },
 	failing,
 	networkDown,
+	judgePeers,
+	judgeMembers,
 }
 
 // Assess returns the present conditions, sorted, from what is known and what Assess returned

@@ -129,6 +129,8 @@ func unite[T comparable](a, b []T) []T {
 
 // Member is an affiliate with a nodename.
 type Member struct {
+	// ID is the nodename, with the node ID where several machines share it.
+	ID              string
 	Nodename        string
 	NodeID          string
 	Addresses       []netip.Addr
@@ -137,16 +139,19 @@ type Member struct {
 	OperatingSystem string
 }
 
-// Members returns the affiliates with a nodename, sorted by nodename. If several share a
-// nodename, the first by node ID is the member.
+// Members returns the affiliates with a nodename, sorted by nodename and node ID.
 func Members(affiliates []Affiliate) []Member {
-	byName := map[string]Member{}
+	named := map[string]int{}
+	for i := range affiliates {
+		named[affiliates[i].Nodename]++
+	}
+	members := make([]Member, 0, len(affiliates))
 	for _, a := range affiliates {
-		known, taken := byName[a.Nodename]
-		if a.Nodename == "" || taken && known.NodeID < a.NodeID {
+		if a.Nodename == "" {
 			continue
 		}
 		m := Member{
+			ID:              a.Nodename,
 			Nodename:        a.Nodename,
 			NodeID:          a.NodeID,
 			Addresses:       slices.Clone(a.Addresses),
@@ -157,7 +162,13 @@ func Members(affiliates []Affiliate) []Member {
 		if a.KubeSpan.Address.IsValid() && !slices.Contains(m.Addresses, a.KubeSpan.Address) {
 			m.Addresses = append(m.Addresses, a.KubeSpan.Address)
 		}
-		byName[a.Nodename] = m
+		if named[a.Nodename] > 1 {
+			m.ID += "/" + a.NodeID
+		}
+		members = append(members, m)
 	}
-	return slices.SortedFunc(maps.Values(byName), func(a, b Member) int { return cmp.Compare(a.Nodename, b.Nodename) })
+	slices.SortFunc(members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Nodename, b.Nodename), cmp.Compare(a.NodeID, b.NodeID))
+	})
+	return members
 }

@@ -60,8 +60,9 @@ func TestMembers(t *testing.T) {
 		{NodeID: "4", Nodename: "a"},
 	})
 	want := []Member{
-		{NodeID: "4", Nodename: "a"},
-		{NodeID: "1", Nodename: "b", Addresses: addrs("10.0.0.1", "fd00::1")},
+		{ID: "a", NodeID: "4", Nodename: "a"},
+		{ID: "b/1", NodeID: "1", Nodename: "b", Addresses: addrs("10.0.0.1", "fd00::1")},
+		{ID: "b/3", NodeID: "3", Nodename: "b"},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)

@@ -36,6 +36,8 @@ type Host struct {
 	Forwards bool
 	// Offline says for each link why it does not connect the machine to others; empty if one does.
 	Offline []string
+	// ForwardsIPv4 is set when it forwards IPv4 packets.
+	ForwardsIPv4 bool
 	// Conditions are what is wrong with the machine's network.
 	Conditions []condition.Condition
 }
@@ -43,7 +45,7 @@ type Host struct {
 // Equal reports whether all fields are equal, but for Own and Connected: what these have more
 // than the others does not concern how peers are reached.
 func (h Host) Equal(other Host) bool {
-	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards && h.OnDefault == other.OnDefault &&
+	return h.Hostname == other.Hostname && h.OperatingSystem == other.OperatingSystem && h.Forwards == other.Forwards && h.ForwardsIPv4 == other.ForwardsIPv4 && h.OnDefault == other.OnDefault &&
 		bytes.Equal(h.MAC, other.MAC) && slices.Equal(h.Conditions, other.Conditions) && slices.Equal(h.Offline, other.Offline) && slices.Equal(h.Addresses, other.Addresses) &&
 		slices.EqualFunc(h.Links, other.Links, func(a, b Link) bool {
 			return a.Name == b.Name && a.MTU == b.MTU && a.Default == b.Default && a.Gateway == b.Gateway && a.Up == b.Up && slices.Equal(a.Networks, b.Networks)

@@ -13,6 +13,9 @@ type PeerSpec struct {
 	NodeID string
 	// Label is the affiliate's nodename.
 	Label string
+	// Name is what people are told: the label, or the key where it is empty or another machine has
+	// the same.
+	Name string
 	// Address is the peer's address in the mesh.
 	Address netip.Addr
 	// AllowedIPs are the prefixes that the peer owns, sorted. No other PeerSpec has an equal one;
@@ -40,6 +43,21 @@ func PeerSpecs(peers []*Affiliate) []PeerSpec {
 			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays}
 	}
 	return specs
+}
+
+// NamePeers sets the names of peers. Own is the nodename of this machine.
+func NamePeers(specs []PeerSpec, own string) {
+	labeled := make(map[string]int, len(specs)+1)
+	labeled[own]++
+	for i := range specs {
+		labeled[specs[i].Label]++
+	}
+	for i := range specs {
+		s := &specs[i]
+		if s.Name = s.Label; s.Label == "" || labeled[s.Label] > 1 {
+			s.Name = s.PublicKey.String()
+		}
+	}
 }
 
 // Peers returns the peers of self among merged affiliates, sorted by public key. Affiliates

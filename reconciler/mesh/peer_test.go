@@ -102,3 +102,20 @@ func BenchmarkMerge(b *testing.B) {
 		})
 	}
 }
+
+func TestPeersAreNamedByHostnameAndByKeyWhereItIsNotUnique(t *testing.T) {
+	specs := make([]PeerSpec, 5)
+	for i, label := range []string{"db1", "vm", "", "vm", "self"} {
+		specs[i].Label, specs[i].PublicKey[0] = label, byte(i+1)
+	}
+	NamePeers(specs, "self")
+	for i, spec := range specs {
+		want := spec.PublicKey.String()
+		if i == 0 {
+			want = "db1"
+		}
+		if spec.Name != want {
+			t.Errorf("peer %d %q is named %q", i, spec.Label, spec.Name)
+		}
+	}
+}

@@ -163,6 +163,7 @@ func (s *Status) takeReply(seen *Observed) {
 		return
 	}
 	s.echoes, s.measured = true, 0
+	s.Echoes.noteAnswer()
 	if seen.RTT > 0 {
 		s.RTT.add(seen.RTT)
 	}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -76,6 +77,19 @@ type Status struct {
 	LastHandshake time.Time
 	// LastUp is when the peer was last up, or was first seen if it never was.
 	LastUp time.Time
+	// FirstSeen is when the peer was first seen.
+	FirstSeen time.Time
+	// UpSince is when the peer came up last; zero if it was never up.
+	UpSince time.Time
+	// HeardAt is when something was last received from the peer; zero if nothing was since it was
+	// first seen.
+	HeardAt time.Time
+	// Downs are the last times at which the peer went down, the latest last.
+	Downs []time.Time
+	// Contact is what passes while the peer is not up.
+	Contact Contact
+	// Echoes counts the echoes to the peer.
+	Echoes Echoes
 	// InitiateAfter is when this machine initiates a handshake with a new peer if the peer
 	// has not; zero when nothing is deferred. Until then the peer has no keepalives, since
 	// they would make WireGuard initiate.
@@ -161,10 +175,14 @@ func (s Status) Shift(by time.Duration) Status {
 	}
 	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp,
 		&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince, &s.distrustedUntil,
-		&s.failedEchoAt} {
+		&s.failedEchoAt, &s.FirstSeen, &s.UpSince, &s.HeardAt, &s.Contact.LastCall} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
+	}
+	s.Downs = slices.Clone(s.Downs)
+	for i := range s.Downs {
+		s.Downs[i] = s.Downs[i].Add(by)
 	}
 	return s
 }

@@ -16,7 +16,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	up := after.isUp(now)
 	switch {
 	case up:
-		after.LastUp, after.Tried, after.Rounds = now, nil, 0
+		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, Contact{}
 	case before.State == Up && after.probing.byEcho:
 		after.failedEchoAt = now
 	}
@@ -28,7 +28,22 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	} else {
 		after.State = after.stateAt(now)
 	}
+	after.noteState(now, before.State, spec.NetworkChanged)
+	if do.Probe || do.Measure {
+		after.Echoes.noteSent()
+	}
 	return after, do
+}
+
+// noteState notes what the state means, which was another one before or the same.
+func (s *Status) noteState(now time.Time, before State, networkChanged bool) {
+	switch {
+	case s.State == Up && before != Up:
+		s.UpSince = now
+	case s.State != Up && before == Up:
+		s.noteDown(now, networkChanged)
+	}
+	s.Contact.Exhausted = s.Contact.Exhausted || s.Unreachable()
 }
 
 // act decides what to do about a peer.
@@ -60,7 +75,7 @@ func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
 	}
 	if s.LastUp.IsZero() {
-		s.LastUp, s.lastReceived = now, now
+		s.LastUp, s.FirstSeen, s.lastReceived = now, now, now
 		if seen.Present {
 			s.adopt(now, seen)
 		}
@@ -101,6 +116,13 @@ func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
 	s.moved = received || sent
 	if received {
 		s.noteReceived(now, seen.ReceiveBytes-before.ReceiveBytes)
+	}
+	if !before.readAt.IsZero() { // the first reading has what an earlier process counted
+		if received {
+			s.HeardAt = now
+			s.Contact.noteReceived(now, seen.ReceiveBytes-before.ReceiveBytes)
+		}
+		s.Contact.noteSent(seen.TransmitBytes - before.TransmitBytes)
 	}
 	if !sent {
 		s.sendUnconfirmed = false

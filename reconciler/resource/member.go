@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Members has the affiliates with a nodename, by nodename.
+// Members has the affiliates with a nodename, by nodename: NODENAME/NODE-ID where several machines
+// share it.
 var Members = &Type{
 	Name:      "Members",
 	Namespace: "cluster",

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"math"
 	"net/netip"
 	"strconv"
 	"time"
@@ -16,10 +17,14 @@ var PeerStatuses = &Type{
 	columns: []column{
 		columnOf("LABEL", func(s PeerStatus) string { return s.Label }),
 		columnOf("ENDPOINT", func(s PeerStatus) string {
-			if !s.Endpoint.IsValid() {
+			switch {
+			case s.Relay != "":
+				return "relay " + s.Relay
+			case !s.Endpoint.IsValid():
 				return ""
+			default:
+				return s.Endpoint.String()
 			}
-			return s.Endpoint.String()
 		}),
 		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
 		columnOf("RX", func(s PeerStatus) string { return strconv.FormatInt(s.ReceiveBytes, 10) }),
@@ -40,7 +45,8 @@ type PeerStatus struct {
 	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
 	// Label is the name of the peer.
 	Label string `json:"label"`
-	// State is "up", "down", or "unknown" while an endpoint is on trial.
+	// State is "up", "down", or "unknown" while an endpoint is on trial. A peer whose traffic a
+	// relay carries is up.
 	State peer.State `json:"state"`
 	// ReceiveBytes is how many bytes came from the peer.
 	ReceiveBytes int64 `json:"receiveBytes"`
@@ -57,12 +63,28 @@ type PeerStatus struct {
 	RTT Duration `json:"rtt,omitzero"`
 	// SmoothedRTT is its moving average.
 	SmoothedRTT Duration `json:"smoothedRTT,omitzero"`
+	// Loss is how many of the latest 64 echoes had no answer, such as "3%"; empty for a peer that
+	// answers none.
+	Loss string `json:"loss,omitempty"`
+	// EchoesSent counts the echoes that were sent.
+	EchoesSent int64 `json:"echoesSent,omitzero"`
+	// EchoesAnswered counts those that had an answer.
+	EchoesAnswered int64 `json:"echoesAnswered,omitzero"`
 	// Relay is the name of the peer that carries this one's traffic; empty for none.
 	Relay string `json:"relay,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.
 func (s PeerStatus) Equal(other any) bool { return any(s) == other }
+
+// Percent returns a share to two digits, such as "0%", "1.6%" or "12%".
+func Percent(percent float64) string {
+	digits := 0
+	if percent < 10 {
+		percent, digits = math.Round(percent*10)/10, -1
+	}
+	return strconv.FormatFloat(percent, 'f', digits, 64) + "%"
+}
 
 // Duration is a time.Duration that is shown to three digits, such as "11.2ms".
 type Duration time.Duration

@@ -1,0 +1,304 @@
+package health
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/peer"
+)
+
+const (
+	// newFor is how long nothing is said about a peer that has joined: the other machine learns
+	// of this one, and each endpoint has its trial.
+	newFor = 30 * time.Second
+	// minCalls is how many handshake initiations show that a peer does not hear the answers. Two
+	// come where the initiations of both sides cross.
+	minCalls = 3
+	// callsLast is how long ago the last may be: a peer that tries several endpoints calls at
+	// this one once a round.
+	callsLast = time.Minute
+	// together is how far apart peers may have fallen silent for one cause. Those at rest send a
+	// packet in 25 seconds.
+	together = time.Minute
+	// flapDowns and flapWindow are how often a peer must have gone down in what time to flap.
+	flapDowns, flapWindow = 5, 10 * time.Minute
+	// listedEndpoints is how many endpoints a cause lists.
+	listedEndpoints = 3
+)
+
+// Peers is what is known of the peers of the mesh.
+type Peers struct {
+	// Up is the number of those that are reached, directly or through a relay.
+	Up int
+	// Port is the UDP port of this machine.
+	Port int
+	// AtRest is set where WireGuard sends nothing to a peer that nobody sends to.
+	AtRest bool
+	// Notable are the peers that are not up, are relayed, or went down often, sorted by key.
+	Notable []Peer
+}
+
+// Peer is what is known of a peer.
+type Peer struct {
+	// Name is its hostname, or its key.
+	Name string
+	// Up is set while packets pass directly, Relay is the name of the peer that carries its traffic.
+	Up    bool
+	Relay string
+	// Endpoints are those that are tried.
+	Endpoints []netip.AddrPort
+	// OwnKey is set where a preshared key of its own replaces the cluster secret.
+	OwnKey bool
+	// FirstSeen is when it was first seen.
+	FirstSeen time.Time
+	// WasUp is set once it was up. HeardAt is when something came from it: zero if an earlier
+	// process was the last that heard it; LastUp is when it was up, as far as is known.
+	WasUp           bool
+	HeardAt, LastUp time.Time
+	// Contact is what has passed since it is not up.
+	Contact peer.Contact
+	// Downs are the last times at which it went down, the latest last.
+	Downs []time.Time
+}
+
+// Notable reports whether something may have to be said about a peer.
+func Notable(c *peer.Connection) bool { return !c.IsUp() || len(c.Status.Downs) >= flapDowns }
+
+// PeerOf returns what is known of a peer.
+func PeerOf(name, relay string, c *peer.Connection, endpoints []netip.AddrPort, ownKey bool) Peer {
+	s := &c.Status
+	p := Peer{Name: name, Up: c.IsUp(), Relay: relay, Endpoints: endpoints, OwnKey: ownKey, FirstSeen: s.FirstSeen,
+		WasUp: !s.UpSince.IsZero() || !s.LastHandshake.IsZero(), HeardAt: s.HeardAt, LastUp: s.LastUp, Contact: s.Contact, Downs: s.Downs}
+	if s.UpSince.IsZero() {
+		p.LastUp = s.LastHandshake
+	}
+	return p
+}
+
+// calls reports whether the peer goes on calling this machine, which answers in vain.
+func (p *Peer) calls(now time.Time) bool {
+	return p.Contact.Calls >= minCalls && now.Sub(p.Contact.LastCall) < callsLast
+}
+
+// called reports whether anything came from the peer a short time ago.
+func (p *Peer) called(now time.Time) bool {
+	return p.Contact.Calls > 0 && now.Sub(p.Contact.LastCall) < callsLast
+}
+
+// silent reports whether the peer should have answered. One without endpoints is never called,
+// and one at rest neither.
+func (p *Peer) silent(now time.Time, atRest bool) bool {
+	return p.Contact.Exhausted && len(p.Endpoints) > 0 && now.Sub(p.FirstSeen) >= newFor &&
+		!p.called(now) && (!atRest || p.Contact.SentBytes > 0)
+}
+
+// silentSince is when something came last from a peer that was up.
+func (p *Peer) silentSince() time.Time {
+	if p.HeardAt.IsZero() {
+		return p.LastUp
+	}
+	return p.HeardAt
+}
+
+// judgePeers finds the conditions of the connections to the peers.
+func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
+	peers := &s.Peers
+	var found []condition.Condition
+	var silent []*Peer
+	heard := peers.Up > 0
+	for i := range peers.Notable {
+		p := &peers.Notable[i]
+		heard = heard || p.called(now)
+		if c, flaps := flapping(now, p); flaps {
+			found = append(found, c)
+		}
+		switch {
+		case p.Relay != "":
+			found = append(found, relayed(p))
+		case p.Up:
+		case p.calls(now):
+			found = append(found, oneWay(p))
+		case p.silent(now, peers.AtRest):
+			silent = append(silent, p)
+		}
+	}
+	if !heard && oneCause(silent) {
+		found = append(found, blocked(silent, peers.Port))
+	}
+	for _, p := range silent {
+		if p.WasUp {
+			found = append(found, down(p))
+		} else {
+			found = append(found, unreachable(p, peers))
+		}
+	}
+	return found
+}
+
+// oneCause reports whether the silence of all peers has a cause at this machine rather than at
+// each of them. None of them was up, or several were, until the same time.
+func oneCause(silent []*Peer) bool {
+	var first, last time.Time
+	wereUp := 0
+	for _, p := range silent {
+		if !p.WasUp {
+			continue
+		}
+		wereUp++
+		if at := p.HeardAt; !at.IsZero() {
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+			if at.After(last) {
+				last = at
+			}
+		}
+	}
+	return len(silent) > 0 && wereUp != 1 && last.Sub(first) <= together
+}
+
+// blocked returns the condition of a machine that hears no peer.
+func blocked(silent []*Peer, port int) condition.Condition {
+	c := condition.Condition{Code: condition.UDPBlocked, Remedy: fmt.Sprintf("open UDP %d here and on the router", port)}
+	initiations, sent := 0, int64(0)
+	var since time.Time
+	for _, p := range silent {
+		initiations, sent = initiations+p.Contact.Initiations, sent+p.Contact.SentBytes
+		if at := p.silentSince(); p.WasUp && at.After(since) {
+			since = at
+		}
+	}
+	to := fmt.Sprintf("%d peers", len(silent))
+	if len(silent) == 1 {
+		// It may be the only other machine that is at fault.
+		to = silent[0].Name + ", the only peer"
+		c.Remedy += fmt.Sprintf("; check that %s runs and takes UDP %s", silent[0].Name, ports(silent[0].Endpoints))
+	}
+	c.Cause = attempts(initiations, sent) + " to " + to + ", nothing came"
+	if !since.IsZero() {
+		c.Cause += " since " + clock(since)
+	}
+	if sent == 0 {
+		c.Remedy = fmt.Sprintf("check the routes and the firewall here: nothing leaves from UDP %d", port)
+	}
+	return c
+}
+
+// unreachable returns the condition of a peer that was never reached.
+func unreachable(p *Peer, peers *Peers) condition.Condition {
+	c := condition.Condition{Code: condition.PeerUnreachable, Subject: p.Name, Remedy: fmt.Sprintf("open UDP %s at %s", ports(p.Endpoints), p.Name)}
+	count := fmt.Sprintf("%d endpoints", len(p.Endpoints))
+	if len(p.Endpoints) == 1 {
+		count = "1 endpoint"
+	}
+	c.Cause = fmt.Sprintf("%s to %s of %s (%s), nothing came", attempts(p.Contact.Initiations, p.Contact.SentBytes), count, p.Name, endpoints(p.Endpoints))
+	switch {
+	case p.Contact.SentBytes == 0:
+		c.Remedy = fmt.Sprintf("check the routes and the firewall here to the endpoints of %s", p.Name)
+	case peers.Up == 0:
+		c.Remedy += ", or here"
+	}
+	if peers.Up > 0 {
+		c.Cause += "; others answer"
+	}
+	return c
+}
+
+// down returns the condition of a peer that was up.
+func down(p *Peer) condition.Condition {
+	c := condition.Condition{Code: condition.PeerDown, Subject: p.Name, Cause: "silent since " + clock(p.silentSince()),
+		Remedy: fmt.Sprintf("check that %s runs and has its network", p.Name)}
+	if p.Contact.Initiations > 0 {
+		c.Cause += "; " + attempts(p.Contact.Initiations, p.Contact.SentBytes) + " since"
+	}
+	return c
+}
+
+func oneWay(p *Peer) condition.Condition {
+	c := condition.Condition{Code: condition.OneWayTraffic, Subject: p.Name,
+		Cause:  fmt.Sprintf("%s calls (%s handshakes came), and does not hear the answers", p.Name, count(p.Contact.Calls)),
+		Remedy: fmt.Sprintf("let the firewall of %s take UDP from here", p.Name)}
+	if p.OwnKey {
+		c.Remedy += ", or give both the same presharedKey"
+	}
+	return c
+}
+
+func relayed(p *Peer) condition.Condition {
+	return condition.Condition{Code: condition.Relayed, Subject: p.Name,
+		Cause:  fmt.Sprintf("no endpoint of %s answers; its traffic goes through %s", p.Name, p.Relay),
+		Remedy: fmt.Sprintf("none; for a direct path, open a UDP port at %s or here", p.Name)}
+}
+
+// flapping returns the condition of a peer that went down often.
+func flapping(now time.Time, p *Peer) (condition.Condition, bool) {
+	if len(p.Downs) < flapDowns {
+		return condition.Condition{}, false
+	}
+	recent := p.Downs[len(p.Downs)-flapDowns:]
+	if now.Sub(recent[0]) >= flapWindow {
+		return condition.Condition{}, false
+	}
+	return condition.Condition{Code: condition.PeerFlapping, Subject: p.Name,
+		Cause:  fmt.Sprintf("went down %d times since %s, the last time at %s", flapDowns, clock(recent[0]), clock(recent[flapDowns-1])),
+		Remedy: fmt.Sprintf("check the network between %s and this machine for loss, and whether another machine has the endpoint of %s", p.Name, p.Name)}, true
+}
+
+// attempts says what was sent in vain.
+func attempts(initiations int, bytes int64) string {
+	switch {
+	case initiations == 1:
+		return "1 handshake sent"
+	case initiations > 1:
+		return count(initiations) + " handshakes sent"
+	case bytes > 0:
+		return "packets sent"
+	default:
+		return "nothing could be sent"
+	}
+}
+
+// count returns a number to two digits: what counts every few seconds reads the same for longer.
+func count(n int) string {
+	unit := 1
+	for n/unit >= 100 {
+		unit *= 10
+	}
+	if unit == 1 {
+		return strconv.Itoa(n)
+	}
+	return "over " + strconv.Itoa(n/unit*unit)
+}
+
+func clock(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+// ports returns the ports of endpoints.
+func ports(all []netip.AddrPort) string {
+	var list []string
+	for _, e := range all {
+		if text := strconv.Itoa(int(e.Port())); !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return shorten(list)
+}
+
+func endpoints(all []netip.AddrPort) string {
+	list := make([]string, len(all))
+	for i, e := range all {
+		list[i] = e.String()
+	}
+	return shorten(list)
+}
+
+func shorten(list []string) string {
+	if len(list) > listedEndpoints {
+		list = append(slices.Clone(list[:listedEndpoints]), "…")
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,147 @@
+package health
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/peer"
+)
+
+// cold is a peer that was never reached, an hour after it was first seen.
+func cold(name string) Peer {
+	return Peer{Name: name, Endpoints: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.9:51820")}, FirstSeen: start.Add(-time.Hour),
+		Contact: peer.Contact{SentBytes: 27 * 148, Initiations: 27, Exhausted: true}}
+}
+
+// lost is a peer that was up until some time ago.
+func lost(name string, ago time.Duration) Peer {
+	p := cold(name)
+	p.WasUp, p.HeardAt, p.LastUp = true, start.Add(-ago), start.Add(-ago)
+	return p
+}
+
+// calling is a peer whose calls arrive.
+func calling(name string, calls int, ago time.Duration) Peer {
+	p := cold(name)
+	p.Contact.Calls, p.Contact.LastCall = calls, start.Add(-ago)
+	return p
+}
+
+func with(p Peer, change func(*Peer)) Peer {
+	change(&p)
+	return p
+}
+
+func TestPeers(t *testing.T) {
+	second := func(p *Peer) { p.Endpoints = append(p.Endpoints, netip.MustParseAddrPort("192.0.2.1:4500")) }
+	mute := func(p *Peer) { p.Contact.SentBytes, p.Contact.Initiations = 0, 0 }
+	flaps := func(p *Peer) {
+		p.Up, p.Downs = true, nil
+		for i := range flapDowns {
+			p.Downs = append(p.Downs, start.Add(time.Duration(i-6)*time.Minute))
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		peers Peers
+		want  []string
+	}{
+		{"no peer", Peers{}, nil},
+		{"all are up", Peers{Up: 3}, nil},
+
+		{"blocked here", Peers{Notable: []Peer{cold("a"), cold("b")}}, []string{
+			"UDPBlocked: 54 handshakes sent to 2 peers, nothing came: open UDP 51820 here and on the router",
+			"PeerUnreachable a: 27 handshakes sent to 1 endpoint of a (10.0.0.9:51820), nothing came: open UDP 51820 at a, or here",
+			"PeerUnreachable b: 27 handshakes sent to 1 endpoint of b (10.0.0.9:51820), nothing came: open UDP 51820 at b, or here"}},
+		{"blocked here or at the only peer", Peers{Notable: []Peer{cold("a")}}, []string{
+			"UDPBlocked: 27 handshakes sent to a, the only peer, nothing came: open UDP 51820 here and on the router; check that a runs and takes UDP 51820",
+			"PeerUnreachable a: 27 handshakes"}},
+		{"nothing leaves", Peers{Notable: []Peer{with(cold("a"), mute), with(cold("b"), mute)}}, []string{
+			"UDPBlocked: nothing could be sent to 2 peers, nothing came: check the routes and the firewall here: nothing leaves from UDP 51820",
+			"PeerUnreachable a: nothing", "PeerUnreachable b: nothing"}},
+		{"all fell silent at once", Peers{Notable: []Peer{lost("a", 5*time.Minute), lost("b", 5*time.Minute-20*time.Second), cold("c")}}, []string{
+			"UDPBlocked: 81 handshakes sent to 3 peers, nothing came since 2026-11-28T08:55:20Z: open UDP 51820 here and on the router",
+			"PeerDown a", "PeerDown b", "PeerUnreachable c"}},
+		{"all were up before the agent was restarted", Peers{Notable: []Peer{
+			with(lost("a", time.Hour), func(p *Peer) { p.HeardAt = time.Time{} }), with(lost("b", 3*time.Minute), func(p *Peer) { p.HeardAt = time.Time{} })}},
+			[]string{"UDPBlocked: 54", "PeerDown a", "PeerDown b"}},
+		{"a second peer joins while one is silent", Peers{Notable: []Peer{cold("a"), with(cold("b"), func(p *Peer) { p.FirstSeen = start })}},
+			[]string{"UDPBlocked: 27", "PeerUnreachable a"}},
+		{"peers fell silent one after another", Peers{Notable: []Peer{lost("a", time.Hour), lost("b", 5*time.Minute)}}, []string{
+			"PeerDown a: silent since 2026-11-28T08:00:00Z; 27 handshakes sent since: check that a runs and has its network",
+			"PeerDown b: silent since 2026-11-28T08:55:00Z"}},
+		{"the only peer was switched off", Peers{Notable: []Peer{lost("a", time.Hour)}}, []string{"PeerDown a"}},
+		{"the only peer that was up was switched off", Peers{Notable: []Peer{lost("a", time.Hour), cold("b")}}, []string{
+			"PeerDown a", "PeerUnreachable b: 27 handshakes sent to 1 endpoint of b (10.0.0.9:51820), nothing came: open UDP 51820 at b, or here"}},
+
+		{"blocked at a peer", Peers{Up: 1, Notable: []Peer{with(cold("a"), second)}}, []string{
+			"PeerUnreachable a: 27 handshakes sent to 2 endpoints of a (10.0.0.9:51820, 192.0.2.1:4500), nothing came; others answer: open UDP 51820, 4500 at a"}},
+		{"no way to a peer", Peers{Up: 1, Notable: []Peer{with(cold("a"), mute)}}, []string{
+			"PeerUnreachable a: nothing could be sent to 1 endpoint of a (10.0.0.9:51820), nothing came; others answer: check the routes and the firewall here to the endpoints of a"}},
+		{"many handshakes", Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Contact.Initiations = 5437 })}}, []string{
+			"PeerUnreachable a: over 5400 handshakes sent"}},
+		{"was up, is down", Peers{Up: 1, Notable: []Peer{lost("a", time.Hour)}}, []string{"PeerDown a: silent since 2026-11-28T08:00:00Z"}},
+		{"a peer is down, and carried", Peers{Up: 2, Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Relay = "r" })}}, []string{
+			"Relayed a: no endpoint of a answers; its traffic goes through r: none; for a direct path, open a UDP port at a or here"}},
+		{"one way", Peers{Notable: []Peer{calling("a", 7, 5*time.Second)}}, []string{
+			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here"}},
+		{"one way, with a preshared key", Peers{Up: 1, Notable: []Peer{with(calling("a", 7, 5*time.Second), func(p *Peer) { p.OwnKey = true })}}, []string{
+			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here, or give both the same presharedKey"}},
+		{"one way, without endpoints", Peers{Notable: []Peer{with(calling("a", 7, 5*time.Second), func(p *Peer) { p.Endpoints = nil })}}, []string{"OneWayTraffic a"}},
+		{"a call shows that nothing is blocked here", Peers{Notable: []Peer{calling("a", 1, 5*time.Second), cold("b")}}, []string{"PeerUnreachable b"}},
+		{"the calls have ended", Peers{Up: 1, Notable: []Peer{calling("a", 7, 2*time.Minute)}}, []string{"PeerUnreachable a"}},
+		{"up, and down again and again", Peers{Up: 1, Notable: []Peer{with(cold("a"), flaps)}}, []string{
+			"PeerFlapping a: went down 5 times since 2026-11-28T08:54:00Z, the last time at 2026-11-28T08:58:00Z: check the network"}},
+
+		{"was down often, long ago", Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) {
+			flaps(p)
+			p.Downs[0] = start.Add(-flapWindow)
+		})}}, nil},
+		{"a peer has just joined", Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) { p.FirstSeen = start.Add(-29 * time.Second) })}}, nil},
+		{"the only peer has just joined", Peers{Notable: []Peer{with(cold("a"), func(p *Peer) { p.FirstSeen = start.Add(-29 * time.Second) })}}, nil},
+		{"endpoints are left to try", Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Contact.Exhausted = false })}}, nil},
+		{"a peer without endpoints, which calls when it likes", Peers{Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Endpoints = nil })}}, nil},
+		{"at rest without keepalives", Peers{AtRest: true, Notable: []Peer{with(cold("a"), mute), with(lost("b", time.Hour), mute)}}, nil},
+		{"without keepalives, and called", Peers{AtRest: true, Up: 1, Notable: []Peer{cold("a")}}, []string{"PeerUnreachable a"}},
+		{"initiations cross", Peers{Up: 1, Notable: []Peer{calling("a", 2, time.Second)}}, nil},
+	} {
+		test.peers.Port = 51820
+		found := judgePeers(start, &Snapshot{Peers: test.peers})
+		if !slices.EqualFunc(found, test.want, func(c condition.Condition, want string) bool { return strings.HasPrefix(c.String(), want) }) {
+			t.Errorf("%s:\n got %q\nwant %q", test.name, found, test.want)
+		}
+	}
+}
+
+// TestWakingMachine has a machine that was suspended for hours: its peers answer again within
+// seconds.
+func TestWakingMachine(t *testing.T) {
+	s := Snapshot{Started: start.Add(-24 * time.Hour), Converged: true, Peers: Peers{Port: 51820, Notable: []Peer{lost("a", 8*time.Hour), lost("b", 8*time.Hour)}}}
+	conditions := Assess(start, s, nil)
+	s.Peers.Up, s.Peers.Notable = 1, s.Peers.Notable[1:]
+	conditions = Assess(start.Add(6*time.Second), s, conditions)
+	if got := codes(conditions); len(got) > 0 {
+		t.Errorf("shown are %v", got)
+	}
+	s.Peers.Notable = nil
+	if conditions = Assess(start.Add(time.Hour), s, conditions); len(conditions) > 0 {
+		t.Errorf("left is %v", conditions)
+	}
+}
+
+// TestBlockedMachineIsOneCondition has both peers fall silent.
+func TestBlockedMachineIsOneCondition(t *testing.T) {
+	s := Snapshot{Started: start.Add(-24 * time.Hour), Converged: true, Peers: Peers{Port: 51820, Notable: []Peer{lost("a", 0), lost("b", 0)}}}
+	conditions := Assess(start, s, nil)
+	conditions = Assess(start.Add(time.Minute), s, conditions)
+	if got := codes(conditions); !slices.Equal(got, []condition.Code{condition.UDPBlocked}) {
+		t.Errorf("shown are %v", got)
+	}
+	if r := Summarize(s, conditions); r.State != Broken || r.Ready {
+		t.Errorf("the machine is %s, ready is %v", r.State, r.Ready)
+	}
+}

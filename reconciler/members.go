@@ -1,0 +1,88 @@
+package reconciler
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
+)
+
+// membersOf returns what is known of the machines of the cluster.
+func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Members {
+	kubespan, discovery := config.KubeSpan(), &config.Cluster.Discovery
+	m := health.Members{Repeated: repeated(g.good), Relay: health.Relay{
+		Offered: kubespan.Enabled && kubespan.Relay.Offer, IPv6: g.host.Forwards, IPv4: g.host.ForwardsIPv4}}
+	if !discovery.Enabled {
+		return m
+	}
+	if key, err := config.Cluster.Secret.Key(); err == nil {
+		m.Cluster = mesh.Fingerprint(key, config.Cluster.ID)
+	}
+	// A registry in which only this machine is read says nothing about others.
+	m.Answered = known.Complete && (!discovery.Registries.Service.Disabled || !discovery.Registries.Kubernetes.Disabled)
+	m.Unreadable = known.Unreadable
+	for i := range g.merged {
+		id := g.merged[i].NodeID
+		if _, unreadable := slices.BinarySearch(m.Unreadable, id); !unreadable && id != g.identity.NodeID {
+			m.Others++
+		}
+	}
+	for id := range known.Refused {
+		if _, unreadable := slices.BinarySearch(m.Unreadable, id); !unreadable {
+			m.Refused++
+		}
+	}
+	return m
+}
+
+// repeated returns the hostnames that several of the affiliates have, sorted. Two that have one
+// mesh address, too, are a machine and its predecessor, or a case of condition.AddressClash.
+func repeated(affiliates []mesh.Affiliate) []health.Repeat {
+	first := make(map[string]*mesh.Affiliate, len(affiliates))
+	several := map[string][]string{}
+	for i := range affiliates {
+		a := &affiliates[i]
+		if a.Static || a.Nodename == "" {
+			continue
+		}
+		before, known := first[a.Nodename]
+		switch {
+		case !known:
+			first[a.Nodename] = a
+		case before.KubeSpan.IsZero() || before.KubeSpan.Address != a.KubeSpan.Address:
+			several[a.Nodename] = append(several[a.Nodename], a.NodeID)
+		}
+	}
+	var found []health.Repeat
+	for _, name := range slices.Sorted(maps.Keys(several)) {
+		found = append(found, health.Repeat{Hostname: name, Machines: append([]string{first[name].NodeID}, several[name]...)})
+	}
+	return found
+}
+
+// healthOfPeers returns what is known of the peers after a pass.
+func (p *Pass) healthOfPeers() health.Peers {
+	if p.config == nil {
+		return health.Peers{}
+	}
+	kubespan := p.config.KubeSpan()
+	all := health.Peers{Port: int(kubespan.ListenPort), AtRest: kubespan.PersistentKeepalive == 0}
+	for i := range p.peers {
+		c := &p.peers[i]
+		if c.IsUp() || c.Relayed() {
+			all.Up++
+		}
+		if !health.Notable(c) {
+			continue
+		}
+		relay := ""
+		if c.Relayed() {
+			relay = p.label(c.Relay)
+		}
+		_, ownKey := p.preshared[c.Key]
+		all.Notable = append(all.Notable, health.PeerOf(p.specs[i].Name, relay, c, p.specs[i].Endpoints, ownKey))
+	}
+	return all
+}
