@@ -6,10 +6,12 @@ import (
 )
 
 const (
-	// maxLag is the number of changes that a watcher may be behind.
-	maxLag = 1024
+	// maxLag is the number of changes that a watcher may be behind. It is more than the machines
+	// of a large cluster, since all of them may join at once while the server is busy, and a
+	// snapshot costs more than the changes.
+	maxLag = 8192
 	// maxLagBytes is about what they may take, in bytes.
-	maxLagBytes = 2 << 20
+	maxLagBytes = 8 << 20
 	// BlockSize is the size of the blocks of changes in a Log, in bytes of their encodings.
 	// Watchers that take blocks take the same, wherever they began.
 	BlockSize = 16 << 10

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,6 +175,24 @@ func TestSlowWatcherMustResync(t *testing.T) {
 		if events, err := slow.Next(t.Context()); !errors.Is(err, store.ErrResync) {
 			t.Errorf("the slow watcher got %d changes, %v", len(events), err)
 		}
+	}
+}
+
+// TestWatcherMissesNothingWhileManyJoin has 5,000 machines join before a watcher reads.
+func TestWatcherMissesNothingWhileManyJoin(t *testing.T) {
+	s := store.NewMemory(store.Limits{})
+	_, busy, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	const machines = 5_000
+	affiliate := strings.Repeat("x", 1000)
+	for i := range machines {
+		storetest.Update(t, s, "c", strconv.Itoa(i), affiliate, storetest.In(30))
+	}
+	if events, err := busy.Next(t.Context()); err != nil || len(events) != machines {
+		t.Errorf("the watcher got %d of %d changes, %v", len(events), machines, err)
 	}
 }
 

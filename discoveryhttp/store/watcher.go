@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 )
 
@@ -126,8 +127,7 @@ func (w *Watcher) Next(ctx context.Context) ([]*Event, error) {
 	}
 	w.log.mu.Unlock()
 	for {
-		const all = maxLagBytes * 2 * maxLag
-		r, _, err := w.Peek(all)
+		r, _, err := w.Peek(math.MaxInt)
 		if err != nil {
 			return nil, err
 		}

@@ -47,8 +47,9 @@ type Result struct {
 const (
 	mib = 1 << 20
 	// settled is how much more memory a server may keep after an attack, in bytes. The Go
-	// runtime returns memory by and by.
-	settled = 48 * mib
+	// runtime returns memory by and by: what it has after the next collection may stay for two
+	// minutes.
+	settled = 64 * mib
 	// slowest bounds the 99th percentile of the well-behaved client. The attacker has one of
 	// two cores.
 	slowest = 2 * time.Second
