@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // refusedError is an error of a client that does not accept an answer. Another try is no use.
@@ -39,6 +40,8 @@ type bounded struct {
 	endpoint *url.URL
 	token    string
 	next     http.RoundTripper
+	// noteDate is called with the header of an answer, and when its request was sent.
+	noteDate func(header http.Header, sent time.Time)
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -48,10 +51,13 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isSameService(b.endpoint, req.URL) {
 		req.Header.Set("Authorization", "Bearer "+b.token)
 	}
+	sent := time.Now()
 	response, err := b.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
+	b.noteDate(response.Header, sent)
+	noteStatus(req.Context(), response.StatusCode)
 	// The answer to Connect, the messages of gRPC, and those of a stream of Connect.
 	for _, name := range []string{"Content-Encoding", "Grpc-Encoding", "Connect-Content-Encoding"} {
 		if encoding := response.Header.Get(name); encoding != "" && encoding != "identity" {

@@ -108,9 +108,6 @@ func NewClient(o Options) (*Client, error) {
 			return nil, err
 		}
 		c.services = append(c.services, s)
-		if isExposed(endpoint) {
-			c.log.Warn("discovery uses plain HTTP: membership can be observed or blocked on the path", "endpoint", endpoint)
-		}
 	}
 	return c, nil
 }

@@ -10,20 +10,27 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
+	"github.com/spanmesh/span/reconciler/health"
 )
 
 // silentShown is how long a service counts as silent after it was. Between two watches that get
 // no answer, a client may try the other protocol, which a service need not have.
 const silentShown = 2*snapshotTimeout + maxPause
 
-// unreachableAfter is how long a service fails before that is a condition. A service that is
-// restarted, and a network that changes, take less.
-const unreachableAfter = time.Minute
-
-// health is how well one service works. It is plain data with the time passed in.
-type health struct {
+// works is how well one service works. It is plain data with the time passed in.
+type works struct {
 	// watch and publish are the calls of the two loops.
 	watch, publish trouble
+	// connectedSince is when the service has sent all its affiliates after the last failure;
+	// zero before, and while watch fails.
+	connectedSince time.Time
+	// heard is when the service has last answered with success; zero for never.
+	heard time.Time
+	// nextTry is when the next watch begins while watch fails.
+	nextTry time.Time
+	// failures has the number of failures by class.
+	failures map[failure.Class]uint64
 	// silentAt is when the service had accepted Watch and not sent all for silentAfter; zero if it
 	// has sent its affiliates since.
 	silentAt time.Time
@@ -32,62 +39,69 @@ type health struct {
 // trouble are failures in a row; the zero value is none.
 type trouble struct {
 	since time.Time
-	// last is the last of them.
-	last error
+	// failure is the last of them.
+	failure failure.Failure
 }
 
-// fail adds a failure.
-func (t *trouble) fail(now time.Time, err error) {
+// fail adds a failure, and counts it.
+func (h *works) fail(now time.Time, t *trouble, err error) {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	t.last = err
+	t.failure = failureOf(now, err)
+	if h.failures == nil {
+		h.failures = map[failure.Class]uint64{}
+	}
+	h.failures[t.failure.Class]++
 }
 
-// lasts reports whether failures go on for unreachableAfter.
-func (t trouble) lasts(now time.Time) bool {
-	return !t.since.IsZero() && now.Sub(t.since) >= unreachableAfter
+// isSilent reports whether the service is silent.
+func (h *works) isSilent(now time.Time) bool {
+	return !h.silentAt.IsZero() && now.Sub(h.silentAt) < silentShown
 }
 
-// conditions returns the conditions of the service at an endpoint.
-func (h health) conditions(now time.Time, endpoint string) (found []condition.Condition) {
+// conditions returns the conditions of the answers of the service at an endpoint.
+func (h *works) conditions(now time.Time, endpoint string) (found []condition.Condition) {
 	add := func(code condition.Code, cause, remedy string) {
 		found = append(found, condition.Condition{Code: code, Subject: endpoint, Cause: cause, Remedy: remedy})
 	}
+	refused := h.watch.failure
+	if refused.Class != failure.NotAcceptable {
+		refused = h.publish.failure
+	}
 	switch {
-	case !h.silentAt.IsZero() && now.Sub(h.silentAt) < silentShown:
+	case h.isSilent(now):
 		add(condition.DiscoverySilent,
 			fmt.Sprintf("the service has accepted the watch, and has not sent its affiliates for more than %v", silentAfter),
 			"check what answers at the endpoint; behind a proxy that holds back streams, set protocol: connect, or let the proxy pass streams")
-	case isRefused(h.watch.last) || isRefused(h.publish.last):
-		failure := h.watch.last
-		if !isRefused(failure) {
-			failure = h.publish.last
-		}
-		add(condition.DiscoveryAnswerRefused, shortText(failure), "check what answers at the endpoint, and who is on the path")
-	case h.watch.lasts(now):
-		add(condition.DiscoveryUnreachable,
-			fmt.Sprintf("the service has failed since %s: %s", h.watch.since.UTC().Format(time.RFC3339), shortText(h.watch.last)),
-			"check the endpoint, the service, and the network on the way; known machines stay in the mesh")
-	case h.publish.lasts(now):
-		add(condition.DiscoveryUnpublished,
-			fmt.Sprintf("the service has not taken this machine since %s: %s", h.publish.since.UTC().Format(time.RFC3339), shortText(h.publish.last)),
-			"raise the limit that is named at the service, or check that all machines have the same cluster.secret; other machines may not find this one")
+	case refused.Class == failure.NotAcceptable:
+		add(condition.DiscoveryAnswerRefused, refused.Text, "check what answers at the endpoint, and who is on the path")
 	}
 	return found
 }
 
-// note changes the health, and reports it if there are other conditions now.
-func (s *service) note(change func(now time.Time, h *health)) {
+// standing is what a machine's conditions depend on.
+type standing struct {
+	silent         bool
+	state          health.SessionState
+	watch, publish failure.Class
+	clockOff       bool
+}
+
+// standing returns what a machine's conditions depend on. s.mu is held.
+func (s *service) standing(now time.Time) standing {
+	x := s.sessionLocked()
+	return standing{s.works.isSilent(now), x.State, x.Failure.Class, x.Unpublished.Class, health.IsOff(x.Skew)}
+}
+
+// note changes how well the service works, and reports it if there may be other conditions now.
+func (s *service) note(change func(now time.Time, h *works)) {
 	now := time.Now()
 	s.mu.Lock()
-	before := s.shownCodes
-	change(now, &s.health)
-	s.shownCodes = ""
-	for _, c := range s.health.conditions(now, s.endpoint) {
-		s.shownCodes += string(c.Code)
-	}
-	changed := s.shownCodes != before
+	change(now, &s.works)
+	is := s.standing(now)
+	changed := is != s.stood
+	s.stood = is
 	s.mu.Unlock()
 	if changed {
 		s.client.changed()

@@ -59,7 +59,7 @@ func (s *service) publishLoop(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			s.note(func(now time.Time, h *health) { h.publish.fail(now, err) })
+			s.note(func(now time.Time, h *works) { h.fail(now, &h.publish, err) })
 			wait := pauses.Next()
 			s.client.log.Log(ctx, failures.level(), "publishing failed", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
 			s.publishSoon()
@@ -69,7 +69,7 @@ func (s *service) publishLoop(ctx context.Context) {
 			continue
 		}
 		failures.resolved()
-		s.note(func(_ time.Time, h *health) { h.publish = trouble{} })
+		s.note(func(_ time.Time, h *works) { h.publish = trouble{} })
 		pauses.Reset()
 		refresh.Reset(refreshInterval)
 		check = time.After(showTime)

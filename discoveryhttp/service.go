@@ -64,9 +64,9 @@ type service struct {
 	shown payload.Sequence
 	// kept are the endpoints that the service has for this machine, as far as is known.
 	kept [][]byte
-	// health is how well the service works, and shownCodes are the codes of its conditions.
-	health     health
-	shownCodes string
+	// works is how well the service works, and stood what was reported of it.
+	works works
+	stood standing
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }
@@ -98,7 +98,7 @@ func (s *service) snapshot() ([]published, reconciler.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snapshot := reconciler.Snapshot{Refused: make(map[string]string, len(s.refused)), Complete: s.hasAnswered(),
-		Conditions: s.health.conditions(time.Now(), s.endpoint)}
+		Conditions: s.works.conditions(time.Now(), s.endpoint)}
 	for id, r := range s.refused {
 		snapshot.Refused[id] = r.reason
 		if r.sealed {
@@ -214,6 +214,7 @@ func roundPause(d time.Duration) string { return d.Round(time.Millisecond).Strin
 func (s *service) update(ctx context.Context, id string, data []byte, endpoints [][]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ctx, status := withStatus(ctx)
 	_, err := s.current().update.CallUnary(ctx, connect.NewRequest(&serverpb.AffiliateUpdateRequest{
 		ClusterId:          s.client.options.ClusterID,
 		AffiliateId:        id,
@@ -221,7 +222,10 @@ func (s *service) update(ctx context.Context, id string, data []byte, endpoints 
 		AffiliateEndpoints: endpoints,
 		Ttl:                durationpb.New(TTL),
 	}))
-	return plainError(err)
+	if err == nil {
+		s.noteHeard()
+	}
+	return callError(err, status)
 }
 
 // remove deletes an affiliate.
@@ -322,13 +326,15 @@ func (s *service) hello(ctx context.Context) error {
 func (s *service) sayHello(ctx context.Context, connection *connection) (*serverpb.HelloResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ctx, status := withStatus(ctx)
 	response, err := connection.hello.CallUnary(ctx, connect.NewRequest(&serverpb.HelloRequest{
 		ClusterId:     s.client.options.ClusterID,
 		ClientVersion: s.client.options.UserAgent,
 	}))
 	if err != nil {
-		return nil, plainError(err)
+		return nil, callError(err, status)
 	}
+	s.noteHeard()
 	return response.Msg, nil
 }
 

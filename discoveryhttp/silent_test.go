@@ -18,6 +18,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp"
 	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 )
 
 // pipes is a network without sockets: synctest sees who waits there.
@@ -107,10 +108,15 @@ func (f *fake) join(t *testing.T) *member {
 // codes returns the conditions of a client.
 func (m *member) codes() string {
 	var codes []string
-	for _, c := range m.Snapshot().Conditions {
+	for _, c := range m.conditions() {
 		codes = append(codes, string(c.Code))
 	}
 	return strings.Join(codes, " ")
+}
+
+// conditions returns what is wrong with the client's services, as an agent judges it.
+func (m *member) conditions() []health.Condition {
+	return health.Assess(time.Now(), health.Snapshot{Found: m.Snapshot().Conditions, Sessions: m.Sessions()}, nil)
 }
 
 // wait lets time pass until all goroutines of the bubble wait.
@@ -247,7 +253,7 @@ func TestConditionsOfAService(t *testing.T) {
 			t.Errorf("conditions at the start: %q", codes)
 		}
 		wait(2 * time.Minute)
-		found := m.Snapshot().Conditions
+		found := m.conditions()
 		if m.codes() != string(condition.DiscoveryUnpublished) || !strings.Contains(found[0].Cause, "the cluster is full\ufffd[2J") {
 			t.Fatalf("conditions of a full service: %v", found)
 		}

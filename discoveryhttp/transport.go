@@ -64,6 +64,9 @@ type dialer struct {
 	mu sync.Mutex
 	// fallback is set while Auto uses Connect.
 	fallback bool
+	// skew is by how much this clock is ahead of the service's, as of skewAt; zero for unknown.
+	skew   time.Duration
+	skewAt time.Time
 	// redirectedTo is where HTTP has redirected a call last.
 	redirectedTo string
 	// open are the connections that are not closed.
@@ -227,7 +230,7 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 func (d *dialer) httpClient(endpoint *url.URL, transport http.RoundTripper) *http.Client {
 	retrying := retryablehttp.NewClient()
 	retrying.HTTPClient = &http.Client{
-		Transport: bounded{endpoint, d.token, transport},
+		Transport: bounded{endpoint, d.token, transport, d.noteDate},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			err := checkRedirect(req, via)
 			if err == nil {

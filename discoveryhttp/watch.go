@@ -50,7 +50,12 @@ func (s *service) watchLoop(ctx context.Context) {
 				s.client.log.Info("discovery connected", "endpoint", s.endpoint, "protocol", s.current().protocol())
 			}
 			failures.resolved()
-			s.note(func(_ time.Time, h *health) { h.watch, h.silentAt = trouble{}, time.Time{} })
+			s.note(func(now time.Time, h *works) {
+				if h.connectedSince.IsZero() {
+					h.connectedSince = now
+				}
+				h.watch, h.silentAt, h.heard = trouble{}, time.Time{}, now
+			})
 		})
 		s.mu.Lock()
 		s.confirm(time.Now())
@@ -63,16 +68,17 @@ func (s *service) watchLoop(ctx context.Context) {
 			s.client.log.Debug("watching discovery anew", "endpoint", s.endpoint, "reason", err)
 			continue
 		}
-		s.note(func(now time.Time, h *health) {
-			h.watch.fail(now, err)
-			if errors.Is(err, errSilent) {
-				h.silentAt = now
-			}
-		})
 		if time.Since(started) > maxPause {
 			pauses.Reset()
 		}
 		wait := pauses.Next()
+		s.note(func(now time.Time, h *works) {
+			h.fail(now, &h.watch, err)
+			h.connectedSince, h.nextTry = time.Time{}, now.Add(wait)
+			if errors.Is(err, errSilent) {
+				h.silentAt = now
+			}
+		})
 		if usedGRPC && !s.dialer.usesGRPC() && mayNeedOtherProtocol(err) && failures.begin() {
 			s.client.log.Info("discovery does not answer by gRPC; trying Connect", "endpoint", s.endpoint, "error", err)
 		} else {
@@ -110,12 +116,14 @@ func (s *service) watch(ctx context.Context, connected func()) error {
 
 // receive passes on the messages of a watch until it ends, which is always an error.
 func (s *service) receive(ctx context.Context, messages chan<- *message) error {
+	ctx, status := withStatus(ctx)
 	stream, err := s.current().watch.CallServerStream(ctx, connect.NewRequest(&serverpb.WatchRequest{ClusterId: s.client.options.ClusterID}))
 	if err != nil {
-		return plainError(err)
+		return callError(err, status)
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
+		s.noteHeard()
 		select {
 		case messages <- stream.Msg():
 		case <-ctx.Done():
@@ -123,7 +131,7 @@ func (s *service) receive(ctx context.Context, messages chan<- *message) error {
 		}
 	}
 	if err := stream.Err(); err != nil {
-		return plainError(err)
+		return callError(err, status)
 	}
 	return errStreamEnded
 }
@@ -201,7 +209,7 @@ var (
 
 // noteSilence notes that the service has not sent all its affiliates for silentAfter.
 func (s *service) noteSilence() {
-	s.note(func(now time.Time, h *health) {
+	s.note(func(now time.Time, h *works) {
 		if !s.membership.connected {
 			h.silentAt = now
 		}

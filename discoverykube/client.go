@@ -10,12 +10,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -53,6 +55,8 @@ type client struct {
 	connectionsStale chan struct{}
 
 	mu sync.Mutex
+	// url is the address of the API server that was used last; "" before the first.
+	url string
 	// current is nil until it is needed, and after disconnect.
 	current *connection
 	// answered is set when the Nodes were listed, or the API server refused to list them.
@@ -74,8 +78,17 @@ type client struct {
 	// applyResult are the annotations that the Node had after that. They differ from
 	// applied if another field manager insists on its own: those are left alone.
 	applyResult map[string]string
-	// faults are the errors that were logged last.
-	faults map[fault]string
+	// faults are what fails, by what.
+	faults map[fault]trouble
+	// began is when the client was made, and connectedSince when the API server has first
+	// answered after the last failure; zero before, and while it fails.
+	began, connectedSince time.Time
+	// heard is when the API server has last answered with success; zero for never.
+	heard time.Time
+	// failures has the number of failures by class.
+	failures map[failure.Class]uint64
+	// clock is that of the API server.
+	clock *clock
 }
 
 // entry is the affiliate of a Node.
@@ -129,7 +142,10 @@ func newClient(o options, remembered cacheContent) *client {
 		remembered:       remembered,
 		nodes:            map[string]entry{},
 		clones:           map[string]condition.Condition{},
-		faults:           map[fault]string{},
+		faults:           map[fault]trouble{},
+		failures:         map[failure.Class]uint64{},
+		clock:            &clock{},
+		began:            time.Now(),
 	}
 }
 
@@ -142,11 +158,11 @@ func (c *client) connection() (*connection, error) {
 	if c.current != nil {
 		return c.current, nil
 	}
-	current, err := connect(c.options, &c.abandoned)
+	current, err := connect(c.options, &c.abandoned, c.clock)
 	if err != nil {
 		return nil, err
 	}
-	c.current = current
+	c.current, c.url = current, current.url
 	return current, nil
 }
 
@@ -193,26 +209,46 @@ func (c *client) Run(ctx context.Context) {
 	c.disconnect()
 }
 
-// setFault logs a fault, unless the same was logged last.
-func (c *client) setFault(f fault, err error) {
+// setFault notes that a request fails, and logs it unless it failed the same way before.
+func (c *client) setFault(f fault, request string, err error) {
+	what := failureOf(time.Now(), request, err)
 	err = c.explain(err)
 	c.mu.Lock()
-	known := c.faults[f] == err.Error()
-	c.faults[f] = err.Error()
+	before, fails := c.faults[f]
+	is := trouble{since: time.Now(), text: err.Error(), failure: what}
+	if fails {
+		is.since = before.since
+	}
+	c.faults[f] = is
+	c.failures[what.Class]++
+	if f == unreachable {
+		c.connectedSince = time.Time{}
+	}
 	c.mu.Unlock()
-	if !known {
+	if before.text != is.text {
 		f.warn(c.log, err)
+	}
+	if before.failure.Class != what.Class {
+		c.notifyChanged()
 	}
 }
 
-// clearFault notes that a fault has gone.
+// clearFault notes that a request has succeeded.
 func (c *client) clearFault(f fault) {
 	c.mu.Lock()
 	_, had := c.faults[f]
 	delete(c.faults, f)
+	c.heard = time.Now()
+	first := f == unreachable && c.connectedSince.IsZero()
+	if first {
+		c.connectedSince = c.heard
+	}
 	c.mu.Unlock()
 	if had {
 		f.recovered(c.log)
+	}
+	if had || first {
+		c.notifyChanged()
 	}
 }
 

@@ -28,12 +28,14 @@ const (
 // connection is a client of an API server. It is safe for concurrent use.
 type connection struct {
 	client *rest.RESTClient
+	// url is the address of the API server.
+	url    string
 	dialer *connrotation.Dialer
 }
 
 // connect makes the client that a kubeconfig or the pod's service account describes. It
 // sends nothing yet.
-func connect(o options, abandoned *atomic.Int32) (*connection, error) {
+func connect(o options, abandoned *atomic.Int32, clock *clock) (*connection, error) {
 	config, err := loadConfig(o.kubeconfig)
 	if err != nil {
 		return nil, err
@@ -56,12 +58,13 @@ func connect(o options, abandoned *atomic.Int32) (*connection, error) {
 	if config.ExecProvider != nil {
 		plugin = config.ExecProvider.Command
 	}
+	requests.Transport = &clockTransport{requests.Transport, clock}
 	requests.Transport = &boundedTransport{next: requests.Transport, plugin: plugin, abandoned: abandoned}
 	client, err := rest.RESTClientForConfigAndClient(config, requests)
 	if err != nil {
 		return nil, err
 	}
-	return &connection{client: client, dialer: dialer}, nil
+	return &connection{client: client, url: config.Host, dialer: dialer}, nil
 }
 
 // close closes the network connections, and ends the requests on them.

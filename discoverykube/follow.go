@@ -61,7 +61,7 @@ func (s *nodeSource) ListWithContext(ctx context.Context, options metav1.ListOpt
 		nodes, err = s.client.list(ctx, connection, options)
 	}
 	if err != nil {
-		s.client.unreachable(ctx, err)
+		s.client.unreachable(ctx, listNodes, err)
 		return nil, err
 	}
 	s.listed.Store(connection)
@@ -80,7 +80,7 @@ func (s *nodeSource) WatchWithContext(ctx context.Context, options metav1.ListOp
 		s.client.disconnectAfter(err)
 	}
 	if err != nil {
-		s.client.unreachable(ctx, err)
+		s.client.unreachable(ctx, watchNodes, err)
 		return nil, err
 	}
 	s.client.clearFault(unreachable)
@@ -149,11 +149,11 @@ func (c *client) list(ctx context.Context, connection *connection, options metav
 }
 
 // unreachable notes that the Nodes cannot be listed or watched.
-func (c *client) unreachable(ctx context.Context, err error) {
+func (c *client) unreachable(ctx context.Context, request string, err error) {
 	if ctx.Err() != nil || isStale(err) {
 		return
 	}
-	c.setFault(unreachable, err)
+	c.setFault(unreachable, request, err)
 	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 		return
 	}
@@ -204,7 +204,7 @@ func (c *client) replace(nodes []node) {
 	missing := c.own == nil
 	c.mu.Unlock()
 	if missing {
-		c.setFault(nodeNotFound, errNoNode)
+		c.setFault(nodeNotFound, patchNode, errNoNode)
 	} else {
 		c.clearFault(nodeNotFound)
 	}

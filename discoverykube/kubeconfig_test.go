@@ -116,7 +116,7 @@ func TestNoAPIServer(t *testing.T) {
 func TestInvalidCertificate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	writeFile(t, path, head+"clusters:\n- name: k\n  cluster: {server: 'https://192.0.2.1:6443'}\nusers:\n- name: u\n  user: {client-certificate-data: aHVudGVyMg==, client-key-data: aHVudGVyMg==}\n")
-	if _, err := connect(options{kubeconfig: path}, nil); err == nil || strings.Contains(fmt.Sprint(err), "hunter2") {
+	if _, err := connect(options{kubeconfig: path}, nil, nil); err == nil || strings.Contains(fmt.Sprint(err), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 }

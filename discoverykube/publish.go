@@ -66,7 +66,7 @@ func (c *client) keepPublished(ctx context.Context) {
 			c.clearFault(notPublished)
 			pauses.Reset()
 		case ctx.Err() == nil:
-			c.setFault(notPublished, err)
+			c.setFault(notPublished, patchNode, err)
 			wait = pauses.Next()
 		}
 		_ = retry.Wait(ctx, wait, nil) // an error is the end of ctx

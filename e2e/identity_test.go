@@ -107,7 +107,7 @@ func TestAffiliateOfALiveMachine(t *testing.T) {
 		peer.API.AwaitPeersUp(2)
 		harness.WantText(t, "the peers of "+peer.Name, peer.Exec.Nodecmd("peers"), key)
 	}
-	node.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
+	node.API.AwaitNoConditions()
 	m.AwaitNoDiff()
 
 	t.Run("the server loses its store", func(t *testing.T) {
@@ -220,12 +220,12 @@ func TestClonedMachine(t *testing.T) {
 			}
 		}
 	}
-	clone.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
+	clone.API.AwaitNoConditions()
 	if pings := pinging.Stop(); pings.Lost() > 0 {
 		t.Errorf("%d of %d packets were lost", pings.Lost(), pings.Sent)
 	}
 	// The original knows when it has not heard of the copy for a while.
-	original.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
+	original.API.AwaitNoConditions()
 	m.AwaitNoDiff()
 
 	t.Run("without an agent", func(t *testing.T) {

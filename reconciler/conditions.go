@@ -60,12 +60,15 @@ func (e *Engine) snapshot() health.Snapshot {
 	for _, c := range e.standing {
 		found = append(found, c...)
 	}
-	snapshot := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
+	s := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
 		Peers: e.peers, Members: e.members}
 	if e.gathered != nil {
-		snapshot.Offline = e.gathered.host.Offline
+		s.Offline = e.gathered.host.Offline
 	}
-	return snapshot
+	if e.sessions != nil {
+		s.Sessions = e.sessions()
+	}
+	return s
 }
 
 // health returns the health of the machine.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
@@ -232,6 +233,18 @@ func (d *Discovery) Knowledge() Knowledge {
 	d.knowledge.Version = version
 	d.knowledge.Complete = d.knowledge.Complete && d.opened
 	return d.knowledge
+}
+
+// Sessions returns the connections of the open registries.
+func (d *Discovery) Sessions() []health.Session {
+	var all []health.Session
+	for _, s := range d.sessions {
+		for _, x := range s.registry.Sessions() {
+			x.Registry = s.name
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 // mergeSnapshots joins what several registries know.

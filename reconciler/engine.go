@@ -106,6 +106,9 @@ type Engine struct {
 	// there is no link any more.
 	LinkMTU func(mtu int)
 
+	// sessions returns the connections to registries; nil for a single pass.
+	sessions func() []health.Session
+
 	kernel   Kernel
 	identify Identify
 	store    *resource.Store

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
@@ -253,6 +254,7 @@ func identify(clusterID string, _ mesh.Host) (mesh.Identity, error) {
 // the discovery service.
 type fakeRegistry struct {
 	mu          sync.Mutex
+	sessions    []health.Session
 	snapshot    reconciler.Snapshot
 	changed     func()
 	opened      int
@@ -309,6 +311,12 @@ func (r *fakeRegistry) Snapshot() reconciler.Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.snapshot
+}
+
+func (r *fakeRegistry) Sessions() []health.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.sessions)
 }
 
 func (r *fakeRegistry) Publish(p reconciler.Publication) {

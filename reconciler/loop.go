@@ -99,6 +99,7 @@ type Loop struct {
 
 // NewLoop returns a loop that does nothing before Run.
 func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
+	engine.sessions = discovery.Sessions
 	return &Loop{
 		engine:    engine,
 		discovery: discovery,
@@ -277,6 +278,11 @@ func (l *Loop) Stand(ctx context.Context, code condition.Code, found ...conditio
 // Health returns the health of the machine.
 func (l *Loop) Health(ctx context.Context) (health.Report, error) {
 	return onLoop(ctx, l, func(context.Context) (health.Report, error) { return l.engine.health(), nil })
+}
+
+// Sessions returns the connections to the registries of the config in force.
+func (l *Loop) Sessions(ctx context.Context) ([]health.Session, error) {
+	return onLoop(ctx, l, func(context.Context) ([]health.Session, error) { return l.discovery.Sessions(), nil })
 }
 
 // assess judges the machine's health, and returns how long that may rest, at most next.

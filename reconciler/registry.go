@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
@@ -25,6 +26,9 @@ type Registry interface {
 	Fetch(ctx context.Context) error
 	// Snapshot returns what is known now. It does not wait, and the caller owns the result.
 	Snapshot() Snapshot
+	// Sessions returns the connections, without Registry. It does not wait. Changed is called
+	// when one begins or ceases to fail, or fails otherwise.
+	Sessions() []health.Session
 	// Publish sets what Run keeps published. It does not wait.
 	Publish(p Publication)
 	// Announce publishes now, waits until the registry has accepted it, and keeps it

@@ -59,9 +59,7 @@ func TestDiscoveryBeyondLoopbackRequiresTLS(t *testing.T) {
 		machine.Agent.StartCommand(agent)
 	}
 	m.AwaitUp()
-	if out := m.Machines[0].Agent.Output(); strings.Contains(out, "discovery uses plain HTTP") {
-		t.Errorf("the agent warns of plain HTTP:\n%s", out)
-	}
+	harness.WantNoText(t, "the conditions", m.Machines[0].CLI.Run("get", "conditions"), "DiscoveryPlain")
 
 	t.Run("a certificate that is not trusted is refused", func(t *testing.T) {
 		late := m.Add("late")

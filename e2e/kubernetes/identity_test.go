@@ -41,7 +41,7 @@ func TestClonedMachine(t *testing.T) {
 		})
 	}
 	awaitNone := func(machine *harness.Machine) {
-		machine.API.Await("conditions", func(specs harness.Specs) bool { return len(specs) == 0 })
+		machine.API.AwaitNoConditions()
 	}
 
 	copyState()

@@ -25,6 +25,8 @@ type Snapshot struct {
 	Peers Peers
 	// Members are the machines of the cluster.
 	Members Members
+	// Sessions are the connections to registries.
+	Sessions []Session
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -51,6 +53,7 @@ var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	networkDown,
 	judgePeers,
 	judgeMembers,
+	judgeSessions,
 }
 
 // Assess returns the present conditions, sorted, from what is known and what Assess returned
@@ -109,7 +112,7 @@ func Shown(conditions []Condition) []Condition {
 // Due returns how long it takes until a condition is shown or ends by time alone; zero for
 // never.
 func Due(now time.Time, s Snapshot, conditions []Condition) time.Duration {
-	var due time.Duration
+	due := sessionsDue(now, s.Sessions)
 	for _, c := range conditions {
 		definition := c.Code.Definition()
 		wait := definition.After - now.Sub(c.Since)

@@ -60,7 +60,7 @@ func TestNetworkDownHidesWhatFollows(t *testing.T) {
 		t.Fatalf("got %+v", found)
 	}
 	s.Offline = nil
-	if found = Assess(start, s, found); len(Shown(found)) != 1 || found[0].Code != condition.DiscoveryUnreachable {
+	if found = Assess(start, s, found); len(found) != 1 || found[0].Code != condition.DiscoveryUnreachable {
 		t.Errorf("with a link there is %+v", found)
 	}
 	s.Offline = []string{"a", "b", "c", "d", "e", "f"}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
@@ -81,6 +82,9 @@ func (r *registry) Fetch(context.Context) error { return nil }
 func (r *registry) Snapshot() reconciler.Snapshot {
 	return reconciler.Snapshot{Affiliates: slices.Clone(r.affiliates), PresharedKeys: maps.Clone(r.presharedKeys), Complete: true}
 }
+
+// Sessions implements reconciler.Registry. A config is not connected to.
+func (r *registry) Sessions() []health.Session { return nil }
 
 // Publish implements reconciler.Registry.
 func (r *registry) Publish(reconciler.Publication) {}

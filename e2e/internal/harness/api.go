@@ -96,6 +96,46 @@ func (a API) Await(resource string, enough func(Specs) bool) {
 	a.m.t.Fatalf("%s of %s never became what the test awaits: %v\nthe last were: %v", resource, a.m.Name, stream.Err(), specs)
 }
 
+// AwaitNoConditions waits until nothing is wrong. What is good to know may be there.
+func (a API) AwaitNoConditions() {
+	a.m.t.Helper()
+	a.Await("conditions", func(specs Specs) bool {
+		for _, spec := range specs {
+			if spec["severity"] != "info" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// AwaitCondition waits until there is a condition of a code, and returns its spec.
+func (a API) AwaitCondition(code string) (found map[string]any) {
+	a.m.t.Helper()
+	a.Await("conditions", func(specs Specs) bool {
+		for _, spec := range specs {
+			if spec["code"] == code {
+				found = spec
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// AwaitNoCondition waits until there is no condition of a code.
+func (a API) AwaitNoCondition(code string) {
+	a.m.t.Helper()
+	a.Await("conditions", func(specs Specs) bool {
+		for _, spec := range specs {
+			if spec["code"] == code {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // AwaitPeersUp waits until there are exactly n peers and all are up.
 func (a API) AwaitPeersUp(n int) {
 	a.m.t.Helper()
