@@ -44,6 +44,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	}
 	e.report(now, p, e.commit(p))
 	e.peers, e.members = p.healthOfPeers(), p.members
+	e.followPaths(p)
 	e.publish(now, p)
 	return p.Err()
 }

@@ -105,6 +105,9 @@ type Engine struct {
 	// LinkMTU, if set, is called with the link's MTU in bytes when it has changed: 0 when
 	// there is no link any more.
 	LinkMTU func(mtu int)
+	// PathChanged, if set, is called with the way to a peer when it is reached, or reached
+	// otherwise.
+	PathChanged func(Path)
 
 	// sessions returns the connections to registries; nil for a single pass.
 	sessions func() []health.Session
@@ -119,6 +122,8 @@ type Engine struct {
 	tracker peer.Tracker
 	// owners has the prefixes of the peers.
 	owners owners
+	// paths has the ways to the peers.
+	paths paths
 	// probesFail is set when the last probes could not be sent.
 	probesFail bool
 	// replies are the answers to echoes that this pass has read.

@@ -27,9 +27,16 @@ type running struct {
 // withLoop runs a test with a running loop. The test advances the clock by sleeping.
 func withLoop(t *testing.T, test func(t *testing.T, r *running)) {
 	t.Helper()
+	withLoopOf(t, func(*reconciler.Engine) {}, test)
+}
+
+// withLoopOf is withLoop with an engine that is prepared.
+func withLoopOf(t *testing.T, prepare func(*reconciler.Engine), test func(t *testing.T, r *running)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &running{store: &resource.Store{}, kernel: &fakeKernel{}, registry: &fakeRegistry{}}
 		engine := reconciler.NewEngine(r.kernel, identify, r.store, discard())
+		prepare(engine)
 		r.Loop = reconciler.NewLoop(engine, discovery(r.registry.driver("fake"), static.Driver()), discard())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})

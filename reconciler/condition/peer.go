@@ -17,6 +17,8 @@ const (
 	EndpointRefused Code = "EndpointRefused"
 	// HostnameRepeated is the code of a hostname that two machines have.
 	HostnameRepeated Code = "HostnameRepeated"
+	// MTUBlackHole is the code of a way to a peer that loses large packets and passes small ones.
+	MTUBlackHole Code = "MTUBlackHole"
 	// NetworkCoversLAN is the code of a peer's network that has a network of this machine in it.
 	NetworkCoversLAN Code = "NetworkCoversLAN"
 	// NoOtherMembers is the code of a cluster that has no other machine.
@@ -79,6 +81,13 @@ var peerDefinitions = []Definition{
 		Check:   "`spanctl get members`",
 		Remedy:  "give each its own hostname; none, if one was set up anew: discovery forgets its predecessor after half an hour",
 		After:   time.Minute, Settles: true,
+	},
+	{
+		Code: MTUBlackHole, Severity: SeverityWarning,
+		Summary: "large packets to a peer are lost on the way, and small ones are not: connections open and then stand still",
+		Check:   "`spanctl ping PEER --mtu`",
+		Remedy:  "set the `mtu` that is named, at both ends, or let the network on the way pass larger packets",
+		Settles: true,
 	},
 	{
 		Code: NetworkCoversLAN, Severity: SeverityWarning,

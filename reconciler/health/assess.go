@@ -27,6 +27,8 @@ type Snapshot struct {
 	Members Members
 	// Sessions are the connections to registries.
 	Sessions []Session
+	// PathMTUs are the ways to peers on which large packets are lost.
+	PathMTUs []PathMTU
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -54,6 +56,7 @@ var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	judgePeers,
 	judgeMembers,
 	judgeSessions,
+	judgeMTU,
 }
 
 // Assess returns the present conditions, sorted, from what is known and what Assess returned
