@@ -47,7 +47,7 @@ func TestKubernetesDocument(t *testing.T) {
 			d.Type("spanctl validate -f base.cue -f part.cue")
 		case "sh":
 			for line := range strings.Lines(b.Text) {
-				if strings.HasPrefix(line, "kubectl apply") || strings.HasPrefix(line, "kubectl -n") || strings.HasPrefix(line, "helm") {
+				if strings.HasPrefix(line, "kubectl apply") || strings.HasPrefix(line, "kubectl -n") || strings.HasPrefix(line, "kubectl label") || strings.HasPrefix(line, "helm") {
 					line = strings.Replace("KUBECONFIG="+c.admin+" "+line, "--create-namespace", "--set agent.rbac.create=false", 1)
 				}
 				if strings.HasPrefix(line, "MESH=") {

@@ -1,11 +1,14 @@
 package kubernetes_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/spanmesh/span/e2e/internal/docsession"
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
@@ -52,6 +55,50 @@ func TestManifests(t *testing.T) {
 			t.Log(values)
 			c.tryKubectl(render(append(values, cluster...)...), "apply", "--dry-run=server", "-f", "-").WantStatus(t, 0).WantNoStderr(t, "Warning")
 		}
+	})
+	t.Run("with a ServiceMonitor", func(t *testing.T) {
+		monitor := render(append([]string{"agent.enabled=false", "discovery.enabled=true", "discovery.metrics.serviceMonitor.enabled=true", "discovery.metrics.serviceMonitor.labels.release=prometheus"}, cluster...)...)
+		harness.WantText(t, "the chart", monitor, "kind: ServiceMonitor", "release: prometheus", "path: /metrics", "scheme: http\n")
+	})
+	t.Run("values that there are not", func(t *testing.T) {
+		for value, reason := range map[string]string{
+			"agent.kubspan.mtu=1400":      "kubspan",
+			"discovery.service.port=0":    "minimum",
+			"image.pullPolicy=Sometimes":  "pullPolicy",
+			"agent.service.endpoint=here": "pattern",
+		} {
+			args := []string{"template", "spanctl", filepath.Join(deploy, "chart"), "--set", value, "--set", cluster[0], "--set", cluster[1]}
+			if o := c.Exec.Finish(c.Command(harness.Context(t), helm, args...)); o.Status == 0 || !strings.Contains(o.Stderr, reason) {
+				t.Errorf("%s: status %d, %s", value, o.Status, o.Stderr)
+			}
+		}
+	})
+	t.Run("where Pod Security is enforced", func(t *testing.T) {
+		// No controller makes pods of the DaemonSet here: the test does, as it would.
+		c.kubectl(render(cluster...), "apply", "-f", "-")
+		c.kubectl("", "label", "namespace", "spanctl-system", "--overwrite", "pod-security.kubernetes.io/enforce=baseline")
+		var pod struct {
+			APIVersion string         `json:"apiVersion"`
+			Kind       string         `json:"kind"`
+			Metadata   map[string]any `json:"metadata"`
+			Spec       map[string]any `json:"spec"`
+		}
+		template := c.kubectl("", "get", "daemonset", "spanctl", "-n", "spanctl-system", "-o", "jsonpath={.spec.template}")
+		if err := json.Unmarshal([]byte(template), &pod); err != nil {
+			t.Fatal(err)
+		}
+		pod.APIVersion, pod.Kind, pod.Metadata = "v1", "Pod", map[string]any{"name": "spanctl-1", "namespace": "spanctl-system"}
+		text, err := json.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.tryKubectl(string(text), "apply", "--dry-run=server", "-f", "-").WantStatus(t, 1).WantStderr(t, "PodSecurity")
+		label := regexp.MustCompile(`(?m)^kubectl (label namespace .*)$`).FindStringSubmatch(docsession.Read(t, "docs/kubernetes.md"))
+		if label == nil {
+			t.Fatal("docs/kubernetes.md does not label the namespace")
+		}
+		c.kubectl("", strings.Fields(label[1])...)
+		c.tryKubectl(string(text), "apply", "--dry-run=server", "-f", "-").WantStatus(t, 0)
 	})
 	t.Run("an agent as its pod has it", func(t *testing.T) {
 		c.kubectl(render(cluster...), "apply", "-f", "-")

@@ -1,6 +1,7 @@
 package packages_test
 
 import (
+	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -108,8 +109,15 @@ chroot root /usr/bin/spanctl version
 find root -type f`, dir, image)
 	o := m.Discovery.Exec.Finish(m.Discovery.Command(harness.Context(t), "sh", "-ec", script))
 	o.WantStatus(t, 0).WantStdout(t, "spanctl ")
-	if n := strings.Count(o.Stdout, "\n"); n != 2 {
-		t.Errorf("%d lines, want the version and one file:\n%s", n, o.Stdout)
+	if n := strings.Count(o.Stdout, "\n"); n != 3 {
+		t.Errorf("%d lines, want the version and two files:\n%s", n, o.Stdout)
+	}
+	authorities, err := os.ReadFile(filepath.Join(dir, "root/etc/ssl/certs/ca-certificates.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(authorities) {
+		t.Error("the image has no certificates of authorities")
 	}
 	manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {

@@ -1,4 +1,5 @@
-// Command image makes an OCI image of a static binary and nothing else, without Docker.
+// Command image makes an OCI image of a static binary and the certificates of the public
+// authorities, without Docker.
 //
 //	image -binary bin/spanctl -version v1.0.0 -time 1700000000 -o .cache/packages/spanctl.tar
 package main
@@ -6,6 +7,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
 func main() {
@@ -55,7 +58,10 @@ func build(binary, version string, made time.Time) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := layerOf(data, made)
+	content, err := layerOf([]file{
+		{"etc/ssl/certs/ca-certificates.crt", 0o644, authorities()},
+		{"usr/bin/spanctl", 0o755, data},
+	}, made)
 	if err != nil {
 		return nil, err
 	}
@@ -99,24 +105,44 @@ func configOf(image v1.Image, version string) *v1.ConfigFile {
 	return config
 }
 
-// layerOf returns a file system with the binary and its directories, as a reproducible tar.
-func layerOf(binary []byte, made time.Time) ([]byte, error) {
+// file is a file of the image.
+type file struct {
+	name    string
+	mode    int64
+	content []byte
+}
+
+// authorities returns the certificates of Mozilla's list, as PEM. Those that Mozilla trusts with
+// further constraints are left out: a PEM file has no place for them.
+func authorities() []byte {
+	var b bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
+		}
+	}
+	return b.Bytes()
+}
+
+// layerOf returns a file system with files and spanctl's directories, as a reproducible tar.
+func layerOf(files []file, made time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, dir := range []struct {
 		name string
 		mode int64
-	}{{"etc/", 0o755}, {"etc/spanctl/", 0o700}, {"run/", 0o755}, {"run/spanctl/", 0o755}, {"tmp/", 0o1777}, {"usr/", 0o755}, {"usr/bin/", 0o755}, {"var/", 0o755}, {"var/lib/", 0o755}, {"var/lib/spanctl/", 0o700}} {
+	}{{"etc/", 0o755}, {"etc/spanctl/", 0o700}, {"etc/ssl/", 0o755}, {"etc/ssl/certs/", 0o755}, {"run/", 0o755}, {"run/spanctl/", 0o755}, {"tmp/", 0o1777}, {"usr/", 0o755}, {"usr/bin/", 0o755}, {"var/", 0o755}, {"var/lib/", 0o755}, {"var/lib/spanctl/", 0o700}} {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir.name, Mode: dir.mode, ModTime: made}); err != nil {
 			return nil, err
 		}
 	}
-	header := &tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/spanctl", Mode: 0o755, Size: int64(len(binary)), ModTime: made}
-	if err := w.WriteHeader(header); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(binary); err != nil {
-		return nil, err
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.content)), ModTime: made}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.content); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
