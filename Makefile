@@ -15,6 +15,9 @@ TOOLS := .tools/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 STAMP := github.com/spanmesh/span/cmd/spanctl/internal/version
+export BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Commit=$(COMMIT)'
+# The architectures of the packages. The first is that of this machine.
+PACKAGE_ARCHES := $(shell go env GOARCH)
 
 # Flags for `go test`, such as TESTFLAGS='-run TestTen -v'.
 TESTFLAGS ?=
@@ -105,7 +108,7 @@ test-race: setup-test ## Run the end-to-end tests on a binary with the race dete
 .PHONY: build
 build: ## Build bin/spanctl, static, for this machine
 	@mkdir -p bin .cache
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Commit=$(COMMIT)' -o bin/spanctl ./cmd/spanctl
+	$(BUILD) -o bin/spanctl ./cmd/spanctl
 
 .PHONY: etcd
 etcd: $(TOOLS)/etcd ## Build the etcd that the tests store affiliates in
@@ -114,8 +117,8 @@ etcd: $(TOOLS)/etcd ## Build the etcd that the tests store affiliates in
 kubernetes: $(TOOLS)/kube-apiserver ## Build the control plane, kubeadm and kubectl for the tests
 
 .PHONY: packages
-packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the container image, in .cache/packages
-	@tools/package $(VERSION)
+packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the image, in .cache/packages; PACKAGE_ARCHES="amd64 arm64" for both
+	@tools/package $(VERSION) $(PACKAGE_ARCHES)
 
 .PHONY: manifests
 manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes from the chart

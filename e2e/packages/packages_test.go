@@ -2,8 +2,10 @@ package packages_test
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -94,6 +96,23 @@ echo "the package is purged"
 	}
 	if !strings.Contains(p.Output(), "systemctl enable --now spanctl") {
 		t.Errorf("the next step is not printed:\n%s", p.Output())
+	}
+}
+
+// TestPackagesAreWellFormed has the distributions' own programs look for errors.
+func TestPackagesAreWellFormed(t *testing.T) {
+	t.Parallel()
+	rules := filepath.Join(harness.Root(t), "deploy/packages/rpmlint.toml")
+	for _, check := range [][]string{
+		{"lintian", "--allow-root", "--fail-on", "error", built(t, "*.deb")},
+		{"rpmlint", "-c", rules, built(t, "*.rpm")},
+	} {
+		output, err := exec.CommandContext(harness.Context(t), check[0], check[1:]...).CombinedOutput()
+		if errors.Is(err, exec.ErrNotFound) {
+			harness.Unavailable(t, check[0]+" is not installed")
+		} else if err != nil {
+			t.Errorf("%v: %v\n%s", check, err, output)
+		}
 	}
 }
 

@@ -26,18 +26,19 @@ import (
 
 func main() {
 	binary := flag.String("binary", "bin/spanctl", "the static binary")
+	arch := flag.String("arch", runtime.GOARCH, "its architecture")
 	version := flag.String("version", "unknown", "the version, for the image's name and labels")
 	seconds := flag.Int64("time", 0, "when the image was made, in seconds since 1970")
 	out := flag.String("o", "spanctl.tar", "where to write the image")
 	flag.Parse()
-	if err := run(*binary, *version, time.Unix(*seconds, 0).UTC(), *out); err != nil {
+	if err := run(*binary, *arch, *version, time.Unix(*seconds, 0).UTC(), *out); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func run(binary, version string, made time.Time, out string) error {
-	image, err := build(binary, version, made)
+func run(binary, arch, version string, made time.Time, out string) error {
+	image, err := build(binary, arch, version, made)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func run(binary, version string, made time.Time, out string) error {
 	return err
 }
 
-func build(binary, version string, made time.Time) (v1.Image, error) {
+func build(binary, arch, version string, made time.Time) (v1.Image, error) {
 	data, err := os.ReadFile(binary)
 	if err != nil {
 		return nil, err
@@ -76,20 +77,20 @@ func build(binary, version string, made time.Time) (v1.Image, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if image, err = mutate.ConfigFile(image, configOf(image, version)); err != nil {
+	if image, err = mutate.ConfigFile(image, configOf(image, arch, version)); err != nil {
 		return nil, err
 	}
 	return mutate.CreatedAt(image, v1.Time{Time: made})
 }
 
 // configOf returns the image's config with what the layer does not set.
-func configOf(image v1.Image, version string) *v1.ConfigFile {
+func configOf(image v1.Image, arch, version string) *v1.ConfigFile {
 	config, err := image.ConfigFile()
 	if err != nil {
 		config = &v1.ConfigFile{}
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = "linux", arch
 	config.Config = v1.Config{
 		Entrypoint: []string{"/usr/bin/spanctl"},
 		Cmd:        []string{"run"},
