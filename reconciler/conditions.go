@@ -94,6 +94,7 @@ func (e *Engine) assess(now time.Time) {
 	if shown := health.Shown(e.conditions); !slices.EqualFunc(shown, health.Shown(before), sameCondition) {
 		e.publishConditions(now, shown)
 	}
+	e.publishHealth(now)
 }
 
 func byKey(conditions []health.Condition) map[condition.Key]health.Condition {
@@ -131,4 +132,14 @@ func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {
 			Since: c.Since, Cause: c.Cause, Remedy: c.Remedy}
 	}
 	e.store.Replace(now, resource.Conditions, specs)
+}
+
+// publishHealth publishes the health in a word, where it has changed.
+func (e *Engine) publishHealth(now time.Time) {
+	is := e.health()
+	spec := resource.HealthState{State: string(is.State), Ready: is.Ready}
+	if spec != e.healthState {
+		e.healthState = spec
+		e.store.Replace(now, resource.HealthStates, map[string]any{"machine": spec})
+	}
 }

@@ -135,6 +135,8 @@ type Engine struct {
 	// peers and members are what the last pass knew of them.
 	peers   health.Peers
 	members health.Members
+	// healthState is what was published last.
+	healthState resource.HealthState
 	// found are the conditions of the last pass that succeeded.
 	found []condition.Condition
 	// standing are the conditions that no pass finds, by their codes.
@@ -155,6 +157,8 @@ type Engine struct {
 	converged bool
 	// everConverged is set once a pass has succeeded.
 	everConverged bool
+	// mesh is the one of the last pass.
+	mesh Mesh
 	// mtu is the last argument of LinkMTU; -1 before the first call, since what an earlier
 	// process published may be outdated.
 	mtu int
@@ -199,6 +203,7 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 		return p, err
 	}
 	e.everConverged = true
+	e.mesh = meshOf(p)
 	e.holdConditions(now, p.Conditions)
 	return p, nil
 }
@@ -292,6 +297,9 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 	e.lastRead = nil
 	e.peers, e.members = health.Peers{}, health.Members{}
 	e.holdConditions(now, nil)
+	if e.mesh.Link == scope.LinkName {
+		e.mesh.Link = ""
+	}
 	p := &Pass{Scope: scope, NextCheck: peer.IdleInterval, Plan: state.Diff(state.State{}, live)}
 	return p, e.apply(ctx, now, p)
 }

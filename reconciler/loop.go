@@ -65,6 +65,9 @@ var (
 
 // Loop runs passes. Its methods are safe for concurrent use.
 type Loop struct {
+	// Turned, if set, is called by Run after each turn. It must not wait.
+	Turned func(Turn)
+
 	engine    *Engine
 	discovery *Discovery
 	log       *slog.Logger
@@ -79,6 +82,8 @@ type Loop struct {
 	clockStep atomic.Int64
 	// scope is that of the config in force; nil before the first.
 	scope atomic.Pointer[state.Scope]
+	// last is the last turn.
+	last atomic.Pointer[Turn]
 	// stopping is closed when the context of Run has ended.
 	stopping chan struct{}
 
@@ -100,7 +105,7 @@ type Loop struct {
 // NewLoop returns a loop that does nothing before Run.
 func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 	engine.sessions = discovery.Sessions
-	return &Loop{
+	l := &Loop{
 		engine:    engine,
 		discovery: discovery,
 		log:       log,
@@ -108,6 +113,8 @@ func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 		wake:      make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
 	}
+	l.endTurn()
+	return l
 }
 
 // Run does passes until ctx ends. It leaves the mesh up.
@@ -120,6 +127,7 @@ func (l *Loop) Run(ctx context.Context) {
 	collect := newAlarm()
 	defer collect.stop()
 	for {
+		l.endTurn()
 		polling := false
 		select {
 		case <-ctx.Done():
@@ -344,6 +352,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 			}
 		}
 		l.config, l.down = config, false
+		l.engine.stand(time.Now(), condition.MeshDown, nil)
 		l.engine.publishConfig(time.Now(), config)
 		l.Wake(InputChanged) // the registries answer after this pass
 		return l.pass(ctx, Trigger{})
@@ -389,12 +398,17 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 		}
 		l.down, l.leaveFailed = true, left != nil
 		pass, err := l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
+		l.engine.stand(time.Now(), condition.MeshDown, []condition.Condition{takenDown})
 		if pass != nil {
 			pass.Warn(left)
 		}
 		return pass, err
 	})
 }
+
+// takenDown is the condition of a mesh after Down.
+var takenDown = condition.Condition{Code: condition.MeshDown, Cause: "`spanctl down` took the mesh down",
+	Remedy: "`spanctl reload` brings it up again"}
 
 // Remove takes down what find returns, which is not that of the config in force.
 func (l *Loop) Remove(ctx context.Context, find func() ([]state.Scope, error)) (*Pass, error) {

@@ -115,7 +115,7 @@ func (p *Pass) peerStatus(now time.Time, label string, c *peer.Connection) resou
 		shown.State, shown.Relay = peer.Up, p.label(c.Relay)
 	}
 	if loss, known := s.Loss(now); known {
-		shown.Loss = resource.Percent(loss)
+		shown.Loss = resource.PercentOf(loss)
 	}
 	return shown
 }

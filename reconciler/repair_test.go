@@ -230,8 +230,8 @@ func TestStandingConditions(t *testing.T) {
 		if _, err := r.Down(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		check("with the mesh down", "ConfigUnwatched\n")
+		check("with the mesh down", "ConfigUnwatched\nMeshDown\n")
 		stand()
-		check("once it has ended", "")
+		check("once it has ended", "MeshDown\n")
 	})
 }

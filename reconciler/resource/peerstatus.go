@@ -65,7 +65,7 @@ type PeerStatus struct {
 	SmoothedRTT Duration `json:"smoothedRTT,omitzero"`
 	// Loss is how many of the latest 64 echoes had no answer, such as "3%"; empty for a peer that
 	// answers none.
-	Loss string `json:"loss,omitempty"`
+	Loss Percent `json:"loss,omitzero"`
 	// EchoesSent counts the echoes that were sent.
 	EchoesSent int64 `json:"echoesSent,omitzero"`
 	// EchoesAnswered counts those that had an answer.
@@ -77,14 +77,32 @@ type PeerStatus struct {
 // Equal reports whether other is an equal spec.
 func (s PeerStatus) Equal(other any) bool { return any(s) == other }
 
-// Percent returns a share to two digits, such as "0%", "1.6%" or "12%".
-func Percent(percent float64) string {
-	digits := 0
+// Percent is a share, which is shown to two digits, such as "0%", "1.6%" or "12%". The zero value is
+// one that is not known.
+type Percent struct {
+	percent float64
+	known   bool
+}
+
+// PercentOf returns a share that is known.
+func PercentOf(percent float64) Percent { return Percent{percent, true} }
+
+// Value returns the share, from 0 to 100, if it is known.
+func (p Percent) Value() (percent float64, known bool) { return p.percent, p.known }
+
+func (p Percent) String() string {
+	if !p.known {
+		return ""
+	}
+	percent, digits := p.percent, 0
 	if percent < 10 {
 		percent, digits = math.Round(percent*10)/10, -1
 	}
 	return strconv.FormatFloat(percent, 'f', digits, 64) + "%"
 }
+
+// MarshalText returns what String does.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // Duration is a time.Duration that is shown to three digits, such as "11.2ms".
 type Duration time.Duration

@@ -9,9 +9,10 @@ import (
 
 // samples are nonzero values of types with unexported fields.
 var samples = map[string]any{
-	"netip.Addr":     netip.IPv6Loopback(),
-	"netip.AddrPort": netip.AddrPortFrom(netip.IPv6Loopback(), 1),
-	"time.Time":      time.Unix(1, 0),
+	"resource.Percent": PercentOf(1),
+	"netip.Addr":       netip.IPv6Loopback(),
+	"netip.AddrPort":   netip.AddrPortFrom(netip.IPv6Loopback(), 1),
+	"time.Time":        time.Unix(1, 0),
 }
 
 // TestEqualComparesEveryField changes each field alone of each spec with an Equal method, so

@@ -33,6 +33,7 @@ const (
 type ApplyMode int32
 
 const (
+	// Staged; as APPLY_MODE_AUTO by an agent that never had a config.
 	ApplyMode_APPLY_MODE_UNSPECIFIED ApplyMode = 0
 	// Store the config and put it in force at once.
 	ApplyMode_APPLY_MODE_IMMEDIATE ApplyMode = 1
@@ -376,8 +377,10 @@ type ApplyResponse struct {
 	StoredAt string `protobuf:"bytes,2,opt,name=stored_at,json=storedAt,proto3" json:"stored_at,omitempty"`
 	// The end of the trial, with APPLY_MODE_TRY.
 	TrialUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=trial_until,json=trialUntil,proto3" json:"trial_until,omitempty"`
-	// Set if APPLY_MODE_AUTO staged the config.
-	Staged        bool `protobuf:"varint,4,opt,name=staged,proto3" json:"staged,omitempty"`
+	// Set if the config was staged since it cuts traffic, as APPLY_MODE_AUTO asks.
+	Staged bool `protobuf:"varint,4,opt,name=staged,proto3" json:"staged,omitempty"`
+	// What was done: APPLY_MODE_IMMEDIATE, APPLY_MODE_STAGED or APPLY_MODE_TRY.
+	Done          ApplyMode `protobuf:"varint,5,opt,name=done,proto3,enum=spanctl.agent.v1.ApplyMode" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +441,13 @@ func (x *ApplyResponse) GetStaged() bool {
 		return x.Staged
 	}
 	return false
+}
+
+func (x *ApplyResponse) GetDone() ApplyMode {
+	if x != nil {
+		return x.Done
+	}
+	return ApplyMode_APPLY_MODE_UNSPECIFIED
 }
 
 type HistoryRequest struct {
@@ -1395,7 +1405,11 @@ type Condition struct {
 	// What is wrong, for people.
 	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
 	// What to do about it, for people.
-	Remedy        string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Remedy string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// When it began. GetHealth alone has it.
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// The place in the documentation that describes the code. GetHealth alone has it.
+	Doc           string `protobuf:"bytes,7,opt,name=doc,proto3" json:"doc,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1461,6 +1475,20 @@ func (x *Condition) GetCause() string {
 func (x *Condition) GetRemedy() string {
 	if x != nil {
 		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Condition) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Condition) GetDoc() string {
+	if x != nil {
+		return x.Doc
 	}
 	return ""
 }
@@ -2147,6 +2175,600 @@ func (x *Metadata) GetUpdated() *timestamppb.Timestamp {
 	return nil
 }
 
+type GetHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHealthRequest) Reset() {
+	*x = GetHealthRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHealthRequest) ProtoMessage() {}
+
+func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetHealthRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+}
+
+type GetHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "spanctl/v1". Fields are added within a version, and none is removed.
+	ApiVersion string `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	// "healthy", "starting", "degraded", "broken" or "no agent".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Set when the mesh carries traffic: no condition is one that the machine is not ready with.
+	Ready bool `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Set when the agent's loop has turned within 90 seconds.
+	Live bool `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`
+	// What is wrong, errors first.
+	Conditions []*Condition `protobuf:"bytes,5,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// The version of the agent.
+	Version  string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	Hostname string `protobuf:"bytes,7,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// The time of this answer. Ages are counted from it.
+	Time *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
+	// When the agent started.
+	Started *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=started,proto3" json:"started,omitempty"`
+	// The machine's link; absent where there is no mesh.
+	Mesh *Mesh `protobuf:"bytes,10,opt,name=mesh,proto3" json:"mesh,omitempty"`
+	// The cluster; absent before the first config.
+	Cluster *Cluster `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The connections to what machines are found by.
+	Discovery []*DiscoverySession `protobuf:"bytes,12,rep,name=discovery,proto3" json:"discovery,omitempty"`
+	// The config in force; absent before the first.
+	Config *ConfigInForce `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
+	// The peers by name.
+	Peers         []*Peer `protobuf:"bytes,14,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHealthResponse) Reset() {
+	*x = GetHealthResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHealthResponse) ProtoMessage() {}
+
+func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
+func (*GetHealthResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *GetHealthResponse) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *GetHealthResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *GetHealthResponse) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *GetHealthResponse) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *GetHealthResponse) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetHealthResponse) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *GetHealthResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetMesh() *Mesh {
+	if x != nil {
+		return x.Mesh
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetCluster() *Cluster {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetDiscovery() []*DiscoverySession {
+	if x != nil {
+		return x.Discovery
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetConfig() *ConfigInForce {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *GetHealthResponse) GetPeers() []*Peer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// Mesh is the machine's end of the mesh.
+type Mesh struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Link  string                 `protobuf:"bytes,1,opt,name=link,proto3" json:"link,omitempty"`
+	// The machine's address in the mesh.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// The UDP port of WireGuard.
+	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	// In bytes.
+	Mtu uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// Where WireGuard runs: "kernel" or "userspace".
+	Wireguard     string `protobuf:"bytes,5,opt,name=wireguard,proto3" json:"wireguard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mesh) Reset() {
+	*x = Mesh{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mesh) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mesh) ProtoMessage() {}
+
+func (x *Mesh) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mesh.ProtoReflect.Descriptor instead.
+func (*Mesh) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Mesh) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+func (x *Mesh) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Mesh) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Mesh) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *Mesh) GetWireguard() string {
+	if x != nil {
+		return x.Wireguard
+	}
+	return ""
+}
+
+type Cluster struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bits that depend on the ID and the secret, such as "7f3a-91c0": machines find each other
+	// only where they are the same.
+	Fingerprint string `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// How many machines are known, with this one.
+	Machines      uint32 `protobuf:"varint,2,opt,name=machines,proto3" json:"machines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cluster) Reset() {
+	*x = Cluster{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cluster) ProtoMessage() {}
+
+func (x *Cluster) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
+func (*Cluster) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Cluster) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Cluster) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
+// DiscoverySession is the connection to a registry of machines.
+type DiscoverySession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "service" or "kubernetes".
+	Registry string `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	// The URL.
+	Endpoint  string `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Connected bool   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
+	// When it was connected, or when the connection was lost; absent if it never was there.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// When something last came; absent for never.
+	LastHeard *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_heard,json=lastHeard,proto3" json:"last_heard,omitempty"`
+	// Why it is not connected, for people.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscoverySession) Reset() {
+	*x = DiscoverySession{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscoverySession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscoverySession) ProtoMessage() {}
+
+func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscoverySession.ProtoReflect.Descriptor instead.
+func (*DiscoverySession) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DiscoverySession) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *DiscoverySession) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *DiscoverySession) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *DiscoverySession) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *DiscoverySession) GetLastHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHeard
+	}
+	return nil
+}
+
+func (x *DiscoverySession) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ConfigInForce is the config that the mesh follows.
+type ConfigInForce struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file that the config is read from.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// When it was put in force.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigInForce) Reset() {
+	*x = ConfigInForce{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigInForce) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigInForce) ProtoMessage() {}
+
+func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigInForce.ProtoReflect.Descriptor instead.
+func (*ConfigInForce) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ConfigInForce) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ConfigInForce) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// Peer is another machine of the mesh.
+type Peer struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PublicKey string                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// "up", "down", or "unknown" while an endpoint is on trial.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Where WireGuard sends to, such as "203.0.113.9:51820", or "relay NAME" where a peer carries
+	// the traffic; empty for nowhere.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// The last round-trip time of an echo; absent if none was answered.
+	RttSeconds *float64 `protobuf:"fixed64,5,opt,name=rtt_seconds,json=rttSeconds,proto3,oneof" json:"rtt_seconds,omitempty"`
+	// The part of the recent echoes that were not answered, from 0 to 1; absent without echoes.
+	Loss *float64 `protobuf:"fixed64,6,opt,name=loss,proto3,oneof" json:"loss,omitempty"`
+	// When the last handshake ended; absent for never.
+	LastHandshake *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_handshake,json=lastHandshake,proto3" json:"last_handshake,omitempty"`
+	// Whole numbers, which JSON has as such.
+	ReceivedBytes    float64 `protobuf:"fixed64,8,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	TransmittedBytes float64 `protobuf:"fixed64,9,opt,name=transmitted_bytes,json=transmittedBytes,proto3" json:"transmitted_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Peer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Peer) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *Peer) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Peer) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Peer) GetRttSeconds() float64 {
+	if x != nil && x.RttSeconds != nil {
+		return *x.RttSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetLoss() float64 {
+	if x != nil && x.Loss != nil {
+		return *x.Loss
+	}
+	return 0
+}
+
+func (x *Peer) GetLastHandshake() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHandshake
+	}
+	return nil
+}
+
+func (x *Peer) GetReceivedBytes() float64 {
+	if x != nil {
+		return x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *Peer) GetTransmittedBytes() float64 {
+	if x != nil {
+		return x.TransmittedBytes
+	}
+	return 0
+}
+
 var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
@@ -2168,13 +2790,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x12/\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x1b.spanctl.agent.v1.ApplyModeR\x04mode\x123\n" +
 	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x12\n" +
-	"\x04base\x18\x05 \x01(\fR\x04base\"\xad\x01\n" +
+	"\x04base\x18\x05 \x01(\fR\x04base\"\xde\x01\n" +
 	"\rApplyResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.spanctl.agent.v1.PlanR\x04plan\x12\x1b\n" +
 	"\tstored_at\x18\x02 \x01(\tR\bstoredAt\x12;\n" +
 	"\vtrial_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"trialUntil\x12\x16\n" +
-	"\x06staged\x18\x04 \x01(\bR\x06staged\"(\n" +
+	"\x06staged\x18\x04 \x01(\bR\x06staged\x12/\n" +
+	"\x04done\x18\x05 \x01(\x0e2\x1b.spanctl.agent.v1.ApplyModeR\x04done\"(\n" +
 	"\x0eHistoryRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\"\x88\x01\n" +
 	"\x0fHistoryResponse\x128\n" +
@@ -2232,13 +2855,15 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12;\n" +
 	"\n" +
 	"conditions\x18\x05 \x03(\v2\x1b.spanctl.agent.v1.ConditionR\n" +
-	"conditions\"\x83\x01\n" +
+	"conditions\"\xc7\x01\n" +
 	"\tCondition\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x16\n" +
-	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"K\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x10\n" +
+	"\x03doc\x18\a \x01(\tR\x03doc\"K\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\rR\x04done\x12\x12\n" +
@@ -2283,14 +2908,68 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated*\x99\x01\n" +
+	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\x12\n" +
+	"\x10GetHealthRequest\"\xd7\x04\n" +
+	"\x11GetHealthResponse\x12\x1f\n" +
+	"\vapi_version\x18\x01 \x01(\tR\n" +
+	"apiVersion\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x12\n" +
+	"\x04live\x18\x04 \x01(\bR\x04live\x12;\n" +
+	"\n" +
+	"conditions\x18\x05 \x03(\v2\x1b.spanctl.agent.v1.ConditionR\n" +
+	"conditions\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x1a\n" +
+	"\bhostname\x18\a \x01(\tR\bhostname\x12.\n" +
+	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x124\n" +
+	"\astarted\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12*\n" +
+	"\x04mesh\x18\n" +
+	" \x01(\v2\x16.spanctl.agent.v1.MeshR\x04mesh\x123\n" +
+	"\acluster\x18\v \x01(\v2\x19.spanctl.agent.v1.ClusterR\acluster\x12@\n" +
+	"\tdiscovery\x18\f \x03(\v2\".spanctl.agent.v1.DiscoverySessionR\tdiscovery\x127\n" +
+	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
+	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"x\n" +
+	"\x04Mesh\x12\x12\n" +
+	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x1c\n" +
+	"\twireguard\x18\x05 \x01(\tR\twireguard\"G\n" +
+	"\aCluster\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12\x1a\n" +
+	"\bmachines\x18\x02 \x01(\rR\bmachines\"\xeb\x01\n" +
+	"\x10DiscoverySession\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
+	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12\x1c\n" +
+	"\tconnected\x18\x03 \x01(\bR\tconnected\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x129\n" +
+	"\n" +
+	"last_heard\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tlastHeard\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"U\n" +
+	"\rConfigInForce\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd2\x02\n" +
+	"\x04Peer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\tR\tpublicKey\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12$\n" +
+	"\vrtt_seconds\x18\x05 \x01(\x01H\x00R\n" +
+	"rttSeconds\x88\x01\x01\x12\x17\n" +
+	"\x04loss\x18\x06 \x01(\x01H\x01R\x04loss\x88\x01\x01\x12A\n" +
+	"\x0elast_handshake\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rlastHandshake\x12%\n" +
+	"\x0ereceived_bytes\x18\b \x01(\x01R\rreceivedBytes\x12+\n" +
+	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytesB\x0e\n" +
+	"\f_rtt_secondsB\a\n" +
+	"\x05_loss*\x99\x01\n" +
 	"\tApplyMode\x12\x1a\n" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\x9d\b\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\xf3\b\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
 	"\tGetConfig\x12\".spanctl.agent.v1.GetConfigRequest\x1a#.spanctl.agent.v1.GetConfigResponse\x12H\n" +
@@ -2304,7 +2983,8 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\tRotateKey\x12\".spanctl.agent.v1.RotateKeyRequest\x1a#.spanctl.agent.v1.RotateKeyResponse\x12`\n" +
 	"\rResetIdentity\x12&.spanctl.agent.v1.ResetIdentityRequest\x1a'.spanctl.agent.v1.ResetIdentityResponse\x12E\n" +
 	"\x04List\x12\x1d.spanctl.agent.v1.ListRequest\x1a\x1e.spanctl.agent.v1.ListResponse\x12J\n" +
-	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
+	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01\x12T\n" +
+	"\tGetHealth\x12\".spanctl.agent.v1.GetHealthRequest\x1a#.spanctl.agent.v1.GetHealthResponseB6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
 var (
 	file_spanctl_agent_v1_agent_proto_rawDescOnce sync.Once
@@ -2319,7 +2999,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -2358,69 +3038,92 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*Event)(nil),                 // 34: spanctl.agent.v1.Event
 	(*Resource)(nil),              // 35: spanctl.agent.v1.Resource
 	(*Metadata)(nil),              // 36: spanctl.agent.v1.Metadata
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 39: google.protobuf.Struct
+	(*GetHealthRequest)(nil),      // 37: spanctl.agent.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),     // 38: spanctl.agent.v1.GetHealthResponse
+	(*Mesh)(nil),                  // 39: spanctl.agent.v1.Mesh
+	(*Cluster)(nil),               // 40: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 41: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 42: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 43: spanctl.agent.v1.Peer
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 46: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	37, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	44, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	24, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	38, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
-	9,  // 4: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	38, // 5: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	38, // 6: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
-	24, // 7: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
-	9,  // 8: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
-	24, // 9: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 10: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 11: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 12: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 13: spanctl.agent.v1.ResetIdentityResponse.plan:type_name -> spanctl.agent.v1.Plan
-	27, // 14: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	26, // 15: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	25, // 16: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	28, // 17: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	33, // 18: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	35, // 19: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	33, // 20: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	34, // 21: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	35, // 22: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	36, // 23: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	39, // 24: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	38, // 25: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	38, // 26: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	1,  // 27: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 28: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 29: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 30: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 31: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 32: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 33: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 34: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 35: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 36: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	22, // 37: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	29, // 38: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	31, // 39: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	2,  // 40: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 41: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 42: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 43: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 44: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 45: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 46: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 47: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 48: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 49: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	23, // 50: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	30, // 51: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	32, // 52: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	40, // [40:53] is the sub-list for method output_type
-	27, // [27:40] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	45, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
+	9,  // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
+	45, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	45, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	24, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
+	9,  // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
+	24, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 11: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 12: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 13: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	24, // 14: spanctl.agent.v1.ResetIdentityResponse.plan:type_name -> spanctl.agent.v1.Plan
+	27, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	26, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	25, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
+	45, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	28, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	33, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	35, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	33, // 22: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	34, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	35, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	36, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	46, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	45, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	45, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	25, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
+	45, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	45, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	39, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
+	40, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	41, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	42, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	43, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	45, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	45, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	45, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	45, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	1,  // 41: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 42: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 43: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 44: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 45: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 46: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 47: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 48: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 49: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 50: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	22, // 51: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	29, // 52: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	31, // 53: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	37, // 54: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	2,  // 55: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 56: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 57: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 58: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 59: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 60: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 61: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 62: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 63: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 64: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	23, // 65: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	30, // 66: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	32, // 67: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	38, // 68: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	55, // [55:69] is the sub-list for method output_type
+	41, // [41:55] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -2429,13 +3132,14 @@ func file_spanctl_agent_v1_agent_proto_init() {
 		return
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

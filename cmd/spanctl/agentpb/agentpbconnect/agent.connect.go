@@ -66,6 +66,8 @@ const (
 	AgentServiceListProcedure = "/spanctl.agent.v1.AgentService/List"
 	// AgentServiceWatchProcedure is the fully-qualified name of the AgentService's Watch RPC.
 	AgentServiceWatchProcedure = "/spanctl.agent.v1.AgentService/Watch"
+	// AgentServiceGetHealthProcedure is the fully-qualified name of the AgentService's GetHealth RPC.
+	AgentServiceGetHealthProcedure = "/spanctl.agent.v1.AgentService/GetHealth"
 )
 
 // AgentServiceClient is a client for the spanctl.agent.v1.AgentService service.
@@ -98,6 +100,9 @@ type AgentServiceClient interface {
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes. It needs an agent.
 	Watch(context.Context, *connect.Request[agentpb.WatchRequest]) (*connect.ServerStreamForClient[agentpb.WatchResponse], error)
+	// GetHealth returns the state of the mesh and what is wrong with it. It does not wait for a
+	// pass. Where no agent runs, the state is "no agent".
+	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the spanctl.agent.v1.AgentService service. By
@@ -189,6 +194,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Watch")),
 			connect.WithClientOptions(opts...),
 		),
+		getHealth: connect.NewClient[agentpb.GetHealthRequest, agentpb.GetHealthResponse](
+			httpClient,
+			baseURL+AgentServiceGetHealthProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetHealth")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -207,6 +218,7 @@ type agentServiceClient struct {
 	resetIdentity *connect.Client[agentpb.ResetIdentityRequest, agentpb.ResetIdentityResponse]
 	list          *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
 	watch         *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
+	getHealth     *connect.Client[agentpb.GetHealthRequest, agentpb.GetHealthResponse]
 }
 
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
@@ -274,6 +286,11 @@ func (c *agentServiceClient) Watch(ctx context.Context, req *connect.Request[age
 	return c.watch.CallServerStream(ctx, req)
 }
 
+// GetHealth calls spanctl.agent.v1.AgentService.GetHealth.
+func (c *agentServiceClient) GetHealth(ctx context.Context, req *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
+	return c.getHealth.CallUnary(ctx, req)
+}
+
 // AgentServiceHandler is an implementation of the spanctl.agent.v1.AgentService service.
 type AgentServiceHandler interface {
 	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
@@ -304,6 +321,9 @@ type AgentServiceHandler interface {
 	List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error)
 	// Watch streams the resources of a type: first all, then changes. It needs an agent.
 	Watch(context.Context, *connect.Request[agentpb.WatchRequest], *connect.ServerStream[agentpb.WatchResponse]) error
+	// GetHealth returns the state of the mesh and what is wrong with it. It does not wait for a
+	// pass. Where no agent runs, the state is "no agent".
+	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -391,6 +411,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Watch")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceGetHealthHandler := connect.NewUnaryHandler(
+		AgentServiceGetHealthProcedure,
+		svc.GetHealth,
+		connect.WithSchema(agentServiceMethods.ByName("GetHealth")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/spanctl.agent.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceGetStatusProcedure:
@@ -419,6 +445,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceListHandler.ServeHTTP(w, r)
 		case AgentServiceWatchProcedure:
 			agentServiceWatchHandler.ServeHTTP(w, r)
+		case AgentServiceGetHealthProcedure:
+			agentServiceGetHealthHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -478,4 +506,8 @@ func (UnimplementedAgentServiceHandler) List(context.Context, *connect.Request[a
 
 func (UnimplementedAgentServiceHandler) Watch(context.Context, *connect.Request[agentpb.WatchRequest], *connect.ServerStream[agentpb.WatchResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Watch is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetHealth is not implemented"))
 }

@@ -32,6 +32,8 @@ type Options struct {
 	// Ready is called once the API is served and the first attempt to put the stored
 	// config in force has ended. It may be nil.
 	Ready func()
+	// Turned is reconciler.Loop.Turned. It may be nil.
+	Turned func(reconciler.Turn)
 }
 
 const (
@@ -110,7 +112,10 @@ func (o Options) runWithin(ctx context.Context, d *deps, listener net.Listener) 
 
 // run serves the API, and runs the loop and its watches, until ctx ends.
 func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error {
+	begun := time.Now()
+	d.engine.Started = begun
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
+	loop.Turned = o.Turned
 	lastGood := latest.New[struct{}, endpoints]()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	file, runner := configfile.At(o.Config), loopRunner{deps: d, loop: loop}
@@ -126,7 +131,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log})
+		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log,
+			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}})
 	})
 	group.Go(func() error {
 		o.watch(ctx, "kernel", func(ctx context.Context) error {

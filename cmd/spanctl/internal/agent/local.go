@@ -46,7 +46,7 @@ func NewLocal(m Machine, path string) *Local {
 		l.began.Store(true)
 		l.served.Go(func() { l.ended <- configs.follow(context.Background(), record, l.stop) })
 	}
-	l.service = &service{runner: runner, links: runner, configs: configs, log: m.Log, checkOwner: func(ctx context.Context) error {
+	l.service = &service{runner: runner, links: runner, configs: configs, health: runner, log: m.Log, checkOwner: func(ctx context.Context) error {
 		return checkOwner(ctx, configs, m.StateDir)
 	}}
 	l.server = newServer(context.Background(), l.service)

@@ -31,6 +31,7 @@ type service struct {
 	// there is nothing to wait for.
 	started <-chan struct{}
 	configs *configManager
+	health  healthReader
 	log     *slog.Logger
 	// checkOwner returns an error where the config in the file must not be replaced; nil in an
 	// agent, whose own it is.

@@ -31,12 +31,17 @@ func printJSON(out io.Writer, m proto.Message) error {
 	if err != nil {
 		return err
 	}
+	return printRawJSON(out, raw)
+}
+
+// printRawJSON prints what protojson made, indented.
+func printRawJSON(out io.Writer, raw []byte) error {
 	// protojson varies the white space from build to build; Indent replaces it.
 	var text bytes.Buffer
 	if err := json.Indent(&text, raw, "", "  "); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(out, plainJSON(text.String()))
+	_, err := fmt.Fprintln(out, plainJSON(text.String()))
 	return err
 }
 
@@ -46,6 +51,11 @@ func yamlOf(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return yamlOfJSON(raw)
+}
+
+// yamlOfJSON returns JSON as a YAML document.
+func yamlOfJSON(raw []byte) ([]byte, error) {
 	// JSON is YAML: read as such, numbers stay as they are written. YAML has no raw control
 	// characters, which JSON may have.
 	var document yaml.Node

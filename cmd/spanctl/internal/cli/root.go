@@ -90,7 +90,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
   spanctl gen config --with-kubespan -o machine.cue   write a config
   spanctl run                                         start the machine's agent
   spanctl apply -f machine.cue --immediate            put a config in force
-  spanctl get kubespanpeerstatuses                    show the peers
+  spanctl status                                      show how the mesh is, and its peers
   spanctl diff                                        compare the kernel with the config`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -109,6 +109,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newPatch(g),
 		newEdit(g),
 		newDiff(g),
+		newStatus(g),
 		newGet(g),
 		newDown(g),
 		newReload(g),

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+)
+
+const (
+	// APIVersion is that of the health that GetHealth returns.
+	APIVersion = "spanctl/v1"
+	// StateNoAgent is the state of a machine where no agent runs.
+	StateNoAgent = "no agent"
+	// liveFor is how long after a turn of its loop an agent counts as live. The loop turns at
+	// least every half minute.
+	liveFor = 90 * time.Second
+)
+
+// healthReader tells how the mesh is.
+type healthReader interface {
+	Health(ctx context.Context) *agentpb.GetHealthResponse
+}
+
+// GetHealth implements the API.
+func (s *service) GetHealth(ctx context.Context, _ *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
+	return connect.NewResponse(s.health.Health(ctx)), nil
+}
+
+// agentHealth is the health of a machine with an agent. It waits for nothing: neither for the loop
+// nor for the network.
+type agentHealth struct {
+	started time.Time
+	loop    *reconciler.Loop
+	store   *resource.Store
+	configs *configManager
+}
+
+// Health implements healthReader.
+func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
+	h := healthOf(time.Now(), a.started, a.loop.Last(), a.store.List(resource.PeerStatuses))
+	if h.Mesh != nil && userspace.HasSocket(h.Mesh.Link) {
+		h.Mesh.Wireguard = wireguardUserspace
+	}
+	if h.Cluster != nil {
+		h.Cluster.Machines = uint32(len(a.store.List(resource.Members)))
+	}
+	if revision, _, err := a.configs.dir.InForce(); err == nil {
+		h.Config = &agentpb.ConfigInForce{Path: a.configs.file.Path(), Since: timestamppb.New(revision.Time)}
+		if name, _, err := a.configs.file.Read(); err == nil {
+			h.Config.Path = name
+		}
+	}
+	return h
+}
+
+// The values of Mesh.wireguard.
+const (
+	wireguardKernel    = "kernel"
+	wireguardUserspace = "userspace"
+)
+
+// healthOf returns the health after a turn of the loop of an agent that started at a time. Both
+// times have their monotonic parts: the clock may be set meanwhile.
+func healthOf(now, started time.Time, turn reconciler.Turn, peers []resource.Resource) *agentpb.GetHealthResponse {
+	report, live := turn.Health, now.Sub(turn.At) < liveFor
+	if !live {
+		report = stuckReport(report, turn.At)
+	}
+	h := &agentpb.GetHealthResponse{
+		ApiVersion: APIVersion,
+		State:      string(report.State),
+		Ready:      report.Ready,
+		Live:       live,
+		Version:    version.Version,
+		Hostname:   hostname(turn.Mesh.Hostname),
+		Time:       timestamppb.New(now),
+		Started:    timestamppb.New(now.Add(-now.Sub(started))),
+	}
+	for _, c := range report.Conditions {
+		h.Conditions = append(h.Conditions, healthCondition(c))
+	}
+	if m := turn.Mesh; m.Link != "" {
+		h.Mesh = &agentpb.Mesh{Link: m.Link, Address: m.Address.String(), Port: uint32(m.Port), Mtu: uint32(m.MTU), Wireguard: wireguardKernel}
+	}
+	if turn.Config != nil {
+		h.Cluster = &agentpb.Cluster{}
+		if key, err := turn.Config.Cluster.Secret.Key(); err == nil {
+			h.Cluster.Fingerprint = mesh.Fingerprint(key, turn.Config.Cluster.ID)
+		}
+	}
+	for i := range turn.Sessions {
+		h.Discovery = append(h.Discovery, healthSession(&turn.Sessions[i]))
+	}
+	for _, r := range peers {
+		h.Peers = append(h.Peers, healthPeer(r.ID, r.Spec.(resource.PeerStatus)))
+	}
+	slices.SortFunc(h.Peers, func(a, b *agentpb.Peer) int {
+		return cmp.Or(cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetPublicKey(), b.GetPublicKey()))
+	})
+	return h
+}
+
+// stuckReport returns the report of a loop that has not turned since a time.
+func stuckReport(last health.Report, since time.Time) health.Report {
+	c := health.Condition{Since: since, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
+		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
+		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
+	return health.Report{State: health.Broken, Conditions: append([]health.Condition{c}, last.Conditions...)}
+}
+
+func healthCondition(c health.Condition) *agentpb.Condition {
+	return &agentpb.Condition{Code: string(c.Code), Severity: string(c.Severity()), Subject: c.Subject, Cause: c.Cause,
+		Remedy: c.Remedy, Since: timestamppb.New(c.Since), Doc: c.Code.Doc()}
+}
+
+func healthSession(s *health.Session) *agentpb.DiscoverySession {
+	shown := &agentpb.DiscoverySession{Registry: s.Registry, Endpoint: s.URL, Connected: s.State == health.Connected, Error: s.Failure.Text}
+	if !s.Since.IsZero() {
+		shown.Since = timestamppb.New(s.Since)
+	}
+	if !s.Heard.IsZero() {
+		shown.LastHeard = timestamppb.New(s.Heard)
+	}
+	return shown
+}
+
+func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
+	p := &agentpb.Peer{Name: s.Label, PublicKey: key, State: string(s.State), ReceivedBytes: float64(s.ReceiveBytes),
+		TransmittedBytes: float64(s.TransmitBytes)}
+	switch {
+	case s.Relay != "":
+		p.Path = "relay " + s.Relay
+	case s.Endpoint.IsValid():
+		p.Path = s.Endpoint.String()
+	}
+	if s.RTT > 0 {
+		rtt := time.Duration(s.RTT).Seconds()
+		p.RttSeconds = &rtt
+	}
+	if percent, known := s.Loss.Value(); known {
+		loss := percent / 100
+		p.Loss = &loss
+	}
+	if !s.LastHandshakeTime.IsZero() {
+		p.LastHandshake = timestamppb.New(s.LastHandshakeTime)
+	}
+	return p
+}
+
+// hostname returns the machine's name in the mesh, or else its own.
+func hostname(inMesh string) string {
+	name, _ := os.Hostname() // without it, the machine has no name
+	return cmp.Or(inMesh, name)
+}

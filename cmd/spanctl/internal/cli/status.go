@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
+)
+
+// The exit statuses of status and wait.
+const (
+	exitDegraded = 1
+	exitBroken   = 2
+	// exitNoAnswer is that of a command that has nothing to judge by: no agent, or one that does not
+	// answer, or arguments that are not valid.
+	exitNoAnswer = 3
+)
+
+// The values of --check.
+const (
+	checkLive  = "live"
+	checkReady = "ready"
+)
+
+// answerTimeout is how long an agent may take to answer. It waits for nothing to do so.
+const answerTimeout = 10 * time.Second
+
+// statusOptions are the flags of `spanctl status`.
+type statusOptions struct {
+	output, color, check string
+	timeout              time.Duration
+}
+
+func newStatus(g *globals) *cobra.Command {
+	o := &statusOptions{}
+	cmd := agentCommand(g, eachNode, &cobra.Command{
+		Use:   "status",
+		Short: "Show how the mesh is: what is wrong, why, and what to do",
+		Long: `Show the state of this machine's mesh, what is wrong with it, with cause and remedy, and
+the peers. Errors are marked with x, warnings with !, and what is good to know with i.
+
+The exit status is
+  0   healthy
+  1   degraded: there is a warning; or the agent is starting
+  2   broken: there is an error
+  3   no agent runs, or it does not answer
+
+With --nodes it is that of the worst machine. --check is for probes of supervisors: it prints
+nothing where all is well, and the exit status is 0 or 1.
+
+  live    the agent answers, and its loop has turned within 90 seconds
+  ready   the mesh carries traffic; one that is starting is not ready`,
+		Example: "  spanctl status\n  spanctl status -n root@web1,root@web2\n  spanctl status --check ready\n  spanctl status -o json",
+		Args:    cobra.NoArgs,
+	}, o.run)
+	cmd.Flags().StringVarP(&o.output, "output", "o", outputText, "output format: text, yaml or json")
+	cmd.Flags().StringVar(&o.color, "color", colorAuto, "colour the output: auto, always or never [$NO_COLOR]")
+	cmd.Flags().StringVar(&o.check, "check", "", "exit with 0 or 1 only: live or ready")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", answerTimeout, "how long the agent may take to answer")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
+	return cmd
+}
+
+func (o *statusOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	if err := errors.Join(oneOf("output", o.output, outputText, outputYAML, outputJSON), oneOf("color", o.color, colorAuto, colorAlways, colorNever),
+		oneOf("check", o.check, "", checkLive, checkReady)); err != nil {
+		return statusError{err, exitNoAnswer}
+	}
+	h, err := s.health(ctx, o.timeout)
+	if o.check != "" {
+		return checked(o.check, h, err)
+	}
+	if err != nil {
+		return statusError{err, exitNoAnswer}
+	}
+	if err := o.print(s.streams, h); err != nil {
+		return err
+	}
+	if exit := exitOf(h.GetState()); exit != exitOK {
+		return exitStatus(exit)
+	}
+	return nil
+}
+
+// health asks an agent how the mesh is, and does not wait for longer than a time.
+func (s *agentSession) health(ctx context.Context, within time.Duration) (*agentpb.GetHealthResponse, error) {
+	ctx, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	h, err := call(ctx, s.GetHealth, &agentpb.GetHealthRequest{})
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, s.noAnswer(within)
+	}
+	if connect.CodeOf(err) == connect.CodeUnimplemented {
+		return nil, errors.New("the agent is of an earlier version, which does not know its health: restart it, which leaves the mesh up")
+	}
+	return h, err
+}
+
+// noAnswer is the error of an agent that accepts a call and does not answer.
+func (s *agentSession) noAnswer(within time.Duration) error {
+	where := "at " + s.socket
+	if s.host != "" {
+		where = "of " + s.host
+	}
+	return fmt.Errorf("the agent %s has not answered within %v: it hangs, or the machine does\n  systemctl restart spanctl", where, within)
+}
+
+// exitOf returns the exit status that stands for a state.
+func exitOf(state string) int {
+	switch health.State(state) {
+	case health.Healthy:
+		return exitOK
+	case health.Starting, health.Degraded:
+		return exitDegraded
+	case health.Broken:
+		return exitBroken
+	default:
+		return exitNoAnswer
+	}
+}
+
+// checked returns nil where a check holds, or else an error that says why it does not.
+func checked(check string, h *agentpb.GetHealthResponse, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case h.GetState() == agent.StateNoAgent:
+		return noAgentError(h)
+	case check == checkLive && !h.GetLive():
+		return errors.New("not live: the loop of the agent has not turned within 90 seconds")
+	case check == checkReady && !h.GetReady():
+		return fmt.Errorf("not ready: %s", reasonText(h))
+	default:
+		return nil
+	}
+}
+
+// reasonText returns the state with the first condition, and how many there are beside it, as in
+// "degraded: PeerUnreachable db2 (+1)".
+func reasonText(h *agentpb.GetHealthResponse) string {
+	all := h.GetConditions()
+	if len(all) == 0 || h.GetState() == string(health.Healthy) {
+		return h.GetState()
+	}
+	text := h.GetState() + ": " + strings.TrimSpace(all[0].GetCode()+" "+all[0].GetSubject())
+	if len(all) > 1 {
+		text += fmt.Sprintf(" (+%d)", len(all)-1)
+	}
+	return plain(text)
+}
+
+// noAgentError is the error of a machine without an agent, with its remedy on the next line.
+func noAgentError(h *agentpb.GetHealthResponse) error {
+	for _, c := range h.GetConditions() {
+		if c.GetCode() == string(condition.NoAgent) {
+			return fmt.Errorf("%s: %s\n  %s", c.GetCode(), c.GetCause(), strings.Trim(c.GetRemedy(), "`"))
+		}
+	}
+	return errors.New("no agent answers")
+}
+
+// print prints the health in the format of --output.
+func (o *statusOptions) print(s streams, h *agentpb.GetHealthResponse) error {
+	switch {
+	case o.output != outputText:
+		return printHealth(s.out, o.output, h)
+	case h.GetState() == agent.StateNoAgent:
+		return statusError{noAgentError(h), exitNoAnswer}
+	}
+	v := statusView{width: terminalWidth(s.out), color: wantsColor(s.out, o.color), zone: time.Local}
+	_, err := io.WriteString(s.out, v.text(h))
+	return err
+}
+
+// printHealth prints the health for programs. Fields that are false or empty are there too.
+func printHealth(out io.Writer, format string, h *agentpb.GetHealthResponse) error {
+	raw, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(h)
+	if err != nil {
+		return err
+	}
+	if format == outputJSON {
+		return printRawJSON(out, raw)
+	}
+	text, err := yamlOfJSON(raw)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// terminalWidth returns the width of a terminal in columns; 0 for what is none.
+func terminalWidth(out io.Writer) int {
+	file, ok := out.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
