@@ -38,6 +38,10 @@ func QuoteAll(names []string) string {
 func Nearest(word string, names []string) string {
 	best, bestDistance := "", 3
 	for _, name := range names {
+		// The comparison takes a time that is the product of both lengths, and the word is anybody's.
+		if len(word) > 2*len(name)+bestDistance {
+			continue
+		}
 		if d := levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(name)); d < bestDistance && d < len(name) {
 			best, bestDistance = name, d
 		}

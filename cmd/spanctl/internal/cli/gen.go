@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema/generate"
 )
 
@@ -128,5 +129,5 @@ func secretsFrom(ctx context.Context, s streams, path string) (generate.Secrets,
 	if err != nil {
 		return generate.Secrets{}, fmt.Errorf("read the secrets: %w", err)
 	}
-	return generate.DecodeSecrets(source.Name, source.Data)
+	return (&evaluate.Evaluator{}).Secrets(ctx, source)
 }

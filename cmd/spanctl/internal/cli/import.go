@@ -2,12 +2,11 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 
 	"github.com/spf13/cobra"
 
-	"github.com/spanmesh/span/schema/talos"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 )
 
 func newImport() *cobra.Command {
@@ -55,11 +54,8 @@ func (o *importOptions) run(ctx context.Context, s streams, path string) error {
 	if source.Data == nil {
 		return errors.New(path + " is a directory: want a Talos machine config")
 	}
-	options := talos.Options{Name: o.target.path, Enable: o.enable}
-	if o.newSecrets {
-		options.NewSecrets = rand.Reader
-	}
-	imported, err := talos.Import(source, options)
+	options := evaluate.TalosOptions{Name: o.target.path, Enable: o.enable, NewSecrets: o.newSecrets}
+	imported, err := (&evaluate.Evaluator{}).Talos(ctx, source, options)
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func sourceAt(ctx context.Context, s streams, path string, format formatFlag) (s
 	if err != nil {
 		return schema.Source{}, err
 	}
-	name, err := format.name(path, data)
+	name, err := format.name(ctx, path, data)
 	return schema.Source{Name: name, Data: data}, err
 }
 
@@ -193,7 +193,11 @@ func (p *patches) read(ctx context.Context) ([]schema.Source, error) {
 			sources[i] = one
 			continue
 		}
-		sources[i] = schema.Source{Name: patchName(text), Data: []byte(text)}
+		format, err := formatFlag{}.format(ctx, "--patch", []byte(text))
+		if err != nil {
+			return nil, err
+		}
+		sources[i] = schema.Source{Name: "--patch" + format.Extension(), Data: []byte(text)}
 	}
 	p.sources = sources
 	return sources, nil

@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
-	"regexp"
-	"strings"
+	"context"
 
-	"cuelang.org/go/cue/parser"
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -22,16 +18,13 @@ func (f *formatFlag) flag(flags *pflag.FlagSet) {
 
 // name returns a name for a text from a file, that has its format: that of the flag, else of the
 // file name, else of the text.
-func (f formatFlag) name(file string, data []byte) (string, error) {
+func (f formatFlag) name(ctx context.Context, file string, data []byte) (string, error) {
 	if f.text == "" && schema.HasExtension(file) {
 		return file, nil
 	}
-	format := sniff(data)
-	if f.text != "" {
-		if err := oneOf("format", f.text, "cue", "yaml", "json"); err != nil {
-			return "", err
-		}
-		format = schema.FormatOf("." + f.text)
+	format, err := f.format(ctx, file, data)
+	if err != nil {
+		return "", err
 	}
 	if file == standardInput {
 		return "stdin" + format.Extension(), nil
@@ -39,38 +32,13 @@ func (f formatFlag) name(file string, data []byte) (string, error) {
 	return schema.Named(file, format), nil
 }
 
-// cueClues are lines that only CUE has.
-var cueClues = regexp.MustCompile(`(?m)^\s*(package \w+|import [("].*|//.*|#\w+.*|.*[^{]\{|\})\s*$`)
-
-// sniff returns the format of a text:
-//   - JSON, if it is valid JSON;
-//   - YAML, if it is valid YAML and has a structure: in CUE, its lines would nest otherwise;
-//   - CUE, if it is valid CUE.
-//
-// A text that is none of these has a fault. It is JSON if it begins as an object with a name in
-// quotes or as a list, CUE if it has a line that only CUE has, and else YAML.
-func sniff(data []byte) schema.Format {
-	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
-	var document yaml.Node
-	_, cueErr := parser.ParseFile("", data)
-	switch {
-	case json.Valid(data):
-		return schema.FormatJSON
-	case yaml.Unmarshal(data, &document) == nil && len(document.Content) == 1 && document.Content[0].Kind != yaml.ScalarNode:
-		return schema.FormatYAML
-	case cueErr == nil:
-		return schema.FormatCUE
+// format returns the format of the flag, else of the text.
+func (f formatFlag) format(ctx context.Context, file string, data []byte) (schema.Format, error) {
+	if f.text == "" {
+		return (&evaluate.Evaluator{}).Format(ctx, schema.Source{Name: file, Data: data})
 	}
-	start := strings.Join(strings.Fields(string(data[:min(len(data), 100)])), "")
-	switch {
-	case strings.HasPrefix(start, `{"`), strings.HasPrefix(start, "["):
-		return schema.FormatJSON
-	case cueClues.Match(data):
-		return schema.FormatCUE
-	default:
-		return schema.FormatYAML
+	if err := oneOf("format", f.text, "cue", "yaml", "json"); err != nil {
+		return 0, err
 	}
+	return schema.FormatOf("." + f.text), nil
 }
-
-// patchName names a patch that is a text of the command line.
-func patchName(text string) string { return "--patch" + sniff([]byte(text)).Extension() }

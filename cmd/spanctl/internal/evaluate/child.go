@@ -84,7 +84,7 @@ func evaluate(r Request) (a answer) {
 			a = answer{Panic: panicked()}
 		}
 	}()
-	return answerOf(r.evaluate())
+	return r.answer()
 }
 
 func (r Request) evaluate() (*Result, error) {

@@ -1,4 +1,5 @@
-// Package evaluate makes machine configs out of their texts in a child process.
+// Package evaluate makes machine configs out of their texts in a child process, and whatever else is
+// read from the texts of others.
 //
 // A config is a program: CUE has comprehensions, YAML has aliases, and a few lines can ask for
 // hours of work or all memory. The child is this binary, started with Command. It has limits of

@@ -51,6 +51,22 @@ type kept struct {
 // ReadSecret. It returns schema.Problems for a config with faults and for one that takes too much
 // time or memory, a *CrashError for an evaluation that broke, and the error of ctx if that ended.
 func (e *Evaluator) Evaluate(ctx context.Context, r Request) (*Result, error) {
+	a, err := e.answer(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	result, err := a.result()
+	if err == nil {
+		err = result.ReadSecrets(r.ReadSecret)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// answer returns what the child for a request said, which is not an error.
+func (e *Evaluator) answer(ctx context.Context, r Request) (*answer, error) {
 	name := "the config"
 	if len(r.Sources) > 0 {
 		name = r.Sources[0].Name
@@ -62,14 +78,7 @@ func (e *Evaluator) Evaluate(ctx context.Context, r Request) (*Result, error) {
 	if err := end.fault(name); err != nil {
 		return nil, err
 	}
-	result, err := end.answer.result()
-	if err == nil {
-		err = result.ReadSecrets(r.ReadSecret)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return result, nil
+	return end.answer, end.answer.err()
 }
 
 // end returns how the child for a request ended, now or before.
@@ -94,7 +103,7 @@ func (e *Evaluator) end(ctx context.Context, r Request) (ended, error) {
 	for attempt := 1; ; attempt++ {
 		end, err := run(ctx, r, limits)
 		if err == nil {
-			if isAlone(r) {
+			if r.kind == kindConfig && isAlone(r) {
 				e.keep(key, end, time.Now())
 			}
 			return end, nil

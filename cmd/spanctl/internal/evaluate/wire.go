@@ -9,6 +9,7 @@ import (
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
+	"github.com/spanmesh/span/schema/talos"
 )
 
 // Request is what makes up a config.
@@ -16,6 +17,10 @@ type Request struct {
 	load.Input
 	// Patches are applied to the sources. A single file may be valid only with them.
 	Patches []schema.Source
+	// kind is what is made of the sources.
+	kind kind
+	// talos are the options of kindTalos.
+	talos TalosOptions
 }
 
 // Result is a complete machine config.
@@ -27,6 +32,8 @@ type Result struct {
 
 // request is a Request on the wire.
 type request struct {
+	Kind    kind
+	Talos   TalosOptions
 	Input   load.Input
 	Sources []file
 	Patches []file
@@ -57,7 +64,7 @@ func sourcesOf(files []file) (sources []schema.Source) {
 }
 
 func (r Request) write(w io.Writer, l Limits) error {
-	wire := request{Input: r.Input, Sources: filesOf(r.Sources), Patches: filesOf(r.Patches), Limits: l}
+	wire := request{Kind: r.kind, Talos: r.talos, Input: r.Input, Sources: filesOf(r.Sources), Patches: filesOf(r.Patches), Limits: l}
 	wire.Input.Sources, wire.Input.ReadSecret = nil, nil
 	return gob.NewEncoder(w).Encode(wire)
 }
@@ -66,11 +73,16 @@ func readRequest(r io.Reader) (Request, Limits, error) {
 	var wire request
 	err := gob.NewDecoder(r).Decode(&wire)
 	wire.Input.Sources = sourcesOf(wire.Sources)
-	return Request{Input: wire.Input, Patches: sourcesOf(wire.Patches)}, wire.Limits, err
+	return Request{Input: wire.Input, Patches: sourcesOf(wire.Patches), kind: wire.Kind, talos: wire.Talos}, wire.Limits, err
 }
 
-// answer is what the child says. One of Config, Problems, Fault, Panic and Exhausted is set.
+// answer is what the child says. One of Config, Talos, Identity, Format, Problems, Fault, Panic and
+// Exhausted is set.
 type answer struct {
+	// Talos, Identity and Format are the results of their kinds of requests.
+	Talos    *talos.Result
+	Identity *identity
+	Format   schema.Format
 	// Config is the config as JSON, without the texts of its secrets.
 	Config []byte
 	// Secrets are the secrets of the config, in the order of Config.Secrets.
@@ -96,13 +108,30 @@ type secret struct {
 	From schema.SecretSource
 }
 
-func answerOf(result *Result, err error) answer {
+// answerWith returns the answer that has an error.
+func answerWith(err error) answer {
 	var problems schema.Problems
-	switch {
-	case errors.As(err, &problems):
+	if errors.As(err, &problems) {
 		return answer{Problems: problems}
-	case err != nil:
-		return answer{Fault: err.Error()}
+	}
+	return answer{Fault: err.Error()}
+}
+
+// err returns the error that an answer has.
+func (a answer) err() error {
+	switch {
+	case a.Problems != nil:
+		return a.Problems
+	case a.Fault != "":
+		return errors.New(a.Fault)
+	default:
+		return nil
+	}
+}
+
+func answerOf(result *Result, err error) answer {
+	if err != nil {
+		return answerWith(err)
 	}
 	text, err := json.Marshal(result.Config)
 	if err != nil {
@@ -117,12 +146,6 @@ func answerOf(result *Result, err error) answer {
 
 // result returns a config of its own for each call.
 func (a answer) result() (*Result, error) {
-	switch {
-	case a.Problems != nil:
-		return nil, a.Problems
-	case a.Fault != "":
-		return nil, errors.New(a.Fault)
-	}
 	config := &schema.Config{}
 	if err := json.Unmarshal(a.Config, config); err != nil {
 		return nil, fmt.Errorf("decode the config: %w", err)

@@ -81,8 +81,11 @@ func TestUnknownWordsAreNearOthers(t *testing.T) {
 		"listnPort":    "machine.network.kubespan.listenPort",
 		"RoutesShadow": "RoutesShadowed",
 		"peers.sate":   "kubespanpeerstatuses.state",
+		"config":       "machineconfigs",
+		"mesh":         "MeshAddressOnLink",
 		"mumblemumble": "",
-		"[]":           "",
+		strings.Repeat("machine.network.kubespan.mtu", 1<<16): "",
+		"[]": "",
 	} {
 		_, _, err := all(t).Find(word)
 		var unknown *UnknownError

@@ -123,12 +123,21 @@ func normal(path string) string {
 	return strings.Join(parts, ".")
 }
 
-// maxNear is how many names are suggested.
-const maxNear = 5
+const (
+	// maxNear is how many names are suggested.
+	maxNear = 5
+	// maxPath is the length of the longest path that is compared with names, in bytes.
+	maxPath = 256
+	// minPart is the length of the shortest part of a name that suggests it.
+	minPart = 3
+)
 
-// near returns the names that are nearest to a path, the nearest first. Those of Talos are settings by
-// the same name.
+// near returns the names that are nearest to a path, the nearest first, or else those that contain
+// it. Those of Talos are settings by the same name.
 func (i *Index) near(path string) (names []string) {
+	if len(path) > maxPath {
+		return nil
+	}
 	type candidate struct {
 		name     string
 		distance int
@@ -149,7 +158,16 @@ func (i *Index) near(path string) (names []string) {
 	for _, c := range all[:min(len(all), maxNear)] {
 		names = append(names, c.name)
 	}
-	return names
+	if len(names) > 0 || len(path) < minPart {
+		return names
+	}
+	i.each(func(t *Topic, known []string) {
+		if t.Kind != KindTalos && strings.Contains(known[0], path) {
+			names = append(names, t.Name)
+		}
+	})
+	slices.SortStableFunc(names, func(a, b string) int { return strings.Count(a, ".") - strings.Count(b, ".") })
+	return names[:min(len(names), maxNear)]
 }
 
 // depth returns 1 if a path of several parts has another parent than a name.
