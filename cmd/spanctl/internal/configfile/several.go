@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
 	"github.com/spanmesh/span/schema/load"
@@ -82,6 +83,59 @@ func isReplaced(path string) bool {
 	return err == nil && backupErr == nil && bytes.Equal(data, kept)
 }
 
+// keep makes the backup of a config, or of what is in its place.
+func (f File) keep(path string, data []byte, isConfig bool) error {
+	if isConfig && isReplaced(path) {
+		return nil
+	}
+	if err := f.clear(backup(path)); err != nil {
+		return err
+	}
+	if !isConfig {
+		return os.Rename(path, backup(path))
+	}
+	return f.Disk.Write(backup(path), data)
+}
+
+// clear keeps a backup that another one is to replace, with a number after its name.
+func (f File) clear(backup string) error {
+	data, err := regular.Read(backup, load.MaxSize)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil: // such as a directory
+		return os.Rename(backup, unused(backup))
+	}
+	for i := range maxBackups {
+		if kept, err := regular.Read(numbered(backup, i+1), load.MaxSize); err == nil && bytes.Equal(kept, data) {
+			return nil
+		}
+	}
+	return f.Disk.Write(unused(backup), data)
+}
+
+// maxBackups is how many backups of a config are kept with a number.
+const maxBackups = 9
+
+func numbered(backup string, number int) string { return fmt.Sprintf("%s.%d", backup, number) }
+
+// unused returns a name with a number that nothing has, or that of the oldest file.
+func unused(backup string) string {
+	oldest := numbered(backup, 1)
+	var since time.Time
+	for i := range maxBackups {
+		name := numbered(backup, i+1)
+		info, err := os.Lstat(name)
+		if err != nil {
+			return name
+		}
+		if info.Mode().IsRegular() && (since.IsZero() || info.ModTime().Before(since)) {
+			oldest, since = name, info.ModTime()
+		}
+	}
+	return oldest
+}
+
 // keepOthers writes the backups of all configs but the one at path, which is to have data, and
 // returns the paths of the others.
 func (f File) keepOthers(path string, data []byte) (others []string, err error) {
@@ -90,15 +144,10 @@ func (f File) keepOthers(path string, data []byte) (others []string, err error) 
 			continue
 		}
 		kept, err := regular.Read(other, load.MaxSize)
-		switch {
-		case err != nil: // it was no config, whatever it is
-			err = os.Rename(other, backup(other))
-		case !isReplaced(other):
-			others, err = append(others, other), f.Disk.Write(backup(other), kept)
-		default:
+		if err == nil {
 			others = append(others, other)
 		}
-		if err != nil {
+		if err := f.keep(other, kept, err == nil); err != nil {
 			return nil, fmt.Errorf("keep the config that this one replaces: %w", err)
 		}
 	}

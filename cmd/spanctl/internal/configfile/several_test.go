@@ -98,7 +98,7 @@ func TestAReplacedFormatIsKept(t *testing.T) {
 			t.Errorf("step %d: %s has %q", i, name, text)
 		}
 		files := directory(t, dir)
-		configs := slices.DeleteFunc(slices.Collect(maps.Keys(files)), func(name string) bool { return strings.HasSuffix(name, ".bak") })
+		configs := slices.DeleteFunc(slices.Collect(maps.Keys(files)), func(name string) bool { return strings.Contains(name, ".bak") })
 		if len(configs) != 1 {
 			t.Errorf("step %d: there are %v", i, files)
 		}
@@ -112,5 +112,50 @@ func TestAReplacedFormatIsKept(t *testing.T) {
 	}
 	if _, _, err := f.Read(); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// TestABackupIsKept replaces configs beside backups with other contents, and what is no backup.
+func TestABackupIsKept(t *testing.T) {
+	dir := t.TempDir()
+	f := configfile.At(filepath.Join(dir, "machine.cue"))
+	if err := os.WriteFile(filepath.Join(dir, "machine.yaml.bak"), []byte("the user's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		for _, name := range []string{"a.yaml", "a.json"} {
+			if _, err := f.Store(name, []byte{byte('0' + i/2)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := map[string]string{"machine.json": "1", "machine.yaml.bak": "1", "machine.yaml.bak.1": "the user's", "machine.yaml.bak.2": "0", "machine.json.bak.1": "0"}
+	got := directory(t, dir)
+	if !maps.Equal(got, want) {
+		t.Errorf("there are %v, want %v", got, want)
+	}
+	// A directory in the place of the backup.
+	if err := os.MkdirAll(filepath.Join(dir, "machine.json.bak", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Store("a.cue", []byte("2")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "machine.json.bak")); err != nil || string(data) != "1" {
+		t.Errorf("the backup is %q, %v", data, err)
+	}
+	// However often it goes on, there are so many.
+	for i := range 40 {
+		name := "a.yaml"
+		if i%2 == 0 {
+			name = "a.json"
+		}
+		if _, err := f.Store(name, []byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := filepath.Glob(filepath.Join(dir, "machine.yaml.bak*"))
+	if err != nil || len(all) != 10 {
+		t.Errorf("there are %v, %v", all, err)
 	}
 }
