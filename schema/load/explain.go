@@ -149,11 +149,12 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 		}
 		return p
 	}
-	if value.IncompleteKind() == cue.BottomKind {
+	if value.IncompleteKind() == cue.BottomKind && l.refusal(at, e) == doesNotFit {
 		// What the user wrote includes the schema, as in machine.#Machine & {…}. CUE has
 		// an error in place of the value then.
-		if written, found := l.written(e); found {
+		if written, pos, found := l.written(e); found {
 			value = written
+			l.files.At(&p, pos)
 		}
 	}
 	p.Want, p.Value, p.Reason = f.Want, l.show(at, value), l.fault(at, value, e)
@@ -163,8 +164,8 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 	return p
 }
 
-// written returns the literal that an error is about, if there is only one.
-func (l *loader) written(e errors.Error) (v cue.Value, found bool) {
+// written returns the literal that an error is about with its position, if there is only one.
+func (l *loader) written(e errors.Error) (v cue.Value, at token.Pos, found bool) {
 	seen := map[token.Position]bool{}
 	for _, pos := range errors.Positions(e) {
 		if !files.IsUsers(pos) || seen[pos.Position()] {
@@ -173,12 +174,12 @@ func (l *loader) written(e errors.Error) (v cue.Value, found bool) {
 		seen[pos.Position()] = true
 		if literal := l.files.Literal(pos); literal != nil {
 			if found {
-				return v, false
+				return v, at, false
 			}
-			v, found = cuecontext.New().BuildExpr(literal), true
+			v, at, found = cuecontext.New().BuildExpr(literal), pos, true
 		}
 	}
-	return v, found && v.Err() == nil
+	return v, at, found && v.Err() == nil
 }
 
 // position returns where in the user's files a fault is: the position of the value, or else of the

@@ -52,8 +52,14 @@ func (c *configInput) fileFlag(cmd *cobra.Command, fallback ...string) {
 		"machine config: a file or a pipe in CUE, YAML or JSON, a directory with a CUE package, or - for standard input; several are unified [$SPANCTL_CONFIG]")
 }
 
-// names returns the files as the user named them.
-func (c *configInput) names() string { return strings.Join(c.files, ", ") }
+// names returns the files as the user named them, with the expression.
+func (c *configInput) names() string {
+	names := strings.Join(c.files, ", ")
+	if c.expression != "" {
+		names += " -e " + plain(c.expression)
+	}
+	return names
+}
 
 // read reads the files.
 func (c *configInput) read(ctx context.Context, s streams) (load.Input, error) {
