@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,14 @@ func (o *storeOptions) path() (string, error) {
 	}
 }
 
+// missing adds to the error of a file that is not there how it is named, if it is the usual store.
+func (o *storeOptions) missing(err error, isStore bool) error {
+	if isStore && o.store == "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: a server's store that is elsewhere is named with --store bolt:PATH", err)
+	}
+	return err
+}
+
 func newDiscoveryCheck(g *globals) *cobra.Command {
 	o := &storeOptions{globals: g}
 	cmd := &cobra.Command{
@@ -76,7 +85,7 @@ func (o *storeOptions) check(ctx context.Context, s streams, args []string) erro
 	}
 	stats, err := store.CheckBolt(ctx, path)
 	if err != nil {
-		return err
+		return o.missing(err, len(args) == 0)
 	}
 	return s.say(path + ": " + holdings(stats))
 }
@@ -124,7 +133,8 @@ func (o *storeOptions) backup(ctx context.Context, s streams, to string) error {
 		return err
 	}
 	if err := store.BackupBolt(ctx, path, to); err != nil {
-		return err
+		_, missing := os.Stat(path)
+		return o.missing(err, missing != nil)
 	}
 	stats, err := store.CheckBolt(ctx, to)
 	if err != nil {

@@ -89,6 +89,25 @@ func TestBackupAndRestore(t *testing.T) {
 }
 
 // TestDamagedStores damages a file in several ways, and follows what the errors say.
+// TestUsualStoreIsNamed checks and copies the usual store where there is none.
+func TestUsualStoreIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{{"check"}, {"backup", filepath.Join(dir, "copy")}} {
+		expect(t, 1, "no such file or directory: a server's store that is elsewhere is named with --store bolt:PATH", append([]string{"discovery", "--state-dir", dir}, args...)...)
+	}
+}
+
+// TestListenHint gives addresses that are none.
+func TestListenHint(t *testing.T) {
+	for address, want := range map[string]string{
+		"3000": "want 127.0.0.1:3000, or :3000 for all", "127.0.0.1": "want 127.0.0.1:3000", "::1": "want [::1]:3000", "[::1]": "want [::1]:3000",
+		"localhost": "want ADDRESS:PORT, such as", "http://127.0.0.1:3000": "want ADDRESS:PORT, such as",
+	} {
+		expect(t, 1, "spanctl: listen on "+address+": ", "discovery", "serve", "--store", "memory", "--listen", address)
+		expect(t, 1, want, "discovery", "serve", "--store", "memory", "--listen", address)
+	}
+}
+
 func TestDamagedStores(t *testing.T) {
 	for name, damage := range map[string]func(data []byte) []byte{
 		"cut in half": func(data []byte) []byte { return data[:len(data)/2] },

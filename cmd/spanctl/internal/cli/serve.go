@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -224,7 +225,7 @@ func (f *serveOptions) open(ctx context.Context, secure bool) ([]net.Listener, e
 	if len(listeners) == 0 {
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", f.listen, err)
+			return nil, fmt.Errorf("listen on %s: %w%s", f.listen, err, listenHint(f.listen))
 		}
 		listeners = append(listeners, listener)
 	}
@@ -235,6 +236,20 @@ func (f *serveOptions) open(ctx context.Context, secure bool) ([]net.Listener, e
 		}
 	}
 	return listeners, nil
+}
+
+// listenHint says how an address is written that is only a port, or has none.
+func listenHint(address string) string {
+	if _, err := strconv.ParseUint(address, 10, 16); err == nil {
+		return fmt.Sprintf("; want 127.0.0.1:%s, or :%s for all addresses of this machine", address, address)
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
+		return "; want " + net.JoinHostPort(ip.String(), "3000")
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return "; want ADDRESS:PORT, such as 127.0.0.1:3000, or :3000 for all addresses of this machine"
+	}
+	return ""
 }
 
 func closeAll(listeners []net.Listener) error {

@@ -81,7 +81,6 @@ func TestUnknownWordsAreNearOthers(t *testing.T) {
 		"listnPort":    "machine.network.kubespan.listenPort",
 		"RoutesShadow": "RoutesShadowed",
 		"peers.sate":   "kubespanpeerstatuses.state",
-		"advertised":   "machine.network.kubespan.advertisedNetworks",
 		"mumblemumble": "",
 		strings.Repeat("machine.network.kubespan.mtu", 1<<16): "",
 		"[]": "",
@@ -99,6 +98,14 @@ func TestUnknownWordsAreNearOthers(t *testing.T) {
 		if first != want || !strings.Contains(err.Error(), word) || len(unknown.Near) > maxNear {
 			t.Errorf("%s: %v, want %q first", word, err, want)
 		}
+	}
+}
+
+// TestPartOfANameSuggestsIt looks for a word that is near no name.
+func TestPartOfANameSuggestsIt(t *testing.T) {
+	var unknown *UnknownError
+	if _, _, err := all(t).Find("advertised"); !errors.As(err, &unknown) || !slices.Contains(unknown.Near, "machine.network.kubespan.advertisedNetworks") {
+		t.Errorf("the error is %v", err)
 	}
 }
 
