@@ -50,7 +50,17 @@ type Result struct {
 type LinkChange struct{ Old, New Link }
 
 // PeerChange is a change of a WireGuard peer.
-type PeerChange struct{ Old, New Peer }
+type PeerChange struct {
+	Old, New Peer
+	// Takes are the networks that it takes from peers that keep a network around each.
+	Takes []Taken
+}
+
+// Taken are networks that a peer carries until a more precise network of another peer has them.
+type Taken struct {
+	From     Peer
+	Networks []netip.Prefix
+}
 
 // AddressChange adds an address to a link or removes one.
 type AddressChange struct{ Old, New Address }

@@ -86,6 +86,7 @@ func (p *Plan) createRules(desired, live State) {
 // peers walks both lists, which are in the order of keys.
 func (p *Plan) peers(desired, live []Peer) {
 	var changed, created Plan
+	t := newTakings(desired, live)
 	for len(desired) > 0 || len(live) > 0 {
 		order := -1
 		switch {
@@ -96,14 +97,14 @@ func (p *Plan) peers(desired, live []Peer) {
 		}
 		switch {
 		case order < 0:
-			created.add(PeerChange{New: desired[0]})
+			created.add(t.of(PeerChange{New: desired[0]}))
 			desired = desired[1:]
 		case order > 0:
 			p.add(PeerChange{Old: live[0]})
 			live = live[1:]
 		default:
 			if c := (PeerChange{Old: live[0], New: desired[0]}); c.differs() {
-				changed.add(c)
+				changed.add(t.of(c))
 			}
 			desired, live = desired[1:], live[1:]
 		}

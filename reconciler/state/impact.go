@@ -31,7 +31,7 @@ type Interruption struct {
 	// Change is the step of the plan that interrupts it.
 	Change Change
 	// Networks are the networks that the peer no longer carries. Only AllowedIPsRemoved
-	// has them.
+	// has them. If another peer takes them, Change has the peer before and after, which is the same.
 	Networks []netip.Prefix
 }
 
@@ -47,6 +47,11 @@ func (p Plan) Impact() []Interruption {
 			return []Interruption{{Cause: cause, Change: c}}
 		default:
 			interruptions = append(interruptions, Interruption{Cause: cause, Change: c, Networks: networks})
+		}
+		if c, is := c.(PeerChange); is {
+			for _, taken := range c.Takes {
+				interruptions = append(interruptions, Interruption{Cause: AllowedIPsRemoved, Change: PeerChange{Old: taken.From, New: taken.From}, Networks: taken.Networks})
+			}
 		}
 	}
 	return interruptions
