@@ -24,7 +24,7 @@ func TestTables(t *testing.T) {
 	for _, c := range []struct{ resource, headings, row string }{
 		{"kubespanidentities", "ID VERSION ADDRESS PUBLICKEY", `local \d+ fd[0-9a-f:]+/128 ` + key},
 		{"kubespanpeerspecs", "ID VERSION LABEL ENDPOINTS", key + ` \d+ node-2 \["` + address + `:51820"\]`},
-		{"kubespanpeerstatuses", "ID VERSION LABEL ENDPOINT STATE RX TX RTT", key + ` \d+ node-2 ` + address + `:51820 up \d+ \d+( [0-9.]+[mµ]?s)?`},
+		{"kubespanpeerstatuses", "ID VERSION LABEL ENDPOINT STATE RX TX RTT", key + ` \d+ node-2 ` + address + `:51820 up [0-9.]+[KM]?i?B [0-9.]+[KM]?i?B( [0-9.]+[mµ]?s)?`},
 		{"kubespanendpoints", "ID VERSION ENDPOINT AFFILIATE ID", key + ` \d+ ` + address + `:51820 ` + nodeID},
 		{"affiliates", "ID VERSION HOSTNAME MACHINE TYPE ADDRESSES", nodeID + ` \d+ node-2 worker \["` + address + `"\]`},
 		{"members", "ID VERSION HOSTNAME MACHINE TYPE OS ADDRESSES", `node-2 \d+ node-2 worker .+ \["` + address + `","fd[0-9a-f:]+"\]`},
@@ -52,6 +52,23 @@ func TestTables(t *testing.T) {
 			t.Errorf("got:\n%s", out)
 		}
 		node.CLI.Try("get", "member", "node-9").WantStatus(t, 1).WantStderr(t, `members "node-9" not found`)
+	})
+	t.Run("one by name", func(t *testing.T) {
+		key := strings.TrimSpace(node.CLI.Run("get", "peers", "node-2", "-o", "jsonpath={.metadata.id}"))
+		for _, resource := range []string{"peers", "ksps", "peerspecs", "endpoints"} {
+			harness.WantText(t, "the "+resource+" called node-2", node.CLI.Run("get", resource, "node-2"), key)
+		}
+		if name := node.CLI.Run("get", "peers", key, "-o", "name"); name != "node-2\n" {
+			t.Errorf("the peer is called %q", name)
+		}
+		node.CLI.Try("get", "peers", "node-22").WantStatus(t, 1).WantStderr(t, `kubespanpeerstatuses "node-22" not found; did you mean "node-2"?`)
+	})
+	t.Run("as wg shows it", func(t *testing.T) {
+		lines := strings.Split(strings.TrimSpace(node.CLI.Run("get", "peers", "-o", "wg")), "\n")
+		row := regexp.MustCompile("^" + key + `\t\(hidden\)\t` + address + `:51820\t\S*fd\S+/128\S*\t[1-9]\d+\t[1-9]\d*\t[1-9]\d*\t25$`)
+		if len(lines) != 2 || !regexp.MustCompile(`^\(hidden\)\t`+key+`\t51820\t0x20$`).MatchString(lines[0]) || !row.MatchString(lines[1]) {
+			t.Errorf("got:\n%s", strings.Join(lines, "\n"))
+		}
 	})
 	t.Run("unknown resource", func(t *testing.T) {
 		node.CLI.Try("get", "pods").WantStatus(t, 1).WantStderr(t, "there are: kubespanidentities")
@@ -83,6 +100,17 @@ func TestTables(t *testing.T) {
 		}
 	})
 	t.Run("JSON", func(t *testing.T) {
+		var list struct {
+			Items []struct {
+				Spec struct{ ReceiveBytes int64 }
+			}
+		}
+		if err := json.Unmarshal([]byte(node.CLI.Run("get", "peers", "-o", "json")), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != 1 || list.Items[0].Spec.ReceiveBytes == 0 {
+			t.Errorf("the peers are %+v", list)
+		}
 		var r struct{ Spec struct{ Hostname string } }
 		if err := json.Unmarshal([]byte(node.CLI.Run("get", "member", "node-1", "-o", "json")), &r); err != nil {
 			t.Fatal(err)
@@ -108,10 +136,11 @@ func TestPrivateKeyIsShownToRootOnly(t *testing.T) {
 	secret := regexp.MustCompile(`secret: "(.*)"`).FindStringSubmatch(m.Config)[1]
 	places := map[string]string{"the agent's log": node.Agent.Output(), "the server's log": m.Server.Output()}
 	for _, resource := range []string{"kubespanidentities", "kubespanpeerspecs", "kubespanpeerstatuses", "kubespanendpoints", "affiliates", "members", "machineconfig", "events"} {
-		for _, output := range []string{"table", "json", "yaml"} {
+		for _, output := range []string{"table", "wide", "json", "yaml", "name", "jsonpath=$"} {
 			places["get "+resource+" -o "+output] = node.CLI.Run("get", resource, "-o", output)
 		}
 	}
+	places["get peers -o wg"] = node.CLI.Run("get", "peers", "-o", "wg")
 	if config := node.CLI.Run("get", "machineconfig", "-o", "yaml", "--show-secrets"); !strings.Contains(config, secret) {
 		t.Errorf("root does not see the cluster's secret:\n%s", config)
 	}

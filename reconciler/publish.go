@@ -85,7 +85,7 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 		id := c.Key.String()
 		statuses[id] = p.peerStatus(now, p.specs[i].Label, c)
 		if c.IsUp() && c.Status.Endpoint.IsValid() {
-			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Endpoint: c.Status.Endpoint}
+			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Label: p.specs[i].Label, Endpoint: c.Status.Endpoint}
 		}
 	}
 	e.store.Replace(now, resource.PeerStatuses, statuses)

@@ -6,13 +6,14 @@ import "time"
 var Conditions = &Type{
 	Name:      "Conditions",
 	Namespace: "runtime",
-	Aliases:   []string{"conditions", "condition"},
+	Aliases:   []string{"conditions", "condition", "cond"},
 	columns: []column{
 		columnOf("SEVERITY", func(c Condition) string { return c.Severity }),
-		columnOf("SINCE", func(c Condition) string { return c.Since.UTC().Format(time.RFC3339) }),
+		ageOf("AGE", func(c Condition) time.Time { return c.Since }),
 		columnOf("CAUSE", func(c Condition) string { return c.Cause }),
 		columnOf("REMEDY", func(c Condition) string { return c.Remedy }),
 	},
+	names:  namesOf(func(c Condition) []string { return []string{c.Code} }),
 	sample: Condition{},
 }
 

@@ -45,6 +45,7 @@ var docs = map[string]string{
 	"resource.Condition.Subject":              "What the condition is about; empty for the machine.",
 	"resource.Endpoint.AffiliateID":           "The node ID of the peer.",
 	"resource.Endpoint.Endpoint":              "Where the peer answers.",
+	"resource.Endpoint.Label":                 "The name of the peer.",
 	"resource.Event.Count":                    "How often it happened.",
 	"resource.Event.First":                    "When it happened first.",
 	"resource.Event.Last":                     "When it happened last.",

@@ -10,10 +10,11 @@ import (
 var Identities = &Type{
 	Name:      "KubeSpanIdentities",
 	Namespace: "kubespan",
-	Aliases:   []string{"kubespanidentities", "kubespanidentity", "ksi", "ksis"},
+	Aliases:   []string{"kubespanidentities", "kubespanidentity", "identities", "identity", "ksi", "ksis"},
 	columns: []column{
 		columnOf("ADDRESS", func(s IdentitySpec) string { return s.Address.String() }),
 		columnOf("PUBLICKEY", func(s IdentitySpec) string { return s.PublicKey.String() }),
+		wide(columnOf("SUBNET", func(s IdentitySpec) string { return s.Subnet.String() })),
 	},
 	sample: IdentitySpec{},
 }

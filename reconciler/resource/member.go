@@ -16,7 +16,9 @@ var Members = &Type{
 		columnOf("MACHINE TYPE", func(m Member) string { return m.MachineType }),
 		columnOf("OS", func(m Member) string { return m.OperatingSystem }),
 		columnOf("ADDRESSES", func(m Member) string { return jsonCell(m.Addresses) }),
+		wide(columnOf("NODE ID", func(m Member) string { return m.NodeID })),
 	},
+	names:  namesOf(func(m Member) []string { return []string{m.Hostname} }),
 	sample: Member{},
 }
 

@@ -9,11 +9,14 @@ import (
 var PeerSpecs = &Type{
 	Name:      "KubeSpanPeerSpecs",
 	Namespace: "kubespan",
-	Aliases:   []string{"kubespanpeerspecs", "kubespanpeerspec", "ksps"},
+	Aliases:   []string{"kubespanpeerspecs", "kubespanpeerspec", "peerspecs", "peerspec"},
 	columns: []column{
 		columnOf("LABEL", func(s PeerSpec) string { return s.Label }),
 		columnOf("ENDPOINTS", func(s PeerSpec) string { return jsonCell(s.Endpoints) }),
+		wide(columnOf("ADDRESS", func(s PeerSpec) string { return addressCell(s.Address) })),
+		wide(columnOf("ALLOWED IPS", func(s PeerSpec) string { return jsonCell(s.AllowedIPs) })),
 	},
+	names:  namesOf(func(s PeerSpec) []string { return []string{s.Label} }),
 	sample: PeerSpec{},
 }
 

@@ -13,7 +13,7 @@ import (
 var PeerStatuses = &Type{
 	Name:      "KubeSpanPeerStatuses",
 	Namespace: "kubespan",
-	Aliases:   []string{"kubespanpeerstatuses", "kubespanpeerstatus", "ksps", "peers", "peer"},
+	Aliases:   []string{"kubespanpeerstatuses", "kubespanpeerstatus", "peers", "peer", "ksps"},
 	columns: []column{
 		columnOf("LABEL", func(s PeerStatus) string { return s.Label }),
 		columnOf("ENDPOINT", func(s PeerStatus) string {
@@ -27,15 +27,19 @@ var PeerStatuses = &Type{
 			}
 		}),
 		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
-		columnOf("RX", func(s PeerStatus) string { return strconv.FormatInt(s.ReceiveBytes, 10) }),
-		columnOf("TX", func(s PeerStatus) string { return strconv.FormatInt(s.TransmitBytes, 10) }),
+		columnOf("RX", func(s PeerStatus) string { return sizeText(s.ReceiveBytes) }),
+		columnOf("TX", func(s PeerStatus) string { return sizeText(s.TransmitBytes) }),
 		columnOf("RTT", func(s PeerStatus) string {
 			if s.RTT == 0 {
 				return ""
 			}
 			return s.RTT.String()
 		}),
+		wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime })),
+		wide(columnOf("RELAY", func(s PeerStatus) string { return s.Relay })),
+		wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange })),
 	},
+	names:  namesOf(func(s PeerStatus) []string { return []string{s.Label} }),
 	sample: PeerStatus{},
 }
 

@@ -83,12 +83,12 @@ func TestWatchReturnsChangesOfItsType(t *testing.T) {
 func TestLookup(t *testing.T) {
 	for _, typ := range resource.Types {
 		for _, alias := range typ.Aliases {
-			if got, err := resource.Lookup(strings.ToUpper(alias)); alias != "ksps" && (err != nil || got != typ) {
+			if got, err := resource.Lookup(strings.ToUpper(alias)); err != nil || got != typ {
 				t.Errorf("Lookup(%q) = %v, %v", alias, got, err)
 			}
 		}
 	}
-	for name, want := range map[string]string{"ksps": "kubespanpeerspecs, kubespanpeerstatuses", "pods": "there are: kubespanidentities"} {
+	for name, want := range map[string]string{"pods": "there are: kubespanidentities", "menbers": `did you mean "members"?`, "": "there are: kubespanidentities"} {
 		if _, err := resource.Lookup(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Lookup(%q): %v", name, err)
 		}

@@ -3,9 +3,11 @@ package resource
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Types are all types of resources, in the order in which they are listed.
@@ -18,9 +20,13 @@ type Type struct {
 	Name string
 	// Namespace is the namespace of the resources.
 	Namespace string
-	// Aliases are the names that users may type, in lower case. The first is the usual one.
+	// Aliases are the names that users may type, in lower case. The first is the usual one. No two
+	// types share one.
 	Aliases []string
 	columns []column
+	// names returns the names of a resource by its spec, the usual one first; nil where only IDs
+	// find resources.
+	names func(spec any) []string
 	// sample is an empty spec.
 	sample any
 }
@@ -28,12 +34,30 @@ type Type struct {
 // column is a column of a type's table.
 type column struct {
 	heading string
-	cell    func(spec any) string
+	cell    func(now time.Time, spec any) string
+	// wide is set for a column that only wide tables have.
+	wide bool
 }
 
 // columnOf returns a column for specs of type S.
 func columnOf[S any](heading string, cell func(S) string) column {
-	return column{heading, func(spec any) string { return cell(spec.(S)) }}
+	return column{heading: heading, cell: func(_ time.Time, spec any) string { return cell(spec.(S)) }}
+}
+
+// ageOf returns a column with how long ago a time of specs of type S was.
+func ageOf[S any](heading string, then func(S) time.Time) column {
+	return column{heading: heading, cell: func(now time.Time, spec any) string { return AgeText(now, then(spec.(S))) }}
+}
+
+// wide returns a column that only wide tables have.
+func wide(c column) column {
+	c.wide = true
+	return c
+}
+
+// namesOf returns a Type.names for specs of type S.
+func namesOf[S any](names func(S) []string) func(spec any) []string {
+	return func(spec any) []string { return names(spec.(S)) }
 }
 
 // Headings returns the headings of the type's table: ID, VERSION, then the columns.
@@ -45,39 +69,47 @@ func (t *Type) Headings() []string {
 	return headings
 }
 
-// Row returns the cells of a resource under Headings.
-func (t *Type) Row(r Resource) []string {
+// Wide returns the indices of the headings that only wide tables have.
+func (t *Type) Wide() (wide []int) {
+	for i, c := range t.columns {
+		if c.wide {
+			wide = append(wide, len(t.Headings())-len(t.columns)+i)
+		}
+	}
+	return wide
+}
+
+// Row returns the cells of a resource under Headings, with ages as of now.
+func (t *Type) Row(now time.Time, r Resource) []string {
 	row := []string{r.ID, strconv.FormatUint(r.Version, 10)}
 	for _, c := range t.columns {
-		row = append(row, c.cell(r.Spec))
+		row = append(row, c.cell(now, r.Spec))
 	}
 	return row
 }
 
 // Lookup returns the type with an alias, in upper or lower case.
 func Lookup(name string) (*Type, error) {
-	var found []*Type
+	var usual, all []string
 	for _, t := range Types {
 		if slices.Contains(t.Aliases, strings.ToLower(name)) {
-			found = append(found, t)
+			return t, nil
 		}
+		usual, all = append(usual, t.Aliases[0]), append(all, t.Aliases...)
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return nil, fmt.Errorf("no resource is called %q; there are: %s", name, strings.Join(names(Types), ", "))
-	default:
-		return nil, fmt.Errorf("%q is short for each of %s: name one", name, strings.Join(names(found), ", "))
+	text := fmt.Sprintf("no resource is called %q", name)
+	if near := nearest(name, all); near != "" {
+		text += fmt.Sprintf("; did you mean %q?", near)
 	}
+	return nil, fmt.Errorf("%s; there are: %s", text, strings.Join(usual, ", "))
 }
 
-func names(types []*Type) []string {
-	out := make([]string, len(types))
-	for i, t := range types {
-		out[i] = t.Aliases[0]
+// addressCell formats an address for a table, and none as an empty cell.
+func addressCell(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
 	}
-	return out
+	return a.String()
 }
 
 // jsonCell formats a list for a table as talosctl does: ["a","b"].

@@ -39,7 +39,7 @@ func TestEqualComparesEveryField(t *testing.T) {
 // TestRowsHaveACellForEveryHeading formats an empty spec of each type.
 func TestRowsHaveACellForEveryHeading(t *testing.T) {
 	for _, typ := range Types {
-		if row := typ.Row(Resource{Type: typ, Spec: typ.sample}); len(row) != len(typ.Headings()) {
+		if row := typ.Row(time.Unix(1, 0), Resource{Type: typ, Spec: typ.sample}); len(row) != len(typ.Headings()) {
 			t.Errorf("%s: the row %v has not a cell for each of %v", typ.Name, row, typ.Headings())
 		}
 	}

@@ -1710,7 +1710,7 @@ type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A resource type by any of its names.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	// Only the resource with this ID.
+	// Only the resource with this ID, or the only one with this name.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Show private keys, which is for root alone; others get them hidden.
 	Reveal        bool `protobuf:"varint,3,opt,name=reveal,proto3" json:"reveal,omitempty"`
@@ -1822,10 +1822,11 @@ func (x *ListResponse) GetResources() []*Resource {
 }
 
 type WatchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Reveal        bool                   `protobuf:"varint,3,opt,name=reveal,proto3" json:"reveal,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Only resources with this ID or name.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Reveal        bool   `protobuf:"varint,3,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1935,8 +1936,10 @@ func (x *WatchResponse) GetEvents() []*Event {
 }
 
 type Table struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Headings      []string               `protobuf:"bytes,1,rep,name=headings,proto3" json:"headings,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Headings []string               `protobuf:"bytes,1,rep,name=headings,proto3" json:"headings,omitempty"`
+	// The indices of the headings that are for wide tables only, in order.
+	Wide          []uint32 `protobuf:"varint,2,rep,packed,name=wide,proto3" json:"wide,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1974,6 +1977,13 @@ func (*Table) Descriptor() ([]byte, []int) {
 func (x *Table) GetHeadings() []string {
 	if x != nil {
 		return x.Headings
+	}
+	return nil
+}
+
+func (x *Table) GetWide() []uint32 {
+	if x != nil {
+		return x.Wide
 	}
 	return nil
 }
@@ -2034,8 +2044,10 @@ type Resource struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Metadata *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	Spec     *structpb.Struct       `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	// The resource's row under the table's headings.
-	Row           []string `protobuf:"bytes,3,rep,name=row,proto3" json:"row,omitempty"`
+	// The resource's row under the table's headings, for people.
+	Row []string `protobuf:"bytes,3,rep,name=row,proto3" json:"row,omitempty"`
+	// A name that finds the resource as its ID does; empty if it has none of its own.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2089,6 +2101,13 @@ func (x *Resource) GetRow() []string {
 		return x.Row
 	}
 	return nil
+}
+
+func (x *Resource) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 type Metadata struct {
@@ -2892,16 +2911,18 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x06reveal\x18\x03 \x01(\bR\x06reveal\"o\n" +
 	"\rWatchResponse\x12-\n" +
 	"\x05table\x18\x01 \x01(\v2\x17.spanctl.agent.v1.TableR\x05table\x12/\n" +
-	"\x06events\x18\x02 \x03(\v2\x17.spanctl.agent.v1.EventR\x06events\"#\n" +
+	"\x06events\x18\x02 \x03(\v2\x17.spanctl.agent.v1.EventR\x06events\"7\n" +
 	"\x05Table\x12\x1a\n" +
-	"\bheadings\x18\x01 \x03(\tR\bheadings\"Y\n" +
+	"\bheadings\x18\x01 \x03(\tR\bheadings\x12\x12\n" +
+	"\x04wide\x18\x02 \x03(\rR\x04wide\"Y\n" +
 	"\x05Event\x126\n" +
 	"\bresource\x18\x01 \x01(\v2\x1a.spanctl.agent.v1.ResourceR\bresource\x12\x18\n" +
-	"\adeleted\x18\x02 \x01(\bR\adeleted\"\x81\x01\n" +
+	"\adeleted\x18\x02 \x01(\bR\adeleted\"\x95\x01\n" +
 	"\bResource\x126\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1a.spanctl.agent.v1.MetadataR\bmetadata\x12+\n" +
 	"\x04spec\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04spec\x12\x10\n" +
-	"\x03row\x18\x03 \x03(\tR\x03row\"\xd2\x01\n" +
+	"\x03row\x18\x03 \x03(\tR\x03row\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\xd2\x01\n" +
 	"\bMetadata\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x0e\n" +

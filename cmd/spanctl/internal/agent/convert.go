@@ -58,14 +58,46 @@ func planDone(pass *reconciler.Pass, err error, next string) (*agentpb.Plan, err
 	return plan, nil
 }
 
-// eventsOf shows the events of the resource with an ID, or of all if id is empty.
-func eventsOf(events []resource.Change, id string, reveal bool) ([]*agentpb.Event, error) {
+// tableOf returns the headings of a type.
+func tableOf(t *resource.Type) *agentpb.Table {
+	table := &agentpb.Table{Headings: t.Headings()}
+	for _, at := range t.Wide() {
+		table.Wide = append(table.Wide, uint32(at)) //nolint:gosec // an index
+	}
+	return table
+}
+
+// shower shows resources.
+type shower struct {
+	// reveal is set to show their secrets too.
+	reveal bool
+	// now is what the ages in rows are as of.
+	now time.Time
+	// names are those of resource.Names.
+	names map[string]string
+}
+
+// list shows resources.
+func (s shower) list(resources []resource.Resource) ([]*agentpb.Resource, error) {
+	var out []*agentpb.Resource
+	for _, r := range resources {
+		shown, err := s.resource(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, shown)
+	}
+	return out, nil
+}
+
+// events shows the changes of the resources that a word means, or of all if it is empty.
+func (s shower) events(changes []resource.Change, word string) ([]*agentpb.Event, error) {
 	var out []*agentpb.Event
-	for _, e := range events {
-		if id != "" && id != e.Resource.ID {
+	for _, e := range changes {
+		if word != "" && !e.Resource.Type.Means(e.Resource, word) {
 			continue
 		}
-		shown, err := resourceOf(e.Resource, reveal)
+		shown, err := s.resource(e.Resource)
 		if err != nil {
 			return nil, err
 		}
@@ -74,10 +106,10 @@ func eventsOf(events []resource.Change, id string, reveal bool) ([]*agentpb.Even
 	return out, nil
 }
 
-// resourceOf shows a resource; reveal with its secrets.
-func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
+// resource shows a resource.
+func (s shower) resource(r resource.Resource) (*agentpb.Resource, error) {
 	spec := r.Spec
-	if secretive, ok := spec.(interface{ Revealed() any }); ok && reveal {
+	if secretive, ok := spec.(interface{ Revealed() any }); ok && s.reveal {
 		spec = secretive.Revealed()
 	}
 	encoded, err := json.Marshal(spec)
@@ -98,7 +130,8 @@ func resourceOf(r resource.Resource, reveal bool) (*agentpb.Resource, error) {
 			Updated:   timestamppb.New(r.Updated),
 		},
 		Spec: shown,
-		Row:  r.Type.Row(r),
+		Row:  r.Type.Row(s.now, r),
+		Name: s.names[r.ID],
 	}, nil
 }
 

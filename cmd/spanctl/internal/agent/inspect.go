@@ -47,7 +47,7 @@ func Inspect(config *schema.Config, log *slog.Logger) (*Inspection, error) {
 
 // Table returns the headings for the events of List and Watch.
 func (*Inspection) Table() *agentpb.Table {
-	return &agentpb.Table{Headings: resource.Affiliates.Headings()}
+	return tableOf(resource.Affiliates)
 }
 
 // refresh stores what the service has.
@@ -100,17 +100,16 @@ func (i *Inspection) Affiliates(ctx context.Context) (map[string]Found, error) {
 }
 
 // List returns the affiliates that the service has.
-func (i *Inspection) List(ctx context.Context) ([]*agentpb.Event, error) {
+func (i *Inspection) List(ctx context.Context) ([]*agentpb.Resource, error) {
 	if err := i.client.Fetch(ctx); err != nil {
 		return nil, err
 	}
 	i.refresh()
-	list := i.store.List(resource.Affiliates)
-	events := make([]resource.Change, len(list))
-	for n, r := range list {
-		events[n].Resource = r
-	}
-	return eventsOf(events, "", false)
+	return i.shower().list(i.store.List(resource.Affiliates))
+}
+
+func (i *Inspection) shower() shower {
+	return shower{now: time.Now(), names: resource.Names(resource.Affiliates, i.store.List(resource.Affiliates))}
 }
 
 // Watch calls show with the affiliates that the service has, and with every change, until
@@ -126,7 +125,7 @@ func (i *Inspection) Watch(ctx context.Context, show func([]*agentpb.Event) erro
 			if err != nil {
 				return nil // ctx ended, also where another function failed
 			}
-			events, err := eventsOf(changes, "", false)
+			events, err := i.shower().events(changes, "")
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -329,21 +330,25 @@ func (s *service) list(ctx context.Context, m *agentpb.ListRequest) (*agentpb.Li
 	if err != nil {
 		return nil, err
 	}
-	response := &agentpb.ListResponse{Table: &agentpb.Table{Headings: t.Headings()}}
-	for _, r := range store.List(t) {
-		if m.GetId() != "" && m.GetId() != r.ID {
-			continue
-		}
-		shown, err := resourceOf(r, m.GetReveal())
+	all := store.List(t)
+	show := shower{reveal: m.GetReveal(), now: time.Now(), names: resource.Names(t, all)}
+	if m.GetId() != "" {
+		one, err := resource.Find(t, all, m.GetId())
 		if err != nil {
-			return nil, err
+			return nil, notFound(err)
 		}
-		response.Resources = append(response.Resources, shown)
+		all = []resource.Resource{one}
 	}
-	if m.GetId() != "" && len(response.Resources) == 0 {
-		return nil, &codedError{connect.CodeNotFound, fmt.Errorf("%s %q not found", t.Aliases[0], m.GetId())}
+	shown, err := show.list(all)
+	return &agentpb.ListResponse{Table: tableOf(t), Resources: shown}, err
+}
+
+// notFound gives an error of resource.Find the code that fits.
+func notFound(err error) error {
+	if ambiguous := (*resource.AmbiguousError)(nil); errors.As(err, &ambiguous) {
+		return &codedError{connect.CodeInvalidArgument, err}
 	}
-	return response, nil
+	return &codedError{connect.CodeNotFound, err}
 }
 
 // Watch implements the API.
@@ -367,14 +372,21 @@ func (s *service) watch(ctx context.Context, m *agentpb.WatchRequest, send func(
 	}
 	there, watcher := store.Watch(t)
 	defer watcher.Close()
+	if ambiguous := (*resource.AmbiguousError)(nil); m.GetId() != "" {
+		// One that is not there yet may come.
+		if _, err := resource.Find(t, there, m.GetId()); errors.As(err, &ambiguous) {
+			return notFound(err)
+		}
+	}
 	changes := make([]resource.Change, len(there))
 	for i, r := range there {
 		changes[i].Resource = r
 	}
-	table := &agentpb.Table{Headings: t.Headings()}
+	table := tableOf(t)
 	for {
 		message := &agentpb.WatchResponse{Table: table}
-		if message.Events, err = eventsOf(changes, m.GetId(), m.GetReveal()); err != nil {
+		show := shower{reveal: m.GetReveal(), now: time.Now(), names: resource.Names(t, store.List(t))}
+		if message.Events, err = show.events(changes, m.GetId()); err != nil {
 			return err
 		}
 		if table != nil || len(message.Events) > 0 {

@@ -38,16 +38,16 @@ type agentSession struct {
 	agentpbconnect.AgentServiceClient
 	*connector
 	streams
-	// rows takes the rows of tables that become one; nil where they are printed.
-	rows *rows
+	// joined takes what several machines answer; nil where it is printed.
+	joined *joined
 }
 
 // newSession returns the session of a command, and what ends it.
 func (g *globals) newSession(cmd *cobra.Command) (session *agentSession, end func() error) {
 	connector := g.connector(cmd)
 	client, end := connector.client()
-	taken, _ := cmd.Context().Value(rowsKey{}).(*rows)
-	return &agentSession{AgentServiceClient: client, connector: connector, streams: streamsOf(cmd), rows: taken}, end
+	taken, _ := cmd.Context().Value(joinedKey{}).(*joined)
+	return &agentSession{AgentServiceClient: client, connector: connector, streams: streamsOf(cmd), joined: taken}, end
 }
 
 // agentCommand makes cmd a command that speaks to an agent: here, on the machine of
@@ -88,7 +88,7 @@ const maxParallel = 16
 type answer struct {
 	node           string
 	stdout, stderr bytes.Buffer
-	table          rows
+	joined         joined
 	status         int
 }
 
@@ -99,19 +99,22 @@ func (g *globals) runOnNodes(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	merge := cmd.Annotations[reachKey] == string(oneTable) && wantsTable(cmd)
+	output := joinedOutput{table: table{out: cmd.OutOrStdout()}, headings: !isSet(cmd, noHeadersFlag), watch: isWatch(cmd)}
+	if output.format, err = formatOf(cmd); err != nil {
+		return err
+	}
 	answers := make([]answer, len(g.nodes))
 	group := new(errgroup.Group)
 	group.SetLimit(maxParallel)
 	for i, node := range g.nodes {
 		answers[i].node = node
 		group.Go(func() error {
-			runOnNode(cmd, args, input, &answers[i], merge)
+			runOnNode(cmd, args, input, &answers[i], output)
 			return nil
 		})
 	}
 	_ = group.Wait() // an error is part of an answer
-	return printAnswers(streamsOf(cmd), answers)
+	return printAnswers(streamsOf(cmd), answers, output)
 }
 
 // inputOf reads standard input, if the command reads a config from there: each node needs
@@ -128,32 +131,31 @@ func inputOf(cmd *cobra.Command) ([]byte, error) {
 	return io.ReadAll(cmd.InOrStdin())
 }
 
-func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, merge bool) {
+func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, output joinedOutput) {
 	root := Root()
 	root.SetArgs(argumentsFor(cmd, args, a.node))
 	root.SetIn(bytes.NewReader(input))
 	var out io.Writer = &a.stdout
 	if isWatch(cmd) {
-		out = &prefixed{prefix: a.node + ": ", out: cmd.OutOrStdout()}
+		out = output.watched(cmd.OutOrStdout(), a.node)
 	}
 	root.SetOut(out)
 	root.SetErr(&a.stderr)
 	ctx := cmd.Context()
-	if merge {
-		ctx = context.WithValue(ctx, rowsKey{}, &a.table)
+	if output.format != nil {
+		a.joined.node = a.node
+		ctx = context.WithValue(ctx, joinedKey{}, &a.joined)
 	}
 	a.status = status(root.ExecuteContext(ctx), &a.stderr)
 }
 
 // isWatch reports whether a command runs until it is interrupted.
-func isWatch(cmd *cobra.Command) bool {
-	flag := cmd.Flags().Lookup("watch")
-	return flag != nil && flag.Value.String() == "true"
-}
+func isWatch(cmd *cobra.Command) bool { return isSet(cmd, "watch") }
 
-// wantsTable reports whether a command prints a table.
-func wantsTable(cmd *cobra.Command) bool {
-	return cmd.Flags().Lookup("output").Value.String() == outputTable && !isWatch(cmd)
+// isSet reports whether a command has a flag without a value, and it is given.
+func isSet(cmd *cobra.Command, name string) bool {
+	flag := cmd.Flags().Lookup(name)
+	return flag != nil && flag.Value.String() == "true"
 }
 
 // argumentsFor returns the arguments of the same command about one node.
@@ -161,8 +163,8 @@ func argumentsFor(cmd *cobra.Command, args []string, node string) []string {
 	line := strings.Fields(cmd.CommandPath())[1:]
 	line = append(line, "--host="+node)
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if f.Name == "nodes" {
-			return
+		if f.Name == "nodes" || f.Name == noHeadersFlag && !isWatch(cmd) {
+			return // the joined table has headings or not
 		}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			for _, value := range list.GetSlice() {
@@ -173,67 +175,4 @@ func argumentsFor(cmd *cobra.Command, args []string, node string) []string {
 		line = append(line, "--"+f.Name+"="+f.Value.String())
 	})
 	return append(append(line, "--"), args...)
-}
-
-// printAnswers prints the answers, and fails as the worst of them does.
-func printAnswers(s streams, answers []answer) error {
-	worst := 0
-	var merged [][]string
-	for i := range answers {
-		a := &answers[i]
-		worst = max(worst, a.status)
-		for line := range strings.Lines(a.stderr.String()) {
-			s.note(a.node+":", strings.TrimRight(line, "\n"))
-		}
-		merged = append(merged, a.merged(len(merged) == 0)...)
-		if a.stdout.Len() > 0 {
-			_, _ = fmt.Fprintf(s.out, "NODE %s\n%s", a.node, a.stdout.String())
-		}
-	}
-	if err := (&table{out: s.out}).print(merged...); err != nil {
-		return err
-	}
-	if worst != exitOK {
-		return exitStatus(worst)
-	}
-	return nil
-}
-
-// merged returns the rows of an answer with a column for the node, with the headings if
-// asked for.
-func (a *answer) merged(headings bool) [][]string {
-	var out [][]string
-	for j, row := range a.table.all {
-		switch {
-		case j > 0:
-			out = append(out, append([]string{a.node}, row...))
-		case headings:
-			out = append(out, append([]string{"NODE"}, row...))
-		}
-	}
-	return out
-}
-
-// rowsKey is the context key of the rows that take a command's tables.
-type rowsKey struct{}
-
-// prefixed begins each line with a node's name.
-type prefixed struct {
-	prefix string
-	out    io.Writer
-	rest   []byte
-}
-
-func (p *prefixed) Write(b []byte) (int, error) {
-	p.rest = append(p.rest, b...)
-	for {
-		line, rest, whole := bytes.Cut(p.rest, []byte("\n"))
-		if !whole {
-			return len(b), nil
-		}
-		if _, err := fmt.Fprintf(p.out, "%s%s\n", p.prefix, line); err != nil {
-			return 0, err
-		}
-		p.rest = rest
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,9 +16,9 @@ import (
 // completionTimeout is how long a completion may take: a user waits for it.
 const completionTimeout = 2 * time.Second
 
-// completeResource completes a type of resource, then the ID of one. The IDs of peers come
-// with the peer's name.
-func (g *globals) completeResource(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completeResource completes a type of resource, then the name of one, or its ID where it has none
+// or an ID was begun.
+func (g *globals) completeResource(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var words []cobra.Completion
 	switch len(args) {
 	case 0:
@@ -29,8 +30,11 @@ func (g *globals) completeResource(cmd *cobra.Command, args []string, _ string) 
 			return call(ctx, s.List, &agentpb.ListRequest{Type: args[0]})
 		})
 		for _, r := range response.GetResources() {
-			label, _ := r.GetSpec().AsMap()["label"].(string)
-			words = append(words, cobra.CompletionWithDesc(plain(r.GetMetadata().GetId()), plain(label)))
+			name, id := r.GetName(), r.GetMetadata().GetId()
+			if name == "" || name == id || begun != "" && strings.HasPrefix(id, begun) {
+				name, id = id, name
+			}
+			words = append(words, cobra.CompletionWithDesc(plain(name), plain(id)))
 		}
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp

@@ -52,14 +52,15 @@ func (o *discoveryOptions) inspect(ctx context.Context, s streams) (*agent.Inspe
 
 // open checks the output format and prepares to print.
 func (o *discoveryOptions) open(ctx context.Context, s streams, watch bool) (*agent.Inspection, *printer, error) {
-	if err := oneOf("output", o.output, outputTable, outputYAML, outputJSON); err != nil {
+	f, err := parseFormat(o.output)
+	if err != nil {
 		return nil, nil, err
 	}
 	inspection, err := o.inspect(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &printer{out: s.out, output: o.output, watch: watch, table: table{out: s.out}}
+	p := &printer{out: s.out, format: f, watch: watch, table: table{out: s.out}}
 	p.head(inspection.Table())
 	return inspection, p, nil
 }
@@ -84,11 +85,11 @@ func (o *discoveryOptions) list(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	events, err := inspection.List(ctx)
+	resources, err := inspection.List(ctx)
 	if err != nil {
 		return err
 	}
-	return p.events(events)
+	return p.list(resources, false)
 }
 
 func newDiscoveryWatch(g *globals) *cobra.Command {

@@ -71,7 +71,6 @@ func TestExplainNamesFieldsOfTalosByPath(t *testing.T) {
 func TestExplainSaysWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
 		"machine.network.kubespan.mtuu": "did you mean:\n  machine.network.kubespan.mtu",
-		"ksps":                          "name one:\n  kubespanpeerspecs\n  kubespanpeerstatuses",
 		"mtu -o xml":                    `--output is "xml": want text, yaml, json`,
 	} {
 		out, err := explained(t, 1, strings.Fields(args)...)

@@ -1,16 +1,12 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 )
@@ -24,48 +20,6 @@ const (
 	outputYAML    = "yaml"
 	outputJSON    = "json"
 )
-
-// printJSON prints a message as indented JSON, always the same for the same message.
-func printJSON(out io.Writer, m proto.Message) error {
-	raw, err := protojson.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return printRawJSON(out, raw)
-}
-
-// printRawJSON prints what protojson made, indented.
-func printRawJSON(out io.Writer, raw []byte) error {
-	// protojson varies the white space from build to build; Indent replaces it.
-	var text bytes.Buffer
-	if err := json.Indent(&text, raw, "", "  "); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(out, plainJSON(text.String()))
-	return err
-}
-
-// yamlOf returns a message as a YAML document.
-func yamlOf(m proto.Message) ([]byte, error) {
-	raw, err := protojson.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return yamlOfJSON(raw)
-}
-
-// yamlOfJSON returns JSON as a YAML document.
-func yamlOfJSON(raw []byte) ([]byte, error) {
-	// JSON is YAML: read as such, numbers stay as they are written. YAML has no raw control
-	// characters, which JSON may have.
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(plainJSON(string(raw))), &document); err != nil {
-		return nil, err
-	}
-	unfold(&document)
-	text, err := yaml.Marshal(&document)
-	return []byte(plainJSON(string(text))), err
-}
 
 // unfold removes JSON's braces and quotes. What plainJSON escapes stays in quotes, and what a
 // block of YAML cannot begin with.

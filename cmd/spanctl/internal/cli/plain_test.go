@@ -58,7 +58,14 @@ func printers(text string) map[string]func(s streams) error {
 	return map[string]func(s streams) error{
 		"table": func(s streams) error { return (&table{out: s.out}).print([]string{text, text}) },
 		"resources": func(s streams) error {
-			return (&printer{out: s.out, output: outputTable, table: table{out: s.out}}).events([]*agentpb.Event{event})
+			return (&printer{out: s.out, format: format{name: outputTable}, table: table{out: s.out}}).events([]*agentpb.Event{event})
+		},
+		"names": func(s streams) error {
+			return format{name: outputName}.print(s.out, []document{{name: text}}, false)
+		},
+		"paths": func(s streams) error {
+			path, err := parseTemplate("$.items[*].spec.label")
+			return errors.Join(err, path.print(s.out, listDocument{Items: []document{{Spec: map[string]any{"label": text}}}}))
 		},
 		"done":       func(s streams) error { return printDone(s, plan) },
 		"dry run":    func(s streams) error { return printDryRun(s, nil, plan) },
@@ -111,7 +118,9 @@ func TestDocumentsKeepTheText(t *testing.T) {
 		}
 		event := &agentpb.Event{Resource: &agentpb.Resource{Metadata: &agentpb.Metadata{Id: text}, Spec: spec}}
 		for output, decode := range map[string]func([]byte, any) error{outputJSON: json.Unmarshal, outputYAML: yaml.Unmarshal} {
-			got := printed(t, func(s streams) error { return (&printer{out: s.out, output: output}).events([]*agentpb.Event{event}) })
+			got := printed(t, func(s streams) error {
+				return (&printer{out: s.out, format: format{name: output}}).list([]*agentpb.Resource{event.GetResource()}, true)
+			})
 			if strings.ContainsFunc(got, isUnsafeInLines) {
 				t.Errorf("%s: printed %q", output, got)
 			}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -192,9 +193,9 @@ func printHealth(out io.Writer, format string, h *agentpb.GetHealthResponse) err
 		return err
 	}
 	if format == outputJSON {
-		return printRawJSON(out, raw)
+		return writeJSON(out, json.RawMessage(raw), "  ")
 	}
-	text, err := yamlOfJSON(raw)
+	text, err := yamlOfJSON(json.RawMessage(raw))
 	if err != nil {
 		return err
 	}

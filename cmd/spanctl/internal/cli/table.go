@@ -25,7 +25,13 @@ type rows struct{ all [][]string }
 const gap = 3
 
 // table returns a table that a command prints, or that becomes part of another.
-func (s *agentSession) table() table { return table{out: s.out, taken: s.rows} }
+func (s *agentSession) table() table {
+	t := table{out: s.out}
+	if s.joined != nil {
+		t.taken = &s.joined.rows
+	}
+	return t
+}
 
 func (t *table) print(rows ...[]string) error {
 	if t.taken != nil {

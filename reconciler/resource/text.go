@@ -1,0 +1,43 @@
+package resource
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// sizeText returns a number of bytes for people, such as "1.2GiB".
+func sizeText(bytes int64) string {
+	return strings.ReplaceAll(humanize.IBytes(uint64(max(bytes, 0))), " ", "") //nolint:gosec // not negative
+}
+
+const day = 24 * time.Hour
+
+// AgeText returns for people how long ago a time was, in at most two units: "41s", "1m 2s", "3d 4h".
+// It is empty for a zero time.
+func AgeText(now, then time.Time) string {
+	if then.IsZero() {
+		return ""
+	}
+	age := max(now.Sub(then), 0)
+	switch {
+	case age < time.Minute:
+		return fmt.Sprintf("%ds", age/time.Second)
+	case age < time.Hour:
+		return twoUnits(age, time.Minute, "m", time.Second, "s")
+	case age < day:
+		return twoUnits(age, time.Hour, "h", time.Minute, "m")
+	default:
+		return twoUnits(age, day, "d", time.Hour, "h")
+	}
+}
+
+func twoUnits(age, large time.Duration, largeName string, small time.Duration, smallName string) string {
+	text := fmt.Sprintf("%d%s", age/large, largeName)
+	if rest := age % large / small; rest > 0 {
+		text += fmt.Sprintf(" %d%s", rest, smallName)
+	}
+	return text
+}
