@@ -49,7 +49,9 @@ type Topic struct {
 type Condition struct {
 	Severity string `json:"severity"`
 	Meaning  string `json:"meaning"`
-	Remedy   string `json:"remedy"`
+	// Check is how an operator sees more.
+	Check  string `json:"check,omitempty"`
+	Remedy string `json:"remedy"`
 }
 
 // Summary returns the first sentence of the description.
@@ -85,9 +87,9 @@ var index = sync.OnceValues(func() (*Index, error) {
 	}
 	for _, d := range condition.Definitions() {
 		i.Conditions = append(i.Conditions, &Topic{Kind: KindCondition, Name: string(d.Code), Description: capital(d.Summary) + ".",
-			Condition: &Condition{Severity: string(d.Severity), Meaning: d.Summary, Remedy: d.Remedy},
-			Facts: []reference.Line{{Label: "Severity", Value: string(d.Severity)}, {Label: "Remedy", Value: strings.ReplaceAll(d.Remedy, "`", "")},
-				{Label: "Cause", Value: "with figures: spanctl get conditions -o yaml"}}})
+			Condition: &Condition{Severity: string(d.Severity), Meaning: d.Summary, Check: d.Check, Remedy: d.Remedy},
+			Facts: []reference.Line{{Label: "Severity", Value: string(d.Severity)}, {Label: "Check", Value: strings.ReplaceAll(d.Check, "`", "")},
+				{Label: "Remedy", Value: strings.ReplaceAll(d.Remedy, "`", "")}, {Label: "Cause", Value: "with figures: spanctl get conditions -o yaml"}}})
 	}
 	return i, nil
 })
