@@ -2788,6 +2788,105 @@ func (x *Peer) GetTransmittedBytes() float64 {
 	return 0
 }
 
+type GetSupportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSupportRequest) Reset() {
+	*x = GetSupportRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSupportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSupportRequest) ProtoMessage() {}
+
+func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
+func (*GetSupportRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+}
+
+type GetSupportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last records of the log, at most 2,000, the oldest first, each as JSON.
+	Log []string `protobuf:"bytes,1,rep,name=log,proto3" json:"log,omitempty"`
+	// The stacks of all goroutines, without the arguments of functions.
+	Stacks string `protobuf:"bytes,2,opt,name=stacks,proto3" json:"stacks,omitempty"`
+	// What the process uses, by name: "goroutines", "heap_bytes", "memory_bytes".
+	Usage         map[string]uint64 `protobuf:"bytes,3,rep,name=usage,proto3" json:"usage,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSupportResponse) Reset() {
+	*x = GetSupportResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSupportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSupportResponse) ProtoMessage() {}
+
+func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
+func (*GetSupportResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetSupportResponse) GetLog() []string {
+	if x != nil {
+		return x.Log
+	}
+	return nil
+}
+
+func (x *GetSupportResponse) GetStacks() string {
+	if x != nil {
+		return x.Stacks
+	}
+	return ""
+}
+
+func (x *GetSupportResponse) GetUsage() map[string]uint64 {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
@@ -2983,14 +3082,23 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\b \x01(\x01R\rreceivedBytes\x12+\n" +
 	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytesB\x0e\n" +
 	"\f_rtt_secondsB\a\n" +
-	"\x05_loss*\x99\x01\n" +
+	"\x05_loss\"\x13\n" +
+	"\x11GetSupportRequest\"\xbf\x01\n" +
+	"\x12GetSupportResponse\x12\x10\n" +
+	"\x03log\x18\x01 \x03(\tR\x03log\x12\x16\n" +
+	"\x06stacks\x18\x02 \x01(\tR\x06stacks\x12E\n" +
+	"\x05usage\x18\x03 \x03(\v2/.spanctl.agent.v1.GetSupportResponse.UsageEntryR\x05usage\x1a8\n" +
+	"\n" +
+	"UsageEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*\x99\x01\n" +
 	"\tApplyMode\x12\x1a\n" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\xf3\b\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\xcc\t\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
 	"\tGetConfig\x12\".spanctl.agent.v1.GetConfigRequest\x1a#.spanctl.agent.v1.GetConfigResponse\x12H\n" +
@@ -3005,7 +3113,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\rResetIdentity\x12&.spanctl.agent.v1.ResetIdentityRequest\x1a'.spanctl.agent.v1.ResetIdentityResponse\x12E\n" +
 	"\x04List\x12\x1d.spanctl.agent.v1.ListRequest\x1a\x1e.spanctl.agent.v1.ListResponse\x12J\n" +
 	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01\x12T\n" +
-	"\tGetHealth\x12\".spanctl.agent.v1.GetHealthRequest\x1a#.spanctl.agent.v1.GetHealthResponseB6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
+	"\tGetHealth\x12\".spanctl.agent.v1.GetHealthRequest\x1a#.spanctl.agent.v1.GetHealthResponse\x12W\n" +
+	"\n" +
+	"GetSupport\x12#.spanctl.agent.v1.GetSupportRequest\x1a$.spanctl.agent.v1.GetSupportResponseB6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
 var (
 	file_spanctl_agent_v1_agent_proto_rawDescOnce sync.Once
@@ -3020,7 +3130,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -3066,19 +3176,22 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*DiscoverySession)(nil),      // 41: spanctl.agent.v1.DiscoverySession
 	(*ConfigInForce)(nil),         // 42: spanctl.agent.v1.ConfigInForce
 	(*Peer)(nil),                  // 43: spanctl.agent.v1.Peer
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 46: google.protobuf.Struct
+	(*GetSupportRequest)(nil),     // 44: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 45: spanctl.agent.v1.GetSupportResponse
+	nil,                           // 46: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 49: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	44, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	47, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	24, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	45, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	48, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	9,  // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	45, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	45, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	48, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	48, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	24, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	9,  // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	24, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -3089,7 +3202,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	27, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	26, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	25, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	45, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	48, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	28, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	33, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	35, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -3097,54 +3210,57 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	34, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	35, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	36, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	46, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	45, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	45, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	49, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	48, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	48, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	25, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	45, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	45, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	48, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
 	39, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
 	40, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
 	41, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
 	42, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
 	43, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	45, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	45, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	45, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	45, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	1,  // 41: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 42: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 43: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 44: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 45: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 46: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 47: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 48: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 49: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 50: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	22, // 51: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	29, // 52: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	31, // 53: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	37, // 54: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	2,  // 55: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 56: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 57: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 58: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 59: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 60: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 61: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 62: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 63: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 64: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	23, // 65: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	30, // 66: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	32, // 67: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	38, // 68: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	55, // [55:69] is the sub-list for method output_type
-	41, // [41:55] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	48, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	48, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	48, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	48, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	46, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	1,  // 42: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 43: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 44: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 45: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 46: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 47: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 48: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 49: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 50: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 51: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	22, // 52: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	29, // 53: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	31, // 54: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	37, // 55: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	44, // 56: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	2,  // 57: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 58: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 59: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 60: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 61: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 62: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 63: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 64: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 65: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 66: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	23, // 67: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	30, // 68: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	32, // 69: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	38, // 70: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	45, // 71: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	57, // [57:72] is the sub-list for method output_type
+	42, // [42:57] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -3160,7 +3276,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

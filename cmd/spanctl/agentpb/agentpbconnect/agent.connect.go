@@ -68,6 +68,8 @@ const (
 	AgentServiceWatchProcedure = "/spanctl.agent.v1.AgentService/Watch"
 	// AgentServiceGetHealthProcedure is the fully-qualified name of the AgentService's GetHealth RPC.
 	AgentServiceGetHealthProcedure = "/spanctl.agent.v1.AgentService/GetHealth"
+	// AgentServiceGetSupportProcedure is the fully-qualified name of the AgentService's GetSupport RPC.
+	AgentServiceGetSupportProcedure = "/spanctl.agent.v1.AgentService/GetSupport"
 )
 
 // AgentServiceClient is a client for the spanctl.agent.v1.AgentService service.
@@ -103,6 +105,8 @@ type AgentServiceClient interface {
 	// GetHealth returns the state of the mesh and what is wrong with it. It does not wait for a
 	// pass. Where no agent runs, the state is "no agent".
 	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
+	// GetSupport returns what the agent did last, for a support bundle. It needs an agent.
+	GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the spanctl.agent.v1.AgentService service. By
@@ -200,6 +204,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("GetHealth")),
 			connect.WithClientOptions(opts...),
 		),
+		getSupport: connect.NewClient[agentpb.GetSupportRequest, agentpb.GetSupportResponse](
+			httpClient,
+			baseURL+AgentServiceGetSupportProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetSupport")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -219,6 +229,7 @@ type agentServiceClient struct {
 	list          *connect.Client[agentpb.ListRequest, agentpb.ListResponse]
 	watch         *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
 	getHealth     *connect.Client[agentpb.GetHealthRequest, agentpb.GetHealthResponse]
+	getSupport    *connect.Client[agentpb.GetSupportRequest, agentpb.GetSupportResponse]
 }
 
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
@@ -291,6 +302,11 @@ func (c *agentServiceClient) GetHealth(ctx context.Context, req *connect.Request
 	return c.getHealth.CallUnary(ctx, req)
 }
 
+// GetSupport calls spanctl.agent.v1.AgentService.GetSupport.
+func (c *agentServiceClient) GetSupport(ctx context.Context, req *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error) {
+	return c.getSupport.CallUnary(ctx, req)
+}
+
 // AgentServiceHandler is an implementation of the spanctl.agent.v1.AgentService service.
 type AgentServiceHandler interface {
 	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
@@ -324,6 +340,8 @@ type AgentServiceHandler interface {
 	// GetHealth returns the state of the mesh and what is wrong with it. It does not wait for a
 	// pass. Where no agent runs, the state is "no agent".
 	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
+	// GetSupport returns what the agent did last, for a support bundle. It needs an agent.
+	GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -417,6 +435,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("GetHealth")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceGetSupportHandler := connect.NewUnaryHandler(
+		AgentServiceGetSupportProcedure,
+		svc.GetSupport,
+		connect.WithSchema(agentServiceMethods.ByName("GetSupport")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/spanctl.agent.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceGetStatusProcedure:
@@ -447,6 +471,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceWatchHandler.ServeHTTP(w, r)
 		case AgentServiceGetHealthProcedure:
 			agentServiceGetHealthHandler.ServeHTTP(w, r)
+		case AgentServiceGetSupportProcedure:
+			agentServiceGetSupportHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -510,4 +536,8 @@ func (UnimplementedAgentServiceHandler) Watch(context.Context, *connect.Request[
 
 func (UnimplementedAgentServiceHandler) GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetHealth is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetSupport is not implemented"))
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/cmd/spanctl/internal/logring"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/netlinkapply"
@@ -29,6 +30,8 @@ type Options struct {
 	Config string
 	// Reload asks for the config file to be read again, as SIGHUP does.
 	Reload <-chan os.Signal
+	// Records has the last records of the log; it may be nil.
+	Records *logring.Ring
 	// Ready is called once the API is served and the first attempt to put the stored
 	// config in force has ended. It may be nil.
 	Ready func()
@@ -131,7 +134,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
-		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log,
+		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
 			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}})
 	})
 	group.Go(func() error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/logring"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
@@ -34,6 +35,8 @@ type service struct {
 	configs *configManager
 	health  healthReader
 	log     *slog.Logger
+	// records has the last records of the log; nil where none are kept.
+	records *logring.Ring
 	// checkOwner returns an error where the config in the file must not be replaced; nil in an
 	// agent, whose own it is.
 	checkOwner func(context.Context) error

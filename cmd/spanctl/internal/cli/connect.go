@@ -110,8 +110,11 @@ func (c *connector) client() (client agentpbconnect.AgentServiceClient, closeCli
 	return agentpbconnect.NewAgentServiceClient(&http.Client{Transport: transport}, "http://spanctl"), closeClient
 }
 
+// caller is a call of the API.
+type caller[Q, R any] func(context.Context, *connect.Request[Q]) (*connect.Response[R], error)
+
 // call makes a call of the API, without the wrapping of requests and responses.
-func call[Q, R any](ctx context.Context, do func(context.Context, *connect.Request[Q]) (*connect.Response[R], error), request *Q) (*R, error) {
+func call[Q, R any](ctx context.Context, do caller[Q, R], request *Q) (*R, error) {
 	response, err := do(ctx, connect.NewRequest(request))
 	if err != nil {
 		return nil, callError(err)

@@ -115,6 +115,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newReload(g),
 		newRotateKey(g),
 		newResetIdentity(g),
+		newSupport(g),
 		newVersion(g),
 		newGen(),
 		newImport(),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/logring"
 )
 
 // runOptions are the flags of `spanctl run`.
@@ -44,10 +45,12 @@ func (o *runOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	records := &logring.Ring{}
+	machine.Log = records.With(machine.Log)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
 	defer context.AfterFunc(ctx, func() { notifySystemd(machine.Log, daemon.SdNotifyStopping) })()
-	return agent.Run(ctx, agent.Options{Machine: machine, Config: config, Reload: reload,
+	return agent.Run(ctx, agent.Options{Machine: machine, Config: config, Reload: reload, Records: records,
 		Ready: func() { notifySystemd(machine.Log, daemon.SdNotifyReady) }})
 }

@@ -1,0 +1,333 @@
+package support
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Mode is what a Scrubber replaces beside secrets.
+type Mode string
+
+// The modes.
+const (
+	// Default replaces names of machines, public and unique local addresses, link-local ones, which
+	// have MACs in them, public keys, IDs and MACs.
+	Default Mode = "default"
+	// Strict replaces private addresses, names of links and of users in paths, too.
+	Strict Mode = "strict"
+	// None replaces secrets only.
+	None Mode = "none"
+)
+
+// Hidden stands for a secret.
+const Hidden = "(hidden)"
+
+// Scrubber rewrites texts. The same text always becomes the same placeholder. It is for one
+// goroutine.
+type Scrubber struct {
+	mode    Mode
+	secrets []string
+	// known are the names, keys, IDs and links in lower case, with the kind of their placeholders.
+	known map[string]string
+	// phrases are known names that are more than a word, the longest first.
+	phrases []string
+	// placeholders are those in use, by kind and text.
+	placeholders map[[2]string]string
+	counts       map[string]int
+}
+
+// NewScrubber returns a Scrubber.
+func NewScrubber(mode Mode, f Facts) *Scrubber {
+	s := &Scrubber{mode: mode, known: map[string]string{}, placeholders: map[[2]string]string{}, counts: map[string]int{}}
+	for _, secret := range f.Secrets {
+		s.secrets = append(s.secrets, encodings(secret)...)
+	}
+	s.secrets = slices.DeleteFunc(s.secrets, func(form string) bool { return len(form) < minSecret })
+	byLength := func(a, b string) int { return len(b) - len(a) }
+	slices.SortStableFunc(s.secrets, byLength)
+	add := func(kind string, words []string) {
+		for _, w := range words {
+			if lower := strings.ToLower(w); s.known[lower] == "" && !slices.Contains(f.Words, lower) {
+				s.known[lower] = kind
+				if kind == "name" && word.FindString(w) != w {
+					s.phrases = append(s.phrases, w)
+				}
+			}
+		}
+	}
+	add("key", f.Keys)
+	add("id", f.IDs)
+	if mode == Strict {
+		add("link", f.Links)
+	}
+	f.Words = append(slices.Clone(f.Words), lowered(f.Links)...)
+	add("name", f.Names)
+	slices.SortStableFunc(s.phrases, byLength)
+	return s
+}
+
+func lowered(words []string) (out []string) {
+	for _, w := range words {
+		out = append(out, strings.ToLower(w))
+	}
+	return out
+}
+
+// placeholder returns what stands for a text of a kind, such as "name-3".
+func (s *Scrubber) placeholder(kind, text string) string {
+	key := [2]string{kind, strings.ToLower(text)}
+	if kind == "key" || kind == "id" {
+		key[1] = text
+	}
+	if s.placeholders[key] == "" {
+		s.counts[kind]++
+		s.placeholders[key] = fmt.Sprintf("%s-%d", kind, s.counts[kind])
+	}
+	return s.placeholders[key]
+}
+
+// The forms of secrets that a text has.
+var (
+	pem = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
+	jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*`)
+	// bootstrap is a token of kubeadm.
+	bootstrap = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
+	scheme    = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{6,}`)
+	named     = regexp.MustCompile(`(?i)((?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|client-key-data|private[_-]?key|preshared[_-]?key|psk|authorization)["']?\s*[:=]\s*["']?)([^\s"',;}\]&{\[(][^\s"',;}\]&]*)`)
+	plainWord = regexp.MustCompile(`^(?i:null|true|false|[0-9]+)$`)
+	address   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>\\]+`)
+	// opaque is as long as the base64 of a key, or as its hexadecimal digits.
+	opaque = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}={0,2}`)
+	word   = regexp.MustCompile(`[\pL\pN_.-]+`)
+)
+
+// The forms of what becomes placeholders.
+var (
+	mac  = regexp.MustCompile(`\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b`)
+	ip   = regexp.MustCompile(`[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*|\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
+	home = regexp.MustCompile(`/home/[^/\s"':]+`)
+)
+
+// Text rewrites a text.
+func (s *Scrubber) Text(text string) string {
+	text = strings.ReplaceAll(s.hideKnown(text), `\u0026`, "&") // of JSON that was cut off
+	text = pem.ReplaceAllString(text, Hidden)
+	text = jwt.ReplaceAllString(text, Hidden)
+	text = address.ReplaceAllStringFunc(text, hideInURL)
+	text = bootstrap.ReplaceAllString(text, Hidden)
+	text = scheme.ReplaceAllString(text, "$1 "+Hidden)
+	text = replaceGroup(named, text)
+	text = opaque.ReplaceAllStringFunc(text, s.hideOpaque)
+	if s.mode == None {
+		return text
+	}
+	for _, phrase := range s.phrases {
+		if strings.Contains(text, phrase) {
+			text = strings.ReplaceAll(text, phrase, s.placeholder("name", phrase))
+		}
+	}
+	text = mac.ReplaceAllStringFunc(text, s.replaceMAC)
+	text = ip.ReplaceAllStringFunc(text, s.replaceAddress)
+	if s.mode == Strict {
+		text = home.ReplaceAllStringFunc(text, func(m string) string {
+			return "/home/" + s.placeholder("user", strings.TrimPrefix(m, "/home/"))
+		})
+	}
+	return word.ReplaceAllStringFunc(text, s.replaceWord)
+}
+
+// hideKnown hides the secrets that are known.
+func (s *Scrubber) hideKnown(text string) string {
+	for _, form := range s.secrets {
+		text = strings.ReplaceAll(text, form, Hidden)
+	}
+	return text
+}
+
+// replaceGroup hides the second group of what matches.
+func replaceGroup(r *regexp.Regexp, text string) string {
+	return r.ReplaceAllStringFunc(text, func(m string) string {
+		parts := r.FindStringSubmatch(m)
+		if plainWord.MatchString(parts[2]) {
+			return m
+		}
+		return parts[1] + Hidden
+	})
+}
+
+// hideInURL hides the user, the values of the query, the fragment, and what looks like a token in
+// the path of a URL.
+func hideInURL(text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest, fragment, hasFragment := strings.Cut(rest, "#")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	host, path, hasPath := strings.Cut(rest, "/")
+	if at := strings.LastIndex(host, "@"); at >= 0 {
+		host = Hidden + host[at:]
+	}
+	out := scheme + "://" + host
+	if hasPath {
+		parts := strings.Split(path, "/")
+		for i, p := range parts {
+			if len(p) >= 16 && strings.ContainsAny(p, "0123456789") {
+				parts[i] = Hidden
+			}
+		}
+		out += "/" + strings.Join(parts, "/")
+	}
+	if hasQuery {
+		fields := strings.Split(query, "&")
+		for i, f := range fields {
+			if name, _, has := strings.Cut(f, "="); has {
+				fields[i] = name + "=" + Hidden
+			} else {
+				fields[i] = Hidden
+			}
+		}
+		out += "?" + strings.Join(fields, "&")
+	}
+	if hasFragment && fragment != "" {
+		out += "#" + Hidden
+	}
+	return out
+}
+
+// hideOpaque hides text that may be a key, unless it is a known public key, ID or name. Words and
+// paths are no keys: they have no digits and letters of both cases.
+func (s *Scrubber) hideOpaque(text string) string {
+	kind := s.known[strings.ToLower(text)]
+	if kind != "" && s.mode == None {
+		return text
+	}
+	if kind != "" {
+		return s.placeholder(kind, text)
+	}
+	isHex := strings.Trim(text, "0123456789abcdefABCDEF") == ""
+	if isHex || strings.ContainsAny(text, "0123456789") && strings.ToLower(text) != text && strings.ToUpper(text) != text {
+		return Hidden
+	}
+	return text
+}
+
+// replaceMAC replaces a MAC, but that of nobody and that of all.
+func (s *Scrubber) replaceMAC(text string) string {
+	if strings.Trim(text, "0:-") == "" || strings.Trim(text, "fF:-") == "" {
+		return text
+	}
+	return s.placeholder("mac", strings.ReplaceAll(text, "-", ":"))
+}
+
+// cgnat is the address space that providers share between their customers (RFC 6598).
+var cgnat = netip.MustParsePrefix("100.64.0.0/10")
+
+// replaceAddress replaces an IP address. What only looks like one is left.
+func (s *Scrubber) replaceAddress(text string) string {
+	trimmed := strings.TrimSuffix(text, ".")
+	a, err := netip.ParseAddr(trimmed)
+	if err != nil {
+		if trimmed = strings.TrimSuffix(trimmed, ":"); trimmed == text {
+			return text
+		}
+		if a, err = netip.ParseAddr(trimmed); err != nil {
+			return text
+		}
+	}
+	a = a.Unmap()
+	rest := text[len(trimmed):]
+	isULA := a.Is6() && a.IsPrivate()
+	switch {
+	case a.IsLoopback(), a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return text
+	case isULA:
+		return s.placeholder("ula", a.String()) + rest
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return s.placeholder("linklocal", a.String()) + rest
+	case a.IsPrivate(), a.IsLinkLocalUnicast(), cgnat.Contains(a):
+		if s.mode != Strict {
+			return text
+		}
+		return s.placeholder("private", a.String()) + rest
+	default:
+		return s.placeholder("public", a.String()) + rest
+	}
+}
+
+// replaceWord replaces a name, a key, an ID, and the full name of a machine that is known by its
+// short one.
+func (s *Scrubber) replaceWord(text string) string {
+	trimmed := strings.TrimRight(text, ".")
+	rest := text[len(trimmed):]
+	if kind := s.known[strings.ToLower(trimmed)]; kind != "" {
+		return s.placeholder(kind, trimmed) + rest
+	}
+	if short, _, has := strings.Cut(trimmed, "."); has && s.known[strings.ToLower(short)] == "name" {
+		return s.placeholder("name", trimmed) + rest
+	}
+	return text
+}
+
+// JSON rewrites the texts of a document of JSON, and leaves its structure. What is no JSON is
+// rewritten as a text.
+func (s *Scrubber) JSON(document []byte) []byte {
+	decoder := json.NewDecoder(bytes.NewReader(document))
+	decoder.UseNumber()
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	for {
+		var value any
+		err := decoder.Decode(&value)
+		if err == io.EOF {
+			return out.Bytes()
+		}
+		if err != nil {
+			return []byte(s.Text(string(document)))
+		}
+		if err := encoder.Encode(s.value("", value)); err != nil {
+			return []byte(s.Text(string(document)))
+		}
+	}
+}
+
+// value rewrites a value of a field.
+func (s *Scrubber) value(field string, value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for _, name := range slices.Sorted(maps.Keys(v)) { // the numbers of placeholders do not vary
+			out[s.fieldName(name)] = s.value(strings.ToLower(strings.ReplaceAll(name, "_", "")), v[name])
+		}
+		return out
+	case []any:
+		for i := range v {
+			v[i] = s.value(field, v[i])
+		}
+		return v
+	case string:
+		if secretFields[field] && v != "" {
+			return Hidden
+		}
+		return s.Text(v)
+	default:
+		return v
+	}
+}
+
+// plainField is the name of a field of ours.
+var plainField = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,39}$`)
+
+// fieldName rewrites the name of a field, unless it is one of ours.
+func (s *Scrubber) fieldName(name string) string {
+	if plainField.MatchString(name) && s.hideKnown(name) == name {
+		return name
+	}
+	return s.Text(name)
+}
