@@ -15,13 +15,19 @@ func sizeText(bytes int64) string {
 
 const day = 24 * time.Hour
 
-// AgeText returns for people how long ago a time was, in at most two units: "41s", "1m 2s", "3d 4h".
-// It is empty for a zero time.
+// AgeText returns for people how long ago a time was, as DurationText does. It is empty for a zero
+// time.
 func AgeText(now, then time.Time) string {
 	if then.IsZero() {
 		return ""
 	}
-	age := max(now.Sub(then), 0)
+	return DurationText(now.Sub(then))
+}
+
+// DurationText returns a duration for people, in at most two units: "41s", "1m 2s", "3d 4h". One that
+// is negative is "0s".
+func DurationText(d time.Duration) string {
+	age := max(d, 0)
 	switch {
 	case age < time.Minute:
 		return fmt.Sprintf("%ds", age/time.Second)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/resource"
 )
 
 const (
@@ -108,7 +109,7 @@ func (v statusView) state(h *agentpb.GetHealthResponse) string {
 	if len(wrong) > 0 {
 		return state + ": " + strings.Join(wrong, ", ")
 	}
-	return fmt.Sprintf("%s, %s, up %s", state, plain(h.GetVersion()), ageText(h.GetTime().AsTime().Sub(h.GetStarted().AsTime())))
+	return fmt.Sprintf("%s, %s, up %s", state, plain(h.GetVersion()), resource.DurationText(h.GetTime().AsTime().Sub(h.GetStarted().AsTime())))
 }
 
 // sessionText returns the state of a connection to a registry.
@@ -121,10 +122,10 @@ func sessionText(s *agentpb.DiscoverySession, now time.Time) string {
 		if !s.GetConnected() {
 			text += " for"
 		}
-		text += " " + ageText(now.Sub(s.GetSince().AsTime()))
+		text += " " + resource.DurationText(now.Sub(s.GetSince().AsTime()))
 	}
 	if s.GetLastHeard() != nil {
-		text += ", heard " + ageText(now.Sub(s.GetLastHeard().AsTime())) + " ago"
+		text += ", heard " + resource.DurationText(now.Sub(s.GetLastHeard().AsTime())) + " ago"
 	} else if !s.GetConnected() {
 		text += ", never heard"
 	}
@@ -151,7 +152,7 @@ func (v statusView) conditions(b *strings.Builder, h *agentpb.GetHealthResponse)
 		title := strings.TrimSpace(plain(c.GetCode() + " " + c.GetSubject()))
 		b.WriteString(v.paint(color, mark+" "+title))
 		if c.GetSince() != nil {
-			b.WriteString(", for " + ageText(h.GetTime().AsTime().Sub(c.GetSince().AsTime())))
+			b.WriteString(", for " + resource.DurationText(h.GetTime().AsTime().Sub(c.GetSince().AsTime())))
 		}
 		b.WriteString("\n")
 		v.paragraph(b, sentence(plain(c.GetCause())))
@@ -296,5 +297,5 @@ func handshakeText(at *timestamppb.Timestamp, now time.Time) string {
 	if at == nil {
 		return "never"
 	}
-	return ageText(now.Sub(at.AsTime()))
+	return resource.DurationText(now.Sub(at.AsTime()))
 }
