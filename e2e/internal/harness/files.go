@@ -89,6 +89,12 @@ func (f Files) NodeID() string {
 // paths of it and of its key.
 func (f Files) Certificate() (certificatePath, keyPath string) {
 	f.m.t.Helper()
+	return f.CertificateWithin("cert", time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))
+}
+
+// CertificateWithin makes the certificate of Certificate for another time, in files of that name.
+func (f Files) CertificateWithin(name string, from, until time.Time) (certificatePath, keyPath string) {
+	f.m.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		f.m.t.Fatal(err)
@@ -96,8 +102,8 @@ func (f Files) Certificate() (certificatePath, keyPath string) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: f.m.Name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
+		NotBefore:             from,
+		NotAfter:              until,
 		IPAddresses:           []net.IP{f.m.Address.AsSlice()},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -110,6 +116,6 @@ func (f Files) Certificate() (certificatePath, keyPath string) {
 	if err != nil {
 		f.m.t.Fatal(err)
 	}
-	return f.Write("cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))),
-		f.Write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})))
+	return f.Write(name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))),
+		f.Write(name+"-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})))
 }
