@@ -143,6 +143,10 @@ type Engine struct {
 	standing map[condition.Code][]condition.Condition
 	// failure is the last pass, if that failed; nil otherwise.
 	failure *health.Failure
+	// asked is the mesh that the loop is asked for.
+	asked health.Mesh
+	// known is what is known of the agent's files.
+	known health.Known
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.

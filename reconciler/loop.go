@@ -84,6 +84,12 @@ type Loop struct {
 	scope atomic.Pointer[state.Scope]
 	// last is the last turn.
 	last atomic.Pointer[Turn]
+	// known is what Know was told last; nil once the loop has taken it.
+	known atomic.Pointer[health.Known]
+	// judge has an element while known is to be taken.
+	judge chan struct{}
+	// inForce is the config that the loop keeps in force; nil before the first.
+	inForce atomic.Pointer[schema.Config]
 	// stopping is closed when the context of Run has ended.
 	stopping chan struct{}
 
@@ -111,6 +117,7 @@ func NewLoop(engine *Engine, discovery *Discovery, log *slog.Logger) *Loop {
 		log:       log,
 		requests:  make(chan func(context.Context)),
 		wake:      make(chan struct{}, 1),
+		judge:     make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
 	}
 	l.endTurn()
@@ -134,6 +141,9 @@ func (l *Loop) Run(ctx context.Context) {
 			return
 		case request := <-l.requests:
 			request(ctx)
+			continue
+		case <-l.judge:
+			l.assess(0)
 			continue
 		case <-l.wake:
 			collect.by(time.Now().Add(l.collectDelay()))
@@ -285,7 +295,10 @@ func (l *Loop) Stand(ctx context.Context, code condition.Code, found ...conditio
 
 // Health returns the health of the machine.
 func (l *Loop) Health(ctx context.Context) (health.Report, error) {
-	return onLoop(ctx, l, func(context.Context) (health.Report, error) { return l.engine.health(), nil })
+	return onLoop(ctx, l, func(context.Context) (health.Report, error) {
+		l.assess(0)
+		return l.engine.health(), nil
+	})
 }
 
 // Sessions returns the connections to the registries of the config in force.
@@ -293,9 +306,25 @@ func (l *Loop) Sessions(ctx context.Context) ([]health.Session, error) {
 	return onLoop(ctx, l, func(context.Context) ([]health.Session, error) { return l.discovery.Sessions(), nil })
 }
 
+// Know tells what is known of the agent's files. It does not block.
+func (l *Loop) Know(known health.Known) {
+	l.known.Store(&known)
+	select {
+	case l.judge <- struct{}{}:
+	default:
+	}
+}
+
+// InForce returns the config that the loop keeps in force; nil before the first. It stays while
+// the mesh is down.
+func (l *Loop) InForce() *schema.Config { return l.inForce.Load() }
+
 // assess judges the machine's health, and returns how long that may rest, at most next.
 func (l *Loop) assess(next time.Duration) time.Duration {
 	at := time.Now()
+	if known := l.known.Swap(nil); known != nil {
+		l.engine.known = *known
+	}
 	l.engine.assess(at)
 	if due := health.Due(at, l.engine.snapshot(), l.engine.conditions); due > 0 {
 		return min(next, due)
@@ -352,7 +381,8 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 			}
 		}
 		l.config, l.down = config, false
-		l.engine.stand(time.Now(), condition.MeshDown, nil)
+		l.inForce.Store(config)
+		l.engine.asked = health.Mesh{InForce: true, Disabled: !config.KubeSpan().Enabled}
 		l.engine.publishConfig(time.Now(), config)
 		l.Wake(InputChanged) // the registries answer after this pass
 		return l.pass(ctx, Trigger{})
@@ -397,18 +427,15 @@ func (l *Loop) Down(ctx context.Context) (*Pass, error) {
 			left = LeaveDiscovery(ctx, l.discovery, l.config)
 		}
 		l.down, l.leaveFailed = true, left != nil
+		l.engine.asked = health.Mesh{Down: true}
 		pass, err := l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
-		l.engine.stand(time.Now(), condition.MeshDown, []condition.Condition{takenDown})
+		l.engine.assess(time.Now())
 		if pass != nil {
 			pass.Warn(left)
 		}
 		return pass, err
 	})
 }
-
-// takenDown is the condition of a mesh after Down.
-var takenDown = condition.Condition{Code: condition.MeshDown, Cause: "`spanctl down` took the mesh down",
-	Remedy: "`spanctl reload` brings it up again"}
 
 // Remove takes down what find returns, which is not that of the config in force.
 func (l *Loop) Remove(ctx context.Context, find func() ([]state.Scope, error)) (*Pass, error) {

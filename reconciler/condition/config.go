@@ -29,6 +29,7 @@ var configDefinitions = []Definition{
 		Summary: "there are configs in several formats side by side, and none of them is put in force",
 		Check:   "`ls -l` of the directory of the config file",
 		Remedy:  "move all but one away",
+		Hides:   []Code{ConfigInvalid},
 	},
 	{
 		Code: ConfigInvalid, Severity: SeverityWarning,
@@ -75,7 +76,7 @@ var configDefinitions = []Definition{
 	},
 	{
 		Code: NoConfig, Severity: SeverityError,
-		Summary: "there is no config file; it is a warning where a config is in force, which the next start needs the file for",
+		Summary: "there is no config file; it is a warning where a config is in force, which stays",
 		Check:   "`ls -l` of the path that is named",
 		Remedy:  "`spanctl apply -f FILE`; `spanctl gen config` writes a first one",
 	},

@@ -29,6 +29,9 @@ type Snapshot struct {
 	Sessions []Session
 	// PathMTUs are the ways to peers on which large packets are lost.
 	PathMTUs []PathMTU
+	// Mesh is what the loop is asked for.
+	Mesh Mesh
+	Known
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -51,12 +54,16 @@ type Condition struct {
 // judges find the conditions of the parts of a Snapshot.
 var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	func(_ time.Time, s *Snapshot) []condition.Condition { return s.Found },
-	failing,
-	networkDown,
+	judgePass,
+	judgeNetwork,
 	judgePeers,
 	judgeMembers,
 	judgeSessions,
 	judgeMTU,
+	judgeMesh,
+	judgeConfig,
+	judgeFiles,
+	judgeDisk,
 }
 
 // Assess returns the present conditions, sorted, from what is known and what Assess returned

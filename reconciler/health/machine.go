@@ -23,8 +23,8 @@ type Failure struct {
 	Times int
 }
 
-// failing returns the condition of the last pass, if that failed.
-func failing(_ time.Time, s *Snapshot) []condition.Condition {
+// judgePass returns the condition of the last pass, if that failed.
+func judgePass(_ time.Time, s *Snapshot) []condition.Condition {
 	if s.Failure == nil {
 		return nil
 	}
@@ -45,8 +45,8 @@ func failing(_ time.Time, s *Snapshot) []condition.Condition {
 // maxLinks is how many links the cause of NetworkDown names.
 const maxLinks = 4
 
-// networkDown returns the condition of a machine that no link connects to others.
-func networkDown(_ time.Time, s *Snapshot) []condition.Condition {
+// judgeNetwork returns the condition of a machine that no link connects to others.
+func judgeNetwork(_ time.Time, s *Snapshot) []condition.Condition {
 	if len(s.Offline) == 0 {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/spanmesh/span/reconciler/latest"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
+	"github.com/spanmesh/span/schema"
 )
 
 // Options are the options of Run.
@@ -129,6 +130,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		default:
 		}
 	}}
+	configs.takes = func(config *schema.Config) bool { return loop.InForce() == config }
+	configs.news = make(chan struct{}, 1)
 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
@@ -145,7 +148,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 					reason |= reconciler.TableDeleted
 				}
 				loop.Wake(reason)
-			}, loop.ClockStepped)
+			}, func(step time.Duration) {
+				loop.ClockStepped(step)
+				configs.changedNow() // it says when a trial ends
+			})
 		})
 		return nil
 	})
@@ -171,6 +177,14 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-started:
+			configs.keepKnown(ctx, o.Socket, loop.Know)
+		}
+		return nil
+	})
 	return group.Wait()
 }
 

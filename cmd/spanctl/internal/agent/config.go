@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
@@ -32,6 +33,14 @@ type configManager struct {
 	// now returns the time by which trials end; nil for now of the machine.
 	now func() trial.Moment
 
+	// takes reports whether the loop keeps a config in force; nil where no agent runs.
+	takes func(*schema.Config) bool
+	// news has an element while what is known of the config may have changed; nil where nobody
+	// follows it.
+	news chan struct{}
+	// enforced is the content that is in force in this process; nil for none.
+	enforced atomic.Pointer[content]
+
 	// eval makes configs out of their texts.
 	eval loader
 
@@ -42,6 +51,8 @@ type configManager struct {
 	evaluated *evaluatedFile
 	// seen is the content that was handled last.
 	seen content
+	// handled is the content that changed handled last.
+	handled content
 	// staged is the content that changed ignores.
 	staged content
 	// before is the config before the last trial that began in this process: its return depends on
@@ -151,7 +162,8 @@ func (m *configManager) startWith(ctx context.Context) error {
 		return nil
 	}
 	m.log.Warn("starting with the last good config", "file", last.Path)
-	_, _ = m.putInForce(ctx, config, func() error { return nil }) // the loop logs its error
+	// The loop logs its error.
+	_, _ = m.putInForce(ctx, contentOf(m.file.PathFor(last.Path), data), config, func() error { return nil })
 	return nil
 }
 
@@ -169,7 +181,8 @@ func (m *configManager) changed(ctx context.Context) {
 			m.logFault(err)
 			return nil
 		}
-		switch contentOf(name, data) {
+		content := contentOf(name, data)
+		switch content {
 		case m.seen:
 		case m.staged:
 			m.log.Info("config staged for the next start or `spanctl reload`", "file", name)
@@ -182,8 +195,10 @@ func (m *configManager) changed(ctx context.Context) {
 		default:
 			return errFileChanged
 		}
+		m.handled = content
 		return err
 	})
+	m.changedNow()
 }
 
 // reload puts the config in the file in force, staged or not.

@@ -84,6 +84,7 @@ func (m *configManager) stepFrom(ctx context.Context, s trial.State, e trial.Eve
 
 // perform carries out effects. After one that failed it does only those that are done anyway.
 func (m *configManager) perform(ctx context.Context, effects []trial.Effect, c *change) (o outcome, err error) {
+	defer m.changedNow()
 	var failures []error
 	var inPart error
 	for _, e := range effects {
@@ -211,7 +212,7 @@ func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string
 	if err != nil {
 		return nil, &configFault{err}
 	}
-	return m.putInForce(ctx, config, func() error {
+	return m.putInForce(ctx, m.seen, config, func() error {
 		_, err := m.dir.Keep(time.Now(), e.How, name, data, e.Confirmed)
 		if err != nil && e.Confirmed && m.runner.Running() == nil {
 			// An agent knows its config without the history.
@@ -223,8 +224,11 @@ func (m *configManager) enforce(ctx context.Context, e trial.Effect, name string
 }
 
 // putInForce calls keep and then puts a config in force. The mesh is no longer down by a command.
-func (m *configManager) putInForce(ctx context.Context, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
+func (m *configManager) putInForce(ctx context.Context, text content, config *schema.Config, keep func() error) (*reconciler.Pass, error) {
 	pass, err := m.runner.SetConfig(ctx, config, keep)
+	if m.takes != nil && m.takes(config) {
+		m.enforced.Store(&text)
+	}
 	if pass != nil || err == nil {
 		m.noteDown(false)
 	}

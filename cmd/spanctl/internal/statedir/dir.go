@@ -97,15 +97,17 @@ func (d *Dir) WireguardLog(link string) string {
 }
 
 func (d *Dir) write(name string, data []byte) error {
-	return d.Disk.Write(filepath.Join(d.path, name), data)
+	return d.unwritable(d.Disk.Write(filepath.Join(d.path, name), data))
 }
 
 // rename makes a file the one with the name to.
 func (d *Dir) rename(name, to string) error {
-	return d.Disk.Rename(filepath.Join(d.path, name), filepath.Join(d.path, to))
+	return d.unwritable(d.Disk.Rename(filepath.Join(d.path, name), filepath.Join(d.path, to)))
 }
 
-func (d *Dir) remove(name string) error { return d.Disk.Remove(filepath.Join(d.path, name)) }
+func (d *Dir) remove(name string) error {
+	return d.unwritable(d.Disk.Remove(filepath.Join(d.path, name)))
+}
 
 // read returns nil where there is no such file.
 func (d *Dir) read(name string) ([]byte, error) {

@@ -72,10 +72,10 @@ func (d *Dir) Keep(now time.Time, how, name string, data []byte, confirmed bool)
 	}
 	dir := filepath.Join(d.path, historyDir)
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return Revision{}, fmt.Errorf("make the history: %w", err)
+		return Revision{}, fmt.Errorf("make the history: %w", d.unwritable(err))
 	}
 	next.Path = filepath.Join(dir, next.file(filepath.Ext(name)))
-	if err := d.Disk.Write(next.Path, data); err != nil {
+	if err := d.unwritable(d.Disk.Write(next.Path, data)); err != nil {
 		return Revision{}, err
 	}
 	return next, d.prune(append([]Revision{next}, all...))
@@ -121,7 +121,7 @@ func (d *Dir) Confirm() error {
 		return err
 	}
 	newest.Confirmed = true
-	return d.Disk.Rename(newest.Path, filepath.Join(filepath.Dir(newest.Path), newest.file(filepath.Ext(newest.Path))))
+	return d.unwritable(d.Disk.Rename(newest.Path, filepath.Join(filepath.Dir(newest.Path), newest.file(filepath.Ext(newest.Path)))))
 }
 
 // file returns the name of a revision's file.

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
@@ -80,11 +81,16 @@ func decode(data []byte, into any) error {
 	return nil
 }
 
-// damaged returns an error that says what to do about an invalid identity file. The file
-// is not overwritten: a private key could be lost.
+// damaged returns the error of an invalid identity file. The file is not overwritten: a private
+// key could be lost.
 func (d *Dir) damaged(name string, err error) error {
-	return fmt.Errorf("%s: %w; restore it from a backup, or remove it for the machine to get a new identity",
-		filepath.Join(d.path, name), err)
+	path := filepath.Join(d.path, name)
+	return &condition.Error{Condition: condition.Condition{
+		Code:    condition.IdentityDamaged,
+		Subject: path,
+		Cause:   fmt.Sprintf("%s: %v", path, err),
+		Remedy:  "restore it from a backup, or remove it for the machine to get a new identity",
+	}}
 }
 
 // NodeID returns the machine's node ID. It is generated on first use.
