@@ -230,7 +230,7 @@ func (s *Set) display(name string) string {
 		return name
 	}
 	here, err := os.Getwd()
-	if err != nil {
+	if err != nil || here == "/" { // an agent's, where nobody writes names
 		return name
 	}
 	if relative, err := filepath.Rel(here, name); err == nil && !strings.HasPrefix(relative, "..") {
