@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -60,10 +61,12 @@ func TestKernelWithoutNftables(t *testing.T) {
 	unload(t, "nft_ct")
 	node.Agent.Start()
 	node.Agent.AwaitOutput("`modprobe nft_ct`")
+	harness.WantText(t, "the condition", fmt.Sprint(node.API.AwaitCondition("NoNftables")), "has no connection tracking", "`modprobe nft_ct`")
 	loading()
 	load(t, "nft_ct")
 	other.Agent.Start()
 	m.AwaitUp()
+	node.API.AwaitNoCondition("NoNftables")
 	m.AwaitNoDiff()
 }
 

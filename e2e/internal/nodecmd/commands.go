@@ -41,6 +41,10 @@ var Commands = map[string]lab.Subcommand{
 	"read-only-settings": readOnlySettings,
 	"disable-ipv6":       disableIPv6,
 	"hide-ipv6":          hideIPv6,
+	"cover":              cover,
+	"uncover":            uncover,
+	"fill":               fill,
+	"set-writable":       setWritable,
 
 	"lose":            lose,
 	"ping-unbroken":   pingUnbroken,

@@ -14,7 +14,7 @@ import (
 
 // lookInterval is how often modes of files and the disk are looked at: nothing tells of their
 // changes.
-const lookInterval = 20 * time.Second
+const lookInterval = 5 * time.Second
 
 // changedNow says that what is known of the config may have changed. It does not block.
 func (m *configManager) changedNow() {
@@ -31,22 +31,26 @@ func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(
 	defer look.Stop()
 	var known health.Known
 	var secrets []health.File
-	for {
-		if config, files, err := m.judge(ctx); err == nil {
-			known.Config, secrets = &config, files
-		}
-		for again := true; again; {
-			known.Files = statedir.Modes(slices.Concat(secrets, m.dir.Private(),
-				[]health.File{{Path: filepath.Dir(socket), Use: health.Directory}, {Path: filepath.Dir(m.file.Path()), Use: health.Directory}}))
-			known.Disk = m.dir.Writable()
-			tell(known)
-			select {
-			case <-ctx.Done():
-				return
-			case <-m.news:
-				again = false
-			case <-look.C:
+	for news := true; ; {
+		before := known
+		if news {
+			if config, files, err := m.judge(ctx); err == nil {
+				known.Config, secrets = &config, files
 			}
+		}
+		known.Files = statedir.Modes(slices.Concat(secrets, m.dir.Private(),
+			[]health.File{{Path: filepath.Dir(socket), Use: health.Directory}, {Path: filepath.Dir(m.file.Path()), Use: health.Directory}}))
+		known.Disk = m.dir.Writable()
+		if news || known.Disk != before.Disk || !slices.Equal(known.Files, before.Files) {
+			tell(known)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.news:
+			news = true
+		case <-look.C:
+			news = false
 		}
 	}
 }
