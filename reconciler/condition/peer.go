@@ -166,6 +166,6 @@ var peerDefinitions = []Definition{
 		Remedy:   "open the UDP port of `listenPort` here and on the router",
 		NotReady: true,
 		Hides:    []Code{PeerDown, PeerUnreachable},
-		After:    10 * time.Second, Settles: true,
+		After:    10 * time.Second, ClearsAfter: 10 * time.Second, Settles: true,
 	},
 }

@@ -47,6 +47,8 @@ var Commands = map[string]lab.Subcommand{
 	"set-writable":       setWritable,
 
 	"lose":            lose,
+	"drop-wireguard":  dropWireGuard,
+	"set-hostname":    setHostname,
 	"ping-unbroken":   pingUnbroken,
 	"dead-link":       deadLink,
 	"drop-echoes":     dropEchoes,

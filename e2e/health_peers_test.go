@@ -1,0 +1,141 @@
+package e2e_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+)
+
+// awaitShown waits until a machine shows a condition whose cause and remedy have texts. ID is
+// its code, or CODE/SUBJECT.
+func awaitShown(machine *harness.Machine, id string, texts ...string) {
+	machine.API.Await("conditions", func(specs harness.Specs) bool {
+		spec, shown := specs[id]
+		if !shown {
+			return false
+		}
+		text := spec["cause"].(string) + ": " + spec["remedy"].(string)
+		for _, want := range texts {
+			if !strings.Contains(text, want) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// awaitNotShown waits until a machine does not show conditions.
+func awaitNotShown(machine *harness.Machine, ids ...string) {
+	machine.API.Await("conditions", func(specs harness.Specs) bool {
+		for _, id := range ids {
+			if specs[id] != nil {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// takeUDP ends what "drop-wireguard" began.
+func takeUDP(machine *harness.Machine) { machine.Exec.Nodecmd("delete-table", "drop-wireguard") }
+
+// TestPeersThatDoNotAnswer has a machine whose firewall takes no UDP, and two that do not reach
+// each other.
+func TestPeersThatDoNotAnswer(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "UDP is blocked at a machine, and between two: each is told where, and what the others hear of it")
+	m := harness.NewMesh(t, 3)
+	blocked, second, third := m.Machines[0], m.Machines[1], m.Machines[2]
+	blocked.Exec.Nodecmd("drop-wireguard")
+	second.Exec.Nodecmd("drop-wireguard", third.Address.String())
+	third.Exec.Nodecmd("drop-wireguard", second.Address.String())
+	m.Start()
+	unreachable := "PeerUnreachable/" + third.Name
+	awaitShown(blocked, "UDPBlocked", " handshakes sent to 2 peers, nothing came", "open UDP 51820 here")
+	awaitNotShown(blocked, "PeerUnreachable/"+second.Name, unreachable)
+	awaitShown(second, "OneWayTraffic/"+blocked.Name, blocked.Name+" calls", "let the firewall of "+blocked.Name)
+	awaitShown(third, "OneWayTraffic/"+blocked.Name)
+	awaitShown(second, unreachable, " handshakes sent to 1 endpoint of "+third.Name, third.Address.String()+":51820", "nothing came: open UDP 51820 at "+third.Name+", or here")
+
+	takeUDP(blocked)
+	awaitNotShown(blocked, "UDPBlocked")
+	awaitShown(second, unreachable, "nothing came; others answer: open UDP 51820 at "+third.Name)
+	awaitNotShown(second, "OneWayTraffic/"+blocked.Name)
+	awaitNotShown(third, "OneWayTraffic/"+blocked.Name)
+
+	takeUDP(second)
+	takeUDP(third)
+	m.AwaitUp()
+	awaitNotShown(second, unreachable)
+	awaitNotShown(third, "PeerUnreachable/"+second.Name)
+
+	t.Run("a peer that was up is down", func(t *testing.T) {
+		cutPower(third)
+		down := "PeerDown/" + third.Name
+		awaitShown(blocked, down, "silent since ", "check that "+third.Name+" runs")
+		awaitShown(second, down)
+		third.Net.SetLink(true)
+		third.Agent.Start()
+		m.AwaitUp()
+		awaitNotShown(blocked, down)
+		awaitNotShown(second, down)
+	})
+	m.AwaitNoDiff()
+}
+
+// clusterID matches the cluster's ID in a config.
+var clusterID = regexp.MustCompile(`\tid: *".*"`)
+
+// otherSecret is no secret of a cluster of the tests.
+const otherSecret = `secret: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="`
+
+// TestMembersThatAreNone has machines that are in the cluster by half.
+func TestMembersThatAreNone(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "another cluster ID, another secret, a hostname twice, and a relay that does not forward are told")
+	m := harness.NewMesh(t, 5)
+	relay, other, stranger, wrong, twin := m.Machines[0], m.Machines[1], m.Machines[2], m.Machines[3], m.Machines[4]
+	for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {
+		if err := relay.Write("/proc/sys/net/"+setting, "0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	relay.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+	stranger.Files.WriteConfig(clusterID.ReplaceAllString(m.Config, "\tid: \"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\""))
+	wrong.Files.WriteConfig(secretLine.ReplaceAllString(m.Config, otherSecret))
+	twin.Exec.Nodecmd("set-hostname", other.Name)
+	m.Start()
+	for _, machine := range m.Machines {
+		machine.API.AwaitIdentity()
+	}
+
+	there := "SecretDiffersThere/" + wrong.Files.NodeID()
+	repeated := "HostnameRepeated/" + other.Name
+	awaitShown(relay, "RelayNotForwarding", "IPv6 and IPv4 is off", "sysctl -w net.ipv6.conf.all.forwarding=1")
+	awaitShown(stranger, "NoOtherMembers", "nobody else is in cluster ", "gen config")
+	awaitShown(wrong, "SecretDiffers", "none of the 3 other machines can be read", "copy cluster.secret")
+	awaitShown(other, there, "cannot be read", "correct cluster.secret there")
+	awaitShown(relay, repeated, "2 machines have this hostname", other.Files.NodeID(), twin.Files.NodeID())
+	relay.API.Await("members", func(specs harness.Specs) bool {
+		return specs[other.Name+"/"+other.Files.NodeID()] != nil && specs[other.Name+"/"+twin.Files.NodeID()] != nil
+	})
+	harness.WantNoText(t, "the conditions of the machine with another secret", wrong.CLI.Run("get", "conditions"), "SecretDiffersThere", "NoOtherMembers")
+
+	for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {
+		if err := relay.Write("/proc/sys/net/"+setting, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, machine := range []*harness.Machine{stranger, wrong} {
+		machine.Files.WriteConfig(m.Config)
+	}
+	twin.Exec.Nodecmd("set-hostname", twin.Name)
+	m.AwaitUp()
+	awaitNotShown(stranger, "NoOtherMembers")
+	awaitNotShown(wrong, "SecretDiffers")
+	awaitNotShown(other, there, repeated)
+	awaitNotShown(relay, "RelayNotForwarding", there, repeated)
+	m.AwaitNoDiff()
+}
