@@ -79,7 +79,7 @@ func (p *Pass) healthOfPeers() health.Peers {
 		}
 		relay := ""
 		if c.Relayed() {
-			relay = p.label(c.Relay)
+			relay = p.name(c.Relay)
 		}
 		_, ownKey := p.preshared[c.Key]
 		all.Notable = append(all.Notable, health.PeerOf(p.specs[i].Name, relay, c, p.specs[i].Endpoints, ownKey))

@@ -112,7 +112,7 @@ func (p *Pass) peerStatus(now time.Time, label string, c *peer.Connection) resou
 		shown.State = peer.Unknown
 	}
 	if c.Relayed() {
-		shown.State, shown.Relay = peer.Up, p.label(c.Relay)
+		shown.State, shown.Relay = peer.Up, p.name(c.Relay)
 	}
 	if loss, known := s.Loss(now); known {
 		shown.Loss = resource.PercentOf(loss)

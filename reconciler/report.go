@@ -34,7 +34,7 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	if t.Before != nil {
 		was = *t.Before
 	}
-	name := p.label(is.Key)
+	name := p.name(is.Key)
 	log := e.log.With("peer", name, "key", is.Key.String())
 	if was.Status.State != is.Status.State {
 		log := log.With("endpoint", is.Status.Endpoint.String())
@@ -50,21 +50,37 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	switch {
 	case was.Relay == is.Relay:
 	case is.Relayed():
-		log.Info("peer relayed", "relay", p.label(is.Relay))
-		e.events.Record(now, resource.Normal, "PeerRelayed", name, "cannot be reached; its traffic goes through the relay "+p.label(is.Relay))
+		log.Info("peer relayed", "relay", p.name(is.Relay))
+		e.events.Record(now, resource.Normal, "PeerRelayed", name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
 	default:
 		log.Info("peer reached directly")
 		e.events.Record(now, resource.Normal, "PeerRelayed", name, "its traffic goes directly again")
 	}
 }
 
-// label returns the name of the peer with a key: the key, if it is none.
+// name returns the name of the peer with a key: the key, if it is none.
+func (p *Pass) name(key mesh.Key) string {
+	if spec := p.spec(key); spec != nil {
+		return spec.Name
+	}
+	return key.String()
+}
+
+// label returns the label of the peer with a key, which others may have: the key, if it has none.
 func (p *Pass) label(key mesh.Key) string {
+	if spec := p.spec(key); spec != nil && spec.Label != "" {
+		return spec.Label
+	}
+	return key.String()
+}
+
+// spec returns the spec of the peer with a key, or nil.
+func (p *Pass) spec(key mesh.Key) *mesh.PeerSpec {
 	i, found := slices.BinarySearchFunc(p.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
 	if !found {
-		return key.String()
+		return nil
 	}
-	return p.specs[i].Name
+	return &p.specs[i]
 }
 
 // findConditions reports the conditions that config, host, kernel and registries have.
