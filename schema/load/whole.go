@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // checkSize returns a problem for a source that is longer than MaxSize.
@@ -24,6 +25,9 @@ func checkEnds(sources []schema.Source) error {
 	for _, one := range sources {
 		if schema.FormatOf(one.Name) == schema.FormatJSON || !endsInWord(one.Data) {
 			continue // JSON ends with a bracket
+		}
+		if schema.FormatOf(one.Name) == schema.FormatYAML && files.IsUTF16(one.Data) {
+			continue // which is refused
 		}
 		return schema.Problems{{File: one.Name, Line: bytes.Count(one.Data, []byte("\n")) + 1,
 			Column: len(one.Data) - bytes.LastIndexByte(one.Data, '\n'),

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/schema/internal/field"
 )
 
 // patchKey is the field that makes a struct a patch.
@@ -29,6 +31,8 @@ func (r *result) document(root *yaml.Node) {
 		"DiscoveryIdentityConfig": func() { r.claim("the identity", from, root); r.identityDocument(from, root, d) },
 	}[kind]
 	switch {
+	case take == nil && nearKind(kind) != "":
+		r.problem(find(d, "kind").value, from, "is of no kind that Talos has", "kind: "+nearKind(kind))
 	case take == nil:
 		name := strings.TrimSpace(from + " " + text(d, "name"))
 		if find(d, patchKey) != nil {
@@ -49,6 +53,12 @@ func (r *result) document(root *yaml.Node) {
 	}
 	r.known = true
 }
+
+// kinds are the kinds of the documents that are taken.
+var kinds = []string{"KubeSpanConfig", "KubeSpanEndpointsConfig", "DiscoveryServiceConfig", "DiscoveryIdentityConfig"}
+
+// nearKind returns the kind of a document that is taken for a misspelt one, or "".
+func nearKind(kind string) string { return field.Nearest(kind, kinds) }
 
 // patch records a patch, which needs the config that it is for.
 func (r *result) patch(at *yaml.Node) {
@@ -77,6 +87,9 @@ func (r *result) machineConfig(root *yaml.Node, d []entry) {
 	}
 	r.known = true
 	r.claim("the document with machine and cluster", "document", root)
+	if e := find(d, "version"); e != nil && !isNull(e.value) && (e.value.Kind != yaml.ScalarNode || e.value.Value != apiVersion) {
+		r.problem(e.value, "version", "is no version of a Talos machine config that is known here", "version: "+apiVersion)
+	}
 	r.rest("", d, "version", "machine", "cluster")
 
 	machine, _ := r.section("", d, "machine")

@@ -121,7 +121,10 @@ func decode(k kind, n *yaml.Node) (value any, at *yaml.Node, fits bool) {
 		value = b
 	case number:
 		var u uint32
-		err = n.Decode(&u)
+		var exact float64 // the library cuts 1400.5
+		if err = n.Decode(&u); err == nil && (n.Decode(&exact) != nil || exact != float64(u)) {
+			return nil, n, false
+		}
 		value = u
 	case word:
 		var s string

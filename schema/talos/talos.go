@@ -49,6 +49,9 @@ const want = "the spec of `talosctl get machineconfig -o yaml`, or a file that `
 // the Talos file, but for those of reading Options.NewSecrets.
 func Import(file schema.Source, o Options) (Result, error) {
 	r := &result{file: file.Name, lines: bytes.Split(file.Data, []byte("\n")), settings: map[string]any{}, origins: map[string]origin{}, sections: map[string]*yaml.Node{}}
+	if p := files.YAMLText(file.Name, file.Data); p != nil {
+		return Result{}, schema.Problems{*p}
+	}
 	r.read(file.Data)
 	if !r.known && len(r.problems) == 0 {
 		r.problem(nil, "", "is not a Talos machine config", want)
@@ -171,6 +174,10 @@ func (r *result) readDocument(root *yaml.Node) bool {
 		return false
 	}
 	if r.repeats(root) {
+		return false
+	}
+	if n := files.Mistagged(root); n != nil {
+		r.problem(n, "", files.MistaggedReason, files.MistaggedWant)
 		return false
 	}
 	// The decoder finds what the tree of nodes does not show, such as an anchor that contains itself.

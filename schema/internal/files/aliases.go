@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	yamlnode "go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/schema"
 )
 
 // maxExpanded is how many nodes the aliases of a document may stand for. CUE has that bound too, but
@@ -12,8 +14,8 @@ import (
 const maxExpanded = 50_000
 
 // checkAliases returns an error for YAML with a mapping that contains or merges itself, with which
-// CUE's decoder may not end, and for aliases that stand for too much. Other faults are left to the
-// decoder.
+// CUE's decoder may not end, for aliases that stand for too much, and for a text that is not what its
+// tag says, which CUE takes. Other faults are left to the decoder.
 func checkAliases(name string, data []byte) error {
 	decoder := yamlnode.NewDecoder(bytes.NewReader(data))
 	for {
@@ -24,6 +26,9 @@ func checkAliases(name string, data []byte) error {
 		a := aliases{name: name, sizes: map[*yamlnode.Node]int{}}
 		if _, err := a.size(&document); err != nil {
 			return err
+		}
+		if n := Mistagged(&document); n != nil {
+			return schema.Problems{{File: name, Line: n.Line, Column: n.Column, Reason: MistaggedReason, Want: MistaggedWant}}
 		}
 	}
 }

@@ -108,6 +108,9 @@ func withDocumentStarts(data []byte) []byte {
 
 func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) {
 	data = withDocumentStarts(data)
+	if p := YAMLText(name, data); p != nil {
+		return nil, schema.Problems{*p}
+	}
 	if err := checkAliases(name, data); err != nil {
 		return nil, err
 	}
@@ -119,7 +122,7 @@ func parseYAML(ctx *cue.Context, name string, data []byte) ([]cue.Value, error) 
 			return nil, err
 		}
 		if expr != nil && !isNull(expr) {
-			readBooleans(nil, expr)
+			readScalars(nil, expr)
 			one, err := built(ctx.BuildExpr(expr, cue.Filename(name)))
 			if err != nil {
 				return nil, err

@@ -27,6 +27,12 @@ const (
 // Syntax returns the problems of a source that could not be parsed.
 func (s *Set) Syntax(one schema.Source, err error) schema.Problems {
 	var problems schema.Problems
+	if errors.As(err, &problems) {
+		for i := range problems {
+			s.quote(&problems[i], one.Name)
+		}
+		return problems
+	}
 	for _, e := range cueerrors.Errors(cueerrors.Promote(err, "")) {
 		p := schema.Problem{File: one.Name, Reason: s.Message(one.Name, e)}
 		if inner := errors.Unwrap(e); p.Reason == "" && inner != nil {
