@@ -1,6 +1,7 @@
 package ssh_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -105,6 +106,29 @@ func TestOtherMachines(t *testing.T) {
 			if got := strings.Count(history, word); got != want {
 				t.Errorf("%q is %d times in the history, want %d:\n%s", word, got, want, history)
 			}
+		}
+	})
+	t.Run("lists of several machines become one", func(t *testing.T) {
+		var list struct {
+			Items []struct {
+				Metadata struct{ Node string }
+				Spec     struct{ Label string }
+			}
+		}
+		if err := json.Unmarshal([]byte(run("get", "peers", "-o", "json", "-n", strings.Join(hosts, ","))), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != 2 {
+			t.Fatalf("the list has %+v", list.Items)
+		}
+		for i, want := range []string{"node-2", "node-1"} {
+			if item := list.Items[i]; item.Metadata.Node != hosts[i] || item.Spec.Label != want {
+				t.Errorf("item %d is %+v, want %s of %s", i, item, want, hosts[i])
+			}
+		}
+		rows := run("get", "peers", "--no-headers", "-n", strings.Join(hosts, ","))
+		if strings.Count(rows, "\n") != 2 || strings.Contains(rows, "LABEL") {
+			t.Errorf("the rows without headings are\n%s", rows)
 		}
 	})
 	t.Run("a local file is applied on the other machine", func(t *testing.T) {

@@ -64,8 +64,7 @@ func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command
 	now := time.Now()
 	facts := support.Facts{Words: notNames()}
 	facts.Names, facts.Links = hostNames(), linkNames()
-	session.learnSecrets(ctx, &facts)
-	link := session.linkName(ctx)
+	link := session.learn(ctx, &facts)
 	bundle := support.Read(ctx, append(session.supportFiles(), kernelFiles(link)...))
 	bundle.Learn(&facts)
 	var archive bytes.Buffer
@@ -128,6 +127,18 @@ func linkNames() (names []string) {
 // secretTypes are the types of resources that have secrets.
 var secretTypes = []*resource.Type{resource.Identities, resource.MachineConfigs}
 
+// learnTimeout is how long the agent has to say what the files are read with.
+const learnTimeout = 5 * time.Second
+
+// learn adds the secrets of the machine to facts, and returns the name of the mesh's link. An agent
+// that does not answer is not waited for.
+func (s *agentSession) learn(ctx context.Context, facts *support.Facts) (link string) {
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	s.learnSecrets(ctx, facts)
+	return s.linkName(ctx)
+}
+
 // learnSecrets asks for the secrets of the machine, which root is given, so that none is left in the
 // bundle. Without them the bundle goes by what secrets look like.
 func (s *agentSession) learnSecrets(ctx context.Context, facts *support.Facts) {
@@ -168,7 +179,7 @@ func (s *agentSession) supportFiles() []support.File {
 	}
 	// One call has the log, the stacks and the usage.
 	traces := sync.OnceValues(func() (*agentpb.GetSupportResponse, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), completionTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 		defer cancel()
 		return call(ctx, s.GetSupport, &agentpb.GetSupportRequest{})
 	})
