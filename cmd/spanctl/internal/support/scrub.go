@@ -32,8 +32,9 @@ const Hidden = "(hidden)"
 // Scrubber rewrites texts. The same text always becomes the same placeholder. It is for one
 // goroutine.
 type Scrubber struct {
-	mode    Mode
-	secrets []string
+	mode Mode
+	// secrets hides the secrets that are known, in all encodings.
+	secrets *strings.Replacer
 	// known are the names, keys, IDs and links in lower case, with the kind of their placeholders.
 	known map[string]string
 	// phrases are known names that are more than a word, the longest first.
@@ -46,12 +47,8 @@ type Scrubber struct {
 // NewScrubber returns a Scrubber.
 func NewScrubber(mode Mode, f Facts) *Scrubber {
 	s := &Scrubber{mode: mode, known: map[string]string{}, placeholders: map[[2]string]string{}, counts: map[string]int{}}
-	for _, secret := range f.Secrets {
-		s.secrets = append(s.secrets, encodings(secret)...)
-	}
-	s.secrets = slices.DeleteFunc(s.secrets, func(form string) bool { return len(form) < minSecret })
 	byLength := func(a, b string) int { return len(b) - len(a) }
-	slices.SortStableFunc(s.secrets, byLength)
+	s.secrets = hider(f.Secrets, byLength)
 	add := func(kind string, words []string) {
 		for _, w := range words {
 			if lower := strings.ToLower(w); s.known[lower] == "" && !slices.Contains(f.Words, lower) {
@@ -117,7 +114,7 @@ var (
 
 // Text rewrites a text.
 func (s *Scrubber) Text(text string) string {
-	text = strings.ReplaceAll(s.hideKnown(text), `\u0026`, "&") // of JSON that was cut off
+	text = strings.ReplaceAll(s.secrets.Replace(text), `\u0026`, "&") // of JSON that was cut off
 	text = pem.ReplaceAllString(text, Hidden)
 	text = jwt.ReplaceAllString(text, Hidden)
 	text = address.ReplaceAllStringFunc(text, hideInURL)
@@ -143,12 +140,20 @@ func (s *Scrubber) Text(text string) string {
 	return word.ReplaceAllStringFunc(text, s.replaceWord)
 }
 
-// hideKnown hides the secrets that are known.
-func (s *Scrubber) hideKnown(text string) string {
-	for _, form := range s.secrets {
-		text = strings.ReplaceAll(text, form, Hidden)
+// hider returns what hides secrets, the first form in an order where several begin at one place.
+func hider(secrets []string, order func(a, b string) int) *strings.Replacer {
+	var forms []string
+	for _, secret := range secrets {
+		forms = append(forms, encodings(secret)...)
 	}
-	return text
+	slices.SortStableFunc(forms, order)
+	var pairs []string
+	for _, form := range slices.Compact(forms) {
+		if len(form) >= minSecret {
+			pairs = append(pairs, form, Hidden)
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // replaceGroup hides the second group of what matches.
@@ -326,7 +331,7 @@ var plainField = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,39}$`)
 
 // fieldName rewrites the name of a field, unless it is one of ours.
 func (s *Scrubber) fieldName(name string) string {
-	if plainField.MatchString(name) && s.hideKnown(name) == name {
+	if plainField.MatchString(name) && s.secrets.Replace(name) == name {
 		return name
 	}
 	return s.Text(name)
