@@ -202,9 +202,11 @@ func TestSymmetricNATs(t *testing.T) {
 	for _, machine := range []*harness.Machine{first, second} {
 		machine.API.AwaitPeer(hub.Name, harness.IsUp)
 	}
-	relayed := func(spec map[string]any) bool { return spec["relay"] == hub.Name }
+	relayed := func(spec map[string]any) bool { return harness.IsUp(spec) && spec["relay"] == hub.Name }
 	first.API.AwaitPeer("second", relayed)
 	second.API.AwaitPeer("first", relayed)
+	awaitShown(first, "Relayed/second", "its traffic goes through "+hub.Name)
+	harness.WantText(t, "the peers", first.CLI.Run("get", "peers"), "relay "+hub.Name)
 	first.Packets.Ping(second.API.MeshAddress())
 	second.Packets.Ping(first.API.MeshAddress())
 	second.Packets.Ping(first.Address)
@@ -218,6 +220,7 @@ func TestSymmetricNATs(t *testing.T) {
 		direct := func(spec map[string]any) bool { return harness.IsUp(spec) && spec["relay"] == nil }
 		first.API.AwaitPeer("second", direct)
 		second.API.AwaitPeer("first", direct)
+		awaitNotShown(first, "Relayed/second")
 		first.Packets.Ping(second.API.MeshAddress())
 	})
 	m.AwaitNoDiff()

@@ -68,7 +68,7 @@ func (p *Pass) healthOfPeers() health.Peers {
 		return health.Peers{}
 	}
 	kubespan := p.config.KubeSpan()
-	all := health.Peers{Port: int(kubespan.ListenPort), AtRest: kubespan.PersistentKeepalive == 0}
+	all := health.Peers{Port: kubespan.ListenPort, AtRest: kubespan.PersistentKeepalive == 0}
 	for i := range p.peers {
 		c := &p.peers[i]
 		if c.IsUp() || c.Relayed() {

@@ -24,9 +24,9 @@ func lost(name string, ago time.Duration) Peer {
 	return p
 }
 
-// calling is a peer whose calls arrive.
-func calling(name string, calls int, ago time.Duration) Peer {
-	p := cold(name)
+// calling is a peer "a" whose calls arrive.
+func calling(calls int, ago time.Duration) Peer {
+	p := cold("a")
 	p.Contact.Calls, p.Contact.LastCall = calls, start.Add(-ago)
 	return p
 }
@@ -87,13 +87,13 @@ func TestPeers(t *testing.T) {
 		{"was up, is down", Peers{Up: 1, Notable: []Peer{lost("a", time.Hour)}}, []string{"PeerDown a: silent since 2026-11-28T08:00:00Z"}},
 		{"a peer is down, and carried", Peers{Up: 2, Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Relay = "r" })}}, []string{
 			"Relayed a: no endpoint of a answers; its traffic goes through r: none; for a direct path, open a UDP port at a or here"}},
-		{"one way", Peers{Notable: []Peer{calling("a", 7, 5*time.Second)}}, []string{
+		{"one way", Peers{Notable: []Peer{calling(7, 5*time.Second)}}, []string{
 			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here"}},
-		{"one way, with a preshared key", Peers{Up: 1, Notable: []Peer{with(calling("a", 7, 5*time.Second), func(p *Peer) { p.OwnKey = true })}}, []string{
+		{"one way, with a preshared key", Peers{Up: 1, Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.OwnKey = true })}}, []string{
 			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here, or give both the same presharedKey"}},
-		{"one way, without endpoints", Peers{Notable: []Peer{with(calling("a", 7, 5*time.Second), func(p *Peer) { p.Endpoints = nil })}}, []string{"OneWayTraffic a"}},
-		{"a call shows that nothing is blocked here", Peers{Notable: []Peer{calling("a", 1, 5*time.Second), cold("b")}}, []string{"PeerUnreachable b"}},
-		{"the calls have ended", Peers{Up: 1, Notable: []Peer{calling("a", 7, 2*time.Minute)}}, []string{"PeerUnreachable a"}},
+		{"one way, without endpoints", Peers{Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.Endpoints = nil })}}, []string{"OneWayTraffic a"}},
+		{"a call shows that nothing is blocked here", Peers{Notable: []Peer{calling(1, 5*time.Second), cold("b")}}, []string{"PeerUnreachable b"}},
+		{"the calls have ended", Peers{Up: 1, Notable: []Peer{calling(7, 2*time.Minute)}}, []string{"PeerUnreachable a"}},
 		{"up, and down again and again", Peers{Up: 1, Notable: []Peer{with(cold("a"), flaps)}}, []string{
 			"PeerFlapping a: went down 5 times since 2026-11-28T08:54:00Z, the last time at 2026-11-28T08:58:00Z: check the network"}},
 
@@ -107,7 +107,7 @@ func TestPeers(t *testing.T) {
 		{"a peer without endpoints, which calls when it likes", Peers{Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Endpoints = nil })}}, nil},
 		{"at rest without keepalives", Peers{AtRest: true, Notable: []Peer{with(cold("a"), mute), with(lost("b", time.Hour), mute)}}, nil},
 		{"without keepalives, and called", Peers{AtRest: true, Up: 1, Notable: []Peer{cold("a")}}, []string{"PeerUnreachable a"}},
-		{"initiations cross", Peers{Up: 1, Notable: []Peer{calling("a", 2, time.Second)}}, nil},
+		{"initiations cross", Peers{Up: 1, Notable: []Peer{calling(2, time.Second)}}, nil},
 	} {
 		test.peers.Port = 51820
 		found := judgePeers(start, &Snapshot{Peers: test.peers})

@@ -39,6 +39,15 @@ func (c *Contact) noteReceived(now time.Time, size int64) {
 	}
 }
 
+// noteContact notes that something was received or sent, of sizes in bytes.
+func (s *Status) noteContact(now time.Time, received bool, in, out int64) {
+	if received {
+		s.HeardAt = now
+		s.Contact.noteReceived(now, in)
+	}
+	s.Contact.noteSent(out)
+}
+
 // keptDowns is how many times of going down are kept.
 const keptDowns = 5
 

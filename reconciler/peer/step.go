@@ -118,11 +118,7 @@ func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
 		s.noteReceived(now, seen.ReceiveBytes-before.ReceiveBytes)
 	}
 	if !before.readAt.IsZero() { // the first reading has what an earlier process counted
-		if received {
-			s.HeardAt = now
-			s.Contact.noteReceived(now, seen.ReceiveBytes-before.ReceiveBytes)
-		}
-		s.Contact.noteSent(seen.TransmitBytes - before.TransmitBytes)
+		s.noteContact(now, received, seen.ReceiveBytes-before.ReceiveBytes, seen.TransmitBytes-before.TransmitBytes)
 	}
 	if !sent {
 		s.sendUnconfirmed = false
