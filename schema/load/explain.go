@@ -149,19 +149,25 @@ func (l *loader) problem(e errors.Error) schema.Problem {
 		}
 		return p
 	}
-	if value.IncompleteKind() == cue.BottomKind && l.refusal(at, e) == doesNotFit {
-		// What the user wrote includes the schema, as in machine.#Machine & {…}. CUE has
-		// an error in place of the value then.
-		if written, pos, found := l.written(e); found {
-			value = written
-			l.files.At(&p, pos)
-		}
+	if value.IncompleteKind() == cue.BottomKind {
+		value = l.refused(&p, at, value, e)
 	}
 	p.Want, p.Value, p.Reason = f.Want, l.show(at, value), l.fault(at, value, e)
 	if p.Reason == doesNotFit {
 		p.Reason = cmp.Or(l.contradicted(e, l.position(value, e)), p.Reason)
 	}
 	return p
+}
+
+// refused returns the value that CUE has an error in place of, and sets its position: what the user
+// wrote includes the schema, as in machine.#Machine & {…}. It returns v if that is not known.
+func (l *loader) refused(p *schema.Problem, path string, v cue.Value, e errors.Error) cue.Value {
+	written, pos, found := l.written(e)
+	if !found || l.refusal(path, e) != doesNotFit {
+		return v
+	}
+	l.files.At(p, pos)
+	return written
 }
 
 // written returns the literal that an error is about with its position, if there is only one.

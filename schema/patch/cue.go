@@ -224,7 +224,7 @@ func (c *cueEditor) change(places []place, was, value any) bool {
 	for _, p := range places {
 		bodies = append(bodies, c.inside(p)...)
 	}
-	if len(bodies) > 0 && from != nil && len(to) > 0 {
+	if len(bodies) > 0 && from != nil && to != nil && (len(to) > 0 || slices.ContainsFunc(bodies, c.hasComments)) {
 		return c.structs(bodies, from, to)
 	}
 	items, list := itemsOf(was), itemsOf(value)
@@ -239,6 +239,19 @@ func (c *cueEditor) change(places []place, was, value any) bool {
 		c.splices = append(c.splices, splice{at, v.End().Offset(), c.value(value, c.indentOf(at))})
 	}
 	return true
+}
+
+// hasComments reports whether a struct has comments on lines of their own, which stay.
+func (c *cueEditor) hasComments(b *body) bool {
+	if b.open < 0 || b.close < b.open {
+		return false
+	}
+	for line := range bytes.Lines(c.data[b.open:b.close]) {
+		if strings.HasPrefix(strings.TrimSpace(string(line)), c.comment) {
+			return true
+		}
+	}
+	return false
 }
 
 // isPlain reports whether each element of a list is one in the text.

@@ -25,6 +25,8 @@ func TestMerge(t *testing.T) {
 		{"an empty list where there was none", "p.cue", `machine: network: kubespan: filters: endpoints: []`, head + `{"advertisedNetworks":["10.0.0.0/8"],"enabled":true,"filters":{"endpoints":[]},"mtu":1400}}}}`},
 		{"an empty list in YAML", "p.yaml", "machine: {network: {kubespan: {advertisedNetworks: []}}}", head + `{"advertisedNetworks":[],"enabled":true,"mtu":1400}}}}`},
 		{"an empty list below a struct that is replaced", "p.cue", `machine: network: kubespan: {"$patch": "replace", advertisedNetworks: []}`, head + `{"advertisedNetworks":[]}}}}`},
+		{"a directive without quotes", "p.cue", `machine: network: kubespan: {$patch: replace, mtu: 1300}`, head + `{"mtu":1300}}}}`},
+		{"a struct that is deleted, without quotes", "p.cue", `machine: network: {kubespan: {$patch: delete}, x: {"$patch": delete}}`, `{"machine":{"network":{}}}`},
 		{"an empty list in a new element of a list", "p.cue", `cluster: discovery: registries: static: peers: [{name: "a", endpoints: []}]`,
 			`{"cluster":{"discovery":{"registries":{"static":{"peers":[{"endpoints":[],"name":"a"}]}}}},"machine":{"network":{"kubespan":{"advertisedNetworks":["10.0.0.0/8"],"enabled":true,"mtu":1400}}}}`},
 		{"an empty struct merges nothing", "p.cue", `machine: network: kubespan: {}`, head + `{"advertisedNetworks":["10.0.0.0/8"],"enabled":true,"mtu":1400}}}}`},

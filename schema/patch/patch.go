@@ -44,7 +44,7 @@ func Apply(base schema.Source, patches ...schema.Source) (Result, error) {
 
 // apply returns a config with the patches of one source applied: each of its documents is one.
 func apply(base any, p schema.Source) (any, error) {
-	documents, err := load.Documents(p)
+	documents, err := load.Documents(withDirectives(p))
 	if err != nil {
 		return nil, err
 	}

@@ -87,9 +87,7 @@ func (r *result) machineConfig(root *yaml.Node, d []entry) {
 	}
 	r.known = true
 	r.claim("the document with machine and cluster", "document", root)
-	if e := find(d, "version"); e != nil && !isNull(e.value) && (e.value.Kind != yaml.ScalarNode || e.value.Value != apiVersion) {
-		r.problem(e.value, "version", "is no version of a Talos machine config that is known here", "version: "+apiVersion)
-	}
+	r.version(d)
 	r.rest("", d, "version", "machine", "cluster")
 
 	machine, _ := r.section("", d, "machine")
@@ -117,6 +115,13 @@ func (r *result) machineConfig(root *yaml.Node, d []entry) {
 		}
 	}
 	r.rest("cluster", cluster, "id", "secret", "discovery")
+}
+
+// version records a version of the document v1alpha1 that is another.
+func (r *result) version(d []entry) {
+	if e := find(d, "version"); e != nil && !isNull(e.value) && text(d, "version") != apiVersion {
+		r.problem(e.value, "version", "is no version of a Talos machine config that is known here", "version: "+apiVersion)
+	}
 }
 
 // identityOf returns the name of a cluster's ID or secret, if it has one.
