@@ -13,29 +13,47 @@ import (
 // nil if one does. All is the announcer that no filter narrows.
 func offline(links []netlink.Link, all *announcer, byLink map[int]location) (reasons []string) {
 	for _, link := range links {
-		attrs := link.Attrs()
-		if attrs.Flags&net.FlagLoopback != 0 || attrs.Name == all.meshLink || attrs.Name == serviceLink ||
-			all.inner[attrs.Index] || all.isOverlay(link, maxDepth) && !all.leads[attrs.Index] {
+		if !all.couldLead(link) {
 			continue
 		}
-		networks := byLink[attrs.Index].networks
-		inNetwork := slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !n.IsSingleIP() })
-		switch {
-		case attrs.Flags&net.FlagUp == 0:
-			reasons = append(reasons, attrs.Name+" is down")
-		case all.master(link) == "vrf" && len(networks) > 0:
-			return nil // what is in a VRF is not announced
-		case !all.announces(link, inNetwork):
-		case attrs.RawFlags&unix.IFF_LOWER_UP == 0:
-			reasons = append(reasons, attrs.Name+" has no carrier")
-		case len(networks) == 0 && !all.leads[attrs.Index]:
-			reasons = append(reasons, attrs.Name+" has no address")
-		default:
+		why, connects := all.connects(link, byLink[link.Attrs().Index].networks)
+		if connects {
 			return nil
+		}
+		if why != "" {
+			reasons = append(reasons, link.Attrs().Name+" "+why)
 		}
 	}
 	if len(reasons) == 0 {
 		return []string{"there is no link but the loopback"}
 	}
 	return reasons
+}
+
+// couldLead reports whether a link is of a kind that leads to other machines.
+func (a *announcer) couldLead(link netlink.Link) bool {
+	attrs := link.Attrs()
+	return attrs.Flags&net.FlagLoopback == 0 && attrs.Name != a.meshLink && attrs.Name != serviceLink &&
+		!a.inner[attrs.Index] && (a.leads[attrs.Index] || !a.isOverlay(link, maxDepth))
+}
+
+// connects reports whether a link with some networks connects the machine to others, and else why
+// not; "" for a link that is not for that.
+func (a *announcer) connects(link netlink.Link, networks []netip.Prefix) (why string, connects bool) {
+	attrs := link.Attrs()
+	inNetwork := slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !n.IsSingleIP() })
+	switch {
+	case attrs.Flags&net.FlagUp == 0:
+		return "is down", false
+	case a.master(link) == "vrf" && len(networks) > 0:
+		return "", true // what is in a VRF is not announced
+	case !a.announces(link, inNetwork):
+		return "", false
+	case attrs.RawFlags&unix.IFF_LOWER_UP == 0:
+		return "has no carrier", false
+	case len(networks) == 0 && !a.leads[attrs.Index]:
+		return "has no address", false
+	default:
+		return "", true
+	}
 }

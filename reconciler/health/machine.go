@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -68,6 +67,8 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
+const tooBusy = "the machine is too busy, or a device does not answer: `top` and `dmesg` show it"
+
 // remedies are what helps against classes of errors. The first that fits counts.
 var remedies = []struct {
 	errs   []error
@@ -93,8 +94,8 @@ var remedies = []struct {
 		"what the change needs is not there: if the next pass fails as well, another program removes it, which `ip monitor` shows"},
 	{[]error{syscall.EINVAL, syscall.ERANGE, syscall.E2BIG},
 		"the kernel refuses the value: compare it with `spanctl diff`, and take another in machine.network.kubespan"},
-	{[]error{context.DeadlineExceeded, os.ErrDeadlineExceeded, syscall.ETIMEDOUT, syscall.EINTR},
-		"the machine is too busy, or a device does not answer: `top` and `dmesg` show it"},
+	{[]error{context.DeadlineExceeded, syscall.ETIMEDOUT, syscall.EINTR},
+		tooBusy},
 }
 
 // remedyOf returns what helps against an error by its class.
@@ -105,6 +106,9 @@ func remedyOf(err error) string {
 				return r.remedy
 			}
 		}
+	}
+	if late := (interface{ Timeout() bool })(nil); errors.As(err, &late) && late.Timeout() {
+		return tooBusy
 	}
 	return "the agent tries again; if it lasts, compare `spanctl diff` with the config, and restart the agent, which leaves the mesh up"
 }

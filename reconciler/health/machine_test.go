@@ -25,6 +25,8 @@ func TestFailingPassIsNamed(t *testing.T) {
 			condition.PassFailing, "+ route 10.0.0.0/8: add: cannot allocate memory, 12 times", "free memory"},
 		"settings that are read-only": {Failure{Change: "~ rp_filter", Err: &os.PathError{Op: "open", Path: "/proc/sys/x", Err: syscall.EROFS}, Times: 1},
 			condition.PassFailing, "~ rp_filter: open /proc/sys/x: read-only file system, once", "outside of the container"},
+		"an answer that does not come": {Failure{Change: "+ peer a", Err: fmt.Errorf("read: %w", os.ErrDeadlineExceeded), Times: 1},
+			condition.PassFailing, "+ peer a: read: i/o timeout, once", "does not answer"},
 		"one of no class, before any change": {Failure{Err: errors.New("answer not understood"), Times: 2},
 			condition.PassFailing, "answer not understood, 2 times", "restart the agent"},
 	} {

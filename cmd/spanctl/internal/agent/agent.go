@@ -122,16 +122,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	loop.Turned = o.Turned
 	lastGood := latest.New[struct{}, endpoints]()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
-	file, runner := configfile.At(o.Config), loopRunner{deps: d, loop: loop}
-	trials := make(chan trial.Record, 1)
-	configs := &configManager{eval: &evaluator{}, file: file, dir: d.dir, runner: runner, log: o.Log, trialBegan: func(record trial.Record) {
-		select {
-		case trials <- record:
-		default:
-		}
-	}}
-	configs.takes = func(config *schema.Config) bool { return loop.InForce() == config }
-	configs.news = make(chan struct{}, 1)
+	runner := loopRunner{deps: d, loop: loop}
+	configs, trials := o.newConfigs(d, runner)
 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
@@ -141,18 +133,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}})
 	})
 	group.Go(func() error {
-		o.watch(ctx, "kernel", func(ctx context.Context) error {
-			return netlinkapply.Watch(ctx, loop.Scope, func(tableDeleted bool) {
-				reason := reconciler.KernelChanged
-				if tableDeleted {
-					reason |= reconciler.TableDeleted
-				}
-				loop.Wake(reason)
-			}, func(step time.Duration) {
-				loop.ClockStepped(step)
-				configs.changedNow() // it says when a trial ends
-			})
-		})
+		o.watchKernel(ctx, loop, configs)
 		return nil
 	})
 	group.Go(func() error {
@@ -166,9 +147,9 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		if o.Ready != nil {
 			o.Ready()
 		}
-		configfile.Watch{File: file, Changed: func() {
+		configfile.Watch{File: configs.file, Changed: func() {
 			configs.changed(ctx)
-			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(file.Several())...) // as below
+			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(configs.file.Several())...) // as below
 		}, Trouble: func(err error) {
 			_ = loop.Stand(ctx, condition.ConfigUnwatched, unwatched(err)...) // it fails where the agent stops
 		}}.Run(ctx)
@@ -186,6 +167,39 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		return nil
 	})
 	return group.Wait()
+}
+
+// newConfigs returns the manager of the configs of a loop, and the trials that it begins.
+func (o Options) newConfigs(d *deps, runner loopRunner) (*configManager, <-chan trial.Record) {
+	trials := make(chan trial.Record, 1)
+	return &configManager{
+		eval: &evaluator{}, file: configfile.At(o.Config), dir: d.dir, runner: runner, log: o.Log,
+		takes: func(config *schema.Config) bool { return runner.loop.InForce() == config },
+		news:  make(chan struct{}, 1),
+		trialBegan: func(record trial.Record) {
+			select {
+			case trials <- record:
+			default:
+			}
+		},
+	}, trials
+}
+
+// watchKernel wakes the loop when another program changes the kernel's network state, and when the
+// clock is set.
+func (o Options) watchKernel(ctx context.Context, loop *reconciler.Loop, configs *configManager) {
+	o.watch(ctx, "kernel", func(ctx context.Context) error {
+		return netlinkapply.Watch(ctx, loop.Scope, func(tableDeleted bool) {
+			reason := reconciler.KernelChanged
+			if tableDeleted {
+				reason |= reconciler.TableDeleted
+			}
+			loop.Wake(reason)
+		}, func(step time.Duration) {
+			loop.ClockStepped(step)
+			configs.changedNow() // it says when a trial ends
+		})
+	})
 }
 
 // followReload reads the config file again whenever Reload receives.
