@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -186,9 +185,7 @@ func TestClonedMachine(t *testing.T) {
 	m.AwaitUp()
 	original, third := m.Machines[0], m.Machines[1]
 	clone := m.Join(m.Add("clone"))
-	if err := os.CopyFS(clone.StateDir(), os.DirFS(original.StateDir())); err != nil {
-		t.Fatal(err)
-	}
+	clone.Files.CopyState(original)
 	clone.Agent.Start()
 	for _, c := range []struct{ machine, other *harness.Machine }{{original, clone}, {clone, original}} {
 		c.machine.API.Await("conditions", func(specs harness.Specs) bool {

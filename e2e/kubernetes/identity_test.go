@@ -25,11 +25,7 @@ func TestClonedMachine(t *testing.T) {
 	m.AwaitUp()
 	original, clone := m.Machines[0], m.Add("clone")
 	c.addNode(clone.Name)
-	copyState := func() {
-		if err := os.CopyFS(clone.StateDir(), os.DirFS(original.StateDir())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	copyState := func() { clone.Files.CopyState(original) }
 	awaitCloned := func(machine, other *harness.Machine) {
 		machine.API.Await("conditions", func(specs harness.Specs) bool {
 			for _, spec := range specs {

@@ -3,6 +3,8 @@ package health
 import (
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,13 +46,32 @@ const (
 	othersWrite fs.FileMode = 0o002
 )
 
-// judgeFiles returns a condition for each file that others may read or change.
+// judgeFiles returns the conditions of files that others may read or change: one for those of a use
+// in a directory.
 func judgeFiles(_ time.Time, s *Snapshot) []condition.Condition {
+	type group struct {
+		dir string
+		use Use
+	}
 	var found []condition.Condition
+	first, more := map[group]int{}, map[group]int{}
 	for _, f := range s.Files {
-		if c, is := exposure(f); is {
-			found = append(found, c)
+		c, is := exposure(f)
+		if !is {
+			continue
 		}
+		of := group{path.Dir(f.Path), f.Use}
+		if _, another := first[of]; another {
+			more[of]++
+			continue
+		}
+		first[of] = len(found)
+		found = append(found, c)
+	}
+	for of, n := range more {
+		c := &found[first[of]]
+		c.Cause += fmt.Sprintf(", and %d more there", n)
+		c.Remedy = strings.Replace(c.Remedy, c.Subject, of.dir+"/*", 1)
 	}
 	return found
 }

@@ -40,6 +40,16 @@ func TestExposedFilesAreNamed(t *testing.T) {
 	}
 }
 
+func TestExposedFilesOfADirectoryAreOne(t *testing.T) {
+	s := Snapshot{Known: Known{Files: []File{{Path: "/h/1", Mode: 0o644}, {Path: "/h/2", Mode: 0o600}, {Path: "/h/3", Mode: 0o644},
+		{Path: "/h/key", Mode: 0o644, Use: KeyFile}, {Path: "/etc/m.cue", Mode: 0o644}}}}
+	found := Assess(start, s, nil)
+	if len(found) != 3 || found[0].Subject != "/etc/m.cue" || found[1].Cause != "/h/1 has mode 0644: others may read it, and 1 more there" ||
+		!strings.HasPrefix(found[1].Remedy, "`chmod 600 /h/*`") || found[2].Subject != "/h/key" {
+		t.Errorf("got %+v", found)
+	}
+}
+
 func TestUnwritableStateIsNamedOnce(t *testing.T) {
 	why := Unwritable("/var/lib/spanctl", syscall.EROFS)
 	s := Snapshot{Failure: &Failure{Err: &condition.Error{Condition: why}, Times: 1},

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -118,4 +119,25 @@ func (f Files) CertificateWithin(name string, from, until time.Time) (certificat
 	}
 	return f.Write(name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))),
 		f.Write(name+"-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})))
+}
+
+// CopyState copies the state directory of another machine, as a cloned disk does: with its modes.
+func (f Files) CopyState(from *Machine) {
+	f.m.t.Helper()
+	to := f.m.StateDir()
+	if err := os.CopyFS(to, os.DirFS(from.StateDir())); err != nil {
+		f.m.t.Fatal(err)
+	}
+	err := filepath.WalkDir(to, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return os.Chmod(path, 0o600)
+	})
+	if err != nil {
+		f.m.t.Fatal(err)
+	}
 }
