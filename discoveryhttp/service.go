@@ -64,6 +64,8 @@ type service struct {
 	shown payload.Sequence
 	// kept are the endpoints that the service has for this machine, as far as is known.
 	kept [][]byte
+	// redirectedTo is where the service redirects to; "" for nowhere.
+	redirectedTo string
 	// works is how well the service works, and stood what was reported of it.
 	works works
 	stood standing
@@ -306,6 +308,7 @@ func (s *service) hello(ctx context.Context) error {
 		}
 		redirect := response.GetRedirect().GetEndpoint()
 		if redirect == "" {
+			s.noteRedirect(endpoint)
 			s.startSession(connection, response.GetClientIp())
 			return nil
 		}
@@ -317,10 +320,25 @@ func (s *service) hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.client.log.Info("discovery redirect", "from", endpoint, "to", target.String())
+		s.client.log.Debug("following a redirect", "from", endpoint, "to", target.String())
 		endpoint = target.String()
 	}
 	return fmt.Errorf("%s redirects more than %d times", s.endpoint, maxRedirects)
+}
+
+// noteRedirect notes the endpoint that a session begins at. It logs a redirect unless it is the last
+// one again.
+func (s *service) noteRedirect(endpoint string) {
+	if endpoint == s.endpoint {
+		endpoint = ""
+	}
+	s.mu.Lock()
+	known := s.redirectedTo == endpoint
+	s.redirectedTo = endpoint
+	s.mu.Unlock()
+	if !known && endpoint != "" {
+		s.client.log.Info("discovery redirect", "from", s.endpoint, "to", endpoint)
+	}
 }
 
 func (s *service) sayHello(ctx context.Context, connection *connection) (*serverpb.HelloResponse, error) {

@@ -34,7 +34,7 @@ func (s *service) session() health.Session {
 // sessionLocked is session with s.mu held.
 func (s *service) sessionLocked() health.Session {
 	h := &s.works
-	x := health.Session{URL: s.endpoint, State: health.Connecting, Since: s.client.began, Heard: h.heard,
+	x := health.Session{URL: s.endpoint, RedirectedTo: s.redirectedTo, State: health.Connecting, Since: s.client.began, Heard: h.heard,
 		Plain: isExposed(s.endpoint), Failures: maps.Clone(h.failures)}
 	switch {
 	case !h.watch.since.IsZero():

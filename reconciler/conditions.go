@@ -78,6 +78,9 @@ func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), 
 // recorded when it ends.
 func (e *Engine) assess(now time.Time) {
 	before := e.conditions
+	if e.sessions != nil {
+		e.recordSessions(now, e.sessions())
+	}
 	e.conditions = health.Assess(now, e.snapshot(), before)
 	was, is := byKey(before), byKey(e.conditions)
 	for _, c := range e.conditions {

@@ -112,6 +112,11 @@ type Engine struct {
 	// sessions returns the connections to registries; nil for a single pass.
 	sessions func() []health.Session
 
+	// sessionsBefore are the sessions that events were recorded for, by registry and URL.
+	sessionsBefore map[string]health.Session
+	// told is what was gathered when peers that joined and left were last recorded.
+	told *gathered
+
 	kernel   Kernel
 	identify Identify
 	store    *resource.Store

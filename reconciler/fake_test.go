@@ -359,6 +359,12 @@ func (r *fakeRegistry) Cache() ([]byte, error) {
 }
 
 // learn gives the registry these machines.
+func (r *fakeRegistry) connect(sessions ...health.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions = sessions
+}
+
 func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	r.mu.Lock()
 	r.snapshot = reconciler.Snapshot{Affiliates: affiliates, Complete: true}

@@ -129,6 +129,7 @@ func (l *Loop) Run(ctx context.Context) {
 	// A pass may be under way, and hang.
 	context.AfterFunc(ctx, func() { close(l.stopping) })
 	defer l.discovery.Close()
+	l.engine.recordNormal(time.Now(), agentStarted, "", "the agent has started")
 	next := time.NewTimer(lastRetry)
 	defer next.Stop()
 	collect := newAlarm()
@@ -192,8 +193,12 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 	}
 	started := time.Now()
 	l.repairs.resetIfQuiet(started)
+	step := time.Duration(l.clockStep.Swap(0))
+	if step != 0 {
+		l.engine.recordNormal(now(), clockSet, "", "the clock was set by "+step.Round(time.Second).String())
+	}
 	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
-		ClockStep: time.Duration(l.clockStep.Swap(0)), Held: l.repairs.held(started), Contested: l.repairs.contested})
+		ClockStep: step, Held: l.repairs.held(started), Contested: l.repairs.contested})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.log.Error("reconcile failed", "error", err, "retry_in", l.retryIn().String())
@@ -252,9 +257,13 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (*Pass, error) {
 		l.failures++
 		return pass, err
 	}
+	if l.failures > 0 {
+		l.engine.recordNormal(now(), passRecovered, "", "a pass succeeded after some that failed")
+	}
 	l.failures = 0
 	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
 	if pass.NetworkChanged {
+		l.engine.recordNormal(now(), networkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
 		l.discovery.NetworkChanged()
 	}
 	return pass, nil
@@ -385,7 +394,11 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		l.engine.asked = health.Mesh{InForce: true, Disabled: !config.KubeSpan().Enabled}
 		l.engine.publishConfig(time.Now(), config)
 		l.Wake(InputChanged) // the registries answer after this pass
-		return l.pass(ctx, Trigger{})
+		pass, err := l.pass(ctx, Trigger{})
+		if err == nil {
+			l.engine.recordNormal(now(), configApplied, "", "a config was put in force")
+		}
+		return pass, err
 	})
 }
 
@@ -463,6 +476,7 @@ func (l *Loop) RotateKey(ctx context.Context, r Rotation) (*Pass, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.engine.recordNormal(now(), keyRotated, "", "this machine has another WireGuard key")
 		pass, err := l.pass(ctx, Trigger{})
 		if pass != nil {
 			pass.Warn(untold)

@@ -18,6 +18,7 @@ func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 	for _, t := range transitions {
 		e.reportPeer(now, p, t)
 	}
+	e.recordPeers(now, p, transitions)
 	for id, reason := range p.refused {
 		if e.refused[id] != reason {
 			e.log.Warn("affiliate refused", "affiliate", id, "reason", reason)

@@ -24,8 +24,10 @@ type Session struct {
 	// Registry is the name of the driver, such as "service".
 	Registry string
 	// URL is the address of the registry; "" where that is not known, as without a kubeconfig.
-	URL   string
-	State SessionState
+	URL string
+	// RedirectedTo is the address that it redirects to; "" for none.
+	RedirectedTo string
+	State        SessionState
 	// Since is when the state began.
 	Since time.Time
 	// Heard is when the registry has last answered with success; zero for never.

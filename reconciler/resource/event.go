@@ -1,9 +1,7 @@
 package resource
 
 import (
-	"cmp"
-	"maps"
-	"slices"
+	"container/list"
 	"strconv"
 	"time"
 )
@@ -60,37 +58,56 @@ const maxEvents = 200
 type Recorder struct {
 	store *Store
 	last  int
-	byID  map[string]Event
+	// byAge has the *recorded, and the one that happened last at its end.
+	byAge *list.List
+	// found has the elements of byAge by what makes two events the same.
+	found map[Event]*list.Element
+}
+
+// recorded is an event and its ID.
+type recorded struct {
+	id    string
+	event Event
 }
 
 // NewRecorder returns a recorder without events.
-func NewRecorder(store *Store) *Recorder { return &Recorder{store: store, byID: map[string]Event{}} }
+func NewRecorder(store *Store) *Recorder {
+	return &Recorder{store: store, byAge: list.New(), found: map[Event]*list.Element{}}
+}
+
+// same returns what two events that are counted as one have in common.
+func (e Event) same() Event {
+	return Event{Severity: e.Severity, Reason: e.Reason, Object: e.Object, Message: e.Message}
+}
 
 // Record records an event.
 func (r *Recorder) Record(now time.Time, severity Severity, reason, object, message string) {
-	id := ""
-	for known, e := range r.byID {
-		if e.Severity == severity && e.Reason == reason && e.Object == object && e.Message == message {
-			id = known
-		}
+	r.put(Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now})
+}
+
+// Restore records the events of an earlier process, the oldest first, before all others.
+func (r *Recorder) Restore(events []Event) {
+	for _, e := range events[max(0, len(events)-maxEvents):] {
+		r.put(e)
 	}
-	event := Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now}
-	if id != "" {
-		event.Count, event.First = r.byID[id].Count+1, r.byID[id].First
+}
+
+func (r *Recorder) put(event Event) {
+	element, known := r.found[event.same()]
+	if known {
+		before := element.Value.(*recorded).event
+		event.Count, event.First = before.Count+event.Count, before.First
+		element.Value.(*recorded).event = event
+		r.byAge.MoveToBack(element)
 	} else {
 		r.last++
-		id = strconv.Itoa(r.last)
+		element = r.byAge.PushBack(&recorded{strconv.Itoa(r.last), event})
+		r.found[event.same()] = element
 	}
-	r.byID[id] = event
-	if len(r.byID) > maxEvents {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(r.byID)), func(a, b string) int {
-			return cmp.Or(r.byID[a].Last.Compare(r.byID[b].Last), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-		})
-		delete(r.byID, oldest)
+	r.store.Put(event.Last, EventType, element.Value.(*recorded).id, event)
+	if r.byAge.Len() > maxEvents {
+		oldest := r.byAge.Remove(r.byAge.Front()).(*recorded)
+		delete(r.found, oldest.event.same())
+		r.store.Delete(EventType, oldest.id)
 	}
-	specs := make(map[string]any, len(r.byID))
-	for id, e := range r.byID {
-		specs[id] = e
-	}
-	r.store.Replace(now, EventType, specs)
 }

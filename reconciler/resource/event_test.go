@@ -32,3 +32,40 @@ func TestEventsAreCountedAndBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestRestoredEventsAreCountedOn(t *testing.T) {
+	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
+	events := make([]Event, maxEvents+1)
+	for n := range events {
+		events[n] = Event{Severity: Normal, Reason: "Filler", Object: strconv.Itoa(n), Count: 2, First: at(n), Last: at(n)}
+	}
+	store := &Store{}
+	r := NewRecorder(store)
+	r.Restore(events)
+	r.Record(at(1000), Normal, "Filler", "200", "")
+	list := store.List(EventType)
+	if len(list) != maxEvents {
+		t.Fatalf("%d events", len(list))
+	}
+	for _, x := range list {
+		e := x.Spec.(Event)
+		if e.Object == "0" {
+			t.Error("the oldest of too many is there")
+		}
+		if e.Object == "200" && (e.Count != 3 || !e.First.Equal(at(200)) || !e.Last.Equal(at(1000))) {
+			t.Errorf("the one that happened again is %+v", e)
+		}
+	}
+}
+
+// A thousand peers that come up at once change a thousand resources, and not each the others.
+func TestEventChangesItsOwnResources(t *testing.T) {
+	store := &Store{}
+	r := NewRecorder(store)
+	for n := range maxEvents {
+		r.Record(time.Unix(int64(n), 0), Normal, "Filler", strconv.Itoa(n), "")
+	}
+	if n := testing.AllocsPerRun(1000, func() { r.Record(time.Unix(500, 0), Normal, "Filler", "7", "") }); n > 10 {
+		t.Errorf("an event takes %v allocations beside %d others", n, maxEvents)
+	}
+}

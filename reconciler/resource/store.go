@@ -40,19 +40,57 @@ type Store struct {
 	watchers map[*Watcher]bool
 }
 
+// of returns the resources of a type by ID. s.mu is held.
+func (s *Store) of(t *Type) map[string]Resource {
+	if s.types == nil {
+		s.types = map[*Type]map[string]Resource{}
+	}
+	if s.types[t] == nil {
+		s.types[t] = map[string]Resource{}
+	}
+	return s.types[t]
+}
+
+// Put adds a resource, or replaces its spec, which must not change afterwards. One with an equal
+// spec keeps its version.
+func (s *Store) Put(now time.Time, t *Type, id string, spec any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(now, t, s.of(t), id, spec)
+}
+
+// put is Put with s.mu held.
+func (s *Store) put(now time.Time, t *Type, known map[string]Resource, id string, spec any) {
+	r, exists := known[id]
+	switch {
+	case !exists:
+		r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
+	case equal(r.Spec, spec):
+		return
+	default:
+		r.Version, r.Updated, r.Spec = r.Version+1, now, spec
+	}
+	known[id] = r
+	s.publish(Change{Resource: r})
+}
+
+// Delete removes a resource, if there is one with the ID.
+func (s *Store) Delete(t *Type, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.of(t)
+	if r, exists := known[id]; exists {
+		delete(known, id)
+		s.publish(Change{Resource: r, Deleted: true})
+	}
+}
+
 // Replace replaces all resources of a type by specs, which are by ID. Resources with an
 // equal spec keep their version. Specs must not change afterwards.
 func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.types == nil {
-		s.types = map[*Type]map[string]Resource{}
-	}
-	known := s.types[t]
-	if known == nil {
-		known = make(map[string]Resource, len(specs))
-		s.types[t] = known
-	}
+	known := s.of(t)
 	for id, r := range known {
 		if _, stays := specs[id]; !stays {
 			delete(known, id)
@@ -60,17 +98,7 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 		}
 	}
 	for id, spec := range specs {
-		r, exists := known[id]
-		switch {
-		case !exists:
-			r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
-		case equal(r.Spec, spec):
-			continue
-		default:
-			r.Version, r.Updated, r.Spec = r.Version+1, now, spec
-		}
-		known[id] = r
-		s.publish(Change{Resource: r})
+		s.put(now, t, known, id, spec)
 	}
 }
 

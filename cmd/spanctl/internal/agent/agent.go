@@ -20,6 +20,7 @@ import (
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/latest"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/schema"
 )
@@ -121,10 +122,14 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
 	loop.Turned = o.Turned
 	lastGood := latest.New[struct{}, endpoints]()
+	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	runner := loopRunner{deps: d, loop: loop}
 	configs, trials := o.newConfigs(d, runner)
 
+	configs.recordEvent = func(ctx context.Context, severity resource.Severity, reason, message string) {
+		_ = loop.Record(ctx, severity, reason, "", message) // it fails where the agent stops
+	}
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
@@ -156,6 +161,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		return nil
 	})
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
+	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
 	group.Go(func() error {

@@ -25,6 +25,7 @@ const (
 	// rotateFile has the key pair of a rotation that is under way.
 	rotateFile   = "rotate-key.yaml"
 	lastGoodFile = "endpoints.json"
+	eventsFile   = "events.json"
 	trialFile    = "trial.json"
 	downFile     = "down"
 	// oldCacheFile had the caches of all registries before each had a file of its own.

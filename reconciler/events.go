@@ -1,0 +1,111 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/resource"
+)
+
+// The reasons of events that are no condition.
+const (
+	agentStarted        = "AgentStarted"
+	configApplied       = "ConfigApplied"
+	keyRotated          = "KeyRotated"
+	peerJoined          = "PeerJoined"
+	peerLeft            = "PeerLeft"
+	peerUp              = "PeerUp"
+	discoveryConnected  = "DiscoveryConnected"
+	discoveryRedirected = "DiscoveryRedirected"
+	networkChanged      = "NetworkChanged"
+	clockSet            = "ClockSet"
+	passRecovered       = "PassRecovered"
+)
+
+// maxPeerEvents is how many peers of one pass have an event each. More are one event together:
+// the others would be lost.
+const maxPeerEvents = 20
+
+// RestoreEvents adds the events of an earlier process, the oldest first.
+func (e *Engine) RestoreEvents(events []resource.Event) { e.events.Restore(events) }
+
+// recordNormal records that something happened as it should.
+func (e *Engine) recordNormal(now time.Time, reason, object, message string) {
+	e.events.Record(now, resource.Normal, reason, object, message)
+}
+
+// Record records an event that no pass finds, such as of the config.
+func (l *Loop) Record(ctx context.Context, severity resource.Severity, reason, object, message string) error {
+	_, err := onLoop(ctx, l, func(context.Context) (struct{}, error) {
+		l.engine.events.Record(time.Now(), severity, reason, object, message)
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// recordPeers records peers that have come up, joined or left.
+func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transition) {
+	var up []string
+	for _, t := range transitions {
+		if t.After.Status.State == peer.Up && (t.Before == nil || t.Before.Status.State != peer.Up) {
+			up = append(up, p.label(t.After.Key))
+		}
+	}
+	e.recordEach(now, peerUp, "is reached", up)
+	if e.told == e.gathered {
+		return
+	}
+	if e.told != nil {
+		joined, left := without(p.specs, e.told.specs), without(e.told.specs, p.specs)
+		e.recordEach(now, peerJoined, "has joined the mesh", joined)
+		e.recordEach(now, peerLeft, "has left the mesh", left)
+	}
+	e.told = e.gathered
+}
+
+// without returns the names of the peers of specs that are not among others. Both are sorted by
+// key.
+func without(specs, others []mesh.PeerSpec) (names []string) {
+	for i := range specs {
+		s := &specs[i]
+		for len(others) > 0 && others[0].PublicKey.Compare(s.PublicKey) < 0 {
+			others = others[1:]
+		}
+		if len(others) == 0 || others[0].PublicKey != s.PublicKey {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// recordEach records what happened to each of the peers, or to all together if they are many.
+func (e *Engine) recordEach(now time.Time, reason, what string, names []string) {
+	if len(names) > maxPeerEvents {
+		e.recordNormal(now, reason, fmt.Sprintf("%d peers", len(names)), what)
+		return
+	}
+	for _, name := range names {
+		e.recordNormal(now, reason, name, what)
+	}
+}
+
+// recordSessions records registries that have been connected to since the last call.
+func (e *Engine) recordSessions(now time.Time, sessions []health.Session) {
+	states := make(map[string]health.Session, len(sessions))
+	for _, x := range sessions {
+		key := x.Registry + " " + x.URL
+		states[key] = x
+		before := e.sessionsBefore[key]
+		if x.State == health.Connected && !before.Since.Equal(x.Since) {
+			e.recordNormal(now, discoveryConnected, x.URL, "the registry is connected")
+		}
+		if x.RedirectedTo != "" && x.RedirectedTo != before.RedirectedTo {
+			e.recordNormal(now, discoveryRedirected, x.URL, "redirects to "+x.RedirectedTo)
+		}
+	}
+	e.sessionsBefore = states
+}

@@ -1,0 +1,90 @@
+package reconciler_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// events returns the reasons and objects of all events, sorted.
+func (r *running) events() []string {
+	var all []string
+	for _, x := range r.store.List(resource.EventType) {
+		e := x.Spec.(resource.Event)
+		all = append(all, strings.TrimSpace(e.Reason+" "+e.Object))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestWhatHappensIsAnEvent(t *testing.T) {
+	settled(t, func(t *testing.T, r *running) {
+		want := func(wants ...string) {
+			t.Helper()
+			for _, w := range wants {
+				if !slices.Contains(r.events(), w) {
+					t.Errorf("no %q among %q", w, r.events())
+				}
+			}
+		}
+		want("AgentStarted", "ConfigApplied")
+		r.registry.learn(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
+		after(time.Second)
+		const name = "name-c"
+		want("PeerJoined " + name)
+		r.kernel.edit(func(s *state.State) {
+			for i := range s.Peers {
+				s.Peers[i].LastHandshake, s.Peers[i].ReceiveBytes = time.Now(), 1000
+			}
+		})
+		after(30 * time.Second)
+		want("PeerUp " + name)
+		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
+		after(time.Second)
+		want("PeerLeft " + name)
+
+		r.registry.connect(health.Session{URL: "https://d", State: health.Connected, Since: time.Now(), Heard: time.Now(), RedirectedTo: "https://e"})
+		r.Wake(reconciler.InputChanged)
+		after(time.Second)
+		want("DiscoveryConnected https://d", "DiscoveryRedirected https://d")
+		if sessions, err := r.Sessions(t.Context()); err != nil || len(sessions) != 1 || sessions[0].Registry == "" || sessions[0].URL != "https://d" {
+			t.Errorf("the sessions are %+v, %v", sessions, err)
+		}
+
+		r.ClockStepped(time.Hour)
+		after(time.Second)
+		want("ClockSet", "NetworkChanged")
+		r.kernel.edit(func(s *state.State) {
+			s.Rules = nil
+			r.kernel.refuse = func(state.Change) bool { return true }
+		})
+		r.Wake(reconciler.KernelChanged)
+		after(time.Second)
+		r.kernel.edit(func(*state.State) { r.kernel.refuse = nil })
+		after(time.Minute)
+		want("PassRecovered")
+	})
+}
+
+// A thousand peers that join at once are one event, which leaves room for the others.
+func TestManyPeersAreOneEvent(t *testing.T) {
+	settled(t, func(t *testing.T, r *running) {
+		var many []mesh.Affiliate
+		for n := range byte(100) {
+			many = append(many, affiliate(n+1, "10.0.0.1:51820"))
+		}
+		r.registry.learn(many...)
+		after(5 * time.Second)
+		joined := slices.DeleteFunc(r.events(), func(e string) bool { return !strings.HasPrefix(e, "PeerJoined") })
+		if !slices.Equal(joined, []string{"PeerJoined 99 peers"}) {
+			t.Errorf("got %q", joined)
+		}
+	})
+}
