@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -327,6 +328,9 @@ func TestInvalidAffiliatesAreRefused(t *testing.T) {
 	c := s.join("c").run()
 	c.Publish(local("c"))
 	a.await("b 192.0.2.1:1", "c")
+	if got := a.Snapshot().Unreadable; !slices.Equal(got, []string{"garbage"}) {
+		t.Errorf("%q cannot be read", got)
+	}
 	for id, want := range map[string]string{"garbage": "cannot be decrypted", "thief": `is sealed for node ID "b"`} {
 		if got := a.Snapshot().Refused[id]; !strings.Contains(got, want) {
 			t.Errorf("%s is refused because it %q, want %q", id, got, want)

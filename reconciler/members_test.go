@@ -1,0 +1,75 @@
+package reconciler_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+)
+
+// conditionsOf returns the IDs of the conditions of an agent that has run for some time, with a
+// pass each second. The peer with key 1 is up.
+func conditionsOf(t *testing.T, kubespan string, known reconciler.Knowledge) []string {
+	t.Helper()
+	engine, kernel, store := newEngine()
+	engine.Started = start
+	c := config(t, kubespan)
+	for second := range 100 {
+		now := start.Add(time.Duration(second) * time.Second)
+		if _, err := engine.Run(t.Context(), now, c, known); err != nil {
+			t.Fatal(err)
+		}
+		kernel.edit(up(now.Add(time.Millisecond), 1))
+	}
+	var ids []string
+	for _, r := range store.List(resource.Conditions) {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+func TestConditionsOfMembers(t *testing.T) {
+	named := func(n byte, name string) mesh.Affiliate {
+		a := affiliate(n, "10.0.0."+string('0'+rune(n))+":51820")
+		a.Nodename = name
+		return a
+	}
+	key := func(n byte) string { return mesh.Key{n}.String() }
+	anew := named(3, "vm")
+	anew.KubeSpan.Address = affiliate(1).KubeSpan.Address
+	with := func(change func(*reconciler.Knowledge), affiliates ...mesh.Affiliate) reconciler.Knowledge {
+		known := complete(affiliates...)
+		change(&known)
+		return known
+	}
+	sealed := func(k *reconciler.Knowledge) {
+		k.Refused, k.Unreadable = map[string]string{"z": "sealed"}, []string{"z"}
+	}
+	for _, test := range []struct {
+		name, kubespan string
+		known          reconciler.Knowledge
+		want           []string
+	}{
+		{"a healthy mesh", "", complete(named(1, "db1")), nil},
+		{"alone", "", complete(), []string{"NoOtherMembers"}},
+		{"alone, as far as is known", "", reconciler.Knowledge{}, nil},
+		{"a peer is not reached", "", complete(named(1, "db1"), named(2, "db2")), []string{"PeerUnreachable/db2"}},
+		{"a hostname twice", "", complete(named(1, "vm"), named(2, "vm")), []string{"HostnameRepeated/vm", "PeerUnreachable/" + key(2)}},
+		{"set up anew", "", complete(named(1, "vm"), anew), []string{"AddressClash/" + anew.KubeSpan.Address.String(), "PeerUnreachable/" + key(3)}},
+		{"the hostname of this machine", "", complete(named(1, "self")), []string{"HostnameRepeated/self"}},
+		{"a secret differs there", "", with(sealed, named(1, "db1")), []string{"SecretDiffersThere/z"}},
+		{"a secret differs here", "", with(sealed), []string{"SecretDiffers"}},
+		{"a secret differs here, and a machine is known from before", "", with(func(k *reconciler.Knowledge) {
+			sealed(k)
+			k.Unreadable[0], k.Refused = affiliate(1).NodeID, map[string]string{affiliate(1).NodeID: "sealed"}
+		}, named(1, "db1")), []string{"SecretDiffers"}},
+		{"offered, not forwarding", "relay: offer: true", complete(named(1, "db1")), []string{"RelayNotForwarding"}},
+	} {
+		if got := conditionsOf(t, test.kubespan, test.known); !slices.Equal(got, test.want) {
+			t.Errorf("%s: conditions are %q, want %q", test.name, got, test.want)
+		}
+	}
+}
