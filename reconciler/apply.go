@@ -20,7 +20,9 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		if isTrial(c) {
 			level = slog.LevelDebug
 		}
-		e.log.Log(ctx, level, "change applied", "change", planprint.Describe(c).String())
+		shown := planprint.Describe(c)
+		e.Meter.Changed(shown.Kind, shown.Action)
+		e.log.Log(ctx, level, "change applied", "change", shown.String())
 		if link, is := c.(state.LinkChange); is {
 			e.deviceChanged = link.ResetsDevice()
 		}
@@ -98,4 +100,7 @@ func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
 		e.log.Warn("liveness probe failed", "peers", len(p.probes), "error", err)
 	}
 	e.probesFail = err != nil
+	for _, probe := range p.probes {
+		e.Meter.Probed(probe.Peer)
+	}
 }

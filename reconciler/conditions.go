@@ -74,6 +74,15 @@ func (e *Engine) snapshot() health.Snapshot {
 // health returns the health of the machine.
 func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), e.conditions) }
 
+// Reported returns the health that was assessed last. It may be called from any goroutine, and does
+// not wait for a pass.
+func (e *Engine) Reported() health.Report {
+	if report := e.reported.Load(); report != nil {
+		return *report
+	}
+	return health.Report{State: health.Starting}
+}
+
 // assess judges the machine anew. Each condition is logged and recorded when it begins, and
 // recorded when it ends.
 func (e *Engine) assess(now time.Time) {
@@ -82,6 +91,8 @@ func (e *Engine) assess(now time.Time) {
 		e.recordSessions(now, e.sessions())
 	}
 	e.conditions = health.Assess(now, e.snapshot(), before)
+	report := e.health()
+	e.reported.Store(&report)
 	was, is := byKey(before), byKey(e.conditions)
 	for _, c := range e.conditions {
 		if c.Shown && !was[c.Key()].Shown {

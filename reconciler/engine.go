@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -108,6 +109,8 @@ type Engine struct {
 	// PathChanged, if set, is called with the way to a peer when it is reached, or reached
 	// otherwise.
 	PathChanged func(Path)
+	// Meter counts what the engine does.
+	Meter Meter
 
 	// sessions returns the connections to registries; nil for a single pass.
 	sessions func() []health.Session
@@ -152,6 +155,8 @@ type Engine struct {
 	asked health.Mesh
 	// known is what is known of the agent's files.
 	known health.Known
+	// reported is the health that was assessed last, for any goroutine; nil before the first.
+	reported atomic.Pointer[health.Report]
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
@@ -189,7 +194,9 @@ type Engine struct {
 
 // NewEngine returns an engine that works on kernel and publishes to store.
 func NewEngine(kernel Kernel, identify Identify, store *resource.Store, log *slog.Logger) *Engine {
-	return &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewRecorder(store), log: log, mtu: -1}
+	e := &Engine{kernel: kernel, identify: identify, store: store, events: resource.NewRecorder(store), log: log, mtu: -1, Meter: unmetered{}}
+	e.events.Recorded = func(reason string) { e.Meter.Recorded(reason) }
+	return e
 }
 
 // RestoreLastGood adds the last good endpoints of an earlier process, by key. They are
@@ -232,6 +239,9 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 		return nil, err
 	}
 	e.replies = e.kernel.Replies()
+	for _, r := range e.replies {
+		e.Meter.Answered(r.Peer, r.RTT)
+	}
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
 	p.resolveOwners(now, &e.owners, live.Peers)
@@ -358,7 +368,9 @@ func (e *Engine) Move(ctx context.Context, before, after state.Scope) (*Pass, er
 	}
 	p.Result = e.kernel.Apply(ctx, before, p.Plan)
 	for _, c := range p.Result.Done {
-		e.log.Info("change applied", "change", planprint.Describe(c).String())
+		shown := planprint.Describe(c)
+		e.Meter.Changed(shown.Kind, shown.Action)
+		e.log.Info("change applied", "change", shown.String())
 	}
 	return p, p.Err()
 }

@@ -243,9 +243,10 @@ func now() time.Time { return time.Now().Round(0) }
 func (l *Loop) retryIn() time.Duration { return retry.Pause(l.failures, firstRetry, lastRetry) }
 
 // pass does one pass with the config in force.
-func (l *Loop) pass(ctx context.Context, t Trigger) (*Pass, error) {
-	var pass *Pass
-	err := l.discovery.Follow(l.config, func() { l.Wake(InputChanged) })
+func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
+	started := time.Now()
+	defer func() { l.engine.Meter.Pass(time.Since(started), err) }()
+	err = l.discovery.Follow(l.config, func() { l.Wake(InputChanged) })
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)

@@ -85,6 +85,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 			continue
 		}
 		l.log.Warn("reverted external change", "change", c.String())
+		l.engine.Meter.Repaired(c.Kind)
 		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object(), "reverted external change: "+c.String())
 	}
 	if len(p.stuck) > 0 {

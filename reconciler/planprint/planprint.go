@@ -12,7 +12,7 @@ import (
 // Change is a change of a plan as text.
 type Change struct {
 	Action state.Action
-	// Kind is the kind of the object, such as "peer".
+	// Kind is the kind of the object, one of Kinds.
 	Kind string
 	// ID identifies the object among those of its kind.
 	ID string
@@ -20,6 +20,9 @@ type Change struct {
 	Label  string
 	Fields []Field
 }
+
+// Kinds are the kinds of objects.
+var Kinds = []string{"address", "link", "nftables", "peer", "route", "rule", "sysctl"}
 
 // Field is a field that differs. An empty From or To means that it is not set.
 type Field struct{ Name, From, To string }

@@ -56,6 +56,9 @@ const maxEvents = 200
 // Recorder records events in a store. An event that happens again is counted, not
 // repeated. It is for one goroutine.
 type Recorder struct {
+	// Recorded, if set, is called with the reason of each event.
+	Recorded func(reason string)
+
 	store *Store
 	last  int
 	// byAge has the *recorded, and the one that happened last at its end.
@@ -82,6 +85,9 @@ func (e Event) same() Event {
 
 // Record records an event.
 func (r *Recorder) Record(now time.Time, severity Severity, reason, object, message string) {
+	if r.Recorded != nil {
+		r.Recorded(reason)
+	}
 	r.put(Event{Severity: severity, Reason: reason, Object: object, Message: message, Count: 1, First: now, Last: now})
 }
 
