@@ -13,6 +13,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/logring"
+	"github.com/spanmesh/span/cmd/spanctl/internal/metrics"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/netlinkapply"
@@ -119,6 +120,8 @@ func (o Options) runWithin(ctx context.Context, d *deps, listener net.Listener) 
 func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error {
 	begun := time.Now()
 	d.engine.Started = begun
+	meter := metrics.New(d.measure)
+	d.engine.Meter = meter
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
 	loop.Turned = o.Turned
 	lastGood := latest.New[struct{}, endpoints]()
@@ -135,7 +138,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
 		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
-			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}})
+			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}, metrics: meter.Handler()})
 	})
 	group.Go(func() error {
 		o.watchKernel(ctx, loop, configs)

@@ -34,6 +34,7 @@ func newServer(ctx context.Context, s *service) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+MetricsPath, s.serveMetrics)
 	mux.Handle(agentpbconnect.NewAgentServiceHandler(s, connect.WithReadMaxBytes(maxRequest)))
 	return &http.Server{
 		Handler:           mux,

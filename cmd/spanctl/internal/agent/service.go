@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,6 +35,8 @@ type service struct {
 	started <-chan struct{}
 	configs *configManager
 	health  healthReader
+	// metrics serves the metrics; nil where no agent runs.
+	metrics http.Handler
 	log     *slog.Logger
 	// records has the last records of the log; nil where none are kept.
 	records *logring.Ring

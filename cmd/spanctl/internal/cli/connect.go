@@ -24,6 +24,9 @@ import (
 // dialTimeout is how long an agent may take to accept a call.
 const dialTimeout = 5 * time.Second
 
+// apiURL is the address of the API. Its host is not looked up: connector knows the way.
+const apiURL = "http://spanctl"
+
 // connector connects a command to the API: the agent's on another machine or on this one,
 // or where none runs that of its own process.
 type connector struct {
@@ -32,6 +35,9 @@ type connector struct {
 	socketSet bool
 	// logTo is where this process logs if it answers itself.
 	logTo io.Writer
+
+	// http sends requests to the server of the API.
+	http *http.Client
 
 	mu sync.Mutex
 	// local answers in this process; nil until it is needed.
@@ -106,8 +112,8 @@ func (c *connector) client() (client agentpbconnect.AgentServiceClient, closeCli
 		}
 		return c.local.Close(context.Background())
 	}
-	// The host is not looked up: dial knows the way.
-	return agentpbconnect.NewAgentServiceClient(&http.Client{Transport: transport}, "http://spanctl"), closeClient
+	c.http = &http.Client{Transport: transport}
+	return agentpbconnect.NewAgentServiceClient(c.http, apiURL), closeClient
 }
 
 // caller is a call of the API.

@@ -113,6 +113,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newGet(g),
 		newDown(g),
 		newReload(g),
+		newMetrics(g),
 		newRotateKey(g),
 		newResetIdentity(g),
 		newSupport(g),

@@ -1,0 +1,185 @@
+package metrics
+
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+)
+
+// maxPeers is how many peers have metrics of their own, unless the config asks for more.
+const maxPeers = 100
+
+// State is what is known when metrics are collected.
+type State struct {
+	Health health.Report
+	// ConfigApplied is when the config was put in force; zero without one.
+	ConfigApplied time.Time
+	Peers         []Peer
+	// PerPeer is set if each peer has metrics of its own however many there are.
+	PerPeer bool
+}
+
+// Peer is the state of a peer.
+type Peer struct {
+	Key mesh.Key
+	// Name is what the peer calls itself; "" for nothing. Several peers may have one name.
+	Name string
+	// NodeID is empty if it is not known.
+	NodeID  string
+	State   peer.State
+	Relayed bool
+	// RTT is the smoothed round-trip time; zero if it is not known.
+	RTT time.Duration
+	// LastHandshake is zero if there was none.
+	LastHandshake               time.Time
+	ReceiveBytes, TransmitBytes int64
+}
+
+// state returns the state of the peer as operators see it: it is up while a relay carries its
+// traffic.
+func (p *Peer) state() peer.State {
+	if p.Relayed {
+		return peer.Up
+	}
+	return p.State
+}
+
+// collector collects what the State of Metrics has.
+type collector struct{ *Metrics }
+
+// descs are those of the families that are collected.
+var descs = func() map[*Family]*prometheus.Desc {
+	m := make(map[*Family]*prometheus.Desc, len(collected))
+	for _, f := range collected {
+		m[f] = f.desc()
+	}
+	return m
+}()
+
+// Describe implements prometheus.Collector.
+func (collector) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range collected {
+		out <- descs[f]
+	}
+}
+
+// sink takes metrics.
+type sink chan<- prometheus.Metric
+
+// put adds a metric of a family, with the values of its labels.
+func (out sink) put(f *Family, value float64, labels ...string) {
+	kind := prometheus.GaugeValue
+	if f.Kind == Counter {
+		kind = prometheus.CounterValue
+	}
+	out <- prometheus.MustNewConstMetric(descs[f], kind, value, labels...)
+}
+
+// putTime adds a time, if there is one.
+func (out sink) putTime(f *Family, t time.Time, labels ...string) {
+	if !t.IsZero() {
+		out.put(f, seconds(t), labels...)
+	}
+}
+
+// seconds returns a time as Prometheus has it, to the millisecond.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// truth returns 1 for true.
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	out, s := sink(metrics), c.read()
+	out.put(&buildInfo, 1, version.Version, version.Commit)
+	out.put(&ready, truth(s.Health.Ready))
+	out.conditions(s.Health.Conditions)
+	out.putTime(&configApplied, s.ConfigApplied)
+	out.peers(s.Peers)
+	counts := c.counts(s.Peers)
+	if len(s.Peers) > maxPeers && !s.PerPeer {
+		return
+	}
+	names := namesOf(s.Peers)
+	for i := range s.Peers {
+		out.peer(names[i], &s.Peers[i], counts[s.Peers[i].Key])
+	}
+}
+
+// conditions adds the number of conditions of each code, at the severity of the code and at others
+// that there are.
+func (out sink) conditions(present []health.Condition) {
+	type key struct {
+		code     condition.Code
+		severity condition.Severity
+	}
+	counts := map[key]float64{}
+	for _, d := range condition.Definitions() {
+		counts[key{d.Code, d.Severity}] = 0
+	}
+	for _, c := range present {
+		counts[key{c.Code, c.Severity()}]++
+	}
+	for k, n := range counts {
+		out.put(&conditions, n, string(k.code), string(k.severity))
+	}
+}
+
+// peers adds the numbers of peers.
+func (out sink) peers(all []Peer) {
+	counts := map[peer.State]float64{peer.Up: 0, peer.Down: 0, peer.Unknown: 0}
+	relayed := 0.0
+	for i := range all {
+		counts[all[i].state()]++
+		relayed += truth(all[i].Relayed)
+	}
+	for state, n := range counts {
+		out.put(&peers, n, string(state))
+	}
+	out.put(&peersRelayed, relayed)
+}
+
+// valid makes a text the value of a label: they are UTF-8.
+func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
+
+// namesOf returns a name for each peer that no other has: its key, where it has none of its own.
+func namesOf(all []Peer) []string {
+	times := map[string]int{}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = valid(all[i].Name)
+		times[names[i]]++
+	}
+	for i, name := range names {
+		if name == "" || times[name] > 1 {
+			names[i] = all[i].Key.String()
+		}
+	}
+	return names
+}
+
+// peer adds the metrics of a peer.
+func (out sink) peer(name string, p *Peer, n probes) {
+	out.put(&peerUp, truth(p.state() == peer.Up), name)
+	out.put(&peerInfo, 1, name, p.Key.String(), valid(p.NodeID))
+	out.put(&peerReceived, float64(p.ReceiveBytes), name)
+	out.put(&peerSent, float64(p.TransmitBytes), name)
+	out.put(&peerProbes, n.answered, name, "answered")
+	out.put(&peerProbes, n.lost, name, "lost")
+	out.putTime(&peerHandshake, p.LastHandshake, name)
+	if p.RTT > 0 {
+		out.put(&peerRTT, p.RTT.Seconds(), name)
+	}
+}
