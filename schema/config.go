@@ -23,6 +23,16 @@ func (c *Config) KubeSpan() *KubeSpan { return &c.Machine.Network.KubeSpan }
 type Machine struct {
 	// Network holds the network settings.
 	Network Network `json:"network"`
+	// Metrics says how Prometheus reads the metrics.
+	Metrics Metrics `json:"metrics"`
+}
+
+// Metrics says where the metrics of a machine are, and how many.
+type Metrics struct {
+	// Listen is where they are served besides the socket; zero for nowhere.
+	Listen ListenAddress `json:"listen"`
+	// PerPeer has metrics of each peer, however many there are.
+	PerPeer bool `json:"perPeer"`
 }
 
 // Network holds the network settings of a machine.

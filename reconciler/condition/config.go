@@ -1,5 +1,7 @@
 package condition
 
+import "time"
+
 // The codes of the config and its file, sorted. configDefinitions has what they mean.
 const (
 	// ConfigAmbiguous is the code of several config files of which one is to count.
@@ -18,6 +20,8 @@ const (
 	MeshDisabled Code = "MeshDisabled"
 	// MeshDown is the code of a mesh that a command took down.
 	MeshDown Code = "MeshDown"
+	// MetricsUnavailable is the code of metrics that cannot be served where the config says.
+	MetricsUnavailable Code = "MetricsUnavailable"
 	// NoConfig is the code of a config file that is missing.
 	NoConfig Code = "NoConfig"
 )
@@ -73,6 +77,13 @@ var configDefinitions = []Definition{
 		Check:    "`spanctl get events`",
 		Remedy:   "`spanctl reload` brings it up",
 		NotReady: true,
+	},
+	{
+		Code: MetricsUnavailable, Severity: SeverityWarning,
+		Summary: "the metrics cannot be served at the address that the config asks for",
+		Check:   "`ss -ltn`, and `spanctl get kubespanidentities` for this machine's address in the mesh",
+		Remedy:  "use an address of this machine, with a port that is free, in `machine.metrics.listen`; `spanctl metrics` has them meanwhile",
+		After:   10 * time.Second,
 	},
 	{
 		Code: NoConfig, Severity: SeverityError,

@@ -17,6 +17,8 @@ import (
 var others = map[string]string{
 	"machine.network.kubespan.enabled":                           "bool | *true",
 	"machine.network.kubespan.advertiseKubernetesNetworks":       "bool | *true",
+	"machine.metrics.listen":                                     `string | *"mesh:9851"`,
+	"machine.metrics.perPeer":                                    "bool | *true",
 	"machine.network.kubespan.allowDownPeerBypass":               "bool | *true",
 	"machine.network.kubespan.harvestExtraEndpoints":             "bool | *true",
 	"machine.network.kubespan.mtu":                               "int | *1400",

@@ -46,6 +46,7 @@ var texts = map[string]func(string) error{
 	"interface": linkFilter,
 	"address":   address,
 	"endpoint":  endpoint,
+	"listen":    listen,
 	"url":       serviceURL,
 	"pem":       certificates,
 	"path":      path,
@@ -137,6 +138,11 @@ func endpoint(text string) error {
 		return errors.New("has a zone, which is valid on one machine only")
 	}
 	return nil
+}
+
+// listen accepts an empty text, which stands for nowhere.
+func listen(text string) error {
+	return new(schema.ListenAddress).UnmarshalText([]byte(text))
 }
 
 // path accepts an empty path, which stands for a default.

@@ -46,7 +46,10 @@ var table = sync.OnceValue(func() map[string]Field {
 		"cluster.secret.credential":             {Kind: cue.StringKind, Want: "the name of a systemd credential"},
 		"cluster.secret.env":                    {Kind: cue.StringKind, Want: "the name of an environment variable"},
 		"cluster.secret.file":                   {Kind: cue.StringKind, Want: "an absolute path"},
-		"machine":                               {Kind: cue.StructKind, Want: "a struct with the fields \"network\"", Children: []string{"network"}},
+		"machine":                               {Kind: cue.StructKind, Want: "a struct with the fields \"network\", \"metrics\"", Children: []string{"network", "metrics"}},
+		"machine.metrics":                       {Kind: cue.StructKind, Want: "a struct with the fields \"listen\", \"perPeer\"", Children: []string{"listen", "perPeer"}},
+		"machine.metrics.listen":                {Kind: cue.StringKind, Want: "a loopback address or one of this machine in the mesh, with a port, such as \"127.0.0.1:9851\", or \"mesh:9851\", or nothing", Check: "listen"},
+		"machine.metrics.perPeer":               {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network":                       {Kind: cue.StructKind, Want: "a struct with the fields \"kubespan\"", Children: []string{"kubespan"}},
 		"machine.network.kubespan":              {Kind: cue.StructKind, Want: "a struct with fields that `spanctl schema` lists", Children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "routeConnectedNetworks", "relay", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
 		"machine.network.kubespan.addresses":    {Kind: cue.ListKind, Want: "a list, each item an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\""},
@@ -90,34 +93,40 @@ var table = sync.OnceValue(func() map[string]Field {
 // Inlined is the schema as one definition, #Machine. CUE evaluates it faster than a definition for
 // each struct.
 const Inlined = `#Machine: {
-	machine: network: kubespan: {
-		enabled: bool
-		advertiseKubernetesNetworks: bool | *false
-		allowDownPeerBypass: bool | *false
-		harvestExtraEndpoints: bool | *false
-		mtu: int & >=1280 & <=65455 | "auto" | *1420
-		filters: {
-			endpoints: [...string]
-			peerEndpoints: [...string]
-			peerNetworks: [...string]
-			interfaces: [...string]
-			excludeAdvertisedNetworks: [...string]
+	machine: {
+		network: kubespan: {
+			enabled: bool
+			advertiseKubernetesNetworks: bool | *false
+			allowDownPeerBypass: bool | *false
+			harvestExtraEndpoints: bool | *false
+			mtu: int & >=1280 & <=65455 | "auto" | *1420
+			filters: {
+				endpoints: [...string]
+				peerEndpoints: [...string]
+				peerNetworks: [...string]
+				interfaces: [...string]
+				excludeAdvertisedNetworks: [...string]
+			}
+			extraAnnouncedEndpoints: [...string]
+			advertisedNetworks: [...string]
+			addresses: [...string]
+			bypass: [...string]
+			routeConnectedNetworks: [...string]
+			relay: {
+				offer: bool | *false
+				use: bool | *false
+			}
+			listenPort: int & >=1 & <=65535 | *51820
+			interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"
+			routingTable: int & >=1 & <=252 | int & >=256 & <=4294967295 | *180
+			rulePriority: int & >=1 & <=32765 | *32500
+			fwmark: int & >=1 & <=1073741824 | *32
+			persistentKeepalive: int & >=0 & <=65535 | *25
 		}
-		extraAnnouncedEndpoints: [...string]
-		advertisedNetworks: [...string]
-		addresses: [...string]
-		bypass: [...string]
-		routeConnectedNetworks: [...string]
-		relay: {
-			offer: bool | *false
-			use: bool | *false
+		metrics: {
+			listen: string | *""
+			perPeer: bool | *false
 		}
-		listenPort: int & >=1 & <=65535 | *51820
-		interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"
-		routingTable: int & >=1 & <=252 | int & >=256 & <=4294967295 | *180
-		rulePriority: int & >=1 & <=32765 | *32500
-		fwmark: int & >=1 & <=1073741824 | *32
-		persistentKeepalive: int & >=0 & <=65535 | *25
 	}
 	cluster: {
 		id?: string

@@ -165,6 +165,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	})
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
+	group.Go(func() error { d.serveMetrics(ctx, meter.Handler(), loop); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
 	group.Go(func() error {

@@ -27,6 +27,9 @@ func (d *deps) measure() metrics.State {
 	s := metrics.State{Health: d.engine.Reported()}
 	for _, r := range d.store.List(resource.MachineConfigs) {
 		s.ConfigApplied = r.Updated
+		if c, is := r.Spec.(resource.MachineConfig); is {
+			s.PerPeer = c.Machine.Metrics.PerPeer
+		}
 	}
 	nodes := map[mesh.Key]string{}
 	for _, r := range d.store.List(resource.Affiliates) {

@@ -31,7 +31,7 @@ func newMetrics(g *globals) *cobra.Command {
 		Use:   "metrics",
 		Short: "Print the agent's metrics in the format of Prometheus",
 		Long: `Print the agent's metrics in the format of Prometheus. The agent serves the same at ` + agent.MetricsPath + `
-on its socket.
+on its socket, and where machine.metrics.listen says.
 
 --write puts them into a file instead, for the textfile collector of node_exporter: the old file
 is replaced at once by the whole new one. Name it *.prom. Without an agent the file stays as it is,
