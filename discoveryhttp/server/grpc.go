@@ -205,6 +205,7 @@ func unary[T any, M request[T]](procedure string, do func(context.Context, *Serv
 		if err != nil {
 			return grpcError(ctx, err)
 		}
+		sayTime(ctx)
 		answered := false
 		defer func() {
 			if !answered {
@@ -241,6 +242,7 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 			return grpcError(ctx, err)
 		}
 		defer open.over(ctx)
+		sayTime(ctx)
 		err = receive(out, m)
 		arrived(ctx)
 		if err != nil {
@@ -250,6 +252,12 @@ func stream[T any, M request[T]](procedure string, do func(*Server, grpc.ServerS
 		s.metrics.observe(procedure, started, err)
 		return grpcError(ctx, err)
 	}
+}
+
+// sayTime makes an answer say the server's time, as answers over HTTP do: machines compare their
+// clocks with it.
+func sayTime(ctx context.Context) {
+	_ = grpc.SetHeader(ctx, metadata.Pairs("date", time.Now().UTC().Format(http.TimeFormat))) // it is sent once, later
 }
 
 // grpcCall returns what the server needs to know of a call.

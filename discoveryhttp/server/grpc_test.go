@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -62,10 +63,22 @@ func dial(t testing.TB, address string) *grpc.ClientConn {
 func TestGRPC(t *testing.T) {
 	conn := dial(t, serveGRPC(t))
 	var hello serverpb.HelloResponse
-	if err := conn.Invoke(t.Context(), serverpbconnect.ClusterHelloProcedure, &serverpb.HelloRequest{ClusterId: "c"}, &hello); err != nil ||
+	var header metadata.MD
+	if err := conn.Invoke(t.Context(), serverpbconnect.ClusterHelloProcedure, &serverpb.HelloRequest{ClusterId: "c"}, &hello, grpc.Header(&header)); err != nil ||
 		net.IP(hello.GetClientIp()).String() != "127.0.0.1" {
 		t.Errorf("hello: %v, %v", &hello, err)
 	}
+	wantTime := func(header metadata.MD) {
+		t.Helper()
+		dates := header.Get("date")
+		if len(dates) != 1 {
+			t.Fatalf("the answer says its time by %q", dates)
+		}
+		if _, err := http.ParseTime(dates[0]); err != nil {
+			t.Error(err)
+		}
+	}
+	wantTime(header)
 	watch, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, serverpbconnect.ClusterWatchProcedure)
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +100,10 @@ func TestGRPC(t *testing.T) {
 	if m := receive(); len(m.GetAffiliates()) != 0 {
 		t.Errorf("the snapshot of an empty cluster is %v", m)
 	}
+	if header, err = watch.Header(); err != nil {
+		t.Fatal(err)
+	}
+	wantTime(header)
 	var none serverpb.AffiliateUpdateResponse
 	if err := conn.Invoke(t.Context(), serverpbconnect.ClusterAffiliateUpdateProcedure, updateRequest("c", "a", "data", make([]byte, 16)).Msg, &none); err != nil {
 		t.Fatal(err)
