@@ -74,13 +74,20 @@ func (e *Engine) snapshot() health.Snapshot {
 // health returns the health of the machine.
 func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), e.conditions) }
 
-// Reported returns the health that was assessed last. It may be called from any goroutine, and does
-// not wait for a pass.
-func (e *Engine) Reported() health.Report {
-	if report := e.reported.Load(); report != nil {
-		return *report
+// Reported is what was assessed last. It does not change.
+type Reported struct {
+	Health health.Report
+	// Sessions are the connections to registries.
+	Sessions []health.Session
+}
+
+// Reported returns what was assessed last. It may be called from any goroutine, and does not wait
+// for a pass.
+func (e *Engine) Reported() Reported {
+	if reported := e.reported.Load(); reported != nil {
+		return *reported
 	}
-	return health.Report{State: health.Starting}
+	return Reported{Health: health.Report{State: health.Starting}}
 }
 
 // assess judges the machine anew. Each condition is logged and recorded when it begins, and
@@ -90,9 +97,9 @@ func (e *Engine) assess(now time.Time) {
 	if e.sessions != nil {
 		e.recordSessions(now, e.sessions())
 	}
-	e.conditions = health.Assess(now, e.snapshot(), before)
-	report := e.health()
-	e.reported.Store(&report)
+	s := e.snapshot()
+	e.conditions = health.Assess(now, s, before)
+	e.reported.Store(&Reported{Health: health.Summarize(s, e.conditions), Sessions: s.Sessions})
 	was, is := byKey(before), byKey(e.conditions)
 	for _, c := range e.conditions {
 		if c.Shown && !was[c.Key()].Shown {

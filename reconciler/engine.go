@@ -155,8 +155,8 @@ type Engine struct {
 	asked health.Mesh
 	// known is what is known of the agent's files.
 	known health.Known
-	// reported is the health that was assessed last, for any goroutine; nil before the first.
-	reported atomic.Pointer[health.Report]
+	// reported is what was assessed last, for any goroutine; nil before the first time.
+	reported atomic.Pointer[Reported]
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.

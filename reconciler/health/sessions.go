@@ -175,15 +175,30 @@ func (x *Session) tlsRemedy() string {
 	}
 }
 
-// judgeClock finds that this clock is off. Where it agrees with one registry, another one is off.
-func judgeClock(sessions []Session) []condition.Condition {
-	var nearest *Session
+// nearestClock returns the session whose registry's clock is nearest to this one; nil where none is
+// known.
+func nearestClock(sessions []Session) (nearest *Session) {
 	for i := range sessions {
 		x := &sessions[i]
 		if x.State == Connected && !x.SkewAt.IsZero() && (nearest == nil || x.Skew.Abs() < nearest.Skew.Abs()) {
 			nearest = x
 		}
 	}
+	return nearest
+}
+
+// ClockOffset returns by how much this clock is ahead of the registry's that is nearest to it;
+// negative if it is behind.
+func ClockOffset(sessions []Session) (offset time.Duration, known bool) {
+	if nearest := nearestClock(sessions); nearest != nil {
+		return nearest.Skew, true
+	}
+	return 0, false
+}
+
+// judgeClock finds that this clock is off. Where it agrees with one registry, another one is off.
+func judgeClock(sessions []Session) []condition.Condition {
+	nearest := nearestClock(sessions)
 	if nearest == nil || !IsOff(nearest.Skew) {
 		return nil
 	}

@@ -24,7 +24,8 @@ func (s *service) serveMetrics(w http.ResponseWriter, r *http.Request) {
 // measure returns what the metrics show, from what the last pass published: it does not wait for
 // another one.
 func (d *deps) measure() metrics.State {
-	s := metrics.State{Health: d.engine.Reported()}
+	reported := d.engine.Reported()
+	s := metrics.State{Health: reported.Health, Sessions: reported.Sessions}
 	for _, r := range d.store.List(resource.MachineConfigs) {
 		s.ConfigApplied = r.Updated
 		if c, is := r.Spec.(resource.MachineConfig); is {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"net/url"
 	"strings"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
@@ -19,6 +21,8 @@ const maxPeers = 100
 // State is what is known when metrics are collected.
 type State struct {
 	Health health.Report
+	// Sessions are the connections to registries.
+	Sessions []health.Session
 	// ConfigApplied is when the config was put in force; zero without one.
 	ConfigApplied time.Time
 	Peers         []Peer
@@ -106,6 +110,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	out.put(&buildInfo, 1, version.Version, version.Commit)
 	out.put(&ready, truth(s.Health.Ready))
 	out.conditions(s.Health.Conditions)
+	out.sessions(s.Sessions)
 	out.putTime(&configApplied, s.ConfigApplied)
 	out.peers(s.Peers)
 	counts := c.counts(s.Peers)
@@ -137,6 +142,53 @@ func (out sink) conditions(present []health.Condition) {
 	}
 }
 
+// registry is the sum of the sessions with a registry.
+type registry struct {
+	connected bool
+	heard     time.Time
+	failures  map[failure.Class]uint64
+}
+
+// sessions adds the connections to registries, and what they tell of the clock.
+func (out sink) sessions(all []health.Session) {
+	registries := map[string]*registry{}
+	for i := range all {
+		x, name := &all[i], nameOf(&all[i])
+		r := registries[name]
+		if r == nil {
+			r = &registry{failures: map[failure.Class]uint64{}}
+			registries[name] = r
+		}
+		r.connected = r.connected || x.State == health.Connected
+		if x.Heard.After(r.heard) {
+			r.heard = x.Heard
+		}
+		for class, n := range x.Failures {
+			r.failures[class] += n
+		}
+	}
+	for name, r := range registries {
+		out.put(&connected, truth(r.connected), name)
+		out.putTime(&lastSuccess, r.heard, name)
+		for class, n := range r.failures {
+			out.put(&failures, float64(n), name, string(class))
+		}
+	}
+	if offset, known := health.ClockOffset(all); known {
+		out.put(&clockOffset, offset.Seconds())
+	}
+}
+
+// nameOf returns the address of a registry, without a password that it may have, or its kind.
+func nameOf(x *health.Session) string {
+	u, err := url.Parse(x.URL)
+	if err != nil || x.URL == "" {
+		return valid(x.Registry)
+	}
+	u.User = nil
+	return valid(u.String())
+}
+
 // peers adds the numbers of peers.
 func (out sink) peers(all []Peer) {
 	counts := map[peer.State]float64{peer.Up: 0, peer.Down: 0, peer.Unknown: 0}
@@ -154,7 +206,8 @@ func (out sink) peers(all []Peer) {
 // valid makes a text the value of a label: they are UTF-8.
 func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
-// namesOf returns a name for each peer that no other has: its key, where it has none of its own.
+// namesOf returns a name for each peer that no other has: its key, where it has none of its own, or
+// calls itself by a key.
 func namesOf(all []Peer) []string {
 	times := map[string]int{}
 	names := make([]string, len(all))
@@ -163,7 +216,7 @@ func namesOf(all []Peer) []string {
 		times[names[i]]++
 	}
 	for i, name := range names {
-		if name == "" || times[name] > 1 {
+		if _, err := mesh.ParseKey(name); err == nil || name == "" || times[name] > 1 {
 			names[i] = all[i].Key.String()
 		}
 	}

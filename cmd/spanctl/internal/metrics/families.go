@@ -28,13 +28,10 @@ type Family struct {
 	Help string
 	// Labels are the names of the labels.
 	Labels []string
-	// PerPeer is set where each peer has metrics of its own.
-	PerPeer bool
 }
 
 func family(kind Kind, name, help string, labels ...string) Family {
-	return Family{Name: namespace + "_" + name, Kind: kind, Help: help, Labels: labels,
-		PerPeer: len(labels) > 0 && labels[0] == "peer"}
+	return Family{Name: namespace + "_" + name, Kind: kind, Help: help, Labels: labels}
 }
 
 // opts returns the options of a counter.
@@ -51,6 +48,10 @@ var (
 	conditions    = family(Gauge, "condition", "How many conditions with this code there are now. Those that are absent are 0.", "code", "severity")
 	peers         = family(Gauge, "peers", "Peers by state: up, down, or unknown while an endpoint is on trial. A relayed peer is up.", "state")
 	peersRelayed  = family(Gauge, "peers_relayed", "Peers whose traffic goes through a relay.")
+	connected     = family(Gauge, "registry_connected", "1 if the agent is connected to the registry, such as a discovery service, else 0.", "registry")
+	lastSuccess   = family(Gauge, "registry_last_success_timestamp_seconds", "When the registry last answered with success. It is absent if it never did.", "registry")
+	failures      = family(Counter, "registry_failures_total", "Failures of the connection to the registry, by reason.", "registry", "reason")
+	clockOffset   = family(Gauge, "clock_offset_seconds", "By how much this machine's clock is ahead of its registry's; below zero if it is behind. It is absent if no registry says its time.")
 	configApplied = family(Gauge, "config_last_applied_timestamp_seconds", "When the agent put the config in force.")
 
 	peerUp        = family(Gauge, "peer_up", "1 if the peer is up, directly or through a relay, else 0.", "peer")
@@ -73,7 +74,7 @@ var (
 )
 
 // collected are the families that are collected from a State.
-var collected = []*Family{&buildInfo, &ready, &conditions, &peers, &peersRelayed, &configApplied,
+var collected = []*Family{&buildInfo, &ready, &conditions, &peers, &peersRelayed, &connected, &lastSuccess, &failures, &clockOffset, &configApplied,
 	&peerUp, &peerRTT, &peerHandshake, &peerInfo, &peerReceived, &peerSent, &peerProbes}
 
 // Families are all families, in the order of the documentation.

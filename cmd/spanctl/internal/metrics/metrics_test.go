@@ -19,6 +19,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/metrics"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
@@ -38,6 +39,13 @@ func full() metrics.State {
 			{Condition: condition.Condition{Code: condition.RepeatedRepairs, Subject: "rule 1"}},
 			{Condition: condition.Condition{Code: condition.ConfigAmbiguous, Level: condition.SeverityInfo}},
 		}},
+		Sessions: []health.Session{
+			{Registry: "service", URL: "https://user:hunter2@one.example/", State: health.Connected, Heard: at, Skew: -2 * time.Minute, SkewAt: at,
+				Failures: map[failure.Class]uint64{failure.Refused: 2}},
+			{Registry: "service", URL: "https://two.example/", State: health.Failed, Failures: map[failure.Class]uint64{failure.Refused: 1}},
+			{Registry: "service", URL: "https://two.example/", State: health.Failed, Failures: map[failure.Class]uint64{failure.Refused: 1, failure.Timeout: 3}},
+			{Registry: "kubernetes", State: health.Connecting},
+		},
 		ConfigApplied: at,
 		Peers: []metrics.Peer{
 			{Key: mesh.Key{1}, Name: "db1", NodeID: "node-1", State: peer.Up, RTT: 11 * time.Millisecond, LastHandshake: at, ReceiveBytes: 7, TransmitBytes: 9},
@@ -45,6 +53,8 @@ func full() metrics.State {
 			{Key: mesh.Key{3}, Name: "vm", State: peer.Down},
 			{Key: mesh.Key{4}, Name: "bad\xff", State: peer.Unknown},
 			{Key: mesh.Key{5}, State: peer.Unknown},
+			// It calls itself by the key of another.
+			{Key: mesh.Key{6}, Name: mesh.Key{5}.String(), State: peer.Unknown},
 		},
 	}
 }
@@ -87,8 +97,16 @@ func TestStateIsCollected(t *testing.T) {
 		conditions(condition.ConfigAmbiguous, condition.SeverityError, 0),
 		`spanctl_peers{state="up"} 2`,
 		`spanctl_peers{state="down"} 1`,
-		`spanctl_peers{state="unknown"} 2`,
+		`spanctl_peers{state="unknown"} 3`,
 		`spanctl_peers_relayed 1`,
+		`spanctl_registry_connected{registry="https://one.example/"} 1`,
+		`spanctl_registry_connected{registry="https://two.example/"} 0`,
+		`spanctl_registry_connected{registry="kubernetes"} 0`,
+		`spanctl_registry_last_success_timestamp_seconds{registry="https://one.example/"} 1.7000000005e+09`,
+		`spanctl_registry_failures_total{reason="connection_refused",registry="https://one.example/"} 2`,
+		`spanctl_registry_failures_total{reason="connection_refused",registry="https://two.example/"} 2`,
+		`spanctl_registry_failures_total{reason="timeout",registry="https://two.example/"} 3`,
+		`spanctl_clock_offset_seconds -120`,
 		`spanctl_config_last_applied_timestamp_seconds 1.7000000005e+09`,
 		`spanctl_peer_up{peer="db1"} 1`,
 		`spanctl_peer_info{node_id="node-1",peer="db1",public_key="` + key(1) + `"} 1`,
@@ -100,6 +118,7 @@ func TestStateIsCollected(t *testing.T) {
 		`spanctl_peer_up{peer="` + key(2) + `"} 1`,
 		`spanctl_peer_up{peer="` + key(3) + `"} 0`,
 		`spanctl_peer_up{peer="` + key(5) + `"} 0`,
+		`spanctl_peer_up{peer="` + key(6) + `"} 0`,
 		"spanctl_peer_up{peer=\"bad\ufffd\"} 0",
 		`spanctl_passes_total{result="ok"} 1`,
 		`spanctl_passes_total{result="failed"} 1`,
@@ -115,7 +134,7 @@ func TestStateIsCollected(t *testing.T) {
 			t.Errorf("there is no line %s", want)
 		}
 	}
-	for _, never := range []string{`peer="vm"`, `spanctl_peer_rtt_seconds{peer="` + key(2), `go_`, `process_`} {
+	for _, never := range []string{`peer="vm"`, `spanctl_peer_rtt_seconds{peer="` + key(2), `hunter2`, `go_`, `process_`} {
 		if strings.Contains(got, never) {
 			t.Errorf("the metrics have %s", never)
 		}
