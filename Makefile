@@ -124,6 +124,10 @@ packages: build man $(TOOLS)/nfpm ## Make the .deb, the .rpm and the image, in .
 manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes from the chart
 	@tools/manifests deploy/kubernetes
 
+.PHONY: dashboard
+dashboard: ## Make the dashboard in deploy/monitoring
+	@cd tools/monitoring && GOWORK=off go run . $(CURDIR)/deploy/monitoring
+
 .PHONY: setup
 setup: setup-all ## Install what all targets need
 
@@ -132,7 +136,7 @@ setup-%:
 	@tools/setup $*
 
 .PHONY: lint
-lint: setup-lint lint-go lint-modules lint-generated lint-vulnerabilities ## Check style, import rules, generated files and known vulnerabilities
+lint: setup-lint lint-go lint-modules lint-generated lint-alerts lint-vulnerabilities ## Check style, import rules, generated files, alerts and known vulnerabilities
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -152,9 +156,16 @@ lint-generated: $(TOOLS)/buf $(TOOLS)/helm
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate --output .cache/generated
 	go run ./cmd/spanctl/docs reference .cache/generated/docs/reference
 	@tools/manifests .cache/generated/deploy/kubernetes
+	@cd tools/monitoring && GOWORK=off go run . $(CURDIR)/.cache/generated/deploy/monitoring
 	@cd .cache/generated && find . -type f | while read -r f; do \
-		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs manifests'"; exit 1; }; \
+		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs manifests dashboard'"; exit 1; }; \
 	done
+
+# Debian's promtool checks the alerts and runs their tests.
+.PHONY: lint-alerts
+lint-alerts:
+	@promtool check rules deploy/monitoring/alerts.yaml
+	@promtool test rules deploy/monitoring/alerts_test.yaml
 
 .PHONY: lint-vulnerabilities
 lint-vulnerabilities: $(TOOLS)/govulncheck

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -242,5 +243,50 @@ func TestDocumentHasAllMetrics(t *testing.T) {
 		if err := os.WriteFile(path, want, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestDashboardAndAlertsAreCurrent looks for what deploy/monitoring names: metrics and labels that
+// there are, and descriptions of conditions.
+func TestDashboardAndAlertsAreCurrent(t *testing.T) {
+	known := map[string]bool{}
+	for _, f := range metrics.Families() {
+		known[f.Name] = true
+		if f.Kind == metrics.Histogram {
+			known[f.Name+"_bucket"] = true
+		}
+	}
+	headings, err := os.ReadFile("../../../../docs/conditions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors := map[string]bool{}
+	for line := range strings.Lines(string(headings)) {
+		if heading, is := strings.CutPrefix(line, "## "); is {
+			anchors[strings.ToLower(strings.TrimSpace(heading))] = true
+		}
+	}
+	name := regexp.MustCompile(`\bspanctl_[a-z_]+`)
+	anchor := regexp.MustCompile(`conditions\.md#([a-z]+)`)
+	used := map[string]bool{}
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		text, err := os.ReadFile("../../../../deploy/monitoring/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range name.FindAllString(string(text), -1) {
+			used[strings.TrimSuffix(n, "_bucket")] = true
+			if !known[n] {
+				t.Errorf("%s names %s, which is no metric", file, n)
+			}
+		}
+		for _, a := range anchor.FindAllStringSubmatch(string(text), -1) {
+			if !anchors[a[1]] {
+				t.Errorf("%s names %s, which docs/conditions.md does not have", file, a[0])
+			}
+		}
+	}
+	if len(used) < 18 {
+		t.Errorf("only %d metrics are used", len(used))
 	}
 }
