@@ -85,7 +85,7 @@ var peerDefinitions = []Definition{
 	{
 		Code: MTUBlackHole, Severity: SeverityWarning,
 		Summary: "large packets to a peer are lost on the way, and small ones are not: connections open and then stand still",
-		Check:   "`ping -M do -s 1372 ADDRESS`, with the mesh address of the peer",
+		Check:   "`spanctl ping PEER --mtu`",
 		Remedy:  "set the `mtu` that is named, at both ends, or let the network on the way pass larger packets",
 		Settles: true,
 	},

@@ -2887,6 +2887,249 @@ func (x *GetSupportResponse) GetUsage() map[string]uint64 {
 	return nil
 }
 
+type PingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer: its host name, node ID, public key, or its address in the mesh.
+	Peer string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// How many echoes to send, at most 3600; 0 for 4.
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// From one echo to the next: from 200 ms to a minute, 1 s if it is missing.
+	Interval *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	// How long each answer is waited for: to a minute, 2 s if it is missing.
+	Wait *durationpb.Duration `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Find the largest packet that passes; count and interval have no meaning then.
+	Mtu           bool `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingRequest) Reset() {
+	*x = PingRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingRequest) ProtoMessage() {}
+
+func (x *PingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
+func (*PingRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PingRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *PingRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *PingRequest) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *PingRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *PingRequest) GetMtu() bool {
+	if x != nil {
+		return x.Mtu
+	}
+	return false
+}
+
+type PingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer's name.
+	Peer string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The number of the echo, from 1.
+	Sequence uint32 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The round-trip time, if the peer has answered; zero if the clock was set meanwhile.
+	Rtt *durationpb.Duration `protobuf:"bytes,3,opt,name=rtt,proto3" json:"rtt,omitempty"`
+	// The address and port where the peer is reached, or tried.
+	Endpoint string `protobuf:"bytes,4,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// The name of the peer that carries this one's traffic; empty for none.
+	Relay string `protobuf:"bytes,5,opt,name=relay,proto3" json:"relay,omitempty"`
+	// Why the echo was not sent.
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// Which packets pass, if the request asks for that.
+	PathMtu       *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingResponse) Reset() {
+	*x = PingResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingResponse) ProtoMessage() {}
+
+func (x *PingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
+func (*PingResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PingResponse) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *PingResponse) GetSequence() uint32 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PingResponse) GetRtt() *durationpb.Duration {
+	if x != nil {
+		return x.Rtt
+	}
+	return nil
+}
+
+func (x *PingResponse) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *PingResponse) GetRelay() string {
+	if x != nil {
+		return x.Relay
+	}
+	return ""
+}
+
+func (x *PingResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *PingResponse) GetPathMtu() *PathMTU {
+	if x != nil {
+		return x.PathMtu
+	}
+	return nil
+}
+
+type PathMTU struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set if the peer answers small packets. Otherwise the rest is not known.
+	Answers bool `protobuf:"varint,1,opt,name=answers,proto3" json:"answers,omitempty"`
+	// The MTU of the mesh's link in bytes: the largest packet that was tried.
+	Full uint32 `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"`
+	// The largest packet that passed, in bytes; 0 if not even 1280 did.
+	Passes        uint32 `protobuf:"varint,3,opt,name=passes,proto3" json:"passes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathMTU) Reset() {
+	*x = PathMTU{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathMTU) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathMTU) ProtoMessage() {}
+
+func (x *PathMTU) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
+func (*PathMTU) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *PathMTU) GetAnswers() bool {
+	if x != nil {
+		return x.Answers
+	}
+	return false
+}
+
+func (x *PathMTU) GetFull() uint32 {
+	if x != nil {
+		return x.Full
+	}
+	return 0
+}
+
+func (x *PathMTU) GetPasses() uint32 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
 var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
@@ -3091,14 +3334,33 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"UsageEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*\x99\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xaf\x01\n" +
+	"\vPingRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x125\n" +
+	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12-\n" +
+	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x10\n" +
+	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\xe9\x01\n" +
+	"\fPingResponse\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\rR\bsequence\x12+\n" +
+	"\x03rtt\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03rtt\x12\x1a\n" +
+	"\bendpoint\x18\x04 \x01(\tR\bendpoint\x12\x14\n" +
+	"\x05relay\x18\x05 \x01(\tR\x05relay\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x124\n" +
+	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\"O\n" +
+	"\aPathMTU\x12\x18\n" +
+	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x12\n" +
+	"\x04full\x18\x02 \x01(\rR\x04full\x12\x16\n" +
+	"\x06passes\x18\x03 \x01(\rR\x06passes*\x99\x01\n" +
 	"\tApplyMode\x12\x1a\n" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\xcc\t\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x052\x95\n" +
+	"\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
 	"\tGetConfig\x12\".spanctl.agent.v1.GetConfigRequest\x1a#.spanctl.agent.v1.GetConfigResponse\x12H\n" +
@@ -3115,7 +3377,8 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05Watch\x12\x1e.spanctl.agent.v1.WatchRequest\x1a\x1f.spanctl.agent.v1.WatchResponse0\x01\x12T\n" +
 	"\tGetHealth\x12\".spanctl.agent.v1.GetHealthRequest\x1a#.spanctl.agent.v1.GetHealthResponse\x12W\n" +
 	"\n" +
-	"GetSupport\x12#.spanctl.agent.v1.GetSupportRequest\x1a$.spanctl.agent.v1.GetSupportResponseB6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
+	"GetSupport\x12#.spanctl.agent.v1.GetSupportRequest\x1a$.spanctl.agent.v1.GetSupportResponse\x12G\n" +
+	"\x04Ping\x12\x1d.spanctl.agent.v1.PingRequest\x1a\x1e.spanctl.agent.v1.PingResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
 var (
 	file_spanctl_agent_v1_agent_proto_rawDescOnce sync.Once
@@ -3130,7 +3393,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
@@ -3178,20 +3441,23 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*Peer)(nil),                  // 43: spanctl.agent.v1.Peer
 	(*GetSupportRequest)(nil),     // 44: spanctl.agent.v1.GetSupportRequest
 	(*GetSupportResponse)(nil),    // 45: spanctl.agent.v1.GetSupportResponse
-	nil,                           // 46: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 49: google.protobuf.Struct
+	(*PingRequest)(nil),           // 46: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 47: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 48: spanctl.agent.v1.PathMTU
+	nil,                           // 49: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 52: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	47, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	50, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	24, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	48, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	51, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	9,  // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	48, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	48, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	51, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	51, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	24, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	9,  // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	24, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -3202,7 +3468,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	27, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	26, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	25, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	48, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	51, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	28, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	33, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	35, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -3210,57 +3476,63 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	34, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	35, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	36, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	49, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	48, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	48, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	52, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	51, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	51, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	25, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	48, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	48, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	51, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	51, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
 	39, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
 	40, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
 	41, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
 	42, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
 	43, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	48, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	48, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	48, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	48, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	46, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	1,  // 42: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 43: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 44: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 45: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 46: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 47: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 48: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 49: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 50: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 51: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	22, // 52: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	29, // 53: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	31, // 54: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	37, // 55: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	44, // 56: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	2,  // 57: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 58: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 59: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 60: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 61: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 62: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 63: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 64: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 65: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 66: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	23, // 67: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	30, // 68: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	32, // 69: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	38, // 70: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	45, // 71: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	57, // [57:72] is the sub-list for method output_type
-	42, // [42:57] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	51, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	51, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	51, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	51, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	49, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	50, // 42: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	50, // 43: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	50, // 44: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	48, // 45: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 46: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	3,  // 47: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	5,  // 48: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	14, // 49: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	16, // 50: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	18, // 51: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	7,  // 52: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	10, // 53: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	12, // 54: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	20, // 55: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	22, // 56: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	29, // 57: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	31, // 58: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	37, // 59: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	44, // 60: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	46, // 61: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	2,  // 62: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	4,  // 63: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	6,  // 64: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	15, // 65: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	17, // 66: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	19, // 67: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	8,  // 68: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	11, // 69: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	13, // 70: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	21, // 71: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	23, // 72: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	30, // 73: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	32, // 74: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	38, // 75: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	45, // 76: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	47, // 77: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	62, // [62:78] is the sub-list for method output_type
+	46, // [46:62] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -3276,7 +3548,7 @@ func file_spanctl_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,7 @@ var Commands = map[string]lab.Subcommand{
 	"lose":            lose,
 	"drop-wireguard":  dropWireGuard,
 	"set-hostname":    setHostname,
+	"drop-large":      dropLarge,
 	"ping-unbroken":   pingUnbroken,
 	"dead-link":       deadLink,
 	"drop-echoes":     dropEchoes,

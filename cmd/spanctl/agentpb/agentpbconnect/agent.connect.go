@@ -70,6 +70,8 @@ const (
 	AgentServiceGetHealthProcedure = "/spanctl.agent.v1.AgentService/GetHealth"
 	// AgentServiceGetSupportProcedure is the fully-qualified name of the AgentService's GetSupport RPC.
 	AgentServiceGetSupportProcedure = "/spanctl.agent.v1.AgentService/GetSupport"
+	// AgentServicePingProcedure is the fully-qualified name of the AgentService's Ping RPC.
+	AgentServicePingProcedure = "/spanctl.agent.v1.AgentService/Ping"
 )
 
 // AgentServiceClient is a client for the spanctl.agent.v1.AgentService service.
@@ -107,6 +109,9 @@ type AgentServiceClient interface {
 	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
 	// GetSupport returns what the agent did last, for a support bundle. It needs an agent.
 	GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error)
+	// Ping sends echoes to a peer through the mesh and streams an answer for each, or finds the
+	// largest packet that passes. It needs an agent, which carries out four at a time.
+	Ping(context.Context, *connect.Request[agentpb.PingRequest]) (*connect.ServerStreamForClient[agentpb.PingResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the spanctl.agent.v1.AgentService service. By
@@ -210,6 +215,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("GetSupport")),
 			connect.WithClientOptions(opts...),
 		),
+		ping: connect.NewClient[agentpb.PingRequest, agentpb.PingResponse](
+			httpClient,
+			baseURL+AgentServicePingProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Ping")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -230,6 +241,7 @@ type agentServiceClient struct {
 	watch         *connect.Client[agentpb.WatchRequest, agentpb.WatchResponse]
 	getHealth     *connect.Client[agentpb.GetHealthRequest, agentpb.GetHealthResponse]
 	getSupport    *connect.Client[agentpb.GetSupportRequest, agentpb.GetSupportResponse]
+	ping          *connect.Client[agentpb.PingRequest, agentpb.PingResponse]
 }
 
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
@@ -307,6 +319,11 @@ func (c *agentServiceClient) GetSupport(ctx context.Context, req *connect.Reques
 	return c.getSupport.CallUnary(ctx, req)
 }
 
+// Ping calls spanctl.agent.v1.AgentService.Ping.
+func (c *agentServiceClient) Ping(ctx context.Context, req *connect.Request[agentpb.PingRequest]) (*connect.ServerStreamForClient[agentpb.PingResponse], error) {
+	return c.ping.CallServerStream(ctx, req)
+}
+
 // AgentServiceHandler is an implementation of the spanctl.agent.v1.AgentService service.
 type AgentServiceHandler interface {
 	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
@@ -342,6 +359,9 @@ type AgentServiceHandler interface {
 	GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error)
 	// GetSupport returns what the agent did last, for a support bundle. It needs an agent.
 	GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error)
+	// Ping sends echoes to a peer through the mesh and streams an answer for each, or finds the
+	// largest packet that passes. It needs an agent, which carries out four at a time.
+	Ping(context.Context, *connect.Request[agentpb.PingRequest], *connect.ServerStream[agentpb.PingResponse]) error
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -441,6 +461,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("GetSupport")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServicePingHandler := connect.NewServerStreamHandler(
+		AgentServicePingProcedure,
+		svc.Ping,
+		connect.WithSchema(agentServiceMethods.ByName("Ping")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/spanctl.agent.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceGetStatusProcedure:
@@ -473,6 +499,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceGetHealthHandler.ServeHTTP(w, r)
 		case AgentServiceGetSupportProcedure:
 			agentServiceGetSupportHandler.ServeHTTP(w, r)
+		case AgentServicePingProcedure:
+			agentServicePingHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -540,4 +568,8 @@ func (UnimplementedAgentServiceHandler) GetHealth(context.Context, *connect.Requ
 
 func (UnimplementedAgentServiceHandler) GetSupport(context.Context, *connect.Request[agentpb.GetSupportRequest]) (*connect.Response[agentpb.GetSupportResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetSupport is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Ping(context.Context, *connect.Request[agentpb.PingRequest], *connect.ServerStream[agentpb.PingResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Ping is not implemented"))
 }

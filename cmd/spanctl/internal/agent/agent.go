@@ -127,6 +127,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
+	mtus := d.newPathMTUs(loop)
 	runner := loopRunner{deps: d, loop: loop}
 	configs, trials := o.newConfigs(d, runner)
 
@@ -163,6 +164,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
+	group.Go(func() error { mtus.run(ctx); return nil })
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.serveMetrics(ctx, meter.Handler(), loop); return nil })

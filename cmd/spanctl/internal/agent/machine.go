@@ -35,7 +35,9 @@ type deps struct {
 	store  *resource.Store
 	engine *reconciler.Engine
 	locks  *linklock.Locks
-	log    *slog.Logger
+	// pings has an element for each call of Ping under way.
+	pings chan struct{}
+	log   *slog.Logger
 }
 
 // open opens the kernel. The caller has the lock of dir.
@@ -70,7 +72,7 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 			m.Log.Error("MTU not written for network plugins", "error", err)
 		}
 	}
-	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks}, nil
+	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, pings: make(chan struct{}, maxPings)}, nil
 }
 
 func (d *deps) close() {

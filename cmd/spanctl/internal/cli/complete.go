@@ -92,3 +92,21 @@ func completeFlags(c *cobra.Command) {
 		}
 	}
 }
+
+// completePeer completes the name of a peer, which comes with its address in the mesh.
+func (g *globals) completePeer(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	response := complete(g, cmd, func(ctx context.Context, s *agentSession) (*agentpb.ListResponse, error) {
+		return call(ctx, s.List, &agentpb.ListRequest{Type: resource.PeerSpecs.Aliases[0]})
+	})
+	var words []cobra.Completion
+	for _, r := range response.GetResources() {
+		spec := r.GetSpec().AsMap()
+		label, _ := spec["label"].(string)
+		address, _ := spec["address"].(string)
+		words = append(words, cobra.CompletionWithDesc(plain(label), plain(address)))
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}

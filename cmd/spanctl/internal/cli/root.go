@@ -111,6 +111,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newDiff(g),
 		newStatus(g),
 		newGet(g),
+		newPing(g),
 		newDown(g),
 		newReload(g),
 		newMetrics(g),
