@@ -112,6 +112,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newStatus(g),
 		newGet(g),
 		newPing(g),
+		newDoctor(g),
 		newDown(g),
 		newReload(g),
 		newMetrics(g),

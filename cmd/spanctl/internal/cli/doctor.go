@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
+	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
+	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
+	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
+)
+
+// maxDoctorPeers is how many ways to peers a doctor looks at: each may take seconds.
+const maxDoctorPeers = 8
+
+func newDoctor(g *globals) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look this machine over for what keeps a mesh from working",
+		Long: `Look this machine over for what keeps a mesh from working, with or without an agent and a
+config, and change nothing. Each check is a line: ok, warn, fail or skip, its name, what was
+found, and what to do. What is not known is skipped.
+
+The checks are rights, WireGuard and kernel modules, IPv6, rp_filter, forwarding, the order of
+rules, who has the UDP port, the modes of files, the name, proxy, certificate, clock and answer
+of each discovery service, and the largest packet that passes to each of up to 8 peers.
+
+The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails.`,
+		Example: `  spanctl doctor
+  spanctl doctor -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, outputText, outputJSON); err != nil {
+				return err
+			}
+			return g.runDoctor(cmd, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", outputText, "format of the output: text or json")
+	return cmd
+}
+
+func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
+	ctx, s := cmd.Context(), streamsOf(cmd)
+	session, end := g.newSession(cmd)
+	request := doctor.Request{Socket: g.socket, StateDir: g.stateDir, Wireguard: g.wireguard, AgentPID: agentPID(g.socket),
+		Peers: session.pathsOfPeers}
+	request.ConfigPath = storedConfig()
+	if request.AgentPID != 0 {
+		if status, err := call(ctx, session.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
+			request.ConfigPath = status.GetConfigPath()
+		}
+	}
+	request.ConfigPath, request.Config, request.ConfigFault = doctorConfig(ctx, request.ConfigPath)
+	findings := doctor.Judge(doctor.Gather(ctx, request))
+	if err := errors.Join(printFindings(s.out, output, findings), end()); err != nil {
+		return err
+	}
+	if status := doctor.Status(findings); status != exitOK {
+		return exitStatus(status)
+	}
+	return nil
+}
+
+// agentPID returns the process that answers at a socket; 0 for none.
+func agentPID(socket string) int {
+	conn, err := net.DialTimeout("unix", socket, dialTimeout)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = conn.Close() }()
+	if socket, is := conn.(*net.UnixConn); is {
+		if credentials, err := peercred.Of(socket); err == nil {
+			return int(credentials.Pid)
+		}
+	}
+	return 0
+}
+
+// doctorConfig reads the config for a path, whose secrets elsewhere are not read, and the path of
+// the file; the config is nil with a reason, or with none if the file is missing.
+func doctorConfig(ctx context.Context, path string) (name string, config *schema.Config, fault string) {
+	name, data, err := configfile.At(path).Read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, nil, ""
+	case err != nil:
+		return path, nil, err.Error()
+	}
+	result, err := (&evaluate.Evaluator{}).Evaluate(ctx, evaluate.Request{Input: load.Input{Sources: []schema.Source{{Name: name, Data: data}}}})
+	var problems schema.Problems
+	switch {
+	case errors.As(err, &problems) && len(problems) > 0:
+		return name, nil, problems[0].Error()
+	case err != nil:
+		return name, nil, err.Error()
+	}
+	return name, result.Config, ""
+}
+
+// pathsOfPeers has the agent measure the ways to the first peers, one after the other.
+func (s *agentSession) pathsOfPeers(ctx context.Context) []doctor.Peer {
+	response, err := call(ctx, s.List, &agentpb.ListRequest{Type: resource.PeerStatuses.Aliases[0]})
+	if err != nil {
+		return []doctor.Peer{{Name: "peers", Fault: err.Error()}}
+	}
+	var peers []doctor.Peer
+	for i, r := range response.GetResources() {
+		if i == maxDoctorPeers {
+			return append(peers, doctor.Peer{Name: fmt.Sprintf("%d more peers", len(response.GetResources())-i), Fault: "`spanctl ping PEER --mtu`"})
+		}
+		status := r.GetSpec().AsMap()
+		name, _ := status["label"].(string)
+		p := doctor.Peer{Name: name}
+		if status["state"] != "up" && status["relay"] == nil {
+			p.Fault = fmt.Sprint("the peer is ", status["state"])
+		} else if err := s.measurePath(ctx, r.GetMetadata().GetId(), &p); err != nil {
+			p.Fault = err.Error()
+		}
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+// doctorWait is how long the answer of a peer is waited for.
+const doctorWait = time.Second
+
+func (s *agentSession) measurePath(ctx context.Context, key string, p *doctor.Peer) error {
+	stream, err := s.Ping(ctx, connect.NewRequest(&agentpb.PingRequest{Peer: key, Mtu: true, Wait: durationpb.New(doctorWait)}))
+	if err != nil {
+		return callError(err)
+	}
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+		m := stream.Msg().GetPathMtu()
+		p.Answers, p.Full, p.Passes = m.GetAnswers(), int(m.GetFull()), int(m.GetPasses())
+	}
+	if err := stream.Err(); err != nil {
+		return callError(err)
+	}
+	return nil
+}
+
+func printFindings(out io.Writer, output string, findings []doctor.Finding) error {
+	if output == outputJSON {
+		text, err := json.MarshalIndent(struct {
+			APIVersion string           `json:"apiVersion"`
+			Checks     []doctor.Finding `json:"checks"`
+		}{"spanctl/v1", findings}, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(out, plainJSON(string(text)))
+		return err
+	}
+	for _, f := range findings {
+		if _, err := fmt.Fprintf(out, "%-4s %s\n", f.Grade, plain(f.String())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

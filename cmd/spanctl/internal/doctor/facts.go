@@ -1,0 +1,134 @@
+package doctor
+
+import "time"
+
+// Facts are what is known of a machine. A zero field is not known, unless it says otherwise.
+type Facts struct {
+	// Now is this machine's clock.
+	Now time.Time
+	// Socket is the path of the agent's socket.
+	Socket string
+	// Agent is the agent's process; nil if none answers.
+	Agent *Process
+	// Self is this process.
+	Self Process
+	// Config is the config; nil if there is none.
+	Config *Config
+	// ConfigPath is where the config is looked for, ConfigFault why there is none.
+	ConfigPath, ConfigFault string
+	Host                    Host
+	// Files are those that are for their owner alone.
+	Files []File
+	// Services are the discovery services of the config.
+	Services []Service
+	// Peers are the ways to the peers; nil without an agent.
+	Peers []Peer
+}
+
+// Process is a process.
+type Process struct {
+	PID  int
+	Name string
+	// Capabilities are the bits of its effective capabilities (capabilities(7)), if Known.
+	Capabilities uint64
+	Known        bool
+}
+
+// Config has the settings that findings depend on.
+type Config struct {
+	Link         string
+	ListenPort   int
+	RulePriority int
+	RoutingTable int
+	RelayOffer   bool
+}
+
+// Host is the kernel's state.
+type Host struct {
+	// Wireguard is what --wireguard asks for: auto, kernel or userspace.
+	Wireguard string
+	// KernelWireguard is set if the kernel has WireGuard, or a module with it.
+	KernelWireguard bool
+	// TUN is set if /dev/net/tun is there.
+	TUN bool
+	// NFTables is set if the kernel has nftables, or a module with it.
+	NFTables bool
+	// IPv6 is set if the kernel runs with IPv6.
+	IPv6 bool
+	// Sysctls are settings below /proc/sys/net by their paths. Those that are missing do not exist.
+	Sysctls map[string]string
+	// HasLink is set if the mesh's link exists.
+	HasLink bool
+	// Rules are the routing rules of all families.
+	Rules []Rule
+	// Port is who has the UDP port; nil if it is free.
+	Port *PortOwner
+}
+
+// Rule is a routing rule.
+type Rule struct {
+	Family   string
+	Priority int
+	// Table is the table that it leads to; 0 for none.
+	Table int
+	// Ours is set if spanctl made it.
+	Ours bool
+	// Narrow is set if it is for packets of certain links, sources, users or marks only.
+	Narrow bool
+	// Destination is a network; "" for all.
+	Destination string
+}
+
+// PortOwner is who has a port.
+type PortOwner struct {
+	// Process is the process with the socket. Its PID is 0 if it is the kernel, or not known.
+	Process Process
+	// Known is set if all processes were looked at.
+	Known bool
+}
+
+// File is a file or a directory.
+type File struct {
+	Path string
+	// Mode has the permission bits.
+	Mode uint32
+	// Secret is set if it has a secret of the machine or the cluster.
+	Secret bool
+}
+
+// Service is a discovery service.
+type Service struct {
+	// URL is without a password.
+	URL string
+	// Host is the host in it.
+	Host string
+	// Addresses are what its name stands for, LookupFault why there are none.
+	Addresses   []string
+	LookupFault string
+	// Proxy is the proxy for it, without a password; "" for none.
+	Proxy string
+	// TLS is what it has shown; nil without TLS or a connection.
+	TLS *Certificate
+	// Fault is why it does not answer; "" if it does.
+	Fault string
+	// Date is its clock when it answered, At this machine's.
+	Date, At time.Time
+}
+
+// Certificate is the certificate of a service.
+type Certificate struct {
+	NotBefore, NotAfter time.Time
+	// Fault is why it is not trusted, other than for its dates.
+	Fault string
+}
+
+// Peer is the way to a peer.
+type Peer struct {
+	Name string
+	// Fault is why nothing is known of it.
+	Fault string
+	// Answers is set if it answers echoes.
+	Answers bool
+	// Full and Passes are the largest packets that were tried, and that passed, in bytes.
+	Full, Passes int
+}

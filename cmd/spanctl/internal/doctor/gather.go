@@ -1,0 +1,193 @@
+package doctor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/schema"
+)
+
+// Request is what Gather looks at.
+type Request struct {
+	// Socket is the path of the agent's socket, AgentPID its process; 0 if none answers.
+	Socket   string
+	AgentPID int
+	// StateDir is the path of the state directory.
+	StateDir string
+	// Wireguard is the value of --wireguard.
+	Wireguard string
+	// ConfigPath is the path of the config file, Config what it says; nil if it is missing or
+	// not valid, which ConfigFault explains.
+	ConfigPath  string
+	Config      *schema.Config
+	ConfigFault string
+	// Peers asks for the ways to the peers; nil without an agent.
+	Peers func(context.Context) []Peer
+}
+
+// patience is how long Gather takes at most for what it asks over the network.
+const patience = 30 * time.Second
+
+// Gather collects the facts. It changes nothing.
+func Gather(ctx context.Context, r Request) *Facts {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault}
+	var work sync.WaitGroup
+	if r.AgentPID != 0 {
+		agent := process(r.AgentPID)
+		f.Agent = &agent
+		work.Go(func() { f.Peers = r.Peers(ctx) })
+	}
+	if r.Config != nil {
+		kubespan := r.Config.KubeSpan()
+		f.Config = &Config{Link: kubespan.InterfaceName, ListenPort: kubespan.ListenPort, RulePriority: kubespan.RulePriority,
+			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.Offer}
+		if r.Config.Cluster.Discovery.Enabled {
+			f.Services = gatherServices(ctx, r, &work)
+		}
+	}
+	f.Host = host(f.Config, r.Wireguard)
+	f.Files = files(r)
+	work.Wait()
+	return f
+}
+
+// process reads what is known of a process.
+func process(pid int) Process {
+	p := Process{PID: pid, Name: commandName(pid)}
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return p
+	}
+	for line := range bytes.Lines(data) {
+		if value, is := bytes.CutPrefix(line, []byte("CapEff:")); is {
+			p.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+			p.Known = err == nil
+		}
+	}
+	return p
+}
+
+func commandName(pid int) string {
+	name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm")) // empty for one that has gone
+	return strings.TrimSpace(string(name))
+}
+
+func host(c *Config, wireguard string) Host {
+	h := Host{Wireguard: wireguard, KernelWireguard: hasModule("wireguard"), NFTables: hasModule("nf_tables"), Sysctls: map[string]string{}}
+	_, err := os.Stat("/dev/net/tun")
+	h.TUN = err == nil
+	_, err = os.Stat("/proc/sys/net/ipv6/conf")
+	h.IPv6 = err == nil
+	settings := []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/all/disable_ipv6", "ipv4/conf/all/rp_filter"}
+	if c != nil {
+		settings = append(settings, "ipv6/conf/"+c.Link+"/disable_ipv6", "ipv4/conf/"+c.Link+"/rp_filter")
+		_, err = net.InterfaceByName(c.Link)
+		h.HasLink = err == nil
+		h.Rules = rules()
+		h.Port = portOwner(c.ListenPort)
+	}
+	for _, path := range settings {
+		if value, err := os.ReadFile(filepath.Join("/proc/sys/net", path)); err == nil {
+			h.Sysctls[path] = strings.TrimSpace(string(value))
+		}
+	}
+	return h
+}
+
+// hasModule reports whether the kernel has a module: loaded, built in, or to be loaded. Modules
+// that are built in and have no parameter are found by the kernel's own list alone.
+func hasModule(name string) bool {
+	if _, err := os.Stat(filepath.Join("/sys/module", name)); err == nil {
+		return true
+	}
+	if name == "nf_tables" && knowsNetfilter() || name == "wireguard" && netlinkapply.KernelHasWireGuard() {
+		return true
+	}
+	var kernel unix.Utsname
+	if err := unix.Uname(&kernel); err != nil {
+		return false
+	}
+	for _, list := range []string{"modules.builtin", "modules.dep"} {
+		if listed(filepath.Join("/lib/modules", unix.ByteSliceToString(kernel.Release[:]), list), name+".ko") {
+			return true
+		}
+	}
+	return false
+}
+
+// knowsNetfilter reports whether the kernel opens sockets of netfilter, whose tables it then has or
+// loads.
+func knowsNetfilter() bool {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false
+	}
+	return unix.Close(fd) == nil
+}
+
+// listed reports whether a list of modules has a file.
+func listed(list, file string) bool {
+	f, err := os.Open(list)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		path, _, _ := strings.Cut(lines.Text(), ":")
+		if name := filepath.Base(path); name == file || strings.HasPrefix(name, file+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// rules reads the routing rules; none where they cannot be read.
+func rules() []Rule {
+	list, err := netlinkapply.RoutingRules()
+	if err != nil {
+		return nil
+	}
+	all := make([]Rule, len(list))
+	for i, r := range list {
+		all[i] = Rule{Family: r.Family.String(), Priority: r.Priority, Table: r.Table, Ours: r.Ours, Narrow: r.Narrow}
+		if r.Destination.IsValid() {
+			all[i].Destination = r.Destination.String()
+		}
+	}
+	return all
+}
+
+// files returns the config file and those of the state directory, as far as they can be looked at.
+func files(r Request) []File {
+	var found []File
+	add := func(path string, secret bool) {
+		if info, err := os.Stat(path); err == nil {
+			found = append(found, File{path, uint32(info.Mode().Perm()), secret})
+		}
+	}
+	add(r.ConfigPath, true)
+	if info, err := os.Stat(r.StateDir); err != nil || !info.IsDir() {
+		return found
+	}
+	_ = filepath.WalkDir(r.StateDir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && (entry.Type().IsRegular() || path == r.StateDir) {
+			add(path, !entry.IsDir() && strings.HasSuffix(path, "-identity.yaml"))
+		}
+		return nil
+	})
+	return found
+}

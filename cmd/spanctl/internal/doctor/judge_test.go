@@ -1,0 +1,140 @@
+package doctor
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// well returns the facts of a machine on which all is well.
+func well() *Facts {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	return &Facts{
+		Now: now, Socket: "/run/sock", ConfigPath: "/etc/machine.cue",
+		Agent:  &Process{PID: 812, Name: "spanctl", Capabilities: 1<<12 | 1<<13, Known: true},
+		Config: &Config{Link: "kubespan", ListenPort: 51820, RulePriority: 32500, RoutingTable: 180, RelayOffer: true},
+		Host: Host{Wireguard: "auto", KernelWireguard: true, TUN: true, NFTables: true, IPv6: true, HasLink: true,
+			Sysctls: map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/conf/all/disable_ipv6": "0",
+				"ipv6/conf/kubespan/disable_ipv6": "0", "ipv4/conf/all/rp_filter": "1", "ipv4/conf/kubespan/rp_filter": "2"},
+			Rules: []Rule{{Family: "ipv4", Priority: 0, Table: 255}, {Family: "ipv4", Priority: 32500, Table: 180, Ours: true},
+				{Family: "ipv4", Priority: 100, Table: 7, Narrow: true}, {Family: "ipv4", Priority: 32766, Table: 254}},
+			Port: &PortOwner{Known: true}},
+		Files: []File{{"/etc/machine.cue", 0o600, true}, {"/var/lib/spanctl", 0o700, false}},
+		Services: []Service{{URL: "https://disc.example.com/", Host: "disc.example.com", Addresses: []string{"203.0.113.1"},
+			TLS: &Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}, Date: now, At: now.Add(time.Second)}},
+		Peers: []Peer{{Name: "db1", Answers: true, Full: 1420, Passes: 1420}},
+	}
+}
+
+// TestJudge breaks one thing at a time.
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		breaks func(*Facts)
+		// want are the findings that are neither ok nor the skip of every machine.
+		want []string
+	}{
+		{"all is well", func(*Facts) {}, nil},
+		{"no agent", func(f *Facts) { f.Agent, f.Self = nil, Process{Known: true, Capabilities: 1<<12 | 1<<13} },
+			[]string{"skip agent nobody answers at /run/sock, `systemctl start spanctl`", "skip mtu there is no agent to ask"}},
+		{"no agent and no rights", func(f *Facts) { f.Agent, f.Self = nil, Process{Known: true} },
+			[]string{"skip agent nobody", "skip rights this command has no CAP_NET_ADMIN, run as root", "skip mtu"}},
+		{"the agent has no rights", func(f *Facts) { f.Agent.Capabilities = 0 }, []string{"fail rights the agent, pid 812, has no CAP_NET_ADMIN, run it as root, or by its unit"}},
+		{"the agent sends no echoes", func(f *Facts) { f.Agent.Capabilities = 1 << 12 }, []string{"warn rights the agent, pid 812, has no CAP_NET_RAW"}},
+		{"the agent is hidden", func(f *Facts) { f.Agent.Known = false }, []string{"skip rights the capabilities of the agent, pid 812 cannot be read"}},
+		{"a config that is not valid", func(f *Facts) { f.Config, f.ConfigFault = nil, "/etc/machine.cue:5:7: mtu: 900" },
+			[]string{"fail config /etc/machine.cue:5:7: mtu: 900, `spanctl validate -f /etc/machine.cue`", "skip rp_filter", "skip forwarding", "skip rules",
+				"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery"}},
+		{"no WireGuard", func(f *Facts) { f.Host.KernelWireguard, f.Host.TUN = false, false }, []string{"fail wireguard neither"}},
+		{"no WireGuard in the kernel", func(f *Facts) { f.Host.KernelWireguard, f.Host.Wireguard = false, "kernel" }, []string{"fail wireguard the kernel has none"}},
+		{"no TUN", func(f *Facts) { f.Host.TUN, f.Host.Wireguard = false, "userspace" }, []string{"fail wireguard"}},
+		{"no nftables", func(f *Facts) { f.Host.NFTables = false }, []string{"fail modules the kernel has no nftables"}},
+		{"no IPv6", func(f *Facts) { f.Host.IPv6 = false }, []string{"fail ipv6 the kernel runs without it"}},
+		{"IPv6 is off on the link", func(f *Facts) { f.Host.Sysctls["ipv6/conf/kubespan/disable_ipv6"] = "1" },
+			[]string{"fail ipv6 is disabled on kubespan, `sysctl -w net.ipv6.conf.kubespan.disable_ipv6=0`"}},
+		{"IPv6 is off for links to come", func(f *Facts) {
+			delete(f.Host.Sysctls, "ipv6/conf/kubespan/disable_ipv6")
+			f.Host.Sysctls["ipv6/conf/all/disable_ipv6"] = "1"
+		}, []string{"warn ipv6 is disabled on all links"}},
+		{"a strict reverse path", func(f *Facts) { f.Host.Sysctls["ipv4/conf/kubespan/rp_filter"] = "0" },
+			[]string{"fail rp_filter drops packets out of kubespan, `sysctl -w net.ipv4.conf.kubespan.rp_filter=2`"}},
+		{"no link", func(f *Facts) { f.Host.HasLink, f.Host.Port = false, nil }, []string{"skip rp_filter there is no link kubespan"}},
+		{"no forwarding", func(f *Facts) {
+			delete(f.Host.Sysctls, "ipv6/conf/all/forwarding")
+			f.Host.Sysctls["ipv4/ip_forward"] = "0"
+		},
+			[]string{"warn forwarding relay.offer is set, and net.ipv4.ip_forward and net.ipv6.conf.all.forwarding is off, `sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`"}},
+		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.offer is not set"}},
+		{"a rule in front", func(f *Facts) {
+			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"})
+		}, []string{"warn rules ipv6 rule 100 takes all packets to table 77 before the mesh's rule 32500, set rulePriority below 100, or remove that rule",
+			"warn rules ipv4 rule 101 takes 10.0.0.0/8 to table 77"}},
+		{"the port is another program's", func(f *Facts) { f.Host.Port = &PortOwner{Process: Process{PID: 7, Name: "dnsmasq"}, Known: true} },
+			[]string{"fail port UDP 51820 is taken by dnsmasq, pid 7, end it, or set listenPort"}},
+		{"the port is the kernel's, and there is no link", func(f *Facts) { f.Host.HasLink = false },
+			[]string{"skip rp_filter", "fail port UDP 51820 is taken by the kernel"}},
+		{"the port is somebody's", func(f *Facts) { f.Host.Port.Known = false }, []string{"skip port UDP 51820 is in use"}},
+		{"the port is ours", func(f *Facts) { f.Host.Port = &PortOwner{Process: Process{PID: 7, Name: "spanctl"}} }, nil},
+		{"the port is nobody's", func(f *Facts) { f.Host.Port = nil }, []string{"warn port UDP 51820 is nobody's"}},
+		{"files are readable", func(f *Facts) { f.Files[0].Mode, f.Files[1].Mode = 0o644, 0o755 },
+			[]string{"warn files /etc/machine.cue has mode 0644, `chmod 600 /etc/machine.cue`, and change the secret in it",
+				"warn files /var/lib/spanctl has mode 0755, `chmod 700 /var/lib/spanctl`"}},
+		{"no name", func(f *Facts) {
+			f.Services[0].LookupFault, f.Services[0].Fault = "there is no such name", "its name cannot be looked up"
+		},
+			[]string{"fail dns disc.example.com: there is no such name", "fail discovery https://disc.example.com/: its name cannot be looked up"}},
+		{"a proxy that does not answer", func(f *Facts) {
+			f.Services[0].Proxy, f.Services[0].Fault, f.Services[0].Date = "http://p:3128", "connection refused", time.Time{}
+		},
+			[]string{"warn proxy http://p:3128 is used for https://disc.example.com/, which does not answer, add disc.example.com to NO_PROXY, or check the proxy",
+				"skip clock", "fail discovery https://disc.example.com/: connection refused"}},
+		{"not yet valid", func(f *Facts) { f.Services[0].TLS.NotBefore = f.Now.Add(time.Hour) },
+			[]string{"fail tls the certificate of https://disc.example.com/ is valid from 2026-11-28 13:00 UTC, this clock says 2026-11-28 12:00 UTC, set the clock, or renew it"}},
+		{"no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(-time.Hour) }, []string{"fail tls the certificate of https://disc.example.com/ was valid until"}},
+		{"soon no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(time.Hour) }, []string{"warn tls"}},
+		{"not trusted", func(f *Facts) { f.Services[0].TLS.Fault = "no authority that is known has signed it" }, []string{"fail tls the certificate of https://disc.example.com/ is not trusted"}},
+		{"ahead", func(f *Facts) { f.Services[0].Date = f.Now.Add(-2 * time.Hour) }, []string{"warn clock is 2h0m1s ahead of https://disc.example.com/"}},
+		{"behind", func(f *Facts) { f.Services[0].Date = f.Now.Add(2 * time.Hour) }, []string{"warn clock is 1h59m59s behind https://disc.example.com/"}},
+		{"a black hole", func(f *Facts) { f.Peers[0].Passes = 1392 }, []string{"warn mtu 1420 bytes to db1 are lost, 1392 pass, set mtu: 1392 here and at db1"}},
+		{"no IPv6 fits", func(f *Facts) { f.Peers[0].Passes = 0 }, []string{"warn mtu 1420 bytes to db1 are lost, and so are 1280"}},
+		{"a mute peer", func(f *Facts) { f.Peers[0].Answers = false }, []string{"skip mtu db1 does not answer echoes"}},
+		{"a peer that is down", func(f *Facts) { f.Peers[0].Fault = "the peer is down" }, []string{"skip mtu db1: the peer is down"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := well()
+			c.breaks(f)
+			findings := Judge(f)
+			var got []string
+			for _, one := range findings {
+				if one.Grade != OK && one.Check != "nat" {
+					got = append(got, string(one.Grade)+" "+one.String())
+				}
+			}
+			if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+				t.Errorf("found:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+			want := 0
+			for _, line := range c.want {
+				switch line[:4] {
+				case "warn":
+					want = max(want, 1)
+				case "fail":
+					want = 2
+				}
+			}
+			if status := Status(findings); status != want {
+				t.Errorf("the status is %d, want %d", status, want)
+			}
+		})
+	}
+}
+
+// TestJudgeNothing has no facts at all: nothing is well, and nothing breaks.
+func TestJudgeNothing(t *testing.T) {
+	for _, f := range Judge(&Facts{}) {
+		if f.Check == "" || f.What == "" || f.Grade == Warn {
+			t.Errorf("a finding without facts: %+v", f)
+		}
+	}
+}

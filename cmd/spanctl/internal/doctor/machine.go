@@ -1,0 +1,200 @@
+package doctor
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func agent(f *Facts) []Finding {
+	if f.Agent == nil {
+		return one(Skip, "agent", "nobody answers at "+f.Socket, "`systemctl start spanctl`")
+	}
+	return one(OK, "agent", fmt.Sprintf("answers at %s, pid %d", f.Socket, f.Agent.PID), "")
+}
+
+func config(f *Facts) []Finding {
+	switch {
+	case f.Config != nil:
+		return one(OK, "config", f.ConfigPath+" is valid", "")
+	case f.ConfigFault != "":
+		return one(Fail, "config", f.ConfigFault, "`spanctl validate -f "+f.ConfigPath+"`")
+	default:
+		return one(Skip, "config", f.ConfigPath+" is missing", "`spanctl apply -f FILE`")
+	}
+}
+
+// rights judges the capabilities of the agent, or else of this process.
+func rights(f *Facts) []Finding {
+	p, of := f.Self, "this command"
+	if f.Agent != nil {
+		p, of = *f.Agent, fmt.Sprintf("the agent, pid %d,", f.Agent.PID)
+	}
+	has := func(bit int) bool { return p.Capabilities>>bit&1 == 1 }
+	switch {
+	case !p.Known:
+		return one(Skip, "rights", "the capabilities of "+strings.TrimSuffix(of, ",")+" cannot be read", "run as root")
+	case !has(unix.CAP_NET_ADMIN) && f.Agent == nil:
+		return one(Skip, "rights", of+" has no CAP_NET_ADMIN", "run as root")
+	case !has(unix.CAP_NET_ADMIN):
+		return one(Fail, "rights", of+" has no CAP_NET_ADMIN", "run it as root, or by its unit")
+	case !has(unix.CAP_NET_RAW):
+		return one(Warn, "rights", of+" has no CAP_NET_RAW: a dead peer is noticed late", "run it as root, or by its unit")
+	default:
+		return one(OK, "rights", of+" has CAP_NET_ADMIN and CAP_NET_RAW", "")
+	}
+}
+
+func wireguard(f *Facts) []Finding {
+	h := &f.Host
+	switch {
+	case h.Wireguard == "kernel" && !h.KernelWireguard:
+		return one(Fail, "wireguard", "the kernel has none, and --wireguard is kernel", "set it to auto")
+	case h.KernelWireguard && h.Wireguard != "userspace":
+		return one(OK, "wireguard", "in the kernel", "")
+	case h.TUN:
+		return one(OK, "wireguard", "in userspace, by /dev/net/tun", "")
+	default:
+		return one(Fail, "wireguard", "neither the kernel has it, nor is there /dev/net/tun", "`modprobe tun`, or `modprobe wireguard`")
+	}
+}
+
+func modules(f *Facts) []Finding {
+	if !f.Host.NFTables {
+		return one(Fail, "modules", "the kernel has no nftables", "`modprobe nf_tables`, or a kernel with it")
+	}
+	return one(OK, "modules", "nf_tables", "")
+}
+
+func ipv6(f *Facts) []Finding {
+	link := ""
+	if f.Config != nil {
+		link = f.Config.Link
+	}
+	own := f.Host.Sysctls["ipv6/conf/"+link+"/disable_ipv6"]
+	switch {
+	case !f.Host.IPv6:
+		return one(Fail, "ipv6", "the kernel runs without it", "boot without ipv6.disable=1")
+	case own == "1":
+		return one(Fail, "ipv6", "is disabled on "+link, "`sysctl -w net.ipv6.conf."+link+".disable_ipv6=0`")
+	case own == "" && f.Host.Sysctls["ipv6/conf/all/disable_ipv6"] == "1":
+		return one(Warn, "ipv6", "is disabled on all links", "`sysctl -w net.ipv6.conf.all.disable_ipv6=0`")
+	default:
+		return one(OK, "ipv6", "is enabled", "")
+	}
+}
+
+// reversePath judges whether the kernel drops packets out of the tunnel (ip-sysctl, rp_filter).
+func reversePath(f *Facts) []Finding {
+	switch {
+	case f.Config == nil:
+		return noConfig("rp_filter")
+	case !f.Host.HasLink:
+		return one(Skip, "rp_filter", "there is no link "+f.Config.Link, "")
+	}
+	own, all := f.Host.Sysctls["ipv4/conf/"+f.Config.Link+"/rp_filter"], f.Host.Sysctls["ipv4/conf/all/rp_filter"]
+	if max(number(own), number(all)) == 1 {
+		return one(Fail, "rp_filter", "drops packets out of "+f.Config.Link, "`sysctl -w net.ipv4.conf."+f.Config.Link+".rp_filter=2`")
+	}
+	return one(OK, "rp_filter", "passes packets out of "+f.Config.Link, "")
+}
+
+func number(text string) int {
+	n, _ := strconv.Atoi(text) // 0 for what is missing
+	return n
+}
+
+func forwarding(f *Facts) []Finding {
+	switch {
+	case f.Config == nil:
+		return noConfig("forwarding")
+	case !f.Config.RelayOffer:
+		return one(Skip, "forwarding", "relay.offer is not set", "")
+	}
+	var off []string
+	for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if f.Host.Sysctls[setting] != "1" {
+			off = append(off, "net."+strings.ReplaceAll(setting, "/", "."))
+		}
+	}
+	if len(off) > 0 {
+		return one(Warn, "forwarding", "relay.offer is set, and "+strings.Join(off, " and ")+" is off", "`sysctl -w "+strings.Join(off, "=1 ")+"=1`")
+	}
+	return one(OK, "forwarding", "is on", "")
+}
+
+// localTable is the kernel's table of local addresses (ip-rule(8)).
+const localTable = 255
+
+// ruleOrder judges the rules that are looked at before ours.
+func ruleOrder(f *Facts) []Finding {
+	if f.Config == nil {
+		return noConfig("rules")
+	}
+	var found []Finding
+	for _, r := range f.Host.Rules {
+		if r.Ours || r.Narrow || r.Table == localTable || r.Table == f.Config.RoutingTable || r.Priority >= f.Config.RulePriority {
+			continue
+		}
+		to := r.Destination
+		if to == "" {
+			to = "all packets"
+		}
+		found = append(found, Finding{Warn, "rules", fmt.Sprintf("%s rule %d takes %s to table %d before the mesh's rule %d",
+			r.Family, r.Priority, to, r.Table, f.Config.RulePriority), fmt.Sprintf("set rulePriority below %d, or remove that rule", r.Priority)})
+	}
+	if len(found) == 0 {
+		return one(OK, "rules", "none takes packets before the mesh's", "")
+	}
+	return found
+}
+
+// ownNames are the names of the processes that have the port for the mesh.
+const ownNames = "spanctl"
+
+func port(f *Facts) []Finding {
+	if f.Config == nil {
+		return noConfig("port")
+	}
+	name, owner := fmt.Sprintf("UDP %d", f.Config.ListenPort), f.Host.Port
+	switch {
+	case owner == nil && f.Host.HasLink:
+		return one(Warn, "port", name+" is nobody's, and there is a link "+f.Config.Link, "`spanctl reload`")
+	case owner == nil:
+		return one(OK, "port", name+" is free", "")
+	case owner.Process.PID != 0 && owner.Process.Name == ownNames:
+		return one(OK, "port", fmt.Sprintf("%s is WireGuard's, pid %d", name, owner.Process.PID), "")
+	case owner.Process.PID != 0:
+		return one(Fail, "port", fmt.Sprintf("%s is taken by %s, pid %d", name, owner.Process.Name, owner.Process.PID), "end it, or set listenPort")
+	case !owner.Known:
+		return one(Skip, "port", name+" is in use, and not all processes can be looked at", "run as root")
+	case f.Host.HasLink:
+		return one(OK, "port", name+" is the kernel's WireGuard's", "")
+	default:
+		return one(Fail, "port", name+" is taken by the kernel, such as for a WireGuard link of another program", "remove that link, or set listenPort")
+	}
+}
+
+func fileModes(f *Facts) []Finding {
+	var found []Finding
+	for _, file := range f.Files {
+		if file.Mode&0o077 == 0 {
+			continue
+		}
+		remedy := fmt.Sprintf("`chmod %o %s`", file.Mode&0o700, file.Path)
+		if file.Secret {
+			remedy += ", and change the secret in it"
+		}
+		found = append(found, Finding{Warn, "files", fmt.Sprintf("%s has mode %04o", file.Path, file.Mode), remedy})
+	}
+	switch {
+	case len(f.Files) == 0:
+		return one(Skip, "files", "there are none, or they cannot be looked at", "")
+	case len(found) == 0:
+		return one(OK, "files", "are for their owner alone", "")
+	default:
+		return found
+	}
+}

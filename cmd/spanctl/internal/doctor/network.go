@@ -1,0 +1,134 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// maxSkew is how far the clock may be off: as for the condition of the agent.
+	maxSkew = 30 * time.Second
+	// expiresSoon is how long before its end a certificate should be renewed.
+	expiresSoon = 7 * 24 * time.Hour
+)
+
+// perService judges each discovery service.
+func perService(f *Facts, check string, judge func(*Service) []Finding) []Finding {
+	if f.Config == nil {
+		return noConfig(check)
+	}
+	if len(f.Services) == 0 {
+		return one(Skip, check, "the config has no discovery service", "")
+	}
+	var found []Finding
+	for i := range f.Services {
+		found = append(found, judge(&f.Services[i])...)
+	}
+	return found
+}
+
+func names(f *Facts) []Finding {
+	return perService(f, "dns", func(s *Service) []Finding {
+		if s.LookupFault != "" {
+			return one(Fail, "dns", s.Host+": "+s.LookupFault, "check the name, and the name servers in /etc/resolv.conf")
+		}
+		return one(OK, "dns", s.Host+" is "+strings.Join(s.Addresses, ", "), "")
+	})
+}
+
+func proxies(f *Facts) []Finding {
+	return perService(f, "proxy", func(s *Service) []Finding {
+		switch {
+		case s.Proxy == "":
+			return one(OK, "proxy", "none for "+s.URL, "")
+		case s.Fault != "":
+			return one(Warn, "proxy", s.Proxy+" is used for "+s.URL+", which does not answer", "add "+s.Host+" to NO_PROXY, or check the proxy")
+		default:
+			return one(OK, "proxy", s.Proxy+" is used for "+s.URL, "")
+		}
+	})
+}
+
+func certificates(f *Facts) []Finding {
+	return perService(f, "tls", func(s *Service) []Finding {
+		c := s.TLS
+		switch {
+		case c == nil && strings.HasPrefix(s.URL, "http:"):
+			return one(Skip, "tls", s.URL+" is without TLS", "")
+		case c == nil:
+			return one(Skip, "tls", s.URL+" has shown no certificate", "")
+		case f.Now.Before(c.NotBefore):
+			return one(Fail, "tls", fmt.Sprintf("the certificate of %s is valid from %s, this clock says %s", s.URL, stamp(c.NotBefore), stamp(f.Now)), "set the clock, or renew it")
+		case f.Now.After(c.NotAfter):
+			return one(Fail, "tls", fmt.Sprintf("the certificate of %s was valid until %s, this clock says %s", s.URL, stamp(c.NotAfter), stamp(f.Now)), "renew it, or set the clock")
+		case c.Fault != "":
+			return one(Fail, "tls", "the certificate of "+s.URL+" is not trusted: "+c.Fault, "set cluster.discovery.registries.service.ca, or correct the endpoint")
+		case c.NotAfter.Sub(f.Now) < expiresSoon:
+			return one(Warn, "tls", fmt.Sprintf("the certificate of %s is valid until %s", s.URL, stamp(c.NotAfter)), "renew it")
+		default:
+			return one(OK, "tls", fmt.Sprintf("the certificate of %s is valid until %s", s.URL, stamp(c.NotAfter)), "")
+		}
+	})
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+
+func clocks(f *Facts) []Finding {
+	return perService(f, "clock", func(s *Service) []Finding {
+		if s.Date.IsZero() {
+			return one(Skip, "clock", s.URL+" has told no time", "")
+		}
+		skew := s.At.Sub(s.Date).Round(time.Second)
+		switch {
+		case skew >= maxSkew:
+			return one(Warn, "clock", fmt.Sprintf("is %v ahead of %s", skew, s.URL), "`timedatectl set-ntp true`")
+		case skew <= -maxSkew:
+			return one(Warn, "clock", fmt.Sprintf("is %v behind %s", -skew, s.URL), "`timedatectl set-ntp true`")
+		default:
+			return one(OK, "clock", "agrees with "+s.URL, "")
+		}
+	})
+}
+
+func services(f *Facts) []Finding {
+	return perService(f, "discovery", func(s *Service) []Finding {
+		if s.Fault != "" {
+			return one(Fail, "discovery", s.URL+": "+s.Fault, "check address, port and firewall, and that `spanctl discovery serve` runs there")
+		}
+		return one(OK, "discovery", s.URL+" answers", "")
+	})
+}
+
+// paths judges which packets pass to each peer.
+func paths(f *Facts) []Finding {
+	if f.Agent == nil {
+		return one(Skip, "mtu", "there is no agent to ask", "")
+	}
+	var found []Finding
+	for _, p := range f.Peers {
+		switch {
+		case p.Fault != "":
+			found = append(found, Finding{Skip, "mtu", p.Name + ": " + p.Fault, ""})
+		case !p.Answers:
+			found = append(found, Finding{Skip, "mtu", p.Name + " does not answer echoes", ""})
+		case p.Passes == 0:
+			found = append(found, Finding{Warn, "mtu", fmt.Sprintf("%d bytes to %s are lost, and so are 1280", p.Full, p.Name),
+				"let the networks on the way pass larger packets of UDP, or their fragments"})
+		case p.Passes < p.Full:
+			found = append(found, Finding{Warn, "mtu", fmt.Sprintf("%d bytes to %s are lost, %d pass", p.Full, p.Name, p.Passes),
+				fmt.Sprintf("set mtu: %d here and at %s", p.Passes, p.Name)})
+		default:
+			found = append(found, Finding{OK, "mtu", fmt.Sprintf("%d bytes pass to %s", p.Full, p.Name), ""})
+		}
+	}
+	if len(found) == 0 {
+		return one(Skip, "mtu", "there are no peers", "")
+	}
+	return found
+}
+
+// outside is about how the machine looks from outside, which no discovery server tells.
+func outside(*Facts) []Finding {
+	return one(Skip, "nat", "no discovery server tells how this machine looks from outside", "")
+}

@@ -1,0 +1,54 @@
+package netlinkapply
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// RoutingRule is a rule of the routing policy, whosever it is.
+type RoutingRule struct {
+	Family   state.Family
+	Priority int
+	// Table is the table that it leads to; 0 for none.
+	Table int
+	// Ours is set if spanctl made it.
+	Ours bool
+	// Narrow is set if it is for packets of certain links, sources, users, ports or marks only.
+	Narrow bool
+	// Destination is a network; the zero value for all.
+	Destination netip.Prefix
+}
+
+// RoutingRules reads the rules of this machine. No right is needed for it.
+func RoutingRules() ([]RoutingRule, error) {
+	var all []RoutingRule
+	for _, f := range state.Families {
+		list, err := netlink.RuleList(family(f))
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list {
+			all = append(all, RoutingRule{Family: f, Priority: r.Priority, Table: r.Table, Ours: r.Protocol == state.Protocol,
+				Narrow:      isNarrow(r),
+				Destination: prefix(r.Dst)})
+		}
+	}
+	return all, nil
+}
+
+// isNarrow reports whether a rule is for some packets to its destination only. One for all packets
+// but those with a mark is not.
+func isNarrow(r netlink.Rule) bool {
+	return r.IifName != "" || r.OifName != "" || r.Src != nil || r.UIDRange != nil || r.Mark != 0 && !r.Invert ||
+		r.IPProto != 0 || r.Dport != nil || r.Sport != nil || r.Tos != 0
+}
+
+// KernelHasWireGuard reports whether the kernel has WireGuard now. A module may have to be loaded.
+func KernelHasWireGuard() bool {
+	_, err := netlink.GenlFamilyGet(unix.WG_GENL_NAME)
+	return err == nil
+}
