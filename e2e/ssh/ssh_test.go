@@ -131,6 +131,10 @@ func TestOtherMachines(t *testing.T) {
 			t.Errorf("the rows without headings are\n%s", rows)
 		}
 	})
+	t.Run("the status of several machines", func(t *testing.T) {
+		out := run("status", "-n", strings.Join(hosts, ","))
+		harness.WantText(t, "the status", out, "NODE "+hosts[0]+"\nnode-1     healthy, ", "NODE "+hosts[1]+"\nnode-2     healthy, ")
+	})
 	t.Run("a local file is applied on the other machine", func(t *testing.T) {
 		file := operator.Files.Write("new.cue", harness.Edit(m.Config, "mtu: 1390"))
 		harness.WantText(t, "apply", run("apply", "-f", file, "--immediate", "--host", "ssh://"+hosts[0]), "mtu 1420 -> 1390")
@@ -151,6 +155,8 @@ func TestOtherMachines(t *testing.T) {
 	t.Run("where no agent runs", func(t *testing.T) {
 		there := m.Machines[1]
 		there.Agent.Terminate()
+		try("status", "-n", strings.Join(hosts, ",")).WantStatus(t, 3).WantStdout(t, "NODE "+hosts[0]+"\nnode-1     ").
+			WantStderr(t, hosts[1]+": spanctl: NoAgent: nobody answers at "+there.Socket()+"; the link kubespan with 1 peer is left as it is")
 		file := operator.Files.Write("alone.cue", harness.Edit(m.Config, "mtu: 1360"))
 		try("diff", "-f", file, "--host", hosts[1]).WantStatus(t, 1).WantStdout(t, "+  mtu 1360")
 		harness.WantText(t, "apply", run("apply", "-f", file, "--immediate", "--host", hosts[1]), "mtu 1380 -> 1360")

@@ -110,6 +110,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newEdit(g),
 		newDiff(g),
 		newStatus(g),
+		newWait(g),
 		newGet(g),
 		newPing(g),
 		newDoctor(g),

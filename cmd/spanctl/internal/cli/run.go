@@ -27,7 +27,7 @@ func newRun(g *globals) *cobra.Command {
 		Long: `Run the machine's agent: it follows the config file, discovery and the kernel, and
 keeps the mesh as they ask for. Stopping it leaves the mesh up; ` + "`spanctl down`" + ` takes it
 down. SIGHUP reads the config file again. Under systemd, readiness is notified
-(sd_notify) when the mesh is up.`,
+(sd_notify) when the mesh is up, then its health in a line, and that the agent's loop turns.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), streamsOf(cmd)) },
 	}
@@ -52,5 +52,6 @@ func (o *runOptions) run(ctx context.Context, s streams) error {
 	defer signal.Stop(reload)
 	defer context.AfterFunc(ctx, func() { notifySystemd(machine.Log, daemon.SdNotifyStopping) })()
 	return agent.Run(ctx, agent.Options{Machine: machine, Config: config, Reload: reload, Records: records,
-		Ready: func() { notifySystemd(machine.Log, daemon.SdNotifyReady) }})
+		Ready:  func() { notifySystemd(machine.Log, daemon.SdNotifyReady) },
+		Turned: newSupervisor(machine.Log).turned})
 }

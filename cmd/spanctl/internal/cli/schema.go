@@ -32,7 +32,7 @@ Schema for editors of YAML.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(streamsOf(cmd)) },
 	}
 	cmd.Flags().StringVar(&o.format, "format", formatCUE, "cue or jsonschema")
-	cmd.AddCommand(newSchemaInstall())
+	cmd.AddCommand(newSchemaInstall(), newSchemaStatus())
 	return cmd
 }
 

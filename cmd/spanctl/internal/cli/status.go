@@ -149,16 +149,25 @@ func checked(check string, h *agentpb.GetHealthResponse, err error) error {
 	}
 }
 
-// reasonText returns the state with the first condition, and how many there are beside it, as in
-// "degraded: PeerUnreachable db2 (+1)".
+// reasonText returns the state with what is wrong, or not ready, as in "degraded: PeerUnreachable db2 (+1)".
 func reasonText(h *agentpb.GetHealthResponse) string {
-	all := h.GetConditions()
-	if len(all) == 0 || h.GetState() == string(health.Healthy) {
-		return h.GetState()
+	var names []string
+	for _, c := range h.GetConditions() {
+		if !isInfo(c) || condition.Code(c.GetCode()).Definition().NotReady {
+			names = append(names, strings.TrimSpace(c.GetCode()+" "+c.GetSubject()))
+		}
 	}
-	text := h.GetState() + ": " + strings.TrimSpace(all[0].GetCode()+" "+all[0].GetSubject())
-	if len(all) > 1 {
-		text += fmt.Sprintf(" (+%d)", len(all)-1)
+	return stateLine(h.GetState(), names)
+}
+
+// stateLine returns a state with the first of the conditions, and how many there are beside it.
+func stateLine(state string, conditions []string) string {
+	if len(conditions) == 0 {
+		return plain(state)
+	}
+	text := state + ": " + conditions[0]
+	if len(conditions) > 1 {
+		text += fmt.Sprintf(" (+%d)", len(conditions)-1)
 	}
 	return plain(text)
 }

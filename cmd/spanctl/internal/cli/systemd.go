@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
+)
+
+// supervisor tells systemd how the mesh is, and that the agent's loop turns (sd_notify(3)).
+type supervisor struct {
+	log *slog.Logger
+	// interval is how often the watchdog of the unit is told; 0 for never.
+	interval time.Duration
+	// status and alive are what was told last.
+	status string
+	alive  time.Time
+}
+
+// newSupervisor returns the one of this process.
+func newSupervisor(log *slog.Logger) *supervisor {
+	limit, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Error("watchdog not known", "error", err)
+	}
+	return &supervisor{log: log, interval: limit / 3}
+}
+
+// turned tells of a turn of the loop.
+func (s *supervisor) turned(turn reconciler.Turn) {
+	if status := statusLine(turn.Health); status != s.status {
+		s.status = status
+		notifySystemd(s.log, "STATUS="+status)
+	}
+	if s.interval > 0 && turn.At.Sub(s.alive) >= s.interval {
+		s.alive = turn.At
+		notifySystemd(s.log, daemon.SdNotifyWatchdog)
+	}
+}
+
+// statusLine returns the health in a line, such as "degraded: PeerUnreachable db2 (+1)".
+func statusLine(r health.Report) string {
+	var names []string
+	for _, c := range r.Conditions {
+		if c.Severity() != condition.SeverityInfo || c.Code.Definition().NotReady {
+			names = append(names, strings.TrimSpace(string(c.Code)+" "+c.Subject))
+		}
+	}
+	return stateLine(string(r.State), names)
+}

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
+)
+
+// waitOptions are the flags of `spanctl wait`.
+type waitOptions struct {
+	until   string
+	timeout time.Duration
+}
+
+func newWait(g *globals) *cobra.Command {
+	o := &waitOptions{}
+	cmd := agentCommand(g, eachNode, &cobra.Command{
+		Use:   "wait --for STATE",
+		Short: "Wait until the mesh is as asked for",
+		Long: `Wait until the mesh is as --for says, for scripts:
+
+  ready                   it carries traffic
+  healthy                 there is neither an error nor a warning
+  peers=N                 at least N peers are up
+  peer=NAME               the peer with this name or public key is up
+  condition=CODE          there is the condition, whatever it is about
+  condition=CODE=false    there is not
+
+The exit status is 0 once it is so, 1 when --timeout is over, and then what is so is said; 3 if
+no agent runs, or it stops meanwhile or does not answer.`,
+		Example: "  spanctl wait --for ready\n  spanctl wait --for peers=2 --timeout 5m\n  spanctl wait --for condition=DiscoveryUnreachable=false",
+		Args:    cobra.NoArgs,
+	}, o.run)
+	cmd.Flags().StringVar(&o.until, "for", "", "what to wait for")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
+	return cmd
+}
+
+// goal is what `spanctl wait` waits for.
+type goal struct {
+	// resource is the type of resources that decide.
+	resource string
+	// holds reports whether the goal is reached, and what is so, by the specs of all resources.
+	holds func(specs map[string]map[string]any) (reached bool, is string)
+}
+
+// goalOf returns the goal that --for names.
+func goalOf(text string) (goal, error) {
+	kind, value, valued := strings.Cut(text, "=")
+	switch {
+	case text == string(health.Healthy):
+		return stateGoal(func(s map[string]any) bool { return s["state"] == string(health.Healthy) }), nil
+	case text == "ready":
+		return stateGoal(func(s map[string]any) bool { return s["ready"] == true }), nil
+	case kind == "peers" && valued:
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			return goal{}, fmt.Errorf("--for is %q: want a number of peers, as in peers=2", text)
+		}
+		return peersGoal(int(n)), nil
+	case kind == "peer" && value != "":
+		return peerGoal(value), nil
+	case kind == "condition" && value != "":
+		return conditionGoal(value)
+	default:
+		return goal{}, fmt.Errorf("--for is %q: want ready, healthy, peers=N, peer=NAME, condition=CODE or condition=CODE=false", text)
+	}
+}
+
+func stateGoal(reached func(spec map[string]any) bool) goal {
+	return goal{"health", func(specs map[string]map[string]any) (bool, string) {
+		spec := specs["machine"]
+		if spec == nil {
+			return false, string(health.Starting)
+		}
+		return reached(spec), fmt.Sprint("it is ", spec["state"])
+	}}
+}
+
+// isUp reports whether a peer's status is up.
+func isUp(spec map[string]any) bool { return spec["state"] == "up" }
+
+func peersGoal(n int) goal {
+	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
+		var down []string
+		for id, spec := range specs {
+			if !isUp(spec) {
+				down = append(down, nameOf(id, spec))
+			}
+		}
+		slices.Sort(down)
+		is := fmt.Sprintf("%d of %s up", len(specs)-len(down), count(len(specs), "peer"))
+		if len(down) > maxConditions {
+			down = append(down[:maxConditions], fmt.Sprintf("%d more", len(down)-maxConditions))
+		}
+		if len(down) > 0 {
+			is += "; not up: " + strings.Join(down, ", ")
+		}
+		return up(specs) >= n, is
+	}}
+}
+
+// up returns how many peers are up.
+func up(specs map[string]map[string]any) (n int) {
+	for _, spec := range specs {
+		if isUp(spec) {
+			n++
+		}
+	}
+	return n
+}
+
+// nameOf returns the name of a peer, or else its public key.
+func nameOf(id string, spec map[string]any) string {
+	if label, _ := spec["label"].(string); label != "" {
+		return label
+	}
+	return id
+}
+
+func peerGoal(name string) goal {
+	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
+		state := ""
+		for id, spec := range specs {
+			if id != name && spec["label"] != name {
+				continue
+			}
+			if isUp(spec) {
+				return true, name + " is up"
+			}
+			state = fmt.Sprint(spec["state"])
+		}
+		if state == "" {
+			return false, name + " is no peer"
+		}
+		return false, name + " is " + state
+	}}
+}
+
+// conditionGoal returns the goal of CODE, CODE=true or CODE=false.
+func conditionGoal(text string) (goal, error) {
+	code, want, valued := strings.Cut(text, "=")
+	if valued && want != "true" && want != "false" {
+		return goal{}, fmt.Errorf("--for is %q: want condition=%s or condition=%s=false", "condition="+text, code, code)
+	}
+	known := condition.Definitions()
+	if !slices.ContainsFunc(known, func(d condition.Definition) bool { return string(d.Code) == code }) {
+		return goal{}, fmt.Errorf("%q is no condition: `spanctl explain` lists them", code)
+	}
+	return goal{"conditions", func(specs map[string]map[string]any) (bool, string) {
+		var found []string
+		for _, spec := range specs {
+			if spec["code"] == code {
+				subject, _ := spec["subject"].(string)
+				found = append(found, strings.TrimSpace(code+" "+subject))
+			}
+		}
+		slices.Sort(found)
+		if len(found) == 0 {
+			return want == "false", "there is no " + code
+		}
+		return want != "false", "there is " + strings.Join(found, ", ")
+	}}, nil
+}
+
+func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) error {
+	g, err := goalOf(o.until)
+	if err != nil {
+		return statusError{err, exitNoAnswer}
+	}
+	within, stop := context.WithTimeout(ctx, o.timeout)
+	defer stop()
+	answered, is, err := s.await(within, g)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return statusError{ctx.Err(), exitNoAnswer}
+	case answered && errors.Is(within.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("not so after %v: %s", o.timeout, plain(is))
+	case errors.Is(within.Err(), context.DeadlineExceeded):
+		return statusError{s.noAnswer(o.timeout), exitNoAnswer}
+	default:
+		return statusError{s.explained(ctx, err), exitNoAnswer}
+	}
+}
+
+// explained returns the error of a call where no agent runs in the words of status.
+func (s *agentSession) explained(ctx context.Context, err error) error {
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		return err
+	}
+	h, healthErr := s.health(ctx, answerTimeout)
+	if healthErr != nil {
+		return err
+	}
+	return noAgentError(h)
+}
+
+// await watches until a goal is reached, and returns nil then. Else it returns whether the agent
+// has answered, and what is so.
+func (s *agentSession) await(ctx context.Context, g goal) (answered bool, is string, err error) {
+	stream, err := s.Watch(ctx, connect.NewRequest(&agentpb.WatchRequest{Type: g.resource}))
+	if err != nil {
+		return false, "", callError(err)
+	}
+	defer func() { _ = stream.Close() }()
+	specs := map[string]map[string]any{}
+	for stream.Receive() {
+		for _, e := range stream.Msg().GetEvents() {
+			id := e.GetResource().GetMetadata().GetId()
+			if e.GetDeleted() {
+				delete(specs, id)
+				continue
+			}
+			specs[id] = e.GetResource().GetSpec().AsMap()
+		}
+		reached, now := g.holds(specs)
+		if reached {
+			return true, now, nil
+		}
+		answered, is = true, now
+	}
+	err = stream.Err()
+	if err == nil {
+		err = errors.New("the agent stopped")
+	}
+	return answered, is, callError(err)
+}
