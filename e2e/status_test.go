@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"os"
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
@@ -137,4 +138,28 @@ func signal(t *testing.T, node *harness.Machine, s unix.Signal) {
 	if err := unix.Kill(node.Agent.PID(), s); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestFirstApply applies the first config of a machine whose agent runs already.
+func TestFirstApply(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "the first config of an agent is in force at once; the next waits")
+	m := harness.NewMesh(t, 2)
+	m.Serve()
+	for _, node := range m.Machines {
+		if err := os.Remove(node.Config()); err != nil {
+			t.Fatal(err)
+		}
+		node.Agent.Start()
+	}
+	first, second := m.Machines[0], m.Machines[1]
+	first.CLI.Try("apply", "-f", first.Files.Write("first.cue", m.Config)).WantStatus(t, 0).
+		WantStdout(t, "+ link kubespan").WantStderr(t, "`spanctl status` shows how the mesh is\n")
+	first.CLI.Try("wait", "--for", "ready").WantStatus(t, 0)
+	first.CLI.Try("apply", "-f", first.Files.Write("next.cue", harness.Edit(m.Config, "mtu: 1390"))).WantStatus(t, 0).
+		WantOutput(t, "").WantStderr(t, "not in force yet")
+	second.CLI.Try("apply", "-f", second.Files.Write("first.cue", m.Config), "--mode", "staged").WantStatus(t, 0).
+		WantOutput(t, "").WantStderr(t, "not in force yet")
+	second.CLI.Run("reload")
+	m.AwaitUp()
 }

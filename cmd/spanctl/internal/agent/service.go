@@ -149,6 +149,9 @@ func (s *service) Apply(ctx context.Context, req *connect.Request[agentpb.ApplyR
 func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response *agentpb.ApplyResponse, err error) {
 	response = &agentpb.ApplyResponse{}
 	mode, c := m.GetMode(), change{name: m.GetFilename(), data: m.GetConfig(), base: m.GetBase()}
+	if mode == agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED {
+		mode = s.usualMode()
+	}
 	var cuts []state.Interruption
 	if mode == agentpb.ApplyMode_APPLY_MODE_AUTO || mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
 		if response.Plan, cuts, err = s.diffWith(ctx, c.name, c.data); err != nil {
@@ -167,6 +170,7 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 	if err := s.mayReplace(ctx); err != nil {
 		return nil, err
 	}
+	response.Done = mode
 	var did outcome
 	switch mode {
 	case agentpb.ApplyMode_APPLY_MODE_STAGED:
@@ -184,6 +188,17 @@ func (s *service) apply(ctx context.Context, m *agentpb.ApplyRequest) (response 
 	response.StoredAt = did.path
 	response.Plan, err = s.carriedOut(did.pass, err)
 	return response, err
+}
+
+// usualMode returns what APPLY_MODE_UNSPECIFIED stands for. Where nothing was ever in force, a
+// config need not wait: there is no mesh that it may cut.
+func (s *service) usualMode() agentpb.ApplyMode {
+	if s.runner.Running() == nil {
+		if _, _, err := s.configs.dir.InForce(); errors.Is(err, statedir.ErrNoRevision) {
+			return agentpb.ApplyMode_APPLY_MODE_AUTO
+		}
+	}
+	return agentpb.ApplyMode_APPLY_MODE_STAGED
 }
 
 // carriedOut returns planDone's result for the Runner in use: an agent repeats a pass

@@ -134,6 +134,8 @@ func TestApplyModes(t *testing.T) {
 		{name: "auto applies what cuts nothing", mode: agentpb.ApplyMode_APPLY_MODE_AUTO, stored: true, inForce: true},
 		{name: "auto stages what cuts traffic", mode: agentpb.ApplyMode_APPLY_MODE_AUTO, plan: cut, stored: true, staged: true},
 		{name: "try", mode: agentpb.ApplyMode_APPLY_MODE_TRY, stored: true, inForce: true},
+		{name: "no mode applies the first config", mode: agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED, stored: true, inForce: true},
+		{name: "no mode stages a first config that cuts traffic", mode: agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED, plan: cut, stored: true, staged: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t)
@@ -153,8 +155,19 @@ func TestApplyModes(t *testing.T) {
 			}
 		})
 	}
-	t.Run("none", func(t *testing.T) {
-		if _, err := newBench(t).do(t, agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED, "1400"); connect.CodeOf(err) != connect.CodeInvalidArgument {
+	t.Run("no mode stages the second config", func(t *testing.T) {
+		b := newBench(t)
+		for _, mtu := range []string{"1300", "1400"} {
+			if _, err := b.do(t, agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED, mtu); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b.stored(t) != string(withMTU("1400")) || len(b.runner.mtus) != 1 {
+			t.Errorf("in force: %v", b.runner.mtus)
+		}
+	})
+	t.Run("an unknown mode", func(t *testing.T) {
+		if _, err := newBench(t).do(t, agentpb.ApplyMode(99), "1400"); connect.CodeOf(err) != connect.CodeInvalidArgument {
 			t.Errorf("the error is %v", err)
 		}
 	})

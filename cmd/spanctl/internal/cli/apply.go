@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -51,7 +52,9 @@ type applyFlags struct {
 	mode              string
 	immediate, dryRun bool
 	timeout           time.Duration
-	timed             *pflag.Flag // that of timeout
+	timed, chosen     *pflag.Flag // those of timeout and mode
+	// hint is set to name what shows the mesh, after a config was put in force.
+	hint bool
 }
 
 func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
@@ -59,7 +62,7 @@ func (f *applyFlags) flags(cmd *cobra.Command, mode string) {
 	cmd.Flags().BoolVar(&f.immediate, "immediate", false, "the same as --mode immediate")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print which settings and what in the kernel would change, and what traffic that would cut, and neither store nor change anything")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long the trial of --mode try is")
-	f.timed = cmd.Flags().Lookup("timeout")
+	f.timed, f.chosen = cmd.Flags().Lookup("timeout"), cmd.Flags().Lookup("mode")
 	cmd.MarkFlagsMutuallyExclusive("mode", "immediate")
 }
 
@@ -75,6 +78,8 @@ func (f *applyFlags) asked() (agentpb.ApplyMode, error) {
 		return agentpb.ApplyMode_APPLY_MODE_DRY_RUN, nil
 	case f.immediate:
 		return agentpb.ApplyMode_APPLY_MODE_IMMEDIATE, nil
+	case f.mode == modeStaged && !f.chosen.Changed:
+		return agentpb.ApplyMode_APPLY_MODE_UNSPECIFIED, nil
 	default:
 		return modes[f.mode], nil
 	}
@@ -110,8 +115,12 @@ func (f *applyFlags) applyOver(ctx context.Context, s *agentSession, source sche
 	if mode == agentpb.ApplyMode_APPLY_MODE_DRY_RUN {
 		return printDryRun(s.streams, settingsBetween(ctx, s.streams, before, source), response.GetPlan())
 	}
+	mode = cmp.Or(response.GetDone(), mode)
 	if err := s.printApplied(ctx, response, before, source, mode); err != nil {
 		return err
+	}
+	if f.hint && mode != agentpb.ApplyMode_APPLY_MODE_STAGED && s.isAgents() {
+		s.note("`spanctl status` shows how the mesh is")
 	}
 	end, err := s.awaitTrial(ctx)
 	if end == nil || err != nil {
@@ -237,7 +246,7 @@ type applyOptions struct {
 }
 
 func newApply(g *globals) *cobra.Command {
-	o := &applyOptions{}
+	o := &applyOptions{apply: applyFlags{hint: true}}
 	cmd := agentCommand(g, eachNode, &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Store a machine config, and put it in force as --mode says",
@@ -248,6 +257,9 @@ the mode:
 It works without an agent too, for scripts, as a single pass. The command then waits for
 the end of a trial, and ends it when it is interrupted. If it is killed, the next command
 that changes something does that, or the next start of an agent.
+
+Without --mode, a config is staged. An agent that never had one puts it in force at once, where
+that cuts no traffic.
 
 With an agent, the config is stored where the agent was told to find it. Without
 one, it is stored at $SPANCTL_CONFIG, or at ` + defaultConfig + `. A config that is stored

@@ -88,6 +88,14 @@ func (c *connector) dialLocal() (net.Conn, error) {
 	return c.local.Dial()
 }
 
+// isAgents reports whether calls were answered by another process: an agent, unless ssh reached a
+// machine without one.
+func (c *connector) isAgents() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local == nil
+}
+
 // awaitTrial waits for the end of a trial that began in this process. It returns nil
 // where there is none.
 func (c *connector) awaitTrial(ctx context.Context) (*agent.TrialEnd, error) {
