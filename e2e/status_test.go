@@ -1,9 +1,14 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
 	"golang.org/x/sys/unix"
@@ -162,4 +167,46 @@ func TestFirstApply(t *testing.T) {
 		WantOutput(t, "").WantStderr(t, "not in force yet")
 	second.CLI.Run("reload")
 	m.AwaitUp()
+}
+
+// TestSystemdIsTold starts an agent as a unit of type notify with a watchdog does.
+func TestSystemdIsTold(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "systemd is told when an agent is ready, its health in a line, and that its loop turns")
+	m := harness.NewMesh(t, 2)
+	m.Serve()
+	node := m.Machines[0]
+	path := filepath.Join(node.Dir, "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = systemd.Close() }()
+	cmd := node.Spanctl(context.WithoutCancel(t.Context()), "run")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=3000000")
+	node.Agent.StartCommand(cmd)
+	// await waits until systemd was told all of these, since it was called last.
+	await := func(wants ...string) {
+		t.Helper()
+		if err := systemd.SetReadDeadline(time.Now().Add(harness.Patience)); err != nil {
+			t.Fatal(err)
+		}
+		for len(wants) > 0 {
+			message := make([]byte, 1024)
+			n, err := systemd.Read(message)
+			if err != nil {
+				t.Fatalf("systemd was not told %q: %v", wants, err)
+			}
+			wants = slices.DeleteFunc(wants, func(want string) bool { return string(message[:n]) == want })
+		}
+	}
+	await("STATUS=starting", "READY=1", "WATCHDOG=1")
+	m.Machines[1].Agent.Start()
+	node.API.AwaitPeersUp(1)
+	node.CLI.Run("down")
+	await("STATUS=healthy: MeshDown")
+	node.CLI.Run("reload")
+	await("STATUS=healthy", "WATCHDOG=1")
+	node.Agent.Terminate()
+	await("STOPPING=1")
 }
