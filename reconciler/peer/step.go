@@ -120,11 +120,16 @@ func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
 	if !before.readAt.IsZero() { // the first reading has what an earlier process counted
 		s.noteContact(now, received, seen.ReceiveBytes-before.ReceiveBytes, seen.TransmitBytes-before.TransmitBytes)
 	}
-	if !sent {
-		s.sendUnconfirmed = false
-		return
+	if sent {
+		s.noteSent(now, before, received, seen.TransmitBytes-before.TransmitBytes)
 	}
-	if !received && s.unansweredSince.IsZero() && seen.TransmitBytes-before.TransmitBytes != keepaliveSize {
+	s.sendUnconfirmed = false
+}
+
+// noteSent notes that something of a size in bytes was sent, and whether anything was received
+// meanwhile.
+func (s *Status) noteSent(now time.Time, before *Status, received bool, size int64) {
+	if !received && s.unansweredSince.IsZero() && size != keepaliveSize {
 		s.unansweredSince = before.readAt
 		if s.unansweredSince.Before(s.lastReceived) {
 			s.unansweredSince = s.lastReceived
@@ -137,7 +142,6 @@ func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
 	if s.sentAt.IsZero() || at.Before(s.sentAt) {
 		s.sentAt = at
 	}
-	s.sendUnconfirmed = false
 }
 
 // noteReceived notes that something of a size in bytes was received.
