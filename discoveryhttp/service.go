@@ -308,7 +308,9 @@ func (s *service) hello(ctx context.Context) error {
 		}
 		redirect := response.GetRedirect().GetEndpoint()
 		if redirect == "" {
-			s.noteRedirect(endpoint)
+			if endpoint == s.endpoint {
+				s.noteRedirect("")
+			}
 			s.startSession(connection, response.GetClientIp())
 			return nil
 		}
@@ -320,18 +322,17 @@ func (s *service) hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.client.log.Debug("following a redirect", "from", endpoint, "to", target.String())
+		if endpoint == s.endpoint {
+			s.noteRedirect(target.String())
+		}
 		endpoint = target.String()
 	}
 	return fmt.Errorf("%s redirects more than %d times", s.endpoint, maxRedirects)
 }
 
-// noteRedirect notes the endpoint that a session begins at. It logs a redirect unless it is the last
-// one again.
+// noteRedirect notes where the service redirects to, "" for nowhere. It logs a redirect unless it is
+// the last one again.
 func (s *service) noteRedirect(endpoint string) {
-	if endpoint == s.endpoint {
-		endpoint = ""
-	}
 	s.mu.Lock()
 	known := s.redirectedTo == endpoint
 	s.redirectedTo = endpoint
