@@ -101,13 +101,20 @@ func (s *agentSession) health(ctx context.Context, within time.Duration) (*agent
 	ctx, stop := context.WithTimeout(ctx, within)
 	defer stop()
 	h, err := call(ctx, s.GetHealth, &agentpb.GetHealthRequest{})
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if isLate(ctx, err) {
 		return nil, s.noAnswer(within)
 	}
 	if connect.CodeOf(err) == connect.CodeUnimplemented {
 		return nil, errors.New("the agent is of an earlier version, which does not know its health: restart it, which leaves the mesh up")
 	}
 	return h, err
+}
+
+// isLate reports whether a call failed since the time of its context was up. The agent knows that
+// time, and may find it before this process does.
+func isLate(ctx context.Context, err error) bool {
+	return err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		connect.CodeOf(err) == connect.CodeDeadlineExceeded)
 }
 
 // noAnswer is the error of an agent that accepts a call and does not answer.

@@ -188,9 +188,9 @@ func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 		return nil
 	case ctx.Err() != nil:
 		return statusError{ctx.Err(), exitNoAnswer}
-	case answered && errors.Is(within.Err(), context.DeadlineExceeded):
+	case answered && isLate(within, err):
 		return fmt.Errorf("not so after %v: %s", o.timeout, plain(is))
-	case errors.Is(within.Err(), context.DeadlineExceeded):
+	case isLate(within, err):
 		return statusError{s.noAnswer(o.timeout), exitNoAnswer}
 	default:
 		return statusError{s.explained(ctx, err), exitNoAnswer}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+)
+
+// listenAt returns a listener in the place of an agent's, and the path of its socket.
+func listenAt(t *testing.T) (listener net.Listener, socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "socket")
+	var config net.ListenConfig
+	listener, err := config.Listen(context.WithoutCancel(t.Context()), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener, socket
+}
+
+// wantFailure runs spanctl, which must fail with a status and a text.
+func wantFailure(t *testing.T, exit int, want string, args ...string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	got := Main(args, strings.NewReader(""), &stdout, &stderr)
+	if got != exit || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
+		t.Errorf("%v: exit %d, %q, %q; want %d, %q", args, got, stdout.String(), stderr.String(), exit, want)
+	}
+}
+
+// TestAgentThatHangs has a socket that accepts calls, and nobody who answers them.
+func TestAgentThatHangs(t *testing.T) {
+	_, socket := listenAt(t)
+	const want = "has not answered within 20ms"
+	wantFailure(t, exitNoAnswer, want, "status", "--socket", socket, "--timeout", "20ms")
+	wantFailure(t, exitError, want, "status", "--check", "live", "--socket", socket, "--timeout", "20ms")
+	wantFailure(t, exitNoAnswer, want, "wait", "--for", "ready", "--socket", socket, "--timeout", "20ms")
+}
+
+// early is an agent that finds the time of a call to be up before its caller does.
+type early struct {
+	agentpbconnect.UnimplementedAgentServiceHandler
+	// answers is set where it answers before.
+	answers bool
+}
+
+var errEarly = connect.NewError(connect.CodeDeadlineExceeded, errors.New("context deadline exceeded"))
+
+func (early) GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
+	return nil, errEarly
+}
+
+func (e early) Watch(_ context.Context, _ *connect.Request[agentpb.WatchRequest], stream *connect.ServerStream[agentpb.WatchResponse]) error {
+	if e.answers {
+		if err := stream.Send(&agentpb.WatchResponse{}); err != nil {
+			return err
+		}
+	}
+	return errEarly
+}
+
+func TestAgentWhoseClockIsAhead(t *testing.T) {
+	for _, test := range []struct {
+		answers bool
+		exit    int
+		want    string
+		args    []string
+	}{
+		{true, exitError, "not so after 1m0s: 0 of 0 peers up", []string{"wait", "--for", "peers=2"}},
+		{false, exitNoAnswer, "has not answered within 1m0s", []string{"wait", "--for", "peers=2"}},
+		{false, exitNoAnswer, "has not answered within 10s", []string{"status"}},
+	} {
+		listener, socket := listenAt(t)
+		mux := http.NewServeMux()
+		mux.Handle(agentpbconnect.NewAgentServiceHandler(early{answers: test.answers}))
+		server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+		go func() { _ = server.Serve(listener) }() // it ends with Close
+		wantFailure(t, test.exit, test.want, append(test.args, "--socket", socket)...)
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
