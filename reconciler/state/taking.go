@@ -7,30 +7,40 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// takings finds which networks peers take from each other.
+// takings finds which networks peers take from each other. Its maps are made for the first change:
+// most passes have none.
 type takings struct {
+	desiredPeers, livePeers []Peer
 	// live has the peer of each live network, and kept each peer as it is to be.
 	live map[netip.Prefix]Peer
 	kept map[mesh.Key]Peer
 }
 
 func newTakings(desired, live []Peer) *takings {
-	t := &takings{live: map[netip.Prefix]Peer{}, kept: make(map[mesh.Key]Peer, len(desired))}
-	for _, p := range live {
+	return &takings{desiredPeers: desired, livePeers: live}
+}
+
+// index makes the maps.
+func (t *takings) index() {
+	if t.kept != nil {
+		return
+	}
+	t.live, t.kept = map[netip.Prefix]Peer{}, make(map[mesh.Key]Peer, len(t.desiredPeers))
+	for _, p := range t.livePeers {
 		for _, network := range p.AllowedIPs {
 			t.live[network] = p
 		}
 	}
-	if len(live) > 0 {
-		for _, p := range desired {
+	if len(t.livePeers) > 0 {
+		for _, p := range t.desiredPeers {
 			t.kept[p.PublicKey] = p
 		}
 	}
-	return t
 }
 
 // of returns a change with the networks that it takes.
 func (t *takings) of(c PeerChange) PeerChange {
+	t.index()
 	for _, network := range c.New.AllowedIPs {
 		from, found := t.carrier(network)
 		if !found || from.PublicKey == c.New.PublicKey || !covers(t.kept[from.PublicKey], network) {
