@@ -15,7 +15,7 @@ import (
 // awaitSession waits until the session is as wanted, and returns it.
 func (c testClient) awaitSession(t *testing.T, want func(health.Session) bool) health.Session {
 	t.Helper()
-	for deadline := time.After(30 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		x := c.Sessions()[0]
 		if want(x) {
 			return x
@@ -41,7 +41,7 @@ func TestSessionOfAnAPIServer(t *testing.T) {
 	}
 	f.set("first", wire("own", ""))
 	x = c.awaitSession(t, func(x health.Session) bool { return x.State == health.Connected })
-	if x.Heard.IsZero() || x.Failure.Class != "" || x.SkewAt.IsZero() || x.Skew.Abs() > 5*time.Second {
+	if x.Heard.IsZero() || x.Failure.Class != "" || x.SkewAt.IsZero() || x.Skew.Abs() > 30*time.Second {
 		t.Errorf("connected: %+v", x)
 	}
 }

@@ -127,7 +127,7 @@ func startPrometheus(t *testing.T, m *harness.Mesh) prometheus {
 		targets = append(targets, fmt.Sprintf("'[%s]:9851'", machine.API.MeshAddress()))
 	}
 	config := at.Files.Write("prometheus.yml", `
-global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+global: {scrape_interval: 5s, scrape_timeout: 5s, evaluation_interval: 1s}
 rule_files: ['`+filepath.Join(harness.Root(t), "deploy/monitoring/alerts.yaml")+`']
 scrape_configs:
   - job_name: spanctl

@@ -34,7 +34,7 @@ func judgeSessions(now time.Time, s *Snapshot) []condition.Condition {
 		}
 		if x.Plain {
 			found = append(found, condition.Condition{Code: condition.DiscoveryPlain, Subject: x.subject(),
-				Cause:  "calls go over the network without TLS: who is on the path sees which machines there are, and can keep them apart",
+				Cause:  "discovery uses plain HTTP: membership can be observed or blocked on the path",
 				Remedy: "serve it with a certificate, and set an endpoint with https://"})
 		}
 	}

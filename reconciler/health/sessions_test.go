@@ -81,7 +81,7 @@ func TestSessions(t *testing.T) {
 			return x
 		}()}},
 		{name: "no TLS", sessions: []Session{{Registry: "service", URL: "http://disc.example.com", State: Connected, Plain: true}},
-			want: [][]string{{"info", "DiscoveryPlain", "without TLS", "https://"}}},
+			want: [][]string{{"info", "DiscoveryPlain", "plain HTTP", "https://"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := Snapshot{Started: start.Add(-time.Hour), Sessions: test.sessions, Peers: Peers{Up: test.peersUp}}
