@@ -2,7 +2,8 @@ package condition
 
 // The codes of the machine and its kernel, sorted. hostDefinitions has what they mean.
 const (
-	// FilesReadable is the code of a file with secrets that others may read or change.
+	// FilesReadable is the code of a file with secrets that others may read or change, and of a
+	// directory whose files they may replace.
 	FilesReadable Code = "FilesReadable"
 	// IPv6Disabled is the code of a kernel setting that disables IPv6, which the mesh needs.
 	IPv6Disabled Code = "IPv6Disabled"
@@ -52,9 +53,9 @@ const (
 var hostDefinitions = []Definition{
 	{
 		Code: FilesReadable, Severity: SeverityWarning,
-		Summary: "others may read or change a file that has secrets",
-		Check:   "`ls -l` of the path that is named",
-		Remedy:  "`chmod 600` it; then change the secret: who read it can join the mesh",
+		Summary: "others may read or change a file that has secrets, or replace the files of a directory",
+		Check:   "`ls -ld` of the paths that are named",
+		Remedy:  "`chmod 600` the file, `chmod o-w` the directory; then change a secret that others could read: who has read it can join the mesh",
 	},
 	{
 		Code: IPv6Disabled, Severity: SeverityError,

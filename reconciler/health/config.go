@@ -114,7 +114,7 @@ func (s *Snapshot) stays() string {
 	case s.Config.Since.IsZero():
 		return "the one in force stays"
 	default:
-		return "that of " + s.Config.Since.Local().Format("Jan 2 15:04:05") + " stays in force"
+		return "that of " + clock(s.Config.Since) + " stays in force"
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func TestConfigFileIsJudged(t *testing.T) {
 	const path = "/etc/spanctl/machine.cue"
 	up, none := Mesh{InForce: true}, Mesh{}
-	since := time.Date(2026, 11, 25, 16, 46, 0, 0, time.Local)
+	since := time.Date(2026, 11, 25, 18, 46, 0, 0, time.FixedZone("CEST", 2*60*60))
 	for name, c := range map[string]struct {
 		mesh   Mesh
 		config Config
@@ -24,13 +24,13 @@ func TestConfigFileIsJudged(t *testing.T) {
 		"no file, and none in force": {none, Config{Missing: true}, condition.NoConfig, condition.SeverityError,
 			path + " is missing; none is in force", "spanctl apply -f FILE"},
 		"the file was deleted": {up, Config{Missing: true, Since: since}, condition.NoConfig, condition.SeverityWarning,
-			path + " is missing; that of Nov 25 16:46:00 stays in force", "spanctl rollback"},
+			path + " is missing; that of 2026-11-25T16:46:00Z stays in force", "spanctl rollback"},
 		"staged, and none in force": {none, Config{Staged: true}, condition.ConfigStaged, condition.SeverityError,
 			"a config waits in " + path + "; none is in force", "spanctl reload"},
 		"staged": {up, Config{Staged: true, Since: since}, condition.ConfigStaged, condition.SeverityWarning,
-			"a config waits in " + path + "; that of Nov 25 16:46:00 stays in force", "spanctl reload"},
+			"a config waits in " + path + "; that of 2026-11-25T16:46:00Z stays in force", "spanctl reload"},
 		"not valid": {up, Config{Problems: []string{path + ":5:7: mtu: 1000: is out of range", "two", "three"}, Since: since},
-			condition.ConfigInvalid, condition.SeverityWarning, path + ":5:7: mtu: 1000: is out of range (and 2 more); that of Nov 25 16:46:00 stays in force", "spanctl validate"},
+			condition.ConfigInvalid, condition.SeverityWarning, path + ":5:7: mtu: 1000: is out of range (and 2 more); that of 2026-11-25T16:46:00Z stays in force", "spanctl validate"},
 		"not valid, and none in force": {none, Config{Problems: []string{path + ":1:1: is empty"}}, condition.ConfigInvalid, condition.SeverityError,
 			path + ":1:1: is empty; none is in force", "spanctl validate"},
 		"not valid, whenever the other was put in force": {up, Config{Problems: []string{"one"}}, condition.ConfigInvalid, condition.SeverityWarning,

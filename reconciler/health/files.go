@@ -46,60 +46,80 @@ const (
 	othersWrite fs.FileMode = 0o002
 )
 
-// judgeFiles returns the conditions of files that others may read or change: one for those of a use
+func judgeFiles(_ time.Time, s *Snapshot) []condition.Condition { return JudgeFiles(s.Files) }
+
+// JudgeFiles returns the conditions of files that others may read or change: one for those of a use
 // in a directory.
-func judgeFiles(_ time.Time, s *Snapshot) []condition.Condition {
+func JudgeFiles(files []File) []condition.Condition {
 	type group struct {
 		dir string
 		use Use
 	}
-	var found []condition.Condition
-	first, more := map[group]int{}, map[group]int{}
-	for _, f := range s.Files {
-		c, is := exposure(f)
-		if !is {
+	var groups []group
+	exposed := map[group][]File{}
+	for _, f := range files {
+		if !f.exposed() {
 			continue
 		}
 		of := group{path.Dir(f.Path), f.Use}
-		if _, another := first[of]; another {
-			more[of]++
-			continue
+		if len(exposed[of]) == 0 {
+			groups = append(groups, of)
 		}
-		first[of] = len(found)
-		found = append(found, c)
+		exposed[of] = append(exposed[of], f)
 	}
-	for of, n := range more {
-		c := &found[first[of]]
-		c.Cause += fmt.Sprintf(", and %d more there", n)
-		c.Remedy = strings.Replace(c.Remedy, c.Subject, of.dir+"/*", 1)
+	var found []condition.Condition
+	for _, of := range groups {
+		found = append(found, exposure(exposed[of]))
 	}
 	return found
 }
 
-func exposure(f File) (c condition.Condition, is bool) {
-	c = condition.Condition{Code: condition.FilesReadable, Subject: f.Path}
-	mode := f.Mode.Perm()
+// exposed reports whether others may do with the file what they must not. Its group may: the owner
+// decides who is in it.
+func (f *File) exposed() bool {
 	if f.Use == Directory {
-		c.Cause = fmt.Sprintf("%s has mode %04o: others may replace its files", f.Path, mode)
-		c.Remedy = "`chmod o-w " + f.Path + "`"
-		return c, mode&othersWrite != 0 && f.Mode&fs.ModeSticky == 0
+		return f.Mode&othersWrite != 0 && f.Mode&fs.ModeSticky == 0
 	}
-	what := "read"
+	return f.Mode&(othersRead|othersWrite) != 0
+}
+
+// exposure returns the condition of files of one use that are exposed.
+func exposure(files []File) condition.Condition {
+	first, paths, read := files[0], make([]string, len(files)), false
+	for i, f := range files {
+		paths[i] = f.Path
+		read = read || f.Mode&othersRead != 0
+	}
+	c := condition.Condition{Code: condition.FilesReadable, Subject: first.Path,
+		Cause: fmt.Sprintf("%s has mode %04o: others may %s", first.Path, first.Mode.Perm(), first.misuse())}
+	if more := len(files) - 1; more > 0 {
+		c.Cause += fmt.Sprintf(", and %d more there", more)
+	}
+	change, after := "600", ""
 	switch {
-	case mode&othersRead != 0 && mode&othersWrite != 0:
-		what = "read and change"
-	case mode&othersWrite != 0:
-		what = "change"
+	case first.Use == Directory:
+		change = "o-w"
+	case read && first.Use == KeyFile:
+		after = "; then `spanctl rotate-key`: who has read it can pass for this machine"
+	case read:
+		after = "; then change the secret on all machines: who has read it can join the mesh"
 	}
-	c.Cause = fmt.Sprintf("%s has mode %04o: others may %s it", f.Path, mode, what)
-	c.Remedy = "`chmod 600 " + f.Path + "`"
-	if mode&othersRead != 0 {
-		c.Remedy += "; then change the secret on all machines: who has read it can join the mesh"
-		if f.Use == KeyFile {
-			c.Remedy = "`chmod 600 " + f.Path + "`; then `spanctl rotate-key`: who has read it can pass for this machine"
-		}
+	c.Remedy = "`chmod " + change + " " + strings.Join(paths, " ") + "`" + after
+	return c
+}
+
+// misuse says what others may do with a file that is exposed.
+func (f *File) misuse() string {
+	switch read, write := f.Mode&othersRead != 0, f.Mode&othersWrite != 0; {
+	case f.Use == Directory:
+		return "replace its files"
+	case read && write:
+		return "read and change it"
+	case write:
+		return "change it"
+	default:
+		return "read it"
 	}
-	return c, mode&(othersRead|othersWrite) != 0
 }
 
 // Disk is what the state directory is on.

@@ -42,10 +42,19 @@ func TestExposedFilesAreNamed(t *testing.T) {
 
 func TestExposedFilesOfADirectoryAreOne(t *testing.T) {
 	s := Snapshot{Known: Known{Files: []File{{Path: "/h/1", Mode: 0o644}, {Path: "/h/2", Mode: 0o600}, {Path: "/h/3", Mode: 0o644},
-		{Path: "/h/key", Mode: 0o644, Use: KeyFile}, {Path: "/etc/m.cue", Mode: 0o644}}}}
+		{Path: "/h/key", Mode: 0o644, Use: KeyFile}, {Path: "/etc/m.cue", Mode: 0o644},
+		{Path: "/h/history", Mode: fs.ModeDir | 0o777, Use: Directory}}}}
 	found := Assess(start, s, nil)
-	if len(found) != 3 || found[0].Subject != "/etc/m.cue" || found[1].Cause != "/h/1 has mode 0644: others may read it, and 1 more there" ||
-		!strings.HasPrefix(found[1].Remedy, "`chmod 600 /h/*`") || found[2].Subject != "/h/key" {
+	if len(found) != 4 || found[2].Remedy != "`chmod o-w /h/history`" || found[0].Subject != "/etc/m.cue" || found[1].Cause != "/h/1 has mode 0644: others may read it, and 1 more there" ||
+		!strings.HasPrefix(found[1].Remedy, "`chmod 600 /h/1 /h/3`; then change the secret") || found[3].Subject != "/h/key" {
+		t.Errorf("got %+v", found)
+	}
+}
+
+// TestOneReadSecretIsToBeChanged has the first file changed by others alone, and the second one read.
+func TestOneReadSecretIsToBeChanged(t *testing.T) {
+	found := JudgeFiles([]File{{Path: "/h/1", Mode: 0o602}, {Path: "/h/2", Mode: 0o604}})
+	if len(found) != 1 || !strings.Contains(found[0].Cause, "others may change it, and 1 more") || !strings.HasPrefix(found[0].Remedy, "`chmod 600 /h/1 /h/2`; then change the secret") {
 		t.Errorf("got %+v", found)
 	}
 }

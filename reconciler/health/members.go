@@ -58,7 +58,7 @@ func judgeMembers(_ time.Time, s *Snapshot) []condition.Condition {
 			Remedy: "compare the cluster that `spanctl status` shows on two machines, and copy one config to all: " +
 				"`spanctl gen config` makes a new cluster each time"})
 	}
-	if c, is := m.Relay.condition(); is {
+	if c, is := m.Relay.Condition(); is {
 		found = append(found, c)
 	}
 	return found
@@ -104,8 +104,8 @@ func (m *Members) repeated() []condition.Condition {
 	return found
 }
 
-// condition returns the condition of a relay that does not forward.
-func (r Relay) condition() (condition.Condition, bool) {
+// Condition returns the condition of a relay that does not forward.
+func (r Relay) Condition() (c condition.Condition, is bool) {
 	var off, sysctls []string
 	if !r.IPv6 {
 		off, sysctls = append(off, "IPv6"), append(sysctls, "net.ipv6.conf.all.forwarding=1")
@@ -118,5 +118,5 @@ func (r Relay) condition() (condition.Condition, bool) {
 	}
 	return condition.Condition{Code: condition.RelayNotForwarding,
 		Cause:  "relay.offer is set, and forwarding of " + strings.Join(off, " and ") + " is off",
-		Remedy: "sysctl -w " + strings.Join(sysctls, " ")}, true
+		Remedy: "`sysctl -w " + strings.Join(sysctls, " ") + "`"}, true
 }

@@ -38,9 +38,9 @@ func TestMembers(t *testing.T) {
 		{"a relay", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true, IPv4: true}}, nil},
 		{"no relay", Members{Answered: true, Others: 1}, nil},
 		{"a relay that does not forward", Members{Answered: true, Others: 1, Relay: Relay{Offered: true}}, []string{
-			"RelayNotForwarding: relay.offer is set, and forwarding of IPv6 and IPv4 is off: sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1"}},
+			"RelayNotForwarding: relay.offer is set, and forwarding of IPv6 and IPv4 is off: `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"a relay for IPv6 alone", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true}}, []string{
-			"RelayNotForwarding: relay.offer is set, and forwarding of IPv4 is off: sysctl -w net.ipv4.ip_forward=1"}},
+			"RelayNotForwarding: relay.offer is set, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
 	} {
 		test.members.Cluster = "7f3a-91c0"
 		found := judgeMembers(start, &Snapshot{Members: test.members})

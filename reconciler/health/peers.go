@@ -275,6 +275,7 @@ func count(n int) string {
 	return "over " + strconv.Itoa(n/unit*unit)
 }
 
+// clock formats a time: all in conditions are in UTC.
 func clock(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // ports returns the ports of endpoints.

@@ -38,7 +38,7 @@ func judgeSessions(now time.Time, s *Snapshot) []condition.Condition {
 				Remedy: "serve it with a certificate, and set an endpoint with https://"})
 		}
 	}
-	return append(found, judgeClock(s.Sessions)...)
+	return append(found, JudgeClock(s.Sessions)...)
 }
 
 // judgeSession returns the condition of one session; the zero value for none. Those that the
@@ -105,7 +105,7 @@ func (x *Session) nextTry() string {
 	if x.NextTry.IsZero() {
 		return ""
 	}
-	return "; next try at " + x.NextTry.UTC().Format(time.TimeOnly) + " UTC"
+	return "; next try at " + clock(x.NextTry)
 }
 
 // isDenied reports whether a Kubernetes API server has refused the credentials.
@@ -196,8 +196,8 @@ func ClockOffset(sessions []Session) (offset time.Duration, known bool) {
 	return 0, false
 }
 
-// judgeClock finds that this clock is off. Where it agrees with one registry, another one is off.
-func judgeClock(sessions []Session) []condition.Condition {
+// JudgeClock finds that this clock is off. Where it agrees with one registry, another one is off.
+func JudgeClock(sessions []Session) []condition.Condition {
 	nearest := nearestClock(sessions)
 	if nearest == nil || !IsOff(nearest.Skew) {
 		return nil
@@ -244,7 +244,11 @@ func coarse(d time.Duration) string {
 func sessionsDue(now time.Time, sessions []Session) (due time.Duration) {
 	for i := range sessions {
 		x := &sessions[i]
-		for _, since := range []time.Time{x.UnpublishedSince, map[bool]time.Time{true: x.Since}[x.State == Failed]} {
+		var failed time.Time
+		if x.State == Failed {
+			failed = x.Since
+		}
+		for _, since := range []time.Time{x.UnpublishedSince, failed} {
 			wait := unreachableAfter - now.Sub(since)
 			if !since.IsZero() && wait > 0 && (due == 0 || wait < due) {
 				due = wait

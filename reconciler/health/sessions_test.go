@@ -43,7 +43,7 @@ func TestSessions(t *testing.T) {
 		{name: "a session that works", sessions: []Session{off(29 * time.Second)}},
 		{name: "one that has just begun", sessions: []Session{{Registry: "service", URL: url, State: Connecting, Since: start}}},
 		{name: "never heard", sessions: []Session{outOf(failure.Refused, refused, 4*time.Minute, 0)},
-			want: [][]string{{"error", "DiscoveryUnreachable", "connection refused for 4m, never heard; next try at 09:00:30 UTC", "check address and port in cluster.discovery.registries.service.endpoint"}}},
+			want: [][]string{{"error", "DiscoveryUnreachable", "connection refused for 4m, never heard; next try at 2026-11-28T09:00:30Z", "check address and port in cluster.discovery.registries.service.endpoint"}}},
 		{name: "never heard, with peers from the cache", sessions: []Session{outOf(failure.Refused, refused, time.Second, 0)}, peersUp: 1,
 			want: [][]string{{"warning", "DiscoveryUnreachable", "connection refused for 1s, never heard", "known machines stay in the mesh"}}},
 		{name: "a restart", sessions: []Session{outOf(failure.Closed, "closed", 59*time.Second, time.Minute)}},
