@@ -67,7 +67,7 @@ func TestStatusText(t *testing.T) {
 		}},
 		{"degraded", statusView{}, func(h *agentpb.GetHealthResponse) {
 			h.State, h.Conditions = "degraded", []*agentpb.Condition{unreachable}
-			h.Peers[1] = &agentpb.Peer{Name: "db2", State: "down", Path: "198.51.100.7:51820", Loss: proto.Float64(1), TransmittedBytes: 7992}
+			h.Peers[1] = &agentpb.Peer{Name: "db2", State: "down", Path: "198.51.100.7:51820", TransmittedBytes: 7992}
 		}},
 		{"broken-colour-50-columns", statusView{width: 50, color: true}, func(h *agentpb.GetHealthResponse) {
 			h.State, h.Ready, h.Conditions = "broken", false, []*agentpb.Condition{blocked, unreachable}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/support"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
+	"github.com/spanmesh/span/reconciler/state"
 )
 
 // kernelFiles returns the files with what the kernel has, for the mesh of a link.
@@ -26,7 +27,7 @@ func kernelFiles(link string) []support.File {
 			[]string{"ip", "-4", "route", "show", "table", "all"}, []string{"ip", "-6", "route", "show", "table", "all"})},
 		{Name: "kernel/rules.txt", About: "the rules that choose tables (ip)", Read: programs([]string{"ip", "-4", "rule"}, []string{"ip", "-6", "rule"})},
 		{Name: "kernel/nftables.txt", About: "the nftables tables of spanctl, and the names of all (nft)", Read: programs(
-			[]string{"nft", "list", "table", "inet", "spanctl-" + link}, []string{"nft", "list", "table", "inet", "spanguard-" + link}, []string{"nft", "list", "tables"})},
+			[]string{"nft", "list", "table", "inet", state.TableName(link)}, []string{"nft", "list", "table", "inet", state.GuardName(link)}, []string{"nft", "list", "tables"})},
 		{Name: "kernel/sysctls.txt", About: "the sysctls that a mesh depends on", Read: func(context.Context) ([]byte, error) { return readSysctls(link) }},
 		{Name: "kernel/counters.txt", About: "counters of links and protocols, from /proc/net", Read: func(context.Context) ([]byte, error) {
 			return readFiles("/proc/net/dev", "/proc/net/snmp", "/proc/net/snmp6", "/proc/net/netstat")
