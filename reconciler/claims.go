@@ -110,7 +110,7 @@ func (p *Pass) ownerConditions(o *owners) []condition.Condition {
 	for i := range p.specs {
 		key := p.specs[i].PublicKey
 		if refusals := o.peers[key].refusals; len(refusals) > 0 {
-			found = append(found, refusalConditions(p.label(key), refusals)...)
+			found = append(found, refusalConditions(p.specs[i].Name, refusals)...)
 		}
 	}
 	return append(found, p.clashes()...)
@@ -173,6 +173,14 @@ func (p *Pass) nameBeside(key, other mesh.Key) string {
 		return p.nameOf(key)
 	}
 	return p.label(key)
+}
+
+// label returns the label of a peer, which others may have: its key, if it has none.
+func (p *Pass) label(key mesh.Key) string {
+	if spec := p.spec(key); spec != nil && spec.Label != "" {
+		return spec.Label
+	}
+	return key.String()
 }
 
 // nameOf returns the name of a peer with the start of its key: two may have one name.

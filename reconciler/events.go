@@ -52,7 +52,7 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 	var up []string
 	for _, t := range transitions {
 		if t.After.Status.State == peer.Up && (t.Before == nil || t.Before.Status.State != peer.Up) {
-			up = append(up, p.label(t.After.Key))
+			up = append(up, p.name(t.After.Key))
 		}
 	}
 	e.recordEach(now, peerUp, "is reached", up)

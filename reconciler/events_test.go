@@ -73,6 +73,38 @@ func TestWhatHappensIsAnEvent(t *testing.T) {
 	})
 }
 
+// Two peers that call themselves the same are told apart by their keys, in statuses and in events.
+func TestTwinsAreNamedByTheirKeys(t *testing.T) {
+	settled(t, func(t *testing.T, r *running) {
+		twins := []mesh.Affiliate{affiliate(2, "10.0.0.2:51820"), affiliate(3, "10.0.0.3:51820")}
+		for i := range twins {
+			twins[i].Nodename = "vm"
+		}
+		r.registry.learn(twins...)
+		after(time.Second)
+		r.kernel.edit(func(s *state.State) {
+			for i := range s.Peers {
+				s.Peers[i].LastHandshake, s.Peers[i].ReceiveBytes = time.Now(), 1000
+			}
+		})
+		after(30 * time.Second)
+		for i := range twins {
+			a := &twins[i]
+			key := a.KubeSpan.PublicKey.String()
+			found, err := resource.Find(resource.PeerStatuses, r.store.List(resource.PeerStatuses), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := found.Spec.(resource.PeerStatus); s.Label != "vm" || s.Name != key || s.NodeID != a.NodeID || s.Address != a.KubeSpan.Address {
+				t.Errorf("the status is %+v", s)
+			}
+			if events := r.events(); !slices.Contains(events, "PeerJoined "+key) || !slices.Contains(events, "PeerUp "+key) {
+				t.Errorf("the events are %q", events)
+			}
+		}
+	})
+}
+
 // A thousand peers that join at once are one event, which leaves room for the others.
 func TestManyPeersAreOneEvent(t *testing.T) {
 	settled(t, func(t *testing.T, r *running) {

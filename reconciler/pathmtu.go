@@ -123,19 +123,9 @@ func (p *paths) blackHoles() []health.PathMTU {
 	return holes
 }
 
-// peerName returns the name of a peer.
-func peerName(specs []mesh.PeerSpec, key mesh.Key) string {
-	for i := range specs {
-		if specs[i].PublicKey == key {
-			return specs[i].Name
-		}
-	}
-	return key.String()
-}
-
 // measuredMTU notes what passes on a way, and reports whether that is the present one.
 func (e *Engine) measuredMTU(now time.Time, path Path, full, passes int) (current bool) {
-	if e.gathered == nil || !e.paths.measured(path, peerName(e.gathered.specs, path.Peer), full, passes) {
+	if e.gathered == nil || !e.paths.measured(path, e.gathered.name(path.Peer), full, passes) {
 		return false
 	}
 	e.assess(now)

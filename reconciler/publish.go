@@ -83,7 +83,7 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 	for i := range p.peers {
 		c := &p.peers[i]
 		id := c.Key.String()
-		statuses[id] = p.peerStatus(now, p.specs[i].Label, c)
+		statuses[id] = p.peerStatus(now, &p.specs[i], c)
 		if c.IsUp() && c.Status.Endpoint.IsValid() {
 			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Label: p.specs[i].Label, Endpoint: c.Status.Endpoint}
 		}
@@ -92,11 +92,14 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 	e.store.Replace(now, resource.Endpoints, endpoints)
 }
 
-func (p *Pass) peerStatus(now time.Time, label string, c *peer.Connection) resource.PeerStatus {
+func (p *Pass) peerStatus(now time.Time, spec *mesh.PeerSpec, c *peer.Connection) resource.PeerStatus {
 	s := &c.Status
 	shown := resource.PeerStatus{
 		Endpoint:           s.Endpoint,
-		Label:              label,
+		Label:              spec.Label,
+		Name:               spec.Name,
+		NodeID:             spec.NodeID,
+		Address:            probeAddress(spec),
 		State:              s.State,
 		EchoesSent:         s.Echoes.Sent,
 		EchoesAnswered:     s.Echoes.Answered,

@@ -60,28 +60,20 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 }
 
 // name returns the name of the peer with a key: the key, if it is none.
-func (p *Pass) name(key mesh.Key) string {
-	if spec := p.spec(key); spec != nil {
+func (g *gathered) name(key mesh.Key) string {
+	if spec := g.spec(key); spec != nil {
 		return spec.Name
 	}
 	return key.String()
 }
 
-// label returns the label of the peer with a key, which others may have: the key, if it has none.
-func (p *Pass) label(key mesh.Key) string {
-	if spec := p.spec(key); spec != nil && spec.Label != "" {
-		return spec.Label
-	}
-	return key.String()
-}
-
 // spec returns the spec of the peer with a key, or nil.
-func (p *Pass) spec(key mesh.Key) *mesh.PeerSpec {
-	i, found := slices.BinarySearchFunc(p.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+func (g *gathered) spec(key mesh.Key) *mesh.PeerSpec {
+	i, found := slices.BinarySearchFunc(g.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
 	if !found {
 		return nil
 	}
-	return &p.specs[i]
+	return &g.specs[i]
 }
 
 // findConditions reports the conditions that config, host, kernel and registries have.

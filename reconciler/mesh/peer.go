@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"unicode/utf8"
 )
 
 // PeerSpec is the specification of one WireGuard peer.
@@ -13,8 +14,8 @@ type PeerSpec struct {
 	NodeID string
 	// Label is the affiliate's nodename.
 	Label string
-	// Name is what people are told: the label, or the key where it is empty or another machine has
-	// the same.
+	// Name is what people are told, and no other peer's: the label, or the key where the label is
+	// empty, a key, no UTF-8, or another machine's too.
 	Name string
 	// Address is the peer's address in the mesh.
 	Address netip.Addr
@@ -54,7 +55,8 @@ func NamePeers(specs []PeerSpec, own string) {
 	}
 	for i := range specs {
 		s := &specs[i]
-		if s.Name = s.Label; s.Label == "" || labeled[s.Label] > 1 {
+		_, err := ParseKey(s.Label)
+		if s.Name = s.Label; s.Label == "" || err == nil || !utf8.ValidString(s.Label) || labeled[s.Label] > 1 {
 			s.Name = s.PublicKey.String()
 		}
 	}

@@ -104,8 +104,9 @@ func BenchmarkMerge(b *testing.B) {
 }
 
 func TestPeersAreNamedByHostnameAndByKeyWhereItIsNotUnique(t *testing.T) {
-	specs := make([]PeerSpec, 5)
-	for i, label := range []string{"db1", "vm", "", "vm", "self"} {
+	labels := []string{"db1", "vm", "", "vm", "self", "bad\xff", Key{1}.String()}
+	specs := make([]PeerSpec, len(labels))
+	for i, label := range labels {
 		specs[i].Label, specs[i].PublicKey[0] = label, byte(i+1)
 	}
 	NamePeers(specs, "self")

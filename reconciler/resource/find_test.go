@@ -2,6 +2,7 @@ package resource_test
 
 import (
 	"errors"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,6 +142,29 @@ func TestTablesHaveAgesAndSizes(t *testing.T) {
 			if at < 2 || at >= len(headings) {
 				t.Errorf("%s: column %d of %d is for wide tables", typ.Name, at, len(headings))
 			}
+		}
+	}
+}
+
+func TestFindPeers(t *testing.T) {
+	address := netip.MustParseAddr
+	peers := []resource.PeerWords{
+		{Key: "keyA", NodeID: "node1", Label: "db1", Addresses: []netip.Addr{address("fd00::1"), address("10.0.0.1")}},
+		{Key: "keyB", Label: "vm", Addresses: []netip.Addr{{}}},
+		{Key: "keyC", Label: "VM"},
+		{Key: "keyD", Label: "keyA"},
+		{Key: "keyE"},
+	}
+	for word, want := range map[string]string{
+		"db1": "keyA", "DB1": "keyA", "node1": "keyA", "NODE1": "", "fd00:0::1": "keyA", "10.0.0.1": "keyA", "10.0.0.2": "",
+		"keyA": "keyA", "keyE": "keyE", "vm": "keyB keyC", "db2": "", "": "",
+	} {
+		var keys []string
+		for _, p := range resource.FindPeers(word, peers, func(p resource.PeerWords) resource.PeerWords { return p }) {
+			keys = append(keys, p.Key)
+		}
+		if got := strings.Join(keys, " "); got != want {
+			t.Errorf("%q is %q, want %q", word, got, want)
 		}
 	}
 }

@@ -47,8 +47,14 @@ var PeerStatuses = &Type{
 type PeerStatus struct {
 	// Endpoint is where WireGuard sends to.
 	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
-	// Label is the name of the peer.
+	// Label is what the peer calls itself, which others may do too.
 	Label string `json:"label"`
+	// Name is the label, or the public key if the label is empty, a key, or another machine's too.
+	Name string `json:"name"`
+	// NodeID is the node ID of the peer.
+	NodeID string `json:"nodeID,omitempty"`
+	// Address is the one that it is reached at inside of the mesh.
+	Address netip.Addr `json:"address,omitzero"`
 	// State is "up", "down", or "unknown" while an endpoint is on trial. A peer whose traffic a
 	// relay carries is up.
 	State peer.State `json:"state"`

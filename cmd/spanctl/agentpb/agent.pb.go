@@ -2674,15 +2674,16 @@ func (x *ConfigInForce) GetSince() *timestamppb.Timestamp {
 
 // Peer is another machine of the mesh.
 type Peer struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	PublicKey string                 `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host name, or the public key where it is empty or another machine has the same.
+	Name      string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	// "up", "down", or "unknown" while an endpoint is on trial.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// Where WireGuard sends to, such as "203.0.113.9:51820", or "relay NAME" where a peer carries
 	// the traffic; empty for nowhere.
 	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
-	// The last round-trip time of an echo; absent if none was answered.
+	// The smoothed round-trip time of echoes; absent if none was answered.
 	RttSeconds *float64 `protobuf:"fixed64,5,opt,name=rtt_seconds,json=rttSeconds,proto3,oneof" json:"rtt_seconds,omitempty"`
 	// The part of the recent echoes that were not answered, from 0 to 1; absent without echoes.
 	Loss *float64 `protobuf:"fixed64,6,opt,name=loss,proto3,oneof" json:"loss,omitempty"`

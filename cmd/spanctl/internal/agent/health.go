@@ -139,7 +139,7 @@ func healthSession(s *health.Session) *agentpb.DiscoverySession {
 }
 
 func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
-	p := &agentpb.Peer{Name: s.Label, PublicKey: key, State: string(s.State), ReceivedBytes: float64(s.ReceiveBytes),
+	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), ReceivedBytes: float64(s.ReceiveBytes),
 		TransmittedBytes: float64(s.TransmitBytes)}
 	switch {
 	case s.Relay != "":
@@ -147,8 +147,8 @@ func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
 	case s.Endpoint.IsValid():
 		p.Path = s.Endpoint.String()
 	}
-	if s.RTT > 0 {
-		rtt := time.Duration(s.RTT).Seconds()
+	if s.SmoothedRTT > 0 {
+		rtt := time.Duration(s.SmoothedRTT).Seconds()
 		p.RttSeconds = &rtt
 	}
 	if percent, known := s.Loss.Value(); known {

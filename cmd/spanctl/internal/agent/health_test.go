@@ -26,8 +26,8 @@ func TestHealthOfATurn(t *testing.T) {
 		Health: health.Report{State: health.Degraded, Ready: true, Conditions: []health.Condition{
 			{Condition: condition.Condition{Code: condition.TableTaken, Level: condition.SeverityWarning}, Since: started}}}}
 	statuses := []resource.Resource{
-		{ID: "b", Spec: resource.PeerStatus{Label: "db2", State: peer.Up, Relay: "db1", Endpoint: netip.MustParseAddrPort("192.0.2.1:1")}},
-		{ID: "a", Spec: resource.PeerStatus{Label: "db1", State: peer.Down, RTT: resource.Duration(20 * time.Millisecond), Loss: resource.PercentOf(25)}},
+		{ID: "b", Spec: resource.PeerStatus{Label: "vm", Name: "db2", State: peer.Up, Relay: "db1", Endpoint: netip.MustParseAddrPort("192.0.2.1:1")}},
+		{ID: "a", Spec: resource.PeerStatus{Label: "vm", Name: "db1", State: peer.Down, RTT: resource.Duration(90 * time.Millisecond), SmoothedRTT: resource.Duration(20 * time.Millisecond), Loss: resource.PercentOf(25)}},
 	}
 	h := healthOf(now, started, turn, statuses)
 	if h.GetState() != "degraded" || !h.GetReady() || !h.GetLive() || h.GetHostname() != "web1" || len(h.GetConditions()) != 1 {

@@ -32,12 +32,6 @@ func (d *deps) measure() metrics.State {
 			s.PerPeer = c.Machine.Metrics.PerPeer
 		}
 	}
-	nodes := map[mesh.Key]string{}
-	for _, r := range d.store.List(resource.Affiliates) {
-		if a, is := r.Spec.(resource.Affiliate); is {
-			nodes[a.KubeSpan.PublicKey] = a.NodeID
-		}
-	}
 	for _, r := range d.store.List(resource.PeerStatuses) {
 		status, is := r.Spec.(resource.PeerStatus)
 		key, err := mesh.ParseKey(r.ID)
@@ -45,7 +39,7 @@ func (d *deps) measure() metrics.State {
 			continue // not reached: the ID is the key
 		}
 		s.Peers = append(s.Peers, metrics.Peer{
-			Key: key, Name: status.Label, NodeID: nodes[key], State: status.State, Relayed: status.Relay != "",
+			Key: key, Name: status.Name, NodeID: status.NodeID, State: status.State, Relayed: status.Relay != "",
 			RTT: time.Duration(status.SmoothedRTT), LastHandshake: status.LastHandshakeTime,
 			ReceiveBytes: status.ReceiveBytes, TransmitBytes: status.TransmitBytes,
 		})

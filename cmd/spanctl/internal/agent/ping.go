@@ -126,7 +126,7 @@ func (s *service) ping(ctx context.Context, m *agentpb.PingRequest, send func(*a
 // dialPeer opens a connection for echoes to a peer.
 func dialPeer(scope state.Scope, to pingPeer) (*echo.Conn, *net.Interface, error) {
 	if !to.address.Is6() {
-		return nil, nil, &codedError{connect.CodeFailedPrecondition, fmt.Errorf("%s has no IPv6 address in the mesh, and echoes are ICMPv6", to.label)}
+		return nil, nil, &codedError{connect.CodeFailedPrecondition, fmt.Errorf("%s has no IPv6 address in the mesh, and echoes are ICMPv6", to.name)}
 	}
 	return dialEcho(scope, to.address)
 }
@@ -176,9 +176,9 @@ func (p pingPlan) run(ctx context.Context, conn *echo.Conn, answered func(*agent
 
 // path completes a response by the peer's name and the way to it.
 func path(store *resource.Store, peer pingPeer, response *agentpb.PingResponse) *agentpb.PingResponse {
-	response.Peer = peer.label
+	response.Peer = peer.name
 	for _, r := range store.List(resource.PeerStatuses) {
-		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == peer.key {
+		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == peer.Key {
 			response.Relay = status.Relay
 			if status.Endpoint.IsValid() {
 				response.Endpoint = status.Endpoint.String()

@@ -55,9 +55,11 @@ func pingStore() *resource.Store {
 		key(3): resource.PeerSpec{Label: "vm", Address: netip.MustParseAddr("fd00::3")},
 		key(4): resource.PeerSpec{Label: "phone", AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.2.0.4/32")}},
 	})
-	store.Replace(time.Unix(1, 0), resource.Affiliates, map[string]any{
-		"node-2": resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: "node-2", KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{2}}}},
-		"none":   resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: "none"}},
+	store.Replace(time.Unix(1, 0), resource.PeerStatuses, map[string]any{
+		key(1): resource.PeerStatus{Label: "db1", Name: "db1", Address: netip.MustParseAddr("fd00::1")},
+		key(2): resource.PeerStatus{Label: "vm", Name: key(2), Address: netip.MustParseAddr("fd00::2"), NodeID: "node-2"},
+		key(3): resource.PeerStatus{Label: "vm", Name: key(3), Address: netip.MustParseAddr("fd00::3")},
+		key(4): resource.PeerStatus{Label: "phone", Name: "phone", Address: netip.MustParseAddr("10.2.0.4")},
 	})
 	return store
 }
@@ -75,7 +77,7 @@ func TestFindPeer(t *testing.T) {
 		{"fd00::3", "fd00::3", ""},
 		{"phone", "10.2.0.4", ""},
 		{"vm", "", "2 peers are called \"vm\": name one by its key; there are: " + mesh.Key{2}.String() + ", " + mesh.Key{3}.String()},
-		{"db2", "", `no peer is called "db2"; there are: db1, phone, vm, vm`},
+		{"db2", "", `no peer is called "db2"; there are: ` + mesh.Key{2}.String() + ", " + mesh.Key{3}.String() + ", db1, phone"},
 		{"10.1.0.1", "", "no peer is called"},
 		{"none", "", "no peer is called"},
 		{"", "", "no peer is called"},

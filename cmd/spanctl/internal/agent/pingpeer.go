@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,7 +9,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -17,75 +17,59 @@ const maxNamed = 8
 
 // pingPeer is a peer as those who ask for it know it.
 type pingPeer struct {
-	key    string
-	nodeID string
-	label  string
+	resource.PeerWords
+	name string
 	// address is where echoes go to, inside of the mesh; invalid for none.
 	address netip.Addr
-	// prefixes are those that are routed to the peer.
-	prefixes []netip.Prefix
 }
 
 // pingPeers returns the peers that the store knows.
 func pingPeers(store *resource.Store) []pingPeer {
-	nodeIDs := map[mesh.Key]string{}
-	for _, r := range store.List(resource.Affiliates) {
-		if a, is := r.Spec.(resource.Affiliate); is && !a.KubeSpan.PublicKey.IsZero() {
-			nodeIDs[a.KubeSpan.PublicKey] = a.NodeID
+	statuses := map[string]resource.PeerStatus{}
+	for _, r := range store.List(resource.PeerStatuses) {
+		if status, is := r.Spec.(resource.PeerStatus); is {
+			statuses[r.ID] = status
 		}
 	}
 	var peers []pingPeer
 	for _, r := range store.List(resource.PeerSpecs) {
 		spec, is := r.Spec.(resource.PeerSpec)
-		key, err := mesh.ParseKey(r.ID)
-		if !is || err != nil {
+		if !is {
 			continue
 		}
-		p := pingPeer{key: r.ID, nodeID: nodeIDs[key], label: spec.Label, address: spec.Address, prefixes: spec.AllowedIPs}
-		if !p.address.IsValid() && len(spec.AllowedIPs) > 0 {
-			p.address = spec.AllowedIPs[0].Addr()
+		status := statuses[r.ID]
+		p := pingPeer{name: cmp.Or(status.Name, r.ID), address: cmp.Or(status.Address, spec.Address),
+			PeerWords: resource.PeerWords{Key: r.ID, NodeID: status.NodeID, Label: spec.Label, Addresses: []netip.Addr{status.Address, spec.Address}}}
+		for _, prefix := range spec.AllowedIPs {
+			if prefix.IsSingleIP() {
+				p.Addresses = append(p.Addresses, prefix.Addr())
+			}
 		}
 		peers = append(peers, p)
 	}
 	return peers
 }
 
-// findPeer returns the peer that a user names by its host name, node ID, public key or an address
-// that it has in the mesh.
-func findPeer(name string, peers []pingPeer) (pingPeer, error) {
-	address, _ := netip.ParseAddr(name) // invalid for a name
-	var named []pingPeer
-	for _, p := range peers {
-		switch {
-		case p.key == name, p.nodeID != "" && p.nodeID == name, address.IsValid() && p.has(address):
-			return p, nil
-		case strings.EqualFold(p.label, name):
-			named = append(named, p)
-		}
-	}
+// findPeer returns the peer that a user names.
+func findPeer(word string, peers []pingPeer) (pingPeer, error) {
+	named := resource.FindPeers(word, peers, func(p pingPeer) resource.PeerWords { return p.PeerWords })
 	switch len(named) {
 	case 1:
 		return named[0], nil
 	case 0:
-		return pingPeer{}, &codedError{connect.CodeNotFound, fmt.Errorf("no peer is called %q; %s", name, listPeers(peers, func(p pingPeer) string { return p.label }))}
+		return pingPeer{}, &codedError{connect.CodeNotFound, fmt.Errorf("no peer is called %q; %s", word, listPeers(peers))}
 	default:
-		return pingPeer{}, &codedError{connect.CodeInvalidArgument, fmt.Errorf("%d peers are called %q: name one by its key; %s", len(named), name,
-			listPeers(named, func(p pingPeer) string { return p.key }))}
+		return pingPeer{}, &codedError{connect.CodeInvalidArgument, fmt.Errorf("%d peers are called %q: name one by its key; %s", len(named), word, listPeers(named))}
 	}
 }
 
-// has reports whether an address is the peer's own.
-func (p pingPeer) has(address netip.Addr) bool {
-	return p.address == address || slices.Contains(p.prefixes, netip.PrefixFrom(address, address.BitLen()))
-}
-
-func listPeers(peers []pingPeer, name func(pingPeer) string) string {
+func listPeers(peers []pingPeer) string {
 	if len(peers) == 0 {
 		return "there are no peers"
 	}
 	names := make([]string, len(peers))
 	for i, p := range peers {
-		names[i] = name(p)
+		names[i] = p.name
 	}
 	slices.Sort(names)
 	if more := len(names) - maxNamed; more > 0 {

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/resource"
 )
 
 // waitOptions are the flags of `spanctl wait`.
@@ -33,7 +37,8 @@ func newWait(g *globals) *cobra.Command {
   ready                   it carries traffic
   healthy                 there is neither an error nor a warning
   peers=N                 at least N peers are up
-  peer=NAME               the peer with this name or public key is up
+  peer=NAME               the peer with this host name, node ID, public key or address in the
+                          mesh is up
   condition=CODE          there is the condition, whatever it is about
   condition=CODE=false    there is not
 
@@ -124,28 +129,30 @@ func up(specs map[string]map[string]any) (n int) {
 
 // nameOf returns the name of a peer, or else its public key.
 func nameOf(id string, spec map[string]any) string {
-	if label, _ := spec["label"].(string); label != "" {
-		return label
-	}
-	return id
+	return cmp.Or(textOf(spec, "name"), id)
 }
 
-func peerGoal(name string) goal {
+func textOf(spec map[string]any, field string) string {
+	text, _ := spec[field].(string)
+	return text
+}
+
+func peerGoal(word string) goal {
 	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
-		state := ""
-		for id, spec := range specs {
-			if id != name && spec["label"] != name {
-				continue
-			}
-			if isUp(spec) {
-				return true, name + " is up"
-			}
-			state = fmt.Sprint(spec["state"])
+		found := resource.FindPeers(word, slices.Sorted(maps.Keys(specs)), func(id string) resource.PeerWords {
+			spec := specs[id]
+			address, _ := netip.ParseAddr(textOf(spec, "address")) // invalid for none
+			return resource.PeerWords{Key: id, NodeID: textOf(spec, "nodeID"), Label: textOf(spec, "label"), Addresses: []netip.Addr{address}}
+		})
+		switch len(found) {
+		case 0:
+			return false, word + " is no peer"
+		case 1:
+			spec := specs[found[0]]
+			return isUp(spec), fmt.Sprint(word, " is ", spec["state"])
+		default:
+			return false, fmt.Sprintf("%d peers are called %s: name one by its key", len(found), word)
 		}
-		if state == "" {
-			return false, name + " is no peer"
-		}
-		return false, name + " is " + state
 	}}
 }
 

@@ -33,10 +33,11 @@ type State struct {
 // Peer is the state of a peer.
 type Peer struct {
 	Key mesh.Key
-	// Name is what the peer calls itself; "" for nothing. Several peers may have one name.
+	// Name is no other peer's.
 	Name string
 	// NodeID is empty if it is not known.
-	NodeID  string
+	NodeID string
+	// State is up while a relay carries the peer's traffic.
 	State   peer.State
 	Relayed bool
 	// RTT is the smoothed round-trip time; zero if it is not known.
@@ -44,15 +45,6 @@ type Peer struct {
 	// LastHandshake is zero if there was none.
 	LastHandshake               time.Time
 	ReceiveBytes, TransmitBytes int64
-}
-
-// state returns the state of the peer as operators see it: it is up while a relay carries its
-// traffic.
-func (p *Peer) state() peer.State {
-	if p.Relayed {
-		return peer.Up
-	}
-	return p.State
 }
 
 // collector collects what the State of Metrics has.
@@ -117,9 +109,8 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	if len(s.Peers) > maxPeers && !s.PerPeer {
 		return
 	}
-	names := namesOf(s.Peers)
 	for i := range s.Peers {
-		out.peer(names[i], &s.Peers[i], counts[s.Peers[i].Key])
+		out.peer(&s.Peers[i], counts[s.Peers[i].Key])
 	}
 }
 
@@ -194,7 +185,7 @@ func (out sink) peers(all []Peer) {
 	counts := map[peer.State]float64{peer.Up: 0, peer.Down: 0, peer.Unknown: 0}
 	relayed := 0.0
 	for i := range all {
-		counts[all[i].state()]++
+		counts[all[i].State]++
 		relayed += truth(all[i].Relayed)
 	}
 	for state, n := range counts {
@@ -206,26 +197,10 @@ func (out sink) peers(all []Peer) {
 // valid makes a text the value of a label: they are UTF-8.
 func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
-// namesOf returns a name for each peer that no other has: its key, where it has none of its own, or
-// calls itself by a key.
-func namesOf(all []Peer) []string {
-	times := map[string]int{}
-	names := make([]string, len(all))
-	for i := range all {
-		names[i] = valid(all[i].Name)
-		times[names[i]]++
-	}
-	for i, name := range names {
-		if _, err := mesh.ParseKey(name); err == nil || name == "" || times[name] > 1 {
-			names[i] = all[i].Key.String()
-		}
-	}
-	return names
-}
-
 // peer adds the metrics of a peer.
-func (out sink) peer(name string, p *Peer, n probes) {
-	out.put(&peerUp, truth(p.state() == peer.Up), name)
+func (out sink) peer(p *Peer, n probes) {
+	name := valid(p.Name)
+	out.put(&peerUp, truth(p.State == peer.Up), name)
 	out.put(&peerInfo, 1, name, p.Key.String(), valid(p.NodeID))
 	out.put(&peerReceived, float64(p.ReceiveBytes), name)
 	out.put(&peerSent, float64(p.TransmitBytes), name)
