@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 		for _, c := range report.Checks {
 			lines.WriteString(c.Grade + " " + c.Check + " " + c.What + ", " + c.Remedy + "\n")
 		}
-		wantLines(t, lines.String(), "warn forwarding relay.offer is set", "warn files "+node.Config()+" has mode 0644, `chmod 600 "+node.Config()+"`",
-			"fail discovery "+m.Endpoint()+": connection refused", "skip clock", "warn mtu 1420 bytes to node-2 are lost, 1392 pass, set mtu: 1392 here and at node-2")
+		wantLines(t, lines.String(), "warn forwarding relay.offer is set", "warn files "+node.Config()+" has mode 0644: others may read it, `chmod 600 "+node.Config()+"`",
+			"fail discovery "+m.Endpoint()+": connection refused", "skip clock", "warn mtu 1420 bytes to node-2 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at node-2")
 	})
 }

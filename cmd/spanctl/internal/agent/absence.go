@@ -41,10 +41,7 @@ func (o *oneShot) Health(ctx context.Context) *agentpb.GetHealthResponse {
 // noAgent is the condition of a machine where no agent answers at a socket, by the links that are
 // there, or why they cannot be read, and whether systemd has a unit of the agent.
 func noAgent(socket string, left []leftLink, fault error, unit bool) condition.Condition {
-	c := condition.Condition{Code: condition.NoAgent, Cause: "nobody answers at " + socket, Remedy: "`spanctl run`"}
-	if unit {
-		c.Remedy = "`systemctl start spanctl`"
-	}
+	c := condition.Condition{Code: condition.NoAgent, Cause: "nobody answers at " + socket, Remedy: startRemedy(unit)}
 	var links []string
 	for _, l := range left {
 		text := "the link " + l.name
@@ -71,6 +68,16 @@ func noAgent(socket string, left []leftLink, fault error, unit bool) condition.C
 		c.Cause += "; there is no mesh"
 	}
 	return c
+}
+
+// StartRemedy says how an agent is started on this machine.
+func StartRemedy() string { return startRemedy(hasUnit("/")) }
+
+func startRemedy(unit bool) string {
+	if unit {
+		return "`systemctl start spanctl`"
+	}
+	return "`spanctl run`"
 }
 
 // leftLinks finds the links of this state directory's meshes.

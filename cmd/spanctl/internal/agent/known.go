@@ -38,8 +38,7 @@ func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(
 				known.Config, secrets = &config, files
 			}
 		}
-		known.Files = statedir.Modes(slices.Concat(secrets, m.dir.Private(),
-			[]health.File{{Path: filepath.Dir(socket), Use: health.Directory}, {Path: filepath.Dir(m.file.Path()), Use: health.Directory}}))
+		known.Files = privateFiles(secrets, m.dir, socket, m.file.Path())
 		known.Disk = m.dir.Writable()
 		if news || known.Disk != before.Disk || !slices.Equal(known.Files, before.Files) {
 			tell(known)
@@ -53,6 +52,17 @@ func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(
 			news = false
 		}
 	}
+}
+
+// PrivateFiles returns the files that others must not read or change, with their modes, by the
+// config that was read from a file; nil stands for one that is not valid.
+func PrivateFiles(path string, config *schema.Config, stateDir, socket string) []health.File {
+	return privateFiles(secretFiles(path, config), statedir.At(stateDir), socket, path)
+}
+
+func privateFiles(secrets []health.File, dir *statedir.Dir, socket, config string) []health.File {
+	return statedir.Modes(slices.Concat(secrets, dir.Private(),
+		[]health.File{{Path: filepath.Dir(socket), Use: health.Directory}, {Path: filepath.Dir(config), Use: health.Directory}}))
 }
 
 // errUnhandled says that the config in the file is new: what comes of it is known soon.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,34 @@ func TestKnownHasTheFilesWithSecrets(t *testing.T) {
 		if len(files) != 1 || files[0].Path != want || files[0].Use != health.SecretFile {
 			t.Errorf("the files are %+v, want %s", files, want)
 		}
+	}
+}
+
+// TestPrivateFilesOfACommand has what a command sees of them: as much as the agent.
+func TestPrivateFilesOfACommand(t *testing.T) {
+	root := t.TempDir()
+	state, config := filepath.Join(root, "state"), filepath.Join(root, "machine.cue")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(state, "kubespan-identity.yaml")
+	for path, mode := range map[string]os.FileMode{config: 0o640, key: 0o604} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := PrivateFiles(config, nil, state, filepath.Join(root, "sock"))
+	if !slices.Contains(files, health.File{Path: config, Mode: 0o640}) || !slices.Contains(files, health.File{Path: key, Mode: 0o604, Use: health.KeyFile}) {
+		t.Errorf("the files are %+v", files)
+	}
+	if found := health.JudgeFiles(files); len(found) != 1 || found[0].Subject != key {
+		t.Errorf("found %+v", found)
+	}
+	if files = PrivateFiles(root+"/none/machine.cue", nil, root+"/none", root+"/none/sock"); len(files) != 0 {
+		t.Errorf("files that are missing are %+v", files)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
@@ -58,8 +59,8 @@ The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails.`,
 func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 	ctx, s := cmd.Context(), streamsOf(cmd)
 	session, end := g.newSession(cmd)
-	request := doctor.Request{Socket: g.socket, StateDir: g.stateDir, Wireguard: g.wireguard, AgentPID: agentPID(g.socket),
-		Peers: session.pathsOfPeers}
+	request := doctor.Request{Socket: g.socket, Wireguard: g.wireguard, AgentPID: agentPID(g.socket),
+		Peers: session.pathsOfPeers, Start: agent.StartRemedy()}
 	request.ConfigPath = storedConfig()
 	if request.AgentPID != 0 {
 		if status, err := call(ctx, session.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
@@ -67,6 +68,7 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 		}
 	}
 	request.ConfigPath, request.Config, request.ConfigFault = doctorConfig(ctx, request.ConfigPath)
+	request.Files = agent.PrivateFiles(request.ConfigPath, request.Config, g.stateDir, g.socket)
 	findings := doctor.Judge(doctor.Gather(ctx, request))
 	if err := errors.Join(printFindings(s.out, output, findings), end()); err != nil {
 		return err

@@ -1,6 +1,10 @@
 package doctor
 
-import "time"
+import (
+	"time"
+
+	"github.com/spanmesh/span/reconciler/health"
+)
 
 // Facts are what is known of a machine. A zero field is not known, unless it says otherwise.
 type Facts struct {
@@ -8,6 +12,8 @@ type Facts struct {
 	Now time.Time
 	// Socket is the path of the agent's socket.
 	Socket string
+	// Start says how an agent is started here.
+	Start string
 	// Agent is the agent's process; nil if none answers.
 	Agent *Process
 	// Self is this process.
@@ -17,8 +23,8 @@ type Facts struct {
 	// ConfigPath is where the config is looked for, ConfigFault why there is none.
 	ConfigPath, ConfigFault string
 	Host                    Host
-	// Files are those that are for their owner alone.
-	Files []File
+	// Files are those that others must not read or change.
+	Files []health.File
 	// Services are the discovery services of the config.
 	Services []Service
 	// Peers are the ways to the peers; nil without an agent.
@@ -87,15 +93,6 @@ type PortOwner struct {
 	Known bool
 }
 
-// File is a file or a directory.
-type File struct {
-	Path string
-	// Mode has the permission bits.
-	Mode uint32
-	// Secret is set if it has a secret of the machine or the cluster.
-	Secret bool
-}
-
 // Service is a discovery service.
 type Service struct {
 	// URL is without a password.
@@ -111,8 +108,9 @@ type Service struct {
 	TLS *Certificate
 	// Fault is why it does not answer; "" if it does.
 	Fault string
-	// Date is its clock when it answered, At this machine's.
-	Date, At time.Time
+	// Date is its clock when it answered; Sent and At are this machine's when it was asked and had
+	// answered.
+	Date, Sent, At time.Time
 }
 
 // Certificate is the certificate of a service.

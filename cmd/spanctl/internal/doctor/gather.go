@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -24,8 +24,10 @@ type Request struct {
 	// Socket is the path of the agent's socket, AgentPID its process; 0 if none answers.
 	Socket   string
 	AgentPID int
-	// StateDir is the path of the state directory.
-	StateDir string
+	// Start says how an agent is started here.
+	Start string
+	// Files are those that others must not read or change.
+	Files []health.File
 	// Wireguard is the value of --wireguard.
 	Wireguard string
 	// ConfigPath is the path of the config file, Config what it says; nil if it is missing or
@@ -44,7 +46,7 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault}
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {
 		agent := process(r.AgentPID)
@@ -60,7 +62,6 @@ func Gather(ctx context.Context, r Request) *Facts {
 		}
 	}
 	f.Host = host(f.Config, r.Wireguard)
-	f.Files = files(r)
 	work.Wait()
 	return f
 }
@@ -169,25 +170,4 @@ func rules() []Rule {
 		}
 	}
 	return all
-}
-
-// files returns the config file and those of the state directory, as far as they can be looked at.
-func files(r Request) []File {
-	var found []File
-	add := func(path string, secret bool) {
-		if info, err := os.Stat(path); err == nil {
-			found = append(found, File{path, uint32(info.Mode().Perm()), secret})
-		}
-	}
-	add(r.ConfigPath, true)
-	if info, err := os.Stat(r.StateDir); err != nil || !info.IsDir() {
-		return found
-	}
-	_ = filepath.WalkDir(r.StateDir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && (entry.Type().IsRegular() || path == r.StateDir) {
-			add(path, !entry.IsDir() && strings.HasSuffix(path, "-identity.yaml"))
-		}
-		return nil
-	})
-	return found
 }

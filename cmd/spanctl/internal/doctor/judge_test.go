@@ -1,17 +1,20 @@
 package doctor
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spanmesh/span/reconciler/health"
 )
 
 // well returns the facts of a machine on which all is well.
 func well() *Facts {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	return &Facts{
-		Now: now, Socket: "/run/sock", ConfigPath: "/etc/machine.cue",
+		Now: now, Socket: "/run/sock", Start: "`spanctl run`", ConfigPath: "/etc/machine.cue",
 		Agent:  &Process{PID: 812, Name: "spanctl", Capabilities: 1<<12 | 1<<13, Known: true},
 		Config: &Config{Link: "kubespan", ListenPort: 51820, RulePriority: 32500, RoutingTable: 180, RelayOffer: true},
 		Host: Host{Wireguard: "auto", KernelWireguard: true, TUN: true, NFTables: true, IPv6: true, HasLink: true,
@@ -20,9 +23,9 @@ func well() *Facts {
 			Rules: []Rule{{Family: "ipv4", Priority: 0, Table: 255}, {Family: "ipv4", Priority: 32500, Table: 180, Ours: true},
 				{Family: "ipv4", Priority: 100, Table: 7, Narrow: true}, {Family: "ipv4", Priority: 32766, Table: 254}},
 			Port: &PortOwner{Known: true}},
-		Files: []File{{"/etc/machine.cue", 0o600, true}, {"/var/lib/spanctl", 0o700, false}},
+		Files: []health.File{{Path: "/etc/machine.cue", Mode: 0o640}, {Path: "/var/lib/spanctl", Mode: fs.ModeDir | 0o755, Use: health.Directory}},
 		Services: []Service{{URL: "https://disc.example.com/", Host: "disc.example.com", Addresses: []string{"203.0.113.1"},
-			TLS: &Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}, Date: now, At: now.Add(time.Second)}},
+			TLS: &Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}, Date: now, Sent: now, At: now.Add(time.Second)}},
 		Peers: []Peer{{Name: "db1", Answers: true, Full: 1420, Passes: 1420}},
 	}
 }
@@ -37,7 +40,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"all is well", func(*Facts) {}, nil},
 		{"no agent", func(f *Facts) { f.Agent, f.Self = nil, Process{Known: true, Capabilities: 1<<12 | 1<<13} },
-			[]string{"skip agent nobody answers at /run/sock, `systemctl start spanctl`", "skip mtu there is no agent to ask"}},
+			[]string{"skip agent nobody answers at /run/sock, `spanctl run`", "skip mtu there is no agent to ask"}},
 		{"no agent and no rights", func(f *Facts) { f.Agent, f.Self = nil, Process{Known: true} },
 			[]string{"skip agent nobody", "skip rights this command has no CAP_NET_ADMIN, run as root", "skip mtu"}},
 		{"the agent has no rights", func(f *Facts) { f.Agent.Capabilities = 0 }, []string{"fail rights the agent, pid 812, has no CAP_NET_ADMIN, run it as root, or by its unit"}},
@@ -64,7 +67,7 @@ func TestJudge(t *testing.T) {
 			delete(f.Host.Sysctls, "ipv6/conf/all/forwarding")
 			f.Host.Sysctls["ipv4/ip_forward"] = "0"
 		},
-			[]string{"warn forwarding relay.offer is set, and net.ipv4.ip_forward and net.ipv6.conf.all.forwarding is off, `sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`"}},
+			[]string{"warn forwarding relay.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.offer is not set"}},
 		{"a rule in front", func(f *Facts) {
 			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"})
@@ -77,26 +80,31 @@ func TestJudge(t *testing.T) {
 		{"the port is somebody's", func(f *Facts) { f.Host.Port.Known = false }, []string{"skip port UDP 51820 is in use"}},
 		{"the port is ours", func(f *Facts) { f.Host.Port = &PortOwner{Process: Process{PID: 7, Name: "spanctl"}} }, nil},
 		{"the port is nobody's", func(f *Facts) { f.Host.Port = nil }, []string{"warn port UDP 51820 is nobody's"}},
-		{"files are readable", func(f *Facts) { f.Files[0].Mode, f.Files[1].Mode = 0o644, 0o755 },
-			[]string{"warn files /etc/machine.cue has mode 0644, `chmod 600 /etc/machine.cue`, and change the secret in it",
-				"warn files /var/lib/spanctl has mode 0755, `chmod 700 /var/lib/spanctl`"}},
+		{"files are readable", func(f *Facts) { f.Files[0].Mode, f.Files[1].Mode = 0o644, fs.ModeDir|0o777 },
+			[]string{"warn files /etc/machine.cue has mode 0644: others may read it, `chmod 600 /etc/machine.cue`; then change the secret",
+				"warn files /var/lib/spanctl has mode 0777: others may replace its files, `chmod o-w /var/lib/spanctl`"}},
 		{"no name", func(f *Facts) {
-			f.Services[0].LookupFault, f.Services[0].Fault = "there is no such name", "its name cannot be looked up"
+			f.Services[0].LookupFault, f.Services[0].Fault = "no such host disc.example.com", "no such host disc.example.com"
 		},
-			[]string{"fail dns disc.example.com: there is no such name", "fail discovery https://disc.example.com/: its name cannot be looked up"}},
+			[]string{"fail dns no such host disc.example.com", "fail discovery https://disc.example.com/: no such host disc.example.com"}},
 		{"a proxy that does not answer", func(f *Facts) {
 			f.Services[0].Proxy, f.Services[0].Fault, f.Services[0].Date = "http://p:3128", "connection refused", time.Time{}
 		},
 			[]string{"warn proxy http://p:3128 is used for https://disc.example.com/, which does not answer, add disc.example.com to NO_PROXY, or check the proxy",
 				"skip clock", "fail discovery https://disc.example.com/: connection refused"}},
 		{"not yet valid", func(f *Facts) { f.Services[0].TLS.NotBefore = f.Now.Add(time.Hour) },
-			[]string{"fail tls the certificate of https://disc.example.com/ is valid from 2026-11-28 13:00 UTC, this clock says 2026-11-28 12:00 UTC, set the clock, or renew it"}},
+			[]string{"fail tls the certificate of https://disc.example.com/ is valid from 2026-11-28T13:00:00Z, this clock says 2026-11-28T12:00:00Z, set the clock, or renew it"}},
 		{"no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(-time.Hour) }, []string{"fail tls the certificate of https://disc.example.com/ was valid until"}},
 		{"soon no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(time.Hour) }, []string{"warn tls"}},
-		{"not trusted", func(f *Facts) { f.Services[0].TLS.Fault = "no authority that is known has signed it" }, []string{"fail tls the certificate of https://disc.example.com/ is not trusted"}},
-		{"ahead", func(f *Facts) { f.Services[0].Date = f.Now.Add(-2 * time.Hour) }, []string{"warn clock is 2h0m1s ahead of https://disc.example.com/"}},
-		{"behind", func(f *Facts) { f.Services[0].Date = f.Now.Add(2 * time.Hour) }, []string{"warn clock is 1h59m59s behind https://disc.example.com/"}},
-		{"a black hole", func(f *Facts) { f.Peers[0].Passes = 1392 }, []string{"warn mtu 1420 bytes to db1 are lost, 1392 pass, set mtu: 1392 here and at db1"}},
+		{"not trusted", func(f *Facts) { f.Services[0].TLS.Fault = "nobody who is trusted here has signed the certificate" }, []string{"fail tls https://disc.example.com/: nobody who is trusted here has signed the certificate"}},
+		{"ahead", func(f *Facts) { f.Services[0].Date = f.Now.Add(-2 * time.Hour) }, []string{"warn clock this clock is 2h ahead of https://disc.example.com/, `timedatectl set-ntp true`"}},
+		{"behind", func(f *Facts) { f.Services[0].Date = f.Now.Add(2 * time.Hour) }, []string{"warn clock this clock is 2h behind https://disc.example.com/"}},
+		{"one of two services is off", func(f *Facts) {
+			f.Services = append(f.Services, f.Services[0])
+			f.Services[1].Date = f.Now.Add(-time.Hour)
+		}, nil},
+		{"a time that came late", func(f *Facts) { f.Services[0].At = f.Now.Add(time.Minute) }, []string{"skip clock https://disc.example.com/ has told no time, or too late"}},
+		{"a black hole", func(f *Facts) { f.Peers[0].Passes = 1392 }, []string{"warn mtu 1420 bytes to db1 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at db1"}},
 		{"no IPv6 fits", func(f *Facts) { f.Peers[0].Passes = 0 }, []string{"warn mtu 1420 bytes to db1 are lost, and so are 1280"}},
 		{"a mute peer", func(f *Facts) { f.Peers[0].Answers = false }, []string{"skip mtu db1 does not answer echoes"}},
 		{"a peer that is down", func(f *Facts) { f.Peers[0].Fault = "the peer is down" }, []string{"skip mtu db1: the peer is down"}},

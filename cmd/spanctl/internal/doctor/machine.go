@@ -6,11 +6,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/health"
 )
 
 func agent(f *Facts) []Finding {
 	if f.Agent == nil {
-		return one(Skip, "agent", "nobody answers at "+f.Socket, "`systemctl start spanctl`")
+		return one(Skip, "agent", "nobody answers at "+f.Socket, f.Start)
 	}
 	return one(OK, "agent", fmt.Sprintf("answers at %s, pid %d", f.Socket, f.Agent.PID), "")
 }
@@ -113,14 +115,9 @@ func forwarding(f *Facts) []Finding {
 	case !f.Config.RelayOffer:
 		return one(Skip, "forwarding", "relay.offer is not set", "")
 	}
-	var off []string
-	for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-		if f.Host.Sysctls[setting] != "1" {
-			off = append(off, "net."+strings.ReplaceAll(setting, "/", "."))
-		}
-	}
-	if len(off) > 0 {
-		return one(Warn, "forwarding", "relay.offer is set, and "+strings.Join(off, " and ")+" is off", "`sysctl -w "+strings.Join(off, "=1 ")+"=1`")
+	on := func(sysctl string) bool { return f.Host.Sysctls[sysctl] == "1" }
+	if c, is := (health.Relay{Offered: true, IPv6: on("ipv6/conf/all/forwarding"), IPv4: on("ipv4/ip_forward")}).Condition(); is {
+		return one(Warn, "forwarding", c.Cause, c.Remedy)
 	}
 	return one(OK, "forwarding", "is on", "")
 }
@@ -179,21 +176,14 @@ func port(f *Facts) []Finding {
 
 func fileModes(f *Facts) []Finding {
 	var found []Finding
-	for _, file := range f.Files {
-		if file.Mode&0o077 == 0 {
-			continue
-		}
-		remedy := fmt.Sprintf("`chmod %o %s`", file.Mode&0o700, file.Path)
-		if file.Secret {
-			remedy += ", and change the secret in it"
-		}
-		found = append(found, Finding{Warn, "files", fmt.Sprintf("%s has mode %04o", file.Path, file.Mode), remedy})
+	for _, c := range health.JudgeFiles(f.Files) {
+		found = append(found, Finding{Warn, "files", c.Cause, c.Remedy})
 	}
 	switch {
 	case len(f.Files) == 0:
 		return one(Skip, "files", "there are none, or they cannot be looked at", "")
 	case len(found) == 0:
-		return one(OK, "files", "are for their owner alone", "")
+		return one(OK, "files", "others may not read or change them", "")
 	default:
 		return found
 	}

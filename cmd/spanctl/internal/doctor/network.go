@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/spanmesh/span/reconciler/health"
 )
 
-const (
-	// maxSkew is how far the clock may be off: as for the condition of the agent.
-	maxSkew = 30 * time.Second
-	// expiresSoon is how long before its end a certificate should be renewed.
-	expiresSoon = 7 * 24 * time.Hour
-)
+// expiresSoon is how long before its end a certificate should be renewed.
+const expiresSoon = 7 * 24 * time.Hour
 
 // perService judges each discovery service.
 func perService(f *Facts, check string, judge func(*Service) []Finding) []Finding {
@@ -31,7 +29,7 @@ func perService(f *Facts, check string, judge func(*Service) []Finding) []Findin
 func names(f *Facts) []Finding {
 	return perService(f, "dns", func(s *Service) []Finding {
 		if s.LookupFault != "" {
-			return one(Fail, "dns", s.Host+": "+s.LookupFault, "check the name, and the name servers in /etc/resolv.conf")
+			return one(Fail, "dns", s.LookupFault, "check the name, and the name servers in /etc/resolv.conf")
 		}
 		return one(OK, "dns", s.Host+" is "+strings.Join(s.Addresses, ", "), "")
 	})
@@ -63,7 +61,7 @@ func certificates(f *Facts) []Finding {
 		case f.Now.After(c.NotAfter):
 			return one(Fail, "tls", fmt.Sprintf("the certificate of %s was valid until %s, this clock says %s", s.URL, stamp(c.NotAfter), stamp(f.Now)), "renew it, or set the clock")
 		case c.Fault != "":
-			return one(Fail, "tls", "the certificate of "+s.URL+" is not trusted: "+c.Fault, "set cluster.discovery.registries.service.ca, or correct the endpoint")
+			return one(Fail, "tls", s.URL+": "+c.Fault, "set cluster.discovery.registries.service.ca, or correct the endpoint")
 		case c.NotAfter.Sub(f.Now) < expiresSoon:
 			return one(Warn, "tls", fmt.Sprintf("the certificate of %s is valid until %s", s.URL, stamp(c.NotAfter)), "renew it")
 		default:
@@ -72,23 +70,35 @@ func certificates(f *Facts) []Finding {
 	})
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// clocks judges this clock as the agent does: it is right if it agrees with that of one service.
 func clocks(f *Facts) []Finding {
-	return perService(f, "clock", func(s *Service) []Finding {
-		if s.Date.IsZero() {
-			return one(Skip, "clock", s.URL+" has told no time", "")
+	var known []health.Session
+	for i := range f.Services {
+		s := &f.Services[i]
+		if skew, is := health.Skew(s.Date, s.Sent, s.At); is {
+			known = append(known, health.Session{URL: s.URL, State: health.Connected, Skew: skew, SkewAt: s.At})
 		}
-		skew := s.At.Sub(s.Date).Round(time.Second)
+	}
+	var found []Finding
+	for _, c := range health.JudgeClock(known) {
+		found = append(found, Finding{Warn, "clock", c.Cause, c.Remedy})
+	}
+	off := len(found) > 0
+	return append(found, perService(f, "clock", func(s *Service) []Finding {
+		skew, is := health.Skew(s.Date, s.Sent, s.At)
 		switch {
-		case skew >= maxSkew:
-			return one(Warn, "clock", fmt.Sprintf("is %v ahead of %s", skew, s.URL), "`timedatectl set-ntp true`")
-		case skew <= -maxSkew:
-			return one(Warn, "clock", fmt.Sprintf("is %v behind %s", -skew, s.URL), "`timedatectl set-ntp true`")
+		case !is:
+			return one(Skip, "clock", s.URL+" has told no time, or too late", "")
+		case off:
+			return nil
+		case health.IsOff(skew):
+			return one(OK, "clock", "agrees with another service than "+s.URL, "")
 		default:
 			return one(OK, "clock", "agrees with "+s.URL, "")
 		}
-	})
+	})...)
 }
 
 func services(f *Facts) []Finding {
@@ -107,17 +117,14 @@ func paths(f *Facts) []Finding {
 	}
 	var found []Finding
 	for _, p := range f.Peers {
+		c, lossy := health.PathMTU{Peer: p.Name, Full: p.Full, Passes: p.Passes}.Condition()
 		switch {
 		case p.Fault != "":
 			found = append(found, Finding{Skip, "mtu", p.Name + ": " + p.Fault, ""})
 		case !p.Answers:
 			found = append(found, Finding{Skip, "mtu", p.Name + " does not answer echoes", ""})
-		case p.Passes == 0:
-			found = append(found, Finding{Warn, "mtu", fmt.Sprintf("%d bytes to %s are lost, and so are 1280", p.Full, p.Name),
-				"let the networks on the way pass larger packets of UDP, or their fragments"})
-		case p.Passes < p.Full:
-			found = append(found, Finding{Warn, "mtu", fmt.Sprintf("%d bytes to %s are lost, %d pass", p.Full, p.Name, p.Passes),
-				fmt.Sprintf("set mtu: %d here and at %s", p.Passes, p.Name)})
+		case lossy:
+			found = append(found, Finding{Warn, "mtu", c.Cause, c.Remedy})
 		default:
 			found = append(found, Finding{OK, "mtu", fmt.Sprintf("%d bytes pass to %s", p.Full, p.Name), ""})
 		}

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,13 +10,11 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/reconciler/failure"
 )
 
 const (
@@ -59,6 +56,7 @@ func askService(ctx context.Context, address, authorities string, dial dialFunc)
 	config, certificate := watchCertificate(s.Host, authorities)
 	client := &http.Client{Timeout: answerTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{DialContext: dial, Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: true}}
+	s.Sent = time.Now()
 	answer, err := client.Do(request)
 	s.TLS = certificate()
 	if err != nil {
@@ -79,18 +77,11 @@ func lookUp(ctx context.Context, host string) (addresses []string, fault string)
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
-	var failure *net.DNSError
-	switch {
-	case err == nil:
-		slices.Sort(addresses)
-		return addresses, ""
-	case errors.As(err, &failure) && failure.IsNotFound:
-		return nil, "there is no such name"
-	case errors.As(err, &failure) && failure.IsTimeout:
-		return nil, "no name server answers"
-	default:
-		return nil, "the name cannot be looked up"
+	if err != nil {
+		return nil, failure.Of(time.Now(), err).Text
 	}
+	slices.Sort(addresses)
+	return addresses, ""
 }
 
 // watchCertificate returns a TLS config that checks nothing, and what the certificate was once a
@@ -131,37 +122,20 @@ func judgeChain(chain []*x509.Certificate, host, authorities string) *Certificat
 	// The dates are a finding of their own.
 	_, err = chain[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between,
 		CurrentTime: chain[0].NotBefore.Add(chain[0].NotAfter.Sub(chain[0].NotBefore) / 2)})
-	var name x509.HostnameError
-	var unknown x509.UnknownAuthorityError
-	switch {
-	case err == nil:
-	case errors.As(err, &name):
-		c.Fault = "it is for " + cmp.Or(strings.Join(chain[0].DNSNames, ", "), chain[0].Subject.CommonName, "no name")
-	case errors.As(err, &unknown):
-		c.Fault = "no authority that is known has signed it"
-	default:
-		c.Fault = "it does not hold"
+	if err != nil {
+		c.Fault = failure.Of(time.Now(), &tls.CertificateVerificationError{UnverifiedCertificates: chain, Err: err}).Text
 	}
 	return c
 }
 
-// faultOf says why there was no answer.
+// faultOf says why there was no answer, in the words of the agent's conditions.
 func faultOf(err error) string {
-	var lookup *net.DNSError
-	var header tls.RecordHeaderError
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.As(err, &lookup):
-		return "its name cannot be looked up"
-	case errors.Is(err, unix.ECONNREFUSED):
-		return "connection refused"
-	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
-		return "there is no route to it"
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &header):
-		return "does not speak TLS at that port"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer within " + answerTimeout.String()
-	default:
-		return "the connection broke before an answer"
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "what answers does not speak TLS, but plain HTTP"
 	}
+	f := failure.Of(time.Now(), err)
+	if f.Class == failure.Other {
+		return "the connection broke before an answer" // the error may have the URL of a proxy, with a password
+	}
+	return f.Text
 }
