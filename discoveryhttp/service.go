@@ -32,9 +32,10 @@ const (
 
 // service is the connection to one discovery service, and what it knows.
 type service struct {
-	client   *Client
-	endpoint string
-	dialer   *dialer
+	client *Client
+	// dials is the URL of the service, and endpoint the same without its password, for people.
+	dials, endpoint string
+	dialer          *dialer
 
 	// republish has an element when an update is due.
 	republish chan struct{}
@@ -80,7 +81,8 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 	}
 	return &service{
 		client:         c,
-		endpoint:       endpoint,
+		dials:          endpoint,
+		endpoint:       withoutPassword(endpoint),
 		dialer:         d,
 		connection:     connection,
 		republish:      make(chan struct{}, 1),
@@ -91,6 +93,15 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 		refused:        map[string]refusal{},
 		answered:       make(chan struct{}),
 	}, nil
+}
+
+// withoutPassword returns a URL with "xxxxx" in place of its password.
+func withoutPassword(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	return u.Redacted()
 }
 
 func (s *service) closeIdle() { s.dialer.closeIdle() }
@@ -294,7 +305,7 @@ func mayNeedOtherProtocol(err error) bool {
 
 // hello begins a session with the service at the endpoint, or the one that it redirects to.
 func (s *service) hello(ctx context.Context) error {
-	endpoint := s.endpoint
+	endpoint := s.dials
 	for range maxRedirects {
 		connection, err := s.dialer.dial(endpoint)
 		if err != nil {
@@ -308,7 +319,7 @@ func (s *service) hello(ctx context.Context) error {
 		}
 		redirect := response.GetRedirect().GetEndpoint()
 		if redirect == "" {
-			if endpoint == s.endpoint {
+			if endpoint == s.dials {
 				s.noteRedirect("")
 			}
 			s.startSession(connection, response.GetClientIp())
@@ -322,8 +333,8 @@ func (s *service) hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if endpoint == s.endpoint {
-			s.noteRedirect(target.String())
+		if endpoint == s.dials {
+			s.noteRedirect(target.Redacted())
 		}
 		endpoint = target.String()
 	}

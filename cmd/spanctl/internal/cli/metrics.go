@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
@@ -51,12 +49,7 @@ func (o *metricsOptions) run(ctx context.Context, s *agentSession, _ []string) e
 		_, err := s.out.Write(data)
 		return err
 	}
-	// The temporary file is in the same directory, where its name has another ending.
-	err = renameio.WriteFile(o.write, data, metricsMode, renameio.WithTempDir(filepath.Dir(o.write)), renameio.IgnoreUmask())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", o.write, err)
-	}
-	return nil
+	return writeFile(o.write, data, metricsMode)
 }
 
 // metrics returns the agent's metrics as text.

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -82,8 +80,8 @@ func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command
 	}
 	path := cmp.Or(o.output, "spanctl-support-"+now.UTC().Format("20060102T150405Z")+".zip")
 	size := archive.Len()
-	if err := renameio.WriteFile(path, archive.Bytes(), 0o600, renameio.IgnoreUmask()); err != nil {
-		return fmt.Errorf("write the bundle: %w", err)
+	if err := writeFile(path, archive.Bytes(), 0o600); err != nil {
+		return err
 	}
 	return s.say("wrote", path, "("+sizeText(int64(size))+"); look into it before you give it away")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/durable"
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
 )
 
 const (
@@ -110,9 +111,12 @@ func (d *Dir) remove(name string) error {
 	return d.unwritable(d.Disk.Remove(filepath.Join(d.path, name)))
 }
 
+// maxFile is the size of the largest file that is read, in bytes.
+const maxFile = 64 << 20
+
 // read returns nil where there is no such file.
 func (d *Dir) read(name string) ([]byte, error) {
-	data, err := os.ReadFile(filepath.Join(d.path, name))
+	data, err := regular.Read(filepath.Join(d.path, name), maxFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

@@ -89,11 +89,28 @@ var (
 	isWord = regexp.MustCompile(`^[\pL\pN][\pL\pN._-]*$`)
 )
 
+// passwordOf returns the password of a URL as it is written there; "" for any other text.
+func passwordOf(text string) string {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found || strings.ContainsAny(scheme, " /") {
+		return ""
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return ""
+	}
+	_, password, _ := strings.Cut(authority[:at], ":")
+	return password
+}
+
 func (f *Facts) learnText(field, text string) {
 	switch {
 	case text == "" || text == Hidden:
 	case secretFields[field]:
 		f.Secrets = append(f.Secrets, text)
+	case passwordOf(text) != "":
+		f.Secrets = append(f.Secrets, passwordOf(text))
 	case keyFields[field]:
 		if isKey.MatchString(text) {
 			f.Keys = append(f.Keys, text)
