@@ -56,7 +56,7 @@ func TestTroubleOfTheConfigIsNamed(t *testing.T) {
 	t.Run("not valid", func(t *testing.T) {
 		secret := m.Value("secret")
 		node.Files.WriteConfig(strings.Replace(harness.Edit(m.Config, "mtu: 1000"), secret, secret[1:], 1))
-		wantCondition(t, node, "ConfigInvalid", "warning", path+":", "(and 1 more)", "stays in force", "spanctl validate")
+		wantCondition(t, node, "ConfigInvalid", "warning", path+":", "(and 1 more)", "stays in force", "spanctl validate -f ")
 		harness.WantNoText(t, "the conditions", node.CLI.Run("get", "conditions", "-o", "yaml"), secret[1:])
 		node.Files.WriteConfig(harness.Edit(m.Config, "mtu: 1000"))
 		wantCondition(t, node, "ConfigInvalid", "warning", path+":5:2: machine.network.kubespan.mtu: 1000: is out of range")

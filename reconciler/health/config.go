@@ -136,7 +136,7 @@ func invalid(s *Snapshot) condition.Condition {
 	}
 	return condition.Condition{Code: condition.ConfigInvalid, Level: s.unlessInForce(),
 		Cause:  cause + "; " + s.stays(),
-		Remedy: "correct the file: `spanctl validate " + s.Config.Path + "` has all that is wrong"}
+		Remedy: "correct the file: `spanctl validate -f " + s.Config.Path + "` has all that is wrong"}
 }
 
 func onTrial(now time.Time, t *Trial) condition.Condition {
