@@ -47,6 +47,8 @@ type Condition struct {
 	Since time.Time
 	// Shown is set once it has lasted long enough, unless it is hidden.
 	Shown bool
+	// Announced is set once it was shown, and stays while it is hidden.
+	Announced bool
 	// found is when it was last found.
 	found time.Time
 }
@@ -82,7 +84,7 @@ func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
 	for _, c := range found {
 		is := Condition{Condition: c, Since: now, found: now}
 		if was, lasts := earlier[c.Key()]; lasts {
-			is.Since, is.Shown = was.Since, was.Shown
+			is.Since, is.Shown, is.Announced = was.Since, was.Announced, was.Announced
 			delete(earlier, c.Key())
 		}
 		definition := c.Code.Definition()
@@ -90,7 +92,8 @@ func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
 		after = append(after, is)
 	}
 	for _, was := range earlier {
-		if was.Shown && now.Sub(was.found) < was.Code.Definition().ClearsAfter {
+		if was.Announced && now.Sub(was.found) < was.Code.Definition().ClearsAfter {
+			was.Shown = true
 			after = append(after, was)
 		}
 	}
@@ -110,7 +113,9 @@ func hide(conditions []Condition) {
 		}
 	}
 	for i := range conditions {
-		conditions[i].Shown = conditions[i].Shown && !hidden[conditions[i].Code]
+		c := &conditions[i]
+		c.Shown = c.Shown && !hidden[c.Code]
+		c.Announced = c.Announced || c.Shown
 	}
 }
 

@@ -113,3 +113,36 @@ func TestSummarize(t *testing.T) {
 		}
 	}
 }
+
+// TestAnnouncedWhileHidden has a condition that was shown hidden, and found again or gone.
+func TestAnnouncedWhileHidden(t *testing.T) {
+	for _, d := range condition.Definitions() {
+		for _, hidden := range d.Hides {
+			effect, both := Snapshot{Started: start.Add(-time.Hour), Found: []condition.Condition{{Code: hidden}}},
+				Snapshot{Started: start.Add(-time.Hour), Found: []condition.Condition{{Code: d.Code}, {Code: hidden}}}
+			course := Assess(start, effect, nil)
+			began := start.Add(time.Hour)
+			course = Assess(began, effect, course)
+			course = Assess(began.Add(time.Hour), both, course)
+			course = Assess(began.Add(2*time.Hour), both, course)
+			i := slices.IndexFunc(course, func(c Condition) bool { return c.Code == hidden })
+			if i < 0 || course[i].Shown || !course[i].Announced {
+				t.Fatalf("%s behind %s is %+v", hidden, d.Code, course)
+			}
+			clears := max(d.ClearsAfter, hidden.Definition().ClearsAfter)
+			again := Assess(began.Add(2*time.Hour+clears), effect, course)
+			if got := codes(again); !slices.Equal(got, []condition.Code{hidden}) || !again[0].Announced || !again[0].Since.Equal(start) {
+				t.Errorf("%s without %s is %+v", hidden, d.Code, again)
+			}
+		}
+	}
+	// Its cause is not found for a moment less than it takes to clear.
+	lasting := Snapshot{Started: start.Add(-time.Hour), Found: []condition.Condition{{Code: condition.UDPBlocked}}}
+	course := Assess(start.Add(time.Hour), lasting, Assess(start, lasting, nil))
+	lasting.Found = []condition.Condition{{Code: condition.NetworkDown}}
+	course = Assess(start.Add(time.Hour+1), lasting, course)
+	course = Assess(start.Add(time.Hour+2), lasting, course)
+	if len(course) != 2 || course[1].Shown || !course[1].Announced {
+		t.Errorf("what is hidden and not found is %+v", course)
+	}
+}
