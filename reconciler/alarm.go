@@ -2,7 +2,7 @@ package reconciler
 
 import "time"
 
-// alarm is a timer that can only be set to ring earlier while it is set. It is for one goroutine.
+// alarm is a timer that can be set to ring earlier. It is for one goroutine.
 type alarm struct {
 	*time.Timer
 	// at is when it rings; zero while it is not set.
@@ -21,6 +21,11 @@ func (a *alarm) by(at time.Time) {
 	if !a.at.IsZero() && !at.Before(a.at) {
 		return
 	}
+	a.set(at)
+}
+
+// set makes the alarm ring at a time, whatever it was set to.
+func (a *alarm) set(at time.Time) {
 	a.at = at
 	a.Reset(time.Until(at))
 }

@@ -74,24 +74,8 @@ func (e *Engine) snapshot() health.Snapshot {
 // health returns the health of the machine.
 func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), e.conditions) }
 
-// Reported is what was assessed last. It does not change.
-type Reported struct {
-	Health health.Report
-	// Sessions are the connections to registries.
-	Sessions []health.Session
-}
-
-// Reported returns what was assessed last. It may be called from any goroutine, and does not wait
-// for a pass.
-func (e *Engine) Reported() Reported {
-	if reported := e.reported.Load(); reported != nil {
-		return *reported
-	}
-	return Reported{Health: health.Report{State: health.Starting}}
-}
-
-// assess judges the machine anew. Each condition is logged and recorded when it begins, and
-// recorded when it ends.
+// assess judges the machine anew. Each condition is logged and recorded when it is shown first, and
+// when it ends.
 func (e *Engine) assess(now time.Time) {
 	before := e.conditions
 	if e.sessions != nil {
@@ -99,15 +83,15 @@ func (e *Engine) assess(now time.Time) {
 	}
 	s := e.snapshot()
 	e.conditions = health.Assess(now, s, before)
-	e.reported.Store(&Reported{Health: health.Summarize(s, e.conditions), Sessions: s.Sessions})
+	e.due = health.Due(now, s, e.conditions)
 	was, is := byKey(before), byKey(e.conditions)
 	for _, c := range e.conditions {
-		if c.Shown && !was[c.Key()].Shown {
+		if c.Announced && !was[c.Key()].Announced {
 			e.reportBegin(now, c.Condition)
 		}
 	}
 	for _, c := range before {
-		if _, lasts := is[c.Key()]; c.Shown && !lasts {
+		if _, lasts := is[c.Key()]; c.Announced && !lasts {
 			e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
 			e.events.Record(now, resource.Normal, cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
 		}

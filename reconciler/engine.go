@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -155,8 +154,11 @@ type Engine struct {
 	asked health.Mesh
 	// known is what is known of the agent's files.
 	known health.Known
-	// reported is what was assessed last, for any goroutine; nil before the first time.
-	reported atomic.Pointer[Reported]
+	// due is how long after the last assessment a condition is shown or ends by time alone; zero
+	// for never.
+	due time.Duration
+	// statuses are the resource.PeerStatuses of the last pass.
+	statuses []resource.Resource
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.

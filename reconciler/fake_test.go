@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
@@ -255,6 +256,7 @@ func identify(clusterID string, _ mesh.Host) (mesh.Identity, error) {
 type fakeRegistry struct {
 	mu          sync.Mutex
 	sessions    []health.Session
+	slow        time.Duration // what Sessions takes
 	snapshot    reconciler.Snapshot
 	changed     func()
 	opened      int
@@ -315,8 +317,10 @@ func (r *fakeRegistry) Snapshot() reconciler.Snapshot {
 
 func (r *fakeRegistry) Sessions() []health.Session {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.sessions)
+	sessions, slow := slices.Clone(r.sessions), r.slow
+	r.mu.Unlock()
+	time.Sleep(slow)
+	return sessions
 }
 
 func (r *fakeRegistry) Publish(p reconciler.Publication) {

@@ -2,14 +2,11 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
-	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -22,20 +19,6 @@ const (
 	// The pauses double.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
-	// restShare is how many times longer than a poll costs the loop waits at least. The
-	// loop has to poll, because WireGuard does not report changes; 500 keeps that below 0.2 %
-	// of a processor. A pass over 1,000 peers takes about 8 ms, so they are read every 4 s.
-	restShare = 500
-	// dueShare is the same where a peer is expected to change within less than a second, such
-	// as one on trial: at most 5 % of a processor, for a short time.
-	dueShare = 20
-	// maxPollCost and maxPeerCost are more than a poll costs on a slow machine, and each peer of
-	// it. Small meshes are thus read at their intervals however busy the machine is.
-	maxPollCost = time.Millisecond
-	maxPeerCost = 20 * time.Microsecond
-	// requestTimeout is how long a request waits for the loop. A pass of 5,000 peers takes
-	// seconds.
-	requestTimeout = time.Minute
 )
 
 // WakeReason is a reason for a pass. Reasons can be combined.
@@ -54,15 +37,6 @@ const (
 	TableDeleted
 )
 
-var (
-	// ErrStopped is returned by the methods of a Loop once Run is to end.
-	ErrStopped = errors.New("the agent is stopping")
-	// ErrBusy is returned by the methods of a Loop when a pass has not ended for
-	// requestTimeout.
-	ErrBusy = errors.New("the agent has worked on one pass for more than a minute: its log has what it waits for; " +
-		"if it is nothing, restart the agent, which leaves the mesh up")
-)
-
 // Loop runs passes. Its methods are safe for concurrent use.
 type Loop struct {
 	// Turned, if set, is called by Run after each turn. It must not wait.
@@ -72,7 +46,7 @@ type Loop struct {
 	discovery *Discovery
 	log       *slog.Logger
 
-	// requests are functions for the goroutine of Run.
+	// requests are functions for the goroutine of Run. Each ends the turn itself.
 	requests chan func(ctx context.Context)
 	// wake has an element while a pass is asked for.
 	wake chan struct{}
@@ -130,12 +104,15 @@ func (l *Loop) Run(ctx context.Context) {
 	context.AfterFunc(ctx, func() { close(l.stopping) })
 	defer l.discovery.Close()
 	l.engine.recordNormal(time.Now(), agentStarted, "", "the agent has started")
-	next := time.NewTimer(lastRetry)
-	defer next.Stop()
-	collect := newAlarm()
+	next, collect := newAlarm(), newAlarm()
+	defer next.stop()
 	defer collect.stop()
+	next.set(time.Now().Add(lastRetry))
+	l.endTurn()
 	for {
-		l.endTurn()
+		if due := l.engine.due; due > 0 {
+			next.by(time.Now().Add(due))
+		}
 		polling := false
 		select {
 		case <-ctx.Done():
@@ -144,7 +121,8 @@ func (l *Loop) Run(ctx context.Context) {
 			request(ctx)
 			continue
 		case <-l.judge:
-			l.assess(0)
+			l.assess()
+			l.endTurn()
 			continue
 		case <-l.wake:
 			collect.by(time.Now().Add(l.collectDelay()))
@@ -157,12 +135,16 @@ func (l *Loop) Run(ctx context.Context) {
 			default:
 			}
 		case <-next.C:
+			next.rang()
 			if collect.within(collectDelay) {
 				continue // that pass reads all
 			}
 			polling = true
 		}
-		next.Reset(l.assess(l.tick(ctx, polling)))
+		wait := l.tick(ctx, polling)
+		l.assess()
+		l.endTurn()
+		next.set(time.Now().Add(wait))
 	}
 }
 
@@ -212,27 +194,6 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 		l.cost = pollCost(l.cost, time.Since(started), len(pass.peers))
 	}
 	return nextPoll(pass.NextCheck, l.cost)
-}
-
-// pollCost returns what a poll of some peers costs, of the processor's time, from what was
-// known before and how long the last one took. That may be much longer, as other programs run
-// meanwhile: for one poll, or for hours.
-func pollCost(before, took time.Duration, peers int) time.Duration {
-	took = min(took, maxPollCost+time.Duration(peers)*maxPeerCost)
-	if before == 0 {
-		return took
-	}
-	return min(took, before+before/4)
-}
-
-// nextPoll returns how long to wait after a pass, if the next reading may wait for next, and
-// polls cost some time.
-func nextPoll(next, cost time.Duration) time.Duration {
-	share := time.Duration(restShare)
-	if next < peer.ActiveInterval {
-		share = dueShare
-	}
-	return min(max(next, share*cost), peer.IdleInterval)
 }
 
 // now returns the time of a pass. It has no monotonic part: connections are moved by
@@ -292,215 +253,4 @@ func (l *Loop) Wake(reason WakeReason) {
 func (l *Loop) ClockStepped(step time.Duration) {
 	l.clockStep.Add(int64(step))
 	l.Wake(Resumed)
-}
-
-// Stand makes found the present conditions of a code that no pass finds, with or without a mesh.
-func (l *Loop) Stand(ctx context.Context, code condition.Code, found ...condition.Condition) error {
-	_, err := onLoop(ctx, l, func(context.Context) (struct{}, error) {
-		l.engine.stand(time.Now(), code, found)
-		return struct{}{}, nil
-	})
-	return err
-}
-
-// Health returns the health of the machine.
-func (l *Loop) Health(ctx context.Context) (health.Report, error) {
-	return onLoop(ctx, l, func(context.Context) (health.Report, error) {
-		l.assess(0)
-		return l.engine.health(), nil
-	})
-}
-
-// Sessions returns the connections to the registries of the config in force.
-func (l *Loop) Sessions(ctx context.Context) ([]health.Session, error) {
-	return onLoop(ctx, l, func(context.Context) ([]health.Session, error) { return l.discovery.Sessions(), nil })
-}
-
-// Know tells what is known of the agent's files. It does not block.
-func (l *Loop) Know(known health.Known) {
-	l.known.Store(&known)
-	select {
-	case l.judge <- struct{}{}:
-	default:
-	}
-}
-
-// InForce returns the config that the loop keeps in force; nil before the first. It stays while
-// the mesh is down.
-func (l *Loop) InForce() *schema.Config { return l.inForce.Load() }
-
-// assess judges the machine's health, and returns how long that may rest, at most next.
-func (l *Loop) assess(next time.Duration) time.Duration {
-	at := time.Now()
-	if known := l.known.Swap(nil); known != nil {
-		l.engine.known = *known
-	}
-	l.engine.assess(at)
-	if due := health.Due(at, l.engine.snapshot(), l.engine.conditions); due > 0 {
-		return min(next, due)
-	}
-	return next
-}
-
-// onLoop runs f on the goroutine of Run and waits for what it returns. It does not wait for a
-// pass that hangs in the kernel: neither when the loop stops, nor for longer than
-// requestTimeout.
-func onLoop[T any](ctx context.Context, l *Loop, f func(ctx context.Context) (T, error)) (result T, err error) {
-	type answer struct {
-		result T
-		err    error
-	}
-	answers := make(chan answer, 1)
-	request := func(loopCtx context.Context) {
-		result, err := f(loopCtx)
-		answers <- answer{result, err}
-	}
-	tooLong := time.NewTimer(requestTimeout)
-	defer tooLong.Stop()
-	select {
-	case l.requests <- request:
-	case <-l.stopping:
-		return result, ErrStopped
-	case <-ctx.Done():
-		return result, ctx.Err()
-	case <-tooLong.C:
-		return result, ErrBusy
-	}
-	select {
-	case a := <-answers:
-		return a.result, a.err
-	case <-l.stopping:
-		return result, ErrStopped
-	case <-tooLong.C:
-		return result, ErrBusy
-	}
-}
-
-// SetConfig puts a config in force, does a pass and returns it. A mesh that was taken down
-// comes up again. Objects under other ownership marks of the config before are moved or removed
-// first.
-func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass, err error) {
-	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
-		if l.config != nil {
-			if before := state.ScopeOf(l.config.KubeSpan()); before != state.ScopeOf(config.KubeSpan()) {
-				if _, err := l.engine.Move(ctx, before, state.ScopeOf(config.KubeSpan())); err != nil {
-					l.engine.holdFailure(now(), err)
-					l.log.Error("config not put in force; the one before stays", "error", err)
-					return nil, err
-				}
-			}
-		}
-		l.config, l.down = config, false
-		l.inForce.Store(config)
-		l.engine.asked = health.Mesh{InForce: true, Disabled: !config.KubeSpan().Enabled}
-		l.engine.publishConfig(time.Now(), config)
-		l.Wake(InputChanged) // the registries answer after this pass
-		pass, err := l.pass(ctx, Trigger{})
-		if err == nil {
-			l.engine.recordNormal(now(), configApplied, "", "a config was put in force")
-		}
-		return pass, err
-	})
-}
-
-// Diff compares the kernel with a config, the one in force if nil, and changes nothing.
-// Known is what the config's registries know; nil for those that the loop follows.
-func (l *Loop) Diff(ctx context.Context, config *schema.Config, known *Knowledge) (*Pass, error) {
-	return onLoop(ctx, l, func(context.Context) (*Pass, error) {
-		if config == nil {
-			config = l.config
-		}
-		if config == nil {
-			return nil, ErrNoConfig
-		}
-		if known == nil {
-			current := l.discovery.Knowledge()
-			known = &current
-		}
-		return l.engine.Plan(now(), config, *known)
-	})
-}
-
-// ErrNoConfig is returned before the first config.
-var ErrNoConfig = errors.New("the agent has no config yet; apply one with `spanctl apply -f FILE`")
-
-// SameDiscovery reports whether the loop follows the registries that config asks for.
-func (l *Loop) SameDiscovery(ctx context.Context, config *schema.Config) (bool, error) {
-	return onLoop(ctx, l, func(context.Context) (bool, error) { return l.discovery.Same(config), nil })
-}
-
-// Down leaves discovery and removes the mesh. The loop stays idle until the next
-// SetConfig. The pass warns of a registry that was not left; Down again leaves it.
-func (l *Loop) Down(ctx context.Context) (*Pass, error) {
-	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
-		if l.config == nil {
-			return nil, ErrNoConfig
-		}
-		var left error
-		if !l.down || l.leaveFailed {
-			left = LeaveDiscovery(ctx, l.discovery, l.config)
-		}
-		l.down, l.leaveFailed = true, left != nil
-		l.engine.asked = health.Mesh{Down: true}
-		pass, err := l.engine.Remove(ctx, time.Now(), state.ScopeOf(l.config.KubeSpan()))
-		l.engine.assess(time.Now())
-		if pass != nil {
-			pass.Warn(left)
-		}
-		return pass, err
-	})
-}
-
-// Remove takes down what find returns, which is not that of the config in force.
-func (l *Loop) Remove(ctx context.Context, find func() ([]state.Scope, error)) (*Pass, error) {
-	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
-		scopes, err := find()
-		if err != nil {
-			return nil, err
-		}
-		l.Wake(KernelChanged)
-		return l.engine.RemoveAll(ctx, time.Now(), scopes)
-	})
-}
-
-// RotateKey gives the machine another key pair, as the function RotateKey does, and does a
-// pass that uses it.
-func (l *Loop) RotateKey(ctx context.Context, r Rotation) (*Pass, error) {
-	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
-		switch {
-		case l.config == nil:
-			return nil, ErrNoConfig
-		case l.down:
-			return nil, ErrNoMesh
-		}
-		untold, err := RotateKey(ctx, l.engine, l.discovery, l.config, r)
-		if err != nil {
-			return nil, err
-		}
-		l.engine.recordNormal(now(), keyRotated, "", "this machine has another WireGuard key")
-		pass, err := l.pass(ctx, Trigger{})
-		if pass != nil {
-			pass.Warn(untold)
-		}
-		return pass, err
-	})
-}
-
-// ResetIdentity calls replace, which stores another identity of the machine, and does a pass
-// that uses it. What registries have under the old node ID stays: another machine has it,
-// too. The pass is nil where no mesh is up.
-func (l *Loop) ResetIdentity(ctx context.Context, replace func() error) (*Pass, error) {
-	return onLoop(ctx, l, func(ctx context.Context) (*Pass, error) {
-		// The registries are opened again for the new node ID.
-		l.discovery.Close()
-		l.Wake(InputChanged)
-		if err := replace(); err != nil || l.config == nil || l.down {
-			return nil, err
-		}
-		pass, err := l.pass(ctx, Trigger{})
-		if err == nil {
-			pass.WarnUntold(l.discovery.Announce(ctx, pass.Local))
-		}
-		return pass, err
-	})
 }

@@ -61,9 +61,8 @@ func (m *tally) Answered(_ mesh.Key, rtt time.Duration) { m.count("answer after 
 
 func TestWhatTheLoopDoesIsCounted(t *testing.T) {
 	meter := &tally{counts: map[string]int{}}
-	var engine *reconciler.Engine
-	withLoopOf(t, func(e *reconciler.Engine) { engine, e.Meter = e, meter }, func(t *testing.T, r *running) {
-		if got := engine.Reported().Health; got.State != health.Starting || got.Ready {
+	withLoopOf(t, func(e *reconciler.Engine) { e.Meter = meter }, func(t *testing.T, r *running) {
+		if got := r.Last().Health; got.State != health.Starting || got.Ready {
 			t.Errorf("before the first pass the health is %+v", got)
 		}
 		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
@@ -75,7 +74,7 @@ func TestWhatTheLoopDoesIsCounted(t *testing.T) {
 		if got := meter.take(); got["create link"] != 1 || got["create peer"] != 1 || got["pass"] < 2 || got["failed pass"] != 0 {
 			t.Errorf("the first passes count as %v", got)
 		}
-		if got := engine.Reported().Health; !got.Ready {
+		if got := r.Last().Health; !got.Ready {
 			t.Errorf("after a pass the health is %+v", got)
 		}
 

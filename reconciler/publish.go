@@ -89,6 +89,7 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 		}
 	}
 	e.store.Replace(now, resource.PeerStatuses, statuses)
+	e.statuses = e.store.List(resource.PeerStatuses)
 	e.store.Replace(now, resource.Endpoints, endpoints)
 }
 

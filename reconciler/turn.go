@@ -4,16 +4,21 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
+
+// LiveFor is how long after a turn a Loop counts as live. It turns at least every half minute.
+const LiveFor = 90 * time.Second
 
 // Turn is what a Loop has after each turn: a pass, a request, or the end of a pause of at most
 // half a minute.
 type Turn struct {
 	// At is when the turn ended.
 	At time.Time
-	// Health is the health of the machine then.
+	// Health is the health of the machine then. HealthAt has it for later.
 	Health health.Report
 	// Config is in force; nil before the first.
 	Config *schema.Config
@@ -21,6 +26,22 @@ type Turn struct {
 	Mesh Mesh
 	// Sessions are the connections to registries.
 	Sessions []health.Session
+	// Peers are the resource.PeerStatuses after the last pass, sorted by ID. They are not to be
+	// changed.
+	Peers []resource.Resource
+}
+
+// HealthAt returns the health of the machine at a time after the turn, and whether the loop is
+// live. One that has not turned for LiveFor is stuck. Both times need their monotonic parts: the
+// clock may be set meanwhile.
+func (t *Turn) HealthAt(now time.Time) (report health.Report, live bool) {
+	if now.Sub(t.At) < LiveFor {
+		return t.Health, true
+	}
+	stuck := health.Condition{Since: t.At, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
+		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
+		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
+	return health.Report{State: health.Broken, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
 }
 
 // Mesh is a machine's end of the mesh. It has no link where there is no mesh.
@@ -47,9 +68,31 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 
 // endTurn makes the present state that of the last turn.
 func (l *Loop) endTurn() {
-	turn := Turn{At: time.Now(), Health: l.engine.health(), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions()}
+	turn := Turn{At: time.Now(), Health: l.engine.health(), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
+		Peers: l.engine.statuses}
 	l.last.Store(&turn)
 	if l.Turned != nil {
 		l.Turned(turn)
 	}
+}
+
+// Know tells what is known of the agent's files. It does not block.
+func (l *Loop) Know(known health.Known) {
+	l.known.Store(&known)
+	select {
+	case l.judge <- struct{}{}:
+	default:
+	}
+}
+
+// InForce returns the config that the loop keeps in force; nil before the first. It stays while
+// the mesh is down.
+func (l *Loop) InForce() *schema.Config { return l.inForce.Load() }
+
+// assess judges the machine's health.
+func (l *Loop) assess() {
+	if known := l.known.Swap(nil); known != nil {
+		l.engine.known = *known
+	}
+	l.engine.assess(time.Now())
 }

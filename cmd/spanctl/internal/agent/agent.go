@@ -120,9 +120,9 @@ func (o Options) runWithin(ctx context.Context, d *deps, listener net.Listener) 
 func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error {
 	begun := time.Now()
 	d.engine.Started = begun
-	meter := metrics.New(d.measure)
-	d.engine.Meter = meter
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
+	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
+	d.engine.Meter = meter
 	loop.Turned = o.Turned
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()

@@ -14,7 +14,6 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler"
-	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -25,9 +24,6 @@ const (
 	APIVersion = "spanctl/v1"
 	// StateNoAgent is the state of a machine where no agent runs.
 	StateNoAgent = "no agent"
-	// liveFor is how long after a turn of its loop an agent counts as live. The loop turns at
-	// least every half minute.
-	liveFor = 90 * time.Second
 )
 
 // healthReader tells how the mesh is.
@@ -51,7 +47,7 @@ type agentHealth struct {
 
 // Health implements healthReader.
 func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
-	h := healthOf(time.Now(), a.started, a.loop.Last(), a.store.List(resource.PeerStatuses))
+	h := healthOf(time.Now(), a.started, a.loop.Last())
 	if h.Mesh != nil && userspace.HasSocket(h.Mesh.Link) {
 		h.Mesh.Wireguard = wireguardUserspace
 	}
@@ -75,11 +71,8 @@ const (
 
 // healthOf returns the health after a turn of the loop of an agent that started at a time. Both
 // times have their monotonic parts: the clock may be set meanwhile.
-func healthOf(now, started time.Time, turn reconciler.Turn, peers []resource.Resource) *agentpb.GetHealthResponse {
-	report, live := turn.Health, now.Sub(turn.At) < liveFor
-	if !live {
-		report = stuckReport(report, turn.At)
-	}
+func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthResponse {
+	report, live := turn.HealthAt(now)
 	h := &agentpb.GetHealthResponse{
 		ApiVersion: APIVersion,
 		State:      string(report.State),
@@ -105,21 +98,13 @@ func healthOf(now, started time.Time, turn reconciler.Turn, peers []resource.Res
 	for i := range turn.Sessions {
 		h.Discovery = append(h.Discovery, healthSession(&turn.Sessions[i]))
 	}
-	for _, r := range peers {
+	for _, r := range turn.Peers {
 		h.Peers = append(h.Peers, healthPeer(r.ID, r.Spec.(resource.PeerStatus)))
 	}
 	slices.SortFunc(h.Peers, func(a, b *agentpb.Peer) int {
 		return cmp.Or(cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetPublicKey(), b.GetPublicKey()))
 	})
 	return h
-}
-
-// stuckReport returns the report of a loop that has not turned since a time.
-func stuckReport(last health.Report, since time.Time) health.Report {
-	c := health.Condition{Since: since, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
-		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
-		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
-	return health.Report{State: health.Broken, Conditions: append([]health.Condition{c}, last.Conditions...)}
 }
 
 func healthCondition(c health.Condition) *agentpb.Condition {

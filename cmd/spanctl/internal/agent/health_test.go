@@ -21,15 +21,15 @@ import (
 func TestHealthOfATurn(t *testing.T) {
 	started := time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
 	now := started.Add(time.Hour)
-	turn := reconciler.Turn{At: now.Add(-liveFor + 1), Config: &schema.Config{},
+	turn := reconciler.Turn{At: now.Add(-reconciler.LiveFor + 1), Config: &schema.Config{},
 		Mesh: reconciler.Mesh{Link: "kubespan", Hostname: "web1", Address: netip.MustParseAddr("fd00::1"), Port: 51820, MTU: 1420},
 		Health: health.Report{State: health.Degraded, Ready: true, Conditions: []health.Condition{
 			{Condition: condition.Condition{Code: condition.TableTaken, Level: condition.SeverityWarning}, Since: started}}}}
-	statuses := []resource.Resource{
+	turn.Peers = []resource.Resource{
 		{ID: "b", Spec: resource.PeerStatus{Label: "vm", Name: "db2", State: peer.Up, Relay: "db1", Endpoint: netip.MustParseAddrPort("192.0.2.1:1")}},
 		{ID: "a", Spec: resource.PeerStatus{Label: "vm", Name: "db1", State: peer.Down, RTT: resource.Duration(90 * time.Millisecond), SmoothedRTT: resource.Duration(20 * time.Millisecond), Loss: resource.PercentOf(25)}},
 	}
-	h := healthOf(now, started, turn, statuses)
+	h := healthOf(now, started, turn)
 	if h.GetState() != "degraded" || !h.GetReady() || !h.GetLive() || h.GetHostname() != "web1" || len(h.GetConditions()) != 1 {
 		t.Errorf("got %v", h)
 	}
@@ -40,10 +40,10 @@ func TestHealthOfATurn(t *testing.T) {
 		t.Errorf("the peers are %v", p)
 	}
 
-	turn.At = now.Add(-liveFor)
-	h = healthOf(now, started, turn, nil)
+	turn.At = now.Add(-reconciler.LiveFor)
+	h = healthOf(now, started, turn)
 	if h.GetState() != "broken" || h.GetReady() || h.GetLive() || len(h.GetConditions()) != 2 || h.GetConditions()[0].GetCode() != string(condition.AgentStuck) {
-		t.Errorf("after %v without a turn: %v", liveFor, h)
+		t.Errorf("after %v without a turn: %v", reconciler.LiveFor, h)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/metrics"
+	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 )
@@ -21,18 +22,18 @@ func (s *service) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	s.metrics.ServeHTTP(w, r)
 }
 
-// measure returns what the metrics show, from what the last pass published: it does not wait for
-// another one.
-func (d *deps) measure() metrics.State {
-	reported := d.engine.Reported()
-	s := metrics.State{Health: reported.Health, Sessions: reported.Sessions}
-	for _, r := range d.store.List(resource.MachineConfigs) {
+// measure returns what the metrics show, from the last turn of the loop and what was published: it
+// does not wait for another one.
+func measure(now time.Time, turn reconciler.Turn, store *resource.Store) metrics.State {
+	report, _ := turn.HealthAt(now)
+	s := metrics.State{Health: report, Sessions: turn.Sessions}
+	for _, r := range store.List(resource.MachineConfigs) {
 		s.ConfigApplied = r.Updated
 		if c, is := r.Spec.(resource.MachineConfig); is {
 			s.PerPeer = c.Machine.Metrics.PerPeer
 		}
 	}
-	for _, r := range d.store.List(resource.PeerStatuses) {
+	for _, r := range turn.Peers {
 		status, is := r.Spec.(resource.PeerStatus)
 		key, err := mesh.ParseKey(r.ID)
 		if !is || err != nil {

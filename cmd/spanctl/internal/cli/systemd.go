@@ -33,7 +33,8 @@ func newSupervisor(log *slog.Logger) *supervisor {
 
 // turned tells of a turn of the loop.
 func (s *supervisor) turned(turn reconciler.Turn) {
-	if status := statusLine(turn.Health); status != s.status {
+	report, _ := turn.HealthAt(turn.At)
+	if status := statusLine(report); status != s.status {
 		s.status = status
 		notifySystemd(s.log, "STATUS="+status)
 	}
