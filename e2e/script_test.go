@@ -52,7 +52,6 @@ func operate(t *testing.T, file string, agent bool) {
 	node, other := m.Machines[0], m.Machines[1]
 	other.Agent.Start()
 	node.CLI.AwaitDiscovered(other)
-	ctx := harness.Context(t)
 	if agent {
 		node.Agent.Start()
 		node.API.AwaitPeersUp(1)
@@ -73,7 +72,7 @@ func operate(t *testing.T, file string, agent bool) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"spanctl": func(ts *testscript.TestScript, fails bool, args []string) {
-				runScripted(ctx, node, ts, fails, args)
+				runScripted(harness.Context(t), node, ts, fails, args)
 			},
 			// stored compares the config file with a file of the script.
 			"stored": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -95,7 +94,7 @@ func operate(t *testing.T, file string, agent bool) {
 					}
 					return
 				}
-				_, err := other.Ping(ctx, address)
+				_, err := other.Ping(harness.Context(t), address)
 				ts.Check(err)
 			},
 		},
