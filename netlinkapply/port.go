@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,33 +37,35 @@ func probePort(ctx context.Context, c state.LinkChange) error {
 // explainPort gives the error of a port that is in use its condition.
 func explainPort(port int, err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return &condition.Error{Condition: portTaken(port, findOwner(port)), Err: err}
+		return &condition.Error{Condition: portTaken(port, FindPortOwner(port)), Err: err}
 	}
 	return err
 }
 
-// owner is who has a port.
-type owner struct {
-	// found is set if a socket has the port in this network namespace.
-	found bool
-	// name and pid are those of its process; pid is 0 if that is not known.
-	name string
-	pid  int
-	// kernel is set if the socket is the kernel's own.
-	kernel bool
+// PortOwner is who has a UDP port. The zero value is that of a free port.
+type PortOwner struct {
+	// Found is set if a socket has the port in this network namespace.
+	Found bool
+	// Name and PID are those of its process; PID is 0 if that is not known.
+	Name string
+	PID  int
+	// Kernel is set if the socket is the kernel's own.
+	Kernel bool
+	// Hidden is set if there are processes whose sockets cannot be seen.
+	Hidden bool
 }
 
-func portTaken(port int, o owner) condition.Condition {
+func portTaken(port int, o PortOwner) condition.Condition {
 	c := condition.Condition{Code: condition.PortTaken, Subject: fmt.Sprintf("UDP %d", port),
 		Cause: fmt.Sprintf("UDP port %d is in use by another program", port)}
 	free := fmt.Sprintf("end it, or set machine.network.kubespan.listenPort to another port than %d", port)
 	switch {
-	case o.pid != 0:
-		c.Cause += fmt.Sprintf(": %s, process %d", o.name, o.pid)
-	case o.kernel:
+	case o.PID != 0:
+		c.Cause += fmt.Sprintf(": %s, process %d", o.Name, o.PID)
+	case o.Kernel:
 		c.Cause = fmt.Sprintf("UDP port %d is in use by another program's link in the kernel, such as one of WireGuard", port)
 		free = fmt.Sprintf("`wg show all listen-port` and `ip -details link` show the link: remove it, or set machine.network.kubespan.listenPort to another port than %d", port)
-	case o.found:
+	case o.Found:
 		c.Cause += ", which cannot be seen from here"
 	default:
 		c.Cause += ", or by a WireGuard link that was moved to another network namespace"
@@ -71,10 +74,10 @@ func portTaken(port int, o owner) condition.Condition {
 	return c
 }
 
-// findOwner looks in /proc for who has a UDP port of this network namespace.
-func findOwner(port int) owner {
+// FindPortOwner looks in /proc for who has a UDP port of this network namespace.
+func FindPortOwner(port int) PortOwner {
 	var inodes []string
-	var o owner
+	var o PortOwner
 	for _, table := range []string{"udp", "udp6"} {
 		text, err := os.ReadFile(filepath.Join("/proc/thread-self/net", table))
 		if err != nil {
@@ -82,15 +85,20 @@ func findOwner(port int) owner {
 		}
 		inodes = append(inodes, socketsAt(string(text), port)...)
 	}
+	sockets := map[string]bool{}
 	for _, inode := range inodes {
-		o.found = true
+		o.Found = true
 		if inode == "0" { // sock_create_kern
-			o.kernel = true
+			o.Kernel = true
 			continue
 		}
-		if name, pid := processWith("/proc", "socket:["+inode+"]"); pid != 0 {
-			return owner{found: true, name: name, pid: pid}
-		}
+		sockets["socket:["+inode+"]"] = true
+	}
+	if len(sockets) > 0 {
+		o.Name, o.PID, o.Hidden = processWith("/proc", sockets)
+	}
+	if o.PID != 0 {
+		o.Kernel = false
 	}
 	return o
 }
@@ -111,24 +119,28 @@ func socketsAt(table string, port int) (inodes []string) {
 	return inodes
 }
 
-// processWith returns the process below proc that has a file open that is a link to target; 0 for
-// none that this process may see.
-func processWith(proc, target string) (name string, pid int) {
-	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*"))
+// processWith returns the process below proc that has one of some sockets open; 0 for none that this
+// process may see. Hidden is set if there are others.
+func processWith(proc string, sockets map[string]bool) (name string, pid int, hidden bool) {
+	processes, err := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	if err != nil {
-		return "", 0
+		return "", 0, true // not reached: the pattern is valid
 	}
-	for _, file := range files {
-		if to, err := os.Readlink(file); err != nil || to != target {
-			continue
+	for _, process := range processes {
+		files, err := os.ReadDir(filepath.Join(process, "fd"))
+		hidden = hidden || errors.Is(err, fs.ErrPermission)
+		for _, file := range files {
+			to, err := os.Readlink(filepath.Join(process, "fd", file.Name()))
+			if err != nil || !sockets[to] {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(process))
+			if err != nil {
+				continue
+			}
+			comm, _ := os.ReadFile(filepath.Join(process, "comm"))
+			return cmp.Or(strings.TrimSpace(string(comm)), "unknown"), pid, false
 		}
-		process := filepath.Dir(filepath.Dir(file))
-		pid, err := strconv.Atoi(filepath.Base(process))
-		if err != nil {
-			continue
-		}
-		comm, _ := os.ReadFile(filepath.Join(process, "comm"))
-		return cmp.Or(strings.TrimSpace(string(comm)), "unknown"), pid
 	}
-	return "", 0
+	return "", 0, hidden
 }

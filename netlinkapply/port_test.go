@@ -33,27 +33,27 @@ func TestOwnerOfAPortIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := owner{found: true, name: strings.TrimSpace(string(comm)), pid: os.Getpid()}
-	if got := findOwner(port); got != want {
+	want := PortOwner{Found: true, Name: strings.TrimSpace(string(comm)), PID: os.Getpid()}
+	if got := FindPortOwner(port); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := findOwner(port); got != (owner{}) {
+	if got := FindPortOwner(port); got != (PortOwner{}) {
 		t.Errorf("after it was closed: %+v", got)
 	}
 }
 
 func TestPortTakenNamesTheOwner(t *testing.T) {
 	for _, c := range []struct {
-		owner owner
+		owner PortOwner
 		want  string
 	}{
-		{owner{found: true, name: "wg-quick", pid: 812}, "in use by another program: wg-quick, process 812"},
-		{owner{found: true, kernel: true}, "link in the kernel"},
-		{owner{found: true}, "cannot be seen from here"},
-		{owner{}, "another network namespace"},
+		{PortOwner{Found: true, Name: "wg-quick", PID: 812}, "in use by another program: wg-quick, process 812"},
+		{PortOwner{Found: true, Kernel: true}, "link in the kernel"},
+		{PortOwner{Found: true}, "cannot be seen from here"},
+		{PortOwner{}, "another network namespace"},
 	} {
 		got := portTaken(51820, c.owner)
 		if got.Code != condition.PortTaken || !strings.Contains(got.Cause, c.want) || !strings.Contains(got.Remedy, "listenPort") {

@@ -58,7 +58,7 @@ type Loop struct {
 	scope atomic.Pointer[state.Scope]
 	// last is the last turn.
 	last atomic.Pointer[Turn]
-	// known is what Know was told last; nil once the loop has taken it.
+	// known is the last argument of Know; nil once the loop has taken it.
 	known atomic.Pointer[health.Known]
 	// judge has an element while known is to be taken.
 	judge chan struct{}

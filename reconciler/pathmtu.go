@@ -32,7 +32,7 @@ type paths struct {
 	holes map[mesh.Key]health.PathMTU
 }
 
-// followPaths tells PathChanged of the ways that are new with a pass.
+// followPaths calls PathChanged with the paths that are new with a pass.
 func (e *Engine) followPaths(p *Pass) {
 	if e.PathChanged == nil {
 		return

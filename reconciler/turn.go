@@ -76,7 +76,7 @@ func (l *Loop) endTurn() {
 	}
 }
 
-// Know tells what is known of the agent's files. It does not block.
+// Know sets what is known of the agent's files. It does not block.
 func (l *Loop) Know(known health.Known) {
 	l.known.Store(&known)
 	select {

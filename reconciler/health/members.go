@@ -18,7 +18,7 @@ const maxNamed = 8
 type Members struct {
 	// Cluster is the fingerprint of the cluster.
 	Cluster string
-	// Answered is set when every registry has told which machines there are.
+	// Answered is set when every registry has answered.
 	Answered bool
 	// Others is the number of other machines that can be read, with static peers.
 	Others int

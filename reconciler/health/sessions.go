@@ -3,11 +3,11 @@ package health
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/failure"
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 const (
@@ -216,27 +216,13 @@ func JudgeClock(sessions []Session) []condition.Condition {
 // IsOff reports whether a clock is so far off that it has to be set.
 func IsOff(skew time.Duration) bool { return skew.Abs() >= maxSkew }
 
-// coarse formats a duration by its two largest units, such as "2h 3m".
+// coarse returns a duration for people, to the minute from a minute on: what changes each second is
+// no news.
 func coarse(d time.Duration) string {
-	if d < time.Minute {
-		return fmt.Sprintf("%ds", int(max(d, 0).Seconds()))
+	if d >= time.Minute {
+		d = d.Truncate(time.Minute)
 	}
-	var parts []string
-	for _, unit := range []struct {
-		size time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
-		if n := d / unit.size; n > 0 || len(parts) > 0 {
-			if n > 0 {
-				parts = append(parts, fmt.Sprintf("%d%s", n, unit.name))
-			}
-			d %= unit.size
-			if len(parts) == 2 {
-				break
-			}
-		}
-	}
-	return strings.Join(parts, " ")
+	return human.Duration(d)
 }
 
 // sessionsDue returns how long it takes until a failing session becomes a condition; zero for

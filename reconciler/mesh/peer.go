@@ -14,7 +14,7 @@ type PeerSpec struct {
 	NodeID string
 	// Label is the affiliate's nodename.
 	Label string
-	// Name is what people are told, and no other peer's: the label, or the key where the label is
+	// Name is the peer's name for people, and no other peer's: the label, or the key where the label is
 	// empty, a key, no UTF-8, or another machine's too.
 	Name string
 	// Address is the peer's address in the mesh.

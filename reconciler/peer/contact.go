@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Contact is what passes between this machine and a peer that is not up. It tells which way
+// Contact is what passes between this machine and a peer that is not up. It shows which way
 // packets are lost. It is zero while the peer is up.
 type Contact struct {
 	// SentBytes counts what was sent to the peer.

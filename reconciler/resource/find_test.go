@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 )
@@ -117,11 +118,11 @@ func TestAgesAreInTwoUnits(t *testing.T) {
 		62 * time.Second: "1m 2s", 4 * time.Minute: "4m", 123 * time.Minute: "2h 3m", 24 * time.Hour: "1d",
 		76*time.Hour + 59*time.Minute: "3d 4h",
 	} {
-		if got := resource.AgeText(now, now.Add(-age)); got != want {
+		if got := human.Age(now, now.Add(-age)); got != want {
 			t.Errorf("%v is %q, want %q", age, got, want)
 		}
 	}
-	if got := resource.AgeText(now, time.Time{}); got != "" {
+	if got := human.Age(now, time.Time{}); got != "" {
 		t.Errorf("no time is %q", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/peer"
 )
 
@@ -27,8 +28,8 @@ var PeerStatuses = &Type{
 			}
 		}),
 		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
-		columnOf("RX", func(s PeerStatus) string { return sizeText(s.ReceiveBytes) }),
-		columnOf("TX", func(s PeerStatus) string { return sizeText(s.TransmitBytes) }),
+		columnOf("RX", func(s PeerStatus) string { return human.Bytes(s.ReceiveBytes) }),
+		columnOf("TX", func(s PeerStatus) string { return human.Bytes(s.TransmitBytes) }),
 		columnOf("RTT", func(s PeerStatus) string {
 			if s.RTT == 0 {
 				return ""

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 // Types are all types of resources, in the order in which they are listed.
@@ -46,7 +48,7 @@ func columnOf[S any](heading string, cell func(S) string) column {
 
 // ageOf returns a column with how long ago a time of specs of type S was.
 func ageOf[S any](heading string, then func(S) time.Time) column {
-	return column{heading: heading, cell: func(now time.Time, spec any) string { return AgeText(now, then(spec.(S))) }}
+	return column{heading: heading, cell: func(now time.Time, spec any) string { return human.Age(now, then(spec.(S))) }}
 }
 
 // wide returns a column that only wide tables have.

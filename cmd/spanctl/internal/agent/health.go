@@ -26,7 +26,7 @@ const (
 	StateNoAgent = "no agent"
 )
 
-// healthReader tells how the mesh is.
+// healthReader reads the health of the machine.
 type healthReader interface {
 	Health(ctx context.Context) *agentpb.GetHealthResponse
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/spanmesh/span/schema"
 )
 
-// lookInterval is how often modes of files and the disk are looked at: nothing tells of their
-// changes.
+// lookInterval is how often modes of files and the disk are looked at. The kernel does not report
+// their changes.
 const lookInterval = 5 * time.Second
 
 // changedNow says that what is known of the config may have changed. It does not block.
@@ -24,7 +24,7 @@ func (m *configManager) changedNow() {
 	}
 }
 
-// keepKnown tells what is known of the agent's files whenever that may have changed, until ctx
+// keepKnown calls tell with the state of the agent's files whenever that may have changed, until ctx
 // ends.
 func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(health.Known)) {
 	look := time.NewTicker(lookInterval)

@@ -46,7 +46,7 @@ type pathCheck struct {
 	silent int
 }
 
-// newPathMTUs returns what measures the ways that the engine of a loop tells of.
+// newPathMTUs returns a measurer of the paths that the engine of a loop reports.
 func (d *deps) newPathMTUs(loop *reconciler.Loop) *pathMTUs {
 	m := &pathMTUs{queue: latest.New[reconciler.Path, pathCheck](), measure: measureOver(loop.Scope), report: loop.MeasuredMTU, log: d.log}
 	d.engine.PathChanged = m.add

@@ -8,6 +8,8 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/pflag"
+
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 // leastMemory is the least --max-memory, in bytes: enough for one cluster of a few hundred
@@ -21,7 +23,7 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 		f.memory = max(availableMemory()/2, leastMemory)
 	}
 	if f.memory < leastMemory {
-		return fmt.Errorf("--max-memory is %s: want at least %s", sizeText(f.memory), sizeText(leastMemory))
+		return fmt.Errorf("--max-memory is %s: want at least %s", human.Bytes(f.memory), human.Bytes(leastMemory))
 	}
 	given := map[string]string{}
 	f.given.Visit(func(flag *pflag.Flag) {
@@ -40,10 +42,10 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 	}
 	switch most := f.limits.Memory(); {
 	case most > f.memory:
-		log.Warn("the limits given allow more memory than --max-memory", "memory", sizeText(f.memory))
+		log.Warn("the limits given allow more memory than --max-memory", "memory", human.Bytes(f.memory))
 	case usual > f.memory:
-		log.Info("limits lowered to fit the memory", "memory", sizeText(f.memory), "connections", f.limits.Connections.Connections,
-			"watches", f.limits.Watches, "affiliates", sizeText(f.limits.Store.Bytes))
+		log.Info("limits lowered to fit the memory", "memory", human.Bytes(f.memory), "connections", f.limits.Connections.Connections,
+			"watches", f.limits.Watches, "affiliates", human.Bytes(f.limits.Store.Bytes))
 	}
 	return nil
 }

@@ -58,8 +58,3 @@ func (f sizeFlag[T]) String() string {
 
 // Type implements pflag.Value. It is what help shows for the value.
 func (sizeFlag[T]) Type() string { return "size" }
-
-// sizeText returns a number of bytes for people, in the units that flags take.
-func sizeText(bytes int64) string {
-	return strings.ReplaceAll(humanize.IBytes(uint64(max(bytes, 0))), " ", "") //nolint:gosec // not negative
-}

@@ -158,21 +158,26 @@ func checked(check string, h *agentpb.GetHealthResponse, err error) error {
 
 // reasonText returns the state with what is wrong, or not ready, as in "degraded: PeerUnreachable db2 (+1)".
 func reasonText(h *agentpb.GetHealthResponse) string {
-	var names []string
+	var named []condition.Key
 	for _, c := range h.GetConditions() {
-		if !isInfo(c) || condition.Code(c.GetCode()).Definition().NotReady {
-			names = append(names, strings.TrimSpace(c.GetCode()+" "+c.GetSubject()))
+		if key := (condition.Key{Code: condition.Code(c.GetCode()), Subject: c.GetSubject()}); isNamed(condition.Severity(c.GetSeverity()), key.Code) {
+			named = append(named, key)
 		}
 	}
-	return stateLine(h.GetState(), names)
+	return stateLine(h.GetState(), named)
+}
+
+// isNamed reports whether the line of a state names a condition: one that is wrong, or not ready.
+func isNamed(severity condition.Severity, code condition.Code) bool {
+	return severity != condition.SeverityInfo || code.Definition().NotReady
 }
 
 // stateLine returns a state with the first of the conditions, and how many there are beside it.
-func stateLine(state string, conditions []string) string {
+func stateLine(state string, conditions []condition.Key) string {
 	if len(conditions) == 0 {
 		return plain(state)
 	}
-	text := state + ": " + conditions[0]
+	text := state + ": " + strings.TrimSpace(string(conditions[0].Code)+" "+conditions[0].Subject)
 	if len(conditions) > 1 {
 		text += fmt.Sprintf(" (+%d)", len(conditions)-1)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/reconciler/health"
-	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 const (
@@ -109,7 +109,7 @@ func (v statusView) state(h *agentpb.GetHealthResponse) string {
 	if len(wrong) > 0 {
 		return state + ": " + strings.Join(wrong, ", ")
 	}
-	return fmt.Sprintf("%s, %s, up %s", state, plain(h.GetVersion()), resource.DurationText(h.GetTime().AsTime().Sub(h.GetStarted().AsTime())))
+	return fmt.Sprintf("%s, %s, up %s", state, plain(h.GetVersion()), human.Duration(h.GetTime().AsTime().Sub(h.GetStarted().AsTime())))
 }
 
 // sessionText returns the state of a connection to a registry.
@@ -122,10 +122,10 @@ func sessionText(s *agentpb.DiscoverySession, now time.Time) string {
 		if !s.GetConnected() {
 			text += " for"
 		}
-		text += " " + resource.DurationText(now.Sub(s.GetSince().AsTime()))
+		text += " " + human.Duration(now.Sub(s.GetSince().AsTime()))
 	}
 	if s.GetLastHeard() != nil {
-		text += ", heard " + resource.DurationText(now.Sub(s.GetLastHeard().AsTime())) + " ago"
+		text += ", heard " + human.Duration(now.Sub(s.GetLastHeard().AsTime())) + " ago"
 	} else if !s.GetConnected() {
 		text += ", never heard"
 	}
@@ -152,7 +152,7 @@ func (v statusView) conditions(b *strings.Builder, h *agentpb.GetHealthResponse)
 		title := strings.TrimSpace(plain(c.GetCode() + " " + c.GetSubject()))
 		b.WriteString(v.paint(color, mark+" "+title))
 		if c.GetSince() != nil {
-			b.WriteString(", for " + resource.DurationText(h.GetTime().AsTime().Sub(c.GetSince().AsTime())))
+			b.WriteString(", for " + human.Duration(h.GetTime().AsTime().Sub(c.GetSince().AsTime())))
 		}
 		b.WriteString("\n")
 		v.paragraph(b, sentence(plain(c.GetCause())))
@@ -290,12 +290,12 @@ func peerRow(p *agentpb.Peer, now time.Time) []string {
 		loss = fmt.Sprintf("%.0f%%", 100*p.GetLoss())
 	}
 	return []string{p.GetName(), p.GetState(), cmp.Or(p.GetPath(), "-"), rtt, loss, handshakeText(p.GetLastHandshake(), now),
-		sizeText(int64(p.GetReceivedBytes())), sizeText(int64(p.GetTransmittedBytes()))}
+		human.Bytes(int64(p.GetReceivedBytes())), human.Bytes(int64(p.GetTransmittedBytes()))}
 }
 
 func handshakeText(at *timestamppb.Timestamp, now time.Time) string {
 	if at == nil {
 		return "never"
 	}
-	return resource.DurationText(now.Sub(at.AsTime()))
+	return human.Duration(now.Sub(at.AsTime()))
 }

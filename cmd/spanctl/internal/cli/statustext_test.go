@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 var update = flag.Bool("update", false, "write the golden files in testdata")
@@ -127,7 +127,7 @@ func TestAgeText(t *testing.T) {
 		{-time.Second, "0s"}, {0, "0s"}, {999 * time.Millisecond, "0s"}, {41 * time.Second, "41s"}, {62 * time.Second, "1m 2s"},
 		{4 * time.Minute, "4m"}, {76 * time.Hour, "3d 4h"}, {72 * time.Hour, "3d"}, {72*time.Hour + time.Minute, "3d"},
 	} {
-		if got := resource.DurationText(test.age); got != test.want {
+		if got := human.Duration(test.age); got != test.want {
 			t.Errorf("%v is %q, want %q", test.age, got, test.want)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/support"
+	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -83,7 +84,7 @@ func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command
 	if err := writeFile(path, archive.Bytes(), 0o600); err != nil {
 		return err
 	}
-	return s.say("wrote", path, "("+sizeText(int64(size))+"); look into it before you give it away")
+	return s.say("wrote", path, "("+human.Bytes(int64(size))+"); look into it before you give it away")
 }
 
 // standardOutput is the -o that stands for standard output.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -12,12 +11,12 @@ import (
 	"github.com/spanmesh/span/reconciler/health"
 )
 
-// supervisor tells systemd how the mesh is, and that the agent's loop turns (sd_notify(3)).
+// supervisor notifies systemd of the machine's health, and that the agent's loop turns (sd_notify(3)).
 type supervisor struct {
 	log *slog.Logger
-	// interval is how often the watchdog of the unit is told; 0 for never.
+	// interval is how often the watchdog of the unit is notified; 0 for never.
 	interval time.Duration
-	// status and alive are what was told last.
+	// status is the health, and alive the time, of the last notifications.
 	status string
 	alive  time.Time
 }
@@ -31,7 +30,7 @@ func newSupervisor(log *slog.Logger) *supervisor {
 	return &supervisor{log: log, interval: limit / 3}
 }
 
-// turned tells of a turn of the loop.
+// turned notifies systemd after a turn of the loop.
 func (s *supervisor) turned(turn reconciler.Turn) {
 	report, _ := turn.HealthAt(turn.At)
 	if status := statusLine(report); status != s.status {
@@ -46,11 +45,11 @@ func (s *supervisor) turned(turn reconciler.Turn) {
 
 // statusLine returns the health in a line, such as "degraded: PeerUnreachable db2 (+1)".
 func statusLine(r health.Report) string {
-	var names []string
+	var named []condition.Key
 	for _, c := range r.Conditions {
-		if c.Severity() != condition.SeverityInfo || c.Code.Definition().NotReady {
-			names = append(names, strings.TrimSpace(string(c.Code)+" "+c.Subject))
+		if isNamed(c.Severity(), c.Code) {
+			named = append(named, c.Key())
 		}
 	}
-	return stateLine(string(r.State), names)
+	return stateLine(string(r.State), named)
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"time"
 
+	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler/health"
 )
 
@@ -67,8 +68,8 @@ type Host struct {
 	HasLink bool
 	// Rules are the routing rules of all families.
 	Rules []Rule
-	// Port is who has the UDP port; nil if it is free.
-	Port *PortOwner
+	// Port is who has the UDP port.
+	Port netlinkapply.PortOwner
 }
 
 // Rule is a routing rule.
@@ -83,14 +84,6 @@ type Rule struct {
 	Narrow bool
 	// Destination is a network; "" for all.
 	Destination string
-}
-
-// PortOwner is who has a port.
-type PortOwner struct {
-	// Process is the process with the socket. Its PID is 0 if it is the kernel, or not known.
-	Process Process
-	// Known is set if all processes were looked at.
-	Known bool
 }
 
 // Service is a discovery service.

@@ -99,7 +99,7 @@ func host(c *Config, wireguard string) Host {
 		_, err = net.InterfaceByName(c.Link)
 		h.HasLink = err == nil
 		h.Rules = rules()
-		h.Port = portOwner(c.ListenPort)
+		h.Port = netlinkapply.FindPortOwner(c.ListenPort)
 	}
 	for _, path := range settings {
 		if value, err := os.ReadFile(filepath.Join("/proc/sys/net", path)); err == nil {

@@ -63,24 +63,6 @@ func TestProxyIsShownWithoutPassword(t *testing.T) {
 	}
 }
 
-func TestPortOwner(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := conn.LocalAddr().(*net.UDPAddr).Port
-	owner := portOwner(port)
-	if owner == nil || owner.Process.PID != os.Getpid() || owner.Process.Name == "" {
-		t.Errorf("the owner of our port is %+v", owner)
-	}
-	if err := conn.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if owner := portOwner(port); owner != nil {
-		t.Errorf("the owner of a port that is free is %+v", owner)
-	}
-}
-
 func TestModulesAreListed(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "modules.dep")
 	if err := os.WriteFile(list, []byte("kernel/drivers/net/wireguard/wireguard.ko.zst: kernel/lib/crypto/libcurve25519.ko.zst\nkernel/net/tunnel4.ko:\n"), 0o600); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler/health"
 )
 
@@ -22,7 +23,7 @@ func well() *Facts {
 				"ipv6/conf/kubespan/disable_ipv6": "0", "ipv4/conf/all/rp_filter": "1", "ipv4/conf/kubespan/rp_filter": "2"},
 			Rules: []Rule{{Family: "ipv4", Priority: 0, Table: 255}, {Family: "ipv4", Priority: 32500, Table: 180, Ours: true},
 				{Family: "ipv4", Priority: 100, Table: 7, Narrow: true}, {Family: "ipv4", Priority: 32766, Table: 254}},
-			Port: &PortOwner{Known: true}},
+			Port: netlinkapply.PortOwner{Found: true, Kernel: true}},
 		Files: []health.File{{Path: "/etc/machine.cue", Mode: 0o640}, {Path: "/var/lib/spanctl", Mode: fs.ModeDir | 0o755, Use: health.Directory}},
 		Services: []Service{{URL: "https://disc.example.com/", Host: "disc.example.com", Addresses: []string{"203.0.113.1"},
 			TLS: &Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}, Date: now, Sent: now, At: now.Add(time.Second)}},
@@ -62,7 +63,7 @@ func TestJudge(t *testing.T) {
 		}, []string{"warn ipv6 is disabled on all links"}},
 		{"a strict reverse path", func(f *Facts) { f.Host.Sysctls["ipv4/conf/kubespan/rp_filter"] = "0" },
 			[]string{"fail rp_filter drops packets out of kubespan, `sysctl -w net.ipv4.conf.kubespan.rp_filter=2`"}},
-		{"no link", func(f *Facts) { f.Host.HasLink, f.Host.Port = false, nil }, []string{"skip rp_filter there is no link kubespan"}},
+		{"no link", func(f *Facts) { f.Host.HasLink, f.Host.Port = false, netlinkapply.PortOwner{} }, []string{"skip rp_filter there is no link kubespan"}},
 		{"no forwarding", func(f *Facts) {
 			delete(f.Host.Sysctls, "ipv6/conf/all/forwarding")
 			f.Host.Sysctls["ipv4/ip_forward"] = "0"
@@ -73,13 +74,13 @@ func TestJudge(t *testing.T) {
 			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"})
 		}, []string{"warn rules ipv6 rule 100 takes all packets to table 77 before the mesh's rule 32500, set rulePriority below 100, or remove that rule",
 			"warn rules ipv4 rule 101 takes 10.0.0.0/8 to table 77"}},
-		{"the port is another program's", func(f *Facts) { f.Host.Port = &PortOwner{Process: Process{PID: 7, Name: "dnsmasq"}, Known: true} },
+		{"the port is another program's", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{Found: true, PID: 7, Name: "dnsmasq"} },
 			[]string{"fail port UDP 51820 is taken by dnsmasq, pid 7, end it, or set listenPort"}},
 		{"the port is the kernel's, and there is no link", func(f *Facts) { f.Host.HasLink = false },
 			[]string{"skip rp_filter", "fail port UDP 51820 is taken by the kernel"}},
-		{"the port is somebody's", func(f *Facts) { f.Host.Port.Known = false }, []string{"skip port UDP 51820 is in use"}},
-		{"the port is ours", func(f *Facts) { f.Host.Port = &PortOwner{Process: Process{PID: 7, Name: "spanctl"}} }, nil},
-		{"the port is nobody's", func(f *Facts) { f.Host.Port = nil }, []string{"warn port UDP 51820 is nobody's"}},
+		{"the port is somebody's", func(f *Facts) { f.Host.Port.Hidden = true }, []string{"skip port UDP 51820 is in use"}},
+		{"the port is ours", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{Found: true, PID: 7, Name: "spanctl"} }, nil},
+		{"the port is nobody's", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{} }, []string{"warn port UDP 51820 is nobody's"}},
 		{"files are readable", func(f *Facts) { f.Files[0].Mode, f.Files[1].Mode = 0o644, fs.ModeDir|0o777 },
 			[]string{"warn files /etc/machine.cue has mode 0644: others may read it, `chmod 600 /etc/machine.cue`; then change the secret",
 				"warn files /var/lib/spanctl has mode 0777: others may replace its files, `chmod o-w /var/lib/spanctl`"}},

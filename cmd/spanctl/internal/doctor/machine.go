@@ -157,15 +157,15 @@ func port(f *Facts) []Finding {
 	}
 	name, owner := fmt.Sprintf("UDP %d", f.Config.ListenPort), f.Host.Port
 	switch {
-	case owner == nil && f.Host.HasLink:
+	case !owner.Found && f.Host.HasLink:
 		return one(Warn, "port", name+" is nobody's, and there is a link "+f.Config.Link, "`spanctl reload`")
-	case owner == nil:
+	case !owner.Found:
 		return one(OK, "port", name+" is free", "")
-	case owner.Process.PID != 0 && owner.Process.Name == ownNames:
-		return one(OK, "port", fmt.Sprintf("%s is WireGuard's, pid %d", name, owner.Process.PID), "")
-	case owner.Process.PID != 0:
-		return one(Fail, "port", fmt.Sprintf("%s is taken by %s, pid %d", name, owner.Process.Name, owner.Process.PID), "end it, or set listenPort")
-	case !owner.Known:
+	case owner.PID != 0 && owner.Name == ownNames:
+		return one(OK, "port", fmt.Sprintf("%s is WireGuard's, pid %d", name, owner.PID), "")
+	case owner.PID != 0:
+		return one(Fail, "port", fmt.Sprintf("%s is taken by %s, pid %d", name, owner.Name, owner.PID), "end it, or set listenPort")
+	case owner.Hidden:
 		return one(Skip, "port", name+" is in use, and not all processes can be looked at", "run as root")
 	case f.Host.HasLink:
 		return one(OK, "port", name+" is the kernel's WireGuard's", "")

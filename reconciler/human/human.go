@@ -1,4 +1,5 @@
-package resource
+// Package human writes numbers of bytes and durations for people.
+package human
 
 import (
 	"fmt"
@@ -8,25 +9,25 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// sizeText returns a number of bytes for people, such as "1.2GiB".
-func sizeText(bytes int64) string {
-	return strings.ReplaceAll(humanize.IBytes(uint64(max(bytes, 0))), " ", "") //nolint:gosec // not negative
+// Bytes returns a number of bytes, such as "1.2GiB".
+func Bytes(n int64) string {
+	return strings.ReplaceAll(humanize.IBytes(uint64(max(n, 0))), " ", "") //nolint:gosec // not negative
 }
 
 const day = 24 * time.Hour
 
-// AgeText returns for people how long ago a time was, as DurationText does. It is empty for a zero
+// Age returns how long ago a time was, as Duration does. It is empty for a zero
 // time.
-func AgeText(now, then time.Time) string {
+func Age(now, then time.Time) string {
 	if then.IsZero() {
 		return ""
 	}
-	return DurationText(now.Sub(then))
+	return Duration(now.Sub(then))
 }
 
-// DurationText returns a duration for people, in at most two units: "41s", "1m 2s", "3d 4h". One that
+// Duration returns a duration in at most two units: "41s", "1m 2s", "3d 4h". One that
 // is negative is "0s".
-func DurationText(d time.Duration) string {
+func Duration(d time.Duration) string {
 	age := max(d, 0)
 	switch {
 	case age < time.Minute:
