@@ -128,6 +128,10 @@ manifests: $(TOOLS)/helm ## Make the manifests in deploy/kubernetes from the cha
 dashboard: ## Make the dashboard in deploy/monitoring
 	@cd tools/monitoring && GOWORK=off go run . $(CURDIR)/deploy/monitoring
 
+.PHONY: web
+web: ## Bundle the pages that spanctl serves, into their dist directories
+	@cd tools/web && GOWORK=off go run . $(CURDIR) $(CURDIR)
+
 .PHONY: setup
 setup: setup-all ## Install what all targets need
 
@@ -136,7 +140,7 @@ setup-%:
 	@tools/setup $*
 
 .PHONY: lint
-lint: setup-lint lint-go lint-modules lint-generated lint-alerts lint-vulnerabilities ## Check style, import rules, generated files, alerts and known vulnerabilities
+lint: setup-lint lint-go lint-modules lint-generated lint-web lint-alerts lint-vulnerabilities ## Check style, import rules, generated files, alerts and known vulnerabilities
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -149,6 +153,11 @@ lint-modules:
 		(cd $$m && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...) || { echo "module $$m: run 'make tidy'"; exit 1; }; \
 	done
 
+# The logic of the pages and the hashes of their libraries. lint-generated compares the bundles.
+.PHONY: lint-web
+lint-web:
+	@cd tools/web && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
 .PHONY: lint-generated
 lint-generated: $(TOOLS)/buf $(TOOLS)/helm
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf lint
@@ -157,8 +166,9 @@ lint-generated: $(TOOLS)/buf $(TOOLS)/helm
 	go run ./cmd/spanctl/docs reference .cache/generated/docs/reference
 	@tools/manifests .cache/generated/deploy/kubernetes
 	@cd tools/monitoring && GOWORK=off go run . $(CURDIR)/.cache/generated/deploy/monitoring
+	@cd tools/web && GOWORK=off go run . $(CURDIR) $(CURDIR)/.cache/generated
 	@cd .cache/generated && find . -type f | while read -r f; do \
-		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs manifests dashboard'"; exit 1; }; \
+		cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not current: run 'make generate docs manifests dashboard web'"; exit 1; }; \
 	done
 
 # Debian's promtool checks the alerts and runs their tests.
