@@ -1,4 +1,4 @@
-// Package human writes numbers of bytes and durations for people.
+// Package human writes numbers and durations for people.
 package human
 
 import (
@@ -47,4 +47,12 @@ func twoUnits(age, large time.Duration, largeName string, small time.Duration, s
 		text += fmt.Sprintf(" %d%s", rest, smallName)
 	}
 	return text
+}
+
+// Count returns a number of things, such as "1 peer" or "2 peers".
+func Count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/discoveryhttp/store"
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 // storeOptions are the flags of the commands that work with the file of a discovery server.
@@ -101,14 +102,7 @@ func copyError(err error) error {
 
 // holdings returns what a store has.
 func holdings(stats store.Stats) string {
-	return fmt.Sprintf("%s of %s", count(stats.Affiliates, "affiliate"), count(stats.Clusters, "cluster"))
-}
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
+	return fmt.Sprintf("%s of %s", human.Count(stats.Affiliates, "affiliate"), human.Count(stats.Clusters, "cluster"))
 }
 
 func newDiscoveryBackup(g *globals) *cobra.Command {

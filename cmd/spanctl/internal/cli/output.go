@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 )
 
 // The values of -o.
@@ -25,7 +26,7 @@ const (
 // block of YAML cannot begin with.
 func unfold(n *yaml.Node) {
 	n.Style = 0
-	if n.Kind == yaml.ScalarNode && (strings.ContainsFunc(n.Value, isUnsafeInLines) || isNoBlock(n.Value)) {
+	if n.Kind == yaml.ScalarNode && (strings.ContainsFunc(n.Value, terminal.IsUnsafeInLines) || isNoBlock(n.Value)) {
 		n.Style = yaml.DoubleQuotedStyle
 	}
 	for _, child := range n.Content {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 )
 
 // TestYAMLIsReadAsItWasWritten writes texts that others choose, as values and as keys.
@@ -25,7 +27,7 @@ func TestYAMLIsReadAsItWasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if strings.ContainsFunc(string(document), isUnsafeInLines) {
+		if strings.ContainsFunc(string(document), terminal.IsUnsafeInLines) {
 			t.Errorf("%q is written as %q", text, document)
 		}
 		var read map[string]any

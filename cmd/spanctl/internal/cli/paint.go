@@ -8,6 +8,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 )
 
 // The values of --color.
@@ -15,14 +16,6 @@ const (
 	colorAuto   = "auto"
 	colorAlways = "always"
 	colorNever  = "never"
-)
-
-// The escape sequences of terminals (ECMA-48, SGR).
-const (
-	bold  = "\x1b[1m"
-	red   = "\x1b[31m"
-	green = "\x1b[32m"
-	reset = "\x1b[0m"
 )
 
 // wantsColor reports whether to colour what is written to out. NO_COLOR turns it off
@@ -45,7 +38,7 @@ type painter struct {
 func (p *painter) line(color, text string) {
 	text = plain(text)
 	if p.on && color != "" {
-		text = color + text + reset
+		text = color + text + terminal.Reset
 	}
 	p.buf.WriteString(text + "\n")
 }
@@ -57,16 +50,16 @@ func (p *painter) plan(c comparison) error {
 	if len(plan.GetChanges()) == 0 {
 		return nil
 	}
-	p.line(bold, "--- "+c.from)
-	p.line(bold, "+++ "+c.to)
+	p.line(terminal.Bold, "--- "+c.from)
+	p.line(terminal.Bold, "+++ "+c.to)
 	last := ""
 	for _, c := range plan.GetChanges() {
 		head, mark, color := headOf(c), " ", ""
 		switch c.GetAction() {
 		case "create":
-			mark, color = "+", green
+			mark, color = "+", terminal.Green
 		case "delete":
-			mark, color = "-", red
+			mark, color = "-", terminal.Red
 		}
 		if mark+head != last {
 			p.line(color, mark+head)
@@ -74,10 +67,10 @@ func (p *painter) plan(c comparison) error {
 		last = mark + head
 		for _, f := range c.GetFields() {
 			if f.GetFrom() != "" {
-				p.line(red, "-  "+f.GetName()+" "+f.GetFrom())
+				p.line(terminal.Red, "-  "+f.GetName()+" "+f.GetFrom())
 			}
 			if f.GetTo() != "" {
-				p.line(green, "+  "+f.GetName()+" "+f.GetTo())
+				p.line(terminal.Green, "+  "+f.GetName()+" "+f.GetTo())
 			}
 		}
 	}

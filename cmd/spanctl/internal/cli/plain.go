@@ -1,84 +1,19 @@
 package cli
 
 import (
-	"fmt"
 	"io"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 )
 
-// Other machines choose their names, and a discovery service its affiliates' IDs. An escape
-// sequence in one must not reach the terminal, nor begin another line.
+// plain returns text on one line, with what controls a terminal escaped.
+func plain(text string) string { return terminal.Plain(text) }
 
-// plain returns text on one line, with what controls a terminal escaped, as \x1b.
-func plain(text string) string { return escape(text, isUnsafe, escapeText) }
+// plainLines is plain for text of several lines.
+func plainLines(text string) string { return terminal.PlainLines(text) }
 
-// plainLines is plain for text of several lines: line feeds and tabs stay.
-func plainLines(text string) string { return escape(text, isUnsafeInLines, escapeText) }
-
-// plainJSON escapes the strings of a JSON or YAML document, which stays the same document.
-// YAML must have what is unsafe in double quotes.
-func plainJSON(document string) string { return escape(document, isUnsafeInLines, escapeJSON) }
-
-// escape replaces the unsafe runes of text, and bytes that are not UTF-8: a terminal may take
-// those for control characters, too.
-func escape(text string, unsafe func(rune) bool, show func(rune) string) string {
-	if utf8.ValidString(text) && !strings.ContainsFunc(text, unsafe) {
-		return text
-	}
-	var b strings.Builder
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, text[0])
-		case unsafe(r):
-			b.WriteString(show(r))
-		default:
-			b.WriteString(text[:size])
-		}
-		text = text[size:]
-	}
-	return b.String()
-}
-
-// escapeText escapes a rune as Go does.
-func escapeText(r rune) string {
-	switch {
-	case r == '\n':
-		return `\n`
-	case r == '\t':
-		return `\t`
-	case r == '\r':
-		return `\r`
-	case r == '\a':
-		return `\a`
-	case r < utf8.RuneSelf:
-		return fmt.Sprintf(`\x%02x`, r)
-	default:
-		return escapeJSON(r)
-	}
-}
-
-// escapeJSON escapes a rune of the basic plane as JSON and YAML do.
-func escapeJSON(r rune) string { return fmt.Sprintf(`\u%04x`, r) }
-
-// isUnsafe reports whether r controls a terminal, or the direction of the text around it
-// (UAX #9), or is no character of a YAML document.
-func isUnsafe(r rune) bool {
-	switch {
-	case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
-		return true
-	case r >= '\u206a' && r <= '\u206f': // deprecated controls of shaping and of mirrored characters
-		return true
-	default:
-		return r == '\u2028' || r == '\u2029' || r == '\ufeff' || r == '\ufffe' || r == '\uffff'
-	}
-}
-
-// isUnsafeInLines is isUnsafe for text of several lines.
-func isUnsafeInLines(r rune) bool { return r != '\n' && r != '\t' && isUnsafe(r) }
+// plainJSON is plain for the strings of a JSON or YAML document.
+func plainJSON(document string) string { return terminal.PlainJSON(document) }
 
 // plainWriter escapes what is written for people, a whole text at a time. It is the standard
 // error of all commands, and the log's.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 )
 
 // hostile are labels that write to the terminal what their owner wants, and what is shown of
@@ -89,7 +90,7 @@ func TestLabelsDoNotControlTheTerminal(t *testing.T) {
 	for text, want := range hostile {
 		for name, show := range printers(text) {
 			got := printed(t, show)
-			if strings.ContainsFunc(got, func(r rune) bool { return r != '\n' && isUnsafe(r) }) || !strings.Contains(got, want) {
+			if strings.ContainsFunc(got, func(r rune) bool { return r != '\n' && terminal.IsUnsafe(r) }) || !strings.Contains(got, want) {
 				t.Errorf("%s: printed %q", name, got)
 			}
 			if n := strings.Count(got, "\n"); n != lines[name] {
@@ -121,7 +122,7 @@ func TestDocumentsKeepTheText(t *testing.T) {
 			got := printed(t, func(s streams) error {
 				return (&printer{out: s.out, format: format{name: output}}).list([]*agentpb.Resource{event.GetResource()}, true)
 			})
-			if strings.ContainsFunc(got, isUnsafeInLines) {
+			if strings.ContainsFunc(got, terminal.IsUnsafeInLines) {
 				t.Errorf("%s: printed %q", output, got)
 			}
 			var read struct {
@@ -164,7 +165,7 @@ func TestErrorsAndLogsAreEscaped(t *testing.T) {
 				t.Errorf("the log has %q: %v", line, err)
 			}
 		}
-		if got := out.String(); strings.ContainsFunc(got, isUnsafeInLines) || !utf8.ValidString(got) {
+		if got := out.String(); strings.ContainsFunc(got, terminal.IsUnsafeInLines) || !utf8.ValidString(got) {
 			t.Errorf("printed %q", got)
 		}
 	}
@@ -182,7 +183,7 @@ func TestMainEscapes(t *testing.T) {
 		if Main(args, strings.NewReader(""), &stdout, &stderr) == exitOK {
 			t.Errorf("%q succeeded", args)
 		}
-		if got := stdout.String() + stderr.String(); strings.ContainsFunc(got, isUnsafeInLines) || strings.Contains(got, "\x9b") {
+		if got := stdout.String() + stderr.String(); strings.ContainsFunc(got, terminal.IsUnsafeInLines) || strings.Contains(got, "\x9b") {
 			t.Errorf("%q: printed %q", args, got)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
+	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -168,7 +169,7 @@ func explainArguments(cmd *cobra.Command) {
 		if len(args) == 1 {
 			verb = "is"
 		}
-		return fmt.Errorf("there %s %s: want `%s`", verb, count(len(args), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+		return fmt.Errorf("there %s %s: want `%s`", verb, human.Count(len(args), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 	}
 }
 

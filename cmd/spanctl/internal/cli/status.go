@@ -17,6 +17,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
 )
@@ -202,8 +203,8 @@ func (o *statusOptions) print(s streams, h *agentpb.GetHealthResponse) error {
 	case h.GetState() == agent.StateNoAgent:
 		return statusError{noAgentError(h), exitNoAnswer}
 	}
-	v := statusView{width: terminalWidth(s.out), color: wantsColor(s.out, o.color), zone: time.Local}
-	_, err := io.WriteString(s.out, v.text(h))
+	v := healthtext.View{Width: terminalWidth(s.out), Color: wantsColor(s.out, o.color), Zone: time.Local}
+	_, err := io.WriteString(s.out, v.Text(h))
 	return err
 }
 

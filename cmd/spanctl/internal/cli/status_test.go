@@ -93,3 +93,11 @@ func TestAgentWhoseClockIsAhead(t *testing.T) {
 		}
 	}
 }
+
+func TestExitsOfStates(t *testing.T) {
+	for state, want := range map[string]int{"healthy": 0, "starting": 1, "degraded": 1, "broken": 2, "no agent": 3, "": 3} {
+		if got := exitOf(state); got != want {
+			t.Errorf("%q exits with %d, want %d", state, got, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext/healthtest"
 )
 
 // conforms returns how a value differs from a schema.
@@ -63,8 +64,8 @@ func TestStatusConformsToItsSchema(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &schema); err != nil {
 		t.Fatal(err)
 	}
-	full := sampleHealth()
-	full.Conditions = []*agentpb.Condition{unreachable, blocked}
+	full := healthtest.Sample()
+	full.Conditions = []*agentpb.Condition{healthtest.Unreachable, healthtest.Blocked}
 	for name, h := range map[string]*agentpb.GetHealthResponse{"a full one": full, "an empty one": {}} {
 		var out bytes.Buffer
 		if err := printHealth(&out, outputJSON, h); err != nil {

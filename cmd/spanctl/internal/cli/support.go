@@ -73,7 +73,7 @@ func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command
 	}
 	s := streamsOf(cmd)
 	if len(missing) > 0 {
-		s.note("missing or not complete:", count(len(missing), "file")+"; README.txt in the bundle says why")
+		s.note("missing or not complete:", human.Count(len(missing), "file")+"; README.txt in the bundle says why")
 	}
 	if o.output == standardOutput {
 		_, err := io.Copy(s.out, &archive)

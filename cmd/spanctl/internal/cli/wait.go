@@ -16,8 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -106,9 +108,9 @@ func peersGoal(n int) goal {
 			}
 		}
 		slices.Sort(down)
-		is := fmt.Sprintf("%d of %s up", len(specs)-len(down), count(len(specs), "peer"))
-		if len(down) > maxConditions {
-			down = append(down[:maxConditions], fmt.Sprintf("%d more", len(down)-maxConditions))
+		is := fmt.Sprintf("%d of %s up", len(specs)-len(down), human.Count(len(specs), "peer"))
+		if len(down) > healthtext.MaxConditions {
+			down = append(down[:healthtext.MaxConditions], fmt.Sprintf("%d more", len(down)-healthtext.MaxConditions))
 		}
 		if len(down) > 0 {
 			is += "; not up: " + strings.Join(down, ", ")

@@ -1,0 +1,102 @@
+package healthtext
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
+	"github.com/spanmesh/span/reconciler/human"
+)
+
+// The columns of peers.
+const (
+	ColumnPeer = iota
+	ColumnState
+	ColumnPath
+	ColumnRTT
+	ColumnLoss
+	ColumnHandshake
+	ColumnRX
+	ColumnTX
+)
+
+// minPath is the width below which the columns of names and paths do not shrink.
+const minPath = 12
+
+// PeerColumns returns the columns of the table of peers.
+func PeerColumns() []Column {
+	return []Column{
+		ColumnPeer:      {Heading: "PEER", Least: minPath},
+		ColumnState:     {Heading: "STATE", Color: stateColor},
+		ColumnPath:      {Heading: "PATH", Least: minPath},
+		ColumnRTT:       {Heading: "RTT"},
+		ColumnLoss:      {Heading: "LOSS"},
+		ColumnHandshake: {Heading: "HANDSHAKE"},
+		ColumnRX:        {Heading: "RX"},
+		ColumnTX:        {Heading: "TX"},
+	}
+}
+
+// stateColor returns the colour of a peer's state.
+func stateColor(state string) string {
+	switch state {
+	case "up":
+		return terminal.Green
+	case "down":
+		return terminal.Red
+	default:
+		return terminal.Yellow
+	}
+}
+
+// PeerRows returns the rows of peers under PeerColumns.
+func PeerRows(peers []*agentpb.Peer, now time.Time) [][]string {
+	rows := make([][]string, len(peers))
+	for i, p := range peers {
+		rows[i] = peerRow(p, now)
+	}
+	return rows
+}
+
+func peerRow(p *agentpb.Peer, now time.Time) []string {
+	rtt, loss := "-", "-"
+	if p.RttSeconds != nil {
+		rtt = RTT(time.Duration(p.GetRttSeconds() * float64(time.Second)))
+	}
+	if p.Loss != nil {
+		loss = fmt.Sprintf("%.0f%%", 100*p.GetLoss())
+	}
+	return []string{
+		ColumnPeer:      p.GetName(),
+		ColumnState:     p.GetState(),
+		ColumnPath:      cmp.Or(p.GetPath(), "-"),
+		ColumnRTT:       rtt,
+		ColumnLoss:      loss,
+		ColumnHandshake: handshakeText(p.GetLastHandshake(), now),
+		ColumnRX:        human.Bytes(int64(p.GetReceivedBytes())),
+		ColumnTX:        human.Bytes(int64(p.GetTransmittedBytes())),
+	}
+}
+
+func handshakeText(at *timestamppb.Timestamp, now time.Time) string {
+	if at == nil {
+		return "never"
+	}
+	return human.Duration(now.Sub(at.AsTime()))
+}
+
+// RTT returns a round-trip time, such as "0.4ms", "11ms" or "1.2s".
+func RTT(d time.Duration) string {
+	switch ms := float64(d) / float64(time.Millisecond); {
+	case ms < 9.95:
+		return fmt.Sprintf("%.1fms", ms)
+	case ms < 999.5:
+		return fmt.Sprintf("%.0fms", ms)
+	default:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+}

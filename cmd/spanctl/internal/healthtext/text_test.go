@@ -1,0 +1,113 @@
+package healthtext
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext/healthtest"
+	"github.com/spanmesh/span/reconciler/human"
+)
+
+var update = flag.Bool("update", false, "write the golden files in testdata")
+
+// TestStatusText compares the human form of states with testdata/status.
+func TestStatusText(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		view   View
+		change func(h *agentpb.GetHealthResponse)
+	}{
+		{"healthy", View{}, func(*agentpb.GetHealthResponse) {}},
+		{"healthy-colour", View{Color: true}, func(*agentpb.GetHealthResponse) {}},
+		{"healthy-60-columns", View{Width: 60}, func(h *agentpb.GetHealthResponse) {
+			h.Peers[0].Path = "[2001:db8:1234:5678:9abc:def0:1234:5678]:51820"
+			h.Peers[1].Name = "a-database-with-a-long-name.example.com"
+		}},
+		{"info", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Conditions = []*agentpb.Condition{{Code: "ConfigOnTrial", Severity: "info", Cause: "the one before returns in 1m 40s",
+				Remedy: "`spanctl confirm` keeps it", Since: healthtest.Ago(20 * time.Second)}}
+		}},
+		{"degraded", View{}, func(h *agentpb.GetHealthResponse) {
+			h.State, h.Conditions = "degraded", []*agentpb.Condition{healthtest.Unreachable}
+			h.Peers[1] = &agentpb.Peer{Name: "db2", State: "down", Path: "198.51.100.7:51820", TransmittedBytes: 7992}
+		}},
+		{"broken-colour-50-columns", View{Width: 50, Color: true}, func(h *agentpb.GetHealthResponse) {
+			h.State, h.Ready, h.Conditions = "broken", false, []*agentpb.Condition{healthtest.Blocked, healthtest.Unreachable}
+		}},
+		{"many", View{}, func(h *agentpb.GetHealthResponse) {
+			h.State = "degraded"
+			for i := range 100 {
+				c := proto.CloneOf(healthtest.Unreachable)
+				c.Subject = fmt.Sprintf("db%02d", i)
+				h.Conditions = append(h.Conditions, c)
+			}
+		}},
+		{"starting", View{}, func(h *agentpb.GetHealthResponse) {
+			*h = agentpb.GetHealthResponse{State: "starting", Version: "v0.3.0", Hostname: "web1", Time: h.GetTime(), Started: healthtest.Ago(time.Second)}
+		}},
+		{"discovery-lost", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Discovery = []*agentpb.DiscoverySession{
+				{Endpoint: "https://disc.example.com/", Since: healthtest.Ago(4 * time.Minute), LastHeard: healthtest.Ago(244 * time.Second), Error: "connection refused"},
+				{Endpoint: "https://10.0.0.1:6443/", Since: healthtest.Ago(4 * time.Minute), Error: "no route to host"},
+			}
+		}},
+		{"hostile", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Peers[0].Name = "\x1b[31mdb1\n"
+			h.State, h.Conditions = "degraded", []*agentpb.Condition{{Code: "PeerDown", Severity: "warning", Subject: "\x1b]0;x\a", Cause: "a\rb", Remedy: "c\td"}}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := healthtest.Sample()
+			test.change(h)
+			test.view.Zone = time.UTC
+			got := test.view.Text(h)
+			path := filepath.Join("testdata", "status", test.name+".txt")
+			if *update {
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("-want +got (go test -update writes it):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAgeText(t *testing.T) {
+	for _, test := range []struct {
+		age  time.Duration
+		want string
+	}{
+		{-time.Second, "0s"}, {0, "0s"}, {999 * time.Millisecond, "0s"}, {41 * time.Second, "41s"}, {62 * time.Second, "1m 2s"},
+		{4 * time.Minute, "4m"}, {76 * time.Hour, "3d 4h"}, {72 * time.Hour, "3d"}, {72*time.Hour + time.Minute, "3d"},
+	} {
+		if got := human.Duration(test.age); got != test.want {
+			t.Errorf("%v is %q, want %q", test.age, got, test.want)
+		}
+	}
+}
+
+func TestRTTText(t *testing.T) {
+	for d, want := range map[time.Duration]string{380 * time.Microsecond: "0.4ms", 9960 * time.Microsecond: "10ms", 11200 * time.Microsecond: "11ms",
+		999600 * time.Microsecond: "1.0s", 1240 * time.Millisecond: "1.2s"} {
+		if got := RTT(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
