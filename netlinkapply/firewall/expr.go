@@ -15,23 +15,26 @@ import (
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/reconciler/reflection"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
 // Offsets and values of the headers that rules look at.
 const (
-	tcpFlagsOffset  = 13 // RFC 9293, section 3.1
-	tcpFlagSYN      = 0x02
-	tcpFlagRST      = 0x04
-	tcpOptionMSS    = 2 // RFC 9293, section 3.2: kind, then length, then the size
-	mssOffset       = 2
-	mssLength       = 2
-	ip4DaddrOffset  = 16 // RFC 791, section 3.1
-	ip4SaddrOffset  = 12
-	ip6DaddrOffset  = 24 // RFC 8200, section 3
-	ip6SaddrOffset  = 8
-	interfaceLength = 16 // IFNAMSIZ
-	register        = 1
+	tcpFlagsOffset   = 13 // RFC 9293, section 3.1
+	tcpFlagSYN       = 0x02
+	tcpFlagRST       = 0x04
+	tcpOptionMSS     = 2 // RFC 9293, section 3.2: kind, then length, then the size
+	mssOffset        = 2
+	mssLength        = 2
+	ip4DaddrOffset   = 16 // RFC 791, section 3.1
+	ip4SaddrOffset   = 12
+	ip6DaddrOffset   = 24 // RFC 8200, section 3
+	ip6SaddrOffset   = 8
+	udpPortOffset    = 2 // RFC 768
+	udpPayloadOffset = 8
+	interfaceLength  = 16 // IFNAMSIZ
+	register         = 1
 	// The first and last type of neighbour discovery (RFC 4861, section 4).
 	routerSolicitation = 133
 	redirect           = 137
@@ -52,7 +55,7 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 		return join(
 			isFamily(state.IPv6),
 			isProtocol(unix.IPPROTO_ICMPV6),
-			&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			transport(0, 1),
 			&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: []byte{routerSolicitation}},
 			&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: []byte{redirect}},
 			accept(),
@@ -91,6 +94,11 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 	},
 	state.FollowOutside: func(s state.Statement) []expr.Any {
 		return join(isReplyOf(s), accept())
+	},
+	state.CountReflections: func(s state.Statement) []expr.Any {
+		return join(isProtocol(unix.IPPROTO_UDP),
+			transport(udpPortOffset, 2), equals(binaryutil.BigEndian.PutUint16(uint16(s.Port))),
+			transport(udpPayloadOffset, len(reflection.Prefix)), equals([]byte(reflection.Prefix)), &expr.Counter{})
 	},
 }
 
@@ -187,6 +195,11 @@ func isProtocol(number byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, equals([]byte{number})}
 }
 
+// transport loads a part of the packet after its IP header into the register.
+func transport(offset uint32, length int) expr.Any {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: uint32(length)}
+}
+
 // interfaceName returns the name of a link, padded as the kernel compares it.
 func interfaceName(name string) []byte {
 	out := make([]byte, interfaceLength)
@@ -200,7 +213,7 @@ func clamp(s state.Statement) []expr.Any {
 	return join(
 		isFamily(s.Family),
 		isProtocol(unix.IPPROTO_TCP),
-		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlagsOffset, Len: 1},
+		transport(tcpFlagsOffset, 1),
 		mask([]byte{tcpFlagSYN | tcpFlagRST}, []byte{0}),
 		equals([]byte{tcpFlagSYN}),
 		isIn(s.Family, destination, false),
@@ -306,6 +319,8 @@ func normalize(e expr.Any) expr.Any {
 	case *expr.Ct:
 		// The library does not read the register that a mark is set from.
 		return &expr.Ct{Key: x.Key, SourceRegister: x.SourceRegister || x.Register == 0}
+	case *expr.Counter:
+		return &expr.Counter{} // what it has counted is no difference
 	default:
 		return e
 	}

@@ -200,6 +200,7 @@ func (r *reader) observeChains(t *nftables.Table) ([]state.Chain, error) {
 // hooks are the hooks of family inet by the names of nft(8).
 var hooks = map[string]*nftables.ChainHook{
 	"prerouting":  nftables.ChainHookPrerouting,
+	"input":       nftables.ChainHookInput,
 	"output":      nftables.ChainHookOutput,
 	"postrouting": nftables.ChainHookPostrouting,
 }

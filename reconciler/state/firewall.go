@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -55,6 +56,8 @@ type Statement struct {
 	Link string
 	// Subnet is that of the mesh addresses; invalid for none.
 	Subnet netip.Prefix
+	// Port is a UDP port.
+	Port int
 	// Text shows the expressions of a Foreign rule.
 	Text string
 }
@@ -98,6 +101,8 @@ const (
 	DropClear Op = "drop in clear"
 	// DropSubnet drops packets to the mesh addresses.
 	DropSubnet Op = "drop subnet in clear"
+	// CountReflections counts the datagrams of package reflection to the port.
+	CountReflections Op = "count reflections"
 	// Foreign is a rule that spanctl did not write.
 	Foreign Op = "foreign rule"
 )
@@ -127,6 +132,13 @@ var (
 		format: func(s Statement) string { return strconv.Itoa(s.MSS) },
 		scan: func(text string, s *Statement) error {
 			_, err := fmt.Sscanf(text, "%d", &s.MSS)
+			return err
+		},
+	}
+	portOperand = operand{
+		format: func(s Statement) string { return strconv.Itoa(s.Port) },
+		scan: func(text string, s *Statement) error {
+			_, err := fmt.Sscanf(text, "%d", &s.Port)
 			return err
 		},
 	}
@@ -167,6 +179,7 @@ var operands = map[Op][]operand{
 	DropSubnet:       {subnetOperand},
 	FollowInside:     {markOperand},
 	FollowOutside:    {markOperand},
+	CountReflections: {portOperand},
 }
 
 // Comment returns the comment that the rule has in the kernel, where nft(8) shows it. It is
@@ -210,18 +223,27 @@ const (
 	tcpHeaders6 = 60
 )
 
-// filterPriority and rawPriority are nft(8)'s standard priorities of these names.
+// filterPriority and rawPriority are nft(8)'s standard priorities of these names. Others' chains are
+// between firstPriority and lastPriority, which are the kernel's (netfilter_ipv4.h).
 const (
 	filterPriority = 0
 	rawPriority    = -300
+	firstPriority  = math.MinInt32
+	lastPriority   = math.MaxInt32
+)
+
+// The chains that count the datagrams of package reflection.
+const (
+	ArrivedChain  = "kubespan_arrived"
+	AcceptedChain = "kubespan_accepted"
 )
 
 // firewall returns the tables without their networks.
 func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
-	r := rules{link: scope.LinkName, marks: marks, subnet: in.Identity.Subnet, mtu: in.MTU, neighbours: in.Neighbours}
+	r := rules{link: scope.LinkName, marks: marks, subnet: in.Identity.Subnet, mtu: in.MTU, port: in.KubeSpan.ListenPort, neighbours: in.Neighbours}
 	return Firewall{
 		Table:  scope.FirewallTable,
-		Chains: []Chain{r.outgoing(), r.prerouting()},
+		Chains: []Chain{r.outgoing(), r.prerouting(), r.counting(ArrivedChain, "prerouting", firstPriority), r.counting(AcceptedChain, "input", lastPriority)},
 		Guard:  Guard{Table: scope.GuardTable, Chains: []Chain{r.guard()}},
 	}
 }
@@ -237,6 +259,7 @@ type rules struct {
 	marks      mesh.Marks
 	subnet     netip.Prefix
 	mtu        int
+	port       int
 	neighbours []Neighbour
 }
 
@@ -255,6 +278,12 @@ func (r rules) outgoing() Chain {
 func (r rules) prerouting() Chain {
 	return Chain{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: slices.Concat(
 		r.wireguard(), r.note(), r.route())}
+}
+
+// counting counts the datagrams by which `spanctl doctor` tells whether a firewall in front of this
+// machine drops what is for WireGuard, or this machine's own.
+func (r rules) counting(name, hook string, priority int) Chain {
+	return Chain{Name: name, Type: "filter", Hook: hook, Priority: priority, Statements: []Statement{{Op: CountReflections, Port: r.port}}}
 }
 
 // guard sees every packet that leaves, before any other program's rules for such packets. It

@@ -87,7 +87,7 @@ func TestPlanOrder(t *testing.T) {
 		"+ rule ipv4 32500: mark 0x40/0x60, table 180",
 		"+ rule ipv6 32500 to " + subnet + "::/64: table 180",
 		"+ rule ipv6 32500: mark 0x40/0x60, table 180",
-		"+ nftables inet spanctl-kubespan: chains 2, guard spanguard-kubespan, networks 10.0.0.0/32 100.64.0.0/28",
+		"+ nftables inet spanctl-kubespan: chains 4, guard spanguard-kubespan, networks 10.0.0.0/32 100.64.0.0/28",
 	}
 	if diff := cmp.Diff(want, lines(state.Diff(desired, state.State{}))); diff != "" {
 		t.Errorf("create (-want +got):\n%s", diff)
@@ -167,11 +167,20 @@ func TestDiff(t *testing.T) {
 		}},
 		{"one network added and one removed", func(s *state.State) { s.Firewall.Networks[2] = netip.MustParsePrefix("10.0.0.9/32") }, nil,
 			[]string{"~ nftables inet spanctl-kubespan: networks added 10.0.0.9/32, networks removed 10.0.0.2/32"}},
-		{"a chain that is missing", nil, func(s *state.State) { s.Firewall.Chains = s.Firewall.Chains[:1] },
+		{"a chain that is missing", nil, func(s *state.State) {
+			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool { return c.Name == "kubespan_prerouting" })
+		},
 			[]string{"~ nftables inet spanctl-kubespan: kubespan_prerouting type filter hook prerouting priority 0, " +
 				"kubespan_prerouting rules [accept mark 0x20/0x60] [moved inside 0x40/0x60 kubespan] [moved outside 0x20/0x60 kubespan] " +
 				"[note inside 0x40/0x60 kubespan ipv4 any] [note inside 0x40/0x60 kubespan ipv6 " + mesh.Subnet("cluster").String() + "] " +
 				"[note outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv6] [follow inside 0x40/0x60] and 3 more"}},
+		{"the table of a version that counted nothing", nil, func(s *state.State) {
+			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool {
+				return c.Name == state.ArrivedChain || c.Name == state.AcceptedChain
+			})
+		},
+			[]string{"~ nftables inet spanctl-kubespan: kubespan_accepted type filter hook input priority 2147483647, kubespan_accepted rules [count reflections 51820], " +
+				"kubespan_arrived type filter hook prerouting priority -2147483648, kubespan_arrived rules [count reflections 51820]"}},
 		{"a chain of someone else in our table", nil, func(s *state.State) {
 			s.Firewall.Chains = append(slices.Clone(s.Firewall.Chains), state.Chain{Name: "mine", Statements: []state.Statement{{Op: state.Foreign, Text: "x"}}})
 		}, []string{"~ nftables inet spanctl-kubespan: mine type none hook none priority 0 removed"}},
@@ -186,7 +195,7 @@ func TestDiff(t *testing.T) {
 		{"the table of an earlier version", nil, func(s *state.State) { s.Firewall.Former = []string{"spanctl"} },
 			[]string{"~ nftables inet spanctl-kubespan: former table spanctl removed"}},
 		{"the table is missing", nil, func(s *state.State) { s.Firewall = state.Firewall{} },
-			[]string{"+ nftables inet spanctl-kubespan: chains 2, guard spanguard-kubespan, networks 10.0.0.0/32 10.0.0.1/32 10.0.0.2/32 100.64.0.0/28 100.64.0.16/28 100.64.0.32/28"}},
+			[]string{"+ nftables inet spanctl-kubespan: chains 4, guard spanguard-kubespan, networks 10.0.0.0/32 10.0.0.1/32 10.0.0.2/32 100.64.0.0/28 100.64.0.16/28 100.64.0.32/28"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			build := func(change func(*state.State)) state.State {

@@ -1,0 +1,50 @@
+package firewall
+
+import (
+	"fmt"
+	"io/fs"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"github.com/spanmesh/span/reconciler/reflection"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// Reflections reads the counters in the table of the link's mesh. The error is fs.ErrNotExist if
+// there are none: no table, or one of an earlier version.
+func Reflections(link string) (reflection.Counts, error) {
+	var counts reflection.Counts
+	conn, err := nft()
+	if err != nil {
+		return counts, err
+	}
+	t := table(state.TableName(link))
+	for name, to := range map[string]*uint64{state.ArrivedChain: &counts.Arrived, state.AcceptedChain: &counts.Accepted} {
+		rules, err := conn.GetRules(t, &nftables.Chain{Table: t, Name: name})
+		if err != nil {
+			return counts, fmt.Errorf("read the counters of %s in %s: %w", name, t.Name, err)
+		}
+		counter := counterOf(rules)
+		if counter == nil {
+			return counts, fmt.Errorf("read the counters of %s in %s: %w", name, t.Name, fs.ErrNotExist)
+		}
+		*to = counter.Packets
+	}
+	return counts, nil
+}
+
+// counterOf returns the counter of the rule that counts reflections; nil if there is none.
+func counterOf(rules []*nftables.Rule) *expr.Counter {
+	for _, rule := range rules {
+		if recognize(rule).Op != state.CountReflections {
+			continue
+		}
+		for _, e := range rule.Exprs {
+			if counter, is := e.(*expr.Counter); is {
+				return counter
+			}
+		}
+	}
+	return nil
+}
