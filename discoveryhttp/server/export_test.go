@@ -1,5 +1,14 @@
 package server
 
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/discoveryhttp/reflectpb/reflectpbconnect"
+)
+
 // Sent returns what the account of a server counts, in bytes.
 func (s *Server) Sent() int64 { return s.account.inUse() }
 
@@ -13,3 +22,16 @@ const (
 
 // OpenCalls returns the number of open calls.
 func (s *Server) OpenCalls() int { return s.calls.count() }
+
+// ReflectHandler returns the handler of ReflectService, with what sends its datagrams.
+func (s *Server) ReflectHandler(send func(context.Context, netip.AddrPort, [][]byte) (int, error)) http.Handler {
+	r := newReflector(s)
+	r.send = send
+	_, handler := reflectpbconnect.NewReflectServiceHandler(r)
+	return handler
+}
+
+// AdmitReflect returns what admits a call of ReflectService at a time.
+func (s *Server) AdmitReflect() func(context.Context, netip.Addr, time.Time) error {
+	return newReflector(s).admit
+}

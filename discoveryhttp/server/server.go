@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/time/rate"
 
+	"github.com/spanmesh/span/discoveryhttp/reflectpb/reflectpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
@@ -58,6 +59,8 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// HideClientAddress makes Hello answer without the address of the caller.
 	HideClientAddress bool
+	// Reflect lets a caller have datagrams sent to its own address.
+	Reflect bool
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.
 	Redirect string
@@ -120,6 +123,11 @@ func (s *Server) Handler() http.Handler {
 	)
 	mux := http.NewServeMux()
 	mux.Handle(path, s.withCalls(withoutCompression(withController(protocol))))
+	if s.options.Reflect {
+		path, service := reflectpbconnect.NewReflectServiceHandler(newReflector(s), connect.WithReadMaxBytes(maxReflect),
+			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
+		mux.Handle(path, s.withCalls(withoutCompression(withController(service))))
+	}
 	s.addPages(mux)
 	return withDeadlines(mux, s.options.Limits.Send)
 }

@@ -32,6 +32,7 @@ type serveOptions struct {
 	auth, redirect  string
 	trustedProxies  []string
 	hideAddress     bool
+	reflect         bool
 	etcd            etcdFlags
 	limits          server.Limits
 	memory          int64
@@ -76,6 +77,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.auth, "auth", string(server.Open), "who may read and change a cluster: open for all who know its ID, as Talos nodes need it; member for machines with its secret")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
 	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
+	flags.BoolVar(&f.reflect, "reflect", true, "send three datagrams of UDP to a caller's own address when it asks, for spanctl doctor; an address, or IPv6 /64, has one try in 10 seconds")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	f.given = flags
 	sizeVar(flags, &f.memory, "max-memory", "most memory that clients can make the server take, such as 512MiB or 2G; limits that are not given are lowered to fit (default half of the memory of the machine or container)")
@@ -174,7 +176,7 @@ func notifySystemd(log *slog.Logger, state string) {
 
 // options returns the options of the server, without its store.
 func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
-	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Version: version.Version, Log: log}
+	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Reflect: f.reflect, Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
 		return o, err
 	}
