@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
@@ -107,11 +109,44 @@ func TestPrometheusScrapesAMesh(t *testing.T) {
 			p.awaitBy(t, q, p.drawn)
 		}
 	})
+	t.Run("the agent has samples of its peers", func(t *testing.T) { awaitSamples(t, m.Machines[0]) })
 	t.Run("the alerts are valid", func(t *testing.T) {
 		for _, expr := range alertExpressions(t) {
 			p.query(t, expr)
 		}
 	})
+}
+
+// awaitSamples waits until the samples of a machine show that node-2 was up and that node-3 went down.
+func awaitSamples(t *testing.T, at *harness.Machine) {
+	t.Helper()
+	ctx, wasUp := harness.Context(t), map[string]bool{}
+	for {
+		var last []*agentpb.Sample
+		answer, err := at.API.Client().GetSamples(ctx, connect.NewRequest(&agentpb.GetSamplesRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step := answer.Msg.GetStep().AsDuration(); step != 30*time.Second {
+			t.Fatalf("a step has %v", step)
+		}
+		for _, p := range answer.Msg.GetPeers() {
+			for _, s := range p.GetSamples() {
+				if s.GetState() == "up" && s.GetRttSeconds() > 0 && s.Loss != nil && s.GetReceivedBytes() > 0 && s.GetTransmittedBytes() > 0 {
+					wasUp[p.GetName()] = true
+				}
+			}
+			last = append(last, p.GetSamples()[len(p.GetSamples())-1])
+		}
+		if len(last) == 2 && wasUp["node-2"] && last[0].GetState() == "up" && last[1].GetState() == "down" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the last samples are %v", last)
+		case <-time.After(scrapePause):
+		}
+	}
 }
 
 // prometheus is a Prometheus that runs on a machine.

@@ -94,6 +94,59 @@ func (ApplyMode) EnumDescriptor() ([]byte, []int) {
 	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
+// SampleSpan is a time, and the steps that it is divided into.
+type SampleSpan int32
+
+const (
+	// As SAMPLE_SPAN_HOUR.
+	SampleSpan_SAMPLE_SPAN_UNSPECIFIED SampleSpan = 0
+	// An hour in steps of 30 seconds.
+	SampleSpan_SAMPLE_SPAN_HOUR SampleSpan = 1
+	// A day in steps of ten minutes.
+	SampleSpan_SAMPLE_SPAN_DAY SampleSpan = 2
+)
+
+// Enum value maps for SampleSpan.
+var (
+	SampleSpan_name = map[int32]string{
+		0: "SAMPLE_SPAN_UNSPECIFIED",
+		1: "SAMPLE_SPAN_HOUR",
+		2: "SAMPLE_SPAN_DAY",
+	}
+	SampleSpan_value = map[string]int32{
+		"SAMPLE_SPAN_UNSPECIFIED": 0,
+		"SAMPLE_SPAN_HOUR":        1,
+		"SAMPLE_SPAN_DAY":         2,
+	}
+)
+
+func (x SampleSpan) Enum() *SampleSpan {
+	p := new(SampleSpan)
+	*p = x
+	return p
+}
+
+func (x SampleSpan) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SampleSpan) Descriptor() protoreflect.EnumDescriptor {
+	return file_spanctl_agent_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (SampleSpan) Type() protoreflect.EnumType {
+	return &file_spanctl_agent_v1_agent_proto_enumTypes[1]
+}
+
+func (x SampleSpan) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SampleSpan.Descriptor instead.
+func (SampleSpan) EnumDescriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3131,6 +3184,287 @@ func (x *PathMTU) GetPasses() uint32 {
 	return 0
 }
 
+type GetSamplesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer: its host name, node ID, public key, or an address in the mesh; empty for all.
+	Peer          string     `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Span          SampleSpan `protobuf:"varint,2,opt,name=span,proto3,enum=spanctl.agent.v1.SampleSpan" json:"span,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSamplesRequest) Reset() {
+	*x = GetSamplesRequest{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSamplesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSamplesRequest) ProtoMessage() {}
+
+func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSamplesRequest.ProtoReflect.Descriptor instead.
+func (*GetSamplesRequest) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GetSamplesRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *GetSamplesRequest) GetSpan() SampleSpan {
+	if x != nil {
+		return x.Span
+	}
+	return SampleSpan_SAMPLE_SPAN_UNSPECIFIED
+}
+
+type GetSamplesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "spanctl/v1", as in GetHealthResponse.
+	ApiVersion string `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	// The time of this answer.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// How long each step is.
+	Step *durationpb.Duration `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// The peers by name, and those that have left within a day.
+	Peers         []*PeerSamples `protobuf:"bytes,4,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSamplesResponse) Reset() {
+	*x = GetSamplesResponse{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSamplesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSamplesResponse) ProtoMessage() {}
+
+func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSamplesResponse.ProtoReflect.Descriptor instead.
+func (*GetSamplesResponse) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetSamplesResponse) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *GetSamplesResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *GetSamplesResponse) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *GetSamplesResponse) GetPeers() []*PeerSamples {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// PeerSamples is what was known of a peer.
+type PeerSamples struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Peer.
+	Name      string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// One a step, the oldest first. All peers have the same steps. They end where the peers were
+	// read last, which is at most half a minute ago where the agent is live.
+	Samples       []*Sample `protobuf:"bytes,3,rep,name=samples,proto3" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerSamples) Reset() {
+	*x = PeerSamples{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerSamples) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerSamples) ProtoMessage() {}
+
+func (x *PeerSamples) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerSamples.ProtoReflect.Descriptor instead.
+func (*PeerSamples) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *PeerSamples) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PeerSamples) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *PeerSamples) GetSamples() []*Sample {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+// Sample is what was known of a peer in a step.
+type Sample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the step began, by the present clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// "down" if the peer was down at any time of the step, else "unknown" if an endpoint was on
+	// trial, else "up"; empty if nothing is known, such as before the agent started.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// The smoothed round-trip time at the end of the step, or the mean of a longer one; absent if it
+	// is not known.
+	RttSeconds *float64 `protobuf:"fixed64,3,opt,name=rtt_seconds,json=rttSeconds,proto3,oneof" json:"rtt_seconds,omitempty"`
+	// The part of the recent echoes that were not answered, from 0 to 1, likewise.
+	Loss *float64 `protobuf:"fixed64,4,opt,name=loss,proto3,oneof" json:"loss,omitempty"`
+	// How many bytes came and went in the step, to five digits.
+	ReceivedBytes    float64 `protobuf:"fixed64,5,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	TransmittedBytes float64 `protobuf:"fixed64,6,opt,name=transmitted_bytes,json=transmittedBytes,proto3" json:"transmitted_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Sample) Reset() {
+	*x = Sample{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sample) ProtoMessage() {}
+
+func (x *Sample) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sample.ProtoReflect.Descriptor instead.
+func (*Sample) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Sample) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Sample) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Sample) GetRttSeconds() float64 {
+	if x != nil && x.RttSeconds != nil {
+		return *x.RttSeconds
+	}
+	return 0
+}
+
+func (x *Sample) GetLoss() float64 {
+	if x != nil && x.Loss != nil {
+		return *x.Loss
+	}
+	return 0
+}
+
+func (x *Sample) GetReceivedBytes() float64 {
+	if x != nil {
+		return x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *Sample) GetTransmittedBytes() float64 {
+	if x != nil {
+		return x.TransmittedBytes
+	}
+	return 0
+}
+
 var File_spanctl_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
@@ -3353,14 +3687,43 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\aPathMTU\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\rR\x04full\x12\x16\n" +
-	"\x06passes\x18\x03 \x01(\rR\x06passes*\x99\x01\n" +
+	"\x06passes\x18\x03 \x01(\rR\x06passes\"Y\n" +
+	"\x11GetSamplesRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x120\n" +
+	"\x04span\x18\x02 \x01(\x0e2\x1c.spanctl.agent.v1.SampleSpanR\x04span\"\xc9\x01\n" +
+	"\x12GetSamplesResponse\x12\x1f\n" +
+	"\vapi_version\x18\x01 \x01(\tR\n" +
+	"apiVersion\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
+	"\x04step\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04step\x123\n" +
+	"\x05peers\x18\x04 \x03(\v2\x1d.spanctl.agent.v1.PeerSamplesR\x05peers\"t\n" +
+	"\vPeerSamples\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\tR\tpublicKey\x122\n" +
+	"\asamples\x18\x03 \x03(\v2\x18.spanctl.agent.v1.SampleR\asamples\"\xfa\x01\n" +
+	"\x06Sample\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12$\n" +
+	"\vrtt_seconds\x18\x03 \x01(\x01H\x00R\n" +
+	"rttSeconds\x88\x01\x01\x12\x17\n" +
+	"\x04loss\x18\x04 \x01(\x01H\x01R\x04loss\x88\x01\x01\x12%\n" +
+	"\x0ereceived_bytes\x18\x05 \x01(\x01R\rreceivedBytes\x12+\n" +
+	"\x11transmitted_bytes\x18\x06 \x01(\x01R\x10transmittedBytesB\x0e\n" +
+	"\f_rtt_secondsB\a\n" +
+	"\x05_loss*\x99\x01\n" +
 	"\tApplyMode\x12\x1a\n" +
 	"\x16APPLY_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14APPLY_MODE_IMMEDIATE\x10\x01\x12\x15\n" +
 	"\x11APPLY_MODE_STAGED\x10\x02\x12\x16\n" +
 	"\x12APPLY_MODE_DRY_RUN\x10\x03\x12\x13\n" +
 	"\x0fAPPLY_MODE_AUTO\x10\x04\x12\x12\n" +
-	"\x0eAPPLY_MODE_TRY\x10\x052\x95\n" +
+	"\x0eAPPLY_MODE_TRY\x10\x05*T\n" +
+	"\n" +
+	"SampleSpan\x12\x1b\n" +
+	"\x17SAMPLE_SPAN_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10SAMPLE_SPAN_HOUR\x10\x01\x12\x13\n" +
+	"\x0fSAMPLE_SPAN_DAY\x10\x022\xee\n" +
 	"\n" +
 	"\fAgentService\x12T\n" +
 	"\tGetStatus\x12\".spanctl.agent.v1.GetStatusRequest\x1a#.spanctl.agent.v1.GetStatusResponse\x12T\n" +
@@ -3379,7 +3742,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\tGetHealth\x12\".spanctl.agent.v1.GetHealthRequest\x1a#.spanctl.agent.v1.GetHealthResponse\x12W\n" +
 	"\n" +
 	"GetSupport\x12#.spanctl.agent.v1.GetSupportRequest\x1a$.spanctl.agent.v1.GetSupportResponse\x12G\n" +
-	"\x04Ping\x12\x1d.spanctl.agent.v1.PingRequest\x1a\x1e.spanctl.agent.v1.PingResponse0\x01B6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
+	"\x04Ping\x12\x1d.spanctl.agent.v1.PingRequest\x1a\x1e.spanctl.agent.v1.PingResponse0\x01\x12W\n" +
+	"\n" +
+	"GetSamples\x12#.spanctl.agent.v1.GetSamplesRequest\x1a$.spanctl.agent.v1.GetSamplesResponseB6Z4github.com/spanmesh/span/cmd/spanctl/agentpb;agentpbb\x06proto3"
 
 var (
 	file_spanctl_agent_v1_agent_proto_rawDescOnce sync.Once
@@ -3393,147 +3758,160 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_spanctl_agent_v1_agent_proto_rawDescData
 }
 
-var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
-	(*GetStatusRequest)(nil),      // 1: spanctl.agent.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 2: spanctl.agent.v1.GetStatusResponse
-	(*GetConfigRequest)(nil),      // 3: spanctl.agent.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),     // 4: spanctl.agent.v1.GetConfigResponse
-	(*ApplyRequest)(nil),          // 5: spanctl.agent.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 6: spanctl.agent.v1.ApplyResponse
-	(*HistoryRequest)(nil),        // 7: spanctl.agent.v1.HistoryRequest
-	(*HistoryResponse)(nil),       // 8: spanctl.agent.v1.HistoryResponse
-	(*Revision)(nil),              // 9: spanctl.agent.v1.Revision
-	(*RollbackRequest)(nil),       // 10: spanctl.agent.v1.RollbackRequest
-	(*RollbackResponse)(nil),      // 11: spanctl.agent.v1.RollbackResponse
-	(*ConfirmRequest)(nil),        // 12: spanctl.agent.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),       // 13: spanctl.agent.v1.ConfirmResponse
-	(*DiffRequest)(nil),           // 14: spanctl.agent.v1.DiffRequest
-	(*DiffResponse)(nil),          // 15: spanctl.agent.v1.DiffResponse
-	(*ReloadRequest)(nil),         // 16: spanctl.agent.v1.ReloadRequest
-	(*ReloadResponse)(nil),        // 17: spanctl.agent.v1.ReloadResponse
-	(*DownRequest)(nil),           // 18: spanctl.agent.v1.DownRequest
-	(*DownResponse)(nil),          // 19: spanctl.agent.v1.DownResponse
-	(*RotateKeyRequest)(nil),      // 20: spanctl.agent.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),     // 21: spanctl.agent.v1.RotateKeyResponse
-	(*ResetIdentityRequest)(nil),  // 22: spanctl.agent.v1.ResetIdentityRequest
-	(*ResetIdentityResponse)(nil), // 23: spanctl.agent.v1.ResetIdentityResponse
-	(*Plan)(nil),                  // 24: spanctl.agent.v1.Plan
-	(*Condition)(nil),             // 25: spanctl.agent.v1.Condition
-	(*Failure)(nil),               // 26: spanctl.agent.v1.Failure
-	(*Change)(nil),                // 27: spanctl.agent.v1.Change
-	(*Field)(nil),                 // 28: spanctl.agent.v1.Field
-	(*ListRequest)(nil),           // 29: spanctl.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 30: spanctl.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 31: spanctl.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 32: spanctl.agent.v1.WatchResponse
-	(*Table)(nil),                 // 33: spanctl.agent.v1.Table
-	(*Event)(nil),                 // 34: spanctl.agent.v1.Event
-	(*Resource)(nil),              // 35: spanctl.agent.v1.Resource
-	(*Metadata)(nil),              // 36: spanctl.agent.v1.Metadata
-	(*GetHealthRequest)(nil),      // 37: spanctl.agent.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),     // 38: spanctl.agent.v1.GetHealthResponse
-	(*Mesh)(nil),                  // 39: spanctl.agent.v1.Mesh
-	(*Cluster)(nil),               // 40: spanctl.agent.v1.Cluster
-	(*DiscoverySession)(nil),      // 41: spanctl.agent.v1.DiscoverySession
-	(*ConfigInForce)(nil),         // 42: spanctl.agent.v1.ConfigInForce
-	(*Peer)(nil),                  // 43: spanctl.agent.v1.Peer
-	(*GetSupportRequest)(nil),     // 44: spanctl.agent.v1.GetSupportRequest
-	(*GetSupportResponse)(nil),    // 45: spanctl.agent.v1.GetSupportResponse
-	(*PingRequest)(nil),           // 46: spanctl.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 47: spanctl.agent.v1.PingResponse
-	(*PathMTU)(nil),               // 48: spanctl.agent.v1.PathMTU
-	nil,                           // 49: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 52: google.protobuf.Struct
+	(SampleSpan)(0),               // 1: spanctl.agent.v1.SampleSpan
+	(*GetStatusRequest)(nil),      // 2: spanctl.agent.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 3: spanctl.agent.v1.GetStatusResponse
+	(*GetConfigRequest)(nil),      // 4: spanctl.agent.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),     // 5: spanctl.agent.v1.GetConfigResponse
+	(*ApplyRequest)(nil),          // 6: spanctl.agent.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 7: spanctl.agent.v1.ApplyResponse
+	(*HistoryRequest)(nil),        // 8: spanctl.agent.v1.HistoryRequest
+	(*HistoryResponse)(nil),       // 9: spanctl.agent.v1.HistoryResponse
+	(*Revision)(nil),              // 10: spanctl.agent.v1.Revision
+	(*RollbackRequest)(nil),       // 11: spanctl.agent.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 12: spanctl.agent.v1.RollbackResponse
+	(*ConfirmRequest)(nil),        // 13: spanctl.agent.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),       // 14: spanctl.agent.v1.ConfirmResponse
+	(*DiffRequest)(nil),           // 15: spanctl.agent.v1.DiffRequest
+	(*DiffResponse)(nil),          // 16: spanctl.agent.v1.DiffResponse
+	(*ReloadRequest)(nil),         // 17: spanctl.agent.v1.ReloadRequest
+	(*ReloadResponse)(nil),        // 18: spanctl.agent.v1.ReloadResponse
+	(*DownRequest)(nil),           // 19: spanctl.agent.v1.DownRequest
+	(*DownResponse)(nil),          // 20: spanctl.agent.v1.DownResponse
+	(*RotateKeyRequest)(nil),      // 21: spanctl.agent.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 22: spanctl.agent.v1.RotateKeyResponse
+	(*ResetIdentityRequest)(nil),  // 23: spanctl.agent.v1.ResetIdentityRequest
+	(*ResetIdentityResponse)(nil), // 24: spanctl.agent.v1.ResetIdentityResponse
+	(*Plan)(nil),                  // 25: spanctl.agent.v1.Plan
+	(*Condition)(nil),             // 26: spanctl.agent.v1.Condition
+	(*Failure)(nil),               // 27: spanctl.agent.v1.Failure
+	(*Change)(nil),                // 28: spanctl.agent.v1.Change
+	(*Field)(nil),                 // 29: spanctl.agent.v1.Field
+	(*ListRequest)(nil),           // 30: spanctl.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 31: spanctl.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 32: spanctl.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 33: spanctl.agent.v1.WatchResponse
+	(*Table)(nil),                 // 34: spanctl.agent.v1.Table
+	(*Event)(nil),                 // 35: spanctl.agent.v1.Event
+	(*Resource)(nil),              // 36: spanctl.agent.v1.Resource
+	(*Metadata)(nil),              // 37: spanctl.agent.v1.Metadata
+	(*GetHealthRequest)(nil),      // 38: spanctl.agent.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),     // 39: spanctl.agent.v1.GetHealthResponse
+	(*Mesh)(nil),                  // 40: spanctl.agent.v1.Mesh
+	(*Cluster)(nil),               // 41: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 42: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 43: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 44: spanctl.agent.v1.Peer
+	(*GetSupportRequest)(nil),     // 45: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 46: spanctl.agent.v1.GetSupportResponse
+	(*PingRequest)(nil),           // 47: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 48: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 49: spanctl.agent.v1.PathMTU
+	(*GetSamplesRequest)(nil),     // 50: spanctl.agent.v1.GetSamplesRequest
+	(*GetSamplesResponse)(nil),    // 51: spanctl.agent.v1.GetSamplesResponse
+	(*PeerSamples)(nil),           // 52: spanctl.agent.v1.PeerSamples
+	(*Sample)(nil),                // 53: spanctl.agent.v1.Sample
+	nil,                           // 54: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 55: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 57: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	50, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
-	24, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	51, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	55, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	25, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	56, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
-	9,  // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	51, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	51, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
-	24, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
-	9,  // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
-	24, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 11: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 12: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 13: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	24, // 14: spanctl.agent.v1.ResetIdentityResponse.plan:type_name -> spanctl.agent.v1.Plan
-	27, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
-	26, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
-	25, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	51, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
-	28, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
-	33, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
-	35, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
-	33, // 22: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
-	34, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
-	35, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
-	36, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	52, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	51, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	51, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
-	25, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	51, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	51, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
-	39, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
-	40, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
-	41, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
-	42, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
-	43, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	51, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	51, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	51, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	51, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	49, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	50, // 42: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
-	50, // 43: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
-	50, // 44: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
-	48, // 45: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
-	1,  // 46: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	3,  // 47: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	5,  // 48: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	14, // 49: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	16, // 50: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	18, // 51: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	7,  // 52: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	10, // 53: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	12, // 54: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	20, // 55: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	22, // 56: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	29, // 57: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	31, // 58: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	37, // 59: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	44, // 60: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	46, // 61: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
-	2,  // 62: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	4,  // 63: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	6,  // 64: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	15, // 65: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	17, // 66: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	19, // 67: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	8,  // 68: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	11, // 69: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	13, // 70: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	21, // 71: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	23, // 72: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	30, // 73: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	32, // 74: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	38, // 75: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	45, // 76: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	47, // 77: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
-	62, // [62:78] is the sub-list for method output_type
-	46, // [46:62] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	10, // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
+	56, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	56, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	25, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
+	10, // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
+	25, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
+	25, // 11: spanctl.agent.v1.ReloadResponse.plan:type_name -> spanctl.agent.v1.Plan
+	25, // 12: spanctl.agent.v1.DownResponse.plan:type_name -> spanctl.agent.v1.Plan
+	25, // 13: spanctl.agent.v1.RotateKeyResponse.plan:type_name -> spanctl.agent.v1.Plan
+	25, // 14: spanctl.agent.v1.ResetIdentityResponse.plan:type_name -> spanctl.agent.v1.Plan
+	28, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
+	27, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
+	26, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
+	56, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	29, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
+	34, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
+	36, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
+	34, // 22: spanctl.agent.v1.WatchResponse.table:type_name -> spanctl.agent.v1.Table
+	35, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
+	36, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
+	37, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
+	57, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	56, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	56, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	26, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
+	56, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	56, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	40, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
+	41, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	42, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	43, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	44, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	56, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	56, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	56, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	56, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	54, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	55, // 42: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	55, // 43: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	55, // 44: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	49, // 45: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 46: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
+	56, // 47: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
+	55, // 48: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
+	52, // 49: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
+	53, // 50: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
+	56, // 51: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	2,  // 52: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	4,  // 53: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	6,  // 54: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	15, // 55: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	17, // 56: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	19, // 57: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	8,  // 58: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	11, // 59: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	13, // 60: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	21, // 61: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	23, // 62: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	30, // 63: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	32, // 64: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	38, // 65: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	45, // 66: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	47, // 67: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	50, // 68: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
+	3,  // 69: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	5,  // 70: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	7,  // 71: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	16, // 72: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	18, // 73: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	20, // 74: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	9,  // 75: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	12, // 76: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	14, // 77: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	22, // 78: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	24, // 79: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	31, // 80: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	33, // 81: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	39, // 82: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	46, // 83: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	48, // 84: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	51, // 85: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
+	69, // [69:86] is the sub-list for method output_type
+	52, // [52:69] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -3543,13 +3921,14 @@ func file_spanctl_agent_v1_agent_proto_init() {
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
 	file_spanctl_agent_v1_agent_proto_msgTypes[42].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[51].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   49,
+			NumEnums:      2,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

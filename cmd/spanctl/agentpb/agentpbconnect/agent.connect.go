@@ -72,6 +72,8 @@ const (
 	AgentServiceGetSupportProcedure = "/spanctl.agent.v1.AgentService/GetSupport"
 	// AgentServicePingProcedure is the fully-qualified name of the AgentService's Ping RPC.
 	AgentServicePingProcedure = "/spanctl.agent.v1.AgentService/Ping"
+	// AgentServiceGetSamplesProcedure is the fully-qualified name of the AgentService's GetSamples RPC.
+	AgentServiceGetSamplesProcedure = "/spanctl.agent.v1.AgentService/GetSamples"
 )
 
 // AgentServiceClient is a client for the spanctl.agent.v1.AgentService service.
@@ -112,6 +114,9 @@ type AgentServiceClient interface {
 	// Ping sends echoes to a peer through the mesh and streams an answer for each, or finds the
 	// largest packet that passes. It needs an agent, which carries out four at a time.
 	Ping(context.Context, *connect.Request[agentpb.PingRequest]) (*connect.ServerStreamForClient[agentpb.PingResponse], error)
+	// GetSamples returns how the connections to the peers were in the last hour or day. It needs an
+	// agent, which keeps them in memory.
+	GetSamples(context.Context, *connect.Request[agentpb.GetSamplesRequest]) (*connect.Response[agentpb.GetSamplesResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the spanctl.agent.v1.AgentService service. By
@@ -221,6 +226,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Ping")),
 			connect.WithClientOptions(opts...),
 		),
+		getSamples: connect.NewClient[agentpb.GetSamplesRequest, agentpb.GetSamplesResponse](
+			httpClient,
+			baseURL+AgentServiceGetSamplesProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetSamples")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -242,6 +253,7 @@ type agentServiceClient struct {
 	getHealth     *connect.Client[agentpb.GetHealthRequest, agentpb.GetHealthResponse]
 	getSupport    *connect.Client[agentpb.GetSupportRequest, agentpb.GetSupportResponse]
 	ping          *connect.Client[agentpb.PingRequest, agentpb.PingResponse]
+	getSamples    *connect.Client[agentpb.GetSamplesRequest, agentpb.GetSamplesResponse]
 }
 
 // GetStatus calls spanctl.agent.v1.AgentService.GetStatus.
@@ -324,6 +336,11 @@ func (c *agentServiceClient) Ping(ctx context.Context, req *connect.Request[agen
 	return c.ping.CallServerStream(ctx, req)
 }
 
+// GetSamples calls spanctl.agent.v1.AgentService.GetSamples.
+func (c *agentServiceClient) GetSamples(ctx context.Context, req *connect.Request[agentpb.GetSamplesRequest]) (*connect.Response[agentpb.GetSamplesResponse], error) {
+	return c.getSamples.CallUnary(ctx, req)
+}
+
 // AgentServiceHandler is an implementation of the spanctl.agent.v1.AgentService service.
 type AgentServiceHandler interface {
 	// GetStatus returns the version of the agent and the state of its config. It needs an agent.
@@ -362,6 +379,9 @@ type AgentServiceHandler interface {
 	// Ping sends echoes to a peer through the mesh and streams an answer for each, or finds the
 	// largest packet that passes. It needs an agent, which carries out four at a time.
 	Ping(context.Context, *connect.Request[agentpb.PingRequest], *connect.ServerStream[agentpb.PingResponse]) error
+	// GetSamples returns how the connections to the peers were in the last hour or day. It needs an
+	// agent, which keeps them in memory.
+	GetSamples(context.Context, *connect.Request[agentpb.GetSamplesRequest]) (*connect.Response[agentpb.GetSamplesResponse], error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -467,6 +487,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Ping")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceGetSamplesHandler := connect.NewUnaryHandler(
+		AgentServiceGetSamplesProcedure,
+		svc.GetSamples,
+		connect.WithSchema(agentServiceMethods.ByName("GetSamples")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/spanctl.agent.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceGetStatusProcedure:
@@ -501,6 +527,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceGetSupportHandler.ServeHTTP(w, r)
 		case AgentServicePingProcedure:
 			agentServicePingHandler.ServeHTTP(w, r)
+		case AgentServiceGetSamplesProcedure:
+			agentServiceGetSamplesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -572,4 +600,8 @@ func (UnimplementedAgentServiceHandler) GetSupport(context.Context, *connect.Req
 
 func (UnimplementedAgentServiceHandler) Ping(context.Context, *connect.Request[agentpb.PingRequest], *connect.ServerStream[agentpb.PingResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.Ping is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetSamples(context.Context, *connect.Request[agentpb.GetSamplesRequest]) (*connect.Response[agentpb.GetSamplesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("spanctl.agent.v1.AgentService.GetSamples is not implemented"))
 }

@@ -123,7 +123,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	loop := reconciler.NewLoop(d.engine, d.newDiscovery(), o.Log)
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
-	loop.Turned = o.Turned
+	sampler := newSampler(machineNow())
+	loop.Turned = sampler.turns(o.Turned)
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -139,7 +140,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error {
 		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
-			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}, metrics: meter.Handler()})
+			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}, metrics: meter.Handler(), samples: sampler})
 	})
 	group.Go(func() error {
 		o.watchKernel(ctx, loop, configs)

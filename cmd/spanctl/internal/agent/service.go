@@ -37,6 +37,8 @@ type service struct {
 	health  healthReader
 	// metrics serves the metrics; nil where no agent runs.
 	metrics http.Handler
+	// samples has those of the peers; nil where no agent runs.
+	samples *sampler
 	log     *slog.Logger
 	// records has the last records of the log; nil where none are kept.
 	records *logring.Ring
