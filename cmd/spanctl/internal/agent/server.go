@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
@@ -36,6 +37,7 @@ func newServer(ctx context.Context, s *service) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+MetricsPath, s.serveMetrics)
 	mux.Handle(agentpbconnect.NewAgentServiceHandler(s, connect.WithReadMaxBytes(maxRequest)))
+	reflectService(mux, maxRequest)
 	return &http.Server{
 		Handler:           mux,
 		Protocols:         protocols,
@@ -43,6 +45,14 @@ func newServer(ctx context.Context, s *service) *http.Server {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withCaller,
 	}
+}
+
+// reflectService adds gRPC's server reflection, by which programs such as grpcurl learn the methods
+// and messages of the API. Requests are limited in bytes.
+func reflectService(mux *http.ServeMux, limit int) {
+	reflector := grpcreflect.NewStaticReflector(agentpbconnect.AgentServiceName)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector, connect.WithReadMaxBytes(limit)))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, connect.WithReadMaxBytes(limit)))
 }
 
 // serve answers the API until ctx ends.
