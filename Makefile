@@ -19,6 +19,10 @@ export BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X $(STAMP).Ver
 # The architectures of the packages. The first is that of this machine.
 PACKAGE_ARCHES := $(shell go env GOARCH)
 
+# The API of the last release, which lint compares with, and the command that prints the present one.
+RELEASED_API := tools/proto/released.binpb
+PRINT_API := $(TOOLS)/buf build --exclude-source-info -o -\#format=binpb
+
 # Flags for `go test`, such as TESTFLAGS='-run TestTen -v'.
 TESTFLAGS ?=
 # How many tests of a package run at once. They wait for most of their time.
@@ -161,6 +165,7 @@ lint-web:
 .PHONY: lint-generated
 lint-generated: $(TOOLS)/buf $(TOOLS)/helm
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf lint
+	@$(TOOLS)/buf build -o -#format=binpb | $(TOOLS)/buf breaking -#format=binpb --config buf.yaml --against $(RELEASED_API) || { echo "programs use what the last release has: add fields, and leave the others as they are"; exit 1; }
 	@rm -rf .cache/generated
 	PATH=$(CURDIR)/$(TOOLS):$$PATH buf generate --output .cache/generated
 	go run ./cmd/spanctl/docs reference .cache/generated/docs/reference
@@ -243,12 +248,14 @@ fuzz: ## Fuzz every parser of untrusted input for FUZZTIME each
 	@tools/fuzz $(FUZZTIME) '$(FUZZ)' $(MODULES)
 
 .PHONY: release
-release: ## Check the tree and tag VERSION=v1.2.3 for every module; pushes nothing
+release: $(TOOLS)/buf ## Check the tree and tag VERSION=v1.2.3 for every module; pushes nothing
+	@$(PRINT_API) | cmp -s - $(RELEASED_API) || { echo "$(RELEASED_API) is not the API of this version: run 'make release-prepare VERSION=$(VERSION)' and commit"; exit 1; }
 	@tools/release tag '$(VERSION)' $(MODULES)
 
 .PHONY: release-prepare
-release-prepare: ## Make the modules require each other at VERSION=v1.2.3, the first version of new settings
+release-prepare: $(TOOLS)/buf ## Make the modules require each other at VERSION=v1.2.3, the first version of new settings
 	@tools/release prepare '$(VERSION)' $(MODULES)
+	@$(PRINT_API) >$(RELEASED_API)
 	$(MAKE) docs
 
 .PHONY: clean
