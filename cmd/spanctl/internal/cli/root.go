@@ -114,6 +114,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newWait(g),
 		newGet(g),
 		newPing(g),
+		newUI(g),
 		newDoctor(g),
 		newDown(g),
 		newReload(g),

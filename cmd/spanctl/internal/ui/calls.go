@@ -1,0 +1,260 @@
+package ui
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
+)
+
+const (
+	// readTimeout and changeTimeout are how long an agent may take to answer, or to change something.
+	readTimeout   = 30 * time.Second
+	changeTimeout = 3 * time.Minute
+	// maxBody is the size of the largest body of a request in bytes: a config as JSON.
+	maxBody = 1 << 20
+	// trialLength is how long a config is on trial.
+	trialLength = time.Minute
+)
+
+// httpError is an error with the status of the answer.
+type httpError struct {
+	status int
+	text   string
+}
+
+func (e *httpError) Error() string { return e.text }
+
+// fail answers with an error: the API as JSON, else as text.
+func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if len(r.URL.Path) < len(apiPath) || r.URL.Path[:len(apiPath)] != apiPath {
+		http.Error(w, "spanctl: "+text, status)
+		return
+	}
+	writeJSON(w, status, struct {
+		Error string `json:"error"`
+	}{text})
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, "the answer cannot be shown: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(data) // the browser is gone, then
+}
+
+// statusOf returns the status of the answer that an error of an agent's stands for.
+func statusOf(err error) int {
+	var own *httpError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeNotFound:
+		return http.StatusNotFound
+	case connect.CodeInvalidArgument:
+		return http.StatusBadRequest
+	case connect.CodePermissionDenied:
+		return http.StatusForbidden
+	case connect.CodeFailedPrecondition, connect.CodeAborted:
+		return http.StatusConflict
+	case connect.CodeUnimplemented:
+		return http.StatusNotImplemented
+	case connect.CodeDeadlineExceeded:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusBadGateway
+	}
+}
+
+// call is a call about a machine. Its answer is a message of the API, or a value for JSON.
+type call func(ctx context.Context, m *reader, r *http.Request) (any, error)
+
+// about makes a handler of a call about the machine in the path.
+func (s *Server) about(timeout time.Duration, do call) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		m := s.readers[r.PathValue("id")]
+		if m == nil {
+			fail(w, r, http.StatusNotFound, "no machine is called that here")
+			return
+		}
+		if m.isAway() {
+			fail(w, r, http.StatusServiceUnavailable, "no agent runs on the machine")
+			return
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the request is there: its deadline would end the call
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		answer, err := do(ctx, m, r)
+		if message, is := answer.(proto.Message); is && err == nil {
+			answer, err = answerJSON(message)
+		}
+		if err != nil {
+			fail(w, r, statusOf(err), s.options.Explain(err).Error())
+			return
+		}
+		writeJSON(w, http.StatusOK, answer)
+	}
+}
+
+// changing makes a handler of a call that changes something, which is for --write alone.
+func (s *Server) changing(do call) http.HandlerFunc {
+	allowed := s.about(changeTimeout, do)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.options.Write {
+			fail(w, r, http.StatusForbidden, "this page only shows: `spanctl ui --write` lets it change something")
+			return
+		}
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+			fail(w, r, http.StatusUnsupportedMediaType, "the body must be JSON, with the Content-Type application/json")
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			fail(w, r, http.StatusRequestEntityTooLarge, "the body is larger than 1 MiB")
+			return
+		case err != nil:
+			fail(w, r, http.StatusBadRequest, "the body did not come whole")
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		allowed(w, r)
+	}
+}
+
+// decode reads the body of a request. An empty one is an empty object.
+func decode(r *http.Request, value any) error {
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(value)
+	if err == nil && decoder.More() {
+		err = errors.New("more than one value")
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return &httpError{http.StatusBadRequest, "the body is not the JSON that is wanted: " + err.Error()}
+	}
+	return nil
+}
+
+// answered returns the message of an answer.
+func answered[M any](response *connect.Response[M], err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return response.Msg, nil
+}
+
+func diff(ctx context.Context, m *reader, _ *http.Request) (any, error) {
+	return answered(m.Diff(ctx, connect.NewRequest(&agentpb.DiffRequest{})))
+}
+
+func history(ctx context.Context, m *reader, _ *http.Request) (any, error) {
+	response, err := m.History(ctx, connect.NewRequest(&agentpb.HistoryRequest{}))
+	if err == nil {
+		for _, revision := range response.Msg.GetRevisions() {
+			revision.Config = nil // without a number there is none
+		}
+	}
+	return answered(response, err)
+}
+
+// config returns the config in force. The agent hides its secrets: this process never has them.
+func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, error) {
+	h, err := m.GetHealth(ctx, connect.NewRequest(&agentpb.GetHealthRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.List(ctx, connect.NewRequest(&agentpb.ListRequest{Type: resource.MachineConfigs.Aliases[0]}))
+	if err != nil {
+		return nil, err
+	}
+	answer := struct {
+		Path  string     `json:"path"`
+		Text  string     `json:"text"`
+		Since *time.Time `json:"since,omitempty"`
+	}{Path: h.Msg.GetConfig().GetPath()}
+	if since := h.Msg.GetConfig().GetSince(); since != nil {
+		at := since.AsTime()
+		answer.Since = &at
+	}
+	for _, r := range list.Msg.GetResources() {
+		text, err := s.options.YAML(r.GetSpec().AsMap())
+		if err != nil {
+			return nil, err
+		}
+		answer.Text = string(text)
+	}
+	return answer, nil
+}
+
+// decision makes a call of one whose request has no fields that the page sets.
+func decision[Q, R any](do func(m *reader) func(context.Context, *connect.Request[Q]) (*connect.Response[R], error)) call {
+	return func(ctx context.Context, m *reader, r *http.Request) (any, error) {
+		if err := decode(r, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return answered(do(m)(ctx, connect.NewRequest(new(Q))))
+	}
+}
+
+func rollback(ctx context.Context, m *reader, r *http.Request) (any, error) {
+	var body struct {
+		Number uint32 `json:"number"`
+	}
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	return answered(m.Rollback(ctx, connect.NewRequest(&agentpb.RollbackRequest{Number: body.Number})))
+}
+
+// modes are those of apply.
+var modes = map[string]agentpb.ApplyMode{
+	"dry-run":   agentpb.ApplyMode_APPLY_MODE_DRY_RUN,
+	"try":       agentpb.ApplyMode_APPLY_MODE_TRY,
+	"immediate": agentpb.ApplyMode_APPLY_MODE_IMMEDIATE,
+}
+
+func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, error) {
+	var body struct {
+		Text string `json:"text"`
+		Mode string `json:"mode"`
+	}
+	if err := decode(r, &body); err != nil {
+		return nil, err
+	}
+	mode, known := modes[body.Mode]
+	if !known {
+		return nil, &httpError{http.StatusBadRequest, "the mode must be dry-run, try or immediate"}
+	}
+	text, err := s.withSecrets(ctx, m, body.Text)
+	if err != nil {
+		return nil, err
+	}
+	name, err := s.options.Named(ctx, "page", text)
+	if err != nil {
+		return nil, &httpError{http.StatusBadRequest, err.Error()}
+	}
+	request := &agentpb.ApplyRequest{Config: text, Filename: schema.FileName(name), Mode: mode}
+	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
+		request.Timeout = durationpb.New(trialLength)
+	}
+	return answered(m.Apply(ctx, connect.NewRequest(request)))
+}
