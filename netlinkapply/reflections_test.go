@@ -17,7 +17,7 @@ import (
 // TestReflectionsAreCounted sends datagrams over loopback, through the firewall of this machine and
 // without one.
 func TestReflectionsAreCounted(t *testing.T) {
-	if _, err := firewall.Reflections("kubespan"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := firewall.Reflections("kubespan", 51820); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a table: %v", err)
 	}
 	k := open(t)
@@ -38,11 +38,14 @@ func TestReflectionsAreCounted(t *testing.T) {
 	}
 	want := func(what string, want reflection.Counts) {
 		t.Helper()
-		if got, err := firewall.Reflections("kubespan"); err != nil || got != want {
+		if got, err := firewall.Reflections("kubespan", 51820); err != nil || got != want {
 			t.Errorf("%s: counted %+v, %v, want %+v", what, got, err, want)
 		}
 	}
 	ours := reflection.Datagram(reflection.Nonce{1}, 1)
+	if _, err := firewall.Reflections("kubespan", 51821); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of another port: %v", err)
+	}
 	want("nothing was sent", reflection.Counts{})
 	send(51820, ours)
 	want("one", reflection.Counts{Arrived: 1, Accepted: 1})

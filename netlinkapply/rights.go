@@ -2,6 +2,7 @@ package netlinkapply
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -35,19 +36,33 @@ func readRights() rights {
 }
 
 // parseRights reads the capabilities of a /proc/PID/status.
-func parseRights(status string) (r rights) {
+func parseRights(status string) rights {
+	const admin = 1 << unix.CAP_NET_ADMIN
+	effective, _ := capabilitySet(status, "CapEff") // what is not known is not there
+	bounding, _ := capabilitySet(status, "CapBnd")
+	return rights{admin: effective&admin != 0, bounded: bounding&admin != 0}
+}
+
+// capabilitySet returns the bits of a set of capabilities in a /proc/PID/status, and whether it
+// has that.
+func capabilitySet(status, set string) (bits uint64, known bool) {
 	for lines := bufio.NewScanner(strings.NewReader(status)); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-		has := err == nil && set&(1<<unix.CAP_NET_ADMIN) != 0
-		switch name {
-		case "CapEff":
-			r.admin = has
-		case "CapBnd":
-			r.bounded = has
+		if name, value, _ := strings.Cut(lines.Text(), ":"); name == set {
+			bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			return bits, err == nil
 		}
 	}
-	return r
+	return 0, false
+}
+
+// CapabilitiesOf returns the bits of the effective capabilities of a process (capabilities(7)), and
+// whether they can be read.
+func CapabilitiesOf(pid int) (effective uint64, known bool) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, false
+	}
+	return capabilitySet(string(status), "CapEff")
 }
 
 // isInner reports whether a /proc/PID/uid_map is that of a user namespace within another one: the

@@ -135,6 +135,17 @@ func TestOtherMachines(t *testing.T) {
 		out := run("status", "-n", strings.Join(hosts, ","))
 		harness.WantText(t, "the status", out, "NODE "+hosts[0]+"\nnode-1     healthy, ", "NODE "+hosts[1]+"\nnode-2     healthy, ")
 	})
+	t.Run("the doctor runs there", func(t *testing.T) {
+		try("doctor", "--host", hosts[0]).WantStatus(t, 0).WantStdout(t, "ok   agent answers at "+m.Machines[0].Socket(), "ok   udp 3 of 3")
+		if err := os.Chmod(m.Machines[1].Config(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		try("doctor", "-n", strings.Join(hosts, ",")).WantStatus(t, 1).WantStdout(t, "NODE "+hosts[0], "NODE "+hosts[1], "warn files "+m.Machines[1].Config())
+		if err := os.Chmod(m.Machines[1].Config(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		try("doctor", "--host", "root@192.0.2.1").WantStatus(t, 3)
+	})
 	t.Run("a local file is applied on the other machine", func(t *testing.T) {
 		file := operator.Files.Write("new.cue", harness.Edit(m.Config, "mtu: 1390"))
 		harness.WantText(t, "apply", run("apply", "-f", file, "--immediate", "--host", "ssh://"+hosts[0]), "mtu 1420 -> 1390")

@@ -11,9 +11,9 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// Reflections reads the counters in the table of the link's mesh. The error is fs.ErrNotExist if
-// there are none: no table, or one of an earlier version.
-func Reflections(link string) (reflection.Counts, error) {
+// Reflections reads the counters of a UDP port in the table of the link's mesh. The error is
+// fs.ErrNotExist if there are none: no table, one of an earlier version, or another port.
+func Reflections(link string, port int) (reflection.Counts, error) {
 	var counts reflection.Counts
 	conn, err := nft()
 	if err != nil {
@@ -25,7 +25,7 @@ func Reflections(link string) (reflection.Counts, error) {
 		if err != nil {
 			return counts, fmt.Errorf("read the counters of %s in %s: %w", name, t.Name, err)
 		}
-		counter := counterOf(rules)
+		counter := counterOf(rules, port)
 		if counter == nil {
 			return counts, fmt.Errorf("read the counters of %s in %s: %w", name, t.Name, fs.ErrNotExist)
 		}
@@ -34,10 +34,10 @@ func Reflections(link string) (reflection.Counts, error) {
 	return counts, nil
 }
 
-// counterOf returns the counter of the rule that counts reflections; nil if there is none.
-func counterOf(rules []*nftables.Rule) *expr.Counter {
+// counterOf returns the counter of the rule that counts reflections to a port; nil if there is none.
+func counterOf(rules []*nftables.Rule, port int) *expr.Counter {
 	for _, rule := range rules {
-		if recognize(rule).Op != state.CountReflections {
+		if recognize(rule) != (state.Statement{Op: state.CountReflections, Port: port}) {
 			continue
 		}
 		for _, e := range rule.Exprs {

@@ -163,13 +163,7 @@ func openProcess(link string) (*process, error) {
 // isOurs reports whether spanctl started the process for the link, in this network namespace.
 // Control sockets of several namespaces may be in one directory.
 func (p *process) isOurs() bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-	if err != nil {
-		return false
-	}
-	words := strings.Split(string(text), "\x00")
-	i := slices.Index(words, Command)
-	if i < 1 || i+1 >= len(words) || words[i+1] != p.link {
+	if !IsProcessOf(p.pid, p.link) {
 		return false
 	}
 	here, err := os.Readlink("/proc/self/ns/net")
@@ -177,6 +171,18 @@ func (p *process) isOurs() bool {
 	p.isHere = err == nil && unknown == nil && here == there
 	// While the process has not ended, no other has its ID.
 	return (p.isHere || unknown != nil) && !p.endedWithin(0)
+}
+
+// IsProcessOf reports whether a process is one that spanctl started for a link, in whichever network
+// namespace. Its program may have any name.
+func IsProcessOf(pid int, link string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	words := strings.Split(string(text), "\x00")
+	i := slices.Index(words, Command)
+	return i >= 1 && i+1 < len(words) && words[i+1] == link
 }
 
 func (p *process) close() { _ = unix.Close(p.fd) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,6 +21,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
@@ -37,17 +39,26 @@ func newDoctor(g *globals) *cobra.Command {
 config, and change nothing. Each check is a line: ok, warn, fail or skip, its name, what was
 found, and what to do. What is not known is skipped.
 
-The checks are rights, WireGuard and kernel modules, IPv6, rp_filter, forwarding, the order of
-rules, who has the UDP port, the modes of files, the name, proxy, certificate, clock and answer
-of each discovery service, and the largest packet that passes to each of up to 8 peers.
+The checks are the config, rights, WireGuard and kernel modules, IPv6, rp_filter, forwarding, the
+order of rules, who has the UDP port, the modes of files, the name, proxy, certificate, clock and
+answer of each discovery service, the largest packet that passes to each of up to 8 peers, whether
+UDP reaches this machine from outside, and whether there is a NAT. For the last two, a discovery
+server of spanctl sends three datagrams to this machine.
 
-The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails.`,
-		Example: `  spanctl doctor
-  spanctl doctor -o json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneOf("output", output, outputText, outputJSON); err != nil {
+The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails, such as for a config
+that is missing. With --host and --nodes the command runs on other machines, and its exit status
+is the worst; 3 is that of a machine that is not reached.`,
+		Example:     "  spanctl doctor\n  spanctl doctor -o json\n  spanctl doctor -n root@web1,root@web2",
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{reachKey: string(eachNode)},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch err := oneOf("output", output, outputText, outputJSON); {
+			case err != nil:
 				return err
+			case len(g.nodes) > 0:
+				return g.runOnNodes(cmd, args)
+			case g.host != "":
+				return runThere(cmd, g.host)
 			}
 			return g.runDoctor(cmd, output)
 		},
@@ -66,6 +77,7 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 		if status, err := call(ctx, session.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
 			request.ConfigPath = status.GetConfigPath()
 		}
+		request.InForce = session.isEarlierInForce(ctx)
 	}
 	request.ConfigPath, request.Config, request.ConfigFault = doctorConfig(ctx, request.ConfigPath)
 	request.Files = agent.PrivateFiles(request.ConfigPath, request.Config, g.stateDir, g.socket)
@@ -77,6 +89,16 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 		return exitStatus(status)
 	}
 	return nil
+}
+
+// isEarlierInForce reports whether the agent works by an earlier config than that of the file: that is
+// what makes a config that is missing or not valid a warning.
+func (s *agentSession) isEarlierInForce(ctx context.Context) bool {
+	h, err := s.health(ctx, answerTimeout)
+	return err == nil && slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool {
+		code := condition.Code(c.GetCode())
+		return (code == condition.NoConfig || code == condition.ConfigInvalid) && condition.Severity(c.GetSeverity()) == condition.SeverityWarning
+	})
 }
 
 // agentPID returns the process that answers at a socket; 0 for none.
@@ -128,7 +150,7 @@ func (s *agentSession) pathsOfPeers(ctx context.Context) []doctor.Peer {
 		}
 		status := r.GetSpec().AsMap()
 		name, _ := status["label"].(string)
-		p := doctor.Peer{Name: name}
+		p := doctor.Peer{Name: name, Up: status["state"] == "up" && status["relay"] == nil}
 		if status["state"] != "up" && status["relay"] == nil {
 			p.Fault = fmt.Sprint("the peer is ", status["state"])
 		} else if err := s.measurePath(ctx, r.GetMetadata().GetId(), &p); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -89,17 +90,15 @@ func sshArguments(host string) ([]string, error) {
 // dialSSH connects to the agent of a host. Socket is the path of its socket, "" for the
 // default of that host.
 func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
-	args, err := sshArguments(host)
+	remote := []string{dialCommand}
+	if socket != "" {
+		remote = append(remote, "--socket", socket)
+	}
+	// Not bound to ctx, which may be that of one call: closing the connection ends it.
+	cmd, err := sshCommand(context.WithoutCancel(ctx), host, remote)
 	if err != nil {
 		return nil, err
 	}
-	program := strings.Fields(cmp.Or(os.Getenv(sshVariable), "ssh"))
-	remote := []string{"spanctl", dialCommand}
-	if socket != "" {
-		remote = append(remote, "--socket", quoteShell(socket))
-	}
-	// Not bound to ctx, which may be that of one call: closing the connection ends it.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program[0], append(append(program[1:], args...), remote...)...)
 	c := &pipes{cmd: cmd, host: host}
 	cmd.Stderr = &c.said
 	in, err := cmd.StdinPipe()
@@ -113,13 +112,67 @@ func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
 	c.in, c.out = in, out
 	c.wait = sync.OnceFunc(func() { _ = cmd.Wait() }) // its output says more than its status
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("reach %s by %s: %w", host, program[0], err)
+		return nil, fmt.Errorf("reach %s: %w", host, err)
 	}
 	return c, nil
 }
 
-// quoteShell quotes a word for the shell of another machine.
-func quoteShell(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+// sshCommand returns the command that runs spanctl with arguments on a host.
+func sshCommand(ctx context.Context, host string, arguments []string) (*exec.Cmd, error) {
+	args, err := sshArguments(host)
+	if err != nil {
+		return nil, err
+	}
+	program := strings.Fields(cmp.Or(os.Getenv(sshVariable), "ssh"))
+	args = append(append(program[1:], args...), "spanctl")
+	for _, word := range arguments {
+		args = append(args, quoteShell(word))
+	}
+	return exec.CommandContext(ctx, program[0], args...), nil
+}
+
+// sshFailed is the exit status of ssh(1) where it has not run the command.
+const sshFailed = 255
+
+// runThere runs a command on a host with the flags that it was given. Its exit status is that of the
+// command there, or exitNoAnswer.
+func runThere(cmd *cobra.Command, host string) error {
+	line := strings.Fields(cmd.CommandPath())[1:]
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "host" {
+			line = append(line, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	there, err := sshCommand(cmd.Context(), host, line)
+	if err != nil {
+		return err
+	}
+	there.Stdout, there.Stderr = &plainWriter{out: cmd.OutOrStdout(), plain: plainLines}, cmd.ErrOrStderr()
+	err = there.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.ExitCode() != sshFailed && exit.ExitCode() > 0:
+		return exitStatus(exit.ExitCode())
+	case err != nil:
+		return statusError{fmt.Errorf("%s is not reached: %w", host, err), exitNoAnswer}
+	default:
+		return nil
+	}
+}
+
+// quoteShell quotes a word for the shell of another machine, if need be.
+func quoteShell(word string) string {
+	if word != "" && !strings.ContainsFunc(word, isShells) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// isShells reports whether a character may mean something to a shell.
+func isShells(r rune) bool {
+	letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	return !letter && !strings.ContainsRune("-_./=:,@+", r)
+}
 
 // pipes is a connection through the standard input and output of a program.
 type pipes struct {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/spanmesh/span/netlinkapply"
@@ -23,19 +24,25 @@ type Facts struct {
 	Config *Config
 	// ConfigPath is where the config is looked for, ConfigFault why there is none.
 	ConfigPath, ConfigFault string
-	Host                    Host
+	// InForce is set where an agent works by an earlier config.
+	InForce bool
+	Host    Host
 	// Files are those that others must not read or change.
 	Files []health.File
 	// Services are the discovery services of the config.
 	Services []Service
 	// Peers are the ways to the peers; nil without an agent.
 	Peers []Peer
+	// Outside is how this machine looks from outside, for each family of addresses; nil if there is
+	// no service to ask.
+	Outside []Outside
+	// Addresses are this machine's, with their links.
+	Addresses map[netip.Addr]string
 }
 
 // Process is a process.
 type Process struct {
-	PID  int
-	Name string
+	PID int
 	// Capabilities are the bits of its effective capabilities (capabilities(7)), if Known.
 	Capabilities uint64
 	Known        bool
@@ -68,8 +75,9 @@ type Host struct {
 	HasLink bool
 	// Rules are the routing rules of all families.
 	Rules []Rule
-	// Port is who has the UDP port.
-	Port netlinkapply.PortOwner
+	// Port is who has the UDP port, PortIsOurs is set if that is spanctl's process for the link.
+	Port       netlinkapply.PortOwner
+	PortIsOurs bool
 }
 
 // Rule is a routing rule.
@@ -113,9 +121,25 @@ type Certificate struct {
 	Fault string
 }
 
+// Outside is what a discovery service has told of this machine, and what it has sent to it.
+type Outside struct {
+	// URL is that of the service, without a password; Family is IPv4 or IPv6.
+	URL, Family string
+	// Fault is why nothing is known; it continues a sentence about the service, if there is a URL.
+	Fault string
+	// Local and Remote are the ends of the connection to it, Seen is this machine's end as the
+	// service sees it; not valid if it does not tell.
+	Local, Remote, Seen netip.Addr
+	// Sent is how many datagrams the service has sent to the listen port of Seen. Arrived are those
+	// that have reached this machine, Accepted those of them that its firewall has let through.
+	Sent, Arrived, Accepted int
+}
+
 // Peer is the way to a peer.
 type Peer struct {
 	Name string
+	// Up is set while packets pass, without a relay.
+	Up bool
 	// Fault is why nothing is known of it.
 	Fault string
 	// Answers is set if it answers echoes.

@@ -2,12 +2,10 @@ package doctor
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/schema"
 )
@@ -35,6 +34,8 @@ type Request struct {
 	ConfigPath  string
 	Config      *schema.Config
 	ConfigFault string
+	// InForce is set where the agent works by an earlier config.
+	InForce bool
 	// Peers asks for the ways to the peers; nil without an agent.
 	Peers func(context.Context) []Peer
 }
@@ -46,7 +47,7 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault}
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {
 		agent := process(r.AgentPID)
@@ -59,32 +60,19 @@ func Gather(ctx context.Context, r Request) *Facts {
 			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.Offer}
 		if r.Config.Cluster.Discovery.Enabled {
 			f.Services = gatherServices(ctx, r, &work)
+			outsider, services := newOutsider(r.Config), r.Config.Cluster.Discovery.Registries.Service.URLs()
+			work.Go(func() { f.Outside = outsider.look(ctx, services) })
 		}
 	}
-	f.Host = host(f.Config, r.Wireguard)
+	f.Host, f.Addresses = host(f.Config, r.Wireguard), localAddresses()
 	work.Wait()
 	return f
 }
 
 // process reads what is known of a process.
 func process(pid int) Process {
-	p := Process{PID: pid, Name: commandName(pid)}
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil {
-		return p
-	}
-	for line := range bytes.Lines(data) {
-		if value, is := bytes.CutPrefix(line, []byte("CapEff:")); is {
-			p.Capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
-			p.Known = err == nil
-		}
-	}
-	return p
-}
-
-func commandName(pid int) string {
-	name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm")) // empty for one that has gone
-	return strings.TrimSpace(string(name))
+	effective, known := netlinkapply.CapabilitiesOf(pid)
+	return Process{PID: pid, Capabilities: effective, Known: known}
 }
 
 func host(c *Config, wireguard string) Host {
@@ -100,6 +88,7 @@ func host(c *Config, wireguard string) Host {
 		h.HasLink = err == nil
 		h.Rules = rules()
 		h.Port = netlinkapply.FindPortOwner(c.ListenPort)
+		h.PortIsOurs = h.Port.PID != 0 && userspace.IsProcessOf(h.Port.PID, c.Link)
 	}
 	for _, path := range settings {
 		if value, err := os.ReadFile(filepath.Join("/proc/sys/net", path)); err == nil {

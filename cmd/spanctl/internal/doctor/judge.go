@@ -42,7 +42,7 @@ func (f Finding) String() string {
 // checks are all checks, in the order in which they are printed.
 var checks = []func(*Facts) []Finding{
 	agent, config, rights, wireguard, modules, ipv6, reversePath, forwarding, ruleOrder, port, fileModes,
-	names, proxies, certificates, clocks, services, paths, outside,
+	names, proxies, certificates, clocks, services, paths, fromOutside, translation,
 }
 
 // Judge returns the findings.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func well() *Facts {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	return &Facts{
 		Now: now, Socket: "/run/sock", Start: "`spanctl run`", ConfigPath: "/etc/machine.cue",
-		Agent:  &Process{PID: 812, Name: "spanctl", Capabilities: 1<<12 | 1<<13, Known: true},
+		Agent:  &Process{PID: 812, Capabilities: 1<<12 | 1<<13, Known: true},
 		Config: &Config{Link: "kubespan", ListenPort: 51820, RulePriority: 32500, RoutingTable: 180, RelayOffer: true},
 		Host: Host{Wireguard: "auto", KernelWireguard: true, TUN: true, NFTables: true, IPv6: true, HasLink: true,
 			Sysctls: map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/conf/all/disable_ipv6": "0",
@@ -27,8 +28,23 @@ func well() *Facts {
 		Files: []health.File{{Path: "/etc/machine.cue", Mode: 0o640}, {Path: "/var/lib/spanctl", Mode: fs.ModeDir | 0o755, Use: health.Directory}},
 		Services: []Service{{URL: "https://disc.example.com/", Host: "disc.example.com", Addresses: []string{"203.0.113.1"},
 			TLS: &Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}, Date: now, Sent: now, At: now.Add(time.Second)}},
-		Peers: []Peer{{Name: "db1", Answers: true, Full: 1420, Passes: 1420}},
+		Peers:     []Peer{{Name: "db1", Up: true, Answers: true, Full: 1420, Passes: 1420}},
+		Addresses: map[netip.Addr]string{ownAddress: "eth0", meshAddress: "kubespan"},
+		Outside: []Outside{{URL: "https://disc.example.com/", Family: "IPv4", Local: ownAddress, Remote: netip.MustParseAddr("198.51.100.7"), Seen: ownAddress,
+			Sent: 3, Arrived: 3, Accepted: 3}},
 	}
+}
+
+var (
+	ownAddress  = netip.MustParseAddr("203.0.113.9")
+	meshAddress = netip.MustParseAddr("fd89:33b8::1")
+	homeAddress = netip.MustParseAddr("192.168.1.5")
+)
+
+// atHome puts the machine behind a NAT.
+func atHome(f *Facts) {
+	f.Addresses = map[netip.Addr]string{homeAddress: "eth0"}
+	f.Outside[0].Local = homeAddress
 }
 
 // TestJudge breaks one thing at a time.
@@ -36,7 +52,7 @@ func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		breaks func(*Facts)
-		// want are the findings that are neither ok nor the skip of every machine.
+		// want are the findings that are not ok.
 		want []string
 	}{
 		{"all is well", func(*Facts) {}, nil},
@@ -49,7 +65,13 @@ func TestJudge(t *testing.T) {
 		{"the agent is hidden", func(f *Facts) { f.Agent.Known = false }, []string{"skip rights the capabilities of the agent, pid 812 cannot be read"}},
 		{"a config that is not valid", func(f *Facts) { f.Config, f.ConfigFault = nil, "/etc/machine.cue:5:7: mtu: 900" },
 			[]string{"fail config /etc/machine.cue:5:7: mtu: 900, `spanctl validate -f /etc/machine.cue`", "skip rp_filter", "skip forwarding", "skip rules",
-				"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery"}},
+				"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery", "skip udp there is no config", "skip nat there is no config"}},
+		{"no config", func(f *Facts) { f.Config, f.Services, f.Outside = nil, nil, nil },
+			[]string{"fail config /etc/machine.cue is missing, `spanctl apply -f FILE`", "skip rp_filter", "skip forwarding", "skip rules",
+				"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery", "skip udp", "skip nat"}},
+		{"no config, and one in force", func(f *Facts) { f.Config, f.InForce = nil, true },
+			[]string{"warn config /etc/machine.cue is missing; the one before stays in force, `spanctl apply -f FILE`", "skip rp_filter", "skip forwarding", "skip rules",
+				"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery", "skip udp", "skip nat"}},
 		{"no WireGuard", func(f *Facts) { f.Host.KernelWireguard, f.Host.TUN = false, false }, []string{"fail wireguard neither"}},
 		{"no WireGuard in the kernel", func(f *Facts) { f.Host.KernelWireguard, f.Host.Wireguard = false, "kernel" }, []string{"fail wireguard the kernel has none"}},
 		{"no TUN", func(f *Facts) { f.Host.TUN, f.Host.Wireguard = false, "userspace" }, []string{"fail wireguard"}},
@@ -79,7 +101,11 @@ func TestJudge(t *testing.T) {
 		{"the port is the kernel's, and there is no link", func(f *Facts) { f.Host.HasLink = false },
 			[]string{"skip rp_filter", "fail port UDP 51820 is taken by the kernel"}},
 		{"the port is somebody's", func(f *Facts) { f.Host.Port.Hidden = true }, []string{"skip port UDP 51820 is in use"}},
-		{"the port is ours", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{Found: true, PID: 7, Name: "spanctl"} }, nil},
+		{"the port is ours", func(f *Facts) {
+			f.Host.Port, f.Host.PortIsOurs = netlinkapply.PortOwner{Found: true, PID: 7, Name: "another-name"}, true
+		}, nil},
+		{"the port is that of a program of our name", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{Found: true, PID: 7, Name: "spanctl"} },
+			[]string{"fail port UDP 51820 is taken by spanctl, pid 7"}},
 		{"the port is nobody's", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{} }, []string{"warn port UDP 51820 is nobody's"}},
 		{"files are readable", func(f *Facts) { f.Files[0].Mode, f.Files[1].Mode = 0o644, fs.ModeDir|0o777 },
 			[]string{"warn files /etc/machine.cue has mode 0644: others may read it, `chmod 600 /etc/machine.cue`; then change the secret",
@@ -108,6 +134,38 @@ func TestJudge(t *testing.T) {
 		{"a black hole", func(f *Facts) { f.Peers[0].Passes = 1392 }, []string{"warn mtu 1420 bytes to db1 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at db1"}},
 		{"no IPv6 fits", func(f *Facts) { f.Peers[0].Passes = 0 }, []string{"warn mtu 1420 bytes to db1 are lost, and so are 1280"}},
 		{"a mute peer", func(f *Facts) { f.Peers[0].Answers = false }, []string{"skip mtu db1 does not answer echoes"}},
+		{"the firewall here drops, and some peer is not up", func(f *Facts) {
+			f.Outside[0].Accepted = 0
+			f.Peers = append(f.Peers, Peer{Name: "db2", Fault: "the peer is down"})
+		}, []string{"skip mtu db2", "warn udp 3 of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here, and this machine's firewall drops them, open it here: `ufw allow 51820/udp`, " +
+			"`firewall-cmd --permanent --add-port=51820/udp`, or `udp dport 51820 accept` in the input chain of nftables"}},
+		{"it drops, and all peers are up", func(f *Facts) { f.Outside[0].Accepted = 0 }, nil},
+		{"it drops, and no peer is up", func(f *Facts) { f.Outside[0].Accepted, f.Peers[0].Up = 0, false }, []string{"fail udp 3 of 3 datagrams"}},
+		{"it drops, and there are no peers", func(f *Facts) { f.Outside[0].Accepted, f.Peers = 0, nil }, []string{"skip mtu there are no peers", "warn udp 3 of 3 datagrams"}},
+		{"a firewall in front drops", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false },
+			[]string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +
+				"open UDP 51820 there, such as in the security group of the cloud"}},
+		{"a router with NAT drops", func(f *Facts) {
+			atHome(f)
+			f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false
+		}, []string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +
+			"forward UDP 51820 on the router to this machine"}},
+		{"a NAT that forwards", atHome, nil},
+		{"a firewall with a limit", func(f *Facts) { f.Outside[0].Accepted = 1 }, []string{"warn udp 3 of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here, and this machine's firewall lets 1 through"}},
+		{"a network that loses", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived = 2, 2 }, []string{"warn udp 2 of 3 datagrams"}},
+		{"a server that cannot send", func(f *Facts) { f.Outside[0].Sent, f.Outside[0].Arrived, f.Outside[0].Accepted = 0, 0, 0 },
+			[]string{"skip udp https://disc.example.com/ could send nothing"}},
+		{"a server that hides addresses", func(f *Facts) { f.Outside[0].Seen = netip.Addr{} }, []string{"skip nat https://disc.example.com/ does not tell the address that it sees"}},
+		{"a server behind a proxy that it does not know of", func(f *Facts) { f.Outside[0].Seen = netip.MustParseAddr("10.0.0.1") },
+			[]string{"skip udp https://disc.example.com/ sees 10.0.0.1", "skip nat https://disc.example.com/ sees 10.0.0.1"}},
+		{"a server without Reflect", func(f *Facts) { f.Outside[0] = Outside{URL: "https://disc.example.com/", Fault: noReflect} },
+			[]string{"skip udp https://disc.example.com/ has no Reflect: it is another program or version, or runs with --reflect=false", "skip nat https://disc.example.com/ has no Reflect"}},
+		{"a server on this machine", func(f *Facts) { f.Outside[0].Remote = ownAddress },
+			[]string{"skip udp https://disc.example.com/ is on this machine", "skip nat https://disc.example.com/ is on this machine"}},
+		{"a server in the mesh", func(f *Facts) { f.Outside[0].Local = meshAddress },
+			[]string{"skip udp https://disc.example.com/ is reached through the mesh", "skip nat https://disc.example.com/ is reached through the mesh"}},
+		{"no counters", func(f *Facts) { f.Outside = []Outside{{Fault: "there is no mesh here with UDP 51820"}} },
+			[]string{"skip udp there is no mesh here with UDP 51820", "skip nat there is no mesh here with UDP 51820"}},
 		{"a peer that is down", func(f *Facts) { f.Peers[0].Fault = "the peer is down" }, []string{"skip mtu db1: the peer is down"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -116,7 +174,7 @@ func TestJudge(t *testing.T) {
 			findings := Judge(f)
 			var got []string
 			for _, one := range findings {
-				if one.Grade != OK && one.Check != "nat" {
+				if one.Grade != OK {
 					got = append(got, string(one.Grade)+" "+one.String())
 				}
 			}

@@ -18,13 +18,19 @@ func agent(f *Facts) []Finding {
 }
 
 func config(f *Facts) []Finding {
+	bad, stays := Fail, ""
+	if f.InForce {
+		bad, stays = Warn, "; the one before stays in force"
+	}
 	switch {
 	case f.Config != nil:
 		return one(OK, "config", f.ConfigPath+" is valid", "")
 	case f.ConfigFault != "":
-		return one(Fail, "config", f.ConfigFault, "`spanctl validate -f "+f.ConfigPath+"`")
+		return one(bad, "config", f.ConfigFault+stays, "`spanctl validate -f "+f.ConfigPath+"`")
+	case f.ConfigPath == "":
+		return one(Skip, "config", "it is not known where it is", "")
 	default:
-		return one(Skip, "config", f.ConfigPath+" is missing", "`spanctl apply -f FILE`")
+		return one(bad, "config", f.ConfigPath+" is missing"+stays, "`spanctl apply -f FILE`")
 	}
 }
 
@@ -148,9 +154,6 @@ func ruleOrder(f *Facts) []Finding {
 	return found
 }
 
-// ownNames are the names of the processes that have the port for the mesh.
-const ownNames = "spanctl"
-
 func port(f *Facts) []Finding {
 	if f.Config == nil {
 		return noConfig("port")
@@ -161,7 +164,7 @@ func port(f *Facts) []Finding {
 		return one(Warn, "port", name+" is nobody's, and there is a link "+f.Config.Link, "`spanctl reload`")
 	case !owner.Found:
 		return one(OK, "port", name+" is free", "")
-	case owner.PID != 0 && owner.Name == ownNames:
+	case owner.PID != 0 && f.Host.PortIsOurs:
 		return one(OK, "port", fmt.Sprintf("%s is WireGuard's, pid %d", name, owner.PID), "")
 	case owner.PID != 0:
 		return one(Fail, "port", fmt.Sprintf("%s is taken by %s, pid %d", name, owner.Name, owner.PID), "end it, or set listenPort")

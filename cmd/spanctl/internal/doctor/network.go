@@ -134,8 +134,3 @@ func paths(f *Facts) []Finding {
 	}
 	return found
 }
-
-// outside is about how the machine looks from outside, which no discovery server reports.
-func outside(*Facts) []Finding {
-	return one(Skip, "nat", "no discovery server tells how this machine looks from outside", "")
-}

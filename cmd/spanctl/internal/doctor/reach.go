@@ -1,0 +1,141 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// perFamily judges how this machine looks from outside, in each family of addresses.
+func perFamily(f *Facts, check string, judge func(*Outside) Finding) []Finding {
+	if f.Config == nil {
+		return noConfig(check)
+	}
+	if len(f.Outside) == 0 {
+		return one(Skip, check, "the config has no discovery service", "")
+	}
+	var found []Finding
+	for i := range f.Outside {
+		o := &f.Outside[i]
+		why := o.Fault
+		if why != "" && o.URL != "" {
+			why = o.URL + " " + why
+		}
+		if why == "" {
+			why = f.isInside(o)
+		}
+		if why != "" {
+			found = append(found, Finding{Skip, check, why, ""})
+			continue
+		}
+		found = append(found, judge(o))
+	}
+	return found
+}
+
+// isInside says why a service does not see this machine from outside; "" if it does.
+func (f *Facts) isInside(o *Outside) string {
+	_, here := f.Addresses[o.Remote]
+	link := f.Addresses[o.Local]
+	switch {
+	case here || o.Remote.IsLoopback():
+		return o.URL + " is on this machine, and does not see it from outside"
+	case link != "" && link == f.Config.Link:
+		return o.URL + " is reached through the mesh, and does not see this machine from outside"
+	default:
+		return ""
+	}
+}
+
+// isForwarded reports whether the address that a service sees is that of something in front of the
+// service rather than in front of this machine: a public service sees no private address.
+func isForwarded(o *Outside) bool {
+	return o.Seen.IsValid() && o.Seen != o.Local && isPrivate(o.Seen) && !isPrivate(o.Remote)
+}
+
+// isPrivate reports whether an address is of a network that is not the internet's (RFC 1918, 4193,
+// 6598, 3927).
+func isPrivate(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || sharedNetwork.Contains(a)
+}
+
+// sharedNetwork is that of carriers behind NAT (RFC 6598).
+var sharedNetwork = netip.MustParsePrefix("100.64.0.0/10")
+
+// fromOutside judges whether UDP reaches WireGuard. What drops it matters as much as the peers need
+// it: those that this machine calls get through to it without.
+func fromOutside(f *Facts) []Finding {
+	return perFamily(f, "udp", func(o *Outside) Finding {
+		to := fmt.Sprintf("UDP %d (%s)", f.Config.ListenPort, o.Family)
+		if o.Seen.IsValid() {
+			to = fmt.Sprintf("UDP %d of %v", f.Config.ListenPort, o.Seen)
+		}
+		switch {
+		case isForwarded(o):
+			return Finding{Skip, "udp", fmt.Sprintf("%s sees %v, which is not this machine's and not public: something in front of that server hides its callers", o.URL, o.Seen), ""}
+		case o.Sent == 0:
+			return Finding{Skip, "udp", o.URL + " could send nothing: its own firewall lets no UDP out", ""}
+		case o.Accepted >= o.Sent:
+			return Finding{OK, "udp", fmt.Sprintf("%d of %d datagrams from outside reach %s", o.Accepted, o.Sent, to), ""}
+		case o.Arrived == 0:
+			return f.needed(Finding{Warn, "udp", fmt.Sprintf("none of %d datagrams to %s arrive here: the router or a firewall in front of this machine drops them, or that of %s",
+				o.Sent, to, o.URL), f.openInFront(o)})
+		case o.Accepted == 0:
+			return f.needed(Finding{Warn, "udp", fmt.Sprintf("%d of %d datagrams to %s arrive here, and this machine's firewall drops them", o.Arrived, o.Sent, to),
+				fmt.Sprintf("open it here: `ufw allow %d/udp`, `firewall-cmd --permanent --add-port=%[1]d/udp`, or `udp dport %[1]d accept` in the input chain of nftables", f.Config.ListenPort)})
+		case o.Accepted < o.Arrived:
+			return Finding{Warn, "udp", fmt.Sprintf("%d of %d datagrams to %s arrive here, and this machine's firewall lets %d through", o.Arrived, o.Sent, to, o.Accepted),
+				"look for a limit on rates in `nft list ruleset`"}
+		default:
+			return Finding{Warn, "udp", fmt.Sprintf("%d of %d datagrams to %s arrive here", o.Arrived, o.Sent, to), "try again: the network loses packets, or a limit on rates drops them"}
+		}
+	})
+}
+
+// openInFront says how packets get past what is in front of this machine.
+func (f *Facts) openInFront(o *Outside) string {
+	if o.Seen.IsValid() && f.isOwn(o.Seen) {
+		return fmt.Sprintf("open UDP %d there, such as in the security group of the cloud", f.Config.ListenPort)
+	}
+	return fmt.Sprintf("forward UDP %d on the router to this machine", f.Config.ListenPort)
+}
+
+// needed grades what drops UDP by the peers: it keeps the mesh from working if none is up, and is no
+// fault if all are.
+func (f *Facts) needed(drops Finding) Finding {
+	up := 0
+	for _, p := range f.Peers {
+		if p.Up {
+			up++
+		}
+	}
+	switch {
+	case len(f.Peers) == 0:
+	case up == 0:
+		drops.Grade = Fail
+	case up == len(f.Peers):
+		drops.Grade, drops.Remedy = OK, ""
+		drops.What += "; all peers are up all the same, since this machine calls them"
+	}
+	return drops
+}
+
+func (f *Facts) isOwn(a netip.Addr) bool {
+	_, own := f.Addresses[a]
+	return own
+}
+
+// translation judges whether there is a NAT in front of this machine.
+func translation(f *Facts) []Finding {
+	return perFamily(f, "nat", func(o *Outside) Finding {
+		switch {
+		case !o.Seen.IsValid():
+			return Finding{Skip, "nat", o.URL + " does not tell the address that it sees", ""}
+		case isForwarded(o):
+			return Finding{Skip, "nat", fmt.Sprintf("%s sees %v, which is not this machine's and not public: something in front of that server hides its callers", o.URL, o.Seen), ""}
+		case f.isOwn(o.Seen):
+			return Finding{OK, "nat", fmt.Sprintf("none: %s sees this machine's own address %v (%s)", o.URL, o.Seen, o.Family), ""}
+		default:
+			return Finding{OK, "nat", fmt.Sprintf("%s sees %v, and this machine has %v: there is a NAT (%s)", o.URL, o.Seen, o.Local, o.Family), ""}
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// TestDoctorFromOutside has the discovery server send UDP to machines with and without a firewall, on
+// the machine and in front of it. Each asks once, since an address has one try in 10 seconds.
+func TestDoctorFromOutside(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "`spanctl doctor` tells a firewall of the machine from a router in front of it, and whether there is a NAT")
+	m := harness.NewMesh(t, 3)
+	open, closed, early := m.Machines[0], m.Machines[1], m.Machines[2]
+	home := m.AddBehindNAT(lab.Cone, "home")
+	forwarded := m.AddBehindNAT(lab.Cone, "forwarded")
+	m.RouterOf(forwarded).Exec.Nodecmd("forward", forwarded.Address.String(), "51820")
+	closed.Exec.Nodecmd("drop-wireguard")
+	m.Start()
+	for _, machine := range m.Machines {
+		machine.API.AwaitIdentity()
+		machine.CLI.AwaitNoDiff()
+	}
+	firewalls := func(machine *harness.Machine) string {
+		t.Helper()
+		return machine.CLI.Try("doctor").Stdout
+	}
+	own := func(machine *harness.Machine) string {
+		return fmt.Sprintf("ok   nat none: %s sees this machine's own address %v (IPv4)", m.Endpoint(), machine.Address)
+	}
+	behind := func(machine *harness.Machine) string {
+		return fmt.Sprintf("ok   nat %s sees %v, and this machine has %v: there is a NAT (IPv4)", m.Endpoint(), m.RouterOf(machine).Address, machine.Address)
+	}
+
+	wantLines(t, firewalls(open), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", open.Address), own(open))
+	dropsHere := firewalls(closed)
+	wantLines(t, dropsHere, fmt.Sprintf("fail udp 3 of 3 datagrams to UDP 51820 of %v arrive here, and this machine's firewall drops them, open it here: `ufw allow 51820/udp`", closed.Address), own(closed))
+	dropsInFront := firewalls(home)
+	harness.WantText(t, "doctor behind a router", dropsInFront,
+		fmt.Sprintf("udp none of 3 datagrams to UDP 51820 of %v arrive here: the router or a firewall in front of this machine drops them", m.RouterOf(home).Address))
+	wantLines(t, dropsInFront, behind(home))
+	wantLines(t, firewalls(forwarded), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", m.RouterOf(forwarded).Address), behind(forwarded))
+	// The datagrams of the first try are no difference to what the config asks for.
+	open.CLI.AwaitNoDiff()
+	wantLines(t, firewalls(open), "skip udp "+m.Endpoint()+" was asked from this address a short time ago: try again in 10 seconds")
+
+	t.Run("a server without it", func(t *testing.T) {
+		m.Server.Terminate()
+		m.Serve("--reflect=false")
+		wantLines(t, firewalls(early), "skip udp "+m.Endpoint()+" has no Reflect", "skip nat "+m.Endpoint()+" has no Reflect")
+	})
+	t.Run("no mesh", func(t *testing.T) {
+		early.CLI.Run("down")
+		wantLines(t, firewalls(early), "skip udp there is no mesh here with UDP 51820", "skip nat there is no mesh here with UDP 51820")
+	})
+}
