@@ -24,7 +24,7 @@ function bands(list) {
   };
 }
 
-function options({ lines, format, range, shade, sync }, width, height) {
+function options({ lines, format, range, steps, shade, sync }, width, height) {
   const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false } };
   return {
     width, height,
@@ -33,8 +33,8 @@ function options({ lines, format, range, shade, sync }, width, height) {
     cursor: { sync: sync ? { key: sync } : undefined, drag: { x: false, y: false }, y: false },
     scales: { y: { range: (_, __, max) => [0, range ?? (max > 0 ? max * 1.15 : 1)] } },
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map(clock) },
-      { ...axis, size: 64, values: (_, ticks) => ticks.map(format) },
+      { ...axis, values: (_, ticks) => ticks.map(clock), size: 28 },
+      { ...axis, size: 68, incrs: steps, values: (_, ticks) => ticks.map(format) },
     ],
     series: [{}, ...lines.map((l) => ({
       label: l.label, stroke: color(l.color), width: 1.5, dash: l.dash,
@@ -48,7 +48,7 @@ const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined
 
 // TimeChart draws lines over time. data is [seconds, values…] and lines are {label, color, dash,
 // fill} with colors by the names of custom properties; format writes a value. range is the
-// top of the scale if it is fixed. shade has bands of time, and charts with one sync share a
+// top of the scale if it is fixed, and steps are the distances that its marks may have. shade has bands of time, and charts with one sync share a
 // cursor. read is called with the index under the cursor, or null. label says in words what is
 // shown.
 export function TimeChart(props) {

@@ -4,7 +4,7 @@ import { html } from "./html.js";
 // its row. label names the table, and id(row) the row.
 export function Table({ label, columns, rows, id, empty = "none" }) {
   return html`
-    <div class="scroll" tabindex="0" role="region" aria-label=${label}>
+    <div class="scroll" tabindex="0" role="group" aria-label=${label}>
       <table>
         <thead>
           <tr>${columns.map((c) => html`<th key=${c.name} scope="col" class=${c.number && "number"}>${c.name}</th>`)}</tr>
