@@ -212,16 +212,16 @@ type ServiceRegistry struct {
 	// Disabled turns the registry off.
 	Disabled bool `json:"disabled"`
 	// Endpoint is the URL of the service.
-	Endpoint string `json:"endpoint"`
+	Endpoint ServiceURL `json:"endpoint"`
 	// Endpoints are the URLs of several services. They take the place of Endpoint.
-	Endpoints []string `json:"endpoints"`
+	Endpoints []ServiceURL `json:"endpoints"`
 	// Protocol is "auto", "grpc" or "connect".
 	Protocol string `json:"protocol"`
 	// CA has further authorities for the certificates of the services, in PEM.
 	CA string `json:"ca"`
 }
 
-// URLs returns the URLs of all services, with the schemes https and http: grpc is another name for
+// URLs returns the URLs of all services, passwords included, with the schemes https and http: grpc is another name for
 // https. It returns none if the registry is disabled.
 func (r ServiceRegistry) URLs() []string {
 	if r.Disabled {
@@ -229,12 +229,12 @@ func (r ServiceRegistry) URLs() []string {
 	}
 	endpoints := r.Endpoints
 	if len(endpoints) == 0 {
-		endpoints = []string{r.Endpoint}
+		endpoints = []ServiceURL{r.Endpoint}
 	}
 	urls := make([]string, len(endpoints))
 	for i, endpoint := range endpoints {
-		scheme, rest, found := strings.Cut(endpoint, "://")
-		if urls[i] = endpoint; found && strings.EqualFold(scheme, "grpc") {
+		scheme, rest, found := strings.Cut(endpoint.Reveal(), "://")
+		if urls[i] = endpoint.Reveal(); found && strings.EqualFold(scheme, "grpc") {
 			urls[i] = "https://" + rest
 		}
 	}

@@ -180,13 +180,13 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestURLs(t *testing.T) {
-	for endpoint, want := range map[string]string{
+	for endpoint, want := range map[ServiceURL]string{
 		"grpc://discovery.example.com":      "https://discovery.example.com",
 		"GRPC://discovery.example.com:3000": "https://discovery.example.com:3000",
 		"https://discovery.example.com/":    "https://discovery.example.com/",
 		"http://127.0.0.1:3000":             "http://127.0.0.1:3000",
 	} {
-		for _, r := range []ServiceRegistry{{Endpoint: endpoint}, {Endpoint: "https://other.example/", Endpoints: []string{endpoint}}} {
+		for _, r := range []ServiceRegistry{{Endpoint: endpoint}, {Endpoint: "https://other.example/", Endpoints: []ServiceURL{endpoint}}} {
 			if got := r.URLs(); len(got) != 1 || got[0] != want {
 				t.Errorf("%s: %q", endpoint, got)
 			}

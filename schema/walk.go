@@ -44,8 +44,8 @@ func walkSecrets(path string, v reflect.Value, yield func(string, *Secret) bool)
 func (c *Config) Revealed() any { return reveal(reflect.ValueOf(c).Elem()) }
 
 func reveal(v reflect.Value) any {
-	if secret, ok := v.Interface().(Secret); ok {
-		return secret.revealed()
+	if hidden, ok := v.Interface().(interface{ revealed() any }); ok {
+		return hidden.revealed()
 	}
 	if isScalar(v) {
 		return v.Interface()

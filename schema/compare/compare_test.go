@@ -27,6 +27,9 @@ func TestConfigs(t *testing.T) {
 	peer := func(text string) string {
 		return base + `cluster: discovery: registries: static: peers: [{name: "phone", publicKey: "` + other + `", ` + text + `}]`
 	}
+	service := func(password string) string {
+		return base + `cluster: discovery: registries: service: endpoint: "https://me:` + password + `@disc.example.com/"`
+	}
 	for _, c := range []struct {
 		name, from, to string
 		want           []Setting
@@ -48,6 +51,8 @@ func TestConfigs(t *testing.T) {
 			{"cluster.discovery.registries.static.peers[phone].publicKey", "", `"` + other + `"`}}},
 		{"a peer's preshared key", peer(`presharedKey: "` + testSecret + `"`), peer(`presharedKey: "` + other + `"`), []Setting{
 			{"cluster.discovery.registries.static.peers[phone].presharedKey", `"(hidden)"`, anotherSecret}}},
+		{"another password of a service", service("hunter22"), service("hunter23"), []Setting{
+			{"cluster.discovery.registries.service.endpoint", `"https://me:xxxxx@disc.example.com/"`, anotherSecret}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Configs(parse(c.from), parse(c.to))

@@ -252,3 +252,29 @@ func FuzzSecretsAreNeverPrinted(f *testing.F) {
 		}
 	})
 }
+
+// TestPasswordsOfURLsAreNeverPrinted has URLs that are valid, and others.
+func TestPasswordsOfURLsAreNeverPrinted(t *testing.T) {
+	const password = "hunter22"
+	for _, url := range []string{"https://me:hunter22@disc.example.com/", "ftp://me:hunter22@disc.example.com/", "https://me:hunter22@[::1/",
+		"https://me:hunter22@disc.example.com:http/", "https://me:hunter22/x@disc.example.com/", "https://:hunter22@"} {
+		for _, text := range []string{
+			`endpoint: "` + url + `"`,
+			`endpoints: ["https://other.example/", "` + url + `"]`,
+			`endpoint: "` + url + `" & "https://other.example/"`,
+			`endpoint: ["` + url + `"]`,
+			`protocol: "` + url + `"`,
+			`none: "` + url + `"`,
+		} {
+			for name, config := range map[string]string{
+				"machine.cue":  `cluster: discovery: registries: service: {` + text + `}`,
+				"machine.yaml": "cluster: {discovery: {registries: {service: {" + text + "}}}}\n",
+				"machine.json": `{"cluster": {"discovery": {"registries": {"service": {` + strings.Replace(`"`+text, ":", `":`, 1) + `}}}}}`,
+			} {
+				if shown := printed(name, config); strings.Contains(shown, password) {
+					t.Errorf("the password is printed of %s:\n%s", config, shown)
+				}
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,17 +30,25 @@ func addText(list []string, text string, least int) []string {
 	return list
 }
 
-// Conceal returns a text without the secrets of the files.
+// Conceal returns a text without the secrets of the files, and without passwords in URLs.
 func (s *Set) Conceal(text string) string {
 	s.scanAll()
-	return replace(text, s.secrets)
+	return withoutPasswords(replace(text, s.secrets))
 }
 
 // Hide returns a message of a parser or of CUE without the values that may not be shown: secrets,
-// and values of fields that the schema does not have.
+// passwords in URLs, and values of fields that the schema does not have.
 func (s *Set) Hide(message string) string {
 	s.scanAll()
-	return replace(replace(message, s.secrets), s.others)
+	return replace(withoutPasswords(replace(message, s.secrets)), s.others)
+}
+
+// userinfo is the user and the password of a URL, which may be no valid one. The password may have
+// any character but white space and quotes.
+var userinfo = regexp.MustCompile(`://[^\s"'@]*:[^\s"']*@`)
+
+func withoutPasswords(text string) string {
+	return userinfo.ReplaceAllString(text, "://"+schema.Hidden+"@")
 }
 
 func replace(text string, list []string) string {
