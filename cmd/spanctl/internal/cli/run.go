@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/logrepeat"
 	"github.com/spanmesh/span/cmd/spanctl/internal/logring"
 )
 
@@ -46,7 +47,7 @@ func (o *runOptions) run(ctx context.Context, s streams) error {
 		return err
 	}
 	records := &logring.Ring{}
-	machine.Log = records.With(machine.Log)
+	machine.Log = logrepeat.Limit(records.With(machine.Log))
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/logrepeat"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/store"
@@ -116,6 +117,7 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	log = logrepeat.Limit(log)
 	if err := f.fitMemory(log); err != nil {
 		return err
 	}
