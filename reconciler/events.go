@@ -19,6 +19,7 @@ const (
 	peerJoined          = "PeerJoined"
 	peerLeft            = "PeerLeft"
 	peerUp              = "PeerUp"
+	endpointChanged     = "EndpointChanged"
 	discoveryConnected  = "DiscoveryConnected"
 	discoveryRedirected = "DiscoveryRedirected"
 	networkChanged      = "NetworkChanged"
@@ -47,15 +48,20 @@ func (l *Loop) Record(ctx context.Context, severity resource.Severity, reason, o
 	return err
 }
 
-// recordPeers records peers that have come up, joined or left.
+// recordPeers records peers that have come up, moved to another endpoint, joined or left.
 func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transition) {
 	var up []string
+	var moved []peer.Transition
 	for _, t := range transitions {
-		if t.After.Status.State == peer.Up && (t.Before == nil || t.Before.Status.State != peer.Up) {
+		if t.After.IsUp() && (t.Before == nil || !t.Before.IsUp()) {
 			up = append(up, p.name(t.After.Key))
+		}
+		if t.Moved() {
+			moved = append(moved, t)
 		}
 	}
 	e.recordEach(now, peerUp, "is reached", up)
+	e.recordMoved(now, p, moved)
 	if e.told == e.gathered {
 		return
 	}
@@ -65,6 +71,18 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 		e.recordEach(now, peerLeft, "has left the mesh", left)
 	}
 	e.told = e.gathered
+}
+
+// recordMoved records peers that are reached at another endpoint, all together if they are many.
+func (e *Engine) recordMoved(now time.Time, p *Pass, moved []peer.Transition) {
+	if len(moved) > maxPeerEvents {
+		e.recordNormal(now, endpointChanged, fmt.Sprintf("%d peers", len(moved)), "are reached at other endpoints")
+		return
+	}
+	for _, t := range moved {
+		e.recordNormal(now, endpointChanged, p.name(t.After.Key),
+			fmt.Sprintf("is reached at %s, no longer at %s", t.After.LastGood, t.Before.LastGood))
+	}
 }
 
 // without returns the names of the peers of specs that are not among others. Both are sorted by

@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,14 @@ func TestWhatHappensIsAnEvent(t *testing.T) {
 		})
 		after(30 * time.Second)
 		want("PeerUp " + name)
+		r.kernel.edit(func(s *state.State) {
+			for i := range s.Peers {
+				s.Peers[i].Endpoint = netip.MustParseAddrPort("10.0.9.9:40000")
+				s.Peers[i].LastHandshake, s.Peers[i].ReceiveBytes = time.Now(), 2000
+			}
+		})
+		after(30 * time.Second)
+		want("EndpointChanged " + name)
 		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
 		after(time.Second)
 		want("PeerLeft " + name)

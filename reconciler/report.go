@@ -28,7 +28,7 @@ func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 	e.refused = p.refused
 }
 
-// reportPeer reports the new state and the new relay of a peer. The trial of an endpoint is
+// reportPeer reports the new state, endpoint and relay of a peer. The trial of an endpoint is
 // logged at Debug: an operator wants to see the state that it leads to.
 func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	was, is := peer.Connection{}, t.After
@@ -47,6 +47,9 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 		case peer.Unknown:
 			log.Debug("peer endpoint on trial")
 		}
+	}
+	if t.Moved() {
+		log.Info("peer endpoint changed", "from", was.LastGood.String(), "to", is.LastGood.String())
 	}
 	switch {
 	case was.Relay == is.Relay:

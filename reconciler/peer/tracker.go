@@ -116,14 +116,20 @@ func (t *Tracker) recall(spec *mesh.PeerSpec) netip.AddrPort {
 	return t.byNode[spec.NodeID]
 }
 
-// Transition is a change of a peer's state or relay. Before is nil for a new peer.
+// Transition is a change of a peer's state, relay or last good endpoint. Before is nil for a new
+// peer.
 type Transition struct {
 	Before, After *Connection
 }
 
+// Moved reports whether the peer is reached at another endpoint than before.
+func (t Transition) Moved() bool {
+	return t.Before != nil && t.Before.LastGood.IsValid() && t.After.LastGood.IsValid() && t.Before.LastGood != t.After.LastGood
+}
+
 // Commit makes next the present connections. A peer in notDone, whose change did not
 // reach WireGuard, keeps its present status, so that the next pass decides again. Commit
-// returns the peers whose state or relay changed, and reports whether LastGood did.
+// returns the peers whose state, relay or last good endpoint changed, and reports whether LastGood did.
 func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitions []Transition, lastGood bool) {
 	for i := range next {
 		after := &next[i]
@@ -134,7 +140,7 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 				after.Status = before.Status
 			}
 		}
-		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay {
+		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.LastGood != after.LastGood {
 			transitions = append(transitions, Transition{before, after})
 		}
 		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
