@@ -47,6 +47,8 @@ func (t *Turn) HealthAt(now time.Time) (report health.Report, live bool) {
 // Mesh is a machine's end of the mesh. It has no link where there is no mesh.
 type Mesh struct {
 	Link string
+	// NodeID is the machine's ID in discovery.
+	NodeID string
 	// Hostname is the machine's name in the mesh.
 	Hostname string
 	// Address is the machine's in the mesh.
@@ -60,7 +62,7 @@ type Mesh struct {
 // meshOf returns the mesh that a pass leads to.
 func meshOf(p *Pass) Mesh {
 	link := &p.desired.Link
-	return Mesh{Link: link.Name, Hostname: p.local.Hostname, Address: p.identity.Address.Addr(), Port: link.ListenPort, MTU: link.MTU}
+	return Mesh{Link: link.Name, NodeID: p.identity.NodeID, Hostname: p.local.Hostname, Address: p.identity.Address.Addr(), Port: link.ListenPort, MTU: link.MTU}
 }
 
 // Last returns the last turn. It does not wait for the one under way.

@@ -47,12 +47,13 @@ type agentHealth struct {
 
 // Health implements healthReader.
 func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
-	h := healthOf(time.Now(), a.started, a.loop.Last())
+	turn := a.loop.Last()
+	h := healthOf(time.Now(), a.started, turn)
 	if h.Mesh != nil && userspace.HasSocket(h.Mesh.Link) {
 		h.Mesh.Wireguard = wireguardUserspace
 	}
 	if h.Cluster != nil {
-		h.Cluster.Machines = uint32(len(a.store.List(resource.Members)))
+		h.Cluster.Machines = machines(turn.Mesh.NodeID, a.store.List(resource.Members))
 	}
 	if revision, _, err := a.configs.dir.InForce(); err == nil {
 		h.Config = &agentpb.ConfigInForce{Path: a.configs.file.Path(), Since: timestamppb.New(revision.Time)}
@@ -61,6 +62,18 @@ func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
 		}
 	}
 	return h
+}
+
+// machines returns how many machines of the cluster are known, with this one, which may not be
+// among the members yet.
+func machines(own string, members []resource.Resource) uint32 {
+	n := uint32(1)
+	for _, r := range members {
+		if r.Spec.(resource.Member).NodeID != own {
+			n++
+		}
+	}
+	return n
 }
 
 // The values of Mesh.wireguard.
