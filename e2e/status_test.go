@@ -87,8 +87,8 @@ func TestStatus(t *testing.T) {
 			t.Errorf("got %+v", d)
 		}
 		node.CLI.Try("status", "--check", "ready").WantStatus(t, 0)
-		node.CLI.Try("wait", "--for", "peers=2", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "not so after 20s: 1 of 2 peers up; not up: node-3")
-		node.CLI.Try("wait", "--for", "healthy", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "it is degraded")
+		node.CLI.Try("wait", "--for", "peers=2", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "not so after 20s: 1 of 2 peers up; not up: node-3; degraded: PeerDown node-3")
+		node.CLI.Try("wait", "--for", "healthy", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "not so after 20s: degraded: PeerDown node-3")
 		cut.Net.SetLink(true)
 		node.CLI.Try("wait", "--for", "peer=node-3", "--timeout", "5m").WantStatus(t, 0)
 		node.CLI.Try("wait", "--for", "condition=PeerDown=false", "--timeout", "5m").WantStatus(t, 0)
@@ -116,13 +116,14 @@ func TestStatus(t *testing.T) {
 		node.CLI.Try("status", "--timeout", "1s").WantStatus(t, 3).WantStderr(t, "has not answered within 1s", "systemctl restart spanctl")
 		node.CLI.Try("status", "--timeout", "1s", "--check", "live").WantStatus(t, 1)
 		node.CLI.Try("wait", "--for", "ready", "--timeout", "1s").WantStatus(t, 3)
+		node.CLI.Try("get", "peers").WantStatus(t, 3).WantStderr(t, "has not answered within 20s")
 		signal(t, node, unix.SIGCONT)
 		node.CLI.Try("status").WantStdout(t, "node-1     ")
 	})
 	t.Run("no agent", func(t *testing.T) {
-		waiting := node.CLI.Start("wait", "--for", "peers=9", "--timeout", "5m")
+		waiting := node.CLI.Start("wait", "--for", "condition=MeshDown", "--timeout", "5m")
 		node.Agent.Terminate()
-		waiting.AwaitOutput("spanctl: ")
+		waiting.AwaitOutput("no agent answers: waiting for one")
 		cause := "NoAgent: nobody answers at " + node.Socket() + "; the link kubespan with 2 peers is left as it is\n"
 		node.CLI.Try("status").WantStatus(t, 3).WantOutput(t, "").WantStderr(t, "spanctl: "+cause+"  spanctl run\n")
 		if d := statusOf(t, node, 3); d.State != "no agent" || d.Ready || d.Live || len(d.Conditions) != 1 || d.Conditions[0].Code != "NoAgent" {
@@ -131,9 +132,15 @@ func TestStatus(t *testing.T) {
 		for _, check := range []string{"live", "ready"} {
 			node.CLI.Try("status", "--check", check).WantStatus(t, 1).WantStderr(t, cause)
 		}
-		node.CLI.Try("wait", "--for", "ready").WantStatus(t, 3).WantStderr(t, cause)
+		node.CLI.Try("wait", "--for", "ready", "--timeout", "1s").WantStatus(t, 3).WantStderr(t, cause)
 		node.CLI.Run("down")
 		node.CLI.Try("status").WantStatus(t, 3).WantStderr(t, "; there is no mesh\n")
+		node.CLI.Try("get", "peers").WantStatus(t, 3).WantStderr(t, "no agent is running")
+		node.Agent.Start()
+		node.CLI.Run("down")
+		if err := waiting.Wait(harness.Context(t)); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

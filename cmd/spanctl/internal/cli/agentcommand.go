@@ -25,6 +25,8 @@ const (
 	eachNode reach = "each"
 	// oneTable commands run on any number of machines too, and their tables are joined.
 	oneTable reach = "table"
+	// oneList commands run on any number of machines, and their documents become one list.
+	oneList reach = "list"
 	// oneNode commands are interactive: they run on one machine at a time.
 	oneNode reach = "one"
 )
@@ -99,7 +101,8 @@ func (g *globals) runOnNodes(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	output := joinedOutput{table: table{out: cmd.OutOrStdout()}, headings: !isSet(cmd, noHeadersFlag), watch: isWatch(cmd)}
+	output := joinedOutput{table: table{out: cmd.OutOrStdout()}, headings: !isSet(cmd, noHeadersFlag), watch: isWatch(cmd),
+		health: cmd.Annotations[reachKey] == string(oneList)}
 	if output.format, err = formatOf(cmd); err != nil {
 		return err
 	}

@@ -121,7 +121,8 @@ func (c *connector) client() (client agentpbconnect.AgentServiceClient, closeCli
 		return c.local.Close(context.Background())
 	}
 	c.http = &http.Client{Transport: transport}
-	return agentpbconnect.NewAgentServiceClient(c.http, apiURL), closeClient
+	watch := &guard{health: agentpbconnect.NewAgentServiceClient(c.http, apiURL), hangs: c.noAnswer, every: answerTimeout}
+	return agentpbconnect.NewAgentServiceClient(c.http, apiURL, connect.WithInterceptors(watch)), closeClient
 }
 
 // caller is a call of the API.

@@ -32,7 +32,8 @@ that no other has. The types, with their short names:
   -o wg              of peers, what "wg show kubespan dump" prints, for scripts
 
 -w shows changes as they come. Secrets are "(hidden)"; root may have them shown with
---show-secrets. Without an agent there is the config alone.`,
+--show-secrets. Without an agent there is the config alone, and the exit status of the rest is 3, as
+it is where the agent does not answer.`,
 		Example: `  spanctl get peers -w
   spanctl get peers db1 -o yaml
   spanctl get peers --sort-by receiveBytes -o wide
@@ -75,7 +76,7 @@ func (o *getOptions) run(ctx context.Context, s *agentSession, args []string) er
 	}
 	response, err := call(ctx, s.List, &agentpb.ListRequest{Type: args[0], Id: id, Reveal: o.reveal})
 	if err != nil {
-		return err
+		return noAgentStatus(err)
 	}
 	if err := sorter.sort(response.GetResources()); err != nil {
 		return err
@@ -99,7 +100,7 @@ func resourceHelp() string {
 func watchResources(ctx context.Context, s *agentSession, request *agentpb.WatchRequest, p *printer) error {
 	stream, err := s.Watch(ctx, connect.NewRequest(request))
 	if err != nil {
-		return callError(err)
+		return noAgentStatus(callError(err))
 	}
 	defer func() { _ = stream.Close() }()
 	for stream.Receive() {
@@ -113,5 +114,13 @@ func watchResources(ctx context.Context, s *agentSession, request *agentpb.Watch
 	if ctx.Err() != nil {
 		return nil // the user interrupted it
 	}
-	return callError(stream.Err())
+	return noAgentStatus(callError(stream.Err()))
+}
+
+// noAgentStatus gives the error of a call that needs an agent the exit status that status has.
+func noAgentStatus(err error) error {
+	if connect.CodeOf(err) == connect.CodeFailedPrecondition {
+		return statusError{err, exitNoAnswer}
+	}
+	return err
 }

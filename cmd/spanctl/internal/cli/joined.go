@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,8 @@ type joined struct {
 	node      string
 	rows      rows
 	documents []document
+	// health is that of the machine, as JSON; nil for commands that print something else.
+	health json.RawMessage
 }
 
 // joinedKey is the context key of the *joined that takes what a command prints.
@@ -35,12 +38,22 @@ type joinedOutput struct {
 	headings bool
 	// watch is set where changes are printed as they come.
 	watch bool
+	// health is set where a list of the machines' health is printed.
+	health bool
 }
 
 // formatOf returns the format of a command whose answers become one, or nil.
 func formatOf(cmd *cobra.Command) (*format, error) {
 	flag := cmd.Flags().Lookup("output")
-	if cmd.Annotations[reachKey] != string(oneTable) || flag == nil {
+	switch {
+	case flag == nil:
+		return nil, nil
+	case cmd.Annotations[reachKey] == string(oneList):
+		if value := flag.Value.String(); value == outputJSON || value == outputYAML {
+			return &format{name: value}, nil
+		}
+		return nil, nil
+	case cmd.Annotations[reachKey] != string(oneTable):
 		return nil, nil
 	}
 	if value := flag.Value.String(); value == outputWG || value != outputTable && cmd.Flags().Lookup("sort-by") == nil {
@@ -76,6 +89,12 @@ func printAnswers(s streams, answers []answer, output joinedOutput) error {
 			_, _ = fmt.Fprintf(s.out, "NODE %s\n%s", a.node, a.stdout.String())
 		}
 	}
+	if output.health && output.format != nil {
+		if err := printHealths(s.out, output.format.name, answers); err != nil {
+			return err
+		}
+		output.format = nil
+	}
 	if err := output.table.print(merged...); err != nil {
 		return err
 	}
@@ -86,6 +105,43 @@ func printAnswers(s streams, answers []answer, output joinedOutput) error {
 	}
 	if worst != exitOK {
 		return exitStatus(worst)
+	}
+	return nil
+}
+
+// printHealths prints the health of several machines as a list, or in YAML as documents. A machine
+// that has not answered has an error in its place.
+func printHealths(out io.Writer, format string, answers []answer) error {
+	type item struct {
+		Node   string          `json:"node"`
+		Error  string          `json:"error,omitempty"`
+		Health json.RawMessage `json:"health,omitempty"`
+	}
+	items := make([]item, len(answers))
+	for i := range answers {
+		items[i] = item{Node: answers[i].node, Health: answers[i].joined.health}
+		if items[i].Health == nil {
+			items[i].Error = strings.TrimPrefix(strings.TrimSpace(answers[i].stderr.String()), "spanctl: ")
+		}
+	}
+	if format == outputJSON {
+		return writeJSON(out, struct {
+			APIVersion string `json:"apiVersion"`
+			Kind       string `json:"kind"`
+			Items      []item `json:"items"`
+		}{apiVersion, "List", items}, "  ")
+	}
+	for i := range items {
+		text, err := yamlOfJSON(items[i])
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			text = append([]byte("---\n"), text...)
+		}
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
 	}
 	return nil
 }

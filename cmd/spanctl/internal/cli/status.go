@@ -48,7 +48,7 @@ type statusOptions struct {
 
 func newStatus(g *globals) *cobra.Command {
 	o := &statusOptions{}
-	cmd := agentCommand(g, eachNode, &cobra.Command{
+	cmd := agentCommand(g, oneList, &cobra.Command{
 		Use:   "status",
 		Short: "Show how the mesh is: what is wrong, why, and what to do",
 		Long: `Show the state of this machine's mesh, what is wrong with it, with cause and remedy, and
@@ -60,7 +60,8 @@ The exit status is
   2   broken: there is an error
   3   no agent runs, or it does not answer
 
-With --nodes it is that of the worst machine. --check is for probes of supervisors: it prints
+With --nodes it is that of the worst machine, and -o json prints one list, whose items have a node and
+its health, or an error. --check is for probes of supervisors: it prints
 nothing where all is well, and the exit status is 0 or 1.
 
   live    the agent answers, and its loop has turned within 90 seconds
@@ -88,7 +89,7 @@ func (o *statusOptions) run(ctx context.Context, s *agentSession, _ []string) er
 	if err != nil {
 		return statusError{err, exitNoAnswer}
 	}
-	if err := o.print(s.streams, h); err != nil {
+	if err := o.print(s, h); err != nil {
 		return err
 	}
 	if exit := exitOf(h.GetState()); exit != exitOK {
@@ -119,12 +120,12 @@ func isLate(ctx context.Context, err error) bool {
 }
 
 // noAnswer is the error of an agent that accepts a call and does not answer.
-func (s *agentSession) noAnswer(within time.Duration) error {
-	where := "at " + s.socket
-	if s.host != "" {
-		where = "of " + s.host
+func (c *connector) noAnswer(within time.Duration) error {
+	where := "at " + c.socket
+	if c.host != "" {
+		where = "of " + c.host
 	}
-	return fmt.Errorf("the agent %s has not answered within %v: it hangs, or the machine does\n  systemctl restart spanctl", where, within)
+	return statusError{fmt.Errorf("the agent %s has not answered within %v: it hangs, or the machine does\n  systemctl restart spanctl", where, within), exitNoAnswer}
 }
 
 // exitOf returns the exit status that stands for a state.
@@ -145,7 +146,7 @@ func exitOf(state string) int {
 func checked(check string, h *agentpb.GetHealthResponse, err error) error {
 	switch {
 	case err != nil:
-		return err
+		return statusError{err, exitError}
 	case h.GetState() == agent.StateNoAgent:
 		return noAgentError(h)
 	case check == checkLive && !h.GetLive():
@@ -196,10 +197,10 @@ func noAgentError(h *agentpb.GetHealthResponse) error {
 }
 
 // print prints the health in the format of --output.
-func (o *statusOptions) print(s streams, h *agentpb.GetHealthResponse) error {
+func (o *statusOptions) print(s *agentSession, h *agentpb.GetHealthResponse) error {
 	switch {
 	case o.output != outputText:
-		return printHealth(s.out, o.output, h)
+		return s.printHealth(o.output, h)
 	case h.GetState() == agent.StateNoAgent:
 		return statusError{noAgentError(h), exitNoAnswer}
 	}
@@ -208,20 +209,24 @@ func (o *statusOptions) print(s streams, h *agentpb.GetHealthResponse) error {
 	return err
 }
 
-// printHealth prints the health for programs. Fields that are false or empty are there too.
-func printHealth(out io.Writer, format string, h *agentpb.GetHealthResponse) error {
+// printHealth prints the health for programs, or adds it to those of other machines. Fields that are
+// false or empty are there too.
+func (s *agentSession) printHealth(format string, h *agentpb.GetHealthResponse) error {
 	raw, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(h)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if format == outputJSON {
-		return writeJSON(out, json.RawMessage(raw), "  ")
+	case s.joined != nil:
+		s.joined.health = raw
+		return nil
+	case format == outputJSON:
+		return writeJSON(s.out, json.RawMessage(raw), "  ")
 	}
 	text, err := yamlOfJSON(json.RawMessage(raw))
 	if err != nil {
 		return err
 	}
-	_, err = out.Write(text)
+	_, err = s.out.Write(text)
 	return err
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -98,6 +99,31 @@ func TestExitsOfStates(t *testing.T) {
 	for state, want := range map[string]int{"healthy": 0, "starting": 1, "degraded": 1, "broken": 2, "no agent": 3, "": 3} {
 		if got := exitOf(state); got != want {
 			t.Errorf("%q exits with %d, want %d", state, got, want)
+		}
+	}
+}
+
+func TestHealthOfSeveralMachinesIsOneList(t *testing.T) {
+	answers := []answer{{node: "root@web1", joined: joined{health: json.RawMessage(`{"state":"healthy"}`)}}, {node: "root@web2"}}
+	answers[1].stderr.WriteString("spanctl: connect: refused\n")
+	for format, want := range map[string]string{
+		outputJSON: `{"apiVersion":"spanctl/v1","kind":"List","items":[{"node":"root@web1","health":{"state":"healthy"}},{"node":"root@web2","error":"connect: refused"}]}`,
+		outputYAML: "node: root@web1\nhealth:\n    state: healthy\n---\nnode: root@web2\nerror: 'connect: refused'\n",
+	} {
+		var out bytes.Buffer
+		if err := printHealths(&out, format, answers); err != nil {
+			t.Fatal(err)
+		}
+		got := out.String()
+		if format == outputJSON {
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, out.Bytes()); err != nil {
+				t.Fatal(err)
+			}
+			got = compact.String()
+		}
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func TestStatusConformsToItsSchema(t *testing.T) {
 	full.Conditions = []*agentpb.Condition{healthtest.Unreachable, healthtest.Blocked}
 	for name, h := range map[string]*agentpb.GetHealthResponse{"a full one": full, "an empty one": {}} {
 		var out bytes.Buffer
-		if err := printHealth(&out, outputJSON, h); err != nil {
+		if err := (&agentSession{streams: streams{out: &out}}).printHealth(outputJSON, h); err != nil {
 			t.Fatal(err)
 		}
 		var document any

@@ -10,17 +10,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/retry"
 )
 
 // waitOptions are the flags of `spanctl wait`.
@@ -44,8 +47,10 @@ func newWait(g *globals) *cobra.Command {
   condition=CODE          there is the condition, whatever it is about
   condition=CODE=false    there is not
 
-The exit status is 0 once it is so, 1 when --timeout is over, and then what is so is said; 3 if
-no agent runs, or it stops meanwhile or does not answer.`,
+Where no agent runs, it waits for one.
+
+The exit status is 0 once it is so; when --timeout is over 1, and then what is so is said, or 3 if
+no agent runs or it does not answer.`,
 		Example: "  spanctl wait --for ready\n  spanctl wait --for peers=2 --timeout 5m\n  spanctl wait --for condition=DiscoveryUnreachable=false",
 		Args:    cobra.NoArgs,
 	}, o.run)
@@ -54,6 +59,13 @@ no agent runs, or it stops meanwhile or does not answer.`,
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
 	return cmd
 }
+
+// agentRetry and agentRetryMax are the first and the longest pause before an agent is looked for
+// again.
+const (
+	agentRetry    = 100 * time.Millisecond
+	agentRetryMax = time.Second
+)
 
 // goal is what `spanctl wait` waits for.
 type goal struct {
@@ -90,9 +102,9 @@ func stateGoal(reached func(spec map[string]any) bool) goal {
 	return goal{"health", func(specs map[string]map[string]any) (bool, string) {
 		spec := specs["machine"]
 		if spec == nil {
-			return false, string(health.Starting)
+			return false, ""
 		}
-		return reached(spec), fmt.Sprint("it is ", spec["state"])
+		return reached(spec), ""
 	}}
 }
 
@@ -191,31 +203,69 @@ func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 	}
 	within, stop := context.WithTimeout(ctx, o.timeout)
 	defer stop()
-	answered, is, err := s.await(within, g)
+	var last outcome
+	err = retry.Do(within, retry.New(agentRetry, agentRetryMax), s.noteWaiting(), func(ctx context.Context) error {
+		answered, is, err := s.await(ctx, g)
+		code := connect.CodeOf(err)
+		last = outcome{answered, isLate(ctx, err) && code != connect.CodeFailedPrecondition, is}
+		if err == nil || last.late || !answered && code != connect.CodeFailedPrecondition && code != connect.CodeUnavailable {
+			return permanent(err)
+		}
+		last = outcome{}
+		s.connector.http.CloseIdleConnections() // without an agent, they are to this process
+		return errors.New("no agent answers")
+	})
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return statusError{ctx.Err(), exitNoAnswer}
-	case answered && isLate(within, err):
-		return fmt.Errorf("not so after %v: %s", o.timeout, plain(is))
-	case isLate(within, err):
-		return statusError{s.noAnswer(o.timeout), exitNoAnswer}
+	case last.late || within.Err() != nil:
+		return o.late(ctx, s, last)
 	default:
-		return statusError{s.explained(ctx, err), exitNoAnswer}
+		return statusError{err, exitNoAnswer}
 	}
 }
 
-// explained returns the error of a call where no agent runs in the words of status.
-func (s *agentSession) explained(ctx context.Context, err error) error {
-	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
-		return err
+// permanent returns an error that is not tried again; nil for nil.
+func permanent(err error) error {
+	if err == nil {
+		return nil
 	}
-	h, healthErr := s.health(ctx, answerTimeout)
-	if healthErr != nil {
-		return err
+	return retry.Permanent(err)
+}
+
+// outcome is what came of a watch that ended before its goal was reached.
+type outcome struct {
+	// answered is set where the agent has answered, late where the time was up.
+	answered, late bool
+	// is says what was so.
+	is string
+}
+
+// late is the error of a goal that was not reached in time.
+func (o *waitOptions) late(ctx context.Context, s *agentSession, last outcome) error {
+	if last.late && !last.answered {
+		return s.noAnswer(o.timeout)
 	}
-	return noAgentError(h)
+	h, err := s.health(ctx, min(o.timeout, answerTimeout))
+	switch {
+	case err == nil && h.GetState() == agent.StateNoAgent:
+		return statusError{noAgentError(h), exitNoAnswer}
+	case err == nil:
+		last.is = strings.TrimPrefix(last.is+"; "+reasonText(h), "; ")
+	case !last.answered:
+		return statusError{err, exitNoAnswer}
+	}
+	return fmt.Errorf("not so after %v: %s", o.timeout, plain(last.is))
+}
+
+// noteWaiting returns what says, the first time that it is called, what is waited for.
+func (s *agentSession) noteWaiting() retry.Notify {
+	var once sync.Once
+	return func(err error, _ time.Duration) {
+		once.Do(func() { s.note(fmt.Sprintf("spanctl: %v: waiting for one", err)) })
+	}
 }
 
 // await watches until a goal is reached, and returns nil then. Else it returns whether the agent
