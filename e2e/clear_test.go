@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/nodecmd"
 )
 
 // clearMesh is a mesh of two machines with a pod each, in which everything could leave in clear:
@@ -133,6 +134,20 @@ func TestNothingInClear(t *testing.T) {
 		<-time.After(lasts)
 		node.Exec.Nodecmd("unshadow")
 	})
+	m.nothingClear(t, "another program sets WireGuard's mark before spanctl", func() {
+		node.Exec.Nodecmd("rewrite-marks", "-150", "0x20")
+		<-time.After(lasts)
+		for _, to := range m.targets {
+			node.Packets.Ping(to)
+		}
+		node.Exec.Nodecmd("delete-table", nodecmd.RewritingTable)
+	})
+	m.nothingClear(t, "another program sets WireGuard's mark after spanctl", func() {
+		node.Exec.Nodecmd("rewrite-marks", "10", "0x20")
+		wantCondition(t, node, "MarkRewritten", "error", "packets to the mesh had the mark of WireGuard's own, 0x20", "off the bits 0x60")
+		node.CLI.Try("status", "--check", "ready").WantStatus(t, 1)
+		node.Exec.Nodecmd("delete-table", nodecmd.RewritingTable)
+	})
 	m.nothingClear(t, "the agent is killed", func() {
 		node.Agent.Kill()
 		<-time.After(lasts)
@@ -176,6 +191,7 @@ func TestNothingInClear(t *testing.T) {
 		m.Serve()
 		m.AwaitUp()
 	})
+	node.API.AwaitNoCondition("MarkRewritten")
 	t.Logf("packets in clear over all events: %d", m.total)
 	m.AwaitNoDiff()
 }

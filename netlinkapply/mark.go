@@ -6,14 +6,20 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/netlinkapply/firewall"
 )
 
 // MarkedDialer returns a dial function whose packets have a firewall mark (SO_MARK,
-// socket(7)), so that they stay out of the tunnels. A process without CAP_NET_ADMIN cannot
-// set the mark, and its connections go without: it cannot have a mesh either.
+// socket(7)), so that they stay out of the tunnels, and the priority by which the guard knows
+// them. A process without CAP_NET_ADMIN cannot set either, and its connections go without: it
+// cannot have a mesh either.
 func MarkedDialer(mark uint32) func(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = setMark(fd, mark) })
+		return c.Control(func(fd uintptr) {
+			_ = setMark(fd, mark)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY, firewall.AgentPriority)
+		})
 	}}
 	return dialer.DialContext
 }

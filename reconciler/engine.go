@@ -161,6 +161,8 @@ type Engine struct {
 	statuses []resource.Resource
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
+	// drops are the packets that were dropped instead of leaving in clear.
+	drops drops
 	// lastRead is the last full reading of the kernel; nil after a failure or a change.
 	lastRead *state.State
 	// lastReadAt is the time of lastRead.
@@ -260,6 +262,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.reportStuck(e.stuck, p.Plan)
 	p.reportRepeated(t.Contested)
 	missing := incomplete(p.Plan)
+	e.drops = e.followDrops(now, p, live)
 	e.holdRepairs(p, t.Held)
 	if err := e.apply(ctx, now, p); err != nil {
 		return p, err

@@ -2,17 +2,11 @@ package firewall
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
-	"reflect"
-	"slices"
-	"strings"
 
-	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/reconciler/reflection"
@@ -31,7 +25,8 @@ const (
 	ip4SaddrOffset   = 12
 	ip6DaddrOffset   = 24 // RFC 8200, section 3
 	ip6SaddrOffset   = 8
-	udpPortOffset    = 2 // RFC 768
+	udpSourceOffset  = 0 // RFC 768
+	udpPortOffset    = 2
 	udpPayloadOffset = 8
 	interfaceLength  = 16 // IFNAMSIZ
 	register         = 1
@@ -40,13 +35,22 @@ const (
 	redirect           = 137
 )
 
+// AgentPriority is the priority (SO_PRIORITY, socket(7)) of the sockets of an agent whose packets
+// stay out of the tunnel. With the mark, it shows whose they are: another program that sets marks
+// leaves the priority alone. Queueing disciplines look at its lowest four bits, which are those of
+// other packets, or take the upper half for one of theirs, which has no such number.
+const AgentPriority = 0x7370_0000
+
 // setNames are the names of the sets of routed networks.
 var setNames = map[state.Family]string{state.IPv4: "routed4", state.IPv6: "routed6"}
 
 // operations are the nftables expressions of each operation.
 var operations = map[state.Op]func(state.Statement) []expr.Any{
-	state.AcceptMark: func(s state.Statement) []expr.Any {
-		return join(hasPacketMark(s), accept())
+	state.AcceptWireGuard: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), fromPort(s.Port), accept())
+	},
+	state.AcceptAgent: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: register}, equals(native(AgentPriority)), accept())
 	},
 	state.AcceptLoopback: func(state.Statement) []expr.Any {
 		return join(leavesOver("lo"), accept())
@@ -65,8 +69,11 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 	state.RouteMarked: func(s state.Statement) []expr.Any {
 		return join(isFamily(s.Family), isIn(s.Family, destination, false), setPacketMark(s), accept())
 	},
-	state.DropLoop: func(s state.Statement) []expr.Any {
-		return join(hasPacketMark(s), leavesOver(s.Link), drop())
+	state.DropOwnLoop: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), leavesOver(s.Link), fromPort(s.Port), drop())
+	},
+	state.DropBare: func(s state.Statement) []expr.Any {
+		return join(fromPort(s.Port), isFamily(s.Family), isIn(s.Family, destination, false), countAndDrop())
 	},
 	state.NoteInside: func(s state.Statement) []expr.Any {
 		return join(arrivesOver(s.Link, expr.CmpOpEq), isFamily(s.Family), notFrom(s.Subnet), isIn(s.Family, source, true), noteConnection(s))
@@ -83,11 +90,14 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 	state.AcceptLink: func(s state.Statement) []expr.Any {
 		return join(leavesOver(s.Link), accept())
 	},
+	state.DropMarked: func(s state.Statement) []expr.Any {
+		return join(hasPacketMark(s), isFamily(s.Family), isIn(s.Family, destination, false), countAndDrop())
+	},
 	state.DropClear: func(s state.Statement) []expr.Any {
-		return join(isFamily(s.Family), isIn(s.Family, destination, false), drop())
+		return join(isFamily(s.Family), isIn(s.Family, destination, false), countAndDrop())
 	},
 	state.DropSubnet: func(s state.Statement) []expr.Any {
-		return join(isFamily(state.IPv6), address(state.IPv6, destination), inSubnet(s.Subnet, expr.CmpOpEq), drop())
+		return join(isFamily(state.IPv6), address(state.IPv6, destination), inSubnet(s.Subnet, expr.CmpOpEq), countAndDrop())
 	},
 	state.FollowInside: func(s state.Statement) []expr.Any {
 		return join(isReplyOf(s), setPacketMark(s), accept())
@@ -191,6 +201,16 @@ func leavesOver(link string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, equals(interfaceName(link))}
 }
 
+// fromPort matches UDP packets from a port; from any if that is 0.
+func fromPort(port int) []expr.Any {
+	if port == 0 {
+		return isProtocol(unix.IPPROTO_UDP)
+	}
+	return join(isProtocol(unix.IPPROTO_UDP),
+		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: udpSourceOffset, Len: 2},
+		equals(binaryutil.BigEndian.PutUint16(uint16(port))))
+}
+
 func isProtocol(number byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, equals([]byte{number})}
 }
@@ -250,6 +270,9 @@ func equals(data []byte) expr.Any {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: data}
 }
 
+// countAndDrop drops packets and counts them.
+func countAndDrop() []expr.Any { return []expr.Any{&expr.Counter{}, drop()} }
+
 func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
@@ -283,54 +306,4 @@ func address(f state.Family, e end) expr.Any {
 // isIn matches packets with one end in the routed networks, or outside of them if invert is set.
 func isIn(f state.Family, e end, invert bool) []expr.Any {
 	return []expr.Any{address(f, e), &expr.Lookup{SourceRegister: register, SetName: setNames[f], Invert: invert}}
-}
-
-// recognize returns the statement that the comment of a rule names, if its
-// expressions are what that statement compiles to. Any other rule is Foreign.
-func recognize(r *nftables.Rule) state.Statement {
-	if statement, err := state.ParseComment(comment(r.UserData)); err == nil {
-		if expressions, err := compile(statement); err == nil && sameExpressions(expressions, r.Exprs) {
-			return statement
-		}
-	}
-	return state.Statement{Op: state.Foreign, Text: show(r.Exprs)}
-}
-
-// comment returns the comment of a rule as nft(8) keeps it, "" if there is none.
-func comment(userData []byte) string {
-	// Userdata reads past the end of data that is cut off. Its lengths have one byte, so that
-	// it reads zeros here.
-	padded := append(slices.Clone(userData), make([]byte, math.MaxUint8)...)
-	text, _ := userdata.GetString(padded, userdata.TypeComment)
-	return text
-}
-
-// sameExpressions reports whether compiled expressions are those that were read from the kernel.
-func sameExpressions(compiled, read []expr.Any) bool {
-	return slices.EqualFunc(compiled, read, func(a, b expr.Any) bool { return reflect.DeepEqual(normalize(a), normalize(b)) })
-}
-
-// normalize leaves out what differs between an expression and its reading from the kernel.
-func normalize(e expr.Any) expr.Any {
-	switch x := e.(type) {
-	case *expr.Lookup:
-		// The kernel numbers sets.
-		return &expr.Lookup{SetName: x.SetName, Invert: x.Invert}
-	case *expr.Ct:
-		// The library does not read the register that a mark is set from.
-		return &expr.Ct{Key: x.Key, SourceRegister: x.SourceRegister || x.Register == 0}
-	case *expr.Counter:
-		return &expr.Counter{} // what it has counted is no difference
-	default:
-		return e
-	}
-}
-
-// show returns expressions as text for a listing.
-func show(expressions []expr.Any) string {
-	var parts []string
-	for _, e := range expressions {
-		parts = append(parts, fmt.Sprintf("%T %+v", e, e))
-	}
-	return strings.Join(parts, "; ")
 }

@@ -3,7 +3,6 @@ package firewall
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -50,171 +49,12 @@ func Exists(name string) (bool, error) {
 	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == name }), nil
 }
 
-// Observe reads the tables in scope, and the other meshes of the machine. The Firewall is zero
-// if there is no table.
-func Observe(scope state.Scope) (state.Firewall, []state.Neighbour, error) {
-	var firewall state.Firewall
-	conn, err := nft()
-	if err != nil {
-		return firewall, nil, err
-	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return firewall, nil, &condition.Error{Condition: condition.Condition{
-			Code:   condition.NoNftables,
-			Cause:  "this kernel has no nftables, which sends packets into the tunnel",
-			Remedy: "load the module with `modprobe nf_tables`, outside of the container if this is one, or boot a kernel that has it",
-		}, Err: err}
-	}
-	if err != nil {
-		return firewall, nil, fmt.Errorf("list tables: %w", err)
-	}
-	r := reader{conn: conn, scope: scope}
-	if r.chains, err = conn.ListChainsOfTableFamily(nftables.TableFamilyINet); err != nil {
-		return firewall, nil, fmt.Errorf("list chains: %w", err)
-	}
-	for _, t := range tables {
-		if err := r.read(t); err != nil {
-			return firewall, nil, err
-		}
-	}
-	return r.firewall, r.neighbours, nil
-}
-
-// reader collects what tables contain.
-type reader struct {
-	conn *nftables.Conn
-	// chains are those of all tables.
-	chains     []*nftables.Chain
-	scope      state.Scope
-	firewall   state.Firewall
-	neighbours []state.Neighbour
-}
-
-// read reads a table, if it is of spanctl.
-func (r *reader) read(t *nftables.Table) (err error) {
-	link, ours := state.LinkOfTable(t.Name)
-	switch {
-	case t.Name == r.scope.FirewallTable:
-		r.firewall.Table = t.Name
-		r.firewall.Chains, r.firewall.Networks, err = r.content(t)
-	case t.Name == r.scope.GuardTable:
-		r.firewall.Guard.Table = t.Name
-		r.firewall.Guard.Chains, r.firewall.Guard.Networks, err = r.content(t)
-	case ours && link == r.scope.FormerLink:
-		r.firewall.Former = append(r.firewall.Former, t.Name)
-	case ours:
-		err = r.readNeighbour(t, link)
-	case t.Name == state.FormerTable:
-		err = r.readFormer(t)
-	}
-	return err
-}
-
-// content returns the chains of a table and its networks.
-func (r *reader) content(t *nftables.Table) ([]state.Chain, []netip.Prefix, error) {
-	chains, err := r.observeChains(t)
-	if err != nil {
-		return nil, nil, err
-	}
-	var all []netip.Prefix
-	for _, f := range state.Families {
-		networks, err := readSet(r.conn, t, f)
-		if err != nil {
-			return nil, nil, err
-		}
-		all = append(all, networks...)
-	}
-	return chains, all, nil
-}
-
-// readFormer reads the table of an earlier version. It is of this mesh if a rule names the link.
-func (r *reader) readFormer(t *nftables.Table) error {
-	return r.comments(t, func(s state.Statement) bool {
-		ours := s.Op == state.DropLoop && (s.Link == r.scope.LinkName || s.Link == r.scope.FormerLink)
-		if ours {
-			r.firewall.Former = append(r.firewall.Former, t.Name)
-		}
-		return ours
-	})
-}
-
-// readNeighbour reads a table of another mesh. Its first rule that accepts a mark has the mark of
-// that mesh.
-func (r *reader) readNeighbour(t *nftables.Table, link string) error {
-	known := func(n state.Neighbour) bool { return n.LinkName == link }
-	if slices.ContainsFunc(r.neighbours, known) {
-		return nil // from its other table
-	}
-	return r.comments(t, func(s state.Statement) bool {
-		found := s.Op == state.AcceptMark
-		if found {
-			r.neighbours = append(r.neighbours, state.Neighbour{LinkName: link, Mark: s.Mark, Mask: s.Mask})
-		}
-		return found
-	})
-}
-
-// comments calls each for the statements that the comments of a table's rules name, until it
-// returns true. The rules may be those of another version.
-func (r *reader) comments(t *nftables.Table, each func(state.Statement) bool) error {
-	for _, c := range r.chains {
-		if c.Table.Name != t.Name {
-			continue
-		}
-		rules, err := r.conn.GetRules(t, c)
-		if err != nil {
-			return fmt.Errorf("list the rules of %s in %s: %w", c.Name, t.Name, err)
-		}
-		for _, rule := range rules {
-			if s, err := state.ParseComment(comment(rule.UserData)); err == nil && each(s) {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-func (r *reader) observeChains(t *nftables.Table) ([]state.Chain, error) {
-	var out []state.Chain
-	for _, c := range r.chains {
-		if c.Table.Name != t.Name {
-			continue
-		}
-		chain := state.Chain{Name: c.Name, Type: string(c.Type), Hook: hookName(c.Hooknum)}
-		if c.Priority != nil {
-			chain.Priority = int(*c.Priority)
-		}
-		rules, err := r.conn.GetRules(t, c)
-		if err != nil {
-			return nil, fmt.Errorf("list the rules of %s: %w", c.Name, err)
-		}
-		for _, rule := range rules {
-			chain.Statements = append(chain.Statements, recognize(rule))
-		}
-		out = append(out, chain)
-	}
-	return out, nil
-}
-
 // hooks are the hooks of family inet by the names of nft(8).
 var hooks = map[string]*nftables.ChainHook{
 	"prerouting":  nftables.ChainHookPrerouting,
 	"input":       nftables.ChainHookInput,
 	"output":      nftables.ChainHookOutput,
 	"postrouting": nftables.ChainHookPostrouting,
-}
-
-func hookName(hook *nftables.ChainHook) string {
-	if hook == nil {
-		return ""
-	}
-	for name, h := range hooks {
-		if *h == *hook {
-			return name
-		}
-	}
-	return fmt.Sprintf("number %d", *hook)
 }
 
 // Apply makes, changes or removes the tables. Both change in one transaction. What is in a table

@@ -40,11 +40,7 @@ func counterOf(rules []*nftables.Rule, port int) *expr.Counter {
 		if recognize(rule) != (state.Statement{Op: state.CountReflections, Port: port}) {
 			continue
 		}
-		for _, e := range rule.Exprs {
-			if counter, is := e.(*expr.Counter); is {
-				return counter
-			}
-		}
+		return counterIn(rule)
 	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package condition
 
+import "time"
+
 // The codes of the machine and its kernel, sorted. hostDefinitions has what they mean.
 const (
 	// FilesReadable is the code of a file with secrets that others may read or change, and of a
@@ -13,6 +15,8 @@ const (
 	LinkNameTaken Code = "LinkNameTaken"
 	// MTUTooLarge is the code of an MTU that the links to the peers do not leave room for.
 	MTUTooLarge Code = "MTUTooLarge"
+	// MarkRewritten is the code of packets whose mark another program changes after spanctl.
+	MarkRewritten Code = "MarkRewritten"
 	// MarkShared is the code of a rule of another program that tests our bits of the mark.
 	MarkShared Code = "MarkShared"
 	// MarkTaken is the code of a firewall mark that another mesh of this machine uses.
@@ -83,6 +87,14 @@ var hostDefinitions = []Definition{
 		Summary: "the mesh's MTU is larger than the links to the peers allow",
 		Check:   "`ip link`",
 		Remedy:  "`mtu: \"auto\"`",
+	},
+	{
+		Code: MarkRewritten, Severity: SeverityError,
+		Summary:     "another program changes the marks of packets to the mesh, which are dropped so that none leaves in clear",
+		Check:       "`nft list ruleset`, `iptables-save`: rules that set marks; `nft list table inet spanguard-kubespan` counts what is dropped",
+		Remedy:      "keep those rules off the bits of `fwmark`, or set it to a bit that no rule writes",
+		NotReady:    true,
+		ClearsAfter: 30 * time.Second,
 	},
 	{
 		Code: MarkShared, Severity: SeverityWarning,
@@ -157,6 +169,7 @@ var hostDefinitions = []Definition{
 		Check:    "`ip rule`; `ip route get ADDRESS`",
 		Remedy:   "set `rulePriority` below that of the rule, or remove the rule",
 		NotReady: true,
+		Hides:    []Code{MarkRewritten},
 	},
 	{
 		Code: RulePriorityTaken, Severity: SeverityError,

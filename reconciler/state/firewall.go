@@ -1,12 +1,9 @@
 package state
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -22,6 +19,31 @@ type Firewall struct {
 	Guard Guard
 	// Former are read from the kernel only: tables of the same mesh under earlier names.
 	Former []string
+	// Dropped is read from the kernel only.
+	Dropped Dropped
+}
+
+// Dropped counts the packets that rules have dropped on their way out in clear. Each rule counts
+// from when it was written.
+type Dropped struct {
+	// Marked had WireGuard's mark, and were not WireGuard's.
+	Marked uint64
+	// Unmarked went to the routed networks or to the mesh addresses without that mark.
+	Unmarked uint64
+	// Bare were WireGuard's own, and another program has changed their mark.
+	Bare uint64
+}
+
+// Add adds the packets that a rule has dropped.
+func (d *Dropped) Add(op Op, packets uint64) {
+	switch op {
+	case DropMarked:
+		d.Marked += packets
+	case DropClear, DropSubnet:
+		d.Unmarked += packets
+	case DropBare:
+		d.Bare += packets
+	}
 }
 
 // Guard is a second nftables table, with a copy of the networks. It drops packets that would
@@ -42,178 +64,6 @@ type Chain struct {
 	Hook       string
 	Priority   int
 	Statements []Statement
-}
-
-// Statement is one firewall rule. Fields that its Op does not use are zero.
-type Statement struct {
-	Op     Op
-	Family Family
-	Mark   uint32
-	Mask   uint32
-	// MSS is a TCP maximum segment size in bytes.
-	MSS int
-	// Link is the name of an interface.
-	Link string
-	// Subnet is that of the mesh addresses; invalid for none.
-	Subnet netip.Prefix
-	// Port is a UDP port.
-	Port int
-	// Text shows the expressions of a Foreign rule.
-	Text string
-}
-
-// Op is what a firewall rule does.
-type Op string
-
-// The operations. Each has its fields in operands below, and its nftables expressions in
-// netlinkapply/firewall/expr.go.
-const (
-	// AcceptMark accepts packets with the mark.
-	AcceptMark Op = "accept mark"
-	// AcceptLoopback accepts packets that leave over lo.
-	AcceptLoopback Op = "accept loopback"
-	// ClampMSS lowers the TCP maximum segment size of connections to the routed networks.
-	ClampMSS Op = "clamp mss"
-	// RouteMarked sets the mark on packets to the routed networks and accepts them.
-	RouteMarked Op = "route with mark"
-	// AcceptNeighbours accepts IPv6 neighbour discovery (RFC 4861). Without it, the link
-	// that carries the tunnel could not resolve its neighbours.
-	AcceptNeighbours Op = "accept neighbour discovery"
-	// DropLoop drops WireGuard's own packets that a route would send into the tunnel.
-	DropLoop Op = "drop loop"
-	// NoteInside marks connections that arrive through the tunnel from an address that
-	// replies would not go into it by.
-	NoteInside Op = "note inside"
-	// NoteOutside marks connections that arrive over another link from an address in the
-	// routed networks.
-	NoteOutside Op = "note outside"
-	// MovedInside replaces the mark of a connection that now arrives through the tunnel.
-	MovedInside Op = "moved inside"
-	// MovedOutside replaces the mark of a connection that now arrives over another link.
-	MovedOutside Op = "moved outside"
-	// FollowInside sends replies of connections that arrived through the tunnel back into it.
-	FollowInside Op = "follow inside"
-	// FollowOutside accepts replies of connections that arrived over another link.
-	FollowOutside Op = "follow outside"
-	// AcceptLink accepts packets that leave over the link.
-	AcceptLink Op = "accept link"
-	// DropClear drops packets to the routed networks.
-	DropClear Op = "drop in clear"
-	// DropSubnet drops packets to the mesh addresses.
-	DropSubnet Op = "drop subnet in clear"
-	// CountReflections counts the datagrams of package reflection to the port.
-	CountReflections Op = "count reflections"
-	// Foreign is a rule that spanctl did not write.
-	Foreign Op = "foreign rule"
-)
-
-// operand is a field of a Statement in the comment of its rule.
-type operand struct {
-	format func(Statement) string
-	scan   func(text string, s *Statement) error
-}
-
-var (
-	markOperand = operand{
-		format: func(s Statement) string { return fmt.Sprintf("%#x/%#x", s.Mark, s.Mask) },
-		scan: func(text string, s *Statement) error {
-			_, err := fmt.Sscanf(text, "0x%x/0x%x", &s.Mark, &s.Mask)
-			return err
-		},
-	}
-	familyOperand = operand{
-		format: func(s Statement) string { return s.Family.String() },
-		scan: func(text string, s *Statement) error {
-			_, err := fmt.Sscanf(text, "ipv%d", &s.Family)
-			return err
-		},
-	}
-	mssOperand = operand{
-		format: func(s Statement) string { return strconv.Itoa(s.MSS) },
-		scan: func(text string, s *Statement) error {
-			_, err := fmt.Sscanf(text, "%d", &s.MSS)
-			return err
-		},
-	}
-	portOperand = operand{
-		format: func(s Statement) string { return strconv.Itoa(s.Port) },
-		scan: func(text string, s *Statement) error {
-			_, err := fmt.Sscanf(text, "%d", &s.Port)
-			return err
-		},
-	}
-	linkOperand = operand{
-		format: func(s Statement) string { return s.Link },
-		scan:   func(text string, s *Statement) error { s.Link = text; return nil },
-	}
-	subnetOperand = operand{
-		format: func(s Statement) string {
-			if !s.Subnet.IsValid() {
-				return "any"
-			}
-			return s.Subnet.String()
-		},
-		scan: func(text string, s *Statement) (err error) {
-			if text != "any" {
-				s.Subnet, err = netip.ParsePrefix(text)
-			}
-			return err
-		},
-	}
-)
-
-// operands are the fields of each operation, in the order of the rule's comment.
-var operands = map[Op][]operand{
-	AcceptMark:       {markOperand},
-	AcceptLoopback:   {},
-	ClampMSS:         {mssOperand, familyOperand},
-	RouteMarked:      {markOperand, familyOperand},
-	AcceptNeighbours: {},
-	DropLoop:         {markOperand, linkOperand},
-	NoteInside:       {markOperand, linkOperand, familyOperand, subnetOperand},
-	NoteOutside:      {markOperand, linkOperand, familyOperand},
-	MovedInside:      {markOperand, linkOperand},
-	MovedOutside:     {markOperand, linkOperand},
-	AcceptLink:       {linkOperand},
-	DropClear:        {familyOperand},
-	DropSubnet:       {subnetOperand},
-	FollowInside:     {markOperand},
-	FollowOutside:    {markOperand},
-	CountReflections: {portOperand},
-}
-
-// Comment returns the comment that the rule has in the kernel, where nft(8) shows it. It is
-// the operation and its operands, separated by spaces. A Foreign rule has its Text.
-func (s Statement) Comment() string {
-	if s.Op == Foreign {
-		return string(s.Op) + ": " + s.Text
-	}
-	words := []string{string(s.Op)}
-	for _, o := range operands[s.Op] {
-		words = append(words, o.format(s))
-	}
-	return strings.Join(words, " ")
-}
-
-// ParseComment is the inverse of Comment. A Foreign rule has no inverse.
-func ParseComment(comment string) (Statement, error) {
-	for op, fields := range operands {
-		rest, found := strings.CutPrefix(comment, string(op))
-		words := strings.Fields(rest)
-		if !found || len(words) != len(fields) {
-			continue
-		}
-		s := Statement{Op: op}
-		for i, f := range fields {
-			if err := f.scan(words[i], &s); err != nil {
-				return Statement{}, fmt.Errorf("comment %q of a firewall rule: %w", comment, err)
-			}
-		}
-		if s.Comment() == comment {
-			return s, nil
-		}
-	}
-	return Statement{}, fmt.Errorf("comment %q is not that of a firewall rule of spanctl", comment)
 }
 
 // The TCP and IP headers that the maximum segment size leaves out, in bytes,
@@ -240,7 +90,7 @@ const (
 
 // firewall returns the tables without their networks.
 func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
-	r := rules{link: scope.LinkName, marks: marks, subnet: in.Identity.Subnet, mtu: in.MTU, port: in.KubeSpan.ListenPort, neighbours: in.Neighbours}
+	r := rules{link: scope.LinkName, port: in.KubeSpan.ListenPort, marks: marks, subnet: in.Identity.Subnet, mtu: in.MTU, neighbours: in.Neighbours}
 	return Firewall{
 		Table:  scope.FirewallTable,
 		Chains: []Chain{r.outgoing(), r.prerouting(), r.counting(ArrivedChain, "prerouting", firstPriority), r.counting(AcceptedChain, "input", lastPriority)},
@@ -255,29 +105,35 @@ func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
 // Both look first at the connection: a reply goes where the request came from, into the
 // tunnel or not, regardless of the routed networks.
 type rules struct {
-	link       string
-	marks      mesh.Marks
-	subnet     netip.Prefix
-	mtu        int
+	link   string
+	marks  mesh.Marks
+	subnet netip.Prefix
+	mtu    int
+	// port is WireGuard's UDP port.
 	port       int
 	neighbours []Neighbour
 }
 
+// What WireGuard sends is known by its mark together with its port: another program may set the
+// mark on whatever it likes. Such packets go into the tunnel as if they had no mark.
 func (r rules) outgoing() Chain {
 	return Chain{Name: "kubespan_outgoing", Type: "route", Hook: "output", Priority: filterPriority, Statements: slices.Concat(
-		[]Statement{{Op: DropLoop, Link: r.link, Mark: r.marks.Own, Mask: r.marks.Mask}},
-		r.wireguard(),
+		[]Statement{{Op: DropOwnLoop, Link: r.link, Mark: r.marks.Own, Mask: r.marks.Mask, Port: r.port}},
+		r.own(),
 		[]Statement{
 			{Op: AcceptLoopback},
 			{Op: AcceptNeighbours},
+			{Op: DropBare, Port: r.port, Family: IPv4},
+			{Op: DropBare, Port: r.port, Family: IPv6},
 			{Op: ClampMSS, Family: IPv4, MSS: r.mtu - tcpHeaders4},
 			{Op: ClampMSS, Family: IPv6, MSS: r.mtu - tcpHeaders6},
 		}, r.route())}
 }
 
+// prerouting accepts nothing for its mark: what a machine forwards is never its WireGuard's.
 func (r rules) prerouting() Chain {
 	return Chain{Name: "kubespan_prerouting", Type: "filter", Hook: "prerouting", Priority: filterPriority, Statements: slices.Concat(
-		r.wireguard(), r.note(), r.route())}
+		r.note(), r.route())}
 }
 
 // counting counts the datagrams by which `spanctl doctor` tells whether a firewall in front of this
@@ -294,21 +150,26 @@ func (r rules) guard() Chain {
 		accept = append(accept, Statement{Op: AcceptLink, Link: n.LinkName})
 	}
 	return Chain{Name: "kubespan_guard", Type: "filter", Hook: "postrouting", Priority: rawPriority, Statements: slices.Concat(
-		accept, r.wireguard(), []Statement{
+		accept, r.own(), []Statement{
 			{Op: AcceptLoopback},
 			{Op: AcceptNeighbours},
 			{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask},
+			{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv4},
+			{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv6},
 			{Op: DropClear, Family: IPv4},
 			{Op: DropClear, Family: IPv6},
 			{Op: DropSubnet, Subnet: r.subnet},
 		})}
 }
 
-// wireguard accepts the packets of this mesh's WireGuard, and then those of other meshes.
-func (r rules) wireguard() []Statement {
-	accept := []Statement{{Op: AcceptMark, Mark: r.marks.Own, Mask: r.marks.Mask}}
-	for _, n := range r.neighbours {
-		accept = append(accept, Statement{Op: AcceptMark, Mark: n.Mark, Mask: n.Mask})
+// own accepts the packets of this mesh's WireGuard and agent, and then those of other meshes.
+func (r rules) own() []Statement {
+	all := slices.Concat([]Neighbour{{Mark: r.marks.Own, Mask: r.marks.Mask, Port: r.port}}, r.neighbours)
+	var accept []Statement
+	for _, n := range all {
+		accept = append(accept,
+			Statement{Op: AcceptWireGuard, Mark: n.Mark, Mask: n.Mask, Port: n.Port},
+			Statement{Op: AcceptAgent, Mark: n.Mark, Mask: n.Mask})
 	}
 	return accept
 }

@@ -14,6 +14,8 @@ type Neighbour struct {
 	LinkName string
 	// Mark is the mark of its WireGuard's own packets, within Mask.
 	Mark, Mask uint32
+	// Port is the UDP port of its WireGuard; 0 if an agent of an earlier version made it.
+	Port int
 }
 
 // routed returns the mark of packets that are routed into the neighbour's tunnel.

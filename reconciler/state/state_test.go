@@ -171,9 +171,9 @@ func TestDiff(t *testing.T) {
 			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool { return c.Name == "kubespan_prerouting" })
 		},
 			[]string{"~ nftables inet spanctl-kubespan: kubespan_prerouting type filter hook prerouting priority 0, " +
-				"kubespan_prerouting rules [accept mark 0x20/0x60] [moved inside 0x40/0x60 kubespan] [moved outside 0x20/0x60 kubespan] " +
+				"kubespan_prerouting rules [moved inside 0x40/0x60 kubespan] [moved outside 0x20/0x60 kubespan] " +
 				"[note inside 0x40/0x60 kubespan ipv4 any] [note inside 0x40/0x60 kubespan ipv6 " + mesh.Subnet("cluster").String() + "] " +
-				"[note outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv6] [follow inside 0x40/0x60] and 3 more"}},
+				"[note outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv6] [follow inside 0x40/0x60] [follow outside 0x20/0x60] and 2 more"}},
 		{"the table of a version that counted nothing", nil, func(s *state.State) {
 			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool {
 				return c.Name == state.ArrivedChain || c.Name == state.AcceptedChain
@@ -190,8 +190,8 @@ func TestDiff(t *testing.T) {
 			[]string{"~ nftables inet spanguard-kubespan: networks added 10.0.0.2/32"}},
 		{"the guard is missing", nil, func(s *state.State) { s.Firewall.Guard = state.Guard{} },
 			[]string{"~ nftables inet spanctl-kubespan: guard spanguard-kubespan, kubespan_guard type filter hook postrouting priority -300, kubespan_guard rules " +
-				"[accept link kubespan] [accept mark 0x20/0x60] [accept loopback] [accept neighbour discovery] [follow outside 0x20/0x60] " +
-				"[drop in clear ipv4] [drop in clear ipv6] [drop subnet in clear " + mesh.Subnet("cluster").String() + "]"}},
+				"[accept link kubespan] [accept wireguard 0x20/0x60 51820] [accept agent 0x20/0x60] [accept loopback] [accept neighbour discovery] " +
+				"[follow outside 0x20/0x60] [drop marked in clear 0x20/0x60 ipv4] [drop marked in clear 0x20/0x60 ipv6] and 3 more"}},
 		{"the table of an earlier version", nil, func(s *state.State) { s.Firewall.Former = []string{"spanctl"} },
 			[]string{"~ nftables inet spanctl-kubespan: former table spanctl removed"}},
 		{"the table is missing", nil, func(s *state.State) { s.Firewall = state.Firewall{} },
@@ -328,12 +328,19 @@ func TestRetained(t *testing.T) {
 }
 
 func TestStatementText(t *testing.T) {
-	for _, chain := range state.Build(inputs(t, 0)).Firewall.Chains {
+	in := inputs(t, 0)
+	in.Neighbours = []state.Neighbour{{LinkName: "other0", Mark: 0x200, Mask: 0x600, Port: 51821}, {LinkName: "old0", Mark: 0x800, Mask: 0x1800}}
+	firewall := state.Build(in).Firewall
+	for _, chain := range append(firewall.Chains, firewall.Guard.Chains...) {
 		for _, s := range chain.Statements {
 			if got, err := state.ParseComment(s.Comment()); err != nil || got != s {
 				t.Errorf("%q reads as %+v, %v", s.Comment(), got, err)
 			}
 		}
+	}
+	earlier := state.Statement{Op: state.AcceptMark, Mark: 0x20, Mask: 0x60}
+	if got, err := state.ParseComment("accept mark 0x20/0x60"); err != nil || got != earlier {
+		t.Errorf("the rule of an earlier version reads as %+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "accept", "accept mark 0x20/0x60 x", "clamp mss x ipv4", "foreign rule: x", "accept mark 0x020/0x60"} {
 		if got, err := state.ParseComment(bad); err == nil {

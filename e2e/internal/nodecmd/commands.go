@@ -90,6 +90,7 @@ var Commands = map[string]lab.Subcommand{
 	"shadow":            shadow,
 	"unshadow":          unshadow,
 	"mark-connections":  markConnections,
+	"rewrite-marks":     rewriteMarks,
 	"former-table":      formerTable,
 	"tcp-send":          tcpSend,
 }

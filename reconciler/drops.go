@@ -1,0 +1,53 @@
+package reconciler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// dropsWindow is the least time that drops are counted over.
+const dropsWindow = 10 * time.Second
+
+// drops is what the rules against packets in clear have counted.
+type drops struct {
+	// since is when before was read; zero while something that leads packets into the tunnel was
+	// missing: such packets are dropped then, whoever sent them.
+	since  time.Time
+	before state.Dropped
+	// found is what the last window showed.
+	found []condition.Condition
+}
+
+// followDrops reports packets that were dropped though nothing was missing.
+func (e *Engine) followDrops(now time.Time, p *Pass, live state.State) drops {
+	d := e.drops
+	switch {
+	case p.desired.Link.Name == "" || slices.ContainsFunc(p.Plan, leadsIntoTunnel):
+		d = drops{}
+	case !p.whole:
+	case d.since.IsZero():
+		d.since, d.before = now, live.Firewall.Dropped
+	case now.Sub(d.since) >= dropsWindow:
+		d.found = nil
+		if c, is := state.Rewritten(p.Scope, live.Firewall.Dropped.Since(d.before), now.Sub(d.since)); is {
+			d.found = []condition.Condition{c}
+		}
+		d.since, d.before = now, live.Firewall.Dropped
+	}
+	p.Report(d.found...)
+	return d
+}
+
+// leadsIntoTunnel reports whether a change is of something without which packets to the mesh
+// leave otherwise.
+func leadsIntoTunnel(c state.Change) bool {
+	switch c.(type) {
+	case state.LinkChange, state.RouteChange, state.RuleChange, state.FirewallChange, state.NetworksChange:
+		return true
+	default:
+		return false
+	}
+}
