@@ -135,7 +135,8 @@ func TestStoreOfAnotherPackage(t *testing.T) {
 	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
 		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}
 	}, "an affiliate evicts endpoints", "an affiliate evicts one without", "a limit of endpoints", "a limit of clusters", "a limit of bytes",
-		"a limit of a caller's bytes", "a limit of a caller's clusters", "watched clusters of a caller", "a watched cluster that is left", "a pin ends watches with another")
+		"a limit of a caller's bytes", "a limit of a caller's clusters", "watched clusters of a caller", "a watched cluster that is left", "a pin ends watches with another",
+		"what it keeps is counted")
 
 	t.Run("served", func(t *testing.T) {
 		s := httptest.NewServer(server.New(t.Context(), server.Options{

@@ -27,6 +27,9 @@ type Bolt struct {
 	closed bool
 	// failure is why the last write failed; nil if it did not.
 	failure error
+	// written is when a write last succeeded, and size that of the file, in bytes.
+	written time.Time
+	size    int64
 	// probed is when Ready last tried to write.
 	probed time.Time
 
@@ -68,6 +71,7 @@ func OpenBolt(path string, limits Limits) (*Bolt, error) {
 	if b.journal, err = openJournal(path, b.memory); err != nil {
 		return nil, err
 	}
+	b.size = b.journal.size
 	b.writer.Go(b.write)
 	return b, nil
 }
@@ -161,6 +165,9 @@ func (b *Bolt) commit(ops []*operation) {
 	if mustWrite {
 		b.mu.Lock()
 		b.failure = err
+		if err == nil {
+			b.written, b.size = time.Now(), b.journal.size
+		}
 		b.mu.Unlock()
 	}
 	for _, op := range ops {
@@ -222,7 +229,13 @@ func (b *Bolt) Expire(now time.Time) error {
 }
 
 // Stats implements server.Store.
-func (b *Bolt) Stats() Stats { return b.memory.Stats() }
+func (b *Bolt) Stats() Stats {
+	s := b.memory.Stats()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.Kind, s.File, s.Written = "bolt", b.size, b.written
+	return s
+}
 
 // Ready implements server.Store. After a write that failed it returns an error until a write
 // has succeeded, and tries one itself.

@@ -32,7 +32,9 @@ type journal struct {
 	broken error
 	// commits counts the writes.
 	commits int
-	buffer  []byte
+	// size is that of the file's pages before the last write, in bytes.
+	size   int64
+	buffer []byte
 }
 
 // recordID names what a record is about: an affiliate, or with an empty ID the pin of the
@@ -191,6 +193,7 @@ func (w *write) succeeded(now int64) {
 
 // run writes what is staged, then what is suspect, then records of the other end of the log.
 func (w *write) run(tx *bbolt.Tx, now int64) error {
+	w.size = tx.Size()
 	w.log = tx.Bucket(logBucket)
 	w.log.FillPercent = fillPercent
 	if len(w.suspects) > 0 {

@@ -256,6 +256,7 @@ func (j *journal) prepare(m *Memory) error {
 	guarded := false
 	_ = j.db.View(func(tx *bbolt.Tx) error {
 		guarded = tx.Bucket(legacyPins) != nil
+		j.size = tx.Size()
 		return nil
 	})
 	if guarded {

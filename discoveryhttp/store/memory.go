@@ -21,9 +21,12 @@ type Memory struct {
 	// expiries has all clusters.
 	expiries queue
 	clock    clock
-	// affiliates counts all affiliates, and bytes is what they cost, with what is staged.
-	affiliates int
-	bytes      int64
+	// affiliates counts all affiliates, endpoints theirs, and bytes is what they cost, with what
+	// is staged.
+	affiliates, endpoints int
+	bytes                 int64
+	// watchers counts those of all clusters.
+	watchers int
 	// direct is set if a change is applied as soon as it is staged: there is no file to wait
 	// for.
 	direct bool
@@ -277,12 +280,16 @@ func (m *Memory) Watch(_ context.Context, clusterID string, caller netip.Addr, t
 	w = c.log.Watch(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		if _, open := c.watchers[w]; open {
+			m.watchers--
+		}
 		if delete(c.watchers, w); len(c.watchers) == 0 {
 			c.log = nil
 		}
 		m.settle(c)
 	})
 	c.watchers[w] = reader{bytes.Clone(token), caller}
+	m.watchers++
 	return m.list(c), w, nil
 }
 
@@ -337,12 +344,10 @@ func (m *Memory) expire(now time.Time) {
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Stats{Clusters: len(m.clusters), Backlog: m.backlog.Bytes()}
-	for _, c := range m.clusters {
-		s.Affiliates += len(c.entries)
-		s.Watchers += len(c.watchers)
+	return Stats{
+		Kind: "memory", Clusters: len(m.clusters), Affiliates: m.affiliates, Endpoints: m.endpoints, Watchers: m.watchers,
+		Bytes: m.bytes, Backlog: m.backlog.Bytes(),
 	}
-	return s
 }
 
 // Ready implements server.Store.

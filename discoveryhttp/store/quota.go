@@ -68,6 +68,7 @@ func (m *Memory) account(c *cluster, before, after *entry) {
 	if before != nil {
 		c.count--
 		m.affiliates--
+		m.endpoints -= len(before.lives)
 		if !before.hasData() {
 			c.dataless--
 		}
@@ -76,6 +77,7 @@ func (m *Memory) account(c *cluster, before, after *entry) {
 	if after != nil {
 		c.count++
 		m.affiliates++
+		m.endpoints += len(after.lives)
 		if !after.hasData() {
 			c.dataless++
 		}

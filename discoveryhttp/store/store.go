@@ -54,11 +54,18 @@ type Limits struct {
 	CallerClusters int
 }
 
-// Stats counts what a store keeps.
+// Stats counts what a store keeps. A change that is being written may be counted already.
 type Stats struct {
-	Clusters, Affiliates, Watchers int
-	// Backlog is what Limits.Backlog bounds, in bytes.
-	Backlog int64
+	// Kind is memory, bolt or etcd.
+	Kind string
+	// Endpoints are those of all affiliates.
+	Clusters, Affiliates, Endpoints, Watchers int
+	// Bytes is what Limits.Bytes bounds, and Backlog what Limits.Backlog does, in bytes.
+	Bytes, Backlog int64
+	// File is the size of the store's file, in bytes; 0 if it has none.
+	File int64
+	// Written is when the file was last written, by this process; zero if it was not.
+	Written time.Time
 }
 
 const (

@@ -132,7 +132,7 @@ func TestTwoServers(t *testing.T) {
 	}
 	storetest.ExpectAdmits(t, two, "other", false, "two")
 	w.Close()
-	if got := one.Stats(); got != (store.Stats{Clusters: 1, Affiliates: 1}) {
+	if got := storetest.Counts(one); got != (store.Stats{Clusters: 1, Affiliates: 1}) {
 		t.Errorf("without watchers, the stats are %+v", got)
 	}
 }

@@ -130,9 +130,11 @@ func (m *mirror) watch(ctx context.Context, by callerID, token []byte) (*store.S
 		m.mu.Lock()
 		delete(m.watchers, w)
 		m.mu.Unlock()
+		m.store.watchers.Add(-1)
 		m.store.release(m, by)
 	}))
 	m.watchers[w] = token
+	m.store.watchers.Add(1)
 	if m.snapshot == nil {
 		m.snapshot = m.contents.snapshot()
 	}

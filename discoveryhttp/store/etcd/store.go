@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -33,6 +34,8 @@ type Store struct {
 	writing *locks
 	// usage is what all servers have written.
 	usage *usage
+	// watchers counts those of all mirrors.
+	watchers atomic.Int64
 
 	mu sync.Mutex
 	// mirrors are those of the clusters, by their names in keys.
@@ -184,14 +187,11 @@ func (s *Store) Expire(now time.Time) error {
 // the watchers of this server.
 func (s *Store) Stats() store.Stats {
 	s.usage.mu.Lock()
-	stats := store.Stats{Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates, Backlog: s.backlog.Bytes()}
-	s.usage.mu.Unlock()
-	for _, m := range s.allMirrors() {
-		m.mu.Lock()
-		stats.Watchers += len(m.watchers)
-		m.mu.Unlock()
+	defer s.usage.mu.Unlock()
+	return store.Stats{
+		Kind: "etcd", Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates, Endpoints: s.usage.endpoints,
+		Watchers: int(s.watchers.Load()), Bytes: s.usage.bytes, Backlog: s.backlog.Bytes(),
 	}
-	return stats
 }
 
 func (s *Store) allMirrors() []*mirror {

@@ -20,6 +20,8 @@ type totals struct {
 	callers    map[callerID]*callerTotals
 	bytes      int64
 	affiliates int
+	// endpoints counts those of all affiliates.
+	endpoints int
 }
 
 // clusterTotals are those of one cluster.
@@ -37,8 +39,9 @@ type clusterTotals struct {
 // entry is what is known of one affiliate.
 type entry struct {
 	hasData bool
-	// data and endpoints are what they cost.
+	// data and endpoints are what they cost, and endpointCount is how many endpoints there are.
 	data, endpoints int64
+	endpointCount   int
 	caller          callerID
 	// lease is the last one of its keys.
 	lease int64
@@ -86,6 +89,7 @@ func (t *totals) put(key string, kv *mvccpb.KeyValue, isNew bool) {
 			e.caller = parseCaller(kv.Value)
 		case isNew:
 			e.endpoints += costOf(field)
+			e.endpointCount++
 		}
 	})
 }
@@ -110,6 +114,7 @@ func (t *totals) remove(key string) (cluster, id string, orphaned bool) {
 			e.caller = callerID{}
 		default:
 			e.endpoints = max(e.endpoints-costOf(field), 0)
+			e.endpointCount = max(e.endpointCount-1, 0)
 		}
 	})
 	return cluster, id, orphaned
@@ -184,6 +189,7 @@ func (t *totals) count(cluster, id string, e *entry, sign int) {
 	cost := int64(sign) * e.cost(id)
 	t.bytes += cost
 	t.affiliates += sign
+	t.endpoints += sign * e.endpointCount
 	t.clusters[cluster].affiliates += sign
 	t.charge(e.caller, cost, 0)
 }

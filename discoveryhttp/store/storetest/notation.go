@@ -31,6 +31,12 @@ func Update(t *testing.T, s server.Store, cluster, id, data string, expires time
 	}
 }
 
+// Counts returns the numbers of clusters, affiliates and watchers alone.
+func Counts(s server.Store) store.Stats {
+	all := s.Stats()
+	return store.Stats{Clusters: all.Clusters, Affiliates: all.Affiliates, Watchers: all.Watchers}
+}
+
 // Show returns an affiliate as id=data[endpoint endpoint].
 func Show(a store.Affiliate) string {
 	data, raw := a.Parts()

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store
 		"a watched cluster that is left":     {store.Limits{CallerClusters: 2}, testWatchedClusterMoves},
 		"watch":                              {run: testWatch},
 		"a limit of watchers":                {store.Limits{Watchers: 1}, testWatcherLimit},
+		"what it keeps is counted":           {run: testCounts},
 		"writers and a watcher at once":      {run: testConcurrency},
 		"the first affiliate pins":           {run: testPin},
 		"a pin ends watches with another":    {run: testPinEndsWatches},
@@ -318,6 +319,50 @@ func testWatch(t *testing.T, s server.Store) {
 	cancel()
 	if got, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// testCounts counts endpoints that come, stay and go, and watchers that are closed twice.
+func testCounts(t *testing.T, s server.Store) {
+	expect := func(what string, clusters, affiliates, endpoints, watchers int) {
+		t.Helper()
+		want := [...]int{clusters, affiliates, endpoints, watchers}
+		var got [4]int
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			n := s.Stats()
+			if got = [...]int{n.Clusters, n.Affiliates, n.Endpoints, n.Watchers}; got == want || time.Now().After(deadline) {
+				break
+			}
+		}
+		if got != want {
+			t.Errorf("%s: clusters, affiliates, endpoints and watchers are %v, want %v", what, got, want)
+		}
+	}
+	expect("an empty store", 0, 0, 0, 0)
+	Update(t, s, "c", "a", "1", In(30), "x", "y")
+	Update(t, s, "c", "a", "2", In(30), "y", "z")
+	Update(t, s, "c", "b", "", In(30), "x")
+	Update(t, s, "d", "a", "1", In(30))
+	expect("three affiliates", 2, 3, 4, 0)
+	if s.Stats().Bytes <= 0 {
+		t.Error("three affiliates have no bytes")
+	}
+	_, w, err := s.Watch(t.Context(), "c", netip.Addr{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("a watch", 2, 3, 4, 1)
+	w.Close()
+	w.Close()
+	expect("no watch", 2, 3, 4, 0)
+	for _, gone := range []struct{ cluster, id string }{{"c", "a"}, {"c", "b"}, {"d", "a"}} {
+		if err := s.Delete(t.Context(), gone.cluster, gone.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect("all is deleted", 0, 0, 0, 0)
+	if n := s.Stats().Bytes; n != 0 {
+		t.Errorf("an empty store has %d bytes", n)
 	}
 }
 
