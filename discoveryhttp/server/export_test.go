@@ -35,3 +35,11 @@ func (s *Server) ReflectHandler(send func(context.Context, netip.AddrPort, [][]b
 func (s *Server) AdmitReflect() func(context.Context, netip.Addr, time.Time) error {
 	return newReflector(s).admit
 }
+
+// RecordOnce puts a reading on the page.
+func (s *Server) RecordOnce(ctx context.Context) { s.recordOnce(ctx, time.Now()) }
+
+// RecordAfter puts a reading on the page as if the server had run for a time.
+func (s *Server) RecordAfter(ctx context.Context, uptime time.Duration) {
+	s.recordOnce(ctx, time.Now().Add(-uptime))
+}

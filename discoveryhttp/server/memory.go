@@ -25,6 +25,17 @@ func (l Limits) Memory() int64 {
 	return l.boundedMemory()
 }
 
+// startMemory is what a server has at the start, in bytes.
+const startMemory = 31 << 20
+
+// most returns the most memory that a server with the limits may take, in bytes; 0 for no bound.
+func (l Limits) most() int64 {
+	if m := l.Memory(); m < math.MaxInt64 {
+		return m + startMemory
+	}
+	return 0
+}
+
 // boundedMemory is Memory without what a missing limit would bound.
 func (l Limits) boundedMemory() int64 {
 	used := l.Store.Bytes + l.Store.Backlog + l.Sent + l.Copies +

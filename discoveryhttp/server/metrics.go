@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/spanmesh/span/discoveryhttp/server/page"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
@@ -36,18 +37,15 @@ type succeeded struct {
 
 var _ connect.Interceptor = (*metrics)(nil)
 
-// buckets range from 50 µs to 1.6 s.
-var buckets = prometheus.ExponentialBuckets(50e-6, 2, 16)
-
 func newMetrics(s Store) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "calls_total",
 			Help: "Calls by method and result code. A stream is counted when it ends."}, []string{"method", "code"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "call_seconds",
-			Help: "Duration of calls other than streams, in seconds.", Buckets: buckets}, []string{"method"}),
+			Help: "Duration of calls other than streams, in seconds.", Buckets: page.Bounds[:]}, []string{"method"}),
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "store_seconds",
-			Help: "Duration of store operations, in seconds.", Buckets: buckets}, []string{"operation"}),
+			Help: "Duration of store operations, in seconds.", Buckets: page.Bounds[:]}, []string{"operation"}),
 	}
 	m.succeeded = map[string]succeeded{}
 	for _, procedure := range procedures {

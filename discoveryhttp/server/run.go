@@ -42,6 +42,7 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 	entrance := door.New(limits, certificates, o.Log)
 	s := New(ctx, o)
 	s.metrics.registry.MustRegister(connectionMetrics(entrance)...)
+	s.connections = entrance.Stats
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, listener := range listeners {
 		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
@@ -64,6 +65,10 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 		return nil
 	})
 	group.Go(func() error { return expire(groupCtx, o.Store, o.Log) })
+	group.Go(func() error {
+		s.record(groupCtx)
+		return nil
+	})
 	return group.Wait()
 }
 

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/spanmesh/span/discoveryhttp/reflectpb/reflectpbconnect"
+	"github.com/spanmesh/span/discoveryhttp/server/door"
+	"github.com/spanmesh/span/discoveryhttp/server/page"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
@@ -64,9 +66,12 @@ type Options struct {
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.
 	Redirect string
-	// Version is shown on the status page.
+	// Version is shown on the page.
 	Version string
-	Log     *slog.Logger
+	// Page is who may see the numbers on the page, and Metrics who may read the metrics. The
+	// page's is Private and that of the metrics Public if it is empty.
+	Page, Metrics Access
+	Log           *slog.Logger
 }
 
 // Server implements the discovery protocol.
@@ -85,6 +90,13 @@ type Server struct {
 	calls *quota[netip.Addr]
 	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
 	requestTimeout time.Duration
+	// board has what the page shows, and visits bounds how often an address asks for it or for the
+	// metrics. probes bounds the open requests of probes.
+	board  *page.Board
+	visits *limiter[netip.Addr]
+	probes *quota[netip.Addr]
+	// connections returns the numbers of connections; nil if the server does not accept them.
+	connections func() door.Stats
 	// storeFailed limits how often failures of the store are logged.
 	storeFailed rate.Sometimes
 }
@@ -103,6 +115,9 @@ func New(closing context.Context, o Options) *Server {
 		calls:     newQuota[netip.Addr](o.Limits.CallsPerAddress, o.Limits.Calls),
 
 		requestTimeout: requestTimeout,
+		board:          page.NewBoard(page.About{Version: o.Version, Memory: o.Limits.most()}),
+		visits:         newLimiter[netip.Addr](visitRate),
+		probes:         newQuota[netip.Addr](probesPerAddress, probes),
 		storeFailed:    rate.Sometimes{First: 1, Interval: 30 * time.Second},
 	}
 	s.account = newAccount(o.Limits.Sent, s.clusters.dropCaches)
@@ -114,7 +129,7 @@ func New(closing context.Context, o Options) *Server {
 	return s
 }
 
-// Handler returns the handler of the protocol, metrics, probes and status page.
+// Handler returns the handler of the protocol, metrics, probes and the page.
 func (s *Server) Handler() http.Handler {
 	path, protocol := serverpbconnect.NewClusterHandler(connectHandler{s},
 		connect.WithReadMaxBytes(s.options.Limits.request()),
@@ -128,7 +143,8 @@ func (s *Server) Handler() http.Handler {
 			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
 		mux.Handle(path, s.withCalls(withoutCompression(withController(service))))
 	}
-	s.addPages(mux)
+	s.addProbes(mux)
+	mux.Handle("/", withPageHeaders(s.withCalls(s.withVisits(s.pages()))))
 	return withDeadlines(mux, s.options.Limits.Send)
 }
 

@@ -271,30 +271,6 @@ func get(t *testing.T, url string) (status int, body string) {
 	return response.StatusCode, string(text)
 }
 
-func TestPagesDoNotShowClusterIDs(t *testing.T) {
-	url, _ := start(t)
-	client := serverpbconnect.NewClusterClient(http.DefaultClient, url)
-	if _, err := client.AffiliateUpdate(t.Context(), updateRequest("secret-cluster", "a", "x")); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{
-		"/":        "<td>Affiliates</td><td>1</td>",
-		"/healthz": "ok", "/readyz": "ok",
-		"/metrics": "spanctl_discovery_affiliates 1",
-	} {
-		status, body := get(t, url+path)
-		if status != http.StatusOK || !strings.Contains(body, want) || strings.Contains(body, "secret-cluster") {
-			t.Errorf("%s: %d\n%s", path, status, body)
-		}
-	}
-	if _, body := get(t, url+"/metrics"); !strings.Contains(body, `spanctl_discovery_calls_total{code="ok",method="AffiliateUpdate"} 1`) {
-		t.Errorf("metrics are\n%s", body)
-	}
-	if status, _ := get(t, url+"/nowhere"); status != http.StatusNotFound {
-		t.Errorf("an unknown page: %d", status)
-	}
-}
-
 func TestMemberTokens(t *testing.T) {
 	url, _ := start(t, func(o *server.Options) { o.Auth = server.Member })
 	client := serverpbconnect.NewClusterClient(h2c(t), url, connect.WithGRPC())

@@ -20,6 +20,10 @@ var pages = []page{
 		source: "cmd/spanctl/internal/ui/web", dist: "cmd/spanctl/internal/ui/dist", name: "app",
 		static: []string{"index.html", "favicon.svg"},
 	},
+	{
+		source: "discoveryhttp/server/page/web", dist: "discoveryhttp/server/page/dist", name: "page",
+		static: []string{"index.html", "favicon.svg"},
+	},
 }
 
 func main() {

@@ -33,7 +33,7 @@ function options({ lines, format, range, steps, shade, sync }, width, height) {
     cursor: { sync: sync ? { key: sync } : undefined, drag: { x: false, y: false }, y: false },
     scales: { y: { range: (_, __, max) => [0, range ?? (max > 0 ? max * 1.15 : 1)] } },
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map(clock), size: 28 },
+      { ...axis, values: (_, ticks) => ticks.map(clock), size: 28, space: 80 },
       { ...axis, size: 68, incrs: steps, values: (_, ticks) => ticks.map(format) },
     ],
     series: [{}, ...lines.map((l) => ({

@@ -34,6 +34,7 @@ type serveOptions struct {
 	trustedProxies  []string
 	hideAddress     bool
 	reflect         bool
+	page, metrics   string
 	etcd            etcdFlags
 	limits          server.Limits
 	memory          int64
@@ -47,8 +48,9 @@ func newServe(g *globals) *cobra.Command {
 		Use:   "serve",
 		Short: "Run a discovery server until stopped",
 		Long: `Serve the discovery protocol on one port, by Connect, gRPC and plain HTTP with JSON,
-and beside it /healthz, /readyz, /metrics and a status page. What machines publish
-is encrypted with their cluster's secret; the server can neither read nor forge it.
+and beside it /healthz, /readyz, /metrics and, at /, a page with the server's load and
+latencies over time. What machines publish is encrypted with their cluster's secret;
+the server can neither read nor forge it.
 
 An address other than loopback needs a certificate, or --insecure: with plain HTTP,
 membership can be observed or blocked on the path. A certificate is reloaded when
@@ -79,6 +81,8 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
 	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
 	flags.BoolVar(&f.reflect, "reflect", true, "send three datagrams of UDP to a caller's own address when it asks, for spanctl doctor; an address, or IPv6 /64, has one try in 10 seconds")
+	flags.StringVar(&f.page, "page", string(server.Private), "who sees numbers on the page at /: private for browsers on this machine; public for everybody, rounded, and none below ten clusters; off for no page")
+	flags.StringVar(&f.metrics, "metrics", string(server.Public), "who may read /metrics: public, private for this machine, or off")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	f.given = flags
 	sizeVar(flags, &f.memory, "max-memory", "most memory that clients can make the server take, such as 512MiB or 2G; limits that are not given are lowered to fit (default half of the memory of the machine or container)")
@@ -178,9 +182,15 @@ func notifySystemd(log *slog.Logger, state string) {
 
 // options returns the options of the server, without its store.
 func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
-	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Reflect: f.reflect, Version: version.Version, Log: log}
+	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Reflect: f.reflect,
+		Page: server.Access(f.page), Metrics: server.Access(f.metrics), Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
 		return o, err
+	}
+	for flag, value := range map[string]string{"page": f.page, "metrics": f.metrics} {
+		if err := oneOf(flag, value, string(server.Public), string(server.Private), string(server.Off)); err != nil {
+			return o, err
+		}
 	}
 	for _, text := range f.trustedProxies {
 		prefix, err := netip.ParsePrefix(text)
