@@ -121,9 +121,7 @@ func (s *Scrubber) Text(text string) string {
 		return text
 	}
 	for _, phrase := range s.phrases {
-		if strings.Contains(text, phrase) {
-			text = strings.ReplaceAll(text, phrase, s.placeholder("name", phrase))
-		}
+		text = s.replacePhrase(text, phrase)
 	}
 	text = mac.ReplaceAllStringFunc(text, s.replaceMAC)
 	text = ip.ReplaceAllStringFunc(text, s.replaceAddress)
