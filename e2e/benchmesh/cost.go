@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,10 +49,32 @@ func (m *mesh) rest(ctx context.Context, idle time.Duration) error {
 	if err != nil {
 		return err
 	}
-	report("agent", agents, before, after, idle)
 	report("WireGuard process", processes, before, after, idle)
-	return nil
+	return keptAtRest(report("agent", agents, before, after, idle))
 }
+
+// What an agent may use at rest: a part of a core, and memory of its own in KiB. It used 9 MiB before
+// it named what is wrong, kept samples and measured peers; these may take 2.
+const (
+	restCPU    = 0.002
+	restMemory = 11 << 10
+)
+
+// keptAtRest returns an error if an agent uses more than it may.
+func keptAtRest(cpu, memory float64) error {
+	var failures error
+	if cpu > restCPU {
+		failures = fmt.Errorf("an agent at rest uses %.2f %% of a core, promised are %.1f", 100*cpu, 100*restCPU)
+	}
+	if memory > restMemory {
+		failures = errors.Join(failures, fmt.Errorf("an agent at rest has %.1f MiB of its own, promised are %d", memory/mebi, restMemory/mebi))
+	}
+	return failures
+}
+
+// mebi is a MiB in KiB.
+const mebi = 1 << 10
+
 
 // wireguardProcesses returns the processes of this binary that run WireGuard.
 func wireguardProcesses(binary string) (pids []int, err error) {
@@ -125,9 +148,11 @@ func costOf(pid int) (cost, error) {
 	return c, nil
 }
 
-func report(what string, pids []int, before, after map[int]cost, idle time.Duration) {
+// report prints what processes have used on average, and returns the part of a core and the memory of
+// its own, in KiB.
+func report(what string, pids []int, before, after map[int]cost, idle time.Duration) (core, memory float64) {
 	if len(pids) == 0 {
-		return
+		return 0, 0
 	}
 	var cpu time.Duration
 	var resident, own, share int
@@ -137,10 +162,11 @@ func report(what string, pids []int, before, after map[int]cost, idle time.Durat
 		own += after[pid].own
 		share += after[pid].share
 	}
-	const mebi = 1 << 10
 	n := float64(len(pids))
-	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*cpu.Seconds()/idle.Seconds()/n)
-	fmt.Printf("| %s at rest, memory of its own | %.1f MiB |\n", what, float64(own)/n/mebi)
+	core, memory = cpu.Seconds()/idle.Seconds()/n, float64(own)/n
+	fmt.Printf("| %s at rest, of a core | %.2f %% |\n", what, 100*core)
+	fmt.Printf("| %s at rest, memory of its own | %.1f MiB |\n", what, memory/mebi)
 	fmt.Printf("| %s at rest, with its share of the program's file | %.1f MiB |\n", what, float64(share)/n/mebi)
 	fmt.Printf("| %s at rest, resident, with all of the program's file | %.1f MiB |\n", what, float64(resident)/n/mebi)
+	return core, memory
 }
