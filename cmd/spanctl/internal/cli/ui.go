@@ -79,7 +79,7 @@ func (o *uiOptions) run(ctx context.Context, g *globals, cmd *cobra.Command) err
 		return fmt.Errorf("serve the page: %w", err)
 	}
 	server, err := ui.New(listener, ui.Options{Machines: machines, Write: o.write, AllowRemote: o.allowRemote, Version: version.Version,
-		Explain: callError, YAML: yamlOfJSON, Named: formatFlag{}.name, Log: log})
+		Explain: callError, Explanation: explanation, YAML: yamlOfJSON, Named: formatFlag{}.name, Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -103,6 +103,13 @@ func (o *uiOptions) run(ctx context.Context, g *globals, cmd *cobra.Command) err
 		defer closeBrowser()
 	}
 	return server.Serve(ctx)
+}
+
+// explanation returns what `spanctl explain` prints.
+func explanation(name string) (string, error) {
+	var out strings.Builder
+	err := (&explainOptions{output: outputText}).run(streams{out: &out}, name)
+	return out.String(), err
 }
 
 // checkListen refuses addresses that other machines reach, unless that was asked for.

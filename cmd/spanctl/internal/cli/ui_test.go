@@ -56,6 +56,16 @@ func TestPageListensOnLoopback(t *testing.T) {
 	}
 }
 
+func TestPageExplainsAsTheCommandDoes(t *testing.T) {
+	text, err := explanation("PeerDown")
+	if err != nil || !strings.Contains(text, "PeerDown") {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := explanation("NoSuchCode"); err == nil {
+		t.Error("a code that does not exist is explained")
+	}
+}
+
 func TestMachinesOfThePage(t *testing.T) {
 	for _, test := range []struct {
 		name        string

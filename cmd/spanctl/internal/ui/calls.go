@@ -205,6 +205,21 @@ func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, e
 	return answer, nil
 }
 
+// spans are those of samples.
+var spans = map[string]agentpb.SampleSpan{
+	"hour": agentpb.SampleSpan_SAMPLE_SPAN_HOUR,
+	"day":  agentpb.SampleSpan_SAMPLE_SPAN_DAY,
+}
+
+func samples(ctx context.Context, m *reader, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	span, known := spans[query.Get("span")]
+	if !known {
+		return nil, &httpError{http.StatusBadRequest, "the span must be hour or day"}
+	}
+	return answered(m.GetSamples(ctx, connect.NewRequest(&agentpb.GetSamplesRequest{Peer: query.Get("peer"), Span: span})))
+}
+
 // decision makes a call of one whose request has no fields that the page sets.
 func decision[Q, R any](do func(m *reader) func(context.Context, *connect.Request[Q]) (*connect.Response[R], error)) call {
 	return func(ctx context.Context, m *reader, r *http.Request) (any, error) {

@@ -44,6 +44,8 @@ type Options struct {
 	Version string
 	// Explain makes an error of a call one for people.
 	Explain func(error) error
+	// Explanation returns what `spanctl explain` says of a name.
+	Explanation func(name string) (string, error)
 	// YAML returns the YAML of a value, for people.
 	YAML func(value any) ([]byte, error)
 	// Named returns a name for a text whose ending is the text's format.
@@ -103,7 +105,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /", s.serveAsset)
 	mux.HandleFunc("GET "+apiPath+"session", s.session)
 	mux.HandleFunc("GET "+apiPath+"stream", s.stream)
-	for name, do := range map[string]call{"diff": diff, "history": history, "config": s.config} {
+	mux.HandleFunc("GET "+apiPath+"explain/{name}", s.explanation)
+	for name, do := range map[string]call{"diff": diff, "history": history, "config": s.config, "samples": samples} {
 		mux.HandleFunc("GET "+apiPath+"machines/{id}/"+name, s.about(readTimeout, do))
 	}
 	for name, do := range map[string]call{
@@ -128,6 +131,18 @@ func (s *Server) session(w http.ResponseWriter, _ *http.Request) {
 		Write    bool          `json:"write"`
 		Machines []machineName `json:"machines"`
 	}{s.options.Version, s.options.Write, s.board.names()})
+}
+
+// explanation answers what a name means, such as the code of a condition.
+func (s *Server) explanation(w http.ResponseWriter, r *http.Request) {
+	text, err := s.options.Explanation(r.PathValue("name"))
+	if err != nil {
+		fail(w, r, http.StatusNotFound, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Text string `json:"text"`
+	}{text})
 }
 
 // Serve serves until ctx ends, and then closes the streams and the connections to the machines.

@@ -104,6 +104,11 @@ func (a *testAgent) Diff(context.Context, *connect.Request[agentpb.DiffRequest])
 	return connect.NewResponse(&agentpb.DiffResponse{Plan: &agentpb.Plan{Changes: []*agentpb.Change{{Text: "+route"}}}}), nil
 }
 
+func (a *testAgent) GetSamples(_ context.Context, r *connect.Request[agentpb.GetSamplesRequest]) (*connect.Response[agentpb.GetSamplesResponse], error) {
+	a.note("GetSamples " + r.Msg.GetPeer() + " " + r.Msg.GetSpan().String())
+	return connect.NewResponse(&agentpb.GetSamplesResponse{Peers: []*agentpb.PeerSamples{{Name: r.Msg.GetPeer()}}}), nil
+}
+
 func (a *testAgent) Reload(context.Context, *connect.Request[agentpb.ReloadRequest]) (*connect.Response[agentpb.ReloadResponse], error) {
 	a.note("Reload")
 	return connect.NewResponse(&agentpb.ReloadResponse{Plan: &agentpb.Plan{}}), nil
@@ -168,9 +173,15 @@ func newWorld(t *testing.T, write bool) *world {
 	w.server, err = New(tcp, Options{
 		Machines: []Machine{{ID: "local", Dial: dial}}, Write: write, Version: "v1",
 		Explain: func(err error) error { return err },
-		YAML:    json.Marshal, // JSON is YAML
-		Named:   func(_ context.Context, name string, _ []byte) (string, error) { return name + ".yaml", nil },
-		Log:     slog.New(slog.DiscardHandler),
+		Explanation: func(name string) (string, error) {
+			if name != "PeerDown" {
+				return "", errors.New("there is no such name")
+			}
+			return "It was up, and is down.", nil
+		},
+		YAML:  json.Marshal, // JSON is YAML
+		Named: func(_ context.Context, name string, _ []byte) (string, error) { return name + ".yaml", nil },
+		Log:   slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -320,6 +331,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{name: "a path out of the files", path: "/../server.go", entered: true, status: 404},
 		{name: "an escaped path out of the files", path: "/%2e%2e/server.go", entered: true, status: 404},
 		{name: "a path to other files", path: "/dist/app.js", entered: true, status: 404},
+		{name: "a name that means nothing", path: "/api/explain/x", entered: true, status: 404},
+		{name: "a span that is not known", path: "/api/machines/local/samples?peer=db1&span=year", entered: true, status: 400},
 		{name: "a path out of a machine", path: "/api/machines/%2e%2e%2fx/diff", entered: true, status: 404},
 		{name: "a body that is too large", method: "POST", path: "/api/machines/local/apply", body: `{"text":"` + strings.Repeat("x", maxBody) + `","mode":"try"}`, headers: []string{"Origin", "own", "Content-Type", "application/json"}, entered: true, status: 413},
 		{name: "no JSON", method: "POST", path: "/api/machines/local/apply", body: `text`, headers: []string{"Origin", "own", "Content-Type", "application/json"}, entered: true, status: 400},
@@ -379,7 +392,10 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 		"/api/session":                `{"version":"v1","write":true,"machines":[{"id":"local","name":"local"}]}`,
 		"/api/machines/local/config":  `"text":"{\"cluster\":{\"secret\":\"(hidden)\"}}"`,
 		"/api/machines/local/diff":    `"+route"`,
+		"/api/explain/PeerDown":       `{"text":"It was up, and is down."}`,
 		"/api/machines/local/history": `"number":7`,
+
+		"/api/machines/local/samples?peer=db%201&span=day": `"peers":[{"name":"db 1"`,
 	} {
 		if response, body := w.do(http.MethodGet, path, ""); response.StatusCode != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s is %s: %s", path, response.Status, body)
