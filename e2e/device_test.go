@@ -58,7 +58,7 @@ func TestIPv6IsDisabled(t *testing.T) {
 
 func TestWireguardProcessHangs(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "the WireGuard process is stopped: it is named and restarted, and no command and no stop of the agent hangs")
+	harness.Scenario(t, "the WireGuard process is stopped, or its control socket lost: it is named and restarted, and no command and no stop of the agent hangs")
 	if harness.InGuest() {
 		t.Skip("the kernel's WireGuard has no process")
 	}
@@ -73,6 +73,23 @@ func TestWireguardProcessHangs(t *testing.T) {
 	m.AwaitNoDiff()
 	harness.WantText(t, "the events", node.CLI.Run("get", "events"), "WireGuardRestarted", "WireGuardUnresponsive")
 	harness.WantNoText(t, "the conditions", node.CLI.Run("get", "conditions"), "WireGuardUnresponsive")
+
+	t.Run("its control socket is moved away", func(t *testing.T) {
+		away := func() {
+			node.Exec.Run("mv", "/var/run/wireguard/kubespan.sock", "/var/run/wireguard/kubespan.away")
+		}
+		const made = `change="+ link kubespan`
+		node.Agent.AwaitAfter(away, made)
+		m.AwaitUp()
+		node.Agent.Terminate()
+		away()
+		node.Agent.Start()
+		node.Agent.AwaitOutput(made)
+		m.AwaitUp()
+		node.Packets.Ping(other.API.MeshAddress())
+		harness.WantNoText(t, "the conditions", node.CLI.Run("get", "conditions"), "LinkNameTaken", "WireGuardUnresponsive", "PassFailing")
+		m.AwaitNoDiff()
+	})
 
 	// The agent is stopped while it waits for the process.
 	pid = strings.TrimSpace(node.Exec.Nodecmd("signal-wireguard", "SIGSTOP"))

@@ -106,7 +106,7 @@ func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.Link
 func (k *Kernel) makeLink(ctx context.Context, c state.LinkChange) error {
 	created := c.Action() == state.Create
 	switch {
-	case created && userspace.Answers(c.New.Name):
+	case created && userspace.Exists(c.New.Name):
 		// A process is left whose device was moved to another network namespace, or was
 		// deleted just now. It has the port.
 		if err := userspace.Kill(ctx, c.New.Name); err != nil {

@@ -9,6 +9,19 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
+// WireguardOf returns where the WireGuard of a link runs; "" if there is no such link.
+func WireguardOf(name string) Mode {
+	link, err := netlink.LinkByName(name)
+	switch {
+	case err != nil:
+		return ""
+	case link.Type() == kindTUN:
+		return InUserspace
+	default:
+		return InKernel
+	}
+}
+
 // RoutingRule is a rule of the routing policy, whosever it is.
 type RoutingRule struct {
 	Family   state.Family

@@ -76,7 +76,7 @@ func checkOurs(name string, named, renamed netlink.Link) error {
 	case renamed != nil:
 		taken.Cause = fmt.Sprintf("link %s is a %s that spanctl did not make, and spanctl's own link has the name %s", name, kind, renamed.Attrs().Name)
 		taken.Remedy = fmt.Sprintf("rename or delete link %s: spanctl then gives its own link the name", name)
-	case kind == kindWireguard, kind == kindTUN && userspace.Answers(name):
+	case kind == kindWireguard, kind == kindTUN && userspace.Exists(name):
 		return nil
 	default:
 		taken.Cause = fmt.Sprintf("link %s is a %s that spanctl did not make", name, kind)
@@ -232,7 +232,10 @@ func (k *Kernel) explainUnresponsive(err error) error {
 		return err
 	}
 	if k.unresponsiveSince.IsZero() {
-		k.unresponsiveSince = time.Now().Add(-userspace.AnswerTimeout)
+		k.unresponsiveSince = time.Now()
+		if !unresponsive.Lost {
+			k.unresponsiveSince = k.unresponsiveSince.Add(-userspace.AnswerTimeout)
+		}
 	}
 	end := "end it"
 	if unresponsive.PID != 0 {

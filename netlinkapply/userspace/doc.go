@@ -5,7 +5,7 @@
 //
 // Start runs Main in a child. The child passes the device and the socket to a second process
 // and ends. The second process serves until its link is deleted. Its control socket is at
-// WireGuard's usual path: Answers connects to it, Stop ends the process.
+// WireGuard's usual path: Exists connects to it, Stop ends the process.
 //
 // The functions may be called concurrently for different links.
 package userspace

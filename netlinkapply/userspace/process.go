@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +30,8 @@ type UnresponsiveError struct {
 	PID int
 	// State is the state of the process (proc_pid_stat(5)), such as "T" for stopped.
 	State string
+	// Lost is set if the process runs, and its control socket is not at its path any more.
+	Lost bool
 }
 
 func (e *UnresponsiveError) Error() string {
@@ -46,6 +46,9 @@ func (e *UnresponsiveError) Error() string {
 	if e.PID != 0 {
 		who += fmt.Sprintf(" %d", e.PID)
 	}
+	if e.Lost {
+		return fmt.Sprintf("%s of link %s cannot be reached: its control socket %s was removed", who, e.Link, socketPath(e.Link))
+	}
 	return fmt.Sprintf("%s of link %s does not answer within %v%s", who, e.Link, AnswerTimeout, state)
 }
 
@@ -56,6 +59,10 @@ func use(link string, talk func(net.Conn) error) error {
 		return &UnresponsiveError{Link: link} // it accepts no connection, and more do not fit
 	}
 	if err != nil {
+		if p := find(link); p != nil {
+			defer p.close()
+			return &UnresponsiveError{Link: link, PID: p.pid, Lost: true}
+		}
 		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
 	}
 	defer func() { _ = c.Close() }()
@@ -72,13 +79,21 @@ func use(link string, talk func(net.Conn) error) error {
 	return &UnresponsiveError{Link: link, PID: pid, State: stateOf(pid)}
 }
 
-// Answers reports whether there is a process for the link: it may be stopped.
-func Answers(link string) bool {
+// Exists reports whether there is a process for the link: it may be stopped, or have lost its control
+// socket.
+func Exists(link string) bool {
 	c, err := dial(link)
-	if err != nil {
-		return errors.Is(err, unix.EAGAIN)
+	if err == nil {
+		return c.Close() == nil
 	}
-	return c.Close() == nil
+	if errors.Is(err, unix.EAGAIN) {
+		return true
+	}
+	p := find(link)
+	if p != nil {
+		p.close()
+	}
+	return p != nil
 }
 
 func dial(link string) (*net.UnixConn, error) {
@@ -136,11 +151,14 @@ type process struct {
 	isHere bool
 }
 
-// openProcess returns the process that serves the link's control socket. A program that
+// openProcess returns the process that serves the link's control socket, or has lost it. A program that
 // spanctl did not start is an error.
 func openProcess(link string) (*process, error) {
 	c, err := dial(link)
 	if err != nil {
+		if p := find(link); p != nil {
+			return p, nil
+		}
 		return nil, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
 	}
 	defer func() { _ = c.Close() }()
@@ -171,18 +189,6 @@ func (p *process) isOurs() bool {
 	p.isHere = err == nil && unknown == nil && here == there
 	// While the process has not ended, no other has its ID.
 	return (p.isHere || unknown != nil) && !p.endedWithin(0)
-}
-
-// IsProcessOf reports whether a process is one that spanctl started for a link, in whichever network
-// namespace. Its program may have any name.
-func IsProcessOf(pid int, link string) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return false
-	}
-	words := strings.Split(string(text), "\x00")
-	i := slices.Index(words, Command)
-	return i >= 1 && i+1 < len(words) && words[i+1] == link
 }
 
 func (p *process) close() { _ = unix.Close(p.fd) }
@@ -265,16 +271,5 @@ func DeviceName(link string) (string, error) {
 		return "", err
 	}
 	defer p.close()
-	// The kernel writes the name of a TUN device into the information on its file
-	// (tun_chr_show_fdinfo).
-	info, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/fdinfo/" + strconv.Itoa(tunFD))
-	if err != nil {
-		return "", fmt.Errorf("find the device of the WireGuard process %d: %w", p.pid, err)
-	}
-	for line := range strings.Lines(string(info)) {
-		if name, found := strings.CutPrefix(line, "iff:"); found {
-			return strings.TrimSpace(name), nil
-		}
-	}
-	return "", nil
+	return deviceOf(p.pid), nil
 }

@@ -200,8 +200,8 @@ var hostDefinitions = []Definition{
 	},
 	{
 		Code: WireGuardUnresponsive, Severity: SeverityError,
-		Summary:  "the WireGuard process does not answer",
-		Check:    "`wg show` does not return either; `pgrep -a spanctl`",
+		Summary:  "the WireGuard process does not answer, or its control socket was removed",
+		Check:    "`wg show` does not return, or does not name the link; `ls /var/run/wireguard`; `pgrep -af wireguard-process`",
 		Remedy:   "none: the agent restarts it; without an agent, kill it",
 		NotReady: true,
 	},

@@ -2454,7 +2454,7 @@ type Mesh struct {
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// In bytes.
 	Mtu uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	// Where WireGuard runs: "kernel" or "userspace".
+	// Where WireGuard runs: "kernel" or "userspace"; empty while there is no link.
 	Wireguard     string `protobuf:"bytes,5,opt,name=wireguard,proto3" json:"wireguard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

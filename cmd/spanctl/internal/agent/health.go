@@ -12,7 +12,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
-	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -49,8 +49,8 @@ type agentHealth struct {
 func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
 	turn := a.loop.Last()
 	h := healthOf(time.Now(), a.started, turn)
-	if h.Mesh != nil && userspace.HasSocket(h.Mesh.Link) {
-		h.Mesh.Wireguard = wireguardUserspace
+	if h.Mesh != nil {
+		h.Mesh.Wireguard = string(netlinkapply.WireguardOf(h.Mesh.Link))
 	}
 	if h.Cluster != nil {
 		h.Cluster.Machines = machines(turn.Mesh.NodeID, a.store.List(resource.Members))
@@ -76,12 +76,6 @@ func machines(own string, members []resource.Resource) uint32 {
 	return n
 }
 
-// The values of Mesh.wireguard.
-const (
-	wireguardKernel    = "kernel"
-	wireguardUserspace = "userspace"
-)
-
 // healthOf returns the health after a turn of the loop of an agent that started at a time. Both
 // times have their monotonic parts: the clock may be set meanwhile.
 func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthResponse {
@@ -100,7 +94,7 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 		h.Conditions = append(h.Conditions, healthCondition(c))
 	}
 	if m := turn.Mesh; m.Link != "" {
-		h.Mesh = &agentpb.Mesh{Link: m.Link, Address: m.Address.String(), Port: uint32(m.Port), Mtu: uint32(m.MTU), Wireguard: wireguardKernel}
+		h.Mesh = &agentpb.Mesh{Link: m.Link, Address: m.Address.String(), Port: uint32(m.Port), Mtu: uint32(m.MTU)}
 	}
 	if turn.Config != nil {
 		h.Cluster = &agentpb.Cluster{}

@@ -72,7 +72,8 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 	now := h.GetTime().AsTime()
 	head := [][2]string{{cmp.Or(h.GetHostname(), "state"), ""}}
 	if m := h.GetMesh(); m != nil {
-		head = append(head, [2]string{"mesh", fmt.Sprintf("%s %s, UDP %d, MTU %d, %s", m.GetLink(), m.GetAddress(), m.GetPort(), m.GetMtu(), m.GetWireguard())})
+		where := cmp.Or(m.GetWireguard(), "no link")
+		head = append(head, [2]string{"mesh", fmt.Sprintf("%s %s, UDP %d, MTU %d, %s", m.GetLink(), m.GetAddress(), m.GetPort(), m.GetMtu(), where)})
 	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
