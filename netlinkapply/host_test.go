@@ -65,6 +65,12 @@ func TestHostHasReachableAddresses(t *testing.T) {
 	if host.MAC != nil {
 		t.Errorf("a namespace without a network card has the MAC %v", host.MAC)
 	}
+	if err := netlink.AddrDel(veth, mustAddr("192.0.2.7/24")); err != nil { // with it goes the other
+		t.Fatal(err)
+	}
+	if host, err = k.Host("kubespan", nil); err != nil || !slices.Equal(host.Offline, []string{"up0 has no address", "up1 has no address"}) {
+		t.Errorf("without an address, offline is %q (%v)", host.Offline, err)
+	}
 }
 
 // TestHostOmitsLinksOverTheMesh has a VXLAN over the mesh's link. It also has a veth whose other

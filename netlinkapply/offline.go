@@ -12,22 +12,30 @@ import (
 // offline returns why none of the links connects the machine to others, with a reason for each;
 // nil if one does. All is the announcer that no filter narrows.
 func offline(links []netlink.Link, all *announcer, byLink map[int]location) (reasons []string) {
+	var bare []string
 	for _, link := range links {
 		if !all.couldLead(link) {
 			continue
 		}
-		why, connects := all.connects(link, byLink[link.Attrs().Index].networks)
-		if connects {
+		networks := byLink[link.Attrs().Index].networks
+		why, connects := all.connects(link, networks)
+		switch {
+		case connects:
 			return nil
-		}
-		if why != "" {
+		case why != "":
 			reasons = append(reasons, link.Attrs().Name+" "+why)
+		case len(networks) == 0:
+			bare = append(bare, link.Attrs().Name+" has no address")
 		}
 	}
-	if len(reasons) == 0 {
+	switch {
+	case len(reasons) > 0:
+		return reasons
+	case len(bare) > 0:
+		return bare // one of them may be the container's only link
+	default:
 		return []string{"there is no link but the loopback"}
 	}
-	return reasons
 }
 
 // couldLead reports whether a link is of a kind that leads to other machines.
