@@ -149,7 +149,7 @@ var peerDefinitions = []Definition{
 		Check:    "`spanctl get affiliates -o yaml`; the fingerprint of the cluster, which `spanctl status` shows, on two machines",
 		Remedy:   "copy `cluster.secret` from a machine that works",
 		NotReady: true,
-		Hides:    []Code{SecretDiffersThere},
+		Hides:    []Code{OneWayTraffic, PeerDown, PeerUnreachable, SecretDiffersThere, UDPBlocked},
 		After:    10 * time.Second, Settles: true,
 	},
 	{
@@ -161,11 +161,11 @@ var peerDefinitions = []Definition{
 	},
 	{
 		Code: UDPBlocked, Severity: SeverityError,
-		Summary:  "no peer answers",
+		Summary:  "no peer answers, or none hears this machine",
 		Check:    "`nft list ruleset` and the router's firewall; `spanctl get peers`: TX grows and RX does not",
-		Remedy:   "open the UDP port of `listenPort` here and on the router",
+		Remedy:   "open the UDP port of `listenPort` here and on the router, both ways",
 		NotReady: true,
-		Hides:    []Code{PeerDown, PeerUnreachable},
+		Hides:    []Code{OneWayTraffic, PeerDown, PeerUnreachable},
 		After:    10 * time.Second, ClearsAfter: 10 * time.Second, Settles: true,
 	},
 }

@@ -109,8 +109,8 @@ func (p *Peer) silentSince() time.Time {
 func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	peers := &s.Peers
 	var found []condition.Condition
-	var silent []*Peer
-	heard := peers.Up > 0
+	var silent, deaf []*Peer
+	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
 		heard = heard || p.called(now)
@@ -122,13 +122,19 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 			found = append(found, relayed(p))
 		case p.Up:
 		case p.calls(now):
+			deaf = append(deaf, p)
 			found = append(found, oneWay(p))
 		case p.silent(now, peers.AtRest):
 			silent = append(silent, p)
+		default:
+			others = true
 		}
 	}
-	if !heard && oneCause(silent) {
+	switch {
+	case !heard && oneCause(silent):
 		found = append(found, blocked(silent, peers.Port))
+	case peers.Up == 0 && len(deaf) > 1 && len(silent) == 0 && !others:
+		found = append(found, unheard(deaf, peers.Port))
 	}
 	for _, p := range silent {
 		if p.WasUp {
@@ -187,6 +193,17 @@ func blocked(silent []*Peer, port int) condition.Condition {
 		c.Remedy = fmt.Sprintf("check the routes and the firewall here: nothing leaves from UDP %d", port)
 	}
 	return c
+}
+
+// unheard returns the condition of a machine that all peers call and that none of them hears.
+func unheard(deaf []*Peer, port int) condition.Condition {
+	calls := 0
+	for _, p := range deaf {
+		calls += p.Contact.Calls
+	}
+	return condition.Condition{Code: condition.UDPBlocked,
+		Cause:  fmt.Sprintf("all %d peers call (%s handshakes came), and none hears the answers", len(deaf), count(calls)),
+		Remedy: fmt.Sprintf("let the firewall here and the router pass UDP that leaves from port %d", port)}
 }
 
 // unreachable returns the condition of a peer that was never reached.

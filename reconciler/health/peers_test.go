@@ -92,6 +92,11 @@ func TestPeers(t *testing.T) {
 		{"one way, with a preshared key", Peers{Up: 1, Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.OwnKey = true })}}, []string{
 			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here, or give both the same presharedKey"}},
 		{"one way, without endpoints", Peers{Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.Endpoints = nil })}}, []string{"OneWayTraffic a"}},
+		{"nothing that leaves arrives", Peers{Notable: []Peer{calling(7, 5*time.Second), with(calling(30, time.Second), func(p *Peer) { p.Name = "b" })}}, []string{
+			"OneWayTraffic a", "OneWayTraffic b",
+			"UDPBlocked: all 2 peers call (37 handshakes came), and none hears the answers: let the firewall here and the router pass UDP that leaves from port 51820"}},
+		{"two do not hear, and a third may", Peers{Notable: []Peer{calling(7, 5*time.Second), with(calling(30, time.Second), func(p *Peer) { p.Name = "b" }),
+			with(cold("c"), func(p *Peer) { p.Contact.Exhausted = false })}}, []string{"OneWayTraffic a", "OneWayTraffic b"}},
 		{"a call shows that nothing is blocked here", Peers{Notable: []Peer{calling(1, 5*time.Second), cold("b")}}, []string{"PeerUnreachable b"}},
 		{"the calls have ended", Peers{Up: 1, Notable: []Peer{calling(7, 2*time.Minute)}}, []string{"PeerUnreachable a"}},
 		{"up, and down again and again", Peers{Up: 1, Notable: []Peer{with(cold("a"), flaps)}}, []string{
