@@ -92,8 +92,7 @@ func (e *Engine) assess(now time.Time) {
 	}
 	for _, c := range before {
 		if _, lasts := is[c.Key()]; c.Announced && !lasts {
-			e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
-			e.events.Record(now, resource.Normal, cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
+			e.reportEnd(now, c.Condition)
 		}
 	}
 	if shown := health.Shown(e.conditions); !slices.EqualFunc(shown, health.Shown(before), sameCondition) {
@@ -126,6 +125,12 @@ func (e *Engine) reportBegin(now time.Time, c condition.Condition) {
 	e.events.Record(now, severity, string(c.Code), c.Subject, c.Cause+": "+c.Remedy)
 }
 
+// reportEnd logs and records that a condition has ended.
+func (e *Engine) reportEnd(now time.Time, c condition.Condition) {
+	e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
+	e.events.Record(now, resource.Normal, cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
+}
+
 func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {
 	specs := make(map[string]any, len(shown))
 	for _, c := range shown {
@@ -139,12 +144,15 @@ func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {
 	e.store.Replace(now, resource.Conditions, specs)
 }
 
+// healthID is the ID of the machine's health among the resources.
+const healthID = "machine"
+
 // publishHealth publishes the health in a word, where it has changed.
 func (e *Engine) publishHealth(now time.Time) {
 	is := e.health()
 	spec := resource.HealthState{State: string(is.State), Ready: is.Ready}
 	if spec != e.healthState {
 		e.healthState = spec
-		e.store.Replace(now, resource.HealthStates, map[string]any{"machine": spec})
+		e.store.Replace(now, resource.HealthStates, map[string]any{healthID: spec})
 	}
 }

@@ -58,6 +58,8 @@ type Loop struct {
 	scope atomic.Pointer[state.Scope]
 	// last is the last turn.
 	last atomic.Pointer[Turn]
+	// stuck is set while it is published that the loop is stuck.
+	stuck atomic.Bool
 	// known is the last argument of Know; nil once the loop has taken it.
 	known atomic.Pointer[health.Known]
 	// judge has an element while known is to be taken.

@@ -22,6 +22,8 @@ type Turn struct {
 	Health health.Report
 	// Config is in force; nil before the first.
 	Config *schema.Config
+	// File is what is known of the config file; nil as long as that is not known.
+	File *health.Config
 	// Mesh is the machine's end of the mesh.
 	Mesh Mesh
 	// Sessions are the connections to registries.
@@ -71,8 +73,9 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 // endTurn makes the present state that of the last turn.
 func (l *Loop) endTurn() {
 	turn := Turn{At: time.Now(), Health: l.engine.health(), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
-		Peers: l.engine.statuses}
+		Peers: l.engine.statuses, File: l.engine.known.Config}
 	l.last.Store(&turn)
+	l.freed(&turn)
 	if l.Turned != nil {
 		l.Turned(turn)
 	}

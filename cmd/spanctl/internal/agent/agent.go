@@ -138,9 +138,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
+	group.Go(func() error { loop.WatchStuck(ctx); return nil })
 	group.Go(func() error {
 		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
-			health: agentHealth{started: begun, loop: loop, store: d.store, configs: configs}, metrics: meter.Handler(), samples: sampler})
+			health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler})
 	})
 	group.Go(func() error {
 		o.watchKernel(ctx, loop, configs)

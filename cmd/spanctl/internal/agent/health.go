@@ -37,12 +37,11 @@ func (s *service) GetHealth(ctx context.Context, _ *connect.Request[agentpb.GetH
 }
 
 // agentHealth is the health of a machine with an agent. It waits for nothing: neither for the loop
-// nor for the network.
+// nor for the network or a disk.
 type agentHealth struct {
 	started time.Time
 	loop    *reconciler.Loop
 	store   *resource.Store
-	configs *configManager
 }
 
 // Health implements healthReader.
@@ -54,12 +53,6 @@ func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
 	}
 	if h.Cluster != nil {
 		h.Cluster.Machines = machines(turn.Mesh.NodeID, a.store.List(resource.Members))
-	}
-	if revision, _, err := a.configs.dir.InForce(); err == nil {
-		h.Config = &agentpb.ConfigInForce{Path: a.configs.file.Path(), Since: timestamppb.New(revision.Time)}
-		if name, _, err := a.configs.file.Read(); err == nil {
-			h.Config.Path = name
-		}
 	}
 	return h
 }
@@ -95,6 +88,9 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 	}
 	if m := turn.Mesh; m.Link != "" {
 		h.Mesh = &agentpb.Mesh{Link: m.Link, Address: m.Address.String(), Port: uint32(m.Port), Mtu: uint32(m.MTU)}
+	}
+	if c := turn.File; c != nil && !c.Since.IsZero() {
+		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
 	}
 	if turn.Config != nil {
 		h.Cluster = &agentpb.Cluster{}
