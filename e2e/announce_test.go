@@ -11,23 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 	"github.com/spanmesh/span/e2e/lab"
 )
-
-// onLink changes the network of a machine, with its link to the lab's network.
-func onLink(t *testing.T, machine *harness.Machine, change func(h *netlink.Handle, link netlink.Link) error) {
-	t.Helper()
-	err := machine.Netlink(func(h *netlink.Handle) error {
-		link, err := h.LinkByName(lab.Link)
-		if err != nil {
-			return err
-		}
-		return change(h, link)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestRuleBySource has a machine whose rule of another program sends packets with its source
 // to the local network, as a machine with two uplinks has.
@@ -41,7 +27,7 @@ func TestRuleBySource(t *testing.T) {
 	rule := netlink.NewRule()
 	rule.Family, rule.Src, rule.Table = unix.AF_INET, netipx.PrefixIPNet(netip.PrefixFrom(node.Address, 32)), 101
 	node.Agent.AwaitAfter(func() {
-		onLink(t, node, func(h *netlink.Handle, link netlink.Link) error {
+		trouble.OnLink(t, node, func(h *netlink.Handle, link netlink.Link) error {
 			route := &netlink.Route{LinkIndex: link.Attrs().Index, Table: 101, Dst: netipx.PrefixIPNet(lab.Underlay.Masked())}
 			return errors.Join(h.RouteAdd(route), h.RuleAdd(rule))
 		})
@@ -63,7 +49,7 @@ func TestRuleBySource(t *testing.T) {
 	})
 	t.Run("without the rule", func(t *testing.T) {
 		node.Agent.AwaitAfter(func() {
-			onLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(rule) })
+			trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(rule) })
 		}, "condition cleared")
 	})
 	m.AwaitNoDiff()
@@ -79,7 +65,7 @@ func TestRuleForIPv6(t *testing.T) {
 	node, other := m.Machines[0], m.Machines[1]
 	address := other.API.MeshAddress()
 	node.Agent.AwaitAfter(func() {
-		onLink(t, node, func(h *netlink.Handle, link netlink.Link) error {
+		trouble.OnLink(t, node, func(h *netlink.Handle, link netlink.Link) error {
 			rule := netlink.NewRule()
 			rule.Family, rule.Priority, rule.Table = unix.AF_INET6, 100, 999
 			route := &netlink.Route{LinkIndex: link.Attrs().Index, Table: 999, Dst: netipx.PrefixIPNet(netip.MustParsePrefix("::/0"))}
@@ -94,17 +80,6 @@ func TestRuleForIPv6(t *testing.T) {
 	node.Packets.Ping(address)
 	other.Packets.Ping(node.API.MeshAddress())
 	m.AwaitNoDiff()
-}
-
-// addAddresses adds addresses to a link: 10.99.SUBNET.1/32 and so on.
-func addAddresses(h *netlink.Handle, link netlink.Link, subnet byte, n int) error {
-	for i := range n {
-		address := netip.AddrFrom4([4]byte{10, 99, subnet, byte(i + 1)})
-		if err := h.AddrAdd(link, lab.Address(netip.PrefixFrom(address, 32))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // endpointsOf returns a condition on how many endpoints a machine has for a peer.
@@ -126,14 +101,14 @@ func TestManyAddresses(t *testing.T) {
 	harness.Scenario(t, "a machine with more addresses than discovery takes is a member")
 	m := harness.NewMesh(t, 3)
 	many, growing, other := m.Machines[0], m.Machines[1], m.Machines[2]
-	onLink(t, many, func(h *netlink.Handle, link netlink.Link) error { return addAddresses(h, link, 1, 71) })
+	trouble.OnLink(t, many, func(h *netlink.Handle, link netlink.Link) error { return trouble.AddAddresses(h, link, 1, 71) })
 	m.Start()
 	m.AwaitUp()
 	other.API.Await("kubespanpeerspecs", endpointsOf(many.Name, 64))
 	harness.WantText(t, "the conditions", many.CLI.Run("get", "conditions"), "TooManyEndpoints", "64 of 72 endpoints", "64 of 72 addresses")
 
 	for _, subnet := range []byte{2, 3} {
-		onLink(t, growing, func(h *netlink.Handle, link netlink.Link) error { return addAddresses(h, link, subnet, 60) })
+		trouble.OnLink(t, growing, func(h *netlink.Handle, link netlink.Link) error { return trouble.AddAddresses(h, link, subnet, 60) })
 	}
 	other.API.Await("kubespanpeerspecs", endpointsOf(growing.Name, 64))
 	growing.Net.ChangeAddress(netip.MustParseAddr("172.20.0.77"))
@@ -154,7 +129,7 @@ func TestLinksThatAreNotAnnounced(t *testing.T) {
 	harness.Scenario(t, "links that are down and overlays are not announced; filters.interfaces names others")
 	m := harness.NewMesh(t, 2)
 	node, other := m.Machines[0], m.Machines[1]
-	onLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
+	trouble.OnLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
 		// The uplink has a host prefix, as in some clouds.
 		if err := errors.Join(h.AddrDel(uplink, lab.Address(netip.PrefixFrom(node.Address, lab.Underlay.Bits()))),
 			h.AddrAdd(uplink, lab.Address(netip.PrefixFrom(node.Address, 32))),
@@ -172,7 +147,7 @@ func TestLinksThatAreNotAnnounced(t *testing.T) {
 			} else if err != nil {
 				return err
 			}
-			if err := addAddresses(h, link, subnet, n); err != nil {
+			if err := trouble.AddAddresses(h, link, subnet, n); err != nil {
 				return err
 			}
 			if link == down {
@@ -216,7 +191,7 @@ func TestBridgeOverAVeth(t *testing.T) {
 	harness.Scenario(t, "a container whose uplink is a bridge over a veth is a member")
 	m := harness.NewMesh(t, 2)
 	node, other := m.Machines[0], m.Machines[1]
-	onLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
+	trouble.OnLink(t, node, func(h *netlink.Handle, uplink netlink.Link) error {
 		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
 		address := lab.Address(netip.PrefixFrom(node.Address, lab.Underlay.Bits()))
 		return errors.Join(h.LinkAdd(bridge), h.LinkSetMaster(uplink, bridge), h.LinkSetUp(bridge), h.AddrDel(uplink, address),

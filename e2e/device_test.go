@@ -6,29 +6,20 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 )
-
-// disableIPv6 sets disable_ipv6 for all links and for new ones, as many hardening guides do.
-func disableIPv6(t *testing.T, machine *harness.Machine) {
-	t.Helper()
-	for _, link := range []string{"all", "default"} {
-		if err := machine.Write("/proc/sys/net/ipv6/conf/"+link+"/disable_ipv6", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 func TestIPv6IsDisabled(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "IPv6 is disabled by sysctl, before the mesh is made and while it runs, and where it cannot be enabled nothing is made")
 	m := harness.NewMesh(t, 2)
 	node := m.Machines[0]
-	disableIPv6(t, node)
+	trouble.DisableIPv6(t, node)
 	m.Start()
 	m.AwaitUp()
 	node.Packets.Ping(m.Machines[1].API.MeshAddress())
 
-	node.Agent.AwaitAfter(func() { disableIPv6(t, node) }, `net.ipv6.conf.kubespan.disable_ipv6`)
+	node.Agent.AwaitAfter(func() { trouble.DisableIPv6(t, node) }, `net.ipv6.conf.kubespan.disable_ipv6`)
 	node.CLI.AwaitNoDiff()
 	node.Packets.Ping(m.Machines[1].API.MeshAddress())
 	m.Machines[1].Packets.Ping(node.API.MeshAddress())
@@ -39,7 +30,7 @@ func TestIPv6IsDisabled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			without := m.Add(surroundings.command)
-			disableIPv6(t, without)
+			trouble.DisableIPv6(t, without)
 			without.Exec.Nodecmd(surroundings.command)
 			before := without.Net.Inventory()
 			o := without.CLI.Try("apply", "-f", without.Files.Write("m.cue", m.Config), "--immediate")

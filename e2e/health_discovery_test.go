@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -71,5 +72,24 @@ func TestDiscoveryThatCannotBeUsed(t *testing.T) {
 	harness.WantText(t, "the condition", await("ClockOff", "", "warning"), "2h 3m behind "+at("http", "3004"), "timedatectl set-ntp true")
 	mend("ClockOff")
 	m.AwaitUp()
+
+	t.Run("its only place is taken", func(t *testing.T) {
+		full := m.Discovery.CLI.Start("discovery", "serve", "--listen", ":3005", "--insecure", "--store", "memory", "--max-affiliates", "1")
+		full.AwaitOutput("serving discovery")
+		m.Discovery.Exec.Post(at("http", "3005")+"/sidero.discovery.server.Cluster/AffiliateUpdate",
+			fmt.Sprintf(`{"clusterId":%q,"affiliateId":"first","affiliateData":"AAAA","ttl":"1800s"}`, m.Value("id"))).WantBody(t, http.StatusOK, "")
+		setEndpoint(at("http", "3005"))
+		harness.WantText(t, "the condition", await("DiscoveryUnpublished", at("http", "3005"), "warning"), "this machine was not taken for 1m", "raise the limit")
+		mend("DiscoveryUnpublished")
+	})
+	t.Run("it ends while a peer is up", func(t *testing.T) {
+		m.AwaitUp()
+		m.Server.Terminate()
+		text := await("DiscoveryUnreachable", m.Endpoint(), "warning")
+		harness.WantText(t, "the condition", text, "last heard ", "known machines stay in the mesh")
+		node.CLI.Try("status").WantStatus(t, 1).WantStdout(t, "degraded: 1 warning", "! DiscoveryUnreachable "+m.Endpoint(), "\nnode-2  up ")
+		m.Serve()
+		node.API.AwaitNoCondition("DiscoveryUnreachable")
+	})
 	m.AwaitNoDiff()
 }

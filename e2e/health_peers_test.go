@@ -1,11 +1,11 @@
 package e2e_test
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 )
 
 // awaitShown waits until a machine shows a condition whose cause and remedy have texts. ID is
@@ -38,9 +38,6 @@ func awaitNotShown(machine *harness.Machine, ids ...string) {
 	})
 }
 
-// takeUDP ends what "drop-wireguard" began.
-func takeUDP(machine *harness.Machine) { machine.Exec.Nodecmd("delete-table", "drop-wireguard") }
-
 // TestPeersThatDoNotAnswer has a machine whose firewall takes no UDP, and two that do not reach
 // each other.
 func TestPeersThatDoNotAnswer(t *testing.T) {
@@ -48,9 +45,9 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	harness.Scenario(t, "UDP is blocked at a machine, and between two: each is told where, and what the others hear of it")
 	m := harness.NewMesh(t, 3)
 	blocked, second, third := m.Machines[0], m.Machines[1], m.Machines[2]
-	blocked.Exec.Nodecmd("drop-wireguard")
-	second.Exec.Nodecmd("drop-wireguard", third.Address.String())
-	third.Exec.Nodecmd("drop-wireguard", second.Address.String())
+	trouble.BlockUDP(blocked, "in")
+	trouble.BlockUDP(second, "in", third)
+	trouble.BlockUDP(third, "in", second)
 	m.Start()
 	unreachable := "PeerUnreachable/" + third.Name
 	awaitShown(blocked, "UDPBlocked", " handshakes sent to 2 peers, nothing came", "open UDP 51820 here")
@@ -59,20 +56,20 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	awaitShown(third, "OneWayTraffic/"+blocked.Name)
 	awaitShown(second, unreachable, " handshakes sent to 1 endpoint of "+third.Name, third.Address.String()+":51820", "nothing came: open UDP 51820 at "+third.Name+", or here")
 
-	takeUDP(blocked)
+	trouble.PassUDP(blocked)
 	awaitNotShown(blocked, "UDPBlocked")
 	awaitShown(second, unreachable, "nothing came; others answer: open UDP 51820 at "+third.Name)
 	awaitNotShown(second, "OneWayTraffic/"+blocked.Name)
 	awaitNotShown(third, "OneWayTraffic/"+blocked.Name)
 
-	takeUDP(second)
-	takeUDP(third)
+	trouble.PassUDP(second)
+	trouble.PassUDP(third)
 	m.AwaitUp()
 	awaitNotShown(second, unreachable)
 	awaitNotShown(third, "PeerUnreachable/"+second.Name)
 
 	t.Run("a peer that was up is down", func(t *testing.T) {
-		cutPower(third)
+		trouble.CutPower(third)
 		down := "PeerDown/" + third.Name
 		awaitShown(blocked, down, "silent since ", "check that "+third.Name+" runs")
 		awaitShown(second, down)
@@ -85,26 +82,16 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	m.AwaitNoDiff()
 }
 
-// clusterID matches the cluster's ID in a config.
-var clusterID = regexp.MustCompile(`\tid: *".*"`)
-
-// otherSecret is no secret of a cluster of the tests.
-const otherSecret = `secret: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="`
-
 // TestMembersThatAreNone has machines that are in the cluster by half.
 func TestMembersThatAreNone(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "another cluster ID, another secret, a hostname twice, and a relay that does not forward are told")
 	m := harness.NewMesh(t, 5)
 	relay, other, stranger, wrong, twin := m.Machines[0], m.Machines[1], m.Machines[2], m.Machines[3], m.Machines[4]
-	for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {
-		if err := relay.Write("/proc/sys/net/"+setting, "0"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	trouble.SetForwarding(t, relay, false, false)
 	relay.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
-	stranger.Files.WriteConfig(clusterID.ReplaceAllString(m.Config, "\tid: \"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\""))
-	wrong.Files.WriteConfig(secretLine.ReplaceAllString(m.Config, otherSecret))
+	stranger.Files.WriteConfig(trouble.WithOtherID(m.Config))
+	wrong.Files.WriteConfig(trouble.WithOtherSecret(m.Config))
 	twin.Exec.Nodecmd("set-hostname", other.Name)
 	m.Start()
 	for _, machine := range m.Machines {
@@ -123,11 +110,7 @@ func TestMembersThatAreNone(t *testing.T) {
 	})
 	harness.WantNoText(t, "the conditions of the machine with another secret", wrong.CLI.Run("get", "conditions"), "SecretDiffersThere", "NoOtherMembers")
 
-	for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {
-		if err := relay.Write("/proc/sys/net/"+setting, "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	trouble.SetForwarding(t, relay, true, true)
 	for _, machine := range []*harness.Machine{stranger, wrong} {
 		machine.Files.WriteConfig(m.Config)
 	}

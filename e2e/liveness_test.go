@@ -7,19 +7,8 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/e2e/internal/nodecmd"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 )
-
-// cutPower stops a machine as if it had lost its power: it announces nothing.
-func cutPower(machine *harness.Machine) {
-	machine.Net.SetLink(false)
-	machine.Agent.Kill()
-	if machine.Net.LinkKind() == "tun" {
-		machine.Exec.Nodecmd("kill-wireguard")
-	} else {
-		machine.Exec.Nodecmd("delete-link", nodecmd.MeshLink)
-	}
-}
 
 // TestDeadMachine has one of three machines lose its power. One of the others pings it, the
 // other has nothing to send to it. `make bench-mesh` has how long that takes.
@@ -34,7 +23,7 @@ func TestDeadMachine(t *testing.T) {
 	}
 	pinging := node.Packets.KeepPinging(dead.API.MeshAddress())
 	m.WhilePinging(func() {
-		cutPower(dead)
+		trouble.CutPower(dead)
 		node.API.AwaitPeer(dead.Name, harness.IsDown)
 		other.API.AwaitPeer(dead.Name, harness.IsDown)
 	})
@@ -77,7 +66,7 @@ func TestFirewallDropsEchoes(t *testing.T) {
 		harness.WantNoText(t, machine.Name, machine.Agent.Output()[from[i]:], `"peer down"`)
 	}
 	node.API.AwaitPeer(mute.Name, func(spec map[string]any) bool { return harness.IsUp(spec) && !hasRTT(spec) })
-	cutPower(mute)
+	trouble.CutPower(mute)
 	node.API.AwaitPeer(mute.Name, harness.IsDown)
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 )
 
 // TestPing pings a peer by each of its names, one that a firewall drops, and none.
@@ -60,7 +61,7 @@ func TestPing(t *testing.T) {
 		}
 	})
 	t.Run("a peer that does not answer", func(t *testing.T) {
-		cutPower(peer)
+		trouble.CutPower(peer)
 		o := node.CLI.Try("ping", "node-2", "-c", "2", "-i", "200ms", "-W", "300ms").WantStatus(t, 1)
 		if !strings.HasPrefix(o.Stdout, "node-2: no answer") || !strings.HasSuffix(o.Stdout, "\n2 sent, 2 lost\n") {
 			t.Errorf("ping printed %q", o.Stdout)

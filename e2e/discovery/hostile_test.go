@@ -48,8 +48,12 @@ type hostileMessage struct {
 
 const mebibyte = 1 << 20
 
+// silence is the name of no message at all.
+const silence = "silence"
+
 // hostileMessages are by name.
 var hostileMessages = map[string]hostileMessage{
+	silence:   {0, func() []byte { return nil }, 0},
 	"nothing": {0, func() []byte { return nil }, 1},
 	"compressed empty affiliates, 64 KB for 63 MiB": {1, func() []byte {
 		var b bytes.Buffer
@@ -110,6 +114,9 @@ func hostileService(args []string) error {
 		return append(binary.BigEndian.AppendUint32([]byte{flags}, uint32(len(message))), message...)
 	}
 	answer, last := frame(hostile.flags, hostile.message()), frame(1, nil)
+	if hostile.times == 0 {
+		last = nil
+	}
 	watch := func(w http.ResponseWriter, r *http.Request) {
 		for range hostile.times {
 			if _, err := w.Write(answer); err != nil {
@@ -158,9 +165,10 @@ func residentPeak(t *testing.T, pid int) int {
 }
 
 // TestHostileServiceDoesNotExhaustTheAgent has an agent watch a service that sends what costs
-// more to decode than to send.
+// more to decode than to send, and in the end what no service sends, or nothing at all.
 func TestHostileServiceDoesNotExhaustTheAgent(t *testing.T) {
 	t.Parallel()
+	harness.Scenario(t, "a discovery service sends nothing, or what no service does: it is named, and the agent's memory is bounded")
 	m := harness.NewMesh(t, 1)
 	for name := range hostileMessages {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +181,11 @@ func TestHostileServiceDoesNotExhaustTheAgent(t *testing.T) {
 			agent := m.Machines[0].Agent
 			agent.Start()
 			service.AwaitOutput(hungUp)
+			code := "DiscoveryAnswerRefused"
+			if name == silence {
+				code = "DiscoverySilent"
+			}
+			m.Machines[0].API.AwaitCondition(code)
 			const limit = 64 * mebibyte
 			if peak := residentPeak(t, agent.PID()); peak > limit {
 				t.Errorf("the agent had %d MiB resident, want at most %d", peak/mebibyte, limit/mebibyte)

@@ -74,6 +74,16 @@ func (f Files) Write(name, text string) string {
 	return path
 }
 
+// Read returns the text of a file.
+func (f Files) Read(path string) string {
+	f.m.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		f.m.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // NodeID returns the machine's node ID, from its state directory.
 func (f Files) NodeID() string {
 	f.m.t.Helper()

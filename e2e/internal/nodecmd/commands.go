@@ -44,10 +44,13 @@ var Commands = map[string]lab.Subcommand{
 	"cover":              cover,
 	"uncover":            uncover,
 	"fill":               fill,
+	"hang":               hang,
+	"revert-mtu":         revertMTU,
 	"set-writable":       setWritable,
 
 	"lose":            lose,
-	"drop-wireguard":  dropWireGuard,
+	"block":           block,
+	"keep-stopped":    keepStopped,
 	"set-hostname":    setHostname,
 	"drop-large":      dropLarge,
 	"ping-unbroken":   pingUnbroken,
@@ -110,13 +113,18 @@ func AwaitSignal() error {
 	return nil
 }
 
-// listen takes the UDP port args[0].
+// listen takes the UDP port args[0], and the TCP port of that number.
 func listen(args []string) error {
 	conn, err := net.ListenPacket("udp", ":"+args[0])
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	listener, err := net.Listen("tcp", ":"+args[0])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
 	return AwaitSignal()
 }
 

@@ -34,6 +34,34 @@ func signalWireguard(args []string) error {
 	return err
 }
 
+// keepStopped stops the WireGuard processes of this network namespace, and those that are started
+// in their place, until SIGTERM.
+func keepStopped([]string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	fmt.Print(Ready)
+	for {
+		processes, err := wireguardProcesses()
+		if err != nil {
+			return err
+		}
+		for _, path := range processes {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err != nil {
+				return err
+			}
+			_ = unix.Kill(pid, unix.SIGSTOP) // it may have ended
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
 // renameLink renames the link args[0] to args[1]. Kernels before 6.2 rename no link that is up.
 func renameLink(args []string) error {
 	link, err := vnetlink.LinkByName(args[0])

@@ -2,6 +2,7 @@ package nodecmd
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -52,4 +53,18 @@ func setWritable(args []string) error {
 		flags |= unix.MS_RDONLY
 	}
 	return unix.Mount("none", args[0], "tmpfs", flags, "")
+}
+
+// hang mounts a disk over the directory args[0] that does not answer, as one on the network does
+// whose server is gone, until SIGTERM.
+func hang(args []string) error {
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())
+	if err := unix.Mount("none", args[0], "fuse", 0, options); err != nil {
+		return errors.Join(err, device.Close())
+	}
+	return errors.Join(AwaitSignal(), device.Close(), uncover(args))
 }

@@ -38,30 +38,6 @@ func filterInput(table string, exprs ...expr.Any) error {
 	return conn.Flush()
 }
 
-// dropWireGuard drops the packets that come in for WireGuard: those from the address args[0], or
-// all. DeleteNamedTable of "drop-wireguard" takes them again.
-func dropWireGuard(args []string) error {
-	wireguard := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, // RFC 768
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, wireguardPort)},
-	}
-	if len(args) > 0 {
-		from, err := netip.ParseAddr(args[0])
-		if err != nil {
-			return err
-		}
-		wireguard = append(wireguard,
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}, // RFC 791, section 3.1
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from.AsSlice()})
-	}
-	return filterInput("drop-wireguard", append(wireguard, &expr.Verdict{Kind: expr.VerdictDrop})...)
-}
-
-// wireguardPort is the default of listenPort.
-const wireguardPort = 51820
-
 // setHostname sets the host name to args[0].
 func setHostname(args []string) error { return unix.Sethostname([]byte(args[0])) }
 

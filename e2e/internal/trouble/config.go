@@ -1,0 +1,99 @@
+package trouble
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/reconciler/condition"
+)
+
+// The variants of faults that come about before the agent starts, or while the mesh is well.
+const (
+	first = "from the start"
+	later = "later"
+)
+
+// configFaults are those of the config and its file.
+var configFaults = []Fault{
+	{condition.NoConfig, "there is no config", []string{first, later}, func(s *Scene) Sign {
+		remove := func() { s.fault(os.Remove(s.On.Config())) }
+		if s.Variant == first {
+			remove()
+			s.startAll()
+			return s.sign(s.On, 2, "", s.On.Config()+" is missing; none is in force", "spanctl apply -f FILE")
+		}
+		s.up()
+		remove()
+		return s.sign(s.On, 1, "", s.On.Config()+" is missing; that of ", "stays in force")
+	}},
+	{condition.ConfigStaged, "a config is staged only", []string{first, later}, func(s *Scene) Sign {
+		stage := func(config string) {
+			s.On.CLI.Run("apply", "-f", s.On.Files.Write("next.cue", config), "--mode", "staged")
+		}
+		if s.Variant == first {
+			s.fault(os.Remove(s.On.Config()))
+			s.startAll()
+			stage(s.Config)
+			return s.sign(s.On, 2, "", "a config waits in "+s.On.Config()+"; none is in force", "spanctl reload")
+		}
+		s.up()
+		stage(harness.Edit(s.Config, "mtu: 1380"))
+		return s.sign(s.On, 1, "", "a config waits in "+s.On.Config(), "stays in force", "spanctl reload")
+	}},
+	{condition.ConfigInvalid, "the config is not valid", []string{"a setting that does not exist", "a value out of range", "a brace too many",
+		"an empty file", "a secret that is cut", "a value out of range, " + first}, invalidConfig},
+	{condition.ConfigOnTrial, "a config is on trial", []string{later}, func(s *Scene) Sign {
+		s.up()
+		s.On.CLI.Run("apply", "-f", s.On.Files.Write("next.cue", harness.Edit(s.Config, "mtu: 1390")), "--mode", "try", "--timeout", "1h")
+		return s.sign(s.On, 0, "", "the one before returns in ", "spanctl confirm")
+	}},
+	{condition.MeshDisabled, "the mesh is not enabled", []string{first, later}, func(s *Scene) Sign {
+		if s.Variant == later {
+			s.up()
+		}
+		s.On.Files.WriteConfig(harness.Disabled(s.Config))
+		s.startAll()
+		return s.sign(s.On, 0, "", "machine.network.kubespan.enabled is false", "set it to true")
+	}},
+	{condition.MeshDown, "the mesh was taken down", []string{later}, func(s *Scene) Sign {
+		s.up()
+		s.On.CLI.Run("down")
+		return s.sign(s.On, 0, "", "spanctl reload")
+	}},
+	{condition.FilterPassesNothing, "a filter lets nothing through", []string{"endpoints", "peerEndpoints"}, func(s *Scene) Sign {
+		s.edit(s.On, `filters: `+s.Variant+`: ["!172.20.0.0/24"]`)
+		s.startAll()
+		return s.sign(s.On, 1, "filters."+s.Variant, "the filter lets none through", "0.0.0.0/0")
+	}},
+	{condition.MetricsUnavailable, "the metrics are to be served where they cannot be", []string{"an address of another machine", "a port that is taken"}, func(s *Scene) Sign {
+		listen, want := s.Other.Address.String()+":9586", "set machine.metrics.listen to "
+		if s.Variant == "a port that is taken" {
+			s.On.Exec.StartNodecmd("listen", "9586")
+			listen, want = "127.0.0.1:9586", "another program listens there"
+		}
+		s.On.Files.WriteConfig(s.Config + "\nmachine: metrics: listen: \"" + listen + "\"\n")
+		s.startAll()
+		return s.sign(s.On, 1, listen, want)
+	}},
+}
+
+func invalidConfig(s *Scene) Sign {
+	secret := s.Value("secret")
+	bad := map[string]string{
+		"a setting that does not exist": harness.Edit(s.Config, one(s, "mtuu: 1380", "listenport: 51820", "relays: true")),
+		"a value out of range":          harness.Edit(s.Config, one(s, "mtu: 1000", "listenPort: 70000", "routingTable: -1")),
+		"a brace too many":              s.Config + "}\n",
+		"an empty file":                 "",
+		"a secret that is cut":          strings.Replace(s.Config, secret, secret[1:], 1),
+	}
+	name, atStart := strings.CutSuffix(s.Variant, ", "+first)
+	if !atStart {
+		s.up()
+		s.On.Files.WriteConfig(bad[name])
+		return s.sign(s.On, 1, "", s.On.Config()+":", "stays in force", "spanctl validate")
+	}
+	s.On.Files.WriteConfig(bad[name])
+	s.startAll()
+	return s.sign(s.On, 2, "", s.On.Config()+":", "none is in force", "spanctl validate")
+}
