@@ -7,7 +7,8 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-// bands shades the times from "from" to "to" of each band, in the color that it names.
+// bands shades the times from "from" to "to" of each band in the color that it names, and hatches
+// them if it names one for that.
 function bands(list) {
   return (plot) => {
     const { left, top, width, height } = plot.bbox;
@@ -16,12 +17,30 @@ function bands(list) {
     plot.ctx.rect(left, top, width, height);
     plot.ctx.clip();
     for (const band of list) {
-      const x = plot.valToPos(band.from, "x", true);
+      const x = plot.valToPos(band.from, "x", true), wide = plot.valToPos(band.to, "x", true) - x;
       plot.ctx.fillStyle = color(band.color);
-      plot.ctx.fillRect(x, top, plot.valToPos(band.to, "x", true) - x, height);
+      plot.ctx.fillRect(x, top, wide, height);
+      if (band.hatch) hatch(plot.ctx, color(band.hatch), x, top, wide, height);
     }
     plot.ctx.restore();
   };
+}
+
+function hatch(ctx, stroke, x, top, wide, height) {
+  const distance = 8 * devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(x, top, wide, height);
+  ctx.clip();
+  ctx.beginPath();
+  for (let i = -height; i < wide; i += distance) {
+    ctx.moveTo(x + i, top + height);
+    ctx.lineTo(x + i + height, top);
+  }
+  ctx.strokeStyle = stroke;
+  ctx.globalAlpha = 0.35;
+  ctx.stroke();
+  ctx.restore();
 }
 
 function options({ lines, format, range, steps, shade, sync }, width, height) {

@@ -17,10 +17,13 @@ export function of(machine, what) {
   return `machines/${encodeURIComponent(machine)}/${what}`;
 }
 
+// answer returns the JSON of an answer. An error has its status, if there was an answer at all.
 async function answer(request) {
   const response = await request;
   const text = await response.text();
-  if (!response.ok) throw new Error(reason(text) || `${response.status} ${response.statusText}`);
+  if (!response.ok) {
+    throw Object.assign(new Error(reason(text) || `${response.status} ${response.statusText}`), { status: response.status });
+  }
   return JSON.parse(text);
 }
 

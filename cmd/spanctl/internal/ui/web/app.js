@@ -7,7 +7,7 @@ import { Page } from "./page.js";
 import { start, withEvents, withHealth } from "./store.js";
 
 const root = document.getElementById("app");
-const measured = 256;
+const measured = 256, again = 2000;
 let state = start, waiting = false, draws = 0;
 
 // update changes the state, and draws what came together at once.
@@ -34,17 +34,27 @@ function listen() {
   stream("/api/stream", {
     health: (message) => update((s) => withHealth(s, message, Date.now())),
     events: (message) => update((s) => withEvents(s, message)),
-  }, (connected) => update((s) => ({ ...s, connected })));
+  }, (connected) => {
+    update((s) => ({ ...s, connected }));
+    if (!connected) ask();
+  });
 }
 
-function begin() {
-  get("session").then((session) => {
-    update((s) => ({ ...s, session, connected: true }));
-    listen();
-  }, (error) => {
-    update((s) => ({ ...s, connected: false, refused: error.message }));
-    setTimeout(begin, 2000);
-  });
+// ask asks for the session, which says why the page is not answered, if it is not.
+async function ask() {
+  try {
+    const session = await get("session");
+    update((s) => ({ ...s, session, refused: "" }));
+    return true;
+  } catch (error) {
+    update((s) => ({ ...s, connected: false, refused: error.status ? error.message : "" }));
+    return false;
+  }
+}
+
+async function begin() {
+  if (await ask()) listen();
+  else setTimeout(begin, again);
 }
 
 addEventListener("hashchange", () => update((s) => s));

@@ -43,8 +43,10 @@ export function Changes({ name, entry, change, write }) {
 }
 
 function Result({ request, answer, error }) {
+  const box = useRef(null);
+  useEffect(() => box.current.scrollIntoView({ block: "nearest" }), [answer, error]);
   return html`
-    <section class="card" role="status">
+    <section class="card result" role="status" ref=${box}>
       ${error ? html`<p class="error">✗ ${request.verb}: ${error}</p>` : html`<p class="ok">✓ ${request.verb}: done.</p>`}
       ${answer?.plan && html`<${Plan} plan=${answer.plan} />`}
       ${answer?.trialUntil && html`<p>On trial until ${absolute(answer.trialUntil)}.</p>`}

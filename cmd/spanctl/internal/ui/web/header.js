@@ -17,7 +17,8 @@ export function Header({ state, route, machines }) {
     </header>
     ${state.connected === false && html`
       <div class="lost" role="alert">
-        <strong>✗ Not connected.</strong> What is shown may be old. Is <code>spanctl ui</code> still running? Trying again…
+        <strong>✗ Not connected.</strong> What is shown may be old. ${state.refused ||
+        html`Is <code>spanctl ui</code> still running?`} Trying again…
       </div>`}`;
 }
 

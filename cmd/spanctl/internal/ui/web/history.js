@@ -64,7 +64,7 @@ function Charts({ machine, peer, span }) {
     <p>${said}</p>
     <p class="reading mono" aria-hidden="true">${reading(shown, index)}</p>
     <ul class="legend" aria-label="Shades">
-      <li><span class="swatch down"></span> down</li><li><span class="swatch unknown"></span> on trial</li><li><span class="swatch none"></span> not known</li>
+      <li><span class="swatch down hatched"></span> down</li><li><span class="swatch unknown"></span> on trial</li><li><span class="swatch none"></span> not known</li>
     </ul>
     ${charts.map((c) => html`<${Chart} key=${c.title} chart=${c} history=${shown} said=${said} read=${setIndex} />`)}`;
 }

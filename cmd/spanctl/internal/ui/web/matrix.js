@@ -9,16 +9,20 @@ const marked = "cell";
 // rowOf returns the element of a machine's row. While its cells and the members stay as they are,
 // it is the same one, so that it is not drawn again.
 function rowOf(cache, machine, entry, members) {
+  const known = cache.get(machine.id);
+  if (known && known.entry === entry && known.members === members) return known.row;
   const cells = cellsOf(machine, entry, members), name = nameOf(machine, entry);
   const key = [name, ...cells.map((c) => c.state + c.text)].join("\n");
-  const known = cache.get(machine.id);
-  if (known?.key === key && known.members === members) return known.row;
+  if (known?.key === key && known.members === members) {
+    known.entry = entry;
+    return known.row;
+  }
   const row = html`
     <tr key=${machine.id} role="row">
       <th scope="row"><span class="hidden">${name}</span></th>
-      ${cells.map((c) => h("td", { class: c.state }, c.text))}
+      ${cells.map((c) => h("td", { className: c.state, textContent: c.text }))}
     </tr>`;
-  cache.set(machine.id, { key, members, row });
+  cache.set(machine.id, { entry, key, members, row });
   return row;
 }
 

@@ -17,7 +17,7 @@ export function Overview({ state, machines }) {
 function Facts({ entry: { health, skew } }) {
   const { mesh, cluster, config, discovery = [] } = health;
   return html`
-    <dl class="facts">
+    <dl class="facts card">
       <dt>agent</dt><dd>${health.version ? html`${health.version}, up <${Ago} time=${health.started} skew=${skew} />` : "none"}</dd>
       ${mesh && html`<dt>mesh</dt><dd>${mesh.link} <span class="mono">${mesh.address}</span>, UDP ${mesh.port}, MTU ${mesh.mtu}, ${mesh.wireguard}</dd>`}
       ${cluster && html`<dt>cluster</dt><dd><span class="mono">${cluster.fingerprint}</span>, ${cluster.machines ?? 0} machines</dd>`}

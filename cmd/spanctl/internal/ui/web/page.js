@@ -26,7 +26,7 @@ export function Page({ state, route }) {
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <${Header} state=${state} route=${route} machines=${machines} />
     <main id="main" tabindex="-1">
-      ${!session && html`<p class="muted" role="status">${state.refused ?? "Waiting for the machines…"}</p>`}
+      ${!session && html`<p class="muted" role="status">Waiting for the machines…</p>`}
       ${session && chosen.length === 0 && html`<p>There is no machine ${route.machine}.</p>`}
       ${chosen.length > 0 && html`
         <${Machines} machines=${chosen} entries=${entries} route=${route} />

@@ -17,10 +17,10 @@ export function Peers({ machine, entry }) {
   const columns = [
     { name: "peer", cell: (p) => html`<a href=${link({ view: "history", machine: machine.id, peer: p.name })}>${p.name}</a>` },
     { name: "state", cell: (p) => html`<${State} state=${linkState(p)} text=${p.state} />` },
-    { name: "path", cell: (p) => html`<span class="mono">${p.path}</span>` },
     { name: "RTT", number: true, cell: (p) => (p.rttSeconds == null ? "–" : `${milliseconds(p.rttSeconds)}ms`) },
     { name: "RTT in the last hour", cell: (p) => spark(samples.get(p.name), p.name) },
     { name: "loss", number: true, cell: (p) => (p.loss == null ? "–" : percent(p.loss)) },
+    { name: "path", cell: (p) => html`<span class="mono">${p.path}</span>` },
     { name: "handshake", number: true, cell: (p) => (p.lastHandshake ? html`<${Ago} time=${p.lastHandshake} skew=${entry.skew} />` : "never") },
     { name: "RX", number: true, cell: (p) => bytes(p.receivedBytes) },
     { name: "TX", number: true, cell: (p) => bytes(p.transmittedBytes) },

@@ -21,13 +21,16 @@ export function history(response, name) {
 
 const colors = { down: "--error-tint", unknown: "--warning-tint", "": "--unknown-tint" };
 
+// A time that was down is hatched, so that it is not told by its color alone.
+const hatches = { down: "--error" };
+
 function bandsOf(samples, seconds, step) {
   const bands = [];
   samples.forEach(({ state = "" }, i) => {
     if (state === "up") return;
     const last = bands.at(-1);
     if (last?.state === state && last.to === seconds[i]) last.to += step;
-    else bands.push({ state, from: seconds[i], to: seconds[i] + step, color: colors[state] });
+    else bands.push({ state, from: seconds[i], to: seconds[i] + step, color: colors[state], hatch: hatches[state] });
   });
   return bands;
 }

@@ -1,7 +1,8 @@
 // The state of the page, as values. Nothing here changes a value that it was given.
 
-// start is the state before anything came. connected is null until the first attempt ends.
-export const start = { session: null, connected: null, machines: {}, events: {}, said: [] };
+// start is the state before anything came. connected is null until the first attempt ends, and
+// refused is why the server does not answer the page.
+export const start = { session: null, connected: null, refused: "", machines: {}, events: {}, said: [] };
 
 // withHealth takes the health of a machine, or the error that there is in its place. now is when
 // it came, in milliseconds.
