@@ -25,6 +25,16 @@ type Machine struct {
 	Network Network `json:"network"`
 	// Metrics says how Prometheus reads the metrics.
 	Metrics Metrics `json:"metrics"`
+	// API says how programs on other machines read the agent's API.
+	API API `json:"api"`
+}
+
+// API says where the agent's API is besides its socket, and what its clients must know.
+type API struct {
+	// Listen is where it is served; zero for nowhere.
+	Listen ListenAddress `json:"listen"`
+	// TokenFile is the path of a file that has the token; empty for that of the state directory.
+	TokenFile string `json:"tokenFile"`
 }
 
 // Metrics says where the metrics of a machine are, and how many.

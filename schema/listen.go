@@ -46,7 +46,7 @@ func (l *ListenAddress) UnmarshalText(text []byte) error {
 	case address.Addr().Zone() != "":
 		return errors.New("has a zone, which is valid on one link only")
 	case address.Addr().IsUnspecified():
-		return errors.New("stands for all addresses: the metrics have no password, and are not for others")
+		return errors.New("stands for all addresses: what is outside of the mesh is not served")
 	case address.Addr().Is4In6():
 		return errors.New("is IPv4 written as IPv6")
 	case !address.Addr().IsLoopback() && !address.Addr().IsGlobalUnicast():

@@ -18,7 +18,7 @@ func TestListenAddress(t *testing.T) {
 		"mesh:":                  "has a port that is not from 1 to 65535",
 		"mesh:65536":             "has a port that is not from 1 to 65535",
 		"[fe80::1%eth0]:9851":    "has a zone, which is valid on one link only",
-		"[::]:9851":              "stands for all addresses: the metrics have no password, and are not for others",
+		"[::]:9851":              "stands for all addresses: what is outside of the mesh is not served",
 		"[::ffff:10.0.0.1]:9851": "is IPv4 written as IPv6",
 		"224.0.0.1:9851":         "is not an address of a machine",
 		"[fe80::1]:9851":         "is not an address of a machine",

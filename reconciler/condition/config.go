@@ -4,6 +4,8 @@ import "time"
 
 // The codes of the config and its file, sorted. configDefinitions has what they mean.
 const (
+	// APIUnavailable is the code of an API that cannot be served where the config says.
+	APIUnavailable Code = "APIUnavailable"
 	// ConfigAmbiguous is the code of several config files of which one is to count.
 	ConfigAmbiguous Code = "ConfigAmbiguous"
 	// ConfigInvalid is the code of a config file that cannot be read or is not valid.
@@ -28,6 +30,13 @@ const (
 
 // configDefinitions define the codes of the config and its file.
 var configDefinitions = []Definition{
+	{
+		Code: APIUnavailable, Severity: SeverityWarning,
+		Summary: "the API cannot be served at the address that the config asks for",
+		Check:   "`ss -ltn`, `ls -l` of the file with the token, and `spanctl get kubespanidentities` for this machine's address in the mesh",
+		Remedy:  "use an address of this machine, with a port that is free, in `machine.api.listen`, and a file that others cannot read in `machine.api.tokenFile`",
+		After:   10 * time.Second,
+	},
 	{
 		Code: ConfigAmbiguous, Severity: SeverityError,
 		Summary: "there are configs in several formats side by side, and none of them is put in force",

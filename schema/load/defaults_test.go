@@ -18,6 +18,8 @@ var others = map[string]string{
 	"machine.network.kubespan.enabled":                           "bool | *true",
 	"machine.network.kubespan.advertiseKubernetesNetworks":       "bool | *true",
 	"machine.metrics.listen":                                     `string | *"mesh:9851"`,
+	"machine.api.listen":                                         `string | *"[::1]:9852"`,
+	"machine.api.tokenFile":                                      `string | *"/etc/spanctl/api-token"`,
 	"machine.metrics.perPeer":                                    "bool | *true",
 	"machine.network.kubespan.allowDownPeerBypass":               "bool | *true",
 	"machine.network.kubespan.harvestExtraEndpoints":             "bool | *true",

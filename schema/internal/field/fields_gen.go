@@ -46,7 +46,10 @@ var table = sync.OnceValue(func() map[string]Field {
 		"cluster.secret.credential":             {Kind: cue.StringKind, Want: "the name of a systemd credential"},
 		"cluster.secret.env":                    {Kind: cue.StringKind, Want: "the name of an environment variable"},
 		"cluster.secret.file":                   {Kind: cue.StringKind, Want: "an absolute path"},
-		"machine":                               {Kind: cue.StructKind, Want: "a struct with the fields \"network\", \"metrics\"", Children: []string{"network", "metrics"}},
+		"machine":                               {Kind: cue.StructKind, Want: "a struct with the fields \"network\", \"metrics\", \"api\"", Children: []string{"network", "metrics", "api"}},
+		"machine.api":                           {Kind: cue.StructKind, Want: "a struct with the fields \"listen\", \"tokenFile\"", Children: []string{"listen", "tokenFile"}},
+		"machine.api.listen":                    {Kind: cue.StringKind, Want: "a loopback address or one of this machine in the mesh, with a port, such as \"127.0.0.1:9852\", or \"mesh:9852\", or nothing", Check: "listen"},
+		"machine.api.tokenFile":                 {Kind: cue.StringKind, Want: "an absolute path, such as \"/etc/spanctl/api-token\", or nothing", Check: "path"},
 		"machine.metrics":                       {Kind: cue.StructKind, Want: "a struct with the fields \"listen\", \"perPeer\"", Children: []string{"listen", "perPeer"}},
 		"machine.metrics.listen":                {Kind: cue.StringKind, Want: "a loopback address or one of this machine in the mesh, with a port, such as \"127.0.0.1:9851\", or \"mesh:9851\", or nothing", Check: "listen"},
 		"machine.metrics.perPeer":               {Kind: cue.BoolKind, Want: "true or false"},
@@ -126,6 +129,10 @@ const Inlined = `#Machine: {
 		metrics: {
 			listen: string | *""
 			perPeer: bool | *false
+		}
+		api: {
+			listen: string | *""
+			tokenFile: string | *""
 		}
 	}
 	cluster: {

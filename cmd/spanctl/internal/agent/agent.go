@@ -139,10 +139,12 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { loop.WatchStuck(ctx); return nil })
-	group.Go(func() error {
-		return serve(ctx, listener, &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
-			health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler})
-	})
+	api := &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
+		health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler}
+	group.Go(func() error { return serve(ctx, listener, api) })
+	for _, offer := range []offer{metricsOffer(meter.Handler()), d.apiOffer(api)} {
+		group.Go(func() error { d.listen(ctx, offer, loop); return nil })
+	}
 	group.Go(func() error {
 		o.watchKernel(ctx, loop, configs)
 		return nil
@@ -169,7 +171,6 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group.Go(func() error { mtus.run(ctx); return nil })
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
-	group.Go(func() error { d.serveMetrics(ctx, meter.Handler(), loop); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
 	group.Go(func() error {

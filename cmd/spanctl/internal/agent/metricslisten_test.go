@@ -32,7 +32,7 @@ func listening(t *testing.T, listen string) *schema.Config {
 	return config
 }
 
-func TestMetricsAreServedOnLoopbackAndInTheMeshOnly(t *testing.T) {
+func TestListenersAreOnLoopbackAndInTheMeshOnly(t *testing.T) {
 	identity := &resource.IdentitySpec{Address: netip.MustParsePrefix("fd00::7/128")}
 	off := listening(t, "mesh:9851")
 	off.KubeSpan().Enabled = false
@@ -57,7 +57,11 @@ func TestMetricsAreServedOnLoopbackAndInTheMeshOnly(t *testing.T) {
 		{"of another link", listening(t, "192.0.2.1:9851"), identity, "", errNotOurs},
 		{"in a mesh that is not enabled", off, identity, "", errDisabled},
 	} {
-		at, err := metricsAddress(c.config, c.identity)
+		var listen schema.ListenAddress
+		if c.config != nil {
+			listen = c.config.Machine.Metrics.Listen
+		}
+		at, err := listenAddress(listen, c.config, c.identity)
 		got := ""
 		if at.IsValid() {
 			got = at.String()
@@ -68,11 +72,12 @@ func TestMetricsAreServedOnLoopbackAndInTheMeshOnly(t *testing.T) {
 	}
 }
 
-func TestMetricsUnavailable(t *testing.T) {
+func TestListenerUnavailable(t *testing.T) {
 	var listen schema.ListenAddress
 	if err := listen.UnmarshalText([]byte("127.0.0.1:80")); err != nil {
 		t.Fatal(err)
 	}
+	l := &listener{offer: metricsOffer(http.NotFoundHandler())}
 	for err, want := range map[error]string{
 		errNotOurs:            `neither a loopback address nor one of this machine in the mesh: set machine.metrics.listen to "mesh:80"`,
 		errDisabled:           "so there is no mesh: set machine.metrics.listen to a loopback address",
@@ -81,23 +86,27 @@ func TestMetricsUnavailable(t *testing.T) {
 		syscall.EACCES:        "ports below 1024: set machine.metrics.listen to a port from 1024",
 		io.ErrUnexpectedEOF:   "the metrics cannot be served there: listen: unexpected EOF",
 	} {
-		if got := metricsUnavailable(listen, fmt.Errorf("listen: %w", err)).String(); !strings.HasPrefix(got, "MetricsUnavailable 127.0.0.1:80: ") || !strings.Contains(got, want) {
+		if got := l.unavailable(listen, fmt.Errorf("listen: %w", err)).String(); !strings.HasPrefix(got, "MetricsUnavailable 127.0.0.1:80: ") || !strings.Contains(got, want) {
 			t.Errorf("%v becomes %q", err, got)
 		}
 	}
 }
 
-// scraped is a metricsServer that runs.
-type scraped struct {
+// listened is a listener that runs.
+type listened struct {
 	store    *resource.Store
 	reported chan []condition.Condition
 }
 
-func newScraped(t *testing.T) *scraped {
-	s := &scraped{store: &resource.Store{}, reported: make(chan []condition.Condition)}
+// scraped is a listener that serves metrics.
+func scraped(t *testing.T) *listened {
+	return listenFor(t, metricsOffer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "spanctl_ready 1\n") })))
+}
+
+func listenFor(t *testing.T, o offer) *listened {
+	s := &listened{store: &resource.Store{}, reported: make(chan []condition.Condition)}
 	ctx, stop := context.WithCancel(t.Context())
-	m := &metricsServer{store: s.store, log: slog.New(slog.DiscardHandler),
-		handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "spanctl_ready 1\n") }),
+	l := &listener{offer: o, store: s.store, log: slog.New(slog.DiscardHandler),
 		report: func(found ...condition.Condition) {
 			select {
 			case s.reported <- found:
@@ -107,7 +116,7 @@ func newScraped(t *testing.T) *scraped {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		m.run(ctx)
+		l.run(ctx)
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -117,13 +126,18 @@ func newScraped(t *testing.T) *scraped {
 }
 
 // configure puts a config in force, and awaits the report that its address leads to.
-func (s *scraped) configure(t *testing.T, listen string) []condition.Condition {
+func (s *listened) configure(t *testing.T, listen string) []condition.Condition {
 	t.Helper()
-	s.store.Replace(time.Now(), resource.MachineConfigs, map[string]any{"machine": resource.MachineConfig{Config: listening(t, listen)}})
+	return s.follow(t, listening(t, listen))
+}
+
+func (s *listened) follow(t *testing.T, config *schema.Config) []condition.Condition {
+	t.Helper()
+	s.store.Replace(time.Now(), resource.MachineConfigs, map[string]any{"machine": resource.MachineConfig{Config: config}})
 	return s.report(t)
 }
 
-func (s *scraped) report(t *testing.T) []condition.Condition {
+func (s *listened) report(t *testing.T) []condition.Condition {
 	t.Helper()
 	select {
 	case found := <-s.reported:
@@ -164,7 +178,7 @@ func occupy(t *testing.T) net.Listener {
 // TestMetricsFollowTheConfig moves the metrics to an address that is taken, which becomes free, and
 // away from it.
 func TestMetricsFollowTheConfig(t *testing.T) {
-	s := newScraped(t)
+	s := scraped(t)
 	other := occupy(t)
 	address := other.Addr().String()
 	found := s.configure(t, address)
@@ -203,7 +217,7 @@ func TestMetricsFollowTheConfig(t *testing.T) {
 // TestSlowClientsOfMetrics holds all connections open and sends nothing: they are closed, and the
 // next one is served.
 func TestSlowClientsOfMetrics(t *testing.T) {
-	s := newScraped(t)
+	s := scraped(t)
 	free := occupy(t)
 	address := free.Addr().String()
 	if err := free.Close(); err != nil {

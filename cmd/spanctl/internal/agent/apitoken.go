@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
+)
+
+const (
+	// minToken and maxToken are how long a token is, in characters.
+	minToken, maxToken = 32, 1024
+	// othersMask are the permissions that a file with a token has for nobody else. Its group may read
+	// it: the owner decides who is in it.
+	othersMask fs.FileMode = 0o006
+)
+
+// tokenError is the error of a file with a token that is not used.
+type tokenError struct{ cause, remedy string }
+
+func (e *tokenError) Error() string { return e.cause + ": " + e.remedy }
+
+// readToken returns the token that a file has.
+func readToken(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&othersMask != 0 {
+		return "", &tokenError{fmt.Sprintf("%s has mode %04o: others may read or change the token", path, info.Mode().Perm()),
+			fmt.Sprintf("`chmod 600 %s`, and write another token to it", path)}
+	}
+	data := []byte(nil)
+	if err == nil {
+		data, err = regular.Read(path, maxToken+2)
+	}
+	if err != nil {
+		return "", &tokenError{"the file with the token cannot be read: " + err.Error(),
+			"write one of at least 32 characters to it, such as `openssl rand -hex 32` prints, or leave machine.api.tokenFile empty"}
+	}
+	token := strings.TrimSpace(string(data))
+	if n := len(token); n < minToken || n > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", &tokenError{fmt.Sprintf("%s has no token", path),
+			fmt.Sprintf("write one to it of %d to %d letters, digits and signs without a space, such as `openssl rand -hex 32` prints", minToken, maxToken)}
+	}
+	return token, nil
+}
+
+// bearer is how a client shows that it has the token (RFC 6750).
+const bearer = "Bearer "
+
+var errNoToken = errors.New("the token is missing or wrong: send the header Authorization: Bearer TOKEN")
+
+// withToken passes on the requests of those who have a token. The time that takes tells nothing about
+// the token.
+func withToken(token string, next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	refuse := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, shown := "", ""
+		if header := r.Header.Get("Authorization"); len(header) > len(bearer) {
+			scheme, shown = header[:len(bearer)], header[len(bearer):]
+		}
+		got := sha256.Sum256([]byte(shown))
+		if strings.EqualFold(scheme, bearer) && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="spanctl"`)
+		if !refuse.IsSupported(r) {
+			http.Error(w, errNoToken.Error(), http.StatusUnauthorized)
+			return
+		}
+		_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errNoToken)) // the client is gone
+	})
+}
