@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -39,16 +40,32 @@ func TestChangedLibraryIsRefused(t *testing.T) {
 	}
 }
 
-// TestLogic runs the tests of the pages' pure modules, NAME_test.js, in an interpreter.
-func TestLogic(t *testing.T) {
-	var files []string
+// What other machines say is shown as text: nothing makes elements of it, and nothing needs styles
+// that the policy of the pages forbids.
+func TestNothingIsMarkup(t *testing.T) {
+	forbidden := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|dangerouslySetInnerHTML|document\.write|\beval\(|new Function|DOMParser|\sstyle="|javascript:`)
+	for _, file := range sources(t, ".js") {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := forbidden.Find(content); found != nil {
+			t.Errorf("%s has %s", file, found)
+		}
+	}
+}
+
+// sources returns the files of components and pages whose names end so.
+func sources(t *testing.T, ending string) []string {
+	t.Helper()
 	directories := []string{"components"}
 	for _, p := range pages {
 		directories = append(directories, filepath.Join(root, p.source))
 	}
+	var files []string
 	for _, directory := range directories {
 		err := filepath.WalkDir(directory, func(path string, _ fs.DirEntry, err error) error {
-			if strings.HasSuffix(path, "_test.js") {
+			if strings.HasSuffix(path, ending) {
 				files = append(files, path)
 			}
 			return err
@@ -58,9 +75,14 @@ func TestLogic(t *testing.T) {
 		}
 	}
 	if len(files) == 0 {
-		t.Fatal("there are no tests")
+		t.Fatalf("no file ends in %s", ending)
 	}
-	for _, file := range files {
+	return files
+}
+
+// TestLogic runs the tests of the pages' pure modules, NAME_test.js, in an interpreter.
+func TestLogic(t *testing.T) {
+	for _, file := range sources(t, "_test.js") {
 		t.Run(filepath.Base(file), func(t *testing.T) { runTests(t, file) })
 	}
 }

@@ -7,6 +7,9 @@ import { Editor } from "./editor.js";
 import { nameOf } from "./model.js";
 import { Plan } from "./plan.js";
 
+// How often the difference is looked for again, in milliseconds.
+const again = 10000;
+
 // Config shows the config in force, what differs from it, and the configs before. With --write it
 // can be changed.
 export function Config({ state, machines }) {
@@ -14,8 +17,8 @@ export function Config({ state, machines }) {
   const [turn, setTurn] = useState(0);
   const change = useChange(machine, () => setTurn(turn + 1));
   const since = entry?.health?.config?.since ?? "";
-  const load = (what) => useLoaded(of(machine.id, what), 0, `${turn} ${since}`);
-  const config = load("config"), diff = load("diff"), history = load("history");
+  const load = (what, every) => useLoaded(of(machine.id, what), every, `${turn} ${since}`);
+  const config = load("config"), diff = load("diff", again), history = load("history");
   const props = { machine, name: nameOf(machine, entry), entry, change, write: state.session.write };
   return html`
     <${Changes} ...${props} />

@@ -25,7 +25,7 @@ export function Graph({ state, machines }) {
     ...at, name: members[i], x: at.x * radius, y: at.y * radius,
     links: links.filter((l) => l.a === i || l.b === i),
     state: asked.has(members[i]) ? stateOf(entries[asked.get(members[i]).id]) : "",
-    href: link({ view: "overview", machine: asked.get(members[i])?.id ?? machines[0].id }),
+    href: hrefOf(asked.get(members[i]), machines[0], members[i]),
   }));
   const shown = pointed ? links.filter((l) => members[l.a] === pointed || members[l.b] === pointed) : links;
   const wrong = links.filter((l) => l.state !== "up").sort((a, b) => layers.indexOf(b.state) - layers.indexOf(a.state));
@@ -48,6 +48,12 @@ export function Graph({ state, machines }) {
         </div>
       </div>
     </section>`;
+}
+
+// hrefOf returns where more is known of a member: at itself, or how the first machine sees it.
+function hrefOf(machine, first, name) {
+  if (machine) return link({ view: "overview", machine: machine.id });
+  return link({ view: "history", machine: first.id, peer: name });
 }
 
 function box(n) {

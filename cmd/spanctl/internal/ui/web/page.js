@@ -38,7 +38,7 @@ export function Page({ state, route }) {
       <span>${session && (session.write ? "changes are allowed (--write)" : "read-only")}</span>
       <a href="/licenses.txt">Licences</a>
     </footer>
-    <div class="hidden" role="log" aria-live="polite">${state.said.map((text, i) => html`<p key=${i + text}>${text}</p>`)}</div>`;
+    <div class="hidden" role="log" aria-live="polite">${state.said.map(({ id, text }) => html`<p key=${id}>${text}</p>`)}</div>`;
 }
 
 // The hash is the route, so that a link to a part of the page moves the focus alone.

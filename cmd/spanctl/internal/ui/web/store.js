@@ -14,8 +14,16 @@ export function withHealth(state, { machine, health, error }, now) {
   return {
     ...state,
     machines: { ...state.machines, [machine]: entry },
-    said: [...state.said, ...news(before, entry)].slice(-5),
+    said: heard(state.said, news(before, entry)),
   };
+}
+
+const remembered = 5;
+
+// heard adds texts to what was said. Each has an ID of its own, so that none is said twice.
+function heard(said, texts) {
+  const next = (said.at(-1)?.id ?? 0) + 1;
+  return [...said, ...texts.map((text, i) => ({ id: next + i, text }))].slice(-remembered);
 }
 
 // news says in words which conditions began and ended, for those who hear the page.

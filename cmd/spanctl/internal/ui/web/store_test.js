@@ -23,7 +23,13 @@ test("conditions that begin and end are said, and those at the start are not", (
   let state = come(start, [down]);
   equal(state.said, []);
   state = come(come(state, []), [down]);
-  equal(state.said, ["web1: PeerDown db2 has ended.", "web1: PeerDown db2. silent since 10:00"]);
+  equal(state.said, [{ id: 1, text: "web1: PeerDown db2 has ended." }, { id: 2, text: "web1: PeerDown db2. silent since 10:00" }]);
+});
+
+test("what was said keeps its ID while older texts are forgotten", () => {
+  let state = come(start, []);
+  for (let i = 0; i < 4; i++) state = come(come(state, [down]), []);
+  equal(state.said.map((s) => s.id), [4, 5, 6, 7, 8]);
 });
 
 const event = (time, reason, count) => ({ id: reason, time, reason, count });
