@@ -52,6 +52,17 @@ func TestRuleBySource(t *testing.T) {
 			trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(rule) })
 		}, "condition cleared")
 	})
+	t.Run("a rule for TCP alone", func(t *testing.T) {
+		tcp := netlink.NewRule()
+		tcp.Family, tcp.Priority, tcp.IPProto, tcp.Type = unix.AF_INET, 10, unix.IPPROTO_TCP, unix.RTN_PROHIBIT
+		trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleAdd(tcp) })
+		wantCondition(t, node, "RoutesShadowed", "error", "ipv4 rule 10: TCP packets to "+other.Address.String()+" are refused", "ipproto tcp")
+		node.CLI.Try("status", "--check", "ready").WantStatus(t, 1)
+		node.Packets.Ping(other.Address)
+		trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(tcp) })
+		node.API.AwaitNoCondition("RoutesShadowed")
+		node.Packets.Transfer(other, other.Address, 1000)
+	})
 	m.AwaitNoDiff()
 }
 

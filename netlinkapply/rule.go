@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	genericnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
 	"golang.org/x/sys/unix"
@@ -36,7 +37,75 @@ func (k *Kernel) observeRules(s *state.State, scope state.Scope) error {
 			s.Rules = append(s.Rules, seen)
 		}
 	}
+	return markRefusing(s.Ahead)
+}
+
+// markRefusing finds the rules that drop packets, which the netlink library reads as rules without
+// a table.
+func markRefusing(rules []state.ForeignRule) error {
+	leadsNowhere := func(r state.ForeignRule) bool { return r.Table == 0 && r.Goto == 0 }
+	if !slices.ContainsFunc(rules, leadsNowhere) {
+		return nil
+	}
+	refusing, err := refusingRules()
+	if err != nil {
+		return err
+	}
+	for i := range rules {
+		r := &rules[i]
+		r.Refuses = leadsNowhere(*r) && refusing[ruleKey{r.Family, r.Priority}]
+	}
 	return nil
+}
+
+// ruleKey tells rules apart, as far as numbers do.
+type ruleKey struct {
+	family   state.Family
+	priority int
+}
+
+// Offsets and values of a message about a rule (struct fib_rule_hdr and its actions,
+// fib_rules.h).
+const (
+	ruleHeaderSize   = 12
+	ruleActionOffset = 7
+	rulePriority     = 6 // FRA_PRIORITY
+)
+
+// refusingRules returns the rules of the types blackhole, unreachable and prohibit.
+func refusingRules() (map[ruleKey]bool, error) {
+	conn, err := genericnetlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	found := map[ruleKey]bool{}
+	for _, f := range state.Families {
+		header := make([]byte, ruleHeaderSize)
+		header[0] = uint8(family(f))
+		replies, err := conn.Execute(genericnetlink.Message{
+			Header: genericnetlink.Header{Type: unix.RTM_GETRULE, Flags: genericnetlink.Request | genericnetlink.Dump}, Data: header})
+		if err != nil {
+			return nil, fmt.Errorf("list rules: %w", err)
+		}
+		for _, m := range replies {
+			if len(m.Data) < ruleHeaderSize || !slices.Contains([]uint8{unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT}, m.Data[ruleActionOffset]) {
+				continue
+			}
+			d, err := genericnetlink.NewAttributeDecoder(m.Data[ruleHeaderSize:])
+			if err != nil {
+				return nil, fmt.Errorf("list rules: %w", err)
+			}
+			key := ruleKey{family: f} // priority 0 is not told
+			for d.Next() {
+				if d.Type() == rulePriority {
+					key.priority = int(d.Uint32())
+				}
+			}
+			found[key] = d.Err() == nil
+		}
+	}
+	return found, nil
 }
 
 // foreignRule returns the condition of another program's rule that collides with those of
@@ -101,19 +170,24 @@ func (k *Kernel) changeRule(c state.RuleChange) error {
 // ahead returns a rule of another program.
 func ahead(f state.Family, r netlink.Rule) state.ForeignRule {
 	foreign := state.ForeignRule{Family: f, Priority: r.Priority, From: prefix(r.Src), To: prefix(r.Dst), Mark: r.Mark,
-		Invert: r.Invert, InLink: r.IifName, Table: r.Table, Goto: max(r.Goto, 0)}
+		Invert: r.Invert, InLink: r.IifName, Table: max(r.Table, 0), Goto: max(r.Goto, 0)}
 	if r.Mask != nil {
 		foreign.Mask = *r.Mask
 	}
 	if r.UIDRange != nil {
-		foreign.Users, foreign.FirstUser = true, r.UIDRange.Start
+		foreign.Users, foreign.FirstUser, foreign.LastUser = true, r.UIDRange.Start, r.UIDRange.End
 	}
-	switch r.Type {
-	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT:
-		foreign.Refuses, foreign.Table = true, 0
-	}
-	foreign.Narrow = r.OifName != "" || r.Tos != 0 || r.TunID != 0 || r.IPProto != 0 || r.Dport != nil || r.Sport != nil
+	foreign.TOS, foreign.Protocol, foreign.Source, foreign.Destination = uint8(r.Tos), uint8(r.IPProto), ports(r.Sport), ports(r.Dport)
+	foreign.Narrow = r.OifName != "" || r.TunID != 0
 	return foreign
+}
+
+// ports returns a range of the netlink library.
+func ports(r *netlink.RulePortRange) state.Ports {
+	if r == nil {
+		return state.Ports{}
+	}
+	return state.Ports{First: r.Start, Last: r.End}
 }
 
 // prefix returns a network of the netlink library; invalid for none.
@@ -123,93 +197,4 @@ func prefix(n *net.IPNet) netip.Prefix {
 	}
 	p, _ := netipx.FromStdIPNet(n)
 	return p
-}
-
-// refusals are the errors of a packet that a rule or a route refuses. EINVAL is that of a
-// blackhole, and of a question that makes no sense.
-var refusals = []error{unix.EACCES, unix.EHOSTUNREACH, unix.ENETUNREACH}
-
-// Trace asks the kernel where packets go. Nothing is sent. A way is zero if the kernel does not
-// say.
-func (k *Kernel) Trace(paths []state.Path) []state.Way {
-	ways := make([]state.Way, len(paths))
-	names := map[int]string{}
-	for i, p := range paths {
-		question := k.question(p)
-		routes, err := k.handle.RouteGetWithOptions(p.To.AsSlice(), question)
-		switch {
-		case err != nil:
-			// Packets of others are refused for further reasons, such as their source.
-			own := question.Iif == "" && question.IifIndex == 0
-			ways[i].Refused = own && slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
-		case len(routes) > 0:
-			ways[i] = k.way(routes[0], names)
-		}
-	}
-	return ways
-}
-
-// way returns the kernel's answer. Names are those of links by index, so that each is read once.
-func (k *Kernel) way(r netlink.Route, names map[int]string) state.Way {
-	if r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_PROHIBIT {
-		return state.Way{Refused: true, Table: r.Table}
-	}
-	if _, known := names[r.LinkIndex]; !known {
-		link, err := k.handle.LinkByIndex(r.LinkIndex)
-		if err != nil {
-			return state.Way{}
-		}
-		names[r.LinkIndex] = link.Attrs().Name
-	}
-	return state.Way{Link: names[r.LinkIndex], Table: r.Table}
-}
-
-// question returns the options of a path.
-func (k *Kernel) question(p state.Path) *netlink.RouteGetOptions {
-	options := &netlink.RouteGetOptions{Mark: p.Mark, Iif: p.InLink}
-	if p.AsUser {
-		options.UID = &p.User
-	}
-	from := p.From
-	if p.InLink != "" && !from.IsValid() {
-		from = k.neighbour(p.InLink, state.FamilyOf(p.To))
-	}
-	if from.IsValid() {
-		options.SrcAddr = from.AsSlice()
-		if p.InLink == "" {
-			options.IifIndex = k.comesFrom(from)
-		}
-	}
-	return options
-}
-
-// neighbour returns an address that a machine on the link may have; invalid if unknown.
-func (k *Kernel) neighbour(name string, f state.Family) netip.Addr {
-	link, err := k.handle.LinkByName(name)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addresses, err := k.handle.AddrList(link, family(f))
-	if err != nil {
-		return netip.Addr{}
-	}
-	for _, a := range addresses {
-		if own, ok := netipx.FromStdIP(a.IP); ok && !prefix(a.IPNet).IsSingleIP() && !own.IsLinkLocalUnicast() {
-			if next := own.Next(); prefix(a.IPNet).Contains(next) {
-				return next
-			}
-			return own.Prev()
-		}
-	}
-	return netip.Addr{}
-}
-
-// comesFrom returns the index of the link from which packets of a source come; 0 if it is this
-// machine itself.
-func (k *Kernel) comesFrom(source netip.Addr) int {
-	routes, err := k.handle.RouteGet(source.AsSlice())
-	if err != nil || len(routes) == 0 || routes[0].Type == unix.RTN_LOCAL {
-		return 0
-	}
-	return routes[0].LinkIndex
 }

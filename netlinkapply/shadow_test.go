@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -54,7 +55,7 @@ func TestRulesThatComeFirst(t *testing.T) {
 		{"for the mesh's subnet", func(r *netlink.Rule) { r.Family, r.Table = unix.AF_INET6, 101 }, []string{"packets to " + in.Identity.Subnet.Addr().Next().String()}},
 		{"by destination", func(r *netlink.Rule) { r.Dst, r.Table = cidr("10.0.0.0/16"), 101 }, []string{"to 10.0.0.0/16"}},
 		{"by another destination", func(r *netlink.Rule) { r.Dst, r.Table = cidr("203.0.113.0/24"), 101 }, nil},
-		{"by user", func(r *netlink.Rule) { r.UIDRange, r.Table = netlink.NewRuleUIDRange(1000, 1001), 101 }, []string{"uidrange 1000-"}},
+		{"by user", func(r *netlink.Rule) { r.UIDRange, r.Table = netlink.NewRuleUIDRange(1000, 1001), 101 }, []string{"uidrange 1000-1001"}},
 		{"from this machine", func(r *netlink.Rule) { r.IifName, r.Table = "lo", 101 }, []string{"iif lo"}},
 		{"of the main table", func(r *netlink.Rule) { r.Table = unix.RT_TABLE_MAIN }, []string{"through table 254"}},
 		{"of the main table without its default route", func(r *netlink.Rule) { r.Table, r.SuppressPrefixlen = unix.RT_TABLE_MAIN, 0 }, nil},
@@ -64,6 +65,30 @@ func TestRulesThatComeFirst(t *testing.T) {
 		{"with a table that has other routes", func(r *netlink.Rule) { r.Table = 102 }, nil},
 		{"that jumps over ours", func(r *netlink.Rule) { r.Goto = 32766 }, []string{"goto 32766"}},
 		{"that drops", func(r *netlink.Rule) { r.Type = unix.RTN_PROHIBIT }, []string{"are refused"}},
+		{"that drops TCP", func(r *netlink.Rule) { r.IPProto, r.Type = unix.IPPROTO_TCP, unix.RTN_PROHIBIT },
+			[]string{"TCP packets to 10.0.0.0 are refused", "100: from all ipproto tcp refuse"}},
+		{"that drops TCP over IPv6", func(r *netlink.Rule) {
+			r.Family, r.IPProto, r.Type = unix.AF_INET6, unix.IPPROTO_TCP, unix.RTN_PROHIBIT
+		}, []string{"TCP packets to " + in.Identity.Subnet.Addr().Next().String() + " are refused"}},
+		{"for UDP", func(r *netlink.Rule) { r.IPProto, r.Table = unix.IPPROTO_UDP, 101 }, []string{"UDP packets to 10.0.0.0 leave by eth0, through table 101"}},
+		{"for ICMP", func(r *netlink.Rule) { r.IPProto, r.Table = unix.IPPROTO_ICMP, 101 }, []string{"ICMP packets to 10.0.0.0 leave by eth0"}},
+		{"that drops SCTP", func(r *netlink.Rule) { r.IPProto, r.Type = unix.IPPROTO_SCTP, unix.RTN_PROHIBIT }, []string{"132 packets to 10.0.0.0 are refused"}},
+		{"for all but TCP", func(r *netlink.Rule) { r.IPProto, r.Invert, r.Table = unix.IPPROTO_TCP, true, 101 }, []string{"not from all ipproto tcp lookup 101"}},
+		{"for all but UDP", func(r *netlink.Rule) { r.IPProto, r.Invert, r.Table = unix.IPPROTO_UDP, true, 101 }, []string{"not from all ipproto udp lookup 101"}},
+		{"by port", func(r *netlink.Rule) { r.Dport, r.Table = netlink.NewRulePortRange(443, 443), 101 }, []string{"TCP packets to 10.0.0.0 leave by eth0", "dport 443 lookup 101"}},
+		{"by source port", func(r *netlink.Rule) {
+			r.IPProto, r.Sport, r.Type = unix.IPPROTO_UDP, netlink.NewRulePortRange(5000, 5010), unix.RTN_PROHIBIT
+		}, []string{"UDP packets to 10.0.0.0 are refused", "sport 5000-5010 refuse"}},
+		{"by type of service", func(r *netlink.Rule) { r.Tos, r.Table = 0x10, 101 }, []string{"tos 0x10 lookup 101"}},
+		{"that drops what has no mark yet", func(r *netlink.Rule) { r.Mark, r.Mask, r.Type = 0, &none, unix.RTN_PROHIBIT }, []string{"fwmark 0x0/0xff refuse"}},
+		{"by protocol, with a table that has other routes", func(r *netlink.Rule) { r.IPProto, r.Table = unix.IPPROTO_TCP, 102 }, nil},
+		{"by outgoing link", func(r *netlink.Rule) { r.OifName, r.Table = "eth0", 101 }, nil},
+		{"to one address of a network", func(r *netlink.Rule) { r.Family, r.Dst, r.Table = unix.AF_INET6, cidr("2001:db8::7/128"), 101 },
+			[]string{"packets to 2001:db8::7 leave by eth0"}},
+		{"to one mesh address", func(r *netlink.Rule) {
+			r.Family, r.Type = unix.AF_INET6, unix.RTN_PROHIBIT
+			r.Dst = cidr(in.Identity.Subnet.Addr().Next().Next().String() + "/128")
+		}, []string{"packets to " + in.Identity.Subnet.Addr().Next().Next().String() + " are refused"}},
 		{"with a table that drops", func(r *netlink.Rule) { r.Table = 103 }, []string{"are refused"}},
 	} {
 		t.Run("a rule "+c.name, func(t *testing.T) {
@@ -89,6 +114,49 @@ func TestRulesThatComeFirst(t *testing.T) {
 	}
 	if causes := shadowed(t, k, desired); causes != "" {
 		t.Errorf("without rules: %s", causes)
+	}
+}
+
+// TestManyRulesHideNone has one rule that matters behind thousands that do not.
+func TestManyRulesHideNone(t *testing.T) {
+	k := open(t)
+	wayOut(t)
+	in := inputs(t, 1)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	desired := state.Build(in)
+	reach(t, k, desired)
+	scope := scopeOf(t)
+	harmless := func(i int) state.ForeignRule {
+		from := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32)
+		return state.ForeignRule{Family: state.IPv4, Priority: 10 + i, From: from, Table: 102}
+	}
+	for _, n := range []int{16, 64, 3000} {
+		var ahead []state.ForeignRule
+		for i := range n {
+			ahead = append(ahead, harmless(i))
+		}
+		ahead = append(ahead, state.ForeignRule{Family: state.IPv4, Priority: 10 + n, Protocol: unix.IPPROTO_TCP, Refuses: true})
+		rule := netlink.NewRule()
+		rule.Family, rule.Priority, rule.IPProto, rule.Type = unix.AF_INET, 10+n, unix.IPPROTO_TCP, unix.RTN_PROHIBIT
+		if err := netlink.RuleAdd(rule); err != nil {
+			t.Fatal(err)
+		}
+		var before []state.Path
+		turns := 1 + n/1024
+		for turn := range 2 * turns {
+			paths := state.Paths(scope, &desired, ahead, nil, before, turn*1024)
+			if len(paths) > 1100 {
+				t.Errorf("%d rules: %d questions at once", n, len(paths))
+			}
+			var found []condition.Condition
+			found, before = state.Shadowed(scope, ahead, paths, k.Trace(paths))
+			if turn >= turns && len(found) != 1 {
+				t.Errorf("%d rules, turn %d: found %v", n, turn, found)
+			}
+		}
+		if err := netlink.RuleDel(rule); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

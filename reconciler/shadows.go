@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -11,9 +10,9 @@ import (
 // shadows is what the last tracing of routes found.
 type shadows struct {
 	conditions []condition.Condition
-	// addresses are those whose packets went elsewhere. They are traced again.
-	addresses []netip.Addr
-	// first is the index of the network to begin with.
+	// paths are those that went elsewhere. They are traced again.
+	paths []state.Path
+	// first is the index of the network, and of the rule, to begin with.
 	first int
 }
 
@@ -41,8 +40,8 @@ func (e *Engine) trace(p *Pass, live state.State) shadows {
 	for _, a := range p.desired.Addresses {
 		own = append(own, a.Addr())
 	}
-	paths := state.Paths(p.Scope, &p.desired, live.Ahead, own, e.shadows.addresses, e.shadows.first)
-	s.conditions, s.addresses = state.Shadowed(p.Scope, live.Ahead, paths, e.kernel.Trace(paths))
+	paths := state.Paths(p.Scope, &p.desired, live.Ahead, own, e.shadows.paths, e.shadows.first)
+	s.conditions, s.paths = state.Shadowed(p.Scope, live.Ahead, paths, e.kernel.Trace(paths))
 	return s
 }
 

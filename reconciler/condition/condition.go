@@ -32,6 +32,13 @@ func (c Condition) Key() Key { return Key{c.Code, c.Subject} }
 // Severity returns how much the condition matters.
 func (c Condition) Severity() Severity { return cmp.Or(c.Level, c.Code.Definition().Severity) }
 
+// NotReady reports whether the mesh does not carry traffic while the condition lasts. One that
+// matters less than its code does keeps nobody from working.
+func (c Condition) NotReady() bool {
+	d := c.Code.Definition()
+	return d.NotReady && c.Severity().rank() <= d.Severity.rank()
+}
+
 // String returns "CODE SUBJECT: CAUSE: REMEDY".
 func (c Condition) String() string {
 	text := string(c.Code)

@@ -175,7 +175,7 @@ func Summarize(s Snapshot, conditions []Condition) Report {
 		r.State = Starting
 	}
 	for _, c := range r.Conditions {
-		r.Ready = r.Ready && !c.Code.Definition().NotReady
+		r.Ready = r.Ready && !c.NotReady()
 		switch c.Severity() {
 		case condition.SeverityError:
 			r.State = Broken

@@ -104,6 +104,7 @@ func TestSummarize(t *testing.T) {
 		{"a warning", true, []condition.Condition{{Code: warning}}, Degraded, true},
 		{"an error", true, []condition.Condition{{Code: warning}, {Code: failure}}, Broken, false},
 		{"an error before the first pass", false, []condition.Condition{{Code: failure}}, Broken, false},
+		{"an error that is a warning here", true, []condition.Condition{{Code: failure, Level: condition.SeverityWarning}}, Degraded, true},
 		{"a warning that is an error here", true, []condition.Condition{{Code: warning, Level: condition.SeverityError}}, Broken, true},
 	} {
 		s := Snapshot{Started: start, Converged: test.converged, Found: test.found}
