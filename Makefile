@@ -7,7 +7,7 @@ MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanct
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.
-TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs internal/soak interop lab load release scenarios) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs internal/soak internal/trouble interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
 HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh)
@@ -135,6 +135,16 @@ dashboard: ## Make the dashboard in deploy/monitoring
 .PHONY: web
 web: ## Bundle the pages that spanctl serves, into their dist directories
 	@cd tools/web && GOWORK=off go run . $(CURDIR) $(CURDIR)
+
+# Which fault is planted, and in how many meshes: each has that of the next number.
+SEED ?= 1
+ROUNDS ?= 1
+
+.PHONY: trouble
+trouble: setup-test build ## Plant a fault in a mesh, and see whether `spanctl status` names it; SEED=n, ROUNDS=100, PLAY=1 to find it yourself
+	@CGO_ENABLED=0 go test -c -o .cache/trouble ./e2e/trouble
+	@cd e2e/trouble && SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace $(CURDIR)/.cache/trouble \
+		-seed $(SEED) -rounds $(ROUNDS) $(if $(PLAY),-play) -test.parallel $(PARALLEL) -test.timeout 0
 
 .PHONY: setup
 setup: setup-all ## Install what all targets need

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -257,13 +258,18 @@ func TestTwoMeshes(t *testing.T) {
 	}
 	shared := node.Files.Write("second.cue", harness.Edit(config, `interfaceName: "second0"`))
 	before := node.Net.Inventory()
-	apply := node.CLI.Command(second(node, "apply", "-f", shared, "--immediate")...)
-	apply.Env = append(apply.Environ(), "SPANCTL_CONFIG="+shared) // where it is stored
-	node.Exec.Finish(apply).WantStatus(t, 1).WantStderr(t, "the mesh of the link kubespan on this machine")
+	apply := func() *exec.Cmd {
+		cmd := node.CLI.Command(second(node, "apply", "-f", shared, "--immediate")...)
+		cmd.Env = append(cmd.Environ(), "SPANCTL_CONFIG="+shared) // where it is stored
+		return cmd
+	}
+	node.Exec.Finish(apply()).WantStatus(t, 1).WantStderr(t, "the mesh of the link kubespan on this machine")
 	if after := node.Net.Inventory(); after != before {
 		t.Errorf("the network was changed:\n%s\nbefore:\n%s", after, before)
 	}
 	own := harness.Edit(config, "interfaceName: \"second0\"\n\tlistenPort: 51830\n\tfwmark: 0x200\n\troutingTable: 190\n\trulePriority: 32490")
+	node.Files.Write("second.cue", strings.Replace(own, "\tfwmark: 0x200\n", "", 1))
+	node.Exec.Finish(apply()).WantStatus(t, 1).WantStderr(t, "MarkTaken", "the mesh of the link kubespan on this machine uses the firewall mark", "fwmark to unused bits")
 	var agents []*harness.Process
 	for _, machine := range m.Machines {
 		machine.Files.Write("second.cue", own)

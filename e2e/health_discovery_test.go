@@ -45,6 +45,7 @@ func TestDiscoveryThatCannotBeUsed(t *testing.T) {
 	text := await("DiscoveryUnreachable", at("http", "3001"), "error")
 	harness.WantText(t, "the condition", text, "connection refused for ", "never heard; next try at ", "check address and port")
 	mend("DiscoveryUnreachable")
+	await("DiscoveryPlain", m.Endpoint(), "info")
 	m.AwaitUp()
 
 	now := time.Now()

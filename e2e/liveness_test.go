@@ -70,6 +70,26 @@ func TestFirewallDropsEchoes(t *testing.T) {
 	node.API.AwaitPeer(mute.Name, harness.IsDown)
 }
 
+// TestPeerFlaps has a machine lose its network as often as nobody should.
+func TestPeerFlaps(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a peer goes down again and again: that is named")
+	m := harness.StartMesh(t, 2)
+	m.AwaitUp()
+	node, other := m.Machines[0], m.Machines[1]
+	node.API.AwaitPeer(other.Name, hasRTT)
+	pinging := node.Packets.KeepPinging(other.API.MeshAddress())
+	for range 5 {
+		other.Net.SetLink(false)
+		node.API.AwaitPeer(other.Name, harness.IsDown)
+		other.Net.SetLink(true)
+		node.API.AwaitPeer(other.Name, harness.IsUp)
+	}
+	pinging.Stop()
+	wantCondition(t, node, "PeerFlapping", "warning", other.Name+": went down 5 times since ", "check the network between "+other.Name)
+	m.AwaitNoDiff()
+}
+
 // flowTime is how long data flows. Probes that came in spite of it would be dozens.
 const flowTime = 25 * time.Second
 

@@ -62,5 +62,14 @@ func TestClonedMachine(t *testing.T) {
 		clone.Agent.Start()
 		awaitCloned(original, clone)
 		awaitCloned(clone, original)
+		clone.CLI.Run("reset-identity", "--yes")
+		for _, machine := range []*harness.Machine{original, clone} {
+			found := machine.API.AwaitCondition("NodeShared")
+			harness.WantText(t, "the condition", fmt.Sprint(found), "severity:error", "node-1", "nodeName")
+			machine.CLI.Try("status").WantStatus(t, 2)
+		}
+		clone.Files.WriteConfig(inKubernetes(m, account, false))
+		awaitNone(original)
+		awaitNone(clone)
 	})
 }

@@ -191,6 +191,7 @@ func TestBothRegistries(t *testing.T) {
 // TestKubernetesRefuses has an account without permissions, and a kubelet's credentials.
 func TestKubernetesRefuses(t *testing.T) {
 	t.Parallel()
+	harness.Scenario(t, "a Kubernetes API server refuses an account and a kubelet: that is named, until it has the right")
 	m := harness.NewMesh(t, 2)
 	m.Serve()
 	c := startCluster(t, m.Discovery)
@@ -210,13 +211,22 @@ func TestKubernetesRefuses(t *testing.T) {
 				t.Errorf("the log has no %q", want)
 			}
 		}
+		refused := func(request string) {
+			t.Helper()
+			found := one.API.AwaitCondition("KubernetesRefused")
+			harness.WantText(t, "the condition", fmt.Sprint(found), "403, "+request, "these credentials have no right to it", "deploy/kubernetes/rbac.yaml", "severity:warning")
+			one.CLI.Try("status").WantStatus(t, 1).WantStdout(t, "! KubernetesRefused")
+		}
+		refused("patch node")
 		c.kubectl("", "delete", "clusterrolebinding", "spanctl")
 		one.Agent.Terminate()
 		one.Agent.Start()
 		one.Agent.AwaitOutput("kubernetes registry unreachable")
+		refused("list nodes")
 		// With the permissions it recovers.
 		c.account()
 		c.awaitAnnotations(one.Name, func(got map[string]string) bool { return got[ofNodeID] != "" })
+		one.API.AwaitNoCondition("KubernetesRefused")
 	})
 	t.Run("a kubelet's credentials", func(t *testing.T) {
 		one.Agent.Terminate()

@@ -1,5 +1,6 @@
-// Command scenarios writes the table of scenarios in docs/testing.md from the outcomes of
-// the tests, and reports where the document is not current.
+// Command scenarios writes the tables of scenarios and of the states of trouble that they bring
+// about in docs/testing.md from the outcomes of the tests, and reports where the document is not
+// current.
 //
 //	scenarios [-update] DOCUMENT DIRECTORY
 //
@@ -24,10 +25,12 @@ var columns = []struct{ prefix, heading string }{
 	{"kernel", "the kernel's WireGuard, in the guest"},
 }
 
-// The table is between these lines of the document.
+// The tables are between these lines of the document.
 const (
-	begin = "<!-- scenarios: written by `make test-scenarios UPDATE=1` -->"
-	end   = "<!-- end of scenarios -->"
+	begin       = "<!-- scenarios: written by `make test-scenarios UPDATE=1` -->"
+	end         = "<!-- end of scenarios -->"
+	beginStates = "<!-- states: written by `make test-scenarios UPDATE=1` -->"
+	endStates   = "<!-- end of states -->"
 )
 
 func main() {
@@ -70,21 +73,33 @@ func run(update bool, document, directory string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return fmt.Errorf("%s has no lines %q and %q", document, begin, end)
+	wanted, err := fill(string(text), begin, end, table(names, byColumn))
+	if err == nil {
+		wanted, err = fill(wanted, beginStates, endStates, stateTable(byColumn))
 	}
-	wanted := before + begin + "\n" + table(names, byColumn) + end + after
+	if err != nil {
+		return fmt.Errorf("%s: %w", document, err)
+	}
+	failed := errors.Join(failures(names, byColumn), unseen(byColumn))
 	switch {
 	case wanted == string(text):
-		return failures(names, byColumn)
+		return failed
 	case update:
-		return errors.Join(os.WriteFile(document, []byte(wanted), 0o644), failures(names, byColumn))
+		return errors.Join(os.WriteFile(document, []byte(wanted), 0o644), failed)
 	default:
-		return fmt.Errorf("%s does not have the outcomes of the tests: run `make test-scenarios UPDATE=1`; the table would be\n%s",
-			document, table(names, byColumn))
+		return fmt.Errorf("%s does not have the outcomes of the tests: run `make test-scenarios UPDATE=1`; the tables would be\n%s\n%s",
+			document, table(names, byColumn), stateTable(byColumn))
 	}
+}
+
+// fill replaces what is between two lines of a text.
+func fill(text, begin, end, with string) (string, error) {
+	before, rest, found := strings.Cut(text, begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		return "", fmt.Errorf("no lines %q and %q", begin, end)
+	}
+	return before + begin + "\n" + with + end + after, nil
 }
 
 // readColumn reads the outcomes of a column. It adds to only where scenarios run that do
@@ -159,4 +174,50 @@ func failures(names []string, byColumn []outcomes) error {
 		return fmt.Errorf("not all scenarios passed:\n%s", strings.Join(bad, "\n"))
 	}
 	return nil
+}
+
+// notKnowable is the outcome of a state that nothing can know of yet.
+const notKnowable = "not knowable yet"
+
+// stateTable returns the table of the states, with the outcomes of the scenarios that bring them
+// about.
+func stateTable(byColumn []outcomes) string {
+	var b strings.Builder
+	b.WriteString("| state | code | exit status |")
+	for _, c := range columns {
+		b.WriteString(" " + c.heading + " |")
+	}
+	b.WriteString(" scenario |\n| --- | --- | --- |" + strings.Repeat(" --- |", len(columns)) + " --- |\n")
+	for i := range states {
+		s := &states[i]
+		fmt.Fprintf(&b, "| %s | %s | %s |", s.name, s.reference(), s.exit)
+		for _, column := range byColumn {
+			outcome := notKnowable
+			if s.scenario != "" {
+				outcome = cell(column[s.scenario])
+			}
+			b.WriteString(" " + outcome + " |")
+		}
+		b.WriteString(" " + s.scenario + " |\n")
+	}
+	return b.String()
+}
+
+// reference returns the code, with a link to what describes it.
+func (s *state) reference() string {
+	if s.scenario == "" {
+		return string(s.code)
+	}
+	return fmt.Sprintf("[%s](%s)", s.code, strings.TrimPrefix(s.code.Doc(), "docs/"))
+}
+
+// unseen returns an error that lists the states whose scenario did not run anywhere.
+func unseen(byColumn []outcomes) error {
+	var errs []error
+	for _, s := range states {
+		if s.scenario != "" && !slices.ContainsFunc(byColumn, func(o outcomes) bool { return o[s.scenario] != "" }) {
+			errs = append(errs, fmt.Errorf("the state %q was not brought about: no outcome of the scenario %q", s.name, s.scenario))
+		}
+	}
+	return errors.Join(errs...)
 }

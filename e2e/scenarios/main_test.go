@@ -14,13 +14,27 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+// empty is a document without outcomes.
+const empty = begin + "\n" + end + "\n" + beginStates + "\n" + endStates + "\n"
+
+// allStates returns an outcome of the scenarios of all states.
+func allStates(outcome string) string {
+	var b strings.Builder
+	for _, s := range states {
+		if s.scenario != "" {
+			b.WriteString(s.scenario + "\t" + outcome + "\t\n")
+		}
+	}
+	return b.String()
+}
+
 func TestTableIsWrittenAndChecked(t *testing.T) {
 	dir := t.TempDir()
 	document := filepath.Join(dir, "testing.md")
-	write(t, document, "before\n"+begin+"\n"+end+"\nafter\n")
-	write(t, filepath.Join(dir, "userspace"), "two meet\tpass\t\na pod\tpass\tuserspace only\n")
+	write(t, document, "before\n"+empty+"after\n")
+	write(t, filepath.Join(dir, "userspace"), "two meet\tpass\t\na pod\tpass\tuserspace only\n"+allStates("pass"))
 	write(t, filepath.Join(dir, "userspace-host"), "a process dies\tpass\t\n")
-	write(t, filepath.Join(dir, "kernel"), "two meet\tpass\t\na process dies\tskip\tuserspace only\na clock\tpass\tguest only\n")
+	write(t, filepath.Join(dir, "kernel"), "two meet\tpass\t\na process dies\tskip\tuserspace only\na clock\tpass\tguest only\n"+allStates("pass"))
 
 	if err := run(false, document, dir); err == nil {
 		t.Error("a document without the table is current")
@@ -35,6 +49,8 @@ func TestTableIsWrittenAndChecked(t *testing.T) {
 	for _, row := range []string{
 		"| two meet | pass | pass |", "| a pod | pass | userspace only |", "| a clock | guest only | pass |",
 		"| a process dies | pass | userspace only |",
+		"| the secret is wrong here | [SecretDiffers](conditions.md#secretdiffers) | 2 | pass | pass |",
+		"| machines have different versions | VersionsDiffer | 0 | not knowable yet | not knowable yet |",
 	} {
 		if !strings.Contains(string(text), row) {
 			t.Errorf("no row %q in\n%s", row, text)
@@ -55,9 +71,9 @@ func TestFailuresAreReported(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			document := filepath.Join(dir, "testing.md")
-			write(t, document, begin+"\n"+end+"\n")
-			write(t, filepath.Join(dir, "userspace"), c.userspace)
-			write(t, filepath.Join(dir, "kernel"), c.kernel)
+			write(t, document, empty)
+			write(t, filepath.Join(dir, "userspace"), c.userspace+allStates("pass"))
+			write(t, filepath.Join(dir, "kernel"), c.kernel+allStates("pass"))
 			if err := run(true, document, dir); err == nil {
 				t.Error("no error")
 			}

@@ -73,6 +73,7 @@ var configDefinitions = []Definition{
 		Summary: "a filter of the config lets nothing of what there is through",
 		Check:   "`spanctl get affiliates` on another machine shows what this one announces",
 		Remedy:  "put `0.0.0.0/0` and `::/0` before what the filter excludes: the last entry that matches decides",
+		Hides:   []Code{AddressOnLink},
 	},
 	{
 		Code: MeshDisabled, Severity: SeverityInfo,

@@ -1,0 +1,121 @@
+package main
+
+import "github.com/spanmesh/span/reconciler/condition"
+
+// state is a state of trouble, and how `spanctl status` names it.
+type state struct {
+	// name says what is wrong.
+	name string
+	code condition.Code
+	// exit is the exit status of `spanctl status`.
+	exit string
+	// scenario brings it about, and sees it go; "" where nothing can know of it yet.
+	scenario string
+}
+
+// The scenarios that bring the states about.
+const (
+	ofClearText      = "whatever is deleted, stopped, reloaded or put in front: no packet to the mesh leaves in clear"
+	ofDiscovery      = "discovery is called at a wrong port, with a certificate that is not valid, and with a clock that is off: named, until it is mended"
+	ofConfigFile     = "a config that is missing, staged, not valid, deleted or on trial is named, and no longer once it is mended"
+	ofMachine        = "a right, a port, a device, the network, the identity or the disk is missing: named, and no longer once it is mended"
+	ofUDP            = "UDP is blocked at a machine, and between two: each is told where, and what the others hear of it"
+	ofMembers        = "another cluster ID, another secret, a hostname twice, and a relay that does not forward are told"
+	ofStatus         = "`spanctl status` and `wait` name each state of a mesh, with its exit status"
+	ofClone          = "a disk is cloned with its state: both machines are told, and reset-identity makes the copy a member of its own"
+	ofPredecessor    = "a machine that was set up anew takes its addresses over from its predecessor"
+	ofIPv6           = "IPv6 is disabled by sysctl, before the mesh is made and while it runs, and where it cannot be enabled nothing is made"
+	ofRule           = "a rule of another program leads packets for the mesh elsewhere"
+	ofPrinter        = "two sites with one private network: the printer is reached, not the peer with its address"
+	ofGreedyMember   = "a member that advertises everything takes nothing of others: default routes, local networks, longer networks"
+	ofAddresses      = "a machine with more addresses than discovery takes is a member"
+	ofWireGuard      = "the WireGuard process is stopped, or its control socket lost: it is named and restarted, and no command and no stop of the agent hangs"
+	ofPing           = "`spanctl ping` prints the time and the way to a peer, and fails where there is no answer and no agent"
+	ofKubernetes     = "a Kubernetes API server refuses an account and a kubelet: that is named, until it has the right"
+	ofNftables       = "a kernel without nftables, or without a part of it: nothing is changed, and the error names the module"
+	ofConflicts      = "conflicts over a table, a priority, a port or a name are errors before any change"
+	ofRepairs        = "another program keeps changing an object: repairs slow down and are reported"
+	ofFailover       = "of two machines with one network behind them, the other takes over when its owner dies or leaves"
+	ofRelay          = "two machines behind symmetric NATs talk through a relay"
+	ofEndpoints      = "endpoints that no machine can use are refused with a reason"
+	ofSettings       = "a filter that lets nothing through, an address of a link's network, a port of metrics that is taken, and configs side by side are named, and no longer once they are mended"
+	ofPrograms       = "a rule of another program tests the mesh's mark, and one reverts each change at once: named, until they end"
+	ofStuckAgent     = "a disk that does not answer stops a pass: the agent is named as stuck, and goes on when the disk is back"
+	ofWatch          = "the kernel reports no changes of the config: that is named, and they take effect all the same"
+	ofHostileService = "a discovery service sends nothing, or what no service does: it is named, and the agent's memory is bounded"
+	ofTwoMeshes      = "two meshes work on the same machines; what both would use is an error before any change"
+	ofSecondAgent    = "a second agent with a state directory of its own is refused"
+	ofNodes          = "a cloned machine is seen in Kubernetes, on a Node of its own and on that of the original"
+	ofMTU            = "a path with an MTU of 1280 carries a TCP connection"
+	ofFlapping       = "a peer goes down again and again: that is named"
+)
+
+// states are all states, at least one for each code.
+var states = []state{
+	{"discovery is called where it is not", condition.DiscoveryUnreachable, "2", ofDiscovery},
+	{"discovery ends while a peer is up", condition.DiscoveryUnreachable, "1", ofDiscovery},
+	{"its certificate is not valid yet, or of a stranger", condition.DiscoveryTLS, "2; 1 if peers are up", ofDiscovery},
+	{"it has no place for this machine", condition.DiscoveryUnpublished, "1", ofDiscovery},
+	{"it accepts the watch and sends nothing", condition.DiscoverySilent, "1", ofHostileService},
+	{"it answers what no service does", condition.DiscoveryAnswerRefused, "1", ofHostileService},
+	{"it is called without TLS", condition.DiscoveryPlain, "0", ofDiscovery},
+	{"the clock is 30 s off", condition.ClockOff, "1", ofDiscovery},
+	{"the secret is wrong here", condition.SecretDiffers, "2", ofMembers},
+	{"the secret is wrong elsewhere", condition.SecretDiffersThere, "1", ofMembers},
+	{"nobody else is in the cluster", condition.NoOtherMembers, "1", ofMembers},
+	{"two machines have one hostname", condition.HostnameRepeated, "1", ofMembers},
+	{"the mesh is not enabled", condition.MeshDisabled, "0", ofConfigFile},
+	{"the mesh was taken down", condition.MeshDown, "0", ofConfigFile},
+	{"there is no config", condition.NoConfig, "2; 1 if one is in force", ofConfigFile},
+	{"a config is staged only", condition.ConfigStaged, "1; 2 if none is in force", ofConfigFile},
+	{"the config file is not valid", condition.ConfigInvalid, "1; 2 if none is in force", ofConfigFile},
+	{"a config is on trial", condition.ConfigOnTrial, "0", ofConfigFile},
+	{"there are configs side by side", condition.ConfigAmbiguous, "2", ofSettings},
+	{"the file cannot be watched", condition.ConfigUnwatched, "1", ofWatch},
+	{"a filter lets nothing through", condition.FilterPassesNothing, "1", ofSettings},
+	{"an address of the config is in a link's network", condition.MeshAddressOnLink, "1", ofSettings},
+	{"the port of the metrics is taken", condition.MetricsUnavailable, "1", ofSettings},
+	{"UDP is blocked here", condition.UDPBlocked, "2", ofUDP},
+	{"UDP is blocked at a peer", condition.PeerUnreachable, "1", ofUDP},
+	{"a peer calls, and does not hear", condition.OneWayTraffic, "1", ofUDP},
+	{"a peer was up, and is down", condition.PeerDown, "1", ofUDP},
+	{"a peer goes down again and again", condition.PeerFlapping, "1", ofFlapping},
+	{"a peer is reached through a relay", condition.Relayed, "0", ofRelay},
+	{"large packets to a peer are lost", condition.MTUBlackHole, "1", ofPing},
+	{"a disk was cloned with its state", condition.IdentityCloned, "2", ofClone},
+	{"two machines have one MAC", condition.AddressClash, "1", ofPredecessor},
+	{"another machine is on this one's Node", condition.NodeShared, "2", ofNodes},
+	{"the API server refuses", condition.KubernetesRefused, "1", ofKubernetes},
+	{"the agent has no right", condition.NotPermitted, "2", ofMachine},
+	{"others may read files", condition.FilesReadable, "1", ofMachine},
+	{"the identity is damaged", condition.IdentityDamaged, "2", ofMachine},
+	{"the state directory cannot be written", condition.StateUnwritable, "2", ofMachine},
+	{"the machine has no network", condition.NetworkDown, "2", ofMachine},
+	{"the port is taken", condition.PortTaken, "2", ofMachine},
+	{"a pass fails", condition.PassFailing, "2", ofMachine},
+	{"IPv6 is off", condition.IPv6Disabled, "2", ofIPv6},
+	{"the kernel has no nftables", condition.NoNftables, "2", ofNftables},
+	{"the table is taken", condition.TableTaken, "2", ofStatus},
+	{"the rule priority is taken", condition.RulePriorityTaken, "2", ofConflicts},
+	{"the link's name is taken", condition.LinkNameTaken, "2", ofConflicts},
+	{"the mark is another mesh's", condition.MarkTaken, "2", ofTwoMeshes},
+	{"another program changes the marks of packets to the mesh", condition.MarkRewritten, "2", ofClearText},
+	{"another program's rule tests the mark", condition.MarkShared, "1", ofPrograms},
+	{"another agent has the link", condition.SecondAgent, "2", ofSecondAgent},
+	{"a rule of another program is in front", condition.RoutesShadowed, "2", ofRule},
+	{"another program changes an object again and again", condition.RepeatedRepairs, "2", ofRepairs},
+	{"the kernel does not keep a change", condition.PlanNotConverging, "2", ofPrograms},
+	{"the WireGuard process hangs", condition.WireGuardUnresponsive, "2", ofWireGuard},
+	{"the MTU is too large", condition.MTUTooLarge, "1", ofMTU},
+	{"a peer's address is in a network here", condition.AddressOnLink, "1", ofPrinter},
+	{"a peer's network covers the LAN", condition.NetworkCoversLAN, "1", ofGreedyMember},
+	{"a peer advertises what none may have", condition.AddressRefused, "1", ofGreedyMember},
+	{"two machines advertise one network", condition.AddressOverlap, "0", ofFailover},
+	{"a peer announces endpoints that nobody can use", condition.EndpointRefused, "1", ofEndpoints},
+	{"a relay does not forward", condition.RelayNotForwarding, "1", ofMembers},
+	{"the machine has more than 64 endpoints", condition.TooManyEndpoints, "1", ofAddresses},
+	{"no agent answers", condition.NoAgent, "3", ofStatus},
+	{"the agent is stuck", condition.AgentStuck, "2", ofStuckAgent},
+	{"both ends are behind a symmetric NAT, without a relay", "SymmetricNAT", "1", ""},
+	{"machines have different versions", "VersionsDiffer", "0", ""},
+}
