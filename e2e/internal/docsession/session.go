@@ -89,6 +89,11 @@ func (s *Session) Type(line string) string {
 		p.AwaitOutput("\n")
 		p.Terminate()
 		return ""
+	case strings.HasSuffix(line, "/Watch"):
+		p := harness.StartProcess(s.t, s.shell(s.t.Context(), "exec "+line))
+		p.AwaitOutput(`"events":`)
+		p.Kill()
+		return "{}"
 	}
 	o := s.Try(line)
 	if o.Status != 0 && (o.Status != 1 || !strings.Contains(line, "spanctl diff")) {

@@ -145,10 +145,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	for _, offer := range []offer{metricsOffer(meter.Handler()), d.apiOffer(api)} {
 		group.Go(func() error { d.listen(ctx, offer, loop); return nil })
 	}
-	group.Go(func() error {
-		o.watchKernel(ctx, loop, configs)
-		return nil
-	})
+	group.Go(func() error { o.watchKernel(ctx, loop, configs); return nil })
 	group.Go(func() error {
 		if err := configs.claimLink(ctx, d); err != nil {
 			return err

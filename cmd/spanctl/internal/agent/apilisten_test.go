@@ -47,7 +47,7 @@ func newReadAPI(t *testing.T) *readAPI {
 	t.Helper()
 	b := newBench(t)
 	runner := &sampledRunner{}
-	b.service.runner, b.service.health, b.samples = runner, wellHealth{}, newSampler(machineNow())
+	b.service.runner, b.health, b.samples = runner, wellHealth{}, newSampler(machineNow())
 	runner.peersAt(1, "db1")
 	d := &deps{dir: statedir.At(t.TempDir()), log: slog.New(slog.DiscardHandler)}
 	o := d.apiOffer(b.service)
@@ -118,8 +118,14 @@ func (a *readAPI) client(t *testing.T, token string, options ...connect.ClientOp
 	return agentpbconnect.NewAgentServiceClient(tokenClient(t, token, len(options) > 0), "http://"+a.address, options...)
 }
 
+// answer is an answer of the API.
+type answer struct {
+	status             int
+	authenticate, text string
+}
+
 // post sends a request in JSON with some header.
-func (a *readAPI) post(t *testing.T, path, authorization string, body io.Reader) (*http.Response, string) {
+func (a *readAPI) post(t *testing.T, path, authorization string, body io.Reader) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+a.address+path, body)
 	if err != nil {
@@ -138,7 +144,7 @@ func (a *readAPI) post(t *testing.T, path, authorization string, body io.Reader)
 	if err = errors.Join(err, response.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return response, string(text)
+	return answer{response.StatusCode, response.Header.Get("WWW-Authenticate"), string(text)}
 }
 
 func TestReadingCallsNeedTheToken(t *testing.T) {
@@ -146,15 +152,15 @@ func TestReadingCallsNeedTheToken(t *testing.T) {
 	a.serve(t)
 	for _, header := range []string{"", "Bearer", "Bearer ", "Bearer " + otherToken, "Bearer " + goodToken[:31], "Bearer " + goodToken + "x", "Basic " + goodToken, goodToken} {
 		for _, path := range []string{agentpbconnect.AgentServiceGetHealthProcedure, agentpbconnect.AgentServiceGetConfigProcedure, "/", "/metrics"} {
-			response, text := a.post(t, path, header, strings.NewReader("{}"))
-			if response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") != `Bearer realm="spanctl"` || !strings.Contains(text, "Authorization: Bearer TOKEN") {
-				t.Errorf("%s with %q is answered with %d %s", path, header, response.StatusCode, text)
+			got := a.post(t, path, header, strings.NewReader("{}"))
+			if got.status != http.StatusUnauthorized || got.authenticate != `Bearer realm="spanctl"` || !strings.Contains(got.text, "Authorization: Bearer TOKEN") {
+				t.Errorf("%s with %q is answered with %d %s", path, header, got.status, got.text)
 			}
 		}
 	}
 	for _, header := range []string{"Bearer " + goodToken, "bearer " + goodToken} {
-		if response, text := a.post(t, agentpbconnect.AgentServiceGetHealthProcedure, header, strings.NewReader("{}")); response.StatusCode != http.StatusOK || text != `{"state":"healthy"}` {
-			t.Errorf("with the token: %d %s", response.StatusCode, text)
+		if got := a.post(t, agentpbconnect.AgentServiceGetHealthProcedure, header, strings.NewReader("{}")); got.status != http.StatusOK || got.text != `{"state":"healthy"}` {
+			t.Errorf("with the token: %d %s", got.status, got.text)
 		}
 	}
 	for name, options := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()}} {
@@ -184,9 +190,9 @@ func TestOnlyReadingCallsAreServed(t *testing.T) {
 			continue
 		}
 		for _, path := range []string{procedure, procedure + "/", "/" + procedure, strings.Replace(procedure, "/", "//", 2)} {
-			response, text := a.post(t, path, "Bearer "+goodToken, strings.NewReader("{}"))
-			if s := response.StatusCode; s != http.StatusForbidden && s != http.StatusNotFound || path == procedure && !strings.Contains(text, `"permission_denied"`) {
-				t.Errorf("%s is answered with %d %s", path, response.StatusCode, text)
+			got := a.post(t, path, "Bearer "+goodToken, strings.NewReader("{}"))
+			if s := got.status; s != http.StatusForbidden && s != http.StatusNotFound || path == procedure && !strings.Contains(got.text, `"permission_denied"`) {
+				t.Errorf("%s is answered with %d %s", path, got.status, got.text)
 			}
 		}
 	}
@@ -346,12 +352,12 @@ func TestLimitsOfTheAPI(t *testing.T) {
 	a := newReadAPI(t)
 	a.serve(t)
 	const health = agentpbconnect.AgentServiceGetHealthProcedure
-	if response, text := a.post(t, health, "Bearer "+goodToken, strings.NewReader(`{"x":"`+strings.Repeat("x", maxAPIRequest)+`"}`)); response.StatusCode != http.StatusTooManyRequests || !strings.Contains(text, "larger than 65536 bytes") {
-		t.Errorf("a large request is answered with %d %s", response.StatusCode, text)
+	if got := a.post(t, health, "Bearer "+goodToken, strings.NewReader(`{"x":"`+strings.Repeat("x", maxAPIRequest)+`"}`)); got.status != http.StatusTooManyRequests || !strings.Contains(got.text, "larger than 65536 bytes") {
+		t.Errorf("a large request is answered with %d %s", got.status, got.text)
 	}
 	slow, _ := io.Pipe()
-	if response, text := a.post(t, health, "Bearer "+goodToken, slow); response.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, "did not come in time") {
-		t.Errorf("a slow request is answered with %d %s", response.StatusCode, text)
+	if got := a.post(t, health, "Bearer "+goodToken, slow); got.status != http.StatusGatewayTimeout || !strings.Contains(got.text, "did not come in time") {
+		t.Errorf("a slow request is answered with %d %s", got.status, got.text)
 	}
 
 	var streams []*connect.ServerStreamForClient[agentpb.WatchResponse]
