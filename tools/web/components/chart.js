@@ -43,6 +43,11 @@ function hatch(ctx, stroke, x, top, wide, height) {
   ctx.restore();
 }
 
+// lone returns the indices of values between two gaps, of which there is no line.
+function lone(values) {
+  return [...values.keys()].filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null);
+}
+
 function options({ lines, format, range, steps, shade, sync }, width, height) {
   const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false } };
   return {
@@ -57,7 +62,7 @@ function options({ lines, format, range, steps, shade, sync }, width, height) {
     ],
     series: [{}, ...lines.map((l) => ({
       label: l.label, stroke: color(l.color), width: 1.5, dash: l.dash,
-      fill: l.fill ? color(l.fill) : undefined, points: { show: false },
+      fill: l.fill ? color(l.fill) : undefined, points: { size: 4, show: true, filter: (u, i) => lone(u.data[i]) },
     }))],
     hooks: { drawClear: [bands(shade ?? [])] },
   };

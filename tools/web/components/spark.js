@@ -2,7 +2,8 @@ import { html } from "./html.js";
 
 const width = 96, height = 20;
 
-// points returns the path of values in a box, with a gap where a value is null.
+// points returns the path of values in a box, with a gap where a value is null, and a point where a
+// value is between two gaps.
 export function points(values, w = width, h = height) {
   const known = values.filter((v) => v != null);
   const high = Math.max(...known, 0) || 1;
@@ -14,6 +15,7 @@ export function points(values, w = width, h = height) {
       return;
     }
     path += `${pen}${(i * step).toFixed(1)} ${(h - 1 - (v / high) * (h - 2)).toFixed(1)}`;
+    if (pen === "M" && values[i + 1] == null) path += "h0";
     pen = "L";
   });
   return path;

@@ -3,72 +3,82 @@ import { Ago } from "components/clock.js";
 import { html } from "components/html.js";
 import { plural } from "components/units.js";
 import { useLoaded } from "./api.js";
-import { conditionsOf, counts, nameOf, signs, tones } from "./model.js";
+import { counts, problemsOf, signs, tones } from "./model.js";
 import { link } from "./route.js";
 import { title } from "./store.js";
+import { Words } from "./words.js";
 
-const first = 8;
+// How many problems are shown at first, how many accounts of one, and how many names.
+const first = 8, accounts = 3, names = 5;
 
 // Conditions shows what is wrong, errors first: with cause and remedy in the overview, and in
 // a line elsewhere.
 export function Conditions({ machines, entries, route }) {
   const [all, setAll] = useState(false);
-  const conditions = conditionsOf(machines, entries);
-  if (conditions.length === 0) return null;
-  if (route.view !== "overview") return html`<${Line} conditions=${conditions} route=${route} />`;
-  const shown = all ? conditions : conditions.slice(0, first);
+  const problems = problemsOf(machines, entries);
+  if (problems.length === 0) return null;
+  if (route.view !== "overview") return html`<${Line} problems=${problems} route=${route} />`;
+  const shown = all ? problems : problems.slice(0, first);
   return html`
     <section aria-labelledby="wrong">
-      <h2 id="wrong">${heading(conditions)}</h2>
+      <h2 id="wrong">${heading(problems)}</h2>
       <ul class="conditions">
-        ${shown.map((c) => html`<${Condition} key=${keyOf(c)} ...${c} named=${machines.length > 1} />`)}
+        ${shown.map((p) => html`<${Problem} key=${keyOf(p)} problem=${p} named=${machines.length > 1} />`)}
       </ul>
-      ${conditions.length > first && html`
-        <button onClick=${() => setAll(!all)}>${all ? "Show fewer" : `Show ${conditions.length - first} more`}</button>`}
+      ${problems.length > first && html`
+        <button onClick=${() => setAll(!all)}>${all ? "Show fewer" : `Show ${problems.length - first} more`}</button>`}
     </section>`;
 }
 
-const keyOf = ({ machine, condition }) => `${machine.id} ${title(condition)}`;
+const keyOf = (p) => `${p.severity} ${title(p)}`;
 
-function heading(conditions) {
-  const n = counts(conditions.map((c) => c.condition.severity));
+function heading(problems) {
+  const n = counts(problems.map((p) => p.severity));
   return ["error", "warning", "info"].filter((s) => n[s]).map((s) => (s === "info" ? `${n.info} info` : plural(n[s], s))).join(", ");
 }
 
-function Line({ conditions, route }) {
+function Line({ problems, route }) {
   return html`
     <p class="line">
-      <a href=${link({ view: "overview", machine: route.machine })}>${heading(conditions)}</a>
-      ${conditions.slice(0, 3).map((c) => html`
-        <span key=${keyOf(c)} class=${tones[c.condition.severity]}>
-          <span aria-hidden="true">${signs[c.condition.severity]}</span> ${title(c.condition)}
-        </span>`)}
-      ${conditions.length > 3 && html`<span class="muted">…</span>`}
+      <a href=${link({ view: "overview", machine: route.machine })}>${heading(problems)}</a>
+      ${problems.slice(0, 3).map((p) => html`
+        <span key=${keyOf(p)} class=${tones[p.severity]}><span aria-hidden="true">${signs[p.severity]}</span> ${title(p)}</span>`)}
+      ${problems.length > 3 && html`<span class="muted">…</span>`}
     </p>`;
 }
 
-function Condition({ machine, entry, condition: c, named }) {
+// some joins names, of which only the first are shown.
+function some(list) {
+  return list.slice(0, names).join(", ") + (list.length > names ? ` and ${list.length - names} more` : "");
+}
+
+function Problem({ problem: p, named }) {
   const [open, setOpen] = useState(false);
+  const where = named && `at ${some(p.machines)}${p.since ? ", " : ""}`;
+  const several = p.accounts.length > 1;
   return html`
-    <li class="condition ${tones[c.severity]}-edge">
+    <li class="condition ${tones[p.severity]}-edge">
       <h3>
-        <span class="sign ${tones[c.severity]}" aria-hidden="true">${signs[c.severity]}</span>
-        <span class="hidden">${c.severity}:</span>
-        <span class=${tones[c.severity]}>${c.code}</span>
-        ${c.subject && html`<span>${c.subject}</span>`}
-        <span class="muted">${named && `at ${nameOf(machine, entry)}`}${c.since && html`${named && ", "}for <${Ago} time=${c.since} skew=${entry.skew} />`}</span>
+        <span class="sign ${tones[p.severity]}" aria-hidden="true">${signs[p.severity]}</span>
+        <span class="hidden">${p.severity}:</span>
+        <span class=${tones[p.severity]}>${p.code}</span>
+        ${p.subject && html`<span>${p.subject}</span>`}
+        <span class="muted">${where}${p.since && html`for <${Ago} time=${p.since} skew=${p.skew} />`}</span>
       </h3>
-      <p>${c.cause}</p>
-      <p class="remedy">${c.remedy}</p>
+      ${p.accounts.slice(0, accounts).map((a) => html`
+        <p key=${a.cause}>${several && html`<span class="muted">${some(a.machines)}: </span>`}<${Words} text=${a.cause} /></p>`)}
+      ${p.accounts.length > accounts && html`<p class="muted">and ${p.accounts.length - accounts} other causes</p>`}
+      ${[...new Set(p.accounts.map((a) => a.remedy))].slice(0, accounts).map((remedy) => html`
+        <p key=${remedy} class="remedy"><${Words} text=${remedy} /></p>`)}
       <details onToggle=${(e) => setOpen(e.target.open)}>
-        <summary>Explain ${c.code}</summary>
-        ${open && html`<${Explained} code=${c.code} />`}
+        <summary>Explain ${p.code}</summary>
+        ${open && html`<${Explained} code=${p.code} />`}
       </details>
     </li>`;
 }
 
 function Explained({ code }) {
   const { value, error } = useLoaded(`explain/${encodeURIComponent(code)}`);
-  if (error) return html`<p class="muted">${error}. <code>spanctl explain ${code}</code> has it.</p>`;
+  if (error) return html`<p class="error">${error}</p>`;
   return html`<pre tabindex="0" aria-label="Explanation of ${code}">${value ? value.text : "…"}</pre>`;
 }

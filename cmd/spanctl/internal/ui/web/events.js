@@ -36,8 +36,8 @@ function columnsOf(machines, entries) {
     { name: "reason", cell: ({ event: e }) => html`<${State} state=${e.type === "Warning" ? "warning" : "info"} text=${e.reason} />` },
     { name: "last seen", number: true, cell: ({ machine, event: e }) => html`<${Ago} time=${e.time} skew=${entries[machine.id]?.skew} />` },
     machines.length > 1 && { name: "machine", cell: ({ name }) => name },
-    { name: "message", wrap: true, cell: ({ event: e }) => e.message },
     { name: "object", cell: ({ event: e }) => e.subject },
+    { name: "message", wrap: true, cell: ({ event: e }) => e.message },
     { name: "count", number: true, cell: ({ event: e }) => e.count },
   ].filter(Boolean);
 }

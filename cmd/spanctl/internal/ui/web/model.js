@@ -20,6 +20,9 @@ export function stateOf(entry) {
   return entry.error ? "no answer" : entry.health.state;
 }
 
+// worstFirst are the states of machines.
+export const worstFirst = ["broken", "no agent", "no answer", "degraded", "starting", "waiting", "healthy"];
+
 // nameOf returns the host name of a machine, or what it was asked by.
 export function nameOf(machine, entry) {
   return entry?.health?.hostname || machine.name || machine.id;
@@ -27,15 +30,29 @@ export function nameOf(machine, entry) {
 
 const severities = ["error", "warning", "info"];
 
-// conditionsOf returns the conditions of machines with their machines, errors first.
-export function conditionsOf(machines, entries) {
-  const all = machines.flatMap((machine) => {
+// problemsOf returns what is wrong with machines, errors first: {code, severity, subject, since,
+// skew, machines, accounts}. What several machines say of the same is one, with an account for each
+// cause: {cause, remedy, machines}. machines are names, and since is when it was first.
+export function problemsOf(machines, entries) {
+  const all = new Map();
+  for (const machine of machines) {
     const entry = entries[machine.id];
-    if (!entry?.health || entry.error) return [];
-    return (entry.health.conditions ?? []).map((condition) => ({ machine, entry, condition }));
-  });
-  const rank = ({ condition }) => severities.indexOf(condition.severity);
-  return all.map((c, i) => [c, i]).sort(([a, i], [b, j]) => rank(a) - rank(b) || i - j).map(([c]) => c);
+    if (!entry?.health || entry.error) continue;
+    for (const c of entry.health.conditions ?? []) add(all, c, entry, nameOf(machine, entry));
+  }
+  const list = [...all.values()].map((p) => ({ ...p, accounts: [...p.accounts.values()] }));
+  return severities.flatMap((severity) => list.filter((p) => p.severity === severity));
+}
+
+function add(all, c, entry, name) {
+  const key = [c.severity, c.code, c.subject].join("\n"), text = [c.cause, c.remedy].join("\n");
+  const p = all.get(key) ?? { code: c.code, severity: c.severity, subject: c.subject, machines: [], accounts: new Map() };
+  const account = p.accounts.get(text) ?? { cause: c.cause, remedy: c.remedy, machines: [] };
+  if (c.since && !(Date.parse(p.since) <= Date.parse(c.since))) Object.assign(p, { since: c.since, skew: entry.skew });
+  p.machines.push(name);
+  account.machines.push(name);
+  p.accounts.set(text, account);
+  all.set(key, p);
 }
 
 // membersOf returns the names of machines, and then of all other members that they know of, sorted.
@@ -96,6 +113,6 @@ export function counts(states) {
 }
 
 // listed returns counts in words, such as "4 up, 1 down".
-export function listed(count, order = ["broken", "no agent", "no answer", "degraded", "starting", "waiting", "healthy", "down", "unknown", "relay", "up"]) {
-  return order.filter((s) => count[s]).map((s) => `${count[s]} ${s}`).join(", ");
+export function listed(count) {
+  return [...worstFirst, "down", "unknown", "relay", "up"].filter((s) => count[s]).map((s) => `${count[s]} ${s}`).join(", ");
 }

@@ -1,4 +1,4 @@
-import { cellsOf, conditionsOf, counts, describe, linkState, listed, membersOf, stateOf } from "./model.js";
+import { cellsOf, counts, describe, linkState, listed, membersOf, problemsOf, stateOf } from "./model.js";
 
 const web1 = { id: "local", name: "here" }, web2 = { id: "root@web2", name: "root@web2" };
 const entry = (health) => ({ health, peers: new Map((health.peers ?? []).map((p) => [p.name, p])) });
@@ -36,12 +36,29 @@ test("only a peer that is up is reached by a relay", () => {
   equal([linkState({ state: "down", path: "relay db1" }), linkState(undefined)], ["down", "none"]);
 });
 
-test("conditions of all machines are sorted by severity, and those of a silent one are not shown", () => {
-  const with_ = (...list) => entry({ state: "broken", conditions: list.map(([severity, code]) => ({ severity, code })) });
-  const all = { local: with_(["warning", "A"], ["info", "B"]), "root@web2": with_(["error", "C"], ["warning", "D"]) };
-  equal(conditionsOf([web1, web2], all).map((c) => c.condition.code), ["C", "A", "D", "B"]);
+const sick = (hostname, ...list) => entry({
+  hostname, state: "broken",
+  conditions: list.map(([severity, code, cause, since]) => ({ severity, code, subject: "db2", cause, since })),
+});
+
+test("problems are sorted by severity, and those of a machine that does not answer are not shown", () => {
+  const all = { local: sick("web1", ["warning", "A"], ["info", "B"]), "root@web2": sick("web2", ["error", "C"], ["warning", "D"]) };
+  equal(problemsOf([web1, web2], all).map((p) => p.code), ["C", "A", "D", "B"]);
   all["root@web2"].error = "gone";
-  equal(conditionsOf([web1, web2], all).map((c) => c.condition.code), ["A", "B"]);
+  equal(problemsOf([web1, web2], all).map((p) => p.code), ["A", "B"]);
+});
+
+test("what several machines say of the same is one problem, with each cause once, since it was first", () => {
+  const web3 = { id: "root@web3", name: "web3" };
+  const [problem] = problemsOf([web1, web2, web3], {
+    local: sick("web1", ["warning", "PeerDown", "silent", "2026-01-01T00:00:09Z"]),
+    "root@web2": sick("web2", ["warning", "PeerDown", "lost", "2026-01-01T00:00:05Z"]),
+    "root@web3": sick("web3", ["warning", "PeerDown", "silent", "2026-01-01T00:00:07Z"]),
+  });
+  equal([problem.since, problem.machines, problem.accounts], [
+    "2026-01-01T00:00:05Z", ["web1", "web2", "web3"],
+    [{ cause: "silent", machines: ["web1", "web3"] }, { cause: "lost", machines: ["web2"] }],
+  ]);
 });
 
 test("machines are waited for, answer, or do not", () => {

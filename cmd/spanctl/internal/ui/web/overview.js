@@ -1,7 +1,7 @@
 import { Ago } from "components/clock.js";
 import { html } from "components/html.js";
 import { Table } from "components/table.js";
-import { counts, linkState, listed, nameOf, stateOf } from "./model.js";
+import { counts, linkState, listed, nameOf, stateOf, worstFirst } from "./model.js";
 import { Peers } from "./peers.js";
 import { link } from "./route.js";
 import { State } from "./state.js";
@@ -11,7 +11,7 @@ export function Overview({ state, machines }) {
   if (machines.length > 1) return html`<${All} entries=${state.machines} machines=${machines} />`;
   const entry = state.machines[machines[0].id];
   if (!entry?.health) return null;
-  return html`<${Facts} entry=${entry} /><${Peers} machine=${machines[0]} entry=${entry} />`;
+  return html`<${Facts} entry=${entry} />${entry.health.mesh && html`<${Peers} machine=${machines[0]} entry=${entry} />`}`;
 }
 
 function Facts({ entry: { health, skew } }) {
@@ -45,7 +45,8 @@ const columns = [
 ];
 
 function All({ machines, entries }) {
-  const rows = machines.map((machine) => ({ machine, entry: entries[machine.id] }));
+  const rank = ({ entry }) => worstFirst.indexOf(stateOf(entry));
+  const rows = machines.map((machine) => ({ machine, entry: entries[machine.id] })).sort((a, b) => rank(a) - rank(b));
   return html`
     <section class="card" aria-labelledby="all">
       <h2 id="all">Machines</h2>

@@ -9,7 +9,7 @@ import { Graph } from "./graph.js";
 import { History } from "./history.js";
 import { Events } from "./events.js";
 import { Config } from "./config.js";
-import { nameOf, signs, stateOf } from "./model.js";
+import { nameOf, signs, stateOf, worstFirst } from "./model.js";
 
 const shown = { overview: Overview, matrix: Matrix, graph: Graph, history: History, events: Events, config: Config };
 
@@ -47,11 +47,9 @@ function skip(event) {
   document.getElementById("main").focus();
 }
 
-const order = ["broken", "no agent", "no answer", "degraded", "starting", "waiting", "healthy"];
-
 function titleOf(machines, entries) {
   const states = machines.map((m) => stateOf(entries[m.id]));
-  const worst = order.find((s) => states.includes(s));
+  const worst = worstFirst.find((s) => states.includes(s));
   if (!worst) return "spanctl";
   const those = machines.filter((_, i) => states[i] === worst);
   const who = those.length === 1 ? nameOf(those[0], entries[those[0].id]) : `${those.length} machines`;

@@ -1,6 +1,7 @@
 import { html } from "components/html.js";
 import { signs, tones } from "./model.js";
 import { title } from "./store.js";
+import { Words } from "./words.js";
 
 // Plan shows the changes of a plan, what they cut, and what is wrong beside them.
 export function Plan({ plan = {} }) {
@@ -13,6 +14,6 @@ export function Plan({ plan = {} }) {
     ${failure && html`<p class="error">✗ ${failure.message}${failure.next && `; ${failure.next}`}</p>`}
     ${conditions.map((c) => html`
       <p key=${title(c)}>
-        <span class=${tones[c.severity]}>${signs[c.severity]} ${title(c)}</span>: ${c.cause} <br /><strong>${c.remedy}</strong>
+        <span class=${tones[c.severity]}>${signs[c.severity]} ${title(c)}</span>: <${Words} text=${c.cause} /> <br /><strong><${Words} text=${c.remedy} /></strong>
       </p>`)}`;
 }

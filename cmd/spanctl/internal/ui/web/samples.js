@@ -46,10 +46,12 @@ export function summary({ step, rtt, loss, states, bands }) {
   if (measured.length > 0) {
     const mean = measured.reduce((a, b) => a + b, 0) / measured.length;
     const text = (ms) => milliseconds(ms / 1000);
-    out.push(`RTT ${text(Math.min(...measured))} to ${text(Math.max(...measured))} ms, ${text(mean)} on average`);
+    const [low, high] = [text(Math.min(...measured)), text(Math.max(...measured))];
+    out.push(low === high ? `RTT ${low} ms` : `RTT ${low} to ${high} ms, ${text(mean)} on average`);
   }
   const lost = loss.filter((v) => v != null);
-  if (lost.length > 0) out.push(`loss ${percent(Math.max(...lost))} at most`);
+  const most = Math.max(...lost);
+  if (lost.length > 0) out.push(most === 0 ? "no loss" : `loss ${percent(most)} at most`);
   if (known < states.length) out.push(`not known for ${duration((states.length - known) * step * 1000)}`);
   return out.join("; ") + ".";
 }

@@ -31,3 +31,8 @@ test("the summary says in words what the charts show", () => {
     "Down 1 time, 1m in all; RTT 10 to 30 ms, 20 on average; loss 100% at most; not known for 30s.");
   equal(summary(history(response, "db9")), "Nothing is known of this time.");
 });
+
+test("a summary says what is the same once", () => {
+  const quiet = { step: "30s", peers: [{ name: "a", samples: [{ time: at(0), state: "up", rttSeconds: 0.001, loss: 0 }] }] };
+  equal(summary(history(quiet, "a")), "Never down; RTT 1 ms; no loss.");
+});
