@@ -67,7 +67,7 @@ test: setup-test build etcd ## Run the tests that need this workspace alone, wit
 # Under SPANCTL_TEST_ALL a test fails where it would otherwise be skipped.
 .PHONY: test-all
 test-all: export SPANCTL_TEST_ALL := 1
-test-all: test test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
+test-all: $(TOOLS)/buf test test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
 
 .PHONY: test-kubernetes
 test-kubernetes: setup-kubernetes build etcd kubernetes $(TOOLS)/helm $(TOOLS)/flannel $(TOOLS)/talos-registry ## Run the tests with real API servers, kubeadm, flannel and Talos' registry

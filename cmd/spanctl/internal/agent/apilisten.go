@@ -26,8 +26,10 @@ const (
 	// maxConnStreams is how many calls a connection may have under way.
 	maxConnStreams = 16
 	// maxAPICalls and maxAPIStreams are how many calls are under way at a time, of those that have one
-	// answer and of those that have many. Others are refused.
-	maxAPICalls, maxAPIStreams = 16, 32
+	// answer, of which others wait for apiPatience, and of those that have many, of which others are
+	// refused. An answer about a thousand peers takes tens of megabytes while it is written.
+	maxAPICalls, maxAPIStreams = 4, 32
+	apiPatience                = 10 * time.Second
 	// maxAPIRequest and maxAPIHeader bound a request, in bytes.
 	maxAPIRequest, maxAPIHeader = 64 << 10, 8 << 10
 	// apiReadTimeout bounds how long a request may take to come, apiCallTimeout how long a call may
@@ -121,12 +123,21 @@ func (b *bounds) fail(w http.ResponseWriter, r *http.Request, code connect.Code,
 	_ = b.refuse.Write(w, r, connect.NewError(code, err)) // the client is gone
 }
 
-// enter takes a slot, or refuses the request. The result gives the slot back; it is nil for none.
-func (b *bounds) enter(w http.ResponseWriter, r *http.Request, slots chan struct{}) (leave func()) {
+// enter takes a slot within patience, or refuses the request. The result gives the slot back; it is
+// nil for none.
+func (b *bounds) enter(w http.ResponseWriter, r *http.Request, slots chan struct{}, patience time.Duration) (leave func()) {
+	leave = func() { <-slots }
 	select {
 	case slots <- struct{}{}:
-		return func() { <-slots }
+		return leave
 	default:
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	select {
+	case slots <- struct{}{}:
+		return leave
+	case <-ctx.Done():
 		b.fail(w, r, connect.CodeResourceExhausted, fmt.Errorf("%d such calls are under way already: try again later", cap(slots)))
 		return nil
 	}
@@ -134,16 +145,11 @@ func (b *bounds) enter(w http.ResponseWriter, r *http.Request, slots chan struct
 
 // call passes a request with one message on, once that is there.
 func (b *bounds) call(many bool, next http.Handler) http.Handler {
-	slots := b.calls
+	slots, patience := b.calls, apiPatience
 	if many {
-		slots = b.streams
+		slots, patience = b.streams, 0
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		leave := b.enter(w, r, slots)
-		if leave == nil {
-			return
-		}
-		defer leave()
 		control := http.NewResponseController(w)
 		_ = control.SetReadDeadline(time.Now().Add(apiReadTimeout)) // both versions of HTTP can
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAPIRequest))
@@ -157,6 +163,11 @@ func (b *bounds) call(many bool, next http.Handler) http.Handler {
 		}
 		_ = control.SetReadDeadline(time.Time{})
 		r.Body = io.NopCloser(bytes.NewReader(body))
+		leave := b.enter(w, r, slots, patience)
+		if leave == nil {
+			return
+		}
+		defer leave()
 		if !many {
 			_ = control.SetWriteDeadline(time.Now().Add(apiCallTimeout))
 			ctx, cancel := context.WithTimeout(r.Context(), apiCallTimeout)
@@ -170,7 +181,7 @@ func (b *bounds) call(many bool, next http.Handler) http.Handler {
 // dialogue passes a request on whose client sends messages as it gets answers, for a while.
 func (b *bounds) dialogue(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		leave := b.enter(w, r, b.streams)
+		leave := b.enter(w, r, b.streams, 0)
 		if leave == nil {
 			return
 		}

@@ -36,11 +36,24 @@ func (wellHealth) Health(context.Context) *agentpb.GetHealthResponse {
 	return &agentpb.GetHealthResponse{State: "healthy"}
 }
 
+// slowHealth is a health that is told once for each element of let. Each call tells of itself first.
+type slowHealth struct{ called, let chan struct{} }
+
+func (s slowHealth) Health(ctx context.Context) *agentpb.GetHealthResponse {
+	s.called <- struct{}{}
+	select {
+	case <-s.let:
+	case <-ctx.Done():
+	}
+	return &agentpb.GetHealthResponse{State: "healthy"}
+}
+
 // readAPI is a listener that serves the reading calls to those who have the token in a file.
 type readAPI struct {
 	*listened
 	address, file string
 	runner        *sampledRunner
+	service       *service
 }
 
 func newReadAPI(t *testing.T) *readAPI {
@@ -56,7 +69,7 @@ func newReadAPI(t *testing.T) *readAPI {
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return &readAPI{listened: listenFor(t, o), runner: runner, address: free.Addr().String(), file: filepath.Join(t.TempDir(), "token")}
+	return &readAPI{listened: listenFor(t, o), runner: runner, service: b.service, address: free.Addr().String(), file: filepath.Join(t.TempDir(), "token")}
 }
 
 // write replaces the token.
@@ -384,6 +397,41 @@ func TestLimitsOfTheAPI(t *testing.T) {
 	}
 	for _, s := range streams {
 		_ = s.Close()
+	}
+}
+
+// TestCallsWait has as many calls under way as may be: the next one is answered after the first.
+func TestCallsWait(t *testing.T) {
+	a := newReadAPI(t)
+	slow := slowHealth{called: make(chan struct{}, 1), let: make(chan struct{})}
+	a.service.health = slow
+	a.serve(t)
+	answered := make(chan error)
+	client := a.client(t, goodToken, connect.WithGRPC())
+	for range maxAPICalls + 1 {
+		go func() {
+			_, err := client.GetHealth(t.Context(), connect.NewRequest(&agentpb.GetHealthRequest{}))
+			answered <- err
+		}()
+	}
+	for range maxAPICalls {
+		<-slow.called
+	}
+	select {
+	case <-slow.called:
+		t.Error("one too many is under way")
+	case err := <-answered:
+		t.Errorf("one is answered: %v", err)
+	default:
+	}
+	for i := range maxAPICalls + 1 {
+		slow.let <- struct{}{}
+		if i == 0 {
+			<-slow.called // the one that waited
+		}
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
