@@ -19,6 +19,9 @@ const (
 	// The pauses double.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
+	// maxFailedDelay bounds how long a pass waits after one that failed when the kernel changes,
+	// which may have mended it.
+	maxFailedDelay = 3 * time.Second
 )
 
 // WakeReason is a reason for a pass. Reasons can be combined.
@@ -161,6 +164,10 @@ func (l *Loop) collectDelay() time.Duration {
 	}
 	if reasons&^TableDeleted != KernelChanged {
 		return delay
+	}
+	if l.failures > 0 && reasons&TableDeleted == 0 {
+		// A pass that fails may have changed the kernel, and that back.
+		delay = min(l.retryIn(), maxFailedDelay)
 	}
 	return max(time.Until(l.repairs.until), delay)
 }

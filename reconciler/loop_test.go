@@ -342,3 +342,29 @@ func TestStaticPeersNeedNoOtherRegistry(t *testing.T) {
 		}
 	})
 }
+
+// TestFailingPassIsNotTriedAgainForItsOwnChanges has a pass that fails and changes the kernel each
+// time, which wakes the loop.
+func TestFailingPassIsNotTriedAgainForItsOwnChanges(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		tries := 0
+		r.kernel.mu.Lock()
+		r.kernel.refuse = func(state.Change) bool {
+			tries++
+			r.Wake(reconciler.KernelChanged)
+			return true
+		}
+		r.kernel.mu.Unlock()
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err == nil {
+			t.Fatal("the pass has succeeded")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.kernel.mu.Lock()
+		defer r.kernel.mu.Unlock()
+		if tries < 10 || tries > 30 {
+			t.Errorf("%d tries in a minute", tries)
+		}
+		r.kernel.refuse = nil
+	})
+}

@@ -73,6 +73,11 @@ func Main(link, log string) error {
 
 // spawn makes the device and the socket, and starts the process that serves them.
 func spawn(link, logPath string) error {
+	log, err := openLog(logPath)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
 	tunDevice, err := tun.CreateTUN(link, device.DefaultMTU)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
@@ -86,11 +91,6 @@ func spawn(link, logPath string) error {
 		return fmt.Errorf("open the control socket of %s: %w", link, err)
 	}
 	defer func() { _ = socket.Close() }()
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
 	executable, err := os.Executable()
 	if err != nil {
 		return err
@@ -117,6 +117,16 @@ func spawn(link, logPath string) error {
 		return fmt.Errorf("the WireGuard process of %s did not start (%w); see %s", link, errors.Join(err, readErr), logPath)
 	}
 	return cmd.Process.Release()
+}
+
+// openLog opens the log of the process. Where the disk takes none, what goes wrong is not kept, and
+// WireGuard runs all the same.
+func openLog(path string) (*os.File, error) {
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
+	return log, err
 }
 
 // serve runs WireGuard until its device is deleted or a signal ends the process.
