@@ -15,6 +15,7 @@ type state struct {
 
 // The scenarios that bring the states about.
 const (
+	ofAPI            = "each call of the API by curl as documented, also across the mesh with a token; `APIUnavailable` names a token that others can read"
 	ofClearText      = "whatever is deleted, stopped, reloaded or put in front: no packet to the mesh leaves in clear"
 	ofDiscovery      = "discovery is called at a wrong port, with a certificate that is not valid, and with a clock that is off: named, until it is mended"
 	ofConfigFile     = "a config that is missing, staged, not valid, deleted or on trial is named, and no longer once it is mended"
@@ -75,6 +76,7 @@ var states = []state{
 	{"a filter lets nothing through", condition.FilterPassesNothing, "1", ofSettings},
 	{"an address of the config is in a link's network", condition.MeshAddressOnLink, "1", ofSettings},
 	{"the port of the metrics is taken", condition.MetricsUnavailable, "1", ofSettings},
+	{"the API cannot be served, or its token is not private", condition.APIUnavailable, "1", ofAPI},
 	{"UDP is blocked here", condition.UDPBlocked, "2", ofUDP},
 	{"UDP is blocked at a peer", condition.PeerUnreachable, "1", ofUDP},
 	{"a peer calls, and does not hear", condition.OneWayTraffic, "1", ofUDP},

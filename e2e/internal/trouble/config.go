@@ -2,6 +2,7 @@ package trouble
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
@@ -42,7 +43,15 @@ var configFaults = []Fault{
 		return s.sign(s.On, 1, "", "a config waits in "+s.On.Config(), "stays in force", "spanctl reload")
 	}},
 	{condition.ConfigInvalid, "the config is not valid", []string{"a setting that does not exist", "a value out of range", "a brace too many",
-		"an empty file", "a secret that is cut", "a value out of range, " + first}, invalidConfig},
+		"an empty file", "a secret that is cut", "a file of the secret that is not there", "a value out of range, " + first}, invalidConfig},
+	{condition.ConfigAmbiguous, "there are two configs", []string{first, later}, func(s *Scene) Sign {
+		if s.Variant == later {
+			s.up()
+		}
+		s.fault(os.WriteFile(filepath.Join(filepath.Dir(s.On.Config()), "machine.yaml"), []byte(s.YAML()), 0o600))
+		s.startAll()
+		return s.sign(s.On, 2, "", "machine.cue and machine.yaml", "move all but one away")
+	}},
 	{condition.ConfigOnTrial, "a config is on trial", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.CLI.Run("apply", "-f", s.On.Files.Write("next.cue", harness.Edit(s.Config, "mtu: 1390")), "--mode", "try", "--timeout", "1h")
@@ -81,11 +90,12 @@ var configFaults = []Fault{
 func invalidConfig(s *Scene) Sign {
 	secret := s.Value("secret")
 	bad := map[string]string{
-		"a setting that does not exist": harness.Edit(s.Config, one(s, "mtuu: 1380", "listenport: 51820", "relays: true")),
-		"a value out of range":          harness.Edit(s.Config, one(s, "mtu: 1000", "listenPort: 70000", "routingTable: -1")),
-		"a brace too many":              s.Config + "}\n",
-		"an empty file":                 "",
-		"a secret that is cut":          strings.Replace(s.Config, secret, secret[1:], 1),
+		"a setting that does not exist":          harness.Edit(s.Config, one(s, "mtuu: 1380", "listenport: 51820", "relays: true")),
+		"a value out of range":                   harness.Edit(s.Config, one(s, "mtu: 1000", "listenPort: 70000", "routingTable: -1")),
+		"a brace too many":                       s.Config + "}\n",
+		"an empty file":                          "",
+		"a secret that is cut":                   strings.Replace(s.Config, secret, secret[1:], 1),
+		"a file of the secret that is not there": strings.Replace(s.Config, `secret: "`+secret+`"`, `secret: file: "`+s.On.Dir+`/secret"`, 1),
 	}
 	name, atStart := strings.CutSuffix(s.Variant, ", "+first)
 	if !atStart {

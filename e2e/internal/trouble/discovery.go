@@ -1,6 +1,8 @@
 package trouble
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -25,6 +27,18 @@ var discoveryFaults = []Fault{
 	}},
 	{condition.DiscoveryTLS, "the certificate of discovery is not acceptable", []string{"not yet valid", "expired", "of an authority that nobody knows",
 		"of another name", "there is none"}, unacceptableCertificate},
+	{condition.DiscoveryUnpublished, "discovery has no place for this machine", []string{first}, func(s *Scene) Sign {
+		url := s.at("http", "3005")
+		s.Discovery.CLI.Start("discovery", "serve", "--listen", ":3005", "--insecure", "--store", "memory", "--max-affiliates", "1").
+			AwaitOutput("serving discovery")
+		s.Discovery.Exec.Post(url+"/sidero.discovery.server.Cluster/AffiliateUpdate",
+			fmt.Sprintf(`{"clusterId":%q,"affiliateId":"first","affiliateData":"AAAA","ttl":"1800s"}`, s.Value("id"))).WantBody(s.t, http.StatusOK, "")
+		s.call(url)
+		s.startAll()
+		sign := s.sign(s.On, 2, url, "this machine was not taken for ", "raise the limit")
+		sign.Besides = []condition.Code{condition.SecretDiffers} // what has its place cannot be read either
+		return sign
+	}},
 	{condition.ClockOff, "the clock is off", []string{"behind", "ahead"}, func(s *Scene) Sign {
 		by, where := time.Duration(45+s.rand.IntN(9000))*time.Second, " "+s.Variant
 		front := by

@@ -85,6 +85,13 @@ var kernelFaults = []Fault{
 		s.On.Exec.StartNodecmd("delete-tables")
 		return s.sign(s.On, 2, anySubject, "another program changes it again and again")
 	}},
+	{condition.PlanNotConverging, "another program reverts each change at once", []string{later}, func(s *Scene) Sign {
+		s.up()
+		s.On.Exec.StartNodecmd("revert-mtu")
+		sign := s.sign(s.On, 2, anySubject, "a change was made twice", "ip monitor")
+		sign.Besides = []condition.Code{condition.RepeatedRepairs} // of the same object
+		return sign
+	}},
 	{condition.WireGuardUnresponsive, "the WireGuard process hangs", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.Exec.StartNodecmd("keep-stopped")

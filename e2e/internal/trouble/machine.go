@@ -56,7 +56,8 @@ var machineFaults = []Fault{
 			s.On.Exec.Nodecmd("fill", s.On.StateDir(), "true")
 			text = "no space left on device"
 		} else {
-			s.On.Agent.Terminate() // it has files open there
+			s.On.CLI.Run("down") // there are files open on it
+			s.On.Agent.Terminate()
 			s.On.Exec.Nodecmd("set-writable", s.On.StateDir(), "false")
 			s.On.Agent.Start()
 		}
@@ -108,6 +109,12 @@ var machineFaults = []Fault{
 		sign := s.sign(s.On, 3, "", "has not answered within ", "systemctl restart spanctl")
 		sign.Silent = true
 		return sign
+	}},
+	{condition.AgentStuck, "the disk of the agent does not answer", []string{later}, func(s *Scene) Sign {
+		s.up()
+		s.On.Exec.StartNodecmd("hang", s.On.StateDir())
+		s.On.CLI.Start("reload")
+		return s.sign(s.On, 2, "", "the agent has worked on one pass since then", "restart the agent")
 	}},
 	{condition.RelayNotForwarding, "a relay does not forward", []string{"IPv6 and IPv4", "IPv6", "IPv4"}, func(s *Scene) Sign {
 		SetForwarding(s.t, s.On, s.Variant == "IPv4", s.Variant == "IPv6")
