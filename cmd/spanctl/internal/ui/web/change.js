@@ -56,15 +56,17 @@ function Result({ request, answer, error }) {
 function Question({ asked, change }) {
   const dialog = useRef(null);
   useEffect(() => dialog.current.showModal(), []);
+  // The dialog closes itself, so that the focus returns to where it was.
+  const cancel = () => dialog.current.close();
   const answer = () => {
-    change.close();
+    cancel();
     change.make(asked);
   };
   return html`
     <dialog ref=${dialog} aria-labelledby="question" onClose=${change.close}>
       <p id="question">${asked.question}</p>
       <div class="bar">
-        <button autofocus onClick=${change.close}>Cancel</button>
+        <button autofocus onClick=${cancel}>Cancel</button>
         <button class="primary" onClick=${answer}>${asked.verb}</button>
       </div>
     </dialog>`;

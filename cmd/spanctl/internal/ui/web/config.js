@@ -13,7 +13,11 @@ const again = 10000;
 // Config shows the config in force, what differs from it, and the configs before. With --write it
 // can be changed.
 export function Config({ state, machines }) {
-  const machine = machines[0], entry = state.machines[machine.id];
+  return html`<${Machine} key=${machines[0].id} state=${state} machine=${machines[0]} />`;
+}
+
+function Machine({ state, machine }) {
+  const entry = state.machines[machine.id];
   const [turn, setTurn] = useState(0);
   const change = useChange(machine, () => setTurn(turn + 1));
   const since = entry?.health?.config?.since ?? "";

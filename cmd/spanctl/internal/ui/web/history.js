@@ -21,7 +21,7 @@ export function History({ state, route, machines }) {
   return html`
     <section class="card" aria-labelledby="history">
       <div class="bar">
-        <h2 id="history">${nameOf(machine, entry)} → ${peer ?? "no peer"}</h2>
+        <h2 id="history">${nameOf(machine, entry)} ${peer && ` → ${peer}`}</h2>
         <label>Peer
           <select value=${peer} onChange=${(e) => go({ peer: e.target.value })}>
             ${(peers.includes(peer) || !peer ? peers : [peer, ...peers]).map((p) => html`<option key=${p} value=${p}>${p}</option>`)}
@@ -31,6 +31,7 @@ export function History({ state, route, machines }) {
           ${["hour", "day"].map((s) => html`<button key=${s} aria-pressed=${route.span === s} onClick=${() => go({ span: s })}>${s}</button>`)}
         </div>
       </div>
+      ${!peer && html`<p class="muted">${nameOf(machine, entry)} has no peers.</p>`}
       ${peer && html`<${Charts} key=${`${machine.id} ${peer}`} machine=${machine} peer=${peer} span=${route.span} />`}
     </section>`;
 }

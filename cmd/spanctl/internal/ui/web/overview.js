@@ -11,7 +11,9 @@ export function Overview({ state, machines }) {
   if (machines.length > 1) return html`<${All} entries=${state.machines} machines=${machines} />`;
   const entry = state.machines[machines[0].id];
   if (!entry?.health) return null;
-  return html`<${Facts} entry=${entry} />${entry.health.mesh && html`<${Peers} machine=${machines[0]} entry=${entry} />`}`;
+  return html`
+    ${entry.error && html`<p class="muted">Last known <${Ago} time=${entry.health.time} skew=${entry.skew} suffix=" ago" />:</p>`}
+    <${Facts} entry=${entry} />${entry.health.mesh && html`<${Peers} machine=${machines[0]} entry=${entry} />`}`;
 }
 
 function Facts({ entry: { health, skew } }) {
@@ -37,16 +39,18 @@ function Session({ session: s, skew }) {
 const columns = [
   { name: "machine", cell: ({ machine, entry }) => html`<a href=${link({ view: "overview", machine: machine.id })}>${nameOf(machine, entry)}</a>` },
   { name: "state", cell: ({ entry }) => html`<${State} state=${stateOf(entry)} />` },
-  { name: "peers", cell: ({ entry }) => entry?.health && listed(counts((entry.health.peers ?? []).map(linkState))) },
-  { name: "discovery", cell: ({ entry }) => entry?.health?.discovery?.map((d) => html`<${State} state=${d.connected ? "up" : "down"} text=${d.registry} /> `) },
-  { name: "cluster", cell: ({ entry }) => html`<span class="mono">${entry?.health?.cluster?.fingerprint}</span>` },
-  { name: "config for", cell: ({ entry }) => html`<${Ago} time=${entry?.health?.config?.since} skew=${entry?.skew} />` },
-  { name: "version", cell: ({ entry }) => entry?.health?.version },
+  { name: "peers", cell: ({ health }) => health && listed(counts((health.peers ?? []).map(linkState))) },
+  { name: "discovery", cell: ({ health }) => health?.discovery?.map((d) => html`<${State} state=${d.connected ? "up" : "down"} text=${d.registry} /> `) },
+  { name: "cluster", cell: ({ health }) => html`<span class="mono">${health?.cluster?.fingerprint}</span>` },
+  { name: "config for", cell: ({ entry, health }) => html`<${Ago} time=${health?.config?.since} skew=${entry?.skew} />` },
+  { name: "version", cell: ({ health }) => health?.version },
 ];
 
 function All({ machines, entries }) {
   const rank = ({ entry }) => worstFirst.indexOf(stateOf(entry));
-  const rows = machines.map((machine) => ({ machine, entry: entries[machine.id] })).sort((a, b) => rank(a) - rank(b));
+  const rows = machines.map((machine) => ({ machine, entry: entries[machine.id] }))
+    .map((row) => ({ ...row, health: row.entry?.error ? undefined : row.entry?.health }))
+    .sort((a, b) => rank(a) - rank(b));
   return html`
     <section class="card" aria-labelledby="all">
       <h2 id="all">Machines</h2>
