@@ -75,7 +75,6 @@ func keptAtRest(cpu, memory float64) error {
 // mebi is a MiB in KiB.
 const mebi = 1 << 10
 
-
 // wireguardProcesses returns the processes of this binary that run WireGuard.
 func wireguardProcesses(binary string) (pids []int, err error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
