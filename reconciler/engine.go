@@ -95,6 +95,8 @@ type Engine struct {
 	// AlwaysInitiate makes this machine the initiator for every new peer. A single pass
 	// needs it: no second one would initiate later.
 	AlwaysInitiate bool
+	// Version is that of spanctl, which is published; empty for none.
+	Version string
 	// Started is when the agent started; zero for a single pass.
 	Started time.Time
 	// Claim, if set, is called with the names of the links that a pass works on, before it

@@ -71,6 +71,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	}
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
 	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
+	g.local.Version = e.Version
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)

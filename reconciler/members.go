@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -29,12 +30,38 @@ func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Memb
 			m.Others++
 		}
 	}
+	m.Version, m.Versions = g.local.Version, g.otherVersions()
 	for id := range known.Refused {
 		if _, unreadable := slices.BinarySearch(m.Unreadable, id); !unreadable {
 			m.Refused++
 		}
 	}
 	return m
+}
+
+// otherVersions returns the versions of spanctl on other machines that differ from this machine's.
+func (g *gathered) otherVersions() []health.Version {
+	if g.local.Version == "" {
+		return nil
+	}
+	machines := map[string]*health.Version{}
+	for i := range g.good {
+		a := &g.good[i]
+		if a.Version == "" || a.Version == g.local.Version {
+			continue
+		}
+		v := machines[a.Version]
+		if v == nil {
+			v = &health.Version{Name: a.Version, First: cmp.Or(a.Nodename, a.NodeID)}
+			machines[a.Version] = v
+		}
+		v.Machines++
+	}
+	var found []health.Version
+	for _, name := range slices.Sorted(maps.Keys(machines)) {
+		found = append(found, *machines[name])
+	}
+	return found
 }
 
 // repeated returns the hostnames that several of the affiliates have, sorted. Two that have one

@@ -52,7 +52,7 @@ func (p *Pass) memberSpecs() map[string]any {
 	specs := map[string]any{}
 	for _, m := range mesh.Members(p.good) {
 		specs[m.ID] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
-			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem}
+			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem, Version: m.Version}
 	}
 	return specs
 }

@@ -43,7 +43,9 @@ type Affiliate struct {
 	// them.
 	Instance []byte `protobuf:"bytes,18002,opt,name=instance,proto3" json:"instance,omitempty"`
 	// Whether this is the machine's last publication before it removes itself.
-	Left          bool `protobuf:"varint,18003,opt,name=left,proto3" json:"left,omitempty"`
+	Left bool `protobuf:"varint,18003,opt,name=left,proto3" json:"left,omitempty"`
+	// The version of spanctl, such as "v0.3.0".
+	Version       string `protobuf:"bytes,18004,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -153,6 +155,13 @@ func (x *Affiliate) GetLeft() bool {
 		return x.Left
 	}
 	return false
+}
+
+func (x *Affiliate) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 type KubeSpan struct {
@@ -393,7 +402,7 @@ var File_sidero_discovery_client_affiliate_proto protoreflect.FileDescriptor
 
 const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\n" +
-	"'sidero/discovery/client/affiliate.proto\x12\x17sidero.discovery.client\"\xce\x03\n" +
+	"'sidero/discovery/client/affiliate.proto\x12\x17sidero.discovery.client\"\xea\x03\n" +
 	"\tAffiliate\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x1a\n" +
@@ -405,7 +414,8 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\rcontrol_plane\x18\b \x01(\v2%.sidero.discovery.client.ControlPlaneH\x01R\fcontrolPlane\x88\x01\x01\x12\x1c\n" +
 	"\bsequence\x18ь\x01 \x01(\x04R\bsequence\x12\x1c\n" +
 	"\binstance\x18Ҍ\x01 \x01(\fR\binstance\x12\x14\n" +
-	"\x04left\x18ӌ\x01 \x01(\bR\x04leftB\v\n" +
+	"\x04left\x18ӌ\x01 \x01(\bR\x04left\x12\x1a\n" +
+	"\aversion\x18Ԍ\x01 \x01(\tR\aversionB\v\n" +
 	"\t_kubespanB\x10\n" +
 	"\x0e_control_plane\"\xb0\x02\n" +
 	"\bKubeSpan\x12\x1d\n" +

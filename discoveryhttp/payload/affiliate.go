@@ -17,6 +17,7 @@ func encodeAffiliate(a mesh.Affiliate) *clientpb.Affiliate {
 		Nodename:        a.Nodename,
 		MachineType:     a.MachineType,
 		OperatingSystem: a.OperatingSystem,
+		Version:         a.Version,
 	}
 	for _, address := range a.Addresses {
 		out.Addresses = append(out.Addresses, address.AsSlice())
@@ -59,6 +60,7 @@ func checkNames(in *clientpb.Affiliate) error {
 		{"node name", in.GetNodename()},
 		{"machine type", in.GetMachineType()},
 		{"operating system", in.GetOperatingSystem()},
+		{"version", in.GetVersion()},
 	} {
 		if len(name.text) > maxName {
 			return fmt.Errorf("has a %s of %d bytes, want at most %d", name.kind, len(name.text), maxName)
@@ -80,6 +82,7 @@ func decodeAffiliate(in *clientpb.Affiliate) (mesh.Affiliate, error) {
 		Nodename:        in.GetNodename(),
 		MachineType:     in.GetMachineType(),
 		OperatingSystem: in.GetOperatingSystem(),
+		Version:         in.GetVersion(),
 		ControlPlane:    mesh.ControlPlane{APIServerPort: int(in.GetControlPlane().GetApiServerPort())},
 	}
 	for _, raw := range in.GetAddresses() {

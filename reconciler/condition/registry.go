@@ -26,6 +26,8 @@ const (
 	NodeShared Code = "NodeShared"
 	// TooManyEndpoints is the code of a machine with more addresses than discovery takes.
 	TooManyEndpoints Code = "TooManyEndpoints"
+	// VersionsDiffer is the code of machines that run another version of spanctl.
+	VersionsDiffer Code = "VersionsDiffer"
 )
 
 // registryDefinitions define the codes of registries and what they know.
@@ -103,5 +105,12 @@ var registryDefinitions = []Definition{
 		Summary: "the machine has more addresses than discovery takes",
 		Check:   "`ip address`",
 		Remedy:  "`filters.interfaces` or `filters.endpoints`",
+	},
+	{
+		Code: VersionsDiffer, Severity: SeverityInfo,
+		Summary: "other machines run another version of spanctl",
+		Check:   "`spanctl get members -o wide`",
+		Remedy:  "upgrade all to one version when it suits: neighbouring minor versions share a mesh",
+		Settles: true,
 	},
 }

@@ -31,6 +31,17 @@ type Members struct {
 	Repeated []Repeat
 	// Relay is what this machine does for others.
 	Relay Relay
+	// Version is that of spanctl here; Versions are others that run in the cluster, sorted.
+	Version  string
+	Versions []Version
+}
+
+// Version is a version of spanctl that other machines run.
+type Version struct {
+	Name string
+	// Machines is how many run it, and First the name of one of them.
+	Machines int
+	First    string
 }
 
 // Repeat is a hostname that several machines have.
@@ -61,7 +72,30 @@ func judgeMembers(_ time.Time, s *Snapshot) []condition.Condition {
 	if c, is := m.Relay.Condition(); is {
 		found = append(found, c)
 	}
-	return found
+	return append(found, m.versions()...)
+}
+
+// versions returns the condition of machines that run another version than this one.
+func (m *Members) versions() []condition.Condition {
+	if len(m.Versions) == 0 {
+		return nil
+	}
+	machines := 0
+	var named []string
+	for _, v := range m.Versions {
+		machines += v.Machines
+		name := v.Name + " on " + v.First
+		if v.Machines > 1 {
+			name += fmt.Sprintf(" and %d more", v.Machines-1)
+		}
+		named = append(named, name)
+	}
+	if len(named) > maxNamed {
+		named = append(named[:maxNamed], "…")
+	}
+	return []condition.Condition{{Code: condition.VersionsDiffer,
+		Cause:  fmt.Sprintf("of %d others, %d do not run %s, as this machine does: %s", m.Others, machines, m.Version, strings.Join(named, "; ")),
+		Remedy: "upgrade all to one version when it suits: neighbouring minor versions share a mesh"}}
 }
 
 // secrets returns the conditions of machines that the secret does not open.

@@ -41,6 +41,9 @@ func TestMembers(t *testing.T) {
 			"RelayNotForwarding: relay.offer is set, and forwarding of IPv6 and IPv4 is off: `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"a relay for IPv6 alone", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true}}, []string{
 			"RelayNotForwarding: relay.offer is set, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
+		{"one version", Members{Answered: true, Others: 1, Version: "v2"}, nil},
+		{"other versions", Members{Answered: true, Others: 5, Version: "v2", Versions: []Version{{"v1", 2, "db1"}, {"v3", 1, "web"}}}, []string{
+			"VersionsDiffer: of 5 others, 3 do not run v2, as this machine does: v1 on db1 and 1 more; v3 on web: upgrade all"}},
 	} {
 		test.members.Cluster = "7f3a-91c0"
 		found := judgeMembers(start, &Snapshot{Members: test.members})

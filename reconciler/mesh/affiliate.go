@@ -22,6 +22,8 @@ type Affiliate struct {
 	MachineType string `json:"machineType,omitempty"`
 	// OperatingSystem is its name and version.
 	OperatingSystem string `json:"operatingSystem,omitempty"`
+	// Version is that of spanctl on it; empty on Talos, and where Kubernetes alone knows the machine.
+	Version string `json:"version,omitempty"`
 	// KubeSpan is what peers need to reach it through the mesh.
 	KubeSpan KubeSpan `json:"kubespan,omitzero"`
 	// ControlPlane is set on machines of a Kubernetes control plane.
@@ -96,6 +98,7 @@ func join(a, b Affiliate) Affiliate {
 		Nodename:        cmp.Or(b.Nodename, a.Nodename),
 		MachineType:     cmp.Or(b.MachineType, a.MachineType),
 		OperatingSystem: cmp.Or(b.OperatingSystem, a.OperatingSystem),
+		Version:         cmp.Or(b.Version, a.Version),
 		ControlPlane:    cmp.Or(b.ControlPlane, a.ControlPlane),
 		KubeSpan: KubeSpan{
 			PublicKey:                 cmp.Or(b.KubeSpan.PublicKey, a.KubeSpan.PublicKey),
@@ -137,6 +140,7 @@ type Member struct {
 	Hostname        string
 	MachineType     string
 	OperatingSystem string
+	Version         string
 }
 
 // Members returns the affiliates with a nodename, sorted by nodename and node ID.
@@ -158,6 +162,7 @@ func Members(affiliates []Affiliate) []Member {
 			Hostname:        a.Hostname,
 			MachineType:     a.MachineType,
 			OperatingSystem: a.OperatingSystem,
+			Version:         a.Version,
 		}
 		if a.KubeSpan.Address.IsValid() && !slices.Contains(m.Addresses, a.KubeSpan.Address) {
 			m.Addresses = append(m.Addresses, a.KubeSpan.Address)

@@ -33,7 +33,7 @@ type Affiliate struct {
 func (a Affiliate) Equal(other any) bool {
 	o, ok := other.(Affiliate)
 	return ok && a.Refused == o.Refused && a.NodeID == o.NodeID && a.Hostname == o.Hostname && a.Nodename == o.Nodename &&
-		a.MachineType == o.MachineType && a.OperatingSystem == o.OperatingSystem && a.ControlPlane == o.ControlPlane &&
+		a.MachineType == o.MachineType && a.OperatingSystem == o.OperatingSystem && a.Version == o.Version && a.ControlPlane == o.ControlPlane &&
 		a.Static == o.Static && slices.Equal(a.Configured, o.Configured) && slices.Equal(a.Addresses, o.Addresses) && equalKubeSpan(a.KubeSpan, o.KubeSpan)
 }
 

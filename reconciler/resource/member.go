@@ -16,6 +16,7 @@ var Members = &Type{
 		columnOf("MACHINE TYPE", func(m Member) string { return m.MachineType }),
 		columnOf("OS", func(m Member) string { return m.OperatingSystem }),
 		columnOf("ADDRESSES", func(m Member) string { return jsonCell(m.Addresses) }),
+		wide(columnOf("SPANCTL", func(m Member) string { return m.Version })),
 		wide(columnOf("NODE ID", func(m Member) string { return m.NodeID })),
 	},
 	names:  namesOf(func(m Member) []string { return []string{m.Hostname} }),
@@ -34,11 +35,13 @@ type Member struct {
 	MachineType string `json:"machineType"`
 	// OperatingSystem is its name and version.
 	OperatingSystem string `json:"operatingSystem"`
+	// Version is that of spanctl on it; empty where there is none, or it is not known.
+	Version string `json:"version,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.
 func (m Member) Equal(other any) bool {
 	o, ok := other.(Member)
 	return ok && m.NodeID == o.NodeID && m.Hostname == o.Hostname && m.MachineType == o.MachineType &&
-		m.OperatingSystem == o.OperatingSystem && slices.Equal(m.Addresses, o.Addresses)
+		m.OperatingSystem == o.OperatingSystem && m.Version == o.Version && slices.Equal(m.Addresses, o.Addresses)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/linklock"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler"
@@ -60,6 +61,7 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 	kernel.Owner = stateDir
 	store := &resource.Store{}
 	engine := reconciler.NewEngine(kernel, dir.Identify, store, m.Log)
+	engine.Version = version.Version
 	lastGood, err := dir.LastGood()
 	if err != nil {
 		m.Log.Warn("endpoint cache unreadable", "error", err)
