@@ -35,6 +35,8 @@ type connector struct {
 	socketSet bool
 	// logTo is where this process logs if it answers itself.
 	logTo io.Writer
+	// detached is set while ssh must not ask at the terminal.
+	detached bool
 
 	// http sends requests to the server of the API.
 	http *http.Client
@@ -60,7 +62,7 @@ func (c *connector) dial(ctx context.Context) (net.Conn, error) {
 		if c.socketSet {
 			socket = c.socket
 		}
-		return dialSSH(ctx, c.host, socket)
+		return dialSSH(ctx, c.host, socket, c.detached)
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "unix", c.socket)

@@ -128,7 +128,7 @@ func (e *editing) untilValid(ctx context.Context) ([]byte, error) {
 		if err = e.check(ctx, edited); !errors.As(err, &e.faults) {
 			return edited, err
 		}
-		if e.failed = append(e.failed, edited); len(e.failed) >= maxUnattended && !isTerminal(e.streams) {
+		if e.failed = append(e.failed, edited); len(e.failed) >= maxUnattended && !isTerminal(e.in) {
 			e.note("the editor was opened", len(e.failed), "times, and the config is still not valid")
 			return edited, e.faults
 		}

@@ -25,7 +25,7 @@ func editorCommand(s streams) (string, error) {
 	if editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR")); editor != "" {
 		return editor, nil
 	}
-	if !isTerminal(s) {
+	if !isTerminal(s.in) {
 		return "", errors.New("there is no terminal for an editor: set $VISUAL or $EDITOR to a program that needs none, or use `spanctl patch`")
 	}
 	for _, editor := range fallbackEditors {
@@ -36,9 +36,9 @@ func editorCommand(s streams) (string, error) {
 	return "", errors.New("there is no editor: set $VISUAL or $EDITOR")
 }
 
-// isTerminal reports whether standard input is a terminal, at which a user may be.
-func isTerminal(s streams) bool {
-	file, ok := s.in.(*os.File)
+// isTerminal reports whether a stream is a terminal, at which a user may be.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 

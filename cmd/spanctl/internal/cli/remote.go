@@ -88,8 +88,8 @@ func sshArguments(host string) ([]string, error) {
 }
 
 // dialSSH connects to the agent of a host. Socket is the path of its socket, "" for the
-// default of that host.
-func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
+// default of that host. A detached connection has no terminal to ask for a password at.
+func dialSSH(ctx context.Context, host, socket string, detached bool) (net.Conn, error) {
 	remote := []string{dialCommand}
 	if socket != "" {
 		remote = append(remote, "--socket", socket)
@@ -99,6 +99,7 @@ func dialSSH(ctx context.Context, host, socket string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: detached}
 	c := &pipes{cmd: cmd, host: host}
 	cmd.Stderr = &c.said
 	in, err := cmd.StdinPipe()

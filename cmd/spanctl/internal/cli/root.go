@@ -111,6 +111,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newEdit(g),
 		newDiff(g),
 		newStatus(g),
+		newTop(g),
 		newWait(g),
 		newGet(g),
 		newPing(g),

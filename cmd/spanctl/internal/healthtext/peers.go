@@ -3,6 +3,7 @@ package healthtext
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -100,3 +101,6 @@ func RTT(d time.Duration) string {
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 }
+
+// IsRelayed reports whether another peer carries the traffic of a peer.
+func IsRelayed(p *agentpb.Peer) bool { return strings.HasPrefix(p.GetPath(), "relay ") }
