@@ -39,8 +39,8 @@ function two(age, large, largeName, small, smallName) {
 
 // milliseconds returns a round-trip time without its unit: "0.3", "11", "240".
 export function milliseconds(seconds) {
-  const ms = seconds * 1000;
-  return ms < 1 ? ms.toFixed(1) : String(Math.round(ms));
+  const ms = seconds * 1000, tenths = Math.round(ms * 10) / 10;
+  return tenths < 1 ? tenths.toFixed(1) : String(Math.round(ms));
 }
 
 // percent returns a part of one, such as "2%".

@@ -16,7 +16,7 @@ test("durations have at most two units", () => {
 });
 
 test("round-trip times have a digit that says something", () => {
-  equal([0.0003, 0.0112, 0.24].map(milliseconds), ["0.3", "11", "240"]);
+  equal([0.0003, 0.00097, 0.0112, 0.24].map(milliseconds), ["0.3", "1", "11", "240"]);
 });
 
 test("parts of one are percent", () => {

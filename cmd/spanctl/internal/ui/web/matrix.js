@@ -1,10 +1,12 @@
 import { h } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "components/html.js";
 import { cellsOf, describe, membersOf, nameOf } from "./model.js";
 import { link } from "./route.js";
 
 const marked = "cell";
+// The rows that are drawn at once: more than a screen has. The others follow in the next frame.
+const first = 40;
 
 // rowOf returns the element of a machine's row. While its cells and the members stay as they are,
 // it is the same one, so that it is not drawn again.
@@ -34,12 +36,13 @@ function same(before, names) {
 // Matrix shows how each machine sees each member.
 export function Matrix({ state, machines }) {
   const cache = useRef(new Map()), known = useRef([]), table = useRef(null);
-  const [cell, setCell] = useState({ row: -1, column: -1 });
+  const [cell, setCell] = useState({ row: -1, column: -1 }), [rows, setRows] = useState(first);
+  useEffect(() => setRows(Infinity), []);
   const entries = state.machines;
   const members = known.current = same(known.current, membersOf(machines, entries));
   const mark = (row, column) => {
-    if (row < 0 || column < 0 || row >= machines.length || column >= members.length) return;
-    const found = table.current.tBodies[0].rows[row].cells[column + 1];
+    const found = column >= 0 && table.current.tBodies[0].rows[row]?.cells[column + 1];
+    if (!found) return;
     document.getElementById(marked)?.removeAttribute("id");
     found.id = marked;
     found.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -56,7 +59,7 @@ export function Matrix({ state, machines }) {
           aria-activedescendant=${cell.row < 0 ? undefined : marked}
           onClick=${(e) => clicked(e, mark)} onKeyDown=${(e) => pressed(e, cell, mark, () => open(machines[cell.row], members[cell.column], entries))}>
           <thead><tr role="row"><td></td>${members.map((name) => html`<th key=${name} scope="col" title=${name}><span>${name}</span></th>`)}</tr></thead>
-          <tbody>${machines.map((m) => rowOf(cache.current, m, entries[m.id], members))}</tbody>
+          <tbody>${machines.slice(0, rows).map((m) => rowOf(cache.current, m, entries[m.id], members))}</tbody>
         </table>
       </div>
       <${Detail} machine=${machines[cell.row]} member=${members[cell.column]} entries=${entries} />
