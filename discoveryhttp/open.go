@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp/payload"
@@ -67,11 +68,17 @@ func (s *service) openAffiliate(now time.Time, one sealed) (mesh.Affiliate, payl
 
 // openEndpoints adds the endpoints that can be decrypted to an affiliate.
 func (s *service) openEndpoints(a *mesh.Affiliate, sealed [][]byte) {
+	a.KubeSpan.Endpoints = append(a.KubeSpan.Endpoints, s.openAll(sealed)...)
+}
+
+// openAll returns the endpoints that can be decrypted.
+func (s *service) openAll(sealed [][]byte) (open []netip.AddrPort) {
 	for _, raw := range sealed {
 		if e, err := s.client.cipher.OpenEndpoint(raw); err == nil {
-			a.KubeSpan.Endpoints = append(a.KubeSpan.Endpoints, e)
+			open = append(open, e)
 		}
 	}
+	return open
 }
 
 // checkNewest returns an error for an older copy of an affiliate. The newest one is kept

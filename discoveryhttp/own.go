@@ -118,12 +118,13 @@ const (
 func (s *service) handleOwn(now time.Time, found sealed, news bool) {
 	a, stamp, err := s.openAffiliate(now, found)
 	made := err == nil && s.client.made(stamp)
+	listed := s.openAll(found.endpoints[:min(len(found.endpoints), mesh.MaxEndpoints)])
 	s.mu.Lock()
 	last := s.accepted
 	if s.shown = 0; made {
 		s.shown = stamp.Sequence
 	}
-	s.kept = found.endpoints
+	s.kept, s.listed = found.endpoints, listed
 	s.mu.Unlock()
 	switch {
 	case made && stamp.Sequence >= last.sequence:

@@ -65,6 +65,8 @@ type service struct {
 	shown payload.Sequence
 	// kept are the endpoints that the service has for this machine, as far as is known.
 	kept [][]byte
+	// listed are those of them that can be decrypted. The slice is replaced, not changed.
+	listed []netip.AddrPort
 	// redirectedTo is where the service redirects to; "" for nowhere.
 	redirectedTo string
 	// works is how well the service works, and stood what was reported of it.

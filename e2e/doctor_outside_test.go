@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
@@ -12,10 +14,15 @@ import (
 // the machine and in front of it. Each asks once, since an address has one try in 10 seconds.
 func TestDoctorFromOutside(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "`spanctl doctor` tells a firewall of the machine from a router in front of it, and whether there is a NAT")
+	harness.Scenario(t, "`spanctl doctor` tells a firewall of the machine from a router in front of it, and the kind of a NAT; two symmetric NATs are named")
 	m := harness.NewMesh(t, 3)
+	m.Config = harness.Edit(m.Config, "harvestExtraEndpoints: true")
+	for _, machine := range m.Machines {
+		machine.Files.WriteConfig(m.Config)
+	}
 	open, closed, early := m.Machines[0], m.Machines[1], m.Machines[2]
 	home := m.AddBehindNAT(lab.Cone, "home")
+	first, second := m.AddBehindNAT(lab.Symmetric, "first"), m.AddBehindNAT(lab.Symmetric, "second")
 	forwarded := m.AddBehindNAT(lab.Cone, "forwarded")
 	m.RouterOf(forwarded).Exec.Nodecmd("forward", forwarded.Address.String(), "51820")
 	closed.Exec.Nodecmd("drop-wireguard")
@@ -32,21 +39,41 @@ func TestDoctorFromOutside(t *testing.T) {
 		return fmt.Sprintf("ok   nat none: %s sees this machine's own address %v (IPv4)", m.Endpoint(), machine.Address)
 	}
 	behind := func(machine *harness.Machine) string {
-		return fmt.Sprintf("ok   nat %s sees %v, and this machine has %v: there is a NAT (IPv4)", m.Endpoint(), m.RouterOf(machine).Address, machine.Address)
+		return fmt.Sprintf("ok   nat %s sees %v, and this machine has %v: there is a NAT (IPv4); ", m.Endpoint(), m.RouterOf(machine).Address, machine.Address)
 	}
 
 	wantLines(t, firewalls(open), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", open.Address), own(open))
 	dropsHere := firewalls(closed)
 	wantLines(t, dropsHere, fmt.Sprintf("fail udp 3 of 3 datagrams to UDP 51820 of %v arrive here, and this machine's firewall drops them, open it here: `ufw allow 51820/udp`", closed.Address), own(closed))
+	home.API.AwaitPeer(open.Name, harness.IsUp)
+	open.API.Await("peerspecs", func(specs harness.Specs) bool {
+		return strings.Contains(fmt.Sprint(specs), netip.AddrPortFrom(m.RouterOf(home).Address, lab.MappedPort).String())
+	})
 	dropsInFront := firewalls(home)
 	harness.WantText(t, "doctor behind a router", dropsInFront,
 		fmt.Sprintf("udp none of 3 datagrams to UDP 51820 of %v arrive here: the router or a firewall in front of this machine drops them", m.RouterOf(home).Address))
-	wantLines(t, dropsInFront, behind(home))
+	wantLines(t, dropsInFront, behind(home)+"peers see UDP 51820 at its port 40000")
 	wantLines(t, firewalls(forwarded), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", m.RouterOf(forwarded).Address), behind(forwarded))
 	// The datagrams of the first try are no difference to what the config asks for.
 	open.CLI.AwaitNoDiff()
 	wantLines(t, firewalls(open), "skip udp "+m.Endpoint()+" was asked from this address a short time ago: try again in 10 seconds")
 
+	t.Run("two symmetric NATs", func(t *testing.T) {
+		awaitShown(first, "SymmetricNAT/second", "neither end keeps its port: the NAT at "+m.RouterOf(first).Address.String()+" ", "and that at "+m.RouterOf(second).Address.String()+" ", "set relay.offer on a third machine")
+		awaitShown(second, "SymmetricNAT/first")
+		wantLines(t, firewalls(first), behind(first)+"it gives UDP 51820 another port for each peer")
+		for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {
+			if err := open.Write("/proc/sys/net/"+setting, "1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		open.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+		for _, machine := range []*harness.Machine{first, second} {
+			machine.Files.WriteConfig(harness.Edit(m.Config, "relay: use: true"))
+		}
+		awaitNotShown(first, "SymmetricNAT/second")
+		awaitNotShown(second, "SymmetricNAT/first")
+	})
 	t.Run("a server without it", func(t *testing.T) {
 		m.Server.Terminate()
 		m.Serve("--reflect=false")

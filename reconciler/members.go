@@ -95,7 +95,7 @@ func (p *Pass) healthOfPeers() health.Peers {
 		return health.Peers{}
 	}
 	kubespan := p.config.KubeSpan()
-	all := health.Peers{Port: kubespan.ListenPort, AtRest: kubespan.PersistentKeepalive == 0}
+	all := health.Peers{Port: kubespan.ListenPort, Announced: p.Local.KubeSpan.Endpoints, AtRest: kubespan.PersistentKeepalive == 0}
 	for i := range p.peers {
 		c := &p.peers[i]
 		if c.IsUp() || c.Relayed() {

@@ -39,6 +39,9 @@ const (
 	SecretDiffers Code = "SecretDiffers"
 	// SecretDiffersThere is the code of a machine that cannot be read while others can.
 	SecretDiffersThere Code = "SecretDiffersThere"
+	// SymmetricNAT is the code of a peer that cannot be reached since the NATs of both ends give
+	// another port for each peer.
+	SymmetricNAT Code = "SymmetricNAT"
 	// UDPBlocked is the code of a machine that no peer answers.
 	UDPBlocked Code = "UDPBlocked"
 )
@@ -160,12 +163,19 @@ var peerDefinitions = []Definition{
 		After:   10 * time.Second, Settles: true,
 	},
 	{
+		Code: SymmetricNAT, Severity: SeverityWarning,
+		Summary: "the NATs of this machine and of a peer give both another port for each peer, so that neither can be called. It is known where peers have `harvestExtraEndpoints` set; elsewhere the code is PeerUnreachable",
+		Check:   "`spanctl doctor`, check `nat`, on both machines",
+		Remedy:  "`relay.offer` on a third machine that both reach, and `relay.use` on both; or forward a UDP port at one of both",
+		After:   30 * time.Second, Settles: true,
+	},
+	{
 		Code: UDPBlocked, Severity: SeverityError,
 		Summary:  "no peer answers, or none hears this machine",
 		Check:    "`nft list ruleset` and the router's firewall; `spanctl get peers`: TX grows and RX does not",
 		Remedy:   "open the UDP port of `listenPort` here and on the router, both ways",
 		NotReady: true,
-		Hides:    []Code{OneWayTraffic, PeerDown, PeerUnreachable},
+		Hides:    []Code{OneWayTraffic, PeerDown, PeerUnreachable, SymmetricNAT},
 		After:    10 * time.Second, ClearsAfter: 10 * time.Second, Settles: true,
 	},
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // Snapshot is what the health of a machine is judged by.
@@ -166,11 +167,13 @@ type Report struct {
 	Ready bool
 	// Conditions are those that are shown, sorted.
 	Conditions []Condition
+	// Mapping is how a NAT maps the machine's UDP port, as far as it is known.
+	Mapping mesh.Mapping
 }
 
 // Summarize makes the report of the conditions that Assess returned.
 func Summarize(s Snapshot, conditions []Condition) Report {
-	r := Report{State: Healthy, Ready: s.Converged, Conditions: Shown(conditions)}
+	r := Report{State: Healthy, Ready: s.Converged, Conditions: Shown(conditions), Mapping: s.mapping()}
 	if !s.Converged {
 		r.State = Starting
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 )
 
@@ -35,8 +36,9 @@ const (
 type Peers struct {
 	// Up is the number of those that are reached, directly or through a relay.
 	Up int
-	// Port is the UDP port of this machine.
-	Port int
+	// Port is the UDP port of this machine, Announced are the endpoints that it publishes.
+	Port      int
+	Announced []netip.AddrPort
 	// AtRest is set where WireGuard sends nothing to a peer that nobody sends to.
 	AtRest bool
 	// Notable are the peers that are not up, are relayed, or went down often, sorted by key.
@@ -110,6 +112,7 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	peers := &s.Peers
 	var found []condition.Condition
 	var silent, deaf []*Peer
+	here := s.mapping()
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
@@ -137,9 +140,13 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 		found = append(found, unheard(deaf, peers.Port))
 	}
 	for _, p := range silent {
-		if p.WasUp {
+		there := mesh.PeerMapping(p.Endpoints)
+		switch {
+		case p.WasUp:
 			found = append(found, down(p))
-		} else {
+		case here.PerPeer() && there.PerPeer():
+			found = append(found, symmetric(p, here, there))
+		default:
 			found = append(found, unreachable(p, peers))
 		}
 	}
@@ -224,6 +231,24 @@ func unreachable(p *Peer, peers *Peers) condition.Condition {
 		c.Cause += "; others answer"
 	}
 	return c
+}
+
+// mapping returns how the NAT in front of this machine maps its port, by all registries.
+func (s *Snapshot) mapping() mesh.Mapping {
+	var listed []netip.AddrPort
+	for i := range s.Sessions {
+		listed = append(listed, s.Sessions[i].Listed...)
+	}
+	return mesh.OwnMapping(listed, s.Peers.Announced, uint16(s.Peers.Port))
+}
+
+// symmetric returns the condition of a peer that was never reached, where the NATs of both ends give
+// them another port for each peer.
+func symmetric(p *Peer, here, there mesh.Mapping) condition.Condition {
+	return condition.Condition{Code: condition.SymmetricNAT, Subject: p.Name,
+		Cause: fmt.Sprintf("neither end keeps its port: the NAT at %v gives this machine another for each peer, and that at %v gives %s another",
+			here.Address, there.Address, p.Name),
+		Remedy: "set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both"}
 }
 
 // down returns the condition of a peer that was up.

@@ -122,6 +122,43 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestSymmetricNAT has a machine and a peer that was never reached, behind NATs of each kind.
+func TestSymmetricNAT(t *testing.T) {
+	endpoints := func(text string) (all []netip.AddrPort) {
+		for _, word := range strings.Fields(text) {
+			all = append(all, netip.MustParseAddrPort(word))
+		}
+		return all
+	}
+	const here, there = "192.168.1.5:51820 203.0.113.9:51820 ", "192.168.2.5:51820 198.51.100.1:51820 "
+	const symmetric = "SymmetricNAT a: neither end keeps its port: the NAT at 203.0.113.9 gives this machine another for each peer, and that at 198.51.100.1 gives a another: " +
+		"set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both"
+	perPeerHere, perPeerThere := here+"203.0.113.9:1000 203.0.113.9:2000", there+"198.51.100.1:3000 198.51.100.1:4000"
+	for _, test := range []struct {
+		name        string
+		here, there string
+		peer        Peer
+		want        string
+	}{
+		{"both", perPeerHere, perPeerThere, cold("a"), symmetric},
+		{"the peer alone", here + "203.0.113.9:1000", perPeerThere, cold("a"), "PeerUnreachable a"},
+		{"this machine alone", perPeerHere, there + "198.51.100.1:3000", cold("a"), "PeerUnreachable a"},
+		{"nobody has told", here, there, cold("a"), "PeerUnreachable a"},
+		{"a peer that was up", perPeerHere, perPeerThere, lost("a", time.Hour), "PeerDown a"},
+		{"a relay", perPeerHere, perPeerThere, with(cold("a"), func(p *Peer) { p.Relay = "r" }), "Relayed a"},
+	} {
+		test.peer.Endpoints = endpoints(test.there)
+		// Two services know half of it each.
+		listed := endpoints(test.here)
+		s := Snapshot{Sessions: []Session{{Listed: listed[:2]}, {Listed: listed[1:]}},
+			Peers: Peers{Up: 2, Port: 51820, Announced: endpoints(here), Notable: []Peer{test.peer}}}
+		found := judgePeers(start, &s)
+		if len(found) != 1 || !strings.HasPrefix(found[0].String(), test.want) {
+			t.Errorf("%s:\n got %q\nwant %q", test.name, found, test.want)
+		}
+	}
+}
+
 // TestWakingMachine has a machine that was suspended for hours: its peers answer again within
 // seconds.
 func TestWakingMachine(t *testing.T) {

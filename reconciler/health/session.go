@@ -1,6 +1,7 @@
 package health
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/failure"
@@ -40,6 +41,9 @@ type Session struct {
 	// that began; zero while it does.
 	Unpublished      failure.Failure
 	UnpublishedSince time.Time
+	// Listed are the endpoints of this machine in the registry: its own, and those at which peers
+	// see it. They are not to be changed.
+	Listed []netip.AddrPort
 	// Skew is by how much this clock is ahead of the registry's, to half a second, as of
 	// SkewAt; negative if it is behind. SkewAt is zero while that is not known.
 	Skew   time.Duration

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/load"
@@ -77,7 +79,9 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 		if status, err := call(ctx, session.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
 			request.ConfigPath = status.GetConfigPath()
 		}
-		request.InForce = session.isEarlierInForce(ctx)
+		if h, err := session.health(ctx, answerTimeout); err == nil {
+			request.InForce, request.Mapping = isEarlierInForce(h), mappingOf(h.GetMesh())
+		}
 	}
 	request.ConfigPath, request.Config, request.ConfigFault = doctorConfig(ctx, request.ConfigPath)
 	request.Files = agent.PrivateFiles(request.ConfigPath, request.Config, g.stateDir, g.socket)
@@ -93,12 +97,24 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 
 // isEarlierInForce reports whether the agent works by an earlier config than that of the file: that is
 // what makes a config that is missing or not valid a warning.
-func (s *agentSession) isEarlierInForce(ctx context.Context) bool {
-	h, err := s.health(ctx, answerTimeout)
-	return err == nil && slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool {
+func isEarlierInForce(h *agentpb.GetHealthResponse) bool {
+	return slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool {
 		code := condition.Code(c.GetCode())
 		return (code == condition.NoConfig || code == condition.ConfigInvalid) && condition.Severity(c.GetSeverity()) == condition.SeverityWarning
 	})
+}
+
+// mappingOf returns what the agent knows of a NAT in front of the machine.
+func mappingOf(m *agentpb.Mesh) mesh.Mapping {
+	address, err := netip.ParseAddr(m.GetMappedAddress())
+	if err != nil || len(m.GetMappedPorts()) == 0 {
+		return mesh.Mapping{}
+	}
+	seen := mesh.Mapping{Address: address}
+	for _, port := range m.GetMappedPorts() {
+		seen.Ports = append(seen.Ports, uint16(port))
+	}
+	return seen
 }
 
 // agentPID returns the process that answers at a socket; 0 for none.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // Facts are what is known of a machine. A zero field is not known, unless it says otherwise.
@@ -38,6 +39,8 @@ type Facts struct {
 	Outside []Outside
 	// Addresses are this machine's, with their links.
 	Addresses map[netip.Addr]string
+	// Mapping is how a NAT maps the listen port, as peers have told the agent.
+	Mapping mesh.Mapping
 }
 
 // Process is a process.

@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -36,6 +37,8 @@ type Request struct {
 	ConfigFault string
 	// InForce is set where the agent works by an earlier config.
 	InForce bool
+	// Mapping is how a NAT maps the listen port, as far as the agent knows.
+	Mapping mesh.Mapping
 	// Peers asks for the ways to the peers; nil without an agent.
 	Peers func(context.Context) []Peer
 }
@@ -47,7 +50,7 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce}
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Mapping: r.Mapping}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {
 		agent := process(r.AgentPID)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // well returns the facts of a machine on which all is well.
@@ -151,6 +152,11 @@ func TestJudge(t *testing.T) {
 		}, []string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +
 			"forward UDP 51820 on the router to this machine"}},
 		{"a NAT that forwards", atHome, nil},
+		{"a NAT with a port for each peer, and a server that hides addresses", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}
+			f.Outside[0].Seen = netip.Addr{}
+		}, []string{"skip nat"}},
 		{"a firewall with a limit", func(f *Facts) { f.Outside[0].Accepted = 1 }, []string{"warn udp 3 of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here, and this machine's firewall lets 1 through"}},
 		{"a network that loses", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived = 2, 2 }, []string{"warn udp 2 of 3 datagrams"}},
 		{"a server that cannot send", func(f *Facts) { f.Outside[0].Sent, f.Outside[0].Arrived, f.Outside[0].Accepted = 0, 0, 0 },
@@ -194,6 +200,37 @@ func TestJudge(t *testing.T) {
 				t.Errorf("the status is %d, want %d", status, want)
 			}
 		})
+	}
+}
+
+// TestTranslation has the kinds of NAT.
+func TestTranslation(t *testing.T) {
+	const behind = "nat https://disc.example.com/ sees 203.0.113.9, and this machine has 192.168.1.5: there is a NAT (IPv4); "
+	for _, c := range []struct {
+		name    string
+		changes func(*Facts)
+		want    string
+	}{
+		{"none", func(*Facts) {}, "nat none: https://disc.example.com/ sees this machine's own address 203.0.113.9 (IPv4)"},
+		{"nobody has told", atHome, behind + "no peer has told another port than 51820 (`harvestExtraEndpoints` makes them tell)"},
+		{"of another address", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Address: netip.MustParseAddr("198.51.100.1"), Ports: []uint16{1, 2}}
+		}, behind + "no peer has told"},
+		{"one port", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{40000}}
+		}, behind + "peers see UDP 51820 at its port 40000"},
+		{"another port for each peer", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}
+		}, behind + "it gives UDP 51820 another port for each peer, so that peers behind such a NAT need a relay"},
+	} {
+		f := well()
+		c.changes(f)
+		if found := translation(f); len(found) != 1 || !strings.HasPrefix(found[0].String(), c.want) || found[0].Grade != OK {
+			t.Errorf("%s: %v, want %s", c.name, found, c.want)
+		}
 	}
 }
 

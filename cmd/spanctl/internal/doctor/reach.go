@@ -135,7 +135,21 @@ func translation(f *Facts) []Finding {
 		case f.isOwn(o.Seen):
 			return Finding{OK, "nat", fmt.Sprintf("none: %s sees this machine's own address %v (%s)", o.URL, o.Seen, o.Family), ""}
 		default:
-			return Finding{OK, "nat", fmt.Sprintf("%s sees %v, and this machine has %v: there is a NAT (%s)", o.URL, o.Seen, o.Local, o.Family), ""}
+			return Finding{OK, "nat", fmt.Sprintf("%s sees %v, and this machine has %v: there is a NAT (%s); %s", o.URL, o.Seen, o.Local, o.Family, f.portOf(o.Seen)), ""}
 		}
 	})
+}
+
+// portOf says how the NAT at an address maps the listen port. The server sees TCP, so that only peers
+// can tell.
+func (f *Facts) portOf(outer netip.Addr) string {
+	m := f.Mapping
+	switch {
+	case m.Address != outer:
+		return fmt.Sprintf("no peer has told another port than %d (`harvestExtraEndpoints` makes them tell)", f.Config.ListenPort)
+	case m.PerPeer():
+		return fmt.Sprintf("it gives UDP %d another port for each peer, so that peers behind such a NAT need a relay", f.Config.ListenPort)
+	default:
+		return fmt.Sprintf("peers see UDP %d at its port %d", f.Config.ListenPort, m.Ports[0])
+	}
 }
