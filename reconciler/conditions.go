@@ -8,13 +8,11 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 )
-
-// cleared is the reason of the event that ends a condition.
-const cleared = "Cleared"
 
 // levels are the levels at which conditions are logged.
 var levels = map[condition.Severity]slog.Level{
@@ -128,7 +126,7 @@ func (e *Engine) reportBegin(now time.Time, c condition.Condition) {
 // reportEnd logs and records that a condition has ended.
 func (e *Engine) reportEnd(now time.Time, c condition.Condition) {
 	e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
-	e.events.Record(now, resource.Normal, cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
+	e.events.Record(now, resource.Normal, string(event.Cleared), c.Subject, string(c.Code)+" has ended: "+c.Cause)
 }
 
 func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {

@@ -5,26 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
-)
-
-// The reasons of events that are no condition.
-const (
-	agentStarted        = "AgentStarted"
-	configApplied       = "ConfigApplied"
-	keyRotated          = "KeyRotated"
-	peerJoined          = "PeerJoined"
-	peerLeft            = "PeerLeft"
-	peerUp              = "PeerUp"
-	endpointChanged     = "EndpointChanged"
-	discoveryConnected  = "DiscoveryConnected"
-	discoveryRedirected = "DiscoveryRedirected"
-	networkChanged      = "NetworkChanged"
-	clockSet            = "ClockSet"
-	passRecovered       = "PassRecovered"
 )
 
 // maxPeerEvents is how many peers of one pass have an event each. More are one event together:
@@ -35,14 +20,14 @@ const maxPeerEvents = 20
 func (e *Engine) RestoreEvents(events []resource.Event) { e.events.Restore(events) }
 
 // recordNormal records that something happened as it should.
-func (e *Engine) recordNormal(now time.Time, reason, object, message string) {
-	e.events.Record(now, resource.Normal, reason, object, message)
+func (e *Engine) recordNormal(now time.Time, reason event.Reason, object, message string) {
+	e.events.Record(now, resource.Normal, string(reason), object, message)
 }
 
 // Record records an event that no pass finds, such as of the config.
-func (l *Loop) Record(ctx context.Context, severity resource.Severity, reason, object, message string) error {
+func (l *Loop) Record(ctx context.Context, severity resource.Severity, reason event.Reason, object, message string) error {
 	_, err := onLoop(ctx, l, func(context.Context) (struct{}, error) {
-		l.engine.events.Record(time.Now(), severity, reason, object, message)
+		l.engine.events.Record(time.Now(), severity, string(reason), object, message)
 		return struct{}{}, nil
 	})
 	return err
@@ -60,15 +45,15 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 			moved = append(moved, t)
 		}
 	}
-	e.recordEach(now, peerUp, "is reached", up)
+	e.recordEach(now, event.PeerUp, "is reached", up)
 	e.recordMoved(now, p, moved)
 	if e.told == e.gathered {
 		return
 	}
 	if e.told != nil {
 		joined, left := without(p.specs, e.told.specs), without(e.told.specs, p.specs)
-		e.recordEach(now, peerJoined, "has joined the mesh", joined)
-		e.recordEach(now, peerLeft, "has left the mesh", left)
+		e.recordEach(now, event.PeerJoined, "has joined the mesh", joined)
+		e.recordEach(now, event.PeerLeft, "has left the mesh", left)
 	}
 	e.told = e.gathered
 }
@@ -76,11 +61,11 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 // recordMoved records peers that are reached at another endpoint, all together if they are many.
 func (e *Engine) recordMoved(now time.Time, p *Pass, moved []peer.Transition) {
 	if len(moved) > maxPeerEvents {
-		e.recordNormal(now, endpointChanged, fmt.Sprintf("%d peers", len(moved)), "are reached at other endpoints")
+		e.recordNormal(now, event.EndpointChanged, fmt.Sprintf("%d peers", len(moved)), "are reached at other endpoints")
 		return
 	}
 	for _, t := range moved {
-		e.recordNormal(now, endpointChanged, p.name(t.After.Key),
+		e.recordNormal(now, event.EndpointChanged, p.name(t.After.Key),
 			fmt.Sprintf("is reached at %s, no longer at %s", t.After.LastGood, t.Before.LastGood))
 	}
 }
@@ -101,7 +86,7 @@ func without(specs, others []mesh.PeerSpec) (names []string) {
 }
 
 // recordEach records what happened to each of the peers, or to all together if they are many.
-func (e *Engine) recordEach(now time.Time, reason, what string, names []string) {
+func (e *Engine) recordEach(now time.Time, reason event.Reason, what string, names []string) {
 	if len(names) > maxPeerEvents {
 		e.recordNormal(now, reason, fmt.Sprintf("%d peers", len(names)), what)
 		return
@@ -119,10 +104,10 @@ func (e *Engine) recordSessions(now time.Time, sessions []health.Session) {
 		states[key] = x
 		before := e.sessionsBefore[key]
 		if x.State == health.Connected && !before.Since.Equal(x.Since) {
-			e.recordNormal(now, discoveryConnected, x.URL, "the registry is connected")
+			e.recordNormal(now, event.DiscoveryConnected, x.URL, "the registry is connected")
 		}
 		if x.RedirectedTo != "" && x.RedirectedTo != before.RedirectedTo {
-			e.recordNormal(now, discoveryRedirected, x.URL, "redirects to "+x.RedirectedTo)
+			e.recordNormal(now, event.DiscoveryRedirected, x.URL, "redirects to "+x.RedirectedTo)
 		}
 	}
 	e.sessionsBefore = states

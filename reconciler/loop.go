@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
@@ -108,7 +109,7 @@ func (l *Loop) Run(ctx context.Context) {
 	// A pass may be under way, and hang.
 	context.AfterFunc(ctx, func() { close(l.stopping) })
 	defer l.discovery.Close()
-	l.engine.recordNormal(time.Now(), agentStarted, "", "the agent has started")
+	l.engine.recordNormal(time.Now(), event.AgentStarted, "", "the agent has started")
 	next, collect := newAlarm(), newAlarm()
 	defer next.stop()
 	defer collect.stop()
@@ -186,7 +187,7 @@ func (l *Loop) tick(ctx context.Context, polling bool) time.Duration {
 	l.repairs.resetIfQuiet(started)
 	step := time.Duration(l.clockStep.Swap(0))
 	if step != 0 {
-		l.engine.recordNormal(now(), clockSet, "", "the clock was set by "+step.Round(time.Second).String())
+		l.engine.recordNormal(now(), event.ClockSet, "", "the clock was set by "+step.Round(time.Second).String())
 	}
 	pass, err := l.pass(ctx, Trigger{DeviceOnly: polling, NetworkChanged: reasons&Resumed != 0,
 		ClockStep: step, Held: l.repairs.held(started), Contested: l.repairs.contested})
@@ -229,12 +230,12 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		return pass, err
 	}
 	if l.failures > 0 {
-		l.engine.recordNormal(now(), passRecovered, "", "a pass succeeded after some that failed")
+		l.engine.recordNormal(now(), event.PassRecovered, "", "a pass succeeded after some that failed")
 	}
 	l.failures = 0
 	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
 	if pass.NetworkChanged {
-		l.engine.recordNormal(now(), networkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
+		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
 		l.discovery.NetworkChanged()
 	}
 	return pass, nil

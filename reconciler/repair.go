@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/retry"
@@ -86,7 +87,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 		}
 		l.log.Warn("reverted external change", "change", c.String())
 		l.engine.Meter.Repaired(c.Kind)
-		l.engine.events.Record(now, resource.Warning, "Repaired", c.Object(), "reverted external change: "+c.String())
+		l.engine.events.Record(now, resource.Warning, string(event.Repaired), c.Object(), "reverted external change: "+c.String())
 	}
 	if len(p.stuck) > 0 {
 		l.repairs.repairs = max(l.repairs.repairs, repairsAtOnce)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -22,7 +23,7 @@ func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 	for id, reason := range p.refused {
 		if e.refused[id] != reason {
 			e.log.Warn("affiliate refused", "affiliate", id, "reason", reason)
-			e.events.Record(now, resource.Warning, "AffiliateRefused", id, reason)
+			e.events.Record(now, resource.Warning, string(event.AffiliateRefused), id, reason)
 		}
 	}
 	e.refused = p.refused
@@ -55,10 +56,10 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	case was.Relay == is.Relay:
 	case is.Relayed():
 		log.Info("peer relayed", "relay", p.name(is.Relay))
-		e.events.Record(now, resource.Normal, "PeerRelayed", name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
+		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
 	default:
 		log.Info("peer reached directly")
-		e.events.Record(now, resource.Normal, "PeerRelayed", name, "its traffic goes directly again")
+		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "its traffic goes directly again")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -91,7 +92,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		l.Wake(InputChanged) // the registries answer after this pass
 		pass, err := l.pass(ctx, Trigger{})
 		if err == nil {
-			l.engine.recordNormal(now(), configApplied, "", "a config was put in force")
+			l.engine.recordNormal(now(), event.ConfigApplied, "", "a config was put in force")
 		}
 		return pass, err
 	})
@@ -168,7 +169,7 @@ func (l *Loop) RotateKey(ctx context.Context, r Rotation) (*Pass, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.engine.recordNormal(now(), keyRotated, "", "this machine has another WireGuard key")
+		l.engine.recordNormal(now(), event.KeyRotated, "", "this machine has another WireGuard key")
 		pass, err := l.pass(ctx, Trigger{})
 		if pass != nil {
 			pass.Warn(untold)

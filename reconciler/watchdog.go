@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -45,6 +46,6 @@ func (e *Engine) restart(ctx context.Context, now time.Time, scope state.Scope) 
 	}
 	e.unresponsiveSince = time.Time{}
 	e.log.Warn("WireGuard process ended", "link", scope.LinkName, "unresponsive_since", since.UTC().Format(time.RFC3339))
-	e.events.Record(now, resource.Warning, "WireGuardRestarted", scope.LinkName,
+	e.events.Record(now, resource.Warning, string(event.WireGuardRestarted), scope.LinkName,
 		"its process did not answer since "+since.UTC().Format(time.RFC3339)+", so it was ended, and a new one made")
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/latest"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -132,7 +133,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	runner := loopRunner{deps: d, loop: loop}
 	configs, trials := o.newConfigs(d, runner)
 
-	configs.recordEvent = func(ctx context.Context, severity resource.Severity, reason, message string) {
+	configs.recordEvent = func(ctx context.Context, severity resource.Severity, reason event.Reason, message string) {
 		_ = loop.Record(ctx, severity, reason, "", message) // it fails where the agent stops
 	}
 	started := make(chan struct{})

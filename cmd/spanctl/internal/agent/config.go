@@ -16,6 +16,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
@@ -32,7 +33,7 @@ type configManager struct {
 	// trialBegan is called when a trial may have begun; follow must then be called.
 	trialBegan func(trial.Record)
 	// recordEvent records an event; nil where nobody keeps them.
-	recordEvent func(ctx context.Context, severity resource.Severity, reason, message string)
+	recordEvent func(ctx context.Context, severity resource.Severity, reason event.Reason, message string)
 	// now returns the time by which trials end; nil for now of the machine.
 	now func() trial.Moment
 

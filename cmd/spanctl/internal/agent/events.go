@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -54,7 +55,7 @@ func (d *deps) lastEvents() []resource.Event {
 }
 
 // record records an event of the config.
-func (m *configManager) record(ctx context.Context, severity resource.Severity, reason, message string) {
+func (m *configManager) record(ctx context.Context, severity resource.Severity, reason event.Reason, message string) {
 	if m.recordEvent != nil {
 		m.recordEvent(ctx, severity, reason, message)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/trial"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/retry"
 )
@@ -127,7 +128,7 @@ func (m *configManager) confirm(ctx context.Context) error {
 			return err
 		}
 		m.log.Info("config on trial confirmed")
-		m.record(ctx, resource.Normal, "ConfigConfirmed", "the config on trial stays")
+		m.record(ctx, resource.Normal, event.ConfigConfirmed, "the config on trial stays")
 		return nil
 	})
 }
@@ -211,7 +212,7 @@ func (m *configManager) endTrial(ctx context.Context, record trial.Record) (end 
 	m.log.Warn(notConfirmed)
 	o, err := m.step(ctx, trial.End{}, nil)
 	if err == nil {
-		m.record(ctx, resource.Warning, "ConfigRolledBack", "the trial was not confirmed; the config before is in force again")
+		m.record(ctx, resource.Warning, event.ConfigRolledBack, "the trial was not confirmed; the config before is in force again")
 	}
 	return trialEnd{pass: o.pass, err: err}, o.failed || err != nil && o.pass == nil
 }

@@ -22,10 +22,10 @@ func newExplain() *cobra.Command {
 	o := &explainOptions{}
 	cmd := &cobra.Command{
 		Use:   "explain [NAME]",
-		Short: "Explain a setting, a resource, a field or a condition",
+		Short: "Explain a setting, a resource, a field, a condition or an event",
 		Long: `Explain what a name means: a setting or section of the machine config, a resource of
-` + "`spanctl get`" + ` or a field of one, a condition of ` + "`spanctl get conditions`" + `, or a
-document of Talos and its fields. Without a name, list what there is.
+` + "`spanctl get`" + ` or a field of one, a condition of ` + "`spanctl get conditions`" + `, a
+reason of ` + "`spanctl get events`" + `, or a document of Talos and its fields. Without a name, list what there is.
 
 A setting has its type, what it must be, bounds, default, a valid example, what a change does,
 which settings it needs, and the version that has it first. A path may be written with the
@@ -186,7 +186,7 @@ func overview(b *strings.Builder, index *explain.Index) {
 	for _, section := range []struct {
 		heading string
 		topics  []*explain.Topic
-	}{{"RESOURCES", index.Resources}, {"CONDITIONS", index.Conditions}, {"DOCUMENTS OF TALOS", index.Documents}} {
+	}{{"RESOURCES", index.Resources}, {"CONDITIONS", index.Conditions}, {"REASONS OF EVENTS", index.Events}, {"DOCUMENTS OF TALOS", index.Documents}} {
 		width := 0
 		for _, t := range section.topics {
 			width = max(width, len(t.Name))

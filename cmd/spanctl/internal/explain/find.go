@@ -98,7 +98,7 @@ func (i *Index) each(f func(t *Topic, names []string)) {
 		}
 	}
 	walk(i.Config, nil)
-	for _, list := range [][]*Topic{i.Resources, i.Conditions, i.Documents} {
+	for _, list := range [][]*Topic{i.Resources, i.Conditions, i.Events, i.Documents} {
 		for _, t := range list {
 			walk(t, lowered(t.Aliases))
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema/reference"
 	"github.com/spanmesh/span/schema/talos"
@@ -20,6 +21,7 @@ const (
 	KindResource  Kind = "resource"
 	KindField     Kind = "field"
 	KindCondition Kind = "condition"
+	KindEvent     Kind = "event"
 	KindTalos     Kind = "talos"
 )
 
@@ -28,7 +30,7 @@ type Topic struct {
 	Kind Kind `json:"kind"`
 	// Name is the name that finds the topic and no other.
 	Name string `json:"name"`
-	// Type is the type of a value; empty for a condition.
+	// Type is the type of a value; empty for a condition and an event.
 	Type        string `json:"type,omitempty"`
 	Description string `json:"description,omitempty"`
 	// Facts are what else there is to say, in the order in which people read them.
@@ -69,8 +71,9 @@ func (t *Topic) LastName() string {
 type Index struct {
 	// Config is the machine config as a whole.
 	Config *Topic
-	// Resources, Conditions and Documents are the topics of these kinds that are not inside of others.
-	Resources, Conditions, Documents []*Topic
+	// Resources, Conditions, Events and Documents are the topics of these kinds that are not inside of
+	// others.
+	Resources, Conditions, Events, Documents []*Topic
 }
 
 // All returns the topics. The caller must not change them.
@@ -90,6 +93,10 @@ var index = sync.OnceValues(func() (*Index, error) {
 			Condition: &Condition{Severity: string(d.Severity), Meaning: d.Summary, Check: d.Check, Remedy: d.Remedy},
 			Facts: []reference.Line{{Label: "Severity", Value: string(d.Severity)}, {Label: "Check", Value: strings.ReplaceAll(d.Check, "`", "")},
 				{Label: "Remedy", Value: strings.ReplaceAll(d.Remedy, "`", "")}, {Label: "Cause", Value: "with figures: spanctl get conditions -o yaml"}}})
+	}
+	for _, d := range event.Definitions() {
+		i.Events = append(i.Events, &Topic{Kind: KindEvent, Name: string(d.Reason), Description: capital(d.Summary) + ".",
+			Facts: []reference.Line{{Label: "Shown by", Value: "spanctl get events"}}})
 	}
 	return i, nil
 })

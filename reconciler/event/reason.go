@@ -1,0 +1,85 @@
+// Package event defines the reasons of events that are no condition. Those of conditions are their
+// codes.
+package event
+
+import "slices"
+
+// Reason is one word for programs, which does not change between versions.
+type Reason string
+
+// The reasons, sorted.
+const (
+	// AffiliateRefused is the reason of another machine that is not used.
+	AffiliateRefused Reason = "AffiliateRefused"
+	// AgentStarted is the reason of the first event of an agent.
+	AgentStarted Reason = "AgentStarted"
+	// Cleared is the reason of the end of a condition.
+	Cleared Reason = "Cleared"
+	// ClockSet is the reason of a clock that was set.
+	ClockSet Reason = "ClockSet"
+	// ConfigApplied is the reason of a config that was put in force.
+	ConfigApplied Reason = "ConfigApplied"
+	// ConfigConfirmed is the reason of a trial that was confirmed.
+	ConfigConfirmed Reason = "ConfigConfirmed"
+	// ConfigRolledBack is the reason of a trial that was not.
+	ConfigRolledBack Reason = "ConfigRolledBack"
+	// DiscoveryConnected is the reason of a registry that is connected.
+	DiscoveryConnected Reason = "DiscoveryConnected"
+	// DiscoveryRedirected is the reason of a registry that redirects elsewhere.
+	DiscoveryRedirected Reason = "DiscoveryRedirected"
+	// EndpointChanged is the reason of a peer that is reached at another endpoint.
+	EndpointChanged Reason = "EndpointChanged"
+	// KeyRotated is the reason of another WireGuard key of this machine.
+	KeyRotated Reason = "KeyRotated"
+	// NetworkChanged is the reason of other addresses or routes of this machine.
+	NetworkChanged Reason = "NetworkChanged"
+	// PassRecovered is the reason of a pass that succeeds after some that failed.
+	PassRecovered Reason = "PassRecovered"
+	// PeerJoined is the reason of a new peer.
+	PeerJoined Reason = "PeerJoined"
+	// PeerLeft is the reason of a peer that is gone.
+	PeerLeft Reason = "PeerLeft"
+	// PeerRelayed is the reason of a peer whose traffic takes another relay, or none.
+	PeerRelayed Reason = "PeerRelayed"
+	// PeerUp is the reason of a peer that is reached.
+	PeerUp Reason = "PeerUp"
+	// Repaired is the reason of an external change that was reverted.
+	Repaired Reason = "Repaired"
+	// WireGuardRestarted is the reason of another WireGuard process.
+	WireGuardRestarted Reason = "WireGuardRestarted"
+)
+
+// Definition says what a reason means.
+type Definition struct {
+	Reason Reason
+	// Summary is half a sentence.
+	Summary string
+}
+
+// many is how events of peers end that happen to many.
+const many = "; more than 20 at once are one event"
+
+var definitions = []Definition{
+	{AffiliateRefused, "another machine is not used, and why"},
+	{AgentStarted, "the agent has started"},
+	{Cleared, "a condition has ended"},
+	{ClockSet, "this machine's clock was set, and by how much"},
+	{ConfigApplied, "a config was put in force"},
+	{ConfigConfirmed, "a config on trial stays"},
+	{ConfigRolledBack, "a config on trial was not confirmed, and the one before is in force again"},
+	{DiscoveryConnected, "a registry is connected"},
+	{DiscoveryRedirected, "a registry redirects elsewhere"},
+	{EndpointChanged, "a peer is reached at another endpoint than before" + many},
+	{KeyRotated, "this machine has another WireGuard key"},
+	{NetworkChanged, "this machine's addresses or routes have changed, or it was suspended"},
+	{PassRecovered, "a pass succeeded after some that failed"},
+	{PeerJoined, "a peer has joined the mesh" + many},
+	{PeerLeft, "a peer has left the mesh" + many},
+	{PeerRelayed, "a peer's traffic goes through another relay, or directly again"},
+	{PeerUp, "a peer is reached" + many},
+	{Repaired, "what another program changed was put back"},
+	{WireGuardRestarted, "the WireGuard process did not answer, and another was started"},
+}
+
+// Definitions returns what all reasons mean, sorted by reason.
+func Definitions() []Definition { return slices.Clone(definitions) }
