@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
-	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
@@ -33,18 +31,6 @@ const (
 type wellHealth struct{}
 
 func (wellHealth) Health(context.Context) *agentpb.GetHealthResponse {
-	return &agentpb.GetHealthResponse{State: "healthy"}
-}
-
-// slowHealth is a health that is told once for each element of let. Each call tells of itself first.
-type slowHealth struct{ called, let chan struct{} }
-
-func (s slowHealth) Health(ctx context.Context) *agentpb.GetHealthResponse {
-	s.called <- struct{}{}
-	select {
-	case <-s.let:
-	case <-ctx.Done():
-	}
 	return &agentpb.GetHealthResponse{State: "healthy"}
 }
 
@@ -280,201 +266,5 @@ func TestReflectionNeedsTheToken(t *testing.T) {
 			t.Errorf("the services are %v, %v", services, err)
 		}
 		_, _ = stream.Close()
-	}
-}
-
-func TestToken(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	if _, err := readToken(file); err == nil || !strings.Contains(err.Error(), "cannot be read: stat "+file+": no such file") {
-		t.Errorf("without a file: %v", err)
-	}
-	for _, c := range []struct {
-		content string
-		mode    os.FileMode
-		want    string
-	}{
-		{goodToken, 0o600, ""},
-		{"\n " + goodToken + "\r\n", 0o400, ""},
-		{strings.Repeat("~", maxToken), 0o640, ""},
-		{goodToken, 0o604, "has mode 0604: others may read or change the token: `chmod 600 " + file + "`"},
-		{goodToken, 0o602, "has mode 0602: others may"},
-		{goodToken[:31], 0o600, "has no token: write one to it of 32 to 1024 letters"},
-		{"", 0o600, "has no token"},
-		{goodToken + "\n" + goodToken, 0o600, "has no token"},
-		{strings.Repeat("ä", 32), 0o600, "has no token"},
-		{strings.Repeat("x", 2000), 0o600, "it is longer than"},
-	} {
-		if err := errors.Join(os.RemoveAll(file), os.WriteFile(file, []byte(c.content), 0o600), os.Chmod(file, c.mode)); err != nil {
-			t.Fatal(err)
-		}
-		token, err := readToken(file)
-		if c.want == "" && (err != nil || token != strings.TrimSpace(c.content)) {
-			t.Errorf("%q with mode %04o: %v", c.content, c.mode, err)
-		}
-		if c.want != "" && (err == nil || token != "" || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), goodToken[:8])) {
-			t.Errorf("%q with mode %04o: %v, want %q", c.content, c.mode, err, c.want)
-		}
-	}
-	if _, err := readToken(t.TempDir()); err == nil {
-		t.Error("a directory is a token")
-	}
-}
-
-// TestTokenIsFollowed has no token, then one, then another, then one that others can read.
-func TestTokenIsFollowed(t *testing.T) {
-	a := newReadAPI(t)
-	healthy := func(token string) bool {
-		_, err := a.client(t, token).GetHealth(t.Context(), connect.NewRequest(&agentpb.GetHealthRequest{}))
-		return err == nil
-	}
-	found := a.follow(t, a.config(t))
-	if len(found) != 1 || found[0].Code != condition.APIUnavailable || found[0].Subject != a.address || !strings.Contains(found[0].Remedy, "openssl rand -hex 32") {
-		t.Fatalf("without a token the conditions are %v", found)
-	}
-	a.write(t, goodToken, 0o600)
-	for len(found) > 0 { // it is tried again
-		found = a.report(t)
-	}
-	if !healthy(goodToken) || healthy(otherToken) {
-		t.Error("the token does not count")
-	}
-	stream, err := a.client(t, goodToken).Watch(t.Context(), connect.NewRequest(&agentpb.WatchRequest{Type: "peers"}))
-	if err != nil || !stream.Receive() {
-		t.Fatalf("nothing comes: %v", err)
-	}
-	a.write(t, otherToken, 0o400)
-	if found := a.report(t); len(found) > 0 {
-		t.Errorf("with another token the conditions are %v", found)
-	}
-	if stream.Receive() {
-		t.Error("who has the old token is served")
-	}
-	if healthy(goodToken) || !healthy(otherToken) {
-		t.Error("the other token does not count")
-	}
-	a.write(t, otherToken, 0o444)
-	if found := a.report(t); len(found) != 1 || !strings.Contains(found[0].Cause, "has mode 0444") {
-		t.Errorf("with a token that others can read the conditions are %v", found)
-	}
-	if healthy(otherToken) {
-		t.Error("it is served with a token that others can read")
-	}
-}
-
-func TestLimitsOfTheAPI(t *testing.T) {
-	a := newReadAPI(t)
-	a.serve(t)
-	const health = agentpbconnect.AgentServiceGetHealthProcedure
-	if got := a.post(t, health, "Bearer "+goodToken, strings.NewReader(`{"x":"`+strings.Repeat("x", maxAPIRequest)+`"}`)); got.status != http.StatusTooManyRequests || !strings.Contains(got.text, "larger than 65536 bytes") {
-		t.Errorf("a large request is answered with %d %s", got.status, got.text)
-	}
-	slow, _ := io.Pipe()
-	if got := a.post(t, health, "Bearer "+goodToken, slow); got.status != http.StatusGatewayTimeout || !strings.Contains(got.text, "did not come in time") {
-		t.Errorf("a slow request is answered with %d %s", got.status, got.text)
-	}
-
-	var streams []*connect.ServerStreamForClient[agentpb.WatchResponse]
-	client := a.client(t, goodToken, connect.WithGRPC())
-	other := a.client(t, goodToken, connect.WithGRPC())
-	for i := range maxAPIStreams + 1 {
-		if i >= maxConnStreams {
-			client = other
-		}
-		if i >= 2*maxConnStreams {
-			client = a.client(t, goodToken, connect.WithGRPC())
-		}
-		stream, err := client.Watch(t.Context(), connect.NewRequest(&agentpb.WatchRequest{Type: "peers"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		streams = append(streams, stream)
-		if there := stream.Receive(); there != (i < maxAPIStreams) {
-			t.Fatalf("stream %d: %v, %v", i, there, stream.Err())
-		}
-	}
-	if err := streams[maxAPIStreams].Err(); connect.CodeOf(err) != connect.CodeResourceExhausted {
-		t.Errorf("one too many is answered with %v", err)
-	}
-	for _, s := range streams {
-		_ = s.Close()
-	}
-}
-
-// TestCallsWait has as many calls under way as may be: the next one is answered after the first.
-func TestCallsWait(t *testing.T) {
-	a := newReadAPI(t)
-	slow := slowHealth{called: make(chan struct{}, 1), let: make(chan struct{})}
-	a.service.health = slow
-	a.serve(t)
-	answered := make(chan error)
-	client := a.client(t, goodToken, connect.WithGRPC())
-	for range maxAPICalls + 1 {
-		go func() {
-			_, err := client.GetHealth(t.Context(), connect.NewRequest(&agentpb.GetHealthRequest{}))
-			answered <- err
-		}()
-	}
-	for range maxAPICalls {
-		<-slow.called
-	}
-	select {
-	case <-slow.called:
-		t.Error("one too many is under way")
-	case err := <-answered:
-		t.Errorf("one is answered: %v", err)
-	default:
-	}
-	for i := range maxAPICalls + 1 {
-		slow.let <- struct{}{}
-		if i == 0 {
-			<-slow.called // the one that waited
-		}
-		if err := <-answered; err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func TestConnectionsOfAClient(t *testing.T) {
-	listener := boundClients(occupy(t), 2)
-	accepted := make(chan net.Conn)
-	go func() {
-		defer close(accepted)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	dial := func() net.Conn {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(t.Context(), "tcp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	}
-	dial()
-	first := <-accepted
-	dial()
-	<-accepted
-	if n, err := dial().Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("a third connection is open: %d, %v", n, err)
-	}
-	if err := errors.Join(first.Close()); err != nil {
-		t.Fatal(err)
-	}
-	_ = first.Close() // it counts once
-	dial()
-	<-accepted
-	if n, err := dial().Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("another one is open: %d, %v", n, err)
-	}
-	_ = listener.Close()
-	for range accepted {
-		t.Error("a connection was accepted")
 	}
 }
