@@ -12,6 +12,9 @@ const width = 640, radius = 190, crowd = 24;
 // The states in the order in which their links are drawn: what is wrong is on top.
 const layers = ["up", "relay", "unknown", "down"];
 
+// With more links than these, their signs would hide each other.
+const marks = 100;
+
 // Graph shows members on a ring with the links between them, and the links that are not up as a
 // table.
 export function Graph({ state, machines }) {
@@ -36,12 +39,17 @@ export function Graph({ state, machines }) {
       <div class="sides">
         <svg class=${`${nodes.length > crowd ? "crowd" : ""} ${pointed ? "pointed" : ""}`} viewBox=${box(nodes.length)} role="group" aria-label="Machines on a ring, with the links between them">
           ${layers.map((s) => html`<path key=${s} class="edge ${s}" d=${linesOf(shown.filter((l) => l.state === s), nodes)} />`)}
-          ${links.length <= 100 && shown.filter((l) => l.state !== "up").map((l) => html`<${Mark} key=${`${l.a} ${l.b}`} link=${l} nodes=${nodes} />`)}
+          ${shown.length <= marks && shown.filter((l) => l.state !== "up").map((l) => html`
+            <${Mark} key=${`${l.a} ${l.b}`} link=${l} nodes=${nodes} />`)}
           ${nodes.map((n) => html`<${Node} key=${n.name} node=${n} large=${nodes.length <= crowd} point=${setPointed} />`)}
         </svg>
         <div>
           <ul class="legend" aria-label="Lines">
-            ${layers.map((s) => html`<li key=${s}><svg width="32" height="10" aria-hidden="true"><path class="edge ${s}" d="M0 5H32" /></svg> <${State} state=${s} /></li>`)}
+            ${layers.map((s) => html`
+              <li key=${s}>
+                <svg width="32" height="10" aria-hidden="true"><path class="edge ${s}" d="M0 5H32" /></svg>
+                <${State} state=${s} />
+              </li>`)}
           </ul>
           <h3>Links that are not up and direct</h3>
           <${Table} label="Links that are not up and direct" columns=${columnsOf(members)} rows=${wrong} id=${(l) => `${l.a} ${l.b}`} />

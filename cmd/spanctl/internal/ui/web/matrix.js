@@ -1,7 +1,7 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "components/html.js";
-import { cellsOf, describe, membersOf, nameOf } from "./model.js";
+import { cellsOf, describe, membersOf, nameOf, signs } from "./model.js";
 import { link } from "./route.js";
 
 const marked = "cell";
@@ -54,7 +54,7 @@ export function Matrix({ state, machines }) {
       <p class="muted">Rows see columns. Numbers are round-trip times in milliseconds. Arrow keys and Enter work.</p>
       <${Legend} />
       <div class=${members.length > 12 ? "matrix narrow" : "matrix"} style=${{ "--columns": members.length, "--name": `${longest(machines, entries)}ch` }}>
-        <div class="names" aria-hidden="true"><div class="corner"></div>${machines.map((m) => html`<div key=${m.id} title=${nameOf(m, entries[m.id])}>${nameOf(m, entries[m.id])}</div>`)}</div>
+        <${Names} names=${machines.map((m) => nameOf(m, entries[m.id]))} />
         <table ref=${table} role="grid" tabindex="0" aria-labelledby="matrix" aria-readonly="true"
           aria-activedescendant=${cell.row < 0 ? undefined : marked}
           onClick=${(e) => clicked(e, mark)} onKeyDown=${(e) => pressed(e, cell, mark, () => open(machines[cell.row], members[cell.column], entries))}>
@@ -66,15 +66,26 @@ export function Matrix({ state, machines }) {
     </section>`;
 }
 
+// Names is the column of the rows' names, which stays in sight. The headings of the rows have them
+// for those who do not see it.
+function Names({ names }) {
+  return html`
+    <div class="names" aria-hidden="true">
+      <div class="corner"></div>
+      ${names.map((name) => html`<div title=${name}>${name}</div>`)}
+    </div>`;
+}
+
 function longest(machines, entries) {
   return Math.min(Math.max(...machines.map((m) => nameOf(m, entries[m.id]).length)), 24) + 3;
 }
 
 function Legend() {
-  const signs = [["up", "✓", "up, direct"], ["relay", "↷", "up, by a relay"], ["down", "✗", "down"], ["unknown", "?", "on trial"], ["none", "", "not known"]];
+  const words = { up: "up, direct", relay: "up, by a relay", down: "down", unknown: "on trial", none: "not known" };
   return html`
     <ul class="legend" aria-label="Signs">
-      ${signs.map(([state, sign, text]) => html`<li key=${state}><span class="swatch ${state}">${sign}</span> ${text}</li>`)}
+      ${Object.entries(words).map(([state, text]) => html`
+        <li key=${state}><span class="swatch ${state}">${signs[state]}</span> ${text}</li>`)}
     </ul>`;
 }
 
