@@ -68,6 +68,22 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	awaitNotShown(second, unreachable)
 	awaitNotShown(third, "PeerUnreachable/"+second.Name)
 
+	t.Run("no peer is up", func(t *testing.T) {
+		blocked.CLI.Try("wait", "--for", "ready", "--timeout", "5m").WantStatus(t, 0)
+		trouble.BlockUDP(blocked, "in")
+		blocked.API.Await("health", func(specs harness.Specs) bool {
+			return specs["machine"]["ready"] == false && specs["machine"]["state"] == "healthy" // no condition is shown yet
+		})
+		blocked.CLI.Try("status", "--check", "ready").WantStatus(t, 1).WantStderr(t, "not ready: ")
+		blocked.CLI.Try("wait", "--for", "ready", "--timeout", "1s").WantStatus(t, 1)
+		harness.WantText(t, "the metrics", blocked.CLI.Run("metrics"), "\nspanctl_ready 0\n")
+		awaitShown(blocked, "UDPBlocked", "nothing came since ", "check that "+second.Name+" and "+third.Name+" run")
+		trouble.PassUDP(blocked)
+		m.AwaitUp()
+		blocked.CLI.Try("wait", "--for", "ready", "--timeout", "5m").WantStatus(t, 0)
+		awaitNotShown(second, "PeerDown/"+blocked.Name, "OneWayTraffic/"+blocked.Name)
+		awaitNotShown(third, "PeerDown/"+blocked.Name, "OneWayTraffic/"+blocked.Name)
+	})
 	t.Run("a peer that was up is down", func(t *testing.T) {
 		trouble.CutPower(third)
 		down := "PeerDown/" + third.Name

@@ -70,10 +70,12 @@ func (e *Engine) snapshot() health.Snapshot {
 }
 
 // health returns the health of the machine.
-func (e *Engine) health() health.Report { return health.Summarize(e.snapshot(), e.conditions) }
+func (e *Engine) health(now time.Time) health.Report {
+	return health.Summarize(now, e.snapshot(), e.conditions)
+}
 
-// assess judges the machine anew. Each condition is logged and recorded when it is shown first, and
-// when it ends.
+// assess judges the machine anew. Each condition is logged and recorded when it is shown first, when
+// it matters more than before, and when it ends.
 func (e *Engine) assess(now time.Time) {
 	before := e.conditions
 	if e.sessions != nil {
@@ -84,12 +86,12 @@ func (e *Engine) assess(now time.Time) {
 	e.due = health.Due(now, s, e.conditions)
 	was, is := byKey(before), byKey(e.conditions)
 	for _, c := range e.conditions {
-		if c.Announced && !was[c.Key()].Announced {
+		if c.Begins(was[c.Key()]) {
 			e.reportBegin(now, c.Condition)
 		}
 	}
 	for _, c := range before {
-		if _, lasts := is[c.Key()]; c.Announced && !lasts {
+		if _, lasts := is[c.Key()]; c.Announced != "" && !lasts {
 			e.reportEnd(now, c.Condition)
 		}
 	}
@@ -147,7 +149,7 @@ const healthID = "machine"
 
 // publishHealth publishes the health in a word, where it has changed.
 func (e *Engine) publishHealth(now time.Time) {
-	is := e.health()
+	is := e.health(now)
 	spec := resource.HealthState{State: string(is.State), Ready: is.Ready}
 	if spec != e.healthState {
 		e.healthState = spec

@@ -74,9 +74,16 @@ func TestWhatTheLoopDoesIsCounted(t *testing.T) {
 		if got := meter.take(); got["create link"] != 1 || got["create peer"] != 1 || got["pass"] < 2 || got["failed pass"] != 0 {
 			t.Errorf("the first passes count as %v", got)
 		}
-		if got := r.Last().Health; !got.Ready {
-			t.Errorf("after a pass the health is %+v", got)
+		if got := r.Last().Health; got.State != health.Healthy || got.Ready {
+			t.Errorf("after a pass, before its peer is up, the health is %+v", got)
 		}
+		r.kernel.edit(func(s *state.State) { s.Peers[0].LastHandshake, s.Peers[0].ReceiveBytes = time.Now(), 100 })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := r.Last().Health; !got.Ready {
+			t.Errorf("with its peer up the health is %+v", got)
+		}
+		meter.take()
 
 		r.kernel.edit(func(s *state.State) { s.Rules = nil })
 		r.Wake(reconciler.KernelChanged)

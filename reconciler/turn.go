@@ -72,7 +72,8 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 
 // endTurn makes the present state that of the last turn.
 func (l *Loop) endTurn() {
-	turn := Turn{At: time.Now(), Health: l.engine.health(), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
+	now := time.Now()
+	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
 		Peers: l.engine.statuses, File: l.engine.known.Config}
 	l.last.Store(&turn)
 	l.freed(&turn)

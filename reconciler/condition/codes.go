@@ -28,6 +28,9 @@ func (s Severity) rank() int {
 	return slices.Index([]Severity{SeverityError, SeverityWarning, SeverityInfo}, s)
 }
 
+// IsAbove reports whether the severity is more severe than another.
+func (s Severity) IsAbove(other Severity) bool { return s.rank() < other.rank() }
+
 // StartTime is how long after the start of an agent conditions that settle are not shown.
 const StartTime = 30 * time.Second
 

@@ -34,7 +34,7 @@ const (
 var registryDefinitions = []Definition{
 	{
 		Code: ClockOff, Severity: SeverityWarning,
-		Summary:     "this clock is 30 seconds or more off those of the registries",
+		Summary:     "this clock is 30 seconds or more off those of the registries; it ends below 20",
 		Check:       "`timedatectl`; `date -u` here and at the registry",
 		Remedy:      "`timedatectl set-ntp true`",
 		ClearsAfter: 5 * time.Second,

@@ -33,6 +33,9 @@ type Snapshot struct {
 	// Mesh is what the loop is asked for.
 	Mesh Mesh
 	Known
+
+	// clockWasOff is set if this clock was found to be off before.
+	clockWasOff bool
 }
 
 // settled reports whether the agent has run for long enough to have ended what each start begins
@@ -48,8 +51,9 @@ type Condition struct {
 	Since time.Time
 	// Shown is set once it has lasted long enough, unless it is hidden.
 	Shown bool
-	// Announced is set once it was shown, and stays while it is hidden.
-	Announced bool
+	// Announced is the severity that it was last shown with, and stays while it is hidden; "" as
+	// long as it was never shown.
+	Announced condition.Severity
 	// found is when it was last found.
 	found time.Time
 }
@@ -72,6 +76,7 @@ var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 // Assess returns the present conditions, sorted, from what is known and what Assess returned
 // before.
 func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
+	s.clockWasOff = slices.ContainsFunc(before, func(c Condition) bool { return c.Code == condition.ClockOff })
 	var found []condition.Condition
 	for _, judge := range judges {
 		found = append(found, judge(now, &s)...)
@@ -85,7 +90,7 @@ func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
 	for _, c := range found {
 		is := Condition{Condition: c, Since: now, found: now}
 		if was, lasts := earlier[c.Key()]; lasts {
-			is.Since, is.Shown, is.Announced = was.Since, was.Announced, was.Announced
+			is.Since, is.Shown, is.Announced = was.Since, was.Announced != "", was.Announced
 			delete(earlier, c.Key())
 		}
 		definition := c.Code.Definition()
@@ -93,7 +98,7 @@ func Assess(now time.Time, s Snapshot, before []Condition) []Condition {
 		after = append(after, is)
 	}
 	for _, was := range earlier {
-		if was.Announced && now.Sub(was.found) < was.Code.Definition().ClearsAfter {
+		if was.Announced != "" && now.Sub(was.found) < was.Code.Definition().ClearsAfter {
 			was.Shown = true
 			after = append(after, was)
 		}
@@ -116,8 +121,16 @@ func hide(conditions []Condition) {
 	for i := range conditions {
 		c := &conditions[i]
 		c.Shown = c.Shown && !hidden[c.Code]
-		c.Announced = c.Announced || c.Shown
+		if c.Shown {
+			c.Announced = c.Severity()
+		}
 	}
+}
+
+// Begins reports whether a condition is to be announced: it is shown first, or matters more than when
+// it was last shown. Was is what it was before; zero for none.
+func (c *Condition) Begins(was Condition) bool {
+	return c.Announced != "" && (was.Announced == "" || c.Announced.IsAbove(was.Announced))
 }
 
 // Shown returns the conditions that are shown.
@@ -163,7 +176,8 @@ const (
 // Report is the health of a machine.
 type Report struct {
 	State State
-	// Ready is set when the mesh carries traffic.
+	// Ready is set when the mesh carries traffic: a peer is up, if any should be, whatever
+	// conditions are not shown yet.
 	Ready bool
 	// Conditions are those that are shown, sorted.
 	Conditions []Condition
@@ -172,8 +186,9 @@ type Report struct {
 }
 
 // Summarize makes the report of the conditions that Assess returned.
-func Summarize(s Snapshot, conditions []Condition) Report {
-	r := Report{State: Healthy, Ready: s.Converged, Conditions: Shown(conditions), Mapping: s.mapping()}
+func Summarize(now time.Time, s Snapshot, conditions []Condition) Report {
+	cutOff := s.Peers.Up == 0 && s.Peers.lacking(now, s.settled(now)) > 0
+	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping()}
 	if !s.Converged {
 		r.State = Starting
 	}

@@ -108,7 +108,7 @@ func TestSummarize(t *testing.T) {
 		{"a warning that is an error here", true, []condition.Condition{{Code: warning, Level: condition.SeverityError}}, Broken, true},
 	} {
 		s := Snapshot{Started: start, Converged: test.converged, Found: test.found}
-		r := Summarize(s, Assess(start, s, nil))
+		r := Summarize(start, s, Assess(start, s, nil))
 		if r.State != test.state || r.Ready != test.ready || len(r.Conditions) != len(test.found) {
 			t.Errorf("%s: got %+v", test.name, r)
 		}
@@ -127,12 +127,12 @@ func TestAnnouncedWhileHidden(t *testing.T) {
 			course = Assess(began.Add(time.Hour), both, course)
 			course = Assess(began.Add(2*time.Hour), both, course)
 			i := slices.IndexFunc(course, func(c Condition) bool { return c.Code == hidden })
-			if i < 0 || course[i].Shown || !course[i].Announced {
+			if i < 0 || course[i].Shown || course[i].Announced == "" {
 				t.Fatalf("%s behind %s is %+v", hidden, d.Code, course)
 			}
 			clears := max(d.ClearsAfter, hidden.Definition().ClearsAfter)
 			again := Assess(began.Add(2*time.Hour+clears), effect, course)
-			if got := codes(again); !slices.Equal(got, []condition.Code{hidden}) || !again[0].Announced || !again[0].Since.Equal(start) {
+			if got := codes(again); !slices.Equal(got, []condition.Code{hidden}) || again[0].Announced == "" || !again[0].Since.Equal(start) {
 				t.Errorf("%s without %s is %+v", hidden, d.Code, again)
 			}
 		}
@@ -143,7 +143,75 @@ func TestAnnouncedWhileHidden(t *testing.T) {
 	lasting.Found = []condition.Condition{{Code: condition.NetworkDown}}
 	course = Assess(start.Add(time.Hour+1), lasting, course)
 	course = Assess(start.Add(time.Hour+2), lasting, course)
-	if len(course) != 2 || course[1].Shown || !course[1].Announced {
+	if len(course) != 2 || course[1].Shown || course[1].Announced == "" {
 		t.Errorf("what is hidden and not found is %+v", course)
+	}
+}
+
+// TestAnnouncedAgainWhereItMattersMore has a condition whose level rises and falls.
+func TestAnnouncedAgainWhereItMattersMore(t *testing.T) {
+	const warning, failure = condition.SeverityWarning, condition.SeverityError
+	var before []Condition
+	for i, step := range []struct {
+		level  condition.Severity
+		hidden bool
+		begins bool
+	}{
+		{warning, false, true},
+		{warning, false, false},
+		{failure, false, true},
+		{failure, false, false},
+		{warning, false, false},
+		{failure, true, false}, // what hides it says more
+		{failure, false, true},
+	} {
+		s := Snapshot{Started: start.Add(-time.Hour), Found: []condition.Condition{{Code: condition.DiscoveryUnreachable, Level: step.level}}}
+		if step.hidden {
+			s.Found = append(s.Found, condition.Condition{Code: condition.NetworkDown})
+		}
+		after := Assess(start.Add(time.Duration(i)*time.Minute), s, before)
+		is := func(all []Condition) (found Condition) {
+			for _, c := range all {
+				if c.Code == condition.DiscoveryUnreachable {
+					found = c
+				}
+			}
+			return found
+		}
+		c := is(after)
+		if got := c.Begins(is(before)); got != step.begins {
+			t.Errorf("step %d, %s: begins is %v", i, step.level, got)
+		}
+		before = after
+	}
+}
+
+// TestReadyFollowsThePeers has no peer of a mesh up, before any condition says so.
+func TestReadyFollowsThePeers(t *testing.T) {
+	joined := with(cold("a"), func(p *Peer) { p.FirstSeen = start.Add(-time.Second) })
+	for _, test := range []struct {
+		name    string
+		started time.Duration // before now
+		peers   Peers
+		ready   bool
+	}{
+		{"alone in its cluster", time.Hour, Peers{}, true},
+		{"all are up", time.Hour, Peers{Up: 2}, true},
+		{"one is down, one is up", time.Hour, Peers{Up: 1, Notable: []Peer{lost("a", 10*time.Second)}}, true},
+		{"all have just gone down", time.Hour, Peers{Notable: []Peer{lost("a", 10*time.Second), lost("b", 10*time.Second)}}, false},
+		{"the only one has just gone down", time.Hour, Peers{Notable: []Peer{lost("a", 10*time.Second)}}, false},
+		{"one was never reached", time.Hour, Peers{Notable: []Peer{cold("a")}}, false},
+		{"all call, and hear no answer", time.Hour, Peers{Notable: []Peer{calling(7, time.Second)}}, false},
+		{"a relay carries it", time.Hour, Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Relay = "r" })}}, true},
+		{"the first peer joins", time.Hour, Peers{Notable: []Peer{joined}}, true},
+		{"the agent starts", time.Second, Peers{Notable: []Peer{joined}}, false},
+		{"a phone is away", time.Hour, Peers{Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Endpoints = nil })}}, true},
+		{"nobody sends to peers at rest", time.Hour, Peers{AtRest: true, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Contact.SentBytes = 0 })}}, true},
+		{"without keepalives, and called in vain", time.Hour, Peers{AtRest: true, Notable: []Peer{cold("a")}}, false},
+	} {
+		s := Snapshot{Started: start.Add(-test.started), Converged: true, Peers: test.peers}
+		if r := Summarize(start, s, Assess(start, s, nil)); r.Ready != test.ready || r.State != Healthy {
+			t.Errorf("%s: ready is %v, %s: %v", test.name, r.Ready, r.State, r.Conditions)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/human"
 )
 
 // Mesh is what a loop is asked for.
@@ -146,7 +147,7 @@ func onTrial(now time.Time, t *Trial) condition.Condition {
 	}
 	left := t.Ends.Sub(now).Round(time.Second)
 	c := condition.Condition{Code: condition.ConfigOnTrial,
-		Cause:  fmt.Sprintf("a config is on trial; %s in %s", after, duration(left)),
+		Cause:  fmt.Sprintf("a config is on trial; %s in %s", after, human.Duration(left)),
 		Remedy: "`spanctl confirm` keeps it, `spanctl rollback` ends it"}
 	if left <= 0 {
 		c.Level = condition.SeverityWarning
@@ -154,13 +155,4 @@ func onTrial(now time.Time, t *Trial) condition.Condition {
 		c.Remedy = "if it lasts, `spanctl rollback` ends it"
 	}
 	return c
-}
-
-// duration writes a duration as "1m 40s".
-func duration(d time.Duration) string {
-	text := d.String()
-	for _, unit := range []string{"h", "m"} {
-		text = strings.Replace(text, unit, unit+" ", 1)
-	}
-	return strings.TrimSpace(text)
 }

@@ -38,7 +38,7 @@ func TestConfigFileIsJudged(t *testing.T) {
 		"on trial": {up, Config{Trial: &Trial{Ends: start.Add(100 * time.Second)}}, condition.ConfigOnTrial, condition.SeverityInfo,
 			"the one before returns in 1m 40s", "spanctl confirm"},
 		"the first config on trial": {up, Config{Trial: &Trial{Ends: start.Add(2*time.Hour + 59*time.Minute), Alone: true}}, condition.ConfigOnTrial, condition.SeverityInfo,
-			"the mesh is taken down, as there was none before, in 2h 59m 0s", "spanctl confirm"},
+			"the mesh is taken down, as there was none before, in 2h 59m", "spanctl confirm"},
 		"a trial that does not end": {up, Config{Trial: &Trial{Ends: start.Add(-time.Minute)}}, condition.ConfigOnTrial, condition.SeverityWarning,
 			"is up", "spanctl rollback"},
 		"KubeSpan disabled": {mesh: Mesh{InForce: true, Disabled: true}, code: condition.MeshDisabled, level: condition.SeverityInfo,

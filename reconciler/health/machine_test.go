@@ -35,7 +35,7 @@ func TestFailingPassIsNamed(t *testing.T) {
 			if len(found) != 1 || found[0].Code != c.code || found[0].Cause != c.cause || !strings.Contains(found[0].Remedy, c.remedy) {
 				t.Fatalf("got %+v", found)
 			}
-			if r := Summarize(Snapshot{Started: start, Failure: &c.failure}, found); r.State != Broken || r.Ready {
+			if r := Summarize(start, Snapshot{Started: start, Failure: &c.failure}, found); r.State != Broken || r.Ready {
 				t.Errorf("the machine is %+v", r)
 			}
 		})

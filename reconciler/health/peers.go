@@ -23,13 +23,17 @@ const (
 	// callsLast is how long ago the last may be: a peer that tries several endpoints calls at
 	// this one once a round.
 	callsLast = time.Minute
-	// together is how far apart peers may have fallen silent for one cause. Those at rest send a
-	// packet in 25 seconds.
-	together = time.Minute
+	// together is how far apart the last packets of peers may be that fell silent for one cause.
+	// Those at rest send a packet in 25 seconds, and answer an echo in 30.
+	together = 35 * time.Second
+	// togetherAtRest is the same where peers at rest send nothing.
+	togetherAtRest = 3 * time.Minute
 	// flapDowns and flapWindow are how often a peer must have gone down in what time to flap.
 	flapDowns, flapWindow = 5, 10 * time.Minute
 	// listedEndpoints is how many endpoints a cause lists.
 	listedEndpoints = 3
+	// listedNames is how many peers a remedy names.
+	listedNames = 2
 )
 
 // Peers is what is known of the peers of the mesh.
@@ -134,7 +138,7 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 		}
 	}
 	switch {
-	case !heard && oneCause(silent):
+	case !heard && oneCause(silent, peers.AtRest):
 		found = append(found, blocked(silent, peers.Port))
 	case peers.Up == 0 && len(deaf) > 1 && len(silent) == 0 && !others:
 		found = append(found, unheard(deaf, peers.Port))
@@ -154,25 +158,46 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 }
 
 // oneCause reports whether the silence of all peers has a cause at this machine rather than at
-// each of them. None of them was up, or several were, until the same time.
-func oneCause(silent []*Peer) bool {
-	var first, last time.Time
-	wereUp := 0
+// each of them. None of them was up, or several were, until the same time: machines that are
+// switched off one after another are heard until then.
+func oneCause(silent []*Peer, atRest bool) bool {
+	within := together
+	if atRest {
+		within = togetherAtRest
+	}
+	wereUp, last := 0, time.Time{}
 	for _, p := range silent {
-		if !p.WasUp {
-			continue
+		if p.WasUp {
+			wereUp++
 		}
-		wereUp++
-		if at := p.HeardAt; !at.IsZero() {
-			if first.IsZero() || at.Before(first) {
-				first = at
-			}
-			if at.After(last) {
-				last = at
-			}
+		if p.WasUp && p.HeardAt.After(last) {
+			last = p.HeardAt
 		}
 	}
-	return len(silent) > 0 && wereUp != 1 && last.Sub(first) <= together
+	if wereUp == 0 || last.IsZero() {
+		return len(silent) > 0 && wereUp != 1
+	}
+	atOnce := 0
+	for _, p := range silent {
+		if p.WasUp && !p.HeardAt.IsZero() && last.Sub(p.HeardAt) <= within {
+			atOnce++
+		}
+	}
+	return atOnce > 1
+}
+
+// lacking returns how many peers should be up and are not. A peer without endpoints calls when it
+// likes, and where nobody sends to a peer at rest, nothing is amiss. One that has joined since
+// this machine settled may take its time.
+func (p *Peers) lacking(now time.Time, settled bool) (n int) {
+	for i := range p.Notable {
+		x := &p.Notable[i]
+		late := x.WasUp || !settled || now.Sub(x.FirstSeen) >= newFor
+		if !x.Up && x.Relay == "" && len(x.Endpoints) > 0 && (!p.AtRest || x.Contact.SentBytes > 0) && late {
+			n++
+		}
+	}
+	return n
 }
 
 // blocked returns the condition of a machine that hears no peer.
@@ -191,6 +216,14 @@ func blocked(silent []*Peer, port int) condition.Condition {
 		// It may be the only other machine that is at fault.
 		to = silent[0].Name + ", the only peer"
 		c.Remedy += fmt.Sprintf("; check that %s runs and takes UDP %s", silent[0].Name, ports(silent[0].Endpoints))
+	} else if len(silent) <= listedNames {
+		// They may all have been switched off at once.
+		names := make([]string, len(silent))
+		for i, p := range silent {
+			names[i] = p.Name
+		}
+		slices.Sort(names)
+		c.Remedy += "; check that " + strings.Join(names, " and ") + " run"
 	}
 	c.Cause = attempts(initiations, sent) + " to " + to + ", nothing came"
 	if !since.IsZero() {

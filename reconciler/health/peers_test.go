@@ -54,7 +54,7 @@ func TestPeers(t *testing.T) {
 		{"all are up", Peers{Up: 3}, nil},
 
 		{"blocked here", Peers{Notable: []Peer{cold("a"), cold("b")}}, []string{
-			"UDPBlocked: 54 handshakes sent to 2 peers, nothing came: open UDP 51820 here and on the router",
+			"UDPBlocked: 54 handshakes sent to 2 peers, nothing came: open UDP 51820 here and on the router; check that a and b run",
 			"PeerUnreachable a: 27 handshakes sent to 1 endpoint of a (10.0.0.9:51820), nothing came: open UDP 51820 at a, or here",
 			"PeerUnreachable b: 27 handshakes sent to 1 endpoint of b (10.0.0.9:51820), nothing came: open UDP 51820 at b, or here"}},
 		{"blocked here or at the only peer", Peers{Notable: []Peer{cold("a")}}, []string{
@@ -74,6 +74,15 @@ func TestPeers(t *testing.T) {
 		{"peers fell silent one after another", Peers{Notable: []Peer{lost("a", time.Hour), lost("b", 5*time.Minute)}}, []string{
 			"PeerDown a: silent since 2026-11-28T08:00:00Z; 27 handshakes sent since: check that a runs and has its network",
 			"PeerDown b: silent since 2026-11-28T08:55:00Z"}},
+		{"two laptops are shut within a minute", Peers{Notable: []Peer{lost("a", 5*time.Minute), lost("b", 5*time.Minute-40*time.Second)}}, []string{
+			"PeerDown a: silent since", "PeerDown b: silent since"}},
+		{"two are switched off at once, or blocked here", Peers{Notable: []Peer{lost("a", 5*time.Minute), lost("b", 5*time.Minute-10*time.Second)}}, []string{
+			"UDPBlocked: 54 handshakes sent to 2 peers, nothing came since 2026-11-28T08:55:10Z: open UDP 51820 here and on the router; check that a and b run",
+			"PeerDown a", "PeerDown b"}},
+		{"one was off for days when the others fell silent at once", Peers{Notable: []Peer{lost("a", 50*time.Hour), lost("b", 5*time.Minute), lost("c", 5*time.Minute-10*time.Second)}}, []string{
+			"UDPBlocked: 81", "PeerDown a", "PeerDown b", "PeerDown c"}},
+		{"peers that send when asked fell silent", Peers{AtRest: true, Notable: []Peer{lost("a", 7*time.Minute), lost("b", 5*time.Minute)}}, []string{
+			"UDPBlocked: 54", "PeerDown a", "PeerDown b"}},
 		{"the only peer was switched off", Peers{Notable: []Peer{lost("a", time.Hour)}}, []string{"PeerDown a"}},
 		{"the only peer that was up was switched off", Peers{Notable: []Peer{lost("a", time.Hour), cold("b")}}, []string{
 			"PeerDown a", "PeerUnreachable b: 27 handshakes sent to 1 endpoint of b (10.0.0.9:51820), nothing came: open UDP 51820 at b, or here"}},
@@ -183,7 +192,7 @@ func TestBlockedMachineIsOneCondition(t *testing.T) {
 	if got := codes(conditions); !slices.Equal(got, []condition.Code{condition.UDPBlocked}) {
 		t.Errorf("shown are %v", got)
 	}
-	if r := Summarize(s, conditions); r.State != Broken || r.Ready {
+	if r := Summarize(start.Add(time.Minute), s, conditions); r.State != Broken || r.Ready {
 		t.Errorf("the machine is %s, ready is %v", r.State, r.Ready)
 	}
 }

@@ -14,8 +14,10 @@ const (
 	// unreachableAfter is how long a registry that was heard may fail. One that is restarted, and
 	// a network that changes, take less.
 	unreachableAfter = time.Minute
-	// maxSkew is by how much this clock may be off.
-	maxSkew = 30 * time.Second
+	// maxSkew is by how much this clock may be off. One that was off by more is right once it is
+	// off by less than goodSkew.
+	maxSkew  = 30 * time.Second
+	goodSkew = 20 * time.Second
 )
 
 // judgeSessions finds what is wrong with the connections to registries: at most one condition
@@ -38,7 +40,7 @@ func judgeSessions(now time.Time, s *Snapshot) []condition.Condition {
 				Remedy: "serve it with a certificate, and set an endpoint with https://"})
 		}
 	}
-	return append(found, JudgeClock(s.Sessions)...)
+	return append(found, JudgeClock(s.Sessions, s.clockWasOff)...)
 }
 
 // judgeSession returns the condition of one session; the zero value for none. Those that the
@@ -197,9 +199,10 @@ func ClockOffset(sessions []Session) (offset time.Duration, known bool) {
 }
 
 // JudgeClock finds that this clock is off. Where it agrees with one registry, another one is off.
-func JudgeClock(sessions []Session) []condition.Condition {
+// WasOff is set where it was found to be off before.
+func JudgeClock(sessions []Session, wasOff bool) []condition.Condition {
 	nearest := nearestClock(sessions)
-	if nearest == nil || !IsOff(nearest.Skew) {
+	if nearest == nil || !IsOff(nearest.Skew) && (!wasOff || nearest.Skew.Abs() < goodSkew) {
 		return nil
 	}
 	where := "ahead of"

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,34 @@ func TestSkew(t *testing.T) {
 	} {
 		if skew, known := Skew(test.date, start, start.Add(test.took)); skew != test.skew || known != test.known {
 			t.Errorf("%s: got %v, %v", test.name, skew, known)
+		}
+	}
+}
+
+// TestClockAtTheBound has a clock that drifts around what is too much.
+func TestClockAtTheBound(t *testing.T) {
+	var before []Condition
+	now := start
+	for _, step := range []struct {
+		skew time.Duration
+		off  bool
+	}{
+		{29 * time.Second, false},
+		{30 * time.Second, true},
+		{29 * time.Second, true},
+		{31 * time.Second, true},
+		{-29 * time.Second, true},
+		{20 * time.Second, true},
+		{19 * time.Second, false},
+		{25 * time.Second, false},
+		{-30 * time.Second, true},
+	} {
+		now = now.Add(time.Minute)
+		s := Snapshot{Started: start.Add(-time.Hour), Sessions: []Session{{Registry: "service", State: Connected, Skew: step.skew, SkewAt: now}}}
+		before = Assess(now, s, before)
+		before = Assess(now.Add(30*time.Second), s, before)
+		if off := slices.Contains(codes(before), condition.ClockOff); off != step.off {
+			t.Errorf("%s: off is %v", step.skew, off)
 		}
 	}
 }

@@ -2289,7 +2289,8 @@ type GetHealthResponse struct {
 	ApiVersion string `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
 	// "healthy", "starting", "degraded", "broken" or "no agent".
 	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	// Set when the mesh carries traffic: no condition is one that the machine is not ready with.
+	// Set when the mesh carries traffic: a peer is up, if any should be, and no condition is one that
+	// the machine is not ready with.
 	Ready bool `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
 	// Set when the agent's loop has turned within 90 seconds.
 	Live bool `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/human"
+	"github.com/spanmesh/span/reconciler/peer"
 )
 
 // The exit statuses of status and wait.
@@ -152,10 +155,25 @@ func checked(check string, h *agentpb.GetHealthResponse, err error) error {
 	case check == checkLive && !h.GetLive():
 		return errors.New("not live: the loop of the agent has not turned within 90 seconds")
 	case check == checkReady && !h.GetReady():
-		return fmt.Errorf("not ready: %s", reasonText(h))
+		return fmt.Errorf("not ready: %s", notReadyText(h))
 	default:
 		return nil
 	}
+}
+
+// notReadyText says why a machine is not ready. No condition may say so yet where no peer is up.
+func notReadyText(h *agentpb.GetHealthResponse) string {
+	for _, c := range h.GetConditions() {
+		is := condition.Condition{Code: condition.Code(c.GetCode()), Level: condition.Severity(c.GetSeverity())}
+		if is.NotReady() {
+			return reasonText(h)
+		}
+	}
+	up := func(p *agentpb.Peer) bool { return p.GetState() == string(peer.Up) }
+	if len(h.GetPeers()) > 0 && !slices.ContainsFunc(h.GetPeers(), up) {
+		return fmt.Sprintf("%s; none of %s is up", reasonText(h), human.Count(len(h.GetPeers()), "peer"))
+	}
+	return reasonText(h)
 }
 
 // reasonText returns the state with what is wrong, or not ready, as in "degraded: PeerUnreachable db2 (+1)".

@@ -103,6 +103,25 @@ func TestExitsOfStates(t *testing.T) {
 	}
 }
 
+func TestWhyAMachineIsNotReady(t *testing.T) {
+	down, up := &agentpb.Peer{Name: "a", State: "down"}, &agentpb.Peer{Name: "b", State: "up"}
+	blocked := &agentpb.Condition{Code: "UDPBlocked", Severity: "error"}
+	for _, c := range []struct {
+		health *agentpb.GetHealthResponse
+		want   string
+	}{
+		{&agentpb.GetHealthResponse{State: "healthy", Peers: []*agentpb.Peer{down}}, "not ready: healthy; none of 1 peer is up"},
+		{&agentpb.GetHealthResponse{State: "degraded", Peers: []*agentpb.Peer{down, down}, Conditions: []*agentpb.Condition{{Code: "PeerDown", Severity: "warning", Subject: "a"}}},
+			"not ready: degraded: PeerDown a; none of 2 peers is up"},
+		{&agentpb.GetHealthResponse{State: "broken", Peers: []*agentpb.Peer{down, down}, Conditions: []*agentpb.Condition{blocked}}, "not ready: broken: UDPBlocked"},
+		{&agentpb.GetHealthResponse{State: "starting", Peers: []*agentpb.Peer{down, up}}, "not ready: starting"},
+	} {
+		if err := checked(checkReady, c.health, nil); err == nil || err.Error() != c.want {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
+
 func TestHealthOfSeveralMachinesIsOneList(t *testing.T) {
 	answers := []answer{{node: "root@web1", joined: joined{health: json.RawMessage(`{"state":"healthy"}`)}}, {node: "root@web2"}}
 	answers[1].stderr.WriteString("spanctl: connect: refused\n")

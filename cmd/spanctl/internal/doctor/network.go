@@ -82,7 +82,7 @@ func clocks(f *Facts) []Finding {
 		}
 	}
 	var found []Finding
-	for _, c := range health.JudgeClock(known) {
+	for _, c := range health.JudgeClock(known, false) {
 		found = append(found, Finding{Warn, "clock", c.Cause, c.Remedy})
 	}
 	off := len(found) > 0

@@ -44,7 +44,7 @@ func (f *Family) desc() *prometheus.Desc { return prometheus.NewDesc(f.Name, f.H
 // The families that are collected from a State.
 var (
 	buildInfo     = family(Gauge, "build_info", "1; the labels say which spanctl the agent is.", "version", "commit")
-	ready         = family(Gauge, "ready", "1 if no condition says that the mesh does not carry traffic, else 0.")
+	ready         = family(Gauge, "ready", "1 if the mesh carries traffic: a peer is up, if any should be, and no condition says otherwise; else 0.")
 	conditions    = family(Gauge, "condition", "How many conditions with this code there are now. Those that are absent are 0.", "code", "severity")
 	peers         = family(Gauge, "peers", "Peers by state: up, down, or unknown while an endpoint is on trial. A relayed peer is up.", "state")
 	peersRelayed  = family(Gauge, "peers_relayed", "Peers whose traffic goes through a relay.")
