@@ -34,7 +34,7 @@ func keygen(t *testing.T, path string) {
 
 // serveSSH starts an sshd on a machine. It lets root in with the key, and PATH has the
 // spanctl of the test.
-func serveSSH(t *testing.T, m *harness.Machine, publicKey string) {
+func serveSSH(t *testing.T, m *harness.Machine, publicKey string) *harness.Process {
 	t.Helper()
 	bin := filepath.Join(m.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -57,6 +57,12 @@ SetEnv PATH=%s:/usr/bin:/bin SPANCTL_SOCKET=%s SPANCTL_CONFIG=%s SPANCTL_STATE_D
 	m.Exec.Run("mkdir", "-p", "/run/sshd")
 	p := harness.StartProcess(t, m.Command(t.Context(), sshd, "-D", "-e", "-f", config))
 	p.AwaitOutput("Server listening")
+	return p
+}
+
+// clientConfig writes what ssh(1) reads on the operator's machine, and returns its path.
+func clientConfig(operator *harness.Machine, key string) string {
+	return operator.Files.Write("ssh_config", fmt.Sprintf("Host *\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ConnectTimeout 10\n", key))
 }
 
 // TestOtherMachines runs commands of an operator's machine on others, through ssh.
@@ -73,7 +79,7 @@ func TestOtherMachines(t *testing.T) {
 		serveSSH(t, machine, key+".pub")
 		hosts = append(hosts, "root@"+machine.Address.String())
 	}
-	config := operator.Files.Write("ssh_config", fmt.Sprintf("Host *\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ConnectTimeout 10\n", key))
+	config := clientConfig(operator, key)
 	try := func(args ...string) harness.Outcome {
 		t.Helper()
 		cmd := operator.Spanctl(harness.Context(t), args...)

@@ -114,7 +114,10 @@ func (s *Session) TypeAll(text string) {
 func (s *Session) TypeInline(text string) {
 	s.t.Helper()
 	for _, found := range inline.FindAllStringSubmatch(text, -1) {
-		if found[1] != "spanctl run" { // the agent runs already
+		switch found[1] {
+		case "spanctl run": // the agent runs already
+		case "spanctl top": // it takes a terminal
+		default:
 			s.Type(found[1])
 		}
 	}

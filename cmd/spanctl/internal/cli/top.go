@@ -34,7 +34,7 @@ round-trip times, and what happens, while it changes. It changes nothing.
   q                 quit
 
 Where no agent runs it says so, and goes on once one does. Scripts use ` + "`spanctl status`" + `,
-` + "`spanctl wait`" + ` and ` + "`spanctl get -w`" + `.`,
+` + "`spanctl wait`" + ` and ` + "`spanctl get peers -w`" + `.`,
 		Example: "  spanctl top\n  spanctl top --host root@web1",
 		Args:    cobra.NoArgs,
 	}, o.run)
@@ -47,12 +47,13 @@ func (o *topOptions) run(ctx context.Context, s *agentSession, _ []string) error
 	if err := errors.Join(oneOf("color", o.color, colorAuto, colorAlways, colorNever), checkScreen(s.streams)); err != nil {
 		return statusError{err, exitNoAnswer}
 	}
+	s.logTo = io.Discard // the screen says what is wrong
 	// ssh may ask for a password now, and not while the screen is drawn.
 	first, err := s.health(ctx, answerTimeout)
 	if err != nil {
 		return statusError{err, exitNoAnswer}
 	}
-	s.logTo, s.detached = io.Discard, true
+	s.detached = true
 	options := top.Options{Color: wantsColor(s.out, o.color), Zone: time.Local, Remote: s.host != ""}
 	return top.Run(ctx, s.in, s.out, &topSource{session: s, color: options.Color}, options, first)
 }

@@ -13,6 +13,8 @@ import (
 type data struct {
 	// health is the last answer.
 	health *agentpb.GetHealthResponse
+	// at is when it came.
+	at time.Time
 	// failed is why there is none since; nil if there is.
 	failed error
 	// failedSince is when it failed first.
@@ -56,17 +58,17 @@ func (d *data) take(now time.Time, answer HealthAnswer) bool {
 		return false
 	}
 	before, after := d.health, answer.Health
-	d.failed, d.health = nil, after
+	d.failed, d.health, d.at = nil, after, now
 	d.restarted = !before.GetStarted().AsTime().Equal(after.GetStarted().AsTime())
-	at := after.GetTime().AsTime()
+	read := after.GetTime().AsTime()
 	peers, rates := make(map[string]*trend, len(after.GetPeers())), make(map[string]rate, len(after.GetPeers()))
 	earlier := byKey(before.GetPeers())
 	for _, p := range after.GetPeers() {
 		key := p.GetPublicKey()
 		t := cmp.Or(d.trends[key], &trend{})
-		t.put(at, bucketOf(p))
+		t.put(read, bucketOf(p))
 		peers[key] = t
-		rates[key] = rateOf(earlier[key], p, at.Sub(before.GetTime().AsTime()))
+		rates[key] = rateOf(earlier[key], p, read.Sub(before.GetTime().AsTime()))
 	}
 	if !isNoAgent(after) { // trends outlive a restart of the agent
 		d.trends = peers

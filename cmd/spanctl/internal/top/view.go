@@ -3,6 +3,7 @@ package top
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
@@ -15,6 +16,8 @@ const (
 	frameLines = 2
 	// minKeys is the height in lines below which the keys are not shown.
 	minKeys = 3
+	// late is the age from which the title has that of what is shown.
+	late = 3 * time.Second
 	// cut ends text that is too long.
 	cut = "…"
 )
@@ -107,8 +110,11 @@ func (m *Model) clock() string {
 	if n := len(d.health.GetPeers()); n > 0 {
 		text = fmt.Sprintf("%d/%d up  %s", up, n, text)
 	}
-	if m.frozen != nil {
+	switch age := m.now.Sub(d.at); {
+	case m.frozen != nil:
 		text += "  " + m.paint(terminal.Bold, "paused")
+	case age >= late:
+		text += "  " + m.paint(terminal.Bold, human.Duration(age)+" ago")
 	}
 	return text
 }
