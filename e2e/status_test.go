@@ -113,7 +113,7 @@ func TestStatus(t *testing.T) {
 	})
 	t.Run("the agent hangs", func(t *testing.T) {
 		signal(t, node, unix.SIGSTOP)
-		node.CLI.Try("status", "--timeout", "1s").WantStatus(t, 3).WantStderr(t, "has not answered within 1s", "systemctl restart spanctl")
+		node.CLI.Try("status", "--timeout", "1s").WantStatus(t, 3).WantStderr(t, "NoAgent: the agent at ", "has not answered within 1s", "systemctl restart spanctl")
 		node.CLI.Try("status", "--timeout", "1s", "--check", "live").WantStatus(t, 1)
 		node.CLI.Try("wait", "--for", "ready", "--timeout", "1s").WantStatus(t, 3)
 		node.CLI.Try("get", "peers").WantStatus(t, 3).WantStderr(t, "has not answered within 20s")

@@ -198,8 +198,12 @@ func TestProcessThatDoesNotAnswerIsRestarted(t *testing.T) {
 			t.Errorf("conditions are %q", got)
 		}
 		after(3 * time.Second)
-		if _, restarted := r.kernel.counts(); restarted != 1 || r.conditions() != "" {
+		if _, restarted := r.kernel.counts(); restarted != 1 || r.conditions() == "" {
 			t.Errorf("restarted %d times, conditions are %q", restarted, r.conditions())
+		}
+		after(condition.WireGuardUnresponsive.Definition().ClearsAfter)
+		if got := r.conditions(); got != "" {
+			t.Errorf("when the process has answered for a while, conditions are %q", got)
 		}
 		if now := r.kernel.all(); len(now) != 1 || now[0].Endpoint != peers[0].Endpoint {
 			t.Errorf("the peers are %+v, were %+v", now, peers)

@@ -59,6 +59,7 @@ var peerDefinitions = []Definition{
 		Summary: "a peer has an address in a network of this machine, and is not in that network",
 		Check:   "`ip route get ADDRESS`; `spanctl get peerspecs -o yaml`",
 		Remedy:  "`routeConnectedNetworks`, or exclude the address at the peer",
+		After:   10 * time.Second, Settles: true,
 	},
 	{
 		Code: AddressOverlap, Severity: SeverityInfo,

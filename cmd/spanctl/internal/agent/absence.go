@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -29,13 +28,17 @@ type leftLink struct {
 
 // Health implements healthReader: it says that no agent runs, and what there is without one.
 func (o *oneShot) Health(ctx context.Context) *agentpb.GetHealthResponse {
-	now := time.Now()
 	left, err := o.leftLinks(ctx)
-	c := health.Condition{Since: now, Condition: noAgent(o.machine.Socket, left, err, hasUnit("/"))}
-	shown := healthCondition(c)
+	h := NoAnswer(noAgent(o.machine.Socket, left, err, hasUnit("/")))
+	h.Hostname = hostname("")
+	return h
+}
+
+// NoAnswer returns the health of a machine where no agent answers, with the condition that says why.
+func NoAnswer(c condition.Condition) *agentpb.GetHealthResponse {
+	shown := healthCondition(health.Condition{Condition: c})
 	shown.Since = nil // nobody knows
-	return &agentpb.GetHealthResponse{ApiVersion: APIVersion, State: StateNoAgent, Hostname: hostname(""), Time: timestamppb.New(now),
-		Conditions: []*agentpb.Condition{shown}}
+	return &agentpb.GetHealthResponse{ApiVersion: APIVersion, State: StateNoAgent, Time: timestamppb.Now(), Conditions: []*agentpb.Condition{shown}}
 }
 
 // noAgent is the condition of a machine where no agent answers at a socket, by the links that are

@@ -89,6 +89,9 @@ func (o *statusOptions) run(ctx context.Context, s *agentSession, _ []string) er
 	if o.check != "" {
 		return checked(o.check, h, err)
 	}
+	if late := (*noAnswerError)(nil); errors.As(err, &late) && o.output != outputText {
+		h, err = agent.NoAnswer(late.condition), nil
+	}
 	if err != nil {
 		return statusError{err, exitNoAnswer}
 	}
@@ -122,13 +125,25 @@ func isLate(ctx context.Context, err error) bool {
 		connect.CodeOf(err) == connect.CodeDeadlineExceeded)
 }
 
-// noAnswer is the error of an agent that accepts a call and does not answer.
+// noAnswerError is the error of an agent that accepts a call and does not answer.
+type noAnswerError struct{ condition condition.Condition }
+
+func (e *noAnswerError) Error() string { return notThere(e.condition.Cause, e.condition.Remedy) }
+
+// noAnswer returns the error of an agent that has not answered within a time.
 func (c *connector) noAnswer(within time.Duration) error {
 	where := "at " + c.socket
 	if c.host != "" {
 		where = "of " + c.host
 	}
-	return statusError{fmt.Errorf("the agent %s has not answered within %v: it hangs, or the machine does\n  systemctl restart spanctl", where, within), exitNoAnswer}
+	return statusError{&noAnswerError{condition.Condition{Code: condition.NoAgent,
+		Cause:  fmt.Sprintf("the agent %s has not answered within %v: it hangs, or the machine does", where, within),
+		Remedy: "`systemctl restart spanctl`"}}, exitNoAnswer}
+}
+
+// notThere says that no agent answers, with the remedy on the next line.
+func notThere(cause, remedy string) string {
+	return fmt.Sprintf("%s: %s\n  %s", condition.NoAgent, cause, strings.Trim(remedy, "`"))
 }
 
 // exitOf returns the exit status that stands for a state.
@@ -208,7 +223,7 @@ func stateLine(state string, conditions []condition.Key) string {
 func noAgentError(h *agentpb.GetHealthResponse) error {
 	for _, c := range h.GetConditions() {
 		if c.GetCode() == string(condition.NoAgent) {
-			return fmt.Errorf("%s: %s\n  %s", c.GetCode(), c.GetCause(), strings.Trim(c.GetRemedy(), "`"))
+			return errors.New(notThere(c.GetCause(), c.GetRemedy()))
 		}
 	}
 	return errors.New("no agent answers")

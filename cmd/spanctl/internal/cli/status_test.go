@@ -46,6 +46,11 @@ func TestAgentThatHangs(t *testing.T) {
 	_, socket := listenAt(t)
 	const want = "has not answered within 20ms"
 	wantFailure(t, exitNoAnswer, want, "status", "--socket", socket, "--timeout", "20ms")
+	var stdout, stderr bytes.Buffer
+	exit := Main([]string{"status", "-o", "json", "--socket", socket, "--timeout", "20ms"}, strings.NewReader(""), &stdout, &stderr)
+	if got := stdout.String(); exit != exitNoAnswer || !strings.Contains(got, `"state": "no agent"`) || !strings.Contains(got, `"code": "NoAgent"`) || !strings.Contains(got, want) {
+		t.Errorf("status -o json: exit %d, %s%s", exit, got, stderr.String())
+	}
 	wantFailure(t, exitError, want, "status", "--check", "live", "--socket", socket, "--timeout", "20ms")
 	wantFailure(t, exitNoAnswer, want, "wait", "--for", "ready", "--socket", socket, "--timeout", "20ms")
 }
