@@ -81,15 +81,16 @@ export function TimeChart(props) {
   const { data, height = 140, label } = props;
 
   useEffect(() => {
+    const element = box.current; // it is observed for some time after it has left the page
     const draw = () => {
       plot.current?.destroy();
-      const o = options(props, box.current.clientWidth, height);
+      const o = options(props, element.clientWidth, height);
       o.hooks.setCursor = [(u) => read.current?.(u.cursor.idx ?? null)];
-      plot.current = new uPlot(o, data, box.current);
+      plot.current = new uPlot(o, data, element);
     };
     draw();
-    const resized = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height }));
-    resized.observe(box.current);
+    const resized = new ResizeObserver(() => plot.current.setSize({ width: element.clientWidth, height }));
+    resized.observe(element);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", draw);
     return () => {
