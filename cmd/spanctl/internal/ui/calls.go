@@ -12,11 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/reconciler/resource"
-	"github.com/spanmesh/span/schema"
 )
 
 const (
@@ -176,35 +173,6 @@ func history(ctx context.Context, m *reader, _ *http.Request) (any, error) {
 	return answered(response, err)
 }
 
-// config returns the config in force. The agent hides its secrets: this process never has them.
-func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, error) {
-	h, err := m.GetHealth(ctx, connect.NewRequest(&agentpb.GetHealthRequest{}))
-	if err != nil {
-		return nil, err
-	}
-	list, err := m.List(ctx, connect.NewRequest(&agentpb.ListRequest{Type: resource.MachineConfigs.Aliases[0]}))
-	if err != nil {
-		return nil, err
-	}
-	answer := struct {
-		Path  string     `json:"path"`
-		Text  string     `json:"text"`
-		Since *time.Time `json:"since,omitempty"`
-	}{Path: h.Msg.GetConfig().GetPath()}
-	if since := h.Msg.GetConfig().GetSince(); since != nil {
-		at := since.AsTime()
-		answer.Since = &at
-	}
-	for _, r := range list.Msg.GetResources() {
-		text, err := s.options.YAML(r.GetSpec().AsMap())
-		if err != nil {
-			return nil, err
-		}
-		answer.Text = string(text)
-	}
-	return answer, nil
-}
-
 // spans are those of samples.
 var spans = map[string]agentpb.SampleSpan{
 	"hour": agentpb.SampleSpan_SAMPLE_SPAN_HOUR,
@@ -238,38 +206,4 @@ func rollback(ctx context.Context, m *reader, r *http.Request) (any, error) {
 		return nil, err
 	}
 	return answered(m.Rollback(ctx, connect.NewRequest(&agentpb.RollbackRequest{Number: body.Number})))
-}
-
-// modes are those of apply.
-var modes = map[string]agentpb.ApplyMode{
-	"dry-run":   agentpb.ApplyMode_APPLY_MODE_DRY_RUN,
-	"try":       agentpb.ApplyMode_APPLY_MODE_TRY,
-	"immediate": agentpb.ApplyMode_APPLY_MODE_IMMEDIATE,
-}
-
-func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, error) {
-	var body struct {
-		Text string `json:"text"`
-		Mode string `json:"mode"`
-	}
-	if err := decode(r, &body); err != nil {
-		return nil, err
-	}
-	mode, known := modes[body.Mode]
-	if !known {
-		return nil, &httpError{http.StatusBadRequest, "the mode must be dry-run, try or immediate"}
-	}
-	text, err := s.withSecrets(ctx, m, body.Text)
-	if err != nil {
-		return nil, err
-	}
-	name, err := s.options.Named(ctx, "page", text)
-	if err != nil {
-		return nil, &httpError{http.StatusBadRequest, err.Error()}
-	}
-	request := &agentpb.ApplyRequest{Config: text, Filename: schema.FileName(name), Mode: mode}
-	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
-		request.Timeout = durationpb.New(trialLength)
-	}
-	return answered(m.Apply(ctx, connect.NewRequest(request)))
 }

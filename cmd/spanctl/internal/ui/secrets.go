@@ -1,84 +1,90 @@
 package ui
 
 import (
-	"context"
 	"errors"
-	"net/http"
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
-	"go.yaml.in/yaml/v3"
-
-	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/cmd/spanctl/internal/support"
 	"github.com/spanmesh/span/schema"
 )
 
-// withSecrets returns the text of a config that the page shows, and somebody edited, with the secrets
-// in force where it has them hidden. Only root is given them by the agent.
-func (s *Server) withSecrets(ctx context.Context, m *reader, text string) ([]byte, error) {
-	if !strings.Contains(text, schema.Hidden) {
-		return []byte(text), nil
+// marked matches what stands for a secret in a text that is shown: "(hidden)", and "(hidden 2)" for
+// another secret of the same text.
+var marked = regexp.MustCompile(`\(hidden(?: \d+)?\)`)
+
+// mark returns what stands for the secret with a number.
+func mark(i int) string {
+	if i == 0 {
+		return schema.Hidden
 	}
-	list, err := m.List(ctx, connect.NewRequest(&agentpb.ListRequest{Type: resource.MachineConfigs.Aliases[0], Reveal: true}))
-	if err != nil {
-		return nil, err
-	}
-	var inForce any
-	for _, r := range list.Msg.GetResources() {
-		inForce = r.GetSpec().AsMap()
-	}
-	filled, err := fill(text, inForce)
-	if err != nil {
-		return nil, &httpError{http.StatusBadRequest, err.Error()}
-	}
-	return filled, nil
+	return fmt.Sprintf("(hidden %d)", i+1)
 }
 
-// errHidden is the error of a text with a hidden secret that is not known.
-var errHidden = errors.New("the text has " + schema.Hidden + " where the config in force has no secret: write the secret there")
-
-// fill returns YAML with the texts that a value has at the places where the YAML has schema.Hidden.
-func fill(text string, value any) ([]byte, error) {
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil || len(document.Content) != 1 {
-		return nil, errors.New("a text with " + schema.Hidden + " in place of a secret must be YAML, as it is shown")
+// secretsOf returns the secrets of a config, each once: the texts that one view of it has where the
+// other hides them.
+func secretsOf(hidden, revealed any) (secrets []string) {
+	switch h := hidden.(type) {
+	case map[string]any:
+		r, _ := revealed.(map[string]any)
+		for name, below := range h {
+			secrets = append(secrets, secretsOf(below, r[name])...)
+		}
+	case []any:
+		r, _ := revealed.([]any)
+		for i := range min(len(h), len(r)) {
+			secrets = append(secrets, secretsOf(h[i], r[i])...)
+		}
+	case string:
+		if secret, is := revealed.(string); is && h == schema.Hidden && secret != "" {
+			secrets = append(secrets, secret)
+		}
 	}
-	if err := fillNode(document.Content[0], value); err != nil {
-		return nil, err
-	}
-	return yaml.Marshal(&document)
+	slices.Sort(secrets)
+	return slices.Compact(secrets)
 }
 
-func fillNode(node *yaml.Node, value any) error {
-	switch node.Kind {
-	case yaml.MappingNode:
-		fields, _ := value.(map[string]any)
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			if err := fillNode(node.Content[i+1], fields[node.Content[i].Value]); err != nil {
-				return err
-			}
-		}
-	case yaml.SequenceNode:
-		items, _ := value.([]any)
-		for i, item := range node.Content {
-			var there any
-			if len(items) == len(node.Content) { // else nobody knows which is which
-				there = items[i]
-			}
-			if err := fillNode(item, there); err != nil {
-				return err
-			}
-		}
-	case yaml.ScalarNode:
-		if node.Value != schema.Hidden {
-			return nil
-		}
-		secret, is := value.(string)
-		if !is || secret == "" || secret == schema.Hidden {
-			return errHidden
-		}
-		node.SetString(secret)
+// hide returns a text with marks in place of its secrets. It reports false where that is not safe: if
+// the text has a secret in another way than as it is, or anything that looks like a secret.
+func hide(text string, secrets []string, facts support.Facts) (shown string, safe bool) {
+	if marked.MatchString(text) {
+		return "", false // nobody could tell it from a secret
 	}
-	return nil
+	// The longest first, since one may be a part of another.
+	for i, secret := range byLength(secrets) {
+		if !strings.Contains(text, secret) {
+			return "", false
+		}
+		text = strings.ReplaceAll(text, secret, mark(i))
+	}
+	facts.Secrets = append(slices.Clone(facts.Secrets), secrets...)
+	return text, support.NewScrubber(support.None, facts).Text(text) == text
+}
+
+// errUnknownMark is the error of a text with a mark that stands for nothing.
+var errUnknownMark = errors.New("a secret is hidden that the config in force does not have: write it in place of " + schema.Hidden)
+
+// unhide returns a text with the secrets that its marks stand for.
+func unhide(text string, secrets []string) (string, error) {
+	known := map[string]string{}
+	for i, secret := range byLength(secrets) {
+		known[mark(i)] = secret
+	}
+	var err error
+	whole := marked.ReplaceAllStringFunc(text, func(m string) string {
+		secret, found := known[m]
+		if !found {
+			err = errUnknownMark
+		}
+		return secret
+	})
+	return whole, err
+}
+
+func byLength(secrets []string) []string {
+	sorted := slices.Clone(secrets)
+	slices.SortStableFunc(sorted, func(a, b string) int { return len(b) - len(a) })
+	return sorted
 }

@@ -1,32 +1,69 @@
 package ui
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/support"
 )
 
-func TestFillPutsTheSecretsInForceWhereTheyAreHidden(t *testing.T) {
-	inForce := map[string]any{"cluster": map[string]any{"secret": "s1", "id": "x"}, "peers": []any{map[string]any{"key": "k1"}, map[string]any{"key": "k2"}}}
-	for _, test := range []struct{ name, text, want, fault string }{
-		{name: "each in its place", text: "cluster: # mine\n    secret: (hidden)\n    id: other\npeers:\n    - key: (hidden)\n    - key: (hidden)\n",
-			want: "cluster: # mine\n    secret: s1\n    id: other\npeers:\n    - key: k1\n    - key: k2\n"},
-		{name: "another one is given", text: "cluster:\n    secret: s3\npeers:\n    - key: (hidden)\n    - key: k4\n", want: "cluster:\n    secret: s3\npeers:\n    - key: k1\n    - key: k4\n"},
-		{name: "the list has another length", text: "peers:\n    - key: (hidden)\n", fault: "has no secret"},
-		{name: "there is none", text: "cluster:\n    token: (hidden)\n", fault: "has no secret"},
-		{name: "no YAML", text: "cluster: {secret: (hidden)", fault: "must be YAML"},
-		{name: "two documents' worth of nothing", text: "# (hidden)\n", fault: "must be YAML"},
+// What a secret looks like.
+const (
+	secretA = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	secretB = "/HfHI/7N84e6GrWBJ3J280z3mLaRJiDcSvj/A+y/4AU="
+)
+
+func TestSecretsAreWhatTheAgentHides(t *testing.T) {
+	view := func(text string) (v any) {
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	got := secretsOf(view(`{"cluster":{"id":"x","secret":"(hidden)"},"peers":[{"key":"(hidden)"},{"key":"(hidden)"},{"file":"(hidden)"}]}`),
+		view(`{"cluster":{"id":"x","secret":"b"},"peers":[{"key":"a"},{"key":"b"},{"file":{"file":"/etc/key"}}]}`))
+	if !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("the secrets are %q", got)
+	}
+}
+
+func TestTextIsShownWithoutSecrets(t *testing.T) {
+	for _, test := range []struct {
+		name, text, want string
+		secrets          []string
+		unsafe           bool
+	}{
+		{name: "each is hidden", secrets: []string{secretA, secretB}, text: "// mine\nsecret: \"" + secretA + "\"\nkey: \"" + secretB + "\" // " + secretA + "\n",
+			want: "// mine\nsecret: \"(hidden)\"\nkey: \"(hidden 2)\" // (hidden)\n"},
+		{name: "one is a part of the other", secrets: []string{"short-secret", "a-short-secret-and-more"}, text: "a: a-short-secret-and-more\nb: short-secret\n", want: "a: (hidden)\nb: (hidden 2)\n"},
+		{name: "none", text: "enabled: true\n", want: "enabled: true\n"},
+		{name: "one in another form", secrets: []string{secretA}, text: "secret: \"AAECAwQF\" + \"BgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"", unsafe: true},
+		{name: "one that is written twice, once in parts", secrets: []string{secretA}, text: "// " + strings.TrimRight(secretA, "=") + "\nsecret: " + secretA, unsafe: true},
+		{name: "an old one in a comment", secrets: []string{secretA}, text: "// before: " + secretB + "\nsecret: " + secretA, unsafe: true},
+		{name: "a password in a URL", text: "endpoint: https://user:hunter2hunter2@disc.example.com/", unsafe: true},
+		{name: "the mark itself", secrets: []string{secretA}, text: "// (hidden)\nsecret: " + secretA, unsafe: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := fill(test.text, inForce)
-			if test.fault != "" {
-				if err == nil || !strings.Contains(err.Error(), test.fault) {
-					t.Errorf("the error is %v, want %q", err, test.fault)
-				}
+			got, safe := hide(test.text, test.secrets, support.Facts{})
+			if safe == test.unsafe || safe && got != test.want {
+				t.Fatalf("safe is %t, and the text\n%s\nwant\n%s", safe, got, test.want)
+			}
+			if !safe {
 				return
 			}
-			if err != nil || string(got) != test.want {
-				t.Errorf("the text is %v\n%s\nwant\n%s", err, got, test.want)
+			for _, secret := range test.secrets {
+				if strings.Contains(got, secret) {
+					t.Errorf("the text has %s", secret)
+				}
+			}
+			if back, err := unhide(got, test.secrets); err != nil || back != test.text {
+				t.Errorf("it comes back as %v\n%s", err, back)
 			}
 		})
+	}
+	if _, err := unhide("key: (hidden 3)", []string{secretA, secretB}); err == nil {
+		t.Error("a mark that stands for nothing is taken")
 	}
 }

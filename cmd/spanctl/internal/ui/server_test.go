@@ -27,21 +27,23 @@ import (
 )
 
 // planted is a secret that no answer may have.
-const planted = "PLANTED-SECRET"
+const planted = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 // testAgent answers the API as an agent does, with what a test sets.
 type testAgent struct {
 	agentpbconnect.UnimplementedAgentServiceHandler
 
-	mu     sync.Mutex
-	state  string
-	peer   string
-	events chan *agentpb.WatchResponse
-	calls  map[string]int
+	mu    sync.Mutex
+	state string
+	peer  string
+	// written is the text of the config in force.
+	written string
+	events  chan *agentpb.WatchResponse
+	calls   map[string]int
 }
 
 func newTestAgent() *testAgent {
-	return &testAgent{state: "healthy", peer: "up", events: make(chan *agentpb.WatchResponse, 10), calls: map[string]int{}}
+	return &testAgent{state: "healthy", peer: "up", written: "// mine\ncluster: secret: \"" + planted + "\"\n", events: make(chan *agentpb.WatchResponse, 10), calls: map[string]int{}}
 }
 
 func (a *testAgent) called(name string) int {
@@ -97,7 +99,9 @@ func (a *testAgent) GetConfig(context.Context, *connect.Request[agentpb.GetConfi
 }
 
 func (a *testAgent) History(context.Context, *connect.Request[agentpb.HistoryRequest]) (*connect.Response[agentpb.HistoryResponse], error) {
-	return connect.NewResponse(&agentpb.HistoryResponse{Revisions: []*agentpb.Revision{{Number: 7, How: "apply", Config: []byte(planted)}}}), nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return connect.NewResponse(&agentpb.HistoryResponse{Revisions: []*agentpb.Revision{{Number: 7, How: "apply", Filename: "machine.cue", Config: []byte(a.written)}}}), nil
 }
 
 func (a *testAgent) Diff(context.Context, *connect.Request[agentpb.DiffRequest]) (*connect.Response[agentpb.DiffResponse], error) {
@@ -390,7 +394,7 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 	w.enter()
 	for path, want := range map[string]string{
 		"/api/session":                `{"version":"v1","write":true,"machines":[{"id":"local","name":"local"}]}`,
-		"/api/machines/local/config":  `"text":"{\"cluster\":{\"secret\":\"(hidden)\"}}"`,
+		"/api/machines/local/config":  `"text":"// mine\ncluster: secret: \"(hidden)\"\n","editable":true`,
 		"/api/machines/local/diff":    `"+route"`,
 		"/api/explain/PeerDown":       `{"text":"It was up, and is down."}`,
 		"/api/machines/local/history": `"number":7`,
@@ -402,11 +406,21 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 		}
 	}
 	// What the page shows can be applied as it is, and comes back without secrets.
-	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster:\n    secret: (hidden)\n","mode":"try"}`); status != http.StatusOK || !strings.Contains(body, "machine.yaml") {
+	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden)\" // changed\n","mode":"try"}`); status != http.StatusOK || !strings.Contains(body, "machine.yaml") {
 		t.Errorf("apply is %d: %s", status, body)
 	}
-	if w.agent.called("Apply page.yaml APPLY_MODE_TRY 1m0s cluster:\n    secret: "+planted+"\n") != 1 {
+	if w.agent.called("Apply page.yaml APPLY_MODE_TRY 1m0s cluster: secret: \""+planted+"\" // changed\n") != 1 {
 		t.Errorf("the agent was called: %v", w.agent.calls)
+	}
+	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden 2)\"\n","mode":"dry-run"}`); status != http.StatusBadRequest || !strings.Contains(body, "write it in place") {
+		t.Errorf("a mark that stands for nothing is %d: %s", status, body)
+	}
+	// A text whose secrets cannot be told from the rest is not shown.
+	w.agent.mu.Lock()
+	w.agent.written = "cluster: secret: \"" + planted[:20] + "\" + \"" + planted[20:] + "\""
+	w.agent.mu.Unlock()
+	if _, body := w.do(http.MethodGet, "/api/machines/local/config", ""); !strings.Contains(body, `"text":"{\"cluster\":{\"secret\":\"(hidden)\"}}","editable":false`) || strings.Contains(body, planted[20:]) {
+		t.Errorf("the config is %s", body)
 	}
 	if status, body := w.post("/api/machines/local/reload", ""); status != http.StatusOK || w.agent.called("Reload") != 1 {
 		t.Errorf("reload is %d: %s", status, body)
