@@ -1,0 +1,2 @@
+// Package ui tests the page of `spanctl ui` in Chromium.
+package ui

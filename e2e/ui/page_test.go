@@ -1,0 +1,410 @@
+package ui_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/chromedp/chromedp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
+)
+
+// views are those of the page.
+var views = []string{"overview", "matrix", "graph", "history", "events", "config"}
+
+// axeSHA256 is the hash of testdata/axe/axe.min.js.
+const axeSHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+// within is how long the page may take to show what an agent knows.
+const within = 3 * time.Second
+
+// reach is a program in place of ssh: it runs spanctl for the machine that it is told, whose socket
+// is in that machine's directory. e2e/ssh has sshd.
+const reach = `#!/bin/sh
+shift # --
+export SPANCTL_SOCKET="$LAB/$1/sock"
+shift 2 # the host, spanctl
+exec "$BINARY" "$@"
+`
+
+// mesh is a mesh of five.
+type mesh struct{ *harness.Mesh }
+
+// startMesh starts a mesh of five.
+func startMesh(t *testing.T) *mesh {
+	t.Helper()
+	m := &mesh{harness.StartMesh(t, 5)}
+	m.AwaitUp()
+	return m
+}
+
+// serve starts `spanctl ui` on the first machine's agent, in this process's namespaces, which the
+// browser shares, and returns it with the URL that it prints.
+func (m *mesh) serve(t *testing.T, args ...string) (ui *harness.Process, url string) {
+	t.Helper()
+	cmd := m.Machines[0].Outside(context.WithoutCancel(t.Context()), m.Machines[0].Binary(), append([]string{"ui"}, args...)...)
+	script := filepath.Join(m.Dir, "reach")
+	if err := os.WriteFile(script, []byte(reach), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "SPANCTL_SSH="+script, "LAB="+m.Dir, "BINARY="+m.Machines[0].Binary())
+	ui = harness.StartProcess(t, cmd)
+	ui.AwaitOutput("opens the page in one browser")
+	for line := range strings.Lines(ui.Output()) {
+		if strings.HasPrefix(line, "http://127.0.0.1:") {
+			return ui, strings.TrimSpace(line)
+		}
+	}
+	t.Fatalf("no URL is printed:\n%s", ui.Output())
+	return nil, ""
+}
+
+// TestPage shows a mesh of five in Chromium.
+func TestPage(t *testing.T) {
+	harness.Scenario(t, "the page in Chromium: a peer that is cut is shown within three seconds; nothing is loaded from elsewhere, and axe finds nothing")
+	m := startMesh(t)
+	ui, address := m.serve(t, "-n", "node-2,node-3,node-4,node-5")
+	b := startBrowser(t)
+	origin, _, _ := strings.Cut(address, "?")
+	b.look(1280, "light")
+	run(b, chromedp.Navigate(address))
+	// The page replaces the one that takes the token.
+	run(b, chromedp.WaitVisible("#app main"))
+
+	t.Run("all machines are shown", func(t *testing.T) {
+		b.t = t
+		b.show("matrix")
+		b.await(`document.querySelectorAll("main table td.up").length === 20`)
+		b.await(`document.querySelectorAll(".machines li").length === 5`)
+	})
+	t.Run("a peer that is cut is shown within three seconds", func(t *testing.T) {
+		b.t = t
+		m.cut(t, b)
+		b.show("overview")
+		b.await(`document.querySelector(".conditions")?.innerText.includes("PeerDown")`)
+	})
+	t.Run("axe finds nothing, in light and dark", func(t *testing.T) {
+		b.t = t
+		axe, err := os.ReadFile("testdata/axe/axe.min.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(axe); hex.EncodeToString(sum[:]) != axeSHA256 {
+			t.Fatalf("testdata/axe is another one: %x", sum)
+		}
+		evaluate[bool](b, string(axe)+"\ntrue")
+		// It would find something.
+		if n := evaluate[int](b, `(() => {
+			const image = new Image();
+			document.getElementById("main").append(image);
+			return axe.run(document, { preload: false }).then((r) => { image.remove(); return r.violations.length; });
+		})()`); n == 0 {
+			t.Error("an image without a text is no violation")
+		}
+		for _, look := range []struct {
+			width  int64
+			scheme string
+		}{{1280, "light"}, {1280, "dark"}, {390, "light"}} {
+			b.look(look.width, look.scheme)
+			for _, view := range append(views, "overview/local") {
+				b.show(view)
+				for _, v := range b.violations() {
+					t.Errorf("%s, %s, %d px wide: %s", view, look.scheme, look.width, v)
+				}
+			}
+		}
+	})
+	t.Run("screenshots", func(t *testing.T) {
+		b.t = t
+		for _, s := range []struct {
+			name, view, scheme string
+			width              int64
+		}{{"light", "overview", "light", 1280}, {"dark", "matrix", "dark", 1280}, {"narrow", "overview", "light", 390}} {
+			b.look(s.width, s.scheme)
+			b.show(s.view)
+			if wide := evaluate[int64](b, `document.documentElement.scrollWidth`); wide > s.width {
+				t.Errorf("%s is %d px wide on a screen of %d", s.view, wide, s.width)
+			}
+			picture := run(b, chromedp.CaptureScreenshot())
+			if os.Getenv("UPDATE") == "" {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(harness.Root(t), "docs/images/ui-"+s.name+".png"), picture, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.look(1280, "light")
+	})
+	t.Run("the peer returns", func(t *testing.T) {
+		b.t = t
+		trouble.PassUDP(m.Machines[2])
+		b.show("matrix")
+		b.await(`document.querySelectorAll("main table td.up").length === 20`)
+	})
+	t.Run("an agent that is away, and returns", func(t *testing.T) {
+		b.t = t
+		b.show("matrix")
+		for i, id := range []string{"local", "node-2"} {
+			chip := `document.querySelector(".machines a.chip[href$='/` + id + `']")?.innerText`
+			m.Machines[i].Agent.Terminate()
+			b.await(chip + `.includes("no agent")`)
+			m.Machines[i].Agent.Start()
+			b.await(chip + `.match(/healthy|degraded/)`)
+		}
+		m.AwaitUp()
+		b.await(`document.querySelectorAll("main table td.up").length === 20`)
+	})
+	t.Run("a config is tried, confirmed and rolled back", func(t *testing.T) { m.change(t) })
+	t.Run("no answer has a secret", func(t *testing.T) {
+		b.t = t
+		m.wantNoSecrets(t, b)
+	})
+	t.Run("nothing is loaded from elsewhere, and nothing is wrong in the console", func(t *testing.T) {
+		b.t = t
+		if problems := b.takeProblems(); len(problems) > 0 {
+			t.Errorf("the console has\n%s", strings.Join(problems, "\n"))
+		}
+		if len(b.requests) < 10 {
+			t.Errorf("only %d requests were seen", len(b.requests))
+		}
+		for _, url := range b.requests {
+			if !strings.HasPrefix(url, origin) && !strings.HasPrefix(url, "data:") {
+				t.Errorf("the page asked for %s", url)
+			}
+		}
+		// What watches for violations sees one.
+		evaluate[bool](b, `new Promise((done) => { const i = new Image(); i.onerror = () => done(true); i.src = "http://127.0.0.1:1/x.png"; })`)
+		if problems := strings.Join(b.takeProblems(), "\n"); !strings.Contains(problems, "img-src") {
+			t.Errorf("an image of another server is no violation: %s", problems)
+		}
+	})
+	t.Run("the command ends while the page is open", func(t *testing.T) {
+		b.t = t
+		ui.Interrupt()
+		b.await(`document.querySelector("[role=alert]")?.innerText.includes("Not connected")`)
+	})
+}
+
+// cut has nftables drop WireGuard's packets from and to the third machine, and compares when the agents of the others knew
+// that with when the page showed it.
+func (m *mesh) cut(t *testing.T, b *browser) {
+	t.Helper()
+	peer := m.Machines[2]
+	others := []*harness.Machine{m.Machines[0], m.Machines[1], m.Machines[3], m.Machines[4]}
+	known := make([]time.Time, len(others))
+	var group sync.WaitGroup
+	for i, machine := range others {
+		watching := make(chan struct{})
+		group.Go(func() { known[i] = downAt(t, machine, peer.Name, watching) })
+		<-watching
+	}
+	// The times at which each row has the peer as down.
+	var shown map[string]float64
+	armed := make(chan struct{})
+	group.Go(func() {
+		<-armed
+		shown = evaluate[map[string]float64](b, `globalThis.shownAt`)
+	})
+	evaluate[bool](b, `globalThis.shownAt = new Promise((done) => {
+		const at = {};
+		const look = () => {
+			const names = [...document.querySelectorAll("main .matrix thead th")].map((th) => th.title);
+			const column = names.indexOf("`+peer.Name+`");
+			for (const row of document.querySelectorAll("main .matrix tbody tr")) {
+				const name = row.cells[0].innerText.trim();
+				if (row.cells[column + 1]?.className === "down" && !(name in at)) at[name] = Date.now();
+			}
+			if (Object.keys(at).length >= 4) { observer.disconnect(); done(at); }
+		};
+		const observer = new MutationObserver(look);
+		observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+	}), true`)
+	stalled := measureStalls(t)
+	trouble.BlockUDP(peer, "in")
+	trouble.BlockUDP(peer, "out")
+	close(armed)
+	group.Wait()
+	stall := stalled()
+	for i, machine := range others {
+		ms, found := shown[machine.Name]
+		if !found || known[i].IsZero() {
+			t.Errorf("%s: the agent knew at %v, the page has %v", machine.Name, known[i], shown)
+			continue
+		}
+		took := time.UnixMilli(int64(ms)).Sub(known[i])
+		t.Logf("%s: shown %v after the agent knew", machine.Name, took.Round(time.Millisecond))
+		if took > within+stall {
+			t.Errorf("%s: shown %v after the agent knew, and this machine stood still for %v of it", machine.Name, took, stall)
+		}
+	}
+}
+
+// downAt waits until a machine's agent has a peer as down, and returns since when, by its own clock.
+// Watching is closed once it waits.
+func downAt(t *testing.T, machine *harness.Machine, peer string, watching chan<- struct{}) time.Time {
+	stream, err := machine.API.Client().Watch(harness.Context(t), connect.NewRequest(&agentpb.WatchRequest{Type: "kubespanpeerstatuses"}))
+	if err != nil {
+		t.Error(err)
+		close(watching)
+		return time.Time{}
+	}
+	for first := true; stream.Receive(); first = false {
+		if first {
+			close(watching)
+		}
+		for _, e := range stream.Msg().GetEvents() {
+			if spec := e.GetResource().GetSpec().AsMap(); spec["label"] == peer && harness.IsDown(spec) {
+				return e.GetResource().GetMetadata().GetUpdated().AsTime()
+			}
+		}
+	}
+	t.Errorf("the agent of %s: %v", machine.Name, stream.Err())
+	return time.Time{}
+}
+
+// measureStalls measures for how long this machine runs none of this process, which would be ready
+// to, until the function that is returned is called.
+func measureStalls(t *testing.T) (stop func() time.Duration) {
+	const step = 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	total := make(chan time.Duration)
+	go func() {
+		var sum time.Duration
+		for ctx.Err() == nil {
+			start := time.Now()
+			time.Sleep(step)
+			sum += max(time.Since(start)-2*step, 0)
+		}
+		total <- sum
+	}()
+	return func() time.Duration {
+		cancel()
+		return <-total
+	}
+}
+
+// change has a page that may write try a config that it was shown, as a browser does.
+func (m *mesh) change(t *testing.T) {
+	t.Helper()
+	machine := m.Machines[0]
+	ui, address := m.serve(t, "--write")
+	origin, _, _ := strings.Cut(address, "/?")
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	ask := func(method, path, body string) string {
+		t.Helper()
+		request, err := http.NewRequestWithContext(harness.Context(t), method, origin+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Origin", origin)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, %v\n%s", path, response.Status, err, text)
+		}
+		if strings.Contains(string(text), m.Value("secret")) {
+			t.Errorf("%s: the answer has the secret", path)
+		}
+		return string(text)
+	}
+	_, token, _ := strings.Cut(address, "/?")
+	ask(http.MethodGet, "/?"+token, "")
+	var shown struct {
+		Path, Text string
+		Editable   bool
+	}
+	if err := json.Unmarshal([]byte(ask(http.MethodGet, "/api/machines/local/config", "")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.ReplaceAll(m.Config, m.Value("secret"), "(hidden)"); shown.Text != want || !shown.Editable || shown.Path != machine.Config() {
+		t.Fatalf("the config in %s is\n%s\nwant\n%s", shown.Path, shown.Text, want)
+	}
+	edited, err := json.Marshal(harness.Edit(shown.Text, "mtu: 1390"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := func(mode string) string {
+		return ask(http.MethodPost, "/api/machines/local/apply", `{"mode":"`+mode+`","text":`+string(edited)+`}`)
+	}
+	harness.WantText(t, "a dry run", apply("dry-run"), "1390")
+	harness.WantText(t, "a trial", apply("try"), "trialUntil")
+	machine.Files.WantConfig(t, harness.Edit(m.Config, "mtu: 1390"))
+	ask(http.MethodPost, "/api/machines/local/confirm", "{}")
+	harness.WantText(t, "the rollback", ask(http.MethodPost, "/api/machines/local/rollback", "{}"), "revision")
+	machine.Files.WantConfig(t, m.Config)
+	machine.CLI.AwaitNoDiff()
+	ui.Interrupt()
+}
+
+// wantNoSecrets has the page ask for everything, and looks for the secrets of the machines.
+func (m *mesh) wantNoSecrets(t *testing.T, b *browser) {
+	t.Helper()
+	secrets := []string{m.Value("secret")}
+	for _, machine := range m.Machines {
+		var identity struct {
+			PrivateKey string `yaml:"privateKey"`
+		}
+		text, err := os.ReadFile(filepath.Join(machine.StateDir(), "kubespan-identity.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(text, &identity); err != nil || identity.PrivateKey == "" {
+			t.Fatalf("the private key cannot be read: %v", err)
+		}
+		secrets = append(secrets, identity.PrivateKey)
+	}
+	text := evaluate[string](b, `(async () => {
+		const { machines } = await (await fetch("/api/session")).json();
+		let all = "";
+		for (const { id } of machines) {
+			for (const what of ["config", "diff", "history", "samples?span=hour", "samples?span=day"]) {
+				const answer = await fetch("/api/machines/" + encodeURIComponent(id) + "/" + what);
+				all += answer.status + " " + what + " " + await answer.text();
+			}
+		}
+		const reader = (await fetch("/api/stream")).body.getReader();
+		const decoder = new TextDecoder();
+		for (let stream = ""; stream.split("event: health").length <= machines.length; all += stream) {
+			stream += decoder.decode((await reader.read()).value, { stream: true });
+		}
+		await reader.cancel();
+		return all;
+	})()`)
+	for _, want := range []string{"(hidden)", "kubespan", `"state":"healthy"`, `"revisions":[{"number":1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the answers have no %s: %.2000s", want, text)
+		}
+	}
+	if n := strings.Count(text, "200 "); n < 25 {
+		t.Errorf("%d answers of 25 are whole: %.2000s", n, text)
+	}
+	for i, secret := range secrets {
+		if strings.Contains(text, secret) {
+			t.Errorf("the answers have secret %d", i)
+		}
+	}
+}
