@@ -144,17 +144,22 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 		found = append(found, unheard(deaf, peers.Port))
 	}
 	for _, p := range silent {
-		there := mesh.PeerMapping(p.Endpoints)
-		switch {
-		case p.WasUp:
-			found = append(found, down(p))
-		case here.PerPeer() && there.PerPeer():
-			found = append(found, symmetric(p, here, there))
-		default:
-			found = append(found, unreachable(p, peers))
-		}
+		found = append(found, silence(p, peers, here))
 	}
 	return found
+}
+
+// silence returns the condition of a peer that is silent. Here is how NATs map this machine's port.
+func silence(p *Peer, peers *Peers, here mesh.Mapping) condition.Condition {
+	there := mesh.PeerMapping(p.Endpoints)
+	switch {
+	case p.WasUp:
+		return down(p)
+	case here.PerPeer() && there.PerPeer():
+		return symmetric(p, here, there)
+	default:
+		return unreachable(p, peers)
+	}
 }
 
 // oneCause reports whether the silence of all peers has a cause at this machine rather than at

@@ -83,15 +83,25 @@ func (r ForeignRule) matches(p Path) bool {
 	if r.Narrow || FamilyOf(p.To) != r.Family {
 		return false
 	}
-	selected := (!r.From.IsValid() || p.From.IsValid() && r.From.Contains(p.From)) &&
-		(!r.To.IsValid() || r.To.Contains(p.To)) &&
-		p.Mark&r.Mask == r.Mark &&
-		(r.InLink == "" || r.InLink == p.InLink || r.InLink == loopback && p.InLink == "") &&
-		(!r.Users || p.AsUser && r.FirstUser <= p.User && p.User <= r.LastUser) &&
-		(r.TOS == 0 || r.TOS == p.TOS) &&
-		(r.Protocol == 0 || r.Protocol == p.Protocol) &&
-		r.Source.has(p.Source) && r.Destination.has(p.Destination)
+	selected := r.hasEnds(p) && r.hasSender(p) && r.hasKind(p) && p.Mark&r.Mask == r.Mark
 	return selected != r.Invert
+}
+
+// hasEnds reports whether the addresses of a packet are those of the rule.
+func (r ForeignRule) hasEnds(p Path) bool {
+	return (!r.From.IsValid() || p.From.IsValid() && r.From.Contains(p.From)) && (!r.To.IsValid() || r.To.Contains(p.To))
+}
+
+// hasSender reports whether a packet comes from the rule's link and user.
+func (r ForeignRule) hasSender(p Path) bool {
+	return (r.InLink == "" || r.InLink == p.InLink || r.InLink == loopback && p.InLink == "") &&
+		(!r.Users || p.AsUser && r.FirstUser <= p.User && p.User <= r.LastUser)
+}
+
+// hasKind reports whether a packet has the rule's protocol, ports and type of service.
+func (r ForeignRule) hasKind(p Path) bool {
+	return (r.TOS == 0 || r.TOS == p.TOS) && (r.Protocol == 0 || r.Protocol == p.Protocol) &&
+		r.Source.has(p.Source) && r.Destination.has(p.Destination)
 }
 
 // isPartial reports whether the rule is for a part of the connections to an address only, which
