@@ -194,7 +194,8 @@ var frames = map[string]func() *Model{
 		press(m, "down", "enter")
 		return m
 	},
-	"no-agent": func() *Model { m := sample(); answer(m, noAgent()); return m },
+	"machine-no-agent": func() *Model { m := sample(); answer(m, noAgent()); press(m, "m"); return m },
+	"no-agent":         func() *Model { m := sample(); answer(m, noAgent()); return m },
 	"no-answer": func() *Model {
 		m := sample()
 		m.Update(m.now, HealthAnswer{Err: errors.New("the agent at /run/spanctl/spanctl.sock has not answered within 10s: it hangs, or the machine does\n  systemctl restart spanctl")})

@@ -83,6 +83,7 @@ func TestAnythingFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := healthtest.At
 		m := New(now, Options{Zone: time.UTC, Color: rapid.Bool().Draw(t, "color"), Remote: rapid.Bool().Draw(t, "remote")}, anyHealth.Draw(t, "first"))
+		m.Update(now, Resize{rapid.IntRange(-1, 220).Draw(t, "columns"), rapid.IntRange(-1, 70).Draw(t, "lines")})
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(-100, 5000).Draw(t, "wait")) * time.Second)
 			var message any

@@ -171,10 +171,13 @@ func (m *Model) machineScreen() []string {
 	if len(times) > 0 {
 		lines = append(lines, fmt.Sprintf("RTT        least %s, median %s, most %s, of %s", seconds(times[0]), seconds(times[len(times)/2]), seconds(times[len(times)-1]), human.Count(len(times), "peer")))
 	}
+	if h.GetStarted() != nil {
+		up := h.GetTime().AsTime().Sub(h.GetStarted().AsTime())
+		lines = append(lines, fmt.Sprintf("agent      %s, up %s", terminal.Plain(h.GetVersion()), human.Duration(up)))
+	}
 	return append(lines,
 		fmt.Sprintf("received   %s, %s/s", human.Bytes(int64(received)), human.Bytes(int64(now.received))),
 		fmt.Sprintf("sent       %s, %s/s", human.Bytes(int64(sent)), human.Bytes(int64(now.sent))),
-		fmt.Sprintf("agent      %s, up %s", terminal.Plain(h.GetVersion()), human.Duration(h.GetTime().AsTime().Sub(h.GetStarted().AsTime()))),
 		"probes     "+holds(h.GetReady(), "ready")+", "+holds(h.GetLive(), "live"))
 }
 
