@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/trouble"
 	"github.com/spanmesh/span/e2e/lab"
 )
 
@@ -25,7 +26,7 @@ func TestDoctorFromOutside(t *testing.T) {
 	first, second := m.AddBehindNAT(lab.Symmetric, "first"), m.AddBehindNAT(lab.Symmetric, "second")
 	forwarded := m.AddBehindNAT(lab.Cone, "forwarded")
 	m.RouterOf(forwarded).Exec.Nodecmd("forward", forwarded.Address.String(), "51820")
-	closed.Exec.Nodecmd("drop-wireguard")
+	trouble.BlockUDP(closed, "in")
 	m.Start()
 	for _, machine := range m.Machines {
 		machine.API.AwaitIdentity()

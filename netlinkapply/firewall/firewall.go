@@ -177,13 +177,14 @@ func without(err error, expected unix.Errno) error {
 }
 
 // explainNftables replaces the errors of unknown expressions, one for each rule, by one that
-// names the missing module. Only those of connection tracking are in a module of their own.
+// names the missing module. Those of connection tracking are in a module of their own, and in old
+// kernels so are counters.
 func explainNftables(err error) error {
 	if errors.Is(err, unix.ENOENT) {
 		return &condition.Error{Condition: condition.Condition{
 			Code:   condition.NoNftables,
-			Cause:  "this kernel's nftables has no connection tracking",
-			Remedy: "load the module with `modprobe nft_ct`, outside of the container if this is one, or boot a kernel that has it",
+			Cause:  "this kernel's nftables has no connection tracking, or, before Linux 5.18, no counters",
+			Remedy: "load the modules with `modprobe nft_ct` and `modprobe nft_counter`, outside of the container if this is one, or boot a kernel that has them",
 		}, Err: unix.ENOENT}
 	}
 	return err

@@ -114,16 +114,13 @@ func (p *Peer) silentSince() time.Time {
 // judgePeers finds the conditions of the connections to the peers.
 func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	peers := &s.Peers
-	var found []condition.Condition
+	found := judgeFlaps(now, peers.Notable)
 	var silent, deaf []*Peer
 	here := s.mapping()
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
 		heard = heard || p.called(now)
-		if c, flaps := flapping(now, p); flaps {
-			found = append(found, c)
-		}
 		switch {
 		case p.Relay != "":
 			found = append(found, relayed(p))
@@ -271,24 +268,6 @@ func unreachable(p *Peer, peers *Peers) condition.Condition {
 	return c
 }
 
-// mapping returns how the NAT in front of this machine maps its port, by all registries.
-func (s *Snapshot) mapping() mesh.Mapping {
-	var listed []netip.AddrPort
-	for i := range s.Sessions {
-		listed = append(listed, s.Sessions[i].Listed...)
-	}
-	return mesh.OwnMapping(listed, s.Peers.Announced, uint16(s.Peers.Port))
-}
-
-// symmetric returns the condition of a peer that was never reached, where the NATs of both ends give
-// them another port for each peer.
-func symmetric(p *Peer, here, there mesh.Mapping) condition.Condition {
-	return condition.Condition{Code: condition.SymmetricNAT, Subject: p.Name,
-		Cause: fmt.Sprintf("neither end keeps its port: the NAT at %v gives this machine another for each peer, and that at %v gives %s another",
-			here.Address, there.Address, p.Name),
-		Remedy: "set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both"}
-}
-
 // down returns the condition of a peer that was up.
 func down(p *Peer) condition.Condition {
 	c := condition.Condition{Code: condition.PeerDown, Subject: p.Name, Cause: "silent since " + clock(p.silentSince()),
@@ -313,6 +292,16 @@ func relayed(p *Peer) condition.Condition {
 	return condition.Condition{Code: condition.Relayed, Subject: p.Name,
 		Cause:  fmt.Sprintf("no endpoint of %s answers; its traffic goes through %s", p.Name, p.Relay),
 		Remedy: fmt.Sprintf("none; for a direct path, open a UDP port at %s or here", p.Name)}
+}
+
+// judgeFlaps finds the conditions of peers that went down often.
+func judgeFlaps(now time.Time, peers []Peer) (found []condition.Condition) {
+	for i := range peers {
+		if c, flaps := flapping(now, &peers[i]); flaps {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // flapping returns the condition of a peer that went down often.
