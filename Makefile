@@ -253,6 +253,10 @@ bench-mesh: setup-demo build ## Measure meshes of many machines on this one, and
 	@CGO_ENABLED=0 go build -o .cache/benchmesh ./e2e/benchmesh
 	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/benchmesh $(BENCHMESHFLAGS)
 
+.PHONY: bench-ui
+bench-ui: setup-host ## Measure how long Chromium takes to draw a matrix of 100 machines
+	@go test ./e2e/ui -run '^$$' -bench Matrix -benchtime 3x
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of untrusted input for FUZZTIME each
 	@tools/fuzz $(FUZZTIME) '$(FUZZ)' $(MODULES)

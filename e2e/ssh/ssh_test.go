@@ -3,6 +3,7 @@ package ssh_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,6 +141,23 @@ func TestOtherMachines(t *testing.T) {
 	t.Run("the status of several machines", func(t *testing.T) {
 		out := run("status", "-n", strings.Join(hosts, ","))
 		harness.WantText(t, "the status", out, "NODE "+hosts[0]+"\nnode-1     healthy, ", "NODE "+hosts[1]+"\nnode-2     healthy, ")
+	})
+	t.Run("the page is about the other machines", func(t *testing.T) {
+		cmd := operator.Spanctl(t.Context(), "ui", "-n", strings.Join(hosts, ","))
+		cmd.Env = append(cmd.Env, "SPANCTL_SSH=ssh -F "+config)
+		ui := harness.StartProcess(t, cmd)
+		ui.AwaitOutput("opens the page in one browser")
+		address, _, _ := strings.Cut(ui.Output()[strings.Index(ui.Output(), "http://"):], "\n")
+		origin, _, _ := strings.Cut(address, "?")
+		jar := filepath.Join(operator.Dir, "jar")
+		operator.Exec.Run("curl", "-sSf", "-c", jar, address)
+		stream := harness.StartProcess(t, operator.Command(t.Context(), "curl", "-sSN", "-b", jar, origin+"api/stream"))
+		for i, host := range hosts {
+			stream.AwaitOutput(`{"machine":"` + host + `","health":{`)
+			stream.AwaitOutput(`"hostname":"` + m.Machines[i].Name + `"`)
+			harness.WantText(t, "the config of "+host, operator.Exec.Run("curl", "-sSf", "-b", jar, origin+"api/machines/"+url.PathEscape(host)+"/config"), `"path":"`+m.Machines[i].Config()+`"`, "(hidden)")
+		}
+		ui.Interrupt()
 	})
 	t.Run("the doctor runs there", func(t *testing.T) {
 		try("doctor", "--host", hosts[0]).WantStatus(t, 0).WantStdout(t, "ok   agent answers at "+m.Machines[0].Socket(), "ok   udp 3 of 3")
