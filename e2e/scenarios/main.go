@@ -176,9 +176,6 @@ func failures(names []string, byColumn []outcomes) error {
 	return nil
 }
 
-// notKnowable is the outcome of a state that nothing can know of yet.
-const notKnowable = "not knowable yet"
-
 // stateTable returns the table of the states, with the outcomes of the scenarios that bring them
 // about.
 func stateTable(byColumn []outcomes) string {
@@ -192,11 +189,7 @@ func stateTable(byColumn []outcomes) string {
 		s := &states[i]
 		fmt.Fprintf(&b, "| %s | %s | %s |", s.name, s.reference(), s.exit)
 		for _, column := range byColumn {
-			outcome := notKnowable
-			if s.scenario != "" {
-				outcome = cell(column[s.scenario])
-			}
-			b.WriteString(" " + outcome + " |")
+			b.WriteString(" " + cell(column[s.scenario]) + " |")
 		}
 		b.WriteString(" " + s.scenario + " |\n")
 	}
@@ -205,9 +198,6 @@ func stateTable(byColumn []outcomes) string {
 
 // reference returns the code, with a link to what describes it.
 func (s *state) reference() string {
-	if s.scenario == "" {
-		return string(s.code)
-	}
 	return fmt.Sprintf("[%s](%s)", s.code, strings.TrimPrefix(s.code.Doc(), "docs/"))
 }
 
@@ -215,7 +205,7 @@ func (s *state) reference() string {
 func unseen(byColumn []outcomes) error {
 	var errs []error
 	for _, s := range states {
-		if s.scenario != "" && !slices.ContainsFunc(byColumn, func(o outcomes) bool { return o[s.scenario] != "" }) {
+		if !slices.ContainsFunc(byColumn, func(o outcomes) bool { return o[s.scenario] != "" }) {
 			errs = append(errs, fmt.Errorf("the state %q was not brought about: no outcome of the scenario %q", s.name, s.scenario))
 		}
 	}

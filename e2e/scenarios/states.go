@@ -9,12 +9,14 @@ type state struct {
 	code condition.Code
 	// exit is the exit status of `spanctl status`.
 	exit string
-	// scenario brings it about, and sees it go; "" where nothing can know of it yet.
+	// scenario brings it about, and sees it go where that can be awaited.
 	scenario string
 }
 
 // The scenarios that bring the states about.
 const (
+	ofNATs           = "`spanctl doctor` tells a firewall of the machine from a router in front of it, and the kind of a NAT; two symmetric NATs are named"
+	ofVersions       = "machines that run another version are named, and the mesh is healthy"
 	ofAPI            = "each call of the API by curl as documented, also across the mesh with a token; `APIUnavailable` names a token that others can read"
 	ofClearText      = "whatever is deleted, stopped, reloaded or put in front: no packet to the mesh leaves in clear"
 	ofDiscovery      = "discovery is called at a wrong port, with a certificate that is not valid, and with a clock that is off: named, until it is mended"
@@ -118,6 +120,6 @@ var states = []state{
 	{"the machine has more than 64 endpoints", condition.TooManyEndpoints, "1", ofAddresses},
 	{"no agent answers", condition.NoAgent, "3", ofStatus},
 	{"the agent is stuck", condition.AgentStuck, "2", ofStuckAgent},
-	{"both ends are behind a symmetric NAT, without a relay", "SymmetricNAT", "1", ""},
-	{"machines have different versions", "VersionsDiffer", "0", ""},
+	{"both ends are behind a symmetric NAT, without a relay", condition.SymmetricNAT, "1", ofNATs},
+	{"machines have different versions", condition.VersionsDiffer, "0", ofVersions},
 }

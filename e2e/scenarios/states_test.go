@@ -18,16 +18,13 @@ var exits = map[condition.Severity]string{condition.SeverityError: "2", conditio
 // TestEachCodeHasAState compares the states with the definitions of conditions.
 func TestEachCodeHasAState(t *testing.T) {
 	for _, d := range condition.Definitions() {
-		if !slices.ContainsFunc(states, func(s state) bool { return s.code == d.Code && s.scenario != "" }) {
-			t.Errorf("%s has no state with a scenario", d.Code)
+		if !slices.ContainsFunc(states, func(s state) bool { return s.code == d.Code }) {
+			t.Errorf("%s has no state", d.Code)
 		}
 	}
 	for _, s := range states {
 		d := s.code.Definition()
-		switch {
-		case (d.Summary == "") != (s.scenario == ""):
-			t.Errorf("the state %q: %s is defined, or has a scenario, and not both", s.name, s.code)
-		case s.scenario != "" && s.code != condition.NoAgent && s.code != condition.DiscoveryUnreachable && !strings.Contains(s.exit, exits[d.Severity]):
+		if s.code != condition.NoAgent && s.code != condition.DiscoveryUnreachable && !strings.Contains(s.exit, exits[d.Severity]) {
 			t.Errorf("the state %q: the exit status is %q, and the code is of severity %s", s.name, s.exit, d.Severity)
 		}
 	}
@@ -49,9 +46,6 @@ func TestScenariosBringTheStatesAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range states {
-		if s.scenario == "" {
-			continue
-		}
 		// A scenario is as long as its test.
 		var tests []string
 		for _, source := range sources {
