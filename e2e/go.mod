@@ -21,7 +21,6 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spanmesh/span/cmd/spanctl v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/netlinkapply v0.0.0-00010101000000-000000000000
-	github.com/spanmesh/span/reconciler v0.0.0-00010101000000-000000000000
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
 	go.yaml.in/yaml/v3 v3.0.6

@@ -198,7 +198,7 @@ func stateTable(byColumn []outcomes) string {
 
 // reference returns the code, with a link to what describes it.
 func (s *state) reference() string {
-	return fmt.Sprintf("[%s](%s)", s.code, strings.TrimPrefix(s.code.Doc(), "docs/"))
+	return fmt.Sprintf("[%s](conditions.md#%s)", s.code, strings.ToLower(s.code))
 }
 
 // unseen returns an error that lists the states whose scenario did not run anywhere.

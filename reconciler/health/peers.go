@@ -137,7 +137,7 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	switch {
 	case !heard && oneCause(silent, peers.AtRest):
 		found = append(found, blocked(silent, peers.Port))
-	case peers.Up == 0 && len(deaf) > 1 && len(silent) == 0 && !others:
+	case !others && len(silent) == 0 && allDeaf(deaf, peers.Up):
 		found = append(found, unheard(deaf, peers.Port))
 	}
 	for _, p := range silent {
@@ -145,6 +145,10 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	}
 	return found
 }
+
+// allDeaf reports whether peers that do not hear the answers have one cause at this machine: none is
+// up, and they are several.
+func allDeaf(deaf []*Peer, up int) bool { return up == 0 && len(deaf) > 1 }
 
 // silence returns the condition of a peer that is silent. Here is how NATs map this machine's port.
 func silence(p *Peer, peers *Peers, here mesh.Mapping) condition.Condition {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // The variants of faults that come about before the agent starts, or while the mesh is well.
@@ -17,7 +16,7 @@ const (
 
 // configFaults are those of the config and its file.
 var configFaults = []Fault{
-	{condition.NoConfig, "there is no config", []string{first, later}, func(s *Scene) Sign {
+	{"NoConfig", "there is no config", []string{first, later}, func(s *Scene) Sign {
 		remove := func() { s.fault(os.Remove(s.On.Config())) }
 		if s.Variant == first {
 			remove()
@@ -28,7 +27,7 @@ var configFaults = []Fault{
 		remove()
 		return s.sign(s.On, 1, "", s.On.Config()+" is missing; that of ", "stays in force")
 	}},
-	{condition.ConfigStaged, "a config is staged only", []string{first, later}, func(s *Scene) Sign {
+	{"ConfigStaged", "a config is staged only", []string{first, later}, func(s *Scene) Sign {
 		stage := func(config string) {
 			s.On.CLI.Run("apply", "-f", s.On.Files.Write("next.cue", config), "--mode", "staged")
 		}
@@ -42,9 +41,9 @@ var configFaults = []Fault{
 		stage(harness.Edit(s.Config, "mtu: 1380"))
 		return s.sign(s.On, 1, "", "a config waits in "+s.On.Config(), "stays in force", "spanctl reload")
 	}},
-	{condition.ConfigInvalid, "the config is not valid", []string{"a setting that does not exist", "a value out of range", "a brace too many",
+	{"ConfigInvalid", "the config is not valid", []string{"a setting that does not exist", "a value out of range", "a brace too many",
 		"an empty file", "a secret that is cut", "a file of the secret that is not there", "a value out of range, " + first}, invalidConfig},
-	{condition.ConfigAmbiguous, "there are two configs", []string{first, later}, func(s *Scene) Sign {
+	{"ConfigAmbiguous", "there are two configs", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -52,12 +51,12 @@ var configFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, "", "machine.cue and machine.yaml", "move all but one away")
 	}},
-	{condition.ConfigOnTrial, "a config is on trial", []string{later}, func(s *Scene) Sign {
+	{"ConfigOnTrial", "a config is on trial", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.CLI.Run("apply", "-f", s.On.Files.Write("next.cue", harness.Edit(s.Config, "mtu: 1390")), "--mode", "try", "--timeout", "1h")
 		return s.sign(s.On, 0, "", "the one before returns in ", "spanctl confirm")
 	}},
-	{condition.MeshDisabled, "the mesh is not enabled", []string{first, later}, func(s *Scene) Sign {
+	{"MeshDisabled", "the mesh is not enabled", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -65,17 +64,17 @@ var configFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 0, "", "machine.network.kubespan.enabled is false", "set it to true")
 	}},
-	{condition.MeshDown, "the mesh was taken down", []string{later}, func(s *Scene) Sign {
+	{"MeshDown", "the mesh was taken down", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.CLI.Run("down")
 		return s.sign(s.On, 0, "", "spanctl reload")
 	}},
-	{condition.FilterPassesNothing, "a filter lets nothing through", []string{"endpoints", "peerEndpoints"}, func(s *Scene) Sign {
+	{"FilterPassesNothing", "a filter lets nothing through", []string{"endpoints", "peerEndpoints"}, func(s *Scene) Sign {
 		s.edit(s.On, `filters: `+s.Variant+`: ["!172.20.0.0/24"]`)
 		s.startAll()
 		return s.sign(s.On, 1, "filters."+s.Variant, "the filter lets none through", "0.0.0.0/0")
 	}},
-	{condition.MetricsUnavailable, "the metrics are to be served where they cannot be", []string{"an address of another machine", "a port that is taken"}, func(s *Scene) Sign {
+	{"MetricsUnavailable", "the metrics are to be served where they cannot be", []string{"an address of another machine", "a port that is taken"}, func(s *Scene) Sign {
 		listen, want := s.Other.Address.String()+":9586", "set machine.metrics.listen to "
 		if s.Variant == "a port that is taken" {
 			s.On.Exec.StartNodecmd("listen", "9586")

@@ -5,15 +5,13 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // discoveryFaults are those of the discovery service and the way to it.
 var discoveryFaults = []Fault{
-	{condition.DiscoveryUnreachable, "discovery is called where it is not", []string{"another port", "another address", "a name that nobody knows",
+	{"DiscoveryUnreachable", "discovery is called where it is not", []string{"another port", "another address", "a name that nobody knows",
 		"a firewall drops the calls", "a firewall refuses the calls", "its own firewall drops the calls"}, unreachableDiscovery},
-	{condition.DiscoveryUnreachable, "discovery ends while peers are up", []string{"it is stopped", "it is killed", "its machine loses its network"}, func(s *Scene) Sign {
+	{"DiscoveryUnreachable", "discovery ends while peers are up", []string{"it is stopped", "it is killed", "its machine loses its network"}, func(s *Scene) Sign {
 		s.up()
 		switch s.Variant {
 		case "it is stopped":
@@ -25,9 +23,9 @@ var discoveryFaults = []Fault{
 		}
 		return s.sign(s.On, 1, s.Endpoint(), "last heard ", "known machines stay in the mesh")
 	}},
-	{condition.DiscoveryTLS, "the certificate of discovery is not acceptable", []string{"not yet valid", "expired", "of an authority that nobody knows",
+	{"DiscoveryTLS", "the certificate of discovery is not acceptable", []string{"not yet valid", "expired", "of an authority that nobody knows",
 		"of another name", "there is none"}, unacceptableCertificate},
-	{condition.DiscoveryUnpublished, "discovery has no place for this machine", []string{first}, func(s *Scene) Sign {
+	{"DiscoveryUnpublished", "discovery has no place for this machine", []string{first}, func(s *Scene) Sign {
 		url := s.at("http", "3005")
 		s.Discovery.CLI.Start("discovery", "serve", "--listen", ":3005", "--insecure", "--store", "memory", "--max-affiliates", "1").
 			AwaitOutput("serving discovery")
@@ -36,10 +34,10 @@ var discoveryFaults = []Fault{
 		s.call(url)
 		s.startAll()
 		sign := s.sign(s.On, 2, url, "this machine was not taken for ", "raise the limit")
-		sign.Besides = []condition.Code{condition.SecretDiffers} // what has its place cannot be read either
+		sign.Besides = []string{"SecretDiffers"} // what has its place cannot be read either
 		return sign
 	}},
-	{condition.ClockOff, "the clock is off", []string{"behind", "ahead"}, func(s *Scene) Sign {
+	{"ClockOff", "the clock is off", []string{"behind", "ahead"}, func(s *Scene) Sign {
 		by, where := time.Duration(45+s.rand.IntN(9000))*time.Second, " "+s.Variant
 		front := by
 		if s.Variant == "ahead" {

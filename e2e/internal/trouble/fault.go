@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // Fault is something that goes wrong.
 type Fault struct {
 	// Code is that of the condition that names it.
-	Code condition.Code
+	Code string
 	// Name says what is wrong, in a few words.
 	Name string
 	// Variants are the ways in which it comes about.
@@ -65,7 +63,7 @@ type Sign struct {
 	// Exit is the exit status of `spanctl status`.
 	Exit int
 	// Besides are the codes of the errors and warnings that are true as well.
-	Besides []condition.Code
+	Besides []string
 	// Silent is set where no agent answers, so that nothing can be awaited.
 	Silent bool
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // Status is what `spanctl status -o json` prints, as far as it is judged.
@@ -16,8 +14,7 @@ type Status struct {
 
 // Condition is one of Status.
 type Condition struct {
-	Code                             condition.Code
-	Severity, Subject, Cause, Remedy string
+	Code, Severity, Subject, Cause, Remedy string
 }
 
 func (c Condition) String() string {
@@ -26,7 +23,7 @@ func (c Condition) String() string {
 
 // Judge returns what is wrong with a status, and with its exit status, where the fault of a code
 // should show as a sign: nothing where the fault is named.
-func Judge(code condition.Code, sign Sign, status Status, exit int) (misses []string) {
+func Judge(code string, sign Sign, status Status, exit int) (misses []string) {
 	named := func(c Condition) bool {
 		return c.Code == code && (sign.Subject == anySubject || c.Subject == sign.Subject)
 	}
@@ -41,7 +38,7 @@ func Judge(code condition.Code, sign Sign, status Status, exit int) (misses []st
 		}
 	}
 	for _, c := range status.Conditions {
-		if !named(c) && c.Severity != string(condition.SeverityInfo) && !slices.Contains(sign.Besides, c.Code) {
+		if !named(c) && c.Severity != "info" && !slices.Contains(sign.Besides, c.Code) {
 			misses = append(misses, "this is wrong: "+c.String())
 		}
 	}

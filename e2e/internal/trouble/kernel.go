@@ -5,12 +5,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // kernelFaults are those of the kernel, and of other programs that use it.
 var kernelFaults = []Fault{
-	{condition.IPv6Disabled, "IPv6 is off", []string{"by settings that are read-only", "in the kernel"}, func(s *Scene) Sign {
+	{"IPv6Disabled", "IPv6 is off", []string{"by settings that are read-only", "in the kernel"}, func(s *Scene) Sign {
 		DisableIPv6(s.t, s.On)
 		text := "disable_ipv6"
 		if s.Variant == "in the kernel" {
@@ -22,7 +21,7 @@ var kernelFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, "", text)
 	}},
-	{condition.PortTaken, "another program has the port", []string{first, later}, func(s *Scene) Sign {
+	{"PortTaken", "another program has the port", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == first {
 			s.On.Exec.StartNodecmd("listen", "51820")
 			s.startAll()
@@ -33,12 +32,12 @@ var kernelFaults = []Fault{
 		s.edit(s.On, "listenPort: 51999")
 		return s.sign(s.On, 2, anySubject, "UDP port 51999 is in use by another program: ", "listenPort")
 	}},
-	{condition.PassFailing, "the kernel does not make the link", []string{first}, func(s *Scene) Sign {
+	{"PassFailing", "the kernel does not make the link", []string{first}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("cover", "/dev/net", "64")
 		s.startAll()
 		return s.sign(s.On, 2, "", "+ link kubespan")
 	}},
-	{condition.RoutesShadowed, "a rule of another program is in front", []string{first, later}, func(s *Scene) Sign {
+	{"RoutesShadowed", "a rule of another program is in front", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -46,7 +45,7 @@ var kernelFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, anySubject, "leave by eth0", "rulePriority below 100")
 	}},
-	{condition.MarkShared, "a rule of another program tests our mark", []string{first, later}, func(s *Scene) Sign {
+	{"MarkShared", "a rule of another program tests our mark", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -59,17 +58,17 @@ var kernelFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 1, "ipv4 rule 5000", "shares bits with spanctl's", "fwmark")
 	}},
-	{condition.TableTaken, "another program uses the table", []string{first}, func(s *Scene) Sign {
+	{"TableTaken", "another program uses the table", []string{first}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("occupy-table", "180")
 		s.startAll()
 		return s.sign(s.On, 2, anySubject, "180", "routingTable")
 	}},
-	{condition.RulePriorityTaken, "another program uses the priority", []string{first}, func(s *Scene) Sign {
+	{"RulePriorityTaken", "another program uses the priority", []string{first}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("occupy-priority", "32500")
 		s.startAll()
 		return s.sign(s.On, 2, anySubject, "32500", "rulePriority")
 	}},
-	{condition.LinkNameTaken, "another program uses the name of the link", []string{first, later}, func(s *Scene) Sign {
+	{"LinkNameTaken", "another program uses the name of the link", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == first {
 			s.On.Exec.Nodecmd("occupy-name", "kubespan")
 			s.startAll()
@@ -80,31 +79,31 @@ var kernelFaults = []Fault{
 		s.edit(s.On, `interfaceName: "wg7"`)
 		return s.sign(s.On, 2, anySubject, "wg7", "interfaceName")
 	}},
-	{condition.RepeatedRepairs, "another program deletes our table again and again", []string{later}, func(s *Scene) Sign {
+	{"RepeatedRepairs", "another program deletes our table again and again", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.Exec.StartNodecmd("delete-tables")
 		return s.sign(s.On, 2, anySubject, "another program changes it again and again")
 	}},
-	{condition.PlanNotConverging, "another program reverts each change at once", []string{later}, func(s *Scene) Sign {
+	{"PlanNotConverging", "another program reverts each change at once", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.Exec.StartNodecmd("revert-mtu")
 		sign := s.sign(s.On, 2, anySubject, "a change was made twice", "ip monitor")
-		sign.Besides = []condition.Code{condition.RepeatedRepairs} // of the same object
+		sign.Besides = []string{"RepeatedRepairs"} // of the same object
 		return sign
 	}},
-	{condition.WireGuardUnresponsive, "the WireGuard process hangs", []string{later}, func(s *Scene) Sign {
+	{"WireGuardUnresponsive", "the WireGuard process hangs", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.Exec.StartNodecmd("keep-stopped")
 		sign := s.sign(s.On, 2, anySubject, "does not answer")
-		sign.Besides = []condition.Code{condition.PeerDown, condition.UDPBlocked, condition.PeerUnreachable}
+		sign.Besides = []string{"PeerDown", "UDPBlocked", "PeerUnreachable"}
 		return sign
 	}},
-	{condition.MTUTooLarge, "the MTU is too large", []string{"1450", "1500"}, func(s *Scene) Sign {
+	{"MTUTooLarge", "the MTU is too large", []string{"1450", "1500"}, func(s *Scene) Sign {
 		s.edit(s.On, "mtu: "+s.Variant)
 		s.startAll()
 		return s.sign(s.On, 1, "", "the MTU of "+s.Variant+" is more than the 1420", `"auto"`)
 	}},
-	{condition.MeshAddressOnLink, "an address of the config is in a link's network", []string{first, later}, func(s *Scene) Sign {
+	{"MeshAddressOnLink", "an address of the config is in a link's network", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}

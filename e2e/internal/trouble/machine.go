@@ -8,20 +8,18 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // machineFaults are those of a machine, its files and its agent.
 var machineFaults = []Fault{
-	{condition.NotPermitted, "the agent has no right to configure the network", []string{first}, func(s *Scene) Sign {
+	{"NotPermitted", "the agent has no right to configure the network", []string{first}, func(s *Scene) Sign {
 		cmd, err := s.On.Subcommand(context.WithoutCancel(s.t.Context()), "unprivileged", s.On.Binary(), "run")
 		s.fault(err)
 		s.On.Agent.StartCommand(cmd)
 		s.startAll()
 		return s.sign(s.On, 2, "", "CAP_NET_ADMIN is missing")
 	}},
-	{condition.FilesReadable, "others may read or change files", []string{"the config", "the key", "the state directory"}, func(s *Scene) Sign {
+	{"FilesReadable", "others may read or change files", []string{"the config", "the key", "the state directory"}, func(s *Scene) Sign {
 		s.up()
 		mode := one[os.FileMode](s, 0o644, 0o604, 0o666, 0o606)
 		path := s.On.Config()
@@ -34,7 +32,7 @@ var machineFaults = []Fault{
 		s.fault(os.Chmod(path, mode))
 		return s.sign(s.On, 1, path, path+" has mode 0", "chmod ")
 	}},
-	{condition.IdentityDamaged, "a file of the identity is damaged", []string{"kubespan-identity.yaml", "node-identity.yaml"}, func(s *Scene) Sign {
+	{"IdentityDamaged", "a file of the identity is damaged", []string{"kubespan-identity.yaml", "node-identity.yaml"}, func(s *Scene) Sign {
 		s.up()
 		file := filepath.Join(s.On.StateDir(), s.Variant)
 		damage := one(s, "", "\x00\x00\x00\x00", "privateKey: x", "nodeId: [")
@@ -48,7 +46,7 @@ var machineFaults = []Fault{
 		}
 		return s.sign(s.On, 2, anySubject, file+": ", "restore it")
 	}},
-	{condition.StateUnwritable, "the state directory cannot be written", []string{"the disk is full", "the disk is read-only"}, func(s *Scene) Sign {
+	{"StateUnwritable", "the state directory cannot be written", []string{"the disk is full", "the disk is read-only"}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("cover", s.On.StateDir(), "512")
 		s.up()
 		text := "read-only file system"
@@ -63,7 +61,7 @@ var machineFaults = []Fault{
 		}
 		return s.sign(s.On, 2, s.On.StateDir(), text)
 	}},
-	{condition.NetworkDown, "the machine has no network", []string{first, later, "its link has no address"}, func(s *Scene) Sign {
+	{"NetworkDown", "the machine has no network", []string{first, later, "its link has no address"}, func(s *Scene) Sign {
 		switch s.Variant {
 		case later:
 			s.up()
@@ -83,7 +81,7 @@ var machineFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, "", "no link connects this machine to others", "eth0 has no address")
 	}},
-	{condition.NoAgent, "no agent answers", []string{"it was never started", "it is stopped", "it is killed"}, func(s *Scene) Sign {
+	{"NoAgent", "no agent answers", []string{"it was never started", "it is stopped", "it is killed"}, func(s *Scene) Sign {
 		texts := []string{"nobody answers at " + s.On.Socket()}
 		switch s.Variant {
 		case "it was never started":
@@ -103,26 +101,26 @@ var machineFaults = []Fault{
 		sign.Silent = true
 		return sign
 	}},
-	{condition.NoAgent, "the agent hangs", []string{later}, func(s *Scene) Sign {
+	{"NoAgent", "the agent hangs", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.fault(unix.Kill(s.On.Agent.PID(), unix.SIGSTOP))
 		sign := s.sign(s.On, 3, "", "has not answered within ", "systemctl restart spanctl")
 		sign.Silent = true
 		return sign
 	}},
-	{condition.AgentStuck, "the disk of the agent does not answer", []string{later}, func(s *Scene) Sign {
+	{"AgentStuck", "the disk of the agent does not answer", []string{later}, func(s *Scene) Sign {
 		s.up()
 		s.On.Exec.StartNodecmd("hang", s.On.StateDir())
 		s.On.CLI.Start("reload")
 		return s.sign(s.On, 2, "", "the agent has worked on one pass since then", "restart the agent")
 	}},
-	{condition.RelayNotForwarding, "a relay does not forward", []string{"IPv6 and IPv4", "IPv6", "IPv4"}, func(s *Scene) Sign {
+	{"RelayNotForwarding", "a relay does not forward", []string{"IPv6 and IPv4", "IPv6", "IPv4"}, func(s *Scene) Sign {
 		SetForwarding(s.t, s.On, s.Variant == "IPv4", s.Variant == "IPv6")
 		s.edit(s.On, "relay: offer: true")
 		s.startAll()
 		return s.sign(s.On, 1, "", "forwarding of "+s.Variant+" is off", "sysctl -w ")
 	}},
-	{condition.TooManyEndpoints, "the machine has more addresses than discovery takes", []string{first, later}, func(s *Scene) Sign {
+	{"TooManyEndpoints", "the machine has more addresses than discovery takes", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -131,7 +129,7 @@ var machineFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 1, anySubject, "64 of ", "filters.")
 	}},
-	{condition.HostnameRepeated, "two machines have one hostname", []string{first, later}, func(s *Scene) Sign {
+	{"HostnameRepeated", "two machines have one hostname", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -139,7 +137,7 @@ var machineFaults = []Fault{
 		s.startAll()
 		return s.sign(s.Third, 1, s.Other.Name, "2 machines have this hostname")
 	}},
-	{condition.IdentityCloned, "a disk was cloned with its state", []string{"seen by the original", "seen by the copy"}, func(s *Scene) Sign {
+	{"IdentityCloned", "a disk was cloned with its state", []string{"seen by the original", "seen by the copy"}, func(s *Scene) Sign {
 		s.Other.Agent.Start()
 		s.Third.Agent.Start()
 		s.Other.API.AwaitPeersUp(1)
@@ -151,7 +149,7 @@ var machineFaults = []Fault{
 		}
 		return s.sign(at, 2, other.Name, "another machine, "+other.Name+" ("+other.Address.String()+"), ", "spanctl reset-identity --yes")
 	}},
-	{condition.AddressClash, "two machines have one MAC", []string{"seen by one of them", "seen by another"}, func(s *Scene) Sign {
+	{"AddressClash", "two machines have one MAC", []string{"seen by one of them", "seen by another"}, func(s *Scene) Sign {
 		s.up()
 		s.On.Agent.Terminate()
 		s.On.CLI.Run("down")

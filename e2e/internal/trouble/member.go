@@ -4,12 +4,11 @@ import (
 	"fmt"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // memberFaults are those of the cluster and of what machines advertise.
 var memberFaults = []Fault{
-	{condition.SecretDiffers, "the secret is wrong here", []string{first, later}, func(s *Scene) Sign {
+	{"SecretDiffers", "the secret is wrong here", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -17,7 +16,7 @@ var memberFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, "", "none of the 2 other machines can be read", "copy cluster.secret from one that works")
 	}},
-	{condition.SecretDiffersThere, "the secret is wrong elsewhere", []string{first, later}, func(s *Scene) Sign {
+	{"SecretDiffersThere", "the secret is wrong elsewhere", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}
@@ -26,7 +25,7 @@ var memberFaults = []Fault{
 		s.On.API.AwaitIdentity()
 		return s.sign(s.Other, 1, s.On.Files.NodeID(), "cannot be read", "correct cluster.secret there")
 	}},
-	{condition.NoOtherMembers, "nobody else is in the cluster", []string{"another cluster ID", "a config of its own", "the others never started"}, func(s *Scene) Sign {
+	{"NoOtherMembers", "nobody else is in the cluster", []string{"another cluster ID", "a config of its own", "the others never started"}, func(s *Scene) Sign {
 		switch s.Variant {
 		case "another cluster ID":
 			s.On.Files.WriteConfig(WithOtherID(s.Config))
@@ -39,12 +38,12 @@ var memberFaults = []Fault{
 		}
 		return s.sign(s.On, 1, "", "nobody else is in cluster ", "gen config")
 	}},
-	{condition.EndpointRefused, "a machine announces endpoints that nobody can use", []string{"127.0.0.1:9", "[ff02::1]:9", "255.255.255.255:9"}, func(s *Scene) Sign {
+	{"EndpointRefused", "a machine announces endpoints that nobody can use", []string{"127.0.0.1:9", "[ff02::1]:9", "255.255.255.255:9"}, func(s *Scene) Sign {
 		s.edit(s.On, fmt.Sprintf("extraAnnouncedEndpoints: [%q]", s.Variant))
 		s.startAll()
 		return s.sign(s.Other, 1, anySubject, s.Variant+" is ", "extraAnnouncedEndpoints")
 	}},
-	{condition.AddressOnLink, "a peer has an address of a network here", []string{first, later}, func(s *Scene) Sign {
+	{"AddressOnLink", "a peer has an address of a network here", []string{first, later}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("inner", "192.168.9.1/24")
 		if s.Variant == later {
 			s.up()
@@ -53,18 +52,18 @@ var memberFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 1, anySubject, "192.168.9.2/32 is in 192.168.9.0/24", "routeConnectedNetworks")
 	}},
-	{condition.NetworkCoversLAN, "a peer's network covers the LAN", []string{"10.0.0.0/8", "10.7.0.0/16"}, func(s *Scene) Sign {
+	{"NetworkCoversLAN", "a peer's network covers the LAN", []string{"10.0.0.0/8", "10.7.0.0/16"}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("inner", "10.7.3.1/24")
 		s.edit(s.Other, fmt.Sprintf("advertisedNetworks: [%q]", s.Variant))
 		s.startAll()
 		return s.sign(s.On, 1, anySubject, "does not take 10.7.3.0/24", "routeConnectedNetworks")
 	}},
-	{condition.AddressRefused, "a peer advertises a default route", []string{"0.0.0.0/0", "::/0"}, func(s *Scene) Sign {
+	{"AddressRefused", "a peer advertises a default route", []string{"0.0.0.0/0", "::/0"}, func(s *Scene) Sign {
 		s.edit(s.Other, fmt.Sprintf("advertisedNetworks: [%q]", s.Variant))
 		s.startAll()
 		return s.sign(s.On, 1, anySubject, "is a default route", "filters.peerNetworks")
 	}},
-	{condition.AddressOverlap, "two machines advertise one network", []string{first, later}, func(s *Scene) Sign {
+	{"AddressOverlap", "two machines advertise one network", []string{first, later}, func(s *Scene) Sign {
 		if s.Variant == later {
 			s.up()
 		}

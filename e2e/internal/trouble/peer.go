@@ -4,12 +4,11 @@ import (
 	"fmt"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // peerFaults are those of the ways between machines.
 var peerFaults = []Fault{
-	{condition.UDPBlocked, "UDP is blocked here", []string{"in", "reject", "out", "in and out", "in, " + later, "in and out, " + later}, func(s *Scene) Sign {
+	{"UDPBlocked", "UDP is blocked here", []string{"in", "reject", "out", "in and out", "in, " + later, "in and out, " + later}, func(s *Scene) Sign {
 		block := map[string][]string{"in": {"in"}, "reject": {"reject"}, "out": {"out"}, "in and out": {"in", "out"},
 			"in, " + later: {"in"}, "in and out, " + later: {"in", "out"}}[s.Variant]
 		if s.Variant == "in, "+later || s.Variant == "in and out, "+later {
@@ -21,7 +20,7 @@ var peerFaults = []Fault{
 		s.startAll()
 		return s.sign(s.On, 2, "", "2 peers")
 	}},
-	{condition.PeerUnreachable, "UDP is blocked at a peer", []string{"both ways", "between the two"}, func(s *Scene) Sign {
+	{"PeerUnreachable", "UDP is blocked at a peer", []string{"both ways", "between the two"}, func(s *Scene) Sign {
 		if s.Variant == "both ways" {
 			BlockUDP(s.On, "in")
 			BlockUDP(s.On, "out")
@@ -32,7 +31,7 @@ var peerFaults = []Fault{
 		s.startAll()
 		return s.sign(s.Other, 1, s.On.Name, "endpoint", "nothing came; others answer", "open UDP 51820 at "+s.On.Name)
 	}},
-	{condition.OneWayTraffic, "a peer does not hear us", []string{"in", "reject", "from here alone"}, func(s *Scene) Sign {
+	{"OneWayTraffic", "a peer does not hear us", []string{"in", "reject", "from here alone"}, func(s *Scene) Sign {
 		if s.Variant == "from here alone" {
 			BlockUDP(s.On, "in", s.Other)
 		} else {
@@ -41,7 +40,7 @@ var peerFaults = []Fault{
 		s.startAll()
 		return s.sign(s.Other, 1, s.On.Name, s.On.Name+" calls", "let the firewall of "+s.On.Name)
 	}},
-	{condition.PeerDown, "a peer was up and is down", []string{"it has lost its power", "its network is gone", "its firewall drops all", "its agent was killed, and its link is gone"}, func(s *Scene) Sign {
+	{"PeerDown", "a peer was up and is down", []string{"it has lost its power", "its network is gone", "its firewall drops all", "its agent was killed, and its link is gone"}, func(s *Scene) Sign {
 		s.up()
 		switch s.Variant {
 		case "it has lost its power":
@@ -57,12 +56,12 @@ var peerFaults = []Fault{
 		}
 		return s.sign(s.Other, 1, s.On.Name, "silent since ", "check that "+s.On.Name+" runs")
 	}},
-	{condition.MTUBlackHole, "large packets to a peer are lost", []string{"1460", "1400", "1352"}, func(s *Scene) Sign {
+	{"MTUBlackHole", "large packets to a peer are lost", []string{"1460", "1400", "1352"}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("drop-large", s.Variant)
 		s.startAll()
 		return s.sign(s.Other, 1, s.On.Name, fmt.Sprintf("1420 bytes to %s are lost, 1", s.On.Name), "mtu: 1")
 	}},
-	{condition.Relayed, "a peer is reached through a relay", []string{first, later}, func(s *Scene) Sign {
+	{"Relayed", "a peer is reached through a relay", []string{first, later}, func(s *Scene) Sign {
 		SetForwarding(s.t, s.Third, true, true)
 		s.Third.Files.WriteConfig(harness.Edit(s.Config, "relay: offer: true"))
 		s.edit(s.On, "relay: use: true")

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 // Scene is a mesh in which a fault is planted.
@@ -36,7 +35,7 @@ func NewScene(t *testing.T, choice Choice) (*Scene, Sign) {
 }
 
 // Code returns the code that names the fault.
-func (s *Scene) Code() condition.Code { return s.Fault.Code }
+func (s *Scene) Code() string { return s.Fault.Code }
 
 // startAll starts the agents that do not run.
 func (s *Scene) startAll() {
@@ -91,8 +90,9 @@ func (s *Scene) at(scheme, port string) string {
 // named is how long an operator waits until the fault is named.
 const named = "150s"
 
-// settled is the age of an agent at which it says all that the start of one hides.
-const settled = condition.StartTime + 15*time.Second
+// settled is the age of an agent at which it says all that it keeps to itself in its first 30
+// seconds.
+const settled = 45 * time.Second
 
 // Look asks for the status of the machine as an operator does once the fault is named, and again
 // when the agent has settled. It returns what that prints, and what is wrong with it.
@@ -100,7 +100,7 @@ func (s *Scene) Look(sign Sign) (printed string, misses []string) {
 	s.t.Helper()
 	machine := s.Machines[sign.At]
 	if !sign.Silent {
-		o := machine.CLI.Try("wait", "--for", "condition="+string(s.Code()), "--timeout", named)
+		o := machine.CLI.Try("wait", "--for", "condition="+s.Code(), "--timeout", named)
 		if o.Status != 0 {
 			misses = append(misses, fmt.Sprintf("wait: status %d: %s", o.Status, o.Stderr))
 		}

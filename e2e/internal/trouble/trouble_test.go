@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/spanmesh/span/reconciler/condition"
 )
 
 func TestEachFaultIsPicked(t *testing.T) {
@@ -26,15 +24,15 @@ func TestEachFaultIsPicked(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	down := Condition{Code: condition.PeerDown, Severity: "warning", Subject: "node-2", Cause: "silent since 9", Remedy: "check that node-2 runs"}
+	down := Condition{Code: "PeerDown", Severity: "warning", Subject: "node-2", Cause: "silent since 9", Remedy: "check that node-2 runs"}
 	sign := Sign{Subject: "node-2", Texts: []string{"silent", "node-2 runs"}, Exit: 1}
 	with := func(conditions ...Condition) Status { return Status{Conditions: conditions} }
 	other := down
 	other.Subject = "node-3"
-	hint := Condition{Code: condition.DiscoveryPlain, Severity: "info"}
-	blocked := Condition{Code: condition.UDPBlocked, Severity: "error"}
+	hint := Condition{Code: "DiscoveryPlain", Severity: "info"}
+	blocked := Condition{Code: "UDPBlocked", Severity: "error"}
 	besides, another, mute := sign, sign, sign
-	besides.Besides, besides.Exit = []condition.Code{condition.UDPBlocked}, 2
+	besides.Besides, besides.Exit = []string{"UDPBlocked"}, 2
 	another.Texts = []string{"since 10"}
 	mute.Subject = anySubject
 	for _, test := range []struct {
@@ -52,7 +50,7 @@ func TestJudge(t *testing.T) {
 		{"with what is wrong", sign, with(down, blocked), 2, []string{"this is wrong: error UDPBlocked", "the exit status is 2, want 1"}},
 		{"with what is true as well", besides, with(down, blocked), 2, nil},
 	} {
-		got := Judge(condition.PeerDown, test.sign, test.status, test.exit)
+		got := Judge("PeerDown", test.sign, test.status, test.exit)
 		if !slices.EqualFunc(got, test.want, strings.Contains) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
