@@ -93,7 +93,7 @@ func TestDiscoveryDocument(t *testing.T) {
 			serve, script, _ := strings.Cut(b.Text, "\n")
 			d.Type(strings.Replace(serve, "serve", "serve --listen 127.0.0.1:3001", 1))
 			out := d.Type(strings.ReplaceAll(script, "127.0.0.1:3000", "127.0.0.1:3001"))
-			if !strings.Contains(out, `"id":"one"`) {
+			if !strings.Contains(out, `"id":"one"`) || !strings.Contains(out, `"sent":3`) {
 				t.Errorf("the calls got %s", out)
 			}
 		default:

@@ -173,7 +173,7 @@ var peerDefinitions = []Definition{
 	{
 		Code: UDPBlocked, Severity: SeverityError,
 		Summary:  "no peer answers, or none hears this machine",
-		Check:    "`nft list ruleset` and the router's firewall; `spanctl get peers`: TX grows and RX does not",
+		Check:    "`spanctl doctor`, check `udp`, tells whether this machine's firewall drops it, or a router in front; `spanctl get peers`: TX grows and RX does not",
 		Remedy:   "open the UDP port of `listenPort` here and on the router, both ways",
 		NotReady: true,
 		Hides:    []Code{OneWayTraffic, PeerDown, PeerUnreachable, SymmetricNAT},

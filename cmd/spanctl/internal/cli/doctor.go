@@ -49,10 +49,11 @@ server of spanctl sends three datagrams to this machine.
 
 The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails, such as for a config
 that is missing. With --host and --nodes the command runs on other machines, and its exit status
-is the worst; 3 is that of a machine that is not reached.`,
+is the worst; 3 is that of a machine that is not reached. With --nodes, -o json prints one list,
+whose items have a node and its checks, or an error.`,
 		Example:     "  spanctl doctor\n  spanctl doctor -o json\n  spanctl doctor -n root@web1,root@web2",
 		Args:        cobra.NoArgs,
-		Annotations: map[string]string{reachKey: string(eachNode)},
+		Annotations: map[string]string{reachKey: string(oneList)},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch err := oneOf("output", output, outputText, outputJSON); {
 			case err != nil:

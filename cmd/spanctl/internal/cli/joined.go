@@ -17,6 +17,8 @@ type joined struct {
 	documents []document
 	// health is that of the machine, as JSON; nil for commands that print something else.
 	health json.RawMessage
+	// checks are those of a doctor, as JSON; nil for other commands.
+	checks json.RawMessage
 }
 
 // joinedKey is the context key of the *joined that takes what a command prints.
@@ -38,7 +40,7 @@ type joinedOutput struct {
 	headings bool
 	// watch is set where changes are printed as they come.
 	watch bool
-	// health is set where a list of the machines' health is printed.
+	// health is set where a list of the machines' health or checks is printed.
 	health bool
 }
 
@@ -109,18 +111,19 @@ func printAnswers(s streams, answers []answer, output joinedOutput) error {
 	return nil
 }
 
-// printHealths prints the health of several machines as a list, or in YAML as documents. A machine
+// printHealths prints the health or the checks of several machines as a list, or in YAML as documents. A machine
 // that has not answered has an error in its place.
 func printHealths(out io.Writer, format string, answers []answer) error {
 	type item struct {
 		Node   string          `json:"node"`
 		Error  string          `json:"error,omitempty"`
 		Health json.RawMessage `json:"health,omitempty"`
+		Checks json.RawMessage `json:"checks,omitempty"`
 	}
 	items := make([]item, len(answers))
 	for i := range answers {
-		items[i] = item{Node: answers[i].node, Health: answers[i].joined.health}
-		if items[i].Health == nil {
+		items[i] = item{Node: answers[i].node, Health: answers[i].joined.health, Checks: answers[i].joined.checks}
+		if items[i].Health == nil && items[i].Checks == nil {
 			items[i].Error = strings.TrimPrefix(strings.TrimSpace(answers[i].stderr.String()), "spanctl: ")
 		}
 	}

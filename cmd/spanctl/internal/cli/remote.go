@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -148,8 +149,16 @@ func runThere(cmd *cobra.Command, host string) error {
 	if err != nil {
 		return err
 	}
+	var report bytes.Buffer
+	taken, _ := cmd.Context().Value(joinedKey{}).(*joined)
 	there.Stdout, there.Stderr = &plainWriter{out: cmd.OutOrStdout(), plain: plainLines}, cmd.ErrOrStderr()
+	if taken != nil {
+		there.Stdout = &report
+	}
 	err = there.Run()
+	if taken != nil {
+		taken.checks = checksIn(report.Bytes())
+	}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.ExitCode() != sshFailed && exit.ExitCode() > 0:
@@ -159,6 +168,17 @@ func runThere(cmd *cobra.Command, host string) error {
 	default:
 		return nil
 	}
+}
+
+// checksIn returns the checks of a doctor's report in JSON; nil if there are none.
+func checksIn(report []byte) json.RawMessage {
+	var r struct {
+		Checks json.RawMessage `json:"checks"`
+	}
+	if err := json.Unmarshal([]byte(plainJSON(string(report))), &r); err != nil {
+		return nil
+	}
+	return r.Checks
 }
 
 // quoteShell quotes a word for the shell of another machine, if need be.

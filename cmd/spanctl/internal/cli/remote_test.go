@@ -16,6 +16,10 @@ func fakeSSH(t *testing.T) {
 	text := `shift # --
 host=$1
 shift
+if [ $host = json ]; then
+	printf '%s' "$SPANCTL_TEST_REPORT"
+	exit 1
+fi
 echo "$@"
 printf 'a title: \033]0;x\007\n'
 case $host in
@@ -27,6 +31,7 @@ esac
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("SPANCTL_TEST_REPORT", `{"apiVersion":"spanctl/v1","checks":[{"grade":"ok","check":"port","what":"is free"}]}`)
 	t.Setenv(sshVariable, "/bin/sh "+script)
 }
 
@@ -42,6 +47,11 @@ func TestDoctorThere(t *testing.T) {
 		{"flags go along", []string{"doctor", "--host", "fails", "-o", "json", "--socket", "/run/a b"}, 2, []string{"spanctl doctor --output=json '--socket=/run/a b'\n"}},
 		{"the worst of several", []string{"doctor", "-n", "well,fails,warns"}, 2, []string{"NODE well\nspanctl doctor\n", "NODE fails\n", "NODE warns\n"}},
 		{"one that is not reached", []string{"doctor", "-n", "well,gone"}, 3, []string{"NODE well\n"}},
+		{"one list", []string{"doctor", "-o", "json", "-n", "json,gone"}, 3, []string{`"node": "json",
+      "checks": [
+        {
+          "grade": "ok",`, `"node": "gone",
+      "error": "no route to host`}},
 		{"a host that would be an option", []string{"doctor", "--host", "-oProxyCommand=x"}, 1, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
