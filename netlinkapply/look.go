@@ -30,8 +30,11 @@ type RoutingRule struct {
 	Table int
 	// Ours is set if spanctl made it.
 	Ours bool
-	// Narrow is set if it is for packets of certain links, sources, users, ports or marks only.
+	// Narrow is set if it is for packets of certain links, sources, users, ports or marks only, or
+	// of a protocol other than TCP and UDP.
 	Narrow bool
+	// Protocol is TCP or UDP (RFC 790) if it is for that alone; 0 for all.
+	Protocol int
 	// Destination is a network; the zero value for all.
 	Destination netip.Prefix
 }
@@ -46,7 +49,7 @@ func RoutingRules() ([]RoutingRule, error) {
 		}
 		for _, r := range list {
 			all = append(all, RoutingRule{Family: f, Priority: r.Priority, Table: r.Table, Ours: r.Protocol == state.Protocol,
-				Narrow:      isNarrow(r),
+				Narrow: isNarrow(r), Protocol: r.IPProto,
 				Destination: prefix(r.Dst)})
 		}
 	}
@@ -57,7 +60,7 @@ func RoutingRules() ([]RoutingRule, error) {
 // but those with a mark is not.
 func isNarrow(r netlink.Rule) bool {
 	return r.IifName != "" || r.OifName != "" || r.Src != nil || r.UIDRange != nil || r.Mark != 0 && !r.Invert ||
-		r.IPProto != 0 || r.Dport != nil || r.Sport != nil || r.Tos != 0
+		r.IPProto != 0 && r.IPProto != unix.IPPROTO_TCP && r.IPProto != unix.IPPROTO_UDP || r.Dport != nil || r.Sport != nil || r.Tos != 0
 }
 
 // KernelHasWireGuard reports whether the kernel has WireGuard now. A module may have to be loaded.

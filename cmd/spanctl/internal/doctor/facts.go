@@ -91,8 +91,10 @@ type Rule struct {
 	Table int
 	// Ours is set if spanctl made it.
 	Ours bool
-	// Narrow is set if it is for packets of certain links, sources, users or marks only.
+	// Narrow is set if it is for packets of certain links, sources, users, ports or marks only.
 	Narrow bool
+	// Protocol is that of TCP or UDP if it is for that alone; 0 for all.
+	Protocol int
 	// Destination is a network; "" for all.
 	Destination string
 }

@@ -156,7 +156,7 @@ func rules() []Rule {
 	}
 	all := make([]Rule, len(list))
 	for i, r := range list {
-		all[i] = Rule{Family: r.Family.String(), Priority: r.Priority, Table: r.Table, Ours: r.Ours, Narrow: r.Narrow}
+		all[i] = Rule{Family: r.Family.String(), Priority: r.Priority, Table: r.Table, Ours: r.Ours, Narrow: r.Narrow, Protocol: r.Protocol}
 		if r.Destination.IsValid() {
 			all[i].Destination = r.Destination.String()
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -94,9 +96,10 @@ func TestJudge(t *testing.T) {
 			[]string{"warn forwarding relay.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.offer is not set"}},
 		{"a rule in front", func(f *Facts) {
-			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"})
+			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"},
+				Rule{Family: "ipv4", Priority: 10, Protocol: unix.IPPROTO_TCP})
 		}, []string{"warn rules ipv6 rule 100 takes all packets to table 77 before the mesh's rule 32500, set rulePriority below 100, or remove that rule",
-			"warn rules ipv4 rule 101 takes 10.0.0.0/8 to table 77"}},
+			"warn rules ipv4 rule 101 takes all packets to 10.0.0.0/8 to table 77", "warn rules ipv4 rule 10 takes all TCP packets away"}},
 		{"the port is another program's", func(f *Facts) { f.Host.Port = netlinkapply.PortOwner{Found: true, PID: 7, Name: "dnsmasq"} },
 			[]string{"fail port UDP 51820 is taken by dnsmasq, pid 7, end it, or set listenPort"}},
 		{"the port is the kernel's, and there is no link", func(f *Facts) { f.Host.HasLink = false },

@@ -131,6 +131,21 @@ func forwarding(f *Facts) []Finding {
 // localTable is the kernel's table of local addresses (ip-rule(8)).
 const localTable = 255
 
+// takes says which packets the rule takes where to.
+func (r Rule) takes() string {
+	what := "all packets"
+	if name := map[int]string{unix.IPPROTO_TCP: "TCP", unix.IPPROTO_UDP: "UDP"}[r.Protocol]; name != "" {
+		what = "all " + name + " packets"
+	}
+	if r.Destination != "" {
+		what += " to " + r.Destination
+	}
+	if r.Table <= 0 {
+		return what + " away" // it drops them, or jumps
+	}
+	return fmt.Sprintf("%s to table %d", what, r.Table)
+}
+
 // ruleOrder judges the rules that are looked at before ours.
 func ruleOrder(f *Facts) []Finding {
 	if f.Config == nil {
@@ -141,12 +156,8 @@ func ruleOrder(f *Facts) []Finding {
 		if r.Ours || r.Narrow || r.Table == localTable || r.Table == f.Config.RoutingTable || r.Priority >= f.Config.RulePriority {
 			continue
 		}
-		to := r.Destination
-		if to == "" {
-			to = "all packets"
-		}
-		found = append(found, Finding{Warn, "rules", fmt.Sprintf("%s rule %d takes %s to table %d before the mesh's rule %d",
-			r.Family, r.Priority, to, r.Table, f.Config.RulePriority), fmt.Sprintf("set rulePriority below %d, or remove that rule", r.Priority)})
+		found = append(found, Finding{Warn, "rules", fmt.Sprintf("%s rule %d takes %s before the mesh's rule %d",
+			r.Family, r.Priority, r.takes(), f.Config.RulePriority), fmt.Sprintf("set rulePriority below %d, or remove that rule", r.Priority)})
 	}
 	if len(found) == 0 {
 		return one(OK, "rules", "none takes packets before the mesh's", "")
