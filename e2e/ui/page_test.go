@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/chromedp/chromedp"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/e2e/internal/harness"
@@ -62,7 +63,7 @@ func (m *mesh) serve(t *testing.T, args ...string) (ui *harness.Process, url str
 	if err := os.WriteFile(script, []byte(reach), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append(cmd.Env, "SPANCTL_SSH="+script, "LAB="+m.Dir, "BINARY="+m.Machines[0].Binary())
+	cmd.Env = append(cmd.Env, "SPANCTL_SSH="+script, "LAB="+m.Dir, "BINARY="+m.Machines[0].Binary(), "PATH="+m.Dir+":"+os.Getenv("PATH"))
 	ui = harness.StartProcess(t, cmd)
 	ui.AwaitOutput("opens the page in one browser")
 	for line := range strings.Lines(ui.Output()) {
@@ -74,16 +75,40 @@ func (m *mesh) serve(t *testing.T, args ...string) (ui *harness.Process, url str
 	return nil, ""
 }
 
+// desktop puts a program in place of xdg-open(1), and returns what waits until it is run and returns its
+// argument.
+func (m *mesh) desktop(t *testing.T) (opened func() string) {
+	t.Helper()
+	pipe := filepath.Join(m.Dir, "opened")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.Dir, "xdg-open"), []byte("#!/bin/sh\nprintf %s \"$1\" > \"$LAB/opened\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		path, err := os.ReadFile(pipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(string(path)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("%s, %v: want a file for its user alone", path, err)
+		}
+		return string(path)
+	}
+}
+
 // TestPage shows a mesh of five in Chromium.
 func TestPage(t *testing.T) {
 	harness.Scenario(t, "the page in Chromium: a peer that is cut is shown within three seconds; nothing is loaded from elsewhere, and axe finds nothing")
 	m := startMesh(t)
-	ui, address := m.serve(t, "-n", "node-2,node-3,node-4,node-5")
+	opened := m.desktop(t)
+	ui, address := m.serve(t, "--open", "-n", "node-2,node-3,node-4,node-5")
 	b := startBrowser(t)
 	origin, _, _ := strings.Cut(address, "?")
 	b.look(1280, "light")
-	run(b, chromedp.Navigate(address))
-	// The page replaces the one that takes the token.
+	// The file leads to the page that takes the token, which leads to the page.
+	run(b, chromedp.Navigate("file://"+opened()))
 	run(b, chromedp.WaitVisible("#app main"))
 
 	t.Run("all machines are shown", func(t *testing.T) {
@@ -183,7 +208,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("only %d requests were seen", len(b.requests))
 		}
 		for _, url := range b.requests {
-			if !strings.HasPrefix(url, origin) && !strings.HasPrefix(url, "data:") {
+			if !strings.HasPrefix(url, origin) && !strings.HasPrefix(url, "data:") && !strings.HasPrefix(url, "file:") {
 				t.Errorf("the page asked for %s", url)
 			}
 		}

@@ -1,6 +1,11 @@
 package cli
 
 import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
 	"strings"
 	"testing"
 
@@ -90,5 +95,86 @@ func TestMachinesOfThePage(t *testing.T) {
 				t.Errorf("%q, %v; want %q, %q", got, err, test.ids, test.refuse)
 			}
 		})
+	}
+}
+
+// outputLines passes on the lines that a command prints.
+type outputLines struct {
+	*io.PipeWriter
+	lines *bufio.Scanner
+}
+
+func newOutputLines() *outputLines {
+	r, w := io.Pipe()
+	return &outputLines{w, bufio.NewScanner(r)}
+}
+
+func (o *outputLines) next(t *testing.T) string {
+	t.Helper()
+	if !o.lines.Scan() {
+		t.Fatalf("the command printed nothing more: %v", o.lines.Err())
+	}
+	return o.lines.Text()
+}
+
+// TestPageWithoutAnAgent runs the command where no agent is. Enter prints another URL, which replaces
+// the first.
+func TestPageWithoutAnAgent(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	stdin, enter := io.Pipe()
+	stdout := newOutputLines()
+	root := Root()
+	root.SetArgs([]string{"ui", "--no-open", "--socket", dir + "/none", "--state-dir", dir})
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(io.Discard)
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+
+	first := stdout.next(t)
+	if _, err := enter.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	second := stdout.next(t)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	get := func(url string) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return response
+	}
+	if r := get(first); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the first URL is %s", r.Status)
+	}
+	if r := get(second); r.StatusCode != http.StatusOK {
+		t.Errorf("the second URL is %s", r.Status)
+	}
+	origin, _, _ := strings.Cut(second, "?")
+	stream := bufio.NewScanner(get(origin + "api/stream").Body)
+	for stream.Scan() {
+		if strings.Contains(stream.Text(), `"state":"no agent"`) && strings.Contains(stream.Text(), `"code":"NoAgent"`) {
+			break
+		}
+	}
+	if err := stream.Err(); err != nil {
+		t.Errorf("the stream: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the command ended with %v", err)
+	}
+	for stream.Scan() { // it ends with the command
 	}
 }

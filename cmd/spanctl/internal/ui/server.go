@@ -99,8 +99,8 @@ func (s *Server) NewURL() string {
 	return u.String()
 }
 
-// Handler returns the handler of all requests.
-func (s *Server) Handler() http.Handler {
+// handler returns the handler of all requests.
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", s.serveAsset)
 	mux.HandleFunc("GET "+apiPath+"session", s.session)
@@ -155,7 +155,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		})
 	}
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.handler(),
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
