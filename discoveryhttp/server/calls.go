@@ -75,17 +75,16 @@ func (s *Server) open(caller netip.Addr, conn *grpcConn) (*openCall, error) {
 	return c, nil
 }
 
-// withCalls counts the calls on net/http. A connection that opens too many is to be closed.
+// withCalls counts the calls on net/http.
 func (s *Server) withCalls(next http.Handler) http.Handler {
-	refusals := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.open(s.callers.of(r.RemoteAddr, r.Header), nil)
 		if err != nil {
-			w.Header().Set("Connection", "close")
-			_ = refusals.Write(w, r, err) // the client may be gone
+			s.refuse(w, r, err)
 			return
 		}
 		defer c.end()
 		next.ServeHTTP(w, r)
+		sendRest(w, r)
 	})
 }

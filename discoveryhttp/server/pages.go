@@ -9,23 +9,14 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/spanmesh/span/discoveryhttp/server/page"
 	"github.com/spanmesh/span/discoveryhttp/store"
 )
 
-const (
-	// readyTimeout bounds how long a readiness probe waits for the store.
-	readyTimeout = 2 * time.Second
-	// probesPerAddress and probes bound the open requests of probes, which calls do not crowd out.
-	probesPerAddress, probes = 16, 1024
-)
-
-// visitRate is how often an address may ask for the page, its parts or the metrics. A page that is
-// open asks every five seconds.
-var visitRate = Rate{PerSecond: 20, Burst: 200}
+// readyTimeout bounds how long a readiness probe waits for the store.
+const readyTimeout = 2 * time.Second
 
 // pagePolicy is what a browser may do with the page: it loads nothing from elsewhere.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -42,43 +33,12 @@ func withPageHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// withVisits refuses requests of an address beyond visitRate.
-func (s *Server) withVisits(next http.Handler) http.Handler {
-	refusals := connect.NewErrorWriter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller := rateKey(s.callers.of(r.RemoteAddr, r.Header))
-		if wait, ok := s.visits.reserve(caller, time.Now(), 0); !ok {
-			_ = refusals.Write(w, r, rateError("this address", wait)) // the client may be gone
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// addProbes adds the probes. They are told nothing of clusters.
-func (s *Server) addProbes(mux *http.ServeMux) {
-	mux.Handle("GET /healthz", s.withProbes(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }))
-	mux.Handle("GET /readyz", s.withProbes(s.ready))
-}
-
-// withProbes bounds the open requests of probes.
-func (s *Server) withProbes(next http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller := rateKey(s.callers.of(r.RemoteAddr, r.Header))
-		if err := s.probes.enter(caller); err != nil {
-			w.Header().Set("Connection", "close")
-			answer(w, http.StatusTooManyRequests, "too many probes are open")
-			return
-		}
-		defer s.probes.leave(caller)
-		next(w, r)
-	})
-}
-
-// pages returns the handler of the page and the metrics. None of them shows the ID of a cluster,
-// or an address.
+// pages returns the handler of the page, the metrics and the probes. None of them shows the ID of
+// a cluster, or an address.
 func (s *Server) pages() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if !s.mayReadMetrics(r) {

@@ -1,17 +1,23 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/spanmesh/span/discoveryhttp/server"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
@@ -182,9 +188,9 @@ func TestNothingIdentifies(t *testing.T) {
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}}))
 	h := s.Handler()
-	url := httptest.NewServer(h)
-	t.Cleanup(url.Close)
-	client := serverpbconnect.NewClusterClient(http.DefaultClient, url.URL)
+	served := httptest.NewServer(h)
+	t.Cleanup(served.Close)
+	client := serverpbconnect.NewClusterClient(http.DefaultClient, served.URL)
 	for i := range 12 {
 		update := updateRequest("planted-cluster-"+strconv.Itoa(i), "planted-affiliate", "planted-data")
 		update.Msg.AffiliateEndpoints = [][]byte{[]byte("planted-endpoint")}
@@ -227,10 +233,10 @@ func TestNothingIdentifies(t *testing.T) {
 func TestPageFollowsCalls(t *testing.T) {
 	s := server.New(t.Context(), options(nil))
 	h := s.Handler()
-	url := httptest.NewServer(h)
-	t.Cleanup(url.Close)
+	served := httptest.NewServer(h)
+	t.Cleanup(served.Close)
 	s.RecordOnce(t.Context())
-	client := serverpbconnect.NewClusterClient(http.DefaultClient, url.URL)
+	client := serverpbconnect.NewClusterClient(http.DefaultClient, served.URL)
 	for range 5 {
 		if _, err := client.AffiliateUpdate(t.Context(), updateRequest("c", "a", "x")); err != nil {
 			t.Fatal(err)
@@ -299,31 +305,39 @@ func (w stuckWriter) Write([]byte) (int, error) {
 	return 0, w.ctx.Err()
 }
 
-// TestUntakenPagesAreOpenCalls has clients that do not take what they asked for: each is an open
-// call of its address, and probes have a limit of their own.
-func TestUntakenPagesAreOpenCalls(t *testing.T) {
-	for _, path := range []string{"/", "/page/page.js", "/page/data?span=hour", "/metrics", "/nowhere", "/healthz", "/readyz"} {
+// TestUntakenPagesAreBounded has clients that do not take what they asked for: each counts for its
+// address, and probes have a limit of their own.
+func TestUntakenPagesAreBounded(t *testing.T) {
+	for path, most := range map[string]int{"/": 24, "/page/page.js": 24, "/page/data?span=hour": 24, "/metrics": 24, "/nowhere": 24, "//": 24, "/healthz": 16, "/readyz": 16} {
 		t.Run(path, func(t *testing.T) {
-			h := server.New(t.Context(), options([]func(*server.Options){func(o *server.Options) { o.Limits.CallsPerAddress = 16 }})).Handler()
+			h := server.New(t.Context(), options(nil)).Handler()
 			ctx, leave := context.WithCancel(t.Context())
 			begun, ended := make(chan struct{}, 100), make(chan struct{}, 100)
-			for range 16 {
+			for range most {
 				go func() {
-					req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+					req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+					req.URL, _ = url.Parse("http://discovery" + path)
 					req.Header.Set("Accept", "text/html")
 					h.ServeHTTP(stuckWriter{httptest.NewRecorder(), begun, ctx}, req)
 					ended <- struct{}{}
 				}()
 			}
-			for range 16 {
+			for range most {
 				<-begun
 			}
 			refused := fetch(t, h, visit{path: path, remote: "192.0.2.1:9"}) // the address of httptest's requests
 			if refused.status != http.StatusTooManyRequests || refused.header.Get("Connection") != "close" {
 				t.Errorf("one more is answered with %d", refused.status)
 			}
+			others := map[string]int{"/": 200, "/healthz": 200}
+			delete(others, map[int]string{24: "/", 16: "/healthz"}[most])
+			for path, want := range others {
+				if other := fetch(t, h, visit{path: path, remote: "192.0.2.1:9"}); other.status != want {
+					t.Errorf("%s is answered with %d", path, other.status)
+				}
+			}
 			leave()
-			for range 16 {
+			for range most {
 				<-ended
 			}
 			if again := fetch(t, h, visit{path: path, remote: "192.0.2.1:9"}); again.status == http.StatusTooManyRequests {
@@ -331,4 +345,91 @@ func TestUntakenPagesAreOpenCalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConnectionWithTooManyOpenIsClosed opens more on one connection of HTTP/2 than an address may
+// have, and takes nothing: nothing is kept of what is refused.
+func TestConnectionWithTooManyOpenIsClosed(t *testing.T) {
+	const most = 20
+	for _, c := range []struct {
+		name, method, path string
+		// proxied is set if the connection is that of a trusted proxy.
+		proxied bool
+		open    int
+	}{
+		{"calls", http.MethodPost, serverpbconnect.ClusterHelloProcedure, false, most},
+		{"calls by a proxy", http.MethodPost, serverpbconnect.ClusterHelloProcedure, true, most},
+		{"pages", http.MethodGet, "/page/page.js", false, 24},
+		{"pages by a proxy", http.MethodGet, "/page/page.js", true, 24},
+		{"probes", http.MethodGet, "/healthz", false, 16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			address, _ := start(t, func(o *server.Options) {
+				o.Limits.CallsPerAddress = most
+				if c.proxied {
+					o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				}
+			})
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(address, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			frames := openStreams(t, conn, c.method, c.path, c.open+1)
+			refused := 0
+			for {
+				frame, err := frames.ReadFrame()
+				if err != nil {
+					if c.proxied {
+						t.Errorf("the connection of a proxy is closed: %v", err)
+					}
+					return
+				}
+				h, isHeaders := frame.(*http2.MetaHeadersFrame)
+				if isHeaders && h.PseudoValue("status") == "429" {
+					refused++
+					if !c.proxied || !h.StreamEnded() {
+						t.Errorf("a call is refused with %v", h)
+					}
+					if refused == 1 {
+						return
+					}
+				}
+			}
+		})
+	}
+}
+
+// openStreams opens streams with a window of 0.
+func openStreams(t *testing.T, conn net.Conn, method, path string, n int) *http2.Framer {
+	t.Helper()
+	frames := http2.NewFramer(conn, conn)
+	frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := io.WriteString(conn, http2.ClientPreface)
+	check(err)
+	check(frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize}))
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for i := range n {
+		block.Reset()
+		for _, f := range []hpack.HeaderField{
+			{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: path}, {Name: ":authority", Value: "discovery"},
+			{Name: "content-type", Value: "application/json"}, {Name: "x-real-ip", Value: "203.0.113.9"},
+		} {
+			check(encoder.WriteField(f))
+		}
+		stream, body := uint32(2*i+1), []byte(`{"clusterId":"c"}`)
+		check(frames.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: method == http.MethodGet}))
+		if method == http.MethodPost {
+			check(frames.WriteData(stream, true, body))
+		}
+	}
+	return frames
 }

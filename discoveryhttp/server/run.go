@@ -3,10 +3,8 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,17 +16,6 @@ import (
 const (
 	// expireInterval is how often expired affiliates are removed.
 	expireInterval = 15 * time.Second
-	// headerTimeout bounds how long a client may take to send a request's header.
-	headerTimeout = 10 * time.Second
-	// readTimeout bounds how long a client may take to send a whole request.
-	readTimeout = 10 * time.Second
-	// idleTimeout is how long a connection without requests stays open.
-	idleTimeout = 2 * time.Minute
-	// maxHeader bounds the header of a request, in bytes.
-	maxHeader = 16 << 10
-	// maxStreams bounds the concurrent calls of one connection. A proxy has few
-	// connections for many machines.
-	maxStreams = 1000
 	// shutdownTimeout bounds how long a shutdown waits for calls to end.
 	shutdownTimeout = 5 * time.Second
 )
@@ -48,49 +35,13 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
 	}
 	group.Go(func() error { return s.ServeGRPC(groupCtx, entrance.GRPC()) })
-	httpServer := newHTTP(s.Handler(), o.Log)
-	group.Go(func() error {
-		if err := httpServer.Serve(entrance.HTTP()); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-groupCtx.Done()
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := httpServer.Shutdown(stopCtx); err != nil {
-			return httpServer.Close()
-		}
-		return nil
-	})
+	group.Go(func() error { return s.serveHTTP(groupCtx, entrance.HTTP()) })
 	group.Go(func() error { return expire(groupCtx, o.Store, o.Log) })
 	group.Go(func() error {
 		s.record(groupCtx)
 		return nil
 	})
 	return group.Wait()
-}
-
-// newHTTP returns a server of HTTP/1.1 and HTTP/2 on connections whose TLS is done.
-func newHTTP(handler http.Handler, log *slog.Logger) *http.Server {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
-		Handler:   handler,
-		Protocols: protocols,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams,
-			SendPingTimeout:      pingAfter,
-			PingTimeout:          pingTimeout,
-		},
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
 }
 
 // connectionMetrics are the metrics of connections.
@@ -125,25 +76,5 @@ func expire(ctx context.Context, s Store, log *slog.Logger) error {
 				log.Error("removing expired affiliates failed", "error", err)
 			}
 		}
-	}
-}
-
-// controllerKey is the context key of the call's http.ResponseController.
-type controllerKey struct{}
-
-// withController lets a stream change the read deadline of its request, which the
-// HTTP server sets for all requests.
-func withController(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
-// clearReadDeadline lets a stream stay open for longer than readTimeout.
-func clearReadDeadline(ctx context.Context) {
-	if controller, ok := ctx.Value(controllerKey{}).(*http.ResponseController); ok {
-		// A transport without deadlines has none to clear.
-		_ = controller.SetReadDeadline(time.Time{})
 	}
 }

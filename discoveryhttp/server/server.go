@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -90,11 +91,12 @@ type Server struct {
 	calls *quota[netip.Addr]
 	// requestTimeout bounds how long the request of a gRPC call may take to arrive.
 	requestTimeout time.Duration
-	// board has what the page shows, and visits bounds how often an address asks for it or for the
-	// metrics. probes bounds the open requests of probes.
-	board  *page.Board
-	visits *limiter[netip.Addr]
-	probes *quota[netip.Addr]
+	// board has what the page shows.
+	board *page.Board
+	// visits and probes bound the open requests for pages and of probes, and visitRates how often
+	// an address asks for pages.
+	visits, probes *quota[netip.Addr]
+	visitRates     *limiter[netip.Addr]
 	// connections returns the numbers of connections; nil if the server does not accept them.
 	connections func() door.Stats
 	// storeFailed limits how often failures of the store are logged.
@@ -116,8 +118,9 @@ func New(closing context.Context, o Options) *Server {
 
 		requestTimeout: requestTimeout,
 		board:          page.NewBoard(page.About{Version: o.Version, Memory: o.Limits.most()}),
-		visits:         newLimiter[netip.Addr](visitRate),
-		probes:         newQuota[netip.Addr](probesPerAddress, probes),
+		visits:         newQuota[netip.Addr](visitsPerAddress, allVisits),
+		probes:         newQuota[netip.Addr](probesPerAddress, allProbes),
+		visitRates:     newLimiter[netip.Addr](visitRate),
 		storeFailed:    rate.Sometimes{First: 1, Interval: 30 * time.Second},
 	}
 	s.account = newAccount(o.Limits.Sent, s.clusters.dropCaches)
@@ -136,16 +139,25 @@ func (s *Server) Handler() http.Handler {
 		connect.WithCompression("gzip", nil, nil),
 		connect.WithInterceptors(s.metrics),
 	)
-	mux := http.NewServeMux()
-	mux.Handle(path, s.withCalls(withoutCompression(withController(protocol))))
+	services := map[string]http.Handler{path: protocol}
 	if s.options.Reflect {
 		path, service := reflectpbconnect.NewReflectServiceHandler(newReflector(s), connect.WithReadMaxBytes(maxReflect),
 			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
-		mux.Handle(path, s.withCalls(withoutCompression(withController(service))))
+		services[path] = service
 	}
-	s.addProbes(mux)
-	mux.Handle("/", withPageHeaders(s.withCalls(s.withVisits(s.pages()))))
-	return withDeadlines(mux, s.options.Limits.Send)
+	for path, service := range services {
+		services[path] = s.withCalls(withoutCompression(withController(service)))
+	}
+	others := withPageHeaders(s.withVisits(s.pages()))
+	return withDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for path, service := range services {
+			if strings.HasPrefix(r.URL.Path, path) {
+				service.ServeHTTP(w, r)
+				return
+			}
+		}
+		others.ServeHTTP(w, r)
+	}), s.options.Limits.Send)
 }
 
 // labelOf returns a name of a cluster for logs. It is made from a hash, because the ID

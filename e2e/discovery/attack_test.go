@@ -18,7 +18,7 @@ var brief = []string{
 	"window-watches", "tcp-watches-addresses", "tcp-lists", "unread-hello",
 	"slow-headers", "idle", "idle-tls", "slow-bodies",
 	"rapid-reset-grpc", "continuation", "settings", "ping-grpc", "header-bomb-connect",
-	"huge-messages", "gzip-grpc", "gzip-json", "clusters-no-rates", "tokens",
+	"huge-messages", "gzip-grpc", "gzip-json", "clusters-no-rates", "tokens", "pages",
 }
 
 // TestServerWithstandsAttacks bounds the server's memory under attack. How fast it answers

@@ -27,7 +27,7 @@ type Attack struct {
 
 // All returns all attacks.
 func All() []Attack {
-	return slices.Concat(readers(), staleReaders(), slow(), floods(), content(), floodsOfClusters(), amplifiers())
+	return slices.Concat(readers(), staleReaders(), slow(), floods(), content(), floodsOfClusters(), amplifiers(), pages())
 }
 
 func byName(name string) (Attack, bool) {
