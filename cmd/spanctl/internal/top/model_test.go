@@ -76,6 +76,16 @@ var anyHealth = rapid.Custom(func(t *rapid.T) *agentpb.GetHealthResponse {
 	return h
 })
 
+var anyEvents = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Event {
+	return Event{Warning: rapid.Bool().Draw(t, "warning"), Reason: words.Draw(t, "reason"), Object: words.Draw(t, "object"), Message: words.Draw(t, "message"),
+		Count: rapid.IntRange(0, 3).Draw(t, "count"), Last: healthtest.At.Add(-time.Duration(rapid.IntRange(0, 100).Draw(t, "hours")) * time.Hour)}
+}), 0, 9)
+
+var anyDetails = rapid.Custom(func(t *rapid.T) Details {
+	return Details{NodeID: words.Draw(t, "id"), Address: words.Draw(t, "address"), Endpoints: rapid.SliceOfN(words, 0, 3).Draw(t, "endpoints"),
+		Refused: rapid.SliceOfN(words, 0, 3).Draw(t, "refused")}
+})
+
 var keyNames = []string{"up", "down", "j", "k", "pgup", "pgdown", "home", "end", "g", "G", "space", "enter", "esc", "backspace", "/", "s", "c", "e", "m", "d", "p", "?", "x", "ctrl+u", "tab"}
 
 // TestAnythingFits sends any messages in any order to terminals of any size.
@@ -83,7 +93,14 @@ func TestAnythingFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := healthtest.At
 		m := New(now, Options{Zone: time.UTC, Color: rapid.Bool().Draw(t, "color"), Remote: rapid.Bool().Draw(t, "remote")}, anyHealth.Draw(t, "first"))
-		m.Update(now, Resize{rapid.IntRange(-1, 220).Draw(t, "columns"), rapid.IntRange(-1, 70).Draw(t, "lines")})
+		m.Update(now, Resize{rapid.SampledFrom([]int{20, 80, 200}).Draw(t, "columns"), rapid.SampledFrom([]int{8, 24, 60}).Draw(t, "lines")})
+		m.Update(now, EventsAnswer{Events: anyEvents.Draw(t, "first events")})
+		fits(t, m)
+		if rapid.Bool().Draw(t, "a peer") {
+			m.Update(now, Key{Name: "enter"})
+			m.Update(now, DetailsAnswer{Peer: m.cursor, Details: anyDetails.Draw(t, "first details")})
+			fits(t, m)
+		}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(-100, 5000).Draw(t, "wait")) * time.Second)
 			var message any
@@ -95,9 +112,9 @@ func TestAnythingFits(t *testing.T) {
 			case 2:
 				message = HealthAnswer{Err: errors.New(words.Draw(t, "error"))}
 			case 3:
-				message = EventsAnswer{Events: []Event{{Reason: words.Draw(t, "reason"), Object: words.Draw(t, "object"), Message: words.Draw(t, "message"), Last: now}}}
+				message = EventsAnswer{Events: anyEvents.Draw(t, "events")}
 			case 4:
-				message = DetailsAnswer{Peer: m.cursor, Details: Details{NodeID: words.Draw(t, "id"), Endpoints: []string{words.Draw(t, "endpoint")}, Refused: []string{words.Draw(t, "refused")}}}
+				message = DetailsAnswer{Peer: m.cursor, Details: anyDetails.Draw(t, "details")}
 			case 5:
 				message = rapid.SampledFrom([]any{Graphemes{}, Tick{}, DiffAnswer{}, DiffAnswer{Err: errors.New("x\x1b")}, DiffAnswer{Lines: []string{"\x1b[31m-  a\x1b[0m"}}}).Draw(t, "other")
 				if d, is := message.(DiffAnswer); is && len(d.Lines) > 0 && !m.options.Color {
