@@ -13,9 +13,10 @@ import (
 func TestTop(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "`spanctl top` in a terminal shows a peer that is cut and an agent that is gone, at any size, and leaves the terminal as it was")
-	m := harness.StartMesh(t, 3)
+	m := harness.NewMesh(t, 3)
 	node, cut := m.Machines[0], m.Machines[2]
 	x := harness.StartTerminal(t, node)
+	m.Start()
 	node.CLI.Try("wait", "--for", "healthy", "--timeout", "5m").WantStatus(t, 0)
 	line := node.Binary() + " top"
 
