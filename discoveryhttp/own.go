@@ -124,8 +124,12 @@ func (s *service) handleOwn(now time.Time, found sealed, news bool) {
 	if s.shown = 0; made {
 		s.shown = stamp.Sequence
 	}
+	seenElsewhere := !slices.Equal(s.listed, listed)
 	s.kept, s.listed = found.endpoints, listed
 	s.mu.Unlock()
+	if seenElsewhere {
+		s.client.changed()
+	}
 	switch {
 	case made && stamp.Sequence >= last.sequence:
 		if stamp.Sequence == last.sequence && !last.has(found.endpoints) {

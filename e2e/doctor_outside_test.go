@@ -2,14 +2,31 @@ package e2e_test
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
 	"github.com/spanmesh/span/e2e/internal/trouble"
 	"github.com/spanmesh/span/e2e/lab"
 )
+
+// awaitHealth waits until the health of a machine has a text.
+func awaitHealth(t *testing.T, machine *harness.Machine, text string) {
+	t.Helper()
+	ctx := harness.Context(t)
+	for {
+		health := machine.API.Post("GetHealth", "{}")
+		if strings.Contains(health, text) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the health of %s never had %s: %s", machine.Name, text, health)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
 
 // TestDoctorFromOutside has the discovery server send UDP to machines with and without a firewall, on
 // the machine and in front of it. Each asks once, since an address has one try in 10 seconds.
@@ -46,10 +63,7 @@ func TestDoctorFromOutside(t *testing.T) {
 	wantLines(t, firewalls(open), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", open.Address), own(open))
 	dropsHere := firewalls(closed)
 	wantLines(t, dropsHere, fmt.Sprintf("fail udp 3 of 3 datagrams to UDP 51820 of %v arrive here, and this machine's firewall drops them, open it here: `ufw allow 51820/udp`", closed.Address), own(closed))
-	home.API.AwaitPeer(open.Name, harness.IsUp)
-	open.API.Await("peerspecs", func(specs harness.Specs) bool {
-		return strings.Contains(fmt.Sprint(specs), netip.AddrPortFrom(m.RouterOf(home).Address, lab.MappedPort).String())
-	})
+	awaitHealth(t, home, fmt.Sprintf(`"mappedAddress":"%v","mappedPorts":[%d]`, m.RouterOf(home).Address, lab.MappedPort))
 	dropsInFront := firewalls(home)
 	harness.WantText(t, "doctor behind a router", dropsInFront,
 		fmt.Sprintf("udp none of 3 datagrams to UDP 51820 of %v arrive here: the router or a firewall in front of this machine drops them", m.RouterOf(home).Address))
