@@ -176,7 +176,7 @@ func TestPlanThatDoesNotConvergeSlowsDown(t *testing.T) {
 			t.Errorf("conditions are %q", got)
 		}
 		r.kernel.edit(func(*state.State) { r.kernel.keep = nil })
-		after(time.Minute)
+		after(time.Minute + condition.PlanNotConverging.Definition().ClearsAfter)
 		if got := r.conditions(); got != "" || r.kernel.state().Link.MTU == 1300 {
 			t.Errorf("once the kernel takes the change, conditions are %q", got)
 		}

@@ -149,6 +149,8 @@ var hostDefinitions = []Definition{
 		Check:    "`spanctl diff`; `ip monitor`",
 		Remedy:   "find the program that reverts it, such as with `ip monitor`",
 		NotReady: true,
+		// A program that is slower at times changes it again and again: RepeatedRepairs.
+		ClearsAfter: time.Minute,
 	},
 	{
 		Code: PortTaken, Severity: SeverityError,
