@@ -8,7 +8,10 @@
 // both call the same methods with a call (call.go). Requests are checked against
 // Limits (limits.go), and a call beyond a rate waits for its turn (admission.go).
 // caller.go finds the address of the caller, and auth.go checks its token. Metrics,
-// probes and a status page are served beside the protocol (metrics.go, pages.go).
+// probes and a page are served beside the protocol (metrics.go, pages.go), to those whom
+// access.go lets see them and within the bounds of visits.go. record.go keeps what the page
+// shows (package page). http.go serves all of it on net/http, and idle.go closes connections
+// without a call.
 //
 // A reader (watch.go) has the snapshot of a cluster and its changes. One goroutine
 // sends a cluster's changes to all its readers (cluster.go). Those that wait together

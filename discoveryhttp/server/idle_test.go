@@ -16,20 +16,20 @@ import (
 )
 
 // serveOK answers everything with ok, and returns the address.
-func serveOK(t *testing.T, idle time.Duration) (s *http.Server, address string) {
+func serveOK(t *testing.T, idle time.Duration) (address string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = newHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }), webStreams, idle, slog.New(slog.DiscardHandler))
+	s := newHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }), webStreams, idle, slog.New(slog.DiscardHandler))
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = s.Close()
 		<-served
 	})
-	return s, listener.Addr().String()
+	return listener.Addr().String()
 }
 
 // askH2 makes a connection of HTTP/2 with a window, and a request whose header is answered.
@@ -65,7 +65,7 @@ func askH2(t *testing.T, address string, window uint32) (net.Conn, *http2.Framer
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	_, address := serveOK(t, 100*time.Millisecond)
+	address := serveOK(t, 100*time.Millisecond)
 	conn, frames := askH2(t, address, 1<<16)
 	defer func() { _ = conn.Close() }()
 	for {
@@ -89,7 +89,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 }
 
 func TestCallKeepsItsConnection(t *testing.T) {
-	_, address := serveOK(t, 100*time.Millisecond)
+	address := serveOK(t, 100*time.Millisecond)
 	// Without a window the answer cannot be sent, and the call stays open.
 	conn, frames := askH2(t, address, 0)
 	defer func() { _ = conn.Close() }()
@@ -111,7 +111,7 @@ func TestCallKeepsItsConnection(t *testing.T) {
 // TestClosedConnectionsAreForgotten closes connections of HTTP/2 whose calls are open.
 func TestClosedConnectionsAreForgotten(t *testing.T) {
 	const connections, most = 1000, 1 << 20
-	_, address := serveOK(t, idleTimeout)
+	address := serveOK(t, idleTimeout)
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // what pools have goes with the second
