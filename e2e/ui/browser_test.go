@@ -2,8 +2,11 @@ package ui_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -150,6 +153,21 @@ func (b *browser) show(view string) {
 	b.await(`![...document.querySelectorAll("main .muted")].some((e) => e.textContent === "…")`)
 }
 
+// click clicks the button with a text, once it can be used.
+func (b *browser) click(text string) {
+	b.t.Helper()
+	button := `[...document.querySelectorAll("main button")].find((e) => e.textContent === "` + text + `" && !e.disabled)`
+	b.await(button)
+	evaluate[bool](b, button+`.click(), true`)
+}
+
+// agree answers the question that is asked.
+func (b *browser) agree() {
+	b.t.Helper()
+	b.await(`document.querySelector("dialog[open] .primary")`)
+	evaluate[bool](b, `document.querySelector("dialog[open] .primary").click(), true`)
+}
+
 // look sets the width of the window in pixels and the scheme of colors: "light" or "dark".
 func (b *browser) look(width int64, scheme string) {
 	b.t.Helper()
@@ -174,6 +192,22 @@ func (v violation) String() string {
 		text += fmt.Sprintf("\n  %.200s\n  %s", n.HTML, n.FailureSummary)
 	}
 	return text
+}
+
+// axeSHA256 is the hash of testdata/axe/axe.min.js.
+const axeSHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+// loadAxe loads axe into the page.
+func (b *browser) loadAxe() {
+	b.t.Helper()
+	axe, err := os.ReadFile("testdata/axe/axe.min.js")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if sum := sha256.Sum256(axe); hex.EncodeToString(sum[:]) != axeSHA256 {
+		b.t.Fatalf("testdata/axe is another one: %x", sum)
+	}
+	evaluate[bool](b, string(axe)+"\ntrue")
 }
 
 // violations runs axe on the page.

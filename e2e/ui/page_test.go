@@ -2,12 +2,6 @@ package ui_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,9 +21,6 @@ import (
 
 // views are those of the page.
 var views = []string{"overview", "matrix", "graph", "history", "events", "config"}
-
-// axeSHA256 is the hash of testdata/axe/axe.min.js.
-const axeSHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 
 // within is how long the page may take to show what an agent knows.
 const within = 3 * time.Second
@@ -125,14 +116,7 @@ func TestPage(t *testing.T) {
 	})
 	t.Run("axe finds nothing, in light and dark", func(t *testing.T) {
 		b.t = t
-		axe, err := os.ReadFile("testdata/axe/axe.min.js")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sum := sha256.Sum256(axe); hex.EncodeToString(sum[:]) != axeSHA256 {
-			t.Fatalf("testdata/axe is another one: %x", sum)
-		}
-		evaluate[bool](b, string(axe)+"\ntrue")
+		b.loadAxe()
 		// It would find something.
 		if n := evaluate[int](b, `(() => {
 			const image = new Image();
@@ -194,7 +178,6 @@ func TestPage(t *testing.T) {
 		m.AwaitUp()
 		b.await(`document.querySelectorAll("main table td.up").length === 20`)
 	})
-	t.Run("a config is tried, confirmed and rolled back", func(t *testing.T) { m.change(t) })
 	t.Run("no answer has a secret", func(t *testing.T) {
 		b.t = t
 		m.wantNoSecrets(t, b)
@@ -222,6 +205,11 @@ func TestPage(t *testing.T) {
 		b.t = t
 		ui.Interrupt()
 		b.await(`document.querySelector("[role=alert]")?.innerText.includes("Not connected")`)
+	})
+	t.Run("a config is tried, confirmed and rolled back", func(t *testing.T) {
+		b.t = t
+		b.takeProblems() // the server before is gone
+		m.change(t, b)
 	})
 }
 
@@ -323,65 +311,51 @@ func measureStalls(t *testing.T) (stop func() time.Duration) {
 	}
 }
 
-// change has a page that may write try a config that it was shown, as a browser does.
-func (m *mesh) change(t *testing.T) {
+// change has a page that may write try a config that it shows, keep it, and return to the one before.
+func (m *mesh) change(t *testing.T, b *browser) {
 	t.Helper()
 	machine := m.Machines[0]
+	changed := harness.Edit(m.Config, "mtu: 1390")
 	ui, address := m.serve(t, "--write")
-	origin, _, _ := strings.Cut(address, "/?")
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
+	run(b, chromedp.Navigate(address))
+	run(b, chromedp.WaitVisible("#app main"))
+	b.show("config")
+	b.await(`document.querySelector(".editor textarea")`)
+	text := evaluate[string](b, `(() => {
+		document.querySelector(".editor").open = true;
+		const area = document.querySelector(".editor textarea"), shown = area.value;
+		area.value = shown.replace("enabled: true\n", "enabled: true\n\tmtu: 1390\n");
+		area.dispatchEvent(new Event("input", { bubbles: true }));
+		return shown;
+	})()`)
+	if want := strings.ReplaceAll(m.Config, m.Value("secret"), "(hidden)"); text != want {
+		t.Fatalf("the config is shown as\n%s\nwant\n%s", text, want)
 	}
-	client := &http.Client{Jar: jar}
-	ask := func(method, path, body string) string {
-		t.Helper()
-		request, err := http.NewRequestWithContext(harness.Context(t), method, origin+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Origin", origin)
-		request.Header.Set("Content-Type", "application/json")
-		response, err := client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = response.Body.Close() }()
-		text, err := io.ReadAll(response.Body)
-		if err != nil || response.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %s, %v\n%s", path, response.Status, err, text)
-		}
-		if strings.Contains(string(text), m.Value("secret")) {
-			t.Errorf("%s: the answer has the secret", path)
-		}
-		return string(text)
+	b.click("Show the plan")
+	b.await(`document.querySelector(".result")?.innerText.includes("Dry run: done") && document.querySelector(".result .plan")?.innerText.includes("1390")`)
+	machine.Files.WantConfig(t, m.Config)
+
+	b.click("Try for a minute")
+	b.loadAxe()
+	for _, v := range b.violations() {
+		t.Errorf("the question: %s", v)
 	}
-	_, token, _ := strings.Cut(address, "/?")
-	ask(http.MethodGet, "/?"+token, "")
-	var shown struct {
-		Path, Text string
-		Editable   bool
-	}
-	if err := json.Unmarshal([]byte(ask(http.MethodGet, "/api/machines/local/config", "")), &shown); err != nil {
-		t.Fatal(err)
-	}
-	if want := strings.ReplaceAll(m.Config, m.Value("secret"), "(hidden)"); shown.Text != want || !shown.Editable || shown.Path != machine.Config() {
-		t.Fatalf("the config in %s is\n%s\nwant\n%s", shown.Path, shown.Text, want)
-	}
-	edited, err := json.Marshal(harness.Edit(shown.Text, "mtu: 1390"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	apply := func(mode string) string {
-		return ask(http.MethodPost, "/api/machines/local/apply", `{"mode":"`+mode+`","text":`+string(edited)+`}`)
-	}
-	harness.WantText(t, "a dry run", apply("dry-run"), "1390")
-	harness.WantText(t, "a trial", apply("try"), "trialUntil")
-	machine.Files.WantConfig(t, harness.Edit(m.Config, "mtu: 1390"))
-	ask(http.MethodPost, "/api/machines/local/confirm", "{}")
-	harness.WantText(t, "the rollback", ask(http.MethodPost, "/api/machines/local/rollback", "{}"), "revision")
+	b.agree()
+	b.await(`document.querySelector(".result")?.innerText.includes("On trial until")`)
+	machine.Files.WantConfig(t, changed)
+	b.click("Confirm the trial")
+	b.agree()
+	b.await(`document.querySelector(".result")?.innerText.includes("Confirm: done")`)
+	machine.Files.WantConfig(t, changed)
+
+	b.click("Roll back to 1")
+	b.agree()
+	b.await(`document.querySelector(".result")?.innerText.includes("Roll back to 1: done")`)
 	machine.Files.WantConfig(t, m.Config)
 	machine.CLI.AwaitNoDiff()
+	if problems := b.takeProblems(); len(problems) > 0 {
+		t.Errorf("the console has\n%s", strings.Join(problems, "\n"))
+	}
 	ui.Interrupt()
 }
 

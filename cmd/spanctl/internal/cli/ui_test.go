@@ -142,7 +142,7 @@ func TestPageWithoutAnAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Jar: jar}
-	get := func(url string) *http.Response {
+	get := func(url string) (status int, body io.Reader) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {
@@ -153,16 +153,17 @@ func TestPageWithoutAnAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = response.Body.Close() })
-		return response
+		return response.StatusCode, response.Body
 	}
-	if r := get(first); r.StatusCode != http.StatusUnauthorized {
-		t.Errorf("the first URL is %s", r.Status)
+	if status, _ := get(first); status != http.StatusUnauthorized {
+		t.Errorf("the first URL is %d", status)
 	}
-	if r := get(second); r.StatusCode != http.StatusOK {
-		t.Errorf("the second URL is %s", r.Status)
+	if status, _ := get(second); status != http.StatusOK {
+		t.Errorf("the second URL is %d", status)
 	}
 	origin, _, _ := strings.Cut(second, "?")
-	stream := bufio.NewScanner(get(origin + "api/stream").Body)
+	_, body := get(origin + "api/stream")
+	stream := bufio.NewScanner(body)
 	for stream.Scan() {
 		if strings.Contains(stream.Text(), `"state":"no agent"`) && strings.Contains(stream.Text(), `"code":"NoAgent"`) {
 			break

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -60,6 +61,11 @@ func (s *Server) sessionOf(now time.Time, r *http.Request) *session {
 	return s.access.session(now, cookie.Value)
 }
 
+// entered is the page that leads on. Without an icon, a browser would look for one.
+const entered = `<!doctype html>
+<html lang="en"><title>spanctl</title><link rel="icon" href="/favicon.svg"><p><a href="/">Go on</a></p></html>
+`
+
 // enter takes a token, and answers with the cookie. A browser that has a session keeps it, and the
 // token stays good for another.
 //
@@ -80,7 +86,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, now time.Time, fo
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Refresh", "0; url=/")
-	_, _ = w.Write([]byte("<!doctype html>\n<html lang=\"en\"><title>spanctl</title><p><a href=\"/\">Go on</a></p></html>\n")) // nobody reads it, then
+	_, _ = io.WriteString(w, entered) // the browser is gone, then
 }
 
 // refusal returns why a request is refused, whoever sent it; "" if it is not.
