@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -21,18 +20,24 @@ type drops struct {
 	found []condition.Condition
 }
 
-// followDrops reports packets that were dropped though nothing was missing.
-func (e *Engine) followDrops(now time.Time, p *Pass, live state.State) drops {
+// followDrops reports packets that were dropped though nothing was missing. Missing is set where
+// something was that leads packets into the tunnel. Shadowed is set where rules of other programs
+// lead packets elsewhere, which are dropped with their mark.
+func (e *Engine) followDrops(now time.Time, p *Pass, live state.State, missing, shadowed bool) drops {
 	d := e.drops
 	switch {
-	case p.desired.Link.Name == "" || slices.ContainsFunc(p.Plan, leadsIntoTunnel):
+	case p.desired.Link.Name == "" || missing:
 		d = drops{}
 	case !p.whole:
 	case d.since.IsZero():
 		d.since, d.before = now, live.Firewall.Dropped
 	case now.Sub(d.since) >= dropsWindow:
 		d.found = nil
-		if c, is := state.Rewritten(p.Scope, live.Firewall.Dropped.Since(d.before), now.Sub(d.since)); is {
+		dropped := live.Firewall.Dropped.Since(d.before)
+		if shadowed {
+			dropped.Unmarked = 0
+		}
+		if c, is := state.Rewritten(p.Scope, dropped, now.Sub(d.since)); is {
 			d.found = []condition.Condition{c}
 		}
 		d.since, d.before = now, live.Firewall.Dropped

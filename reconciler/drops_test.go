@@ -49,4 +49,24 @@ func TestDroppedPacketsAreACondition(t *testing.T) {
 	pass("they were, until then", 180*time.Second, reconciler.Trigger{}, false)
 	drop(40)
 	pass("packets are dropped again", 210*time.Second, reconciler.Trigger{}, true)
+
+	// What a rule of another program leads elsewhere has its mark, and is named by the rule.
+	unmarked := uint64(0)
+	lead := func(n uint64) {
+		unmarked += n
+		kernel.edit(func(s *state.State) { s.Firewall.Dropped.Unmarked = unmarked })
+	}
+	shadow := func(rules ...state.ForeignRule) { kernel.edit(func(s *state.State) { s.Ahead = rules }) }
+	kernel.trace = func(state.Path) state.Way { return state.Way{Link: "eth0", Table: 101} }
+	shadow(state.ForeignRule{Family: state.IPv4, Priority: 100, Table: 101, Destination: state.Ports{First: 25, Last: 25}})
+	lead(40)
+	pass("a rule leads packets elsewhere", 240*time.Second, reconciler.Trigger{}, false)
+	lead(40)
+	drop(40)
+	pass("and another program sets marks", 270*time.Second, reconciler.Trigger{}, true)
+	lead(40)
+	shadow()
+	pass("the rule is gone since", 300*time.Second, reconciler.Trigger{}, false)
+	lead(40)
+	pass("marks are removed", 330*time.Second, reconciler.Trigger{}, true)
 }

@@ -263,13 +263,14 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.findConditions(config.KubeSpan().Addresses, known, live, &e.owners)
 	p.reportStuck(e.stuck, p.Plan)
 	p.reportRepeated(t.Contested)
-	missing := incomplete(p.Plan)
-	e.drops = e.followDrops(now, p, live)
+	missing, leading := incomplete(p.Plan), slices.ContainsFunc(p.Plan, leadsIntoTunnel)
 	e.holdRepairs(p, t.Held)
 	if err := e.apply(ctx, now, p); err != nil {
 		return p, err
 	}
+	before := e.shadows
 	e.shadows = e.traceRoutes(p, live, missing && p.Held > 0)
+	e.drops = e.followDrops(now, p, live, leading, len(before.paths)+len(e.shadows.paths) > 0)
 	return p, nil
 }
 

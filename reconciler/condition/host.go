@@ -171,7 +171,6 @@ var hostDefinitions = []Definition{
 		Check:    "`ip rule`; `ip route get ADDRESS ipproto tcp dport PORT`",
 		Remedy:   "set `rulePriority` below that of the rule, or remove the rule",
 		NotReady: true,
-		Hides:    []Code{MarkRewritten},
 	},
 	{
 		Code: RulePriorityTaken, Severity: SeverityError,
