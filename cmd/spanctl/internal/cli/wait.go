@@ -212,7 +212,7 @@ func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 			return permanent(err)
 		}
 		last = outcome{}
-		s.connector.http.CloseIdleConnections() // without an agent, they are to this process
+		s.http.CloseIdleConnections() // without an agent, they are to this process
 		return errors.New("no agent answers")
 	})
 	switch {
