@@ -270,7 +270,7 @@ func TestPageFollowsCalls(t *testing.T) {
 func TestPageOfAnAddressIsLimited(t *testing.T) {
 	h := server.New(t.Context(), options(nil)).Handler()
 	limited := 0
-	for range 500 {
+	for range 1000 {
 		got := fetch(t, h, visit{path: "/page/data?span=now", remote: "203.0.113.9:1"})
 		if got.status == http.StatusTooManyRequests {
 			limited++
@@ -279,8 +279,8 @@ func TestPageOfAnAddressIsLimited(t *testing.T) {
 			}
 		}
 	}
-	if limited < 100 {
-		t.Errorf("of 500 requests at once, %d are refused", limited)
+	if limited < 300 {
+		t.Errorf("of 1000 requests at once, %d are refused", limited)
 	}
 	if got := fetch(t, h, visit{path: "/page/data?span=now", remote: "203.0.113.10:1"}); got.status != http.StatusOK {
 		t.Errorf("another address is answered with %d", got.status)

@@ -19,7 +19,7 @@ const (
 
 // visitRate is how often an address may ask for the page, its parts or the metrics. A page that is
 // open asks every five seconds.
-var visitRate = Rate{PerSecond: 20, Burst: 200}
+var visitRate = Rate{PerSecond: 50, Burst: 500}
 
 var (
 	errVisits = connect.NewError(connect.CodeResourceExhausted, errors.New("too many requests are open: take what you have asked for"))
