@@ -30,8 +30,8 @@ type newIdentity struct {
 	PrivateKey string `yaml:"privateKey"`
 }
 
-// ResetIdentity replaces the machine's node ID, its key pair, and the MAC that was
-// generated for it. A damaged identity is replaced, too.
+// ResetIdentity replaces the machine's node ID, its key pair, the MAC that was generated for it, and
+// the token of the agent's API. A damaged identity is replaced, too.
 func (d *Dir) ResetIdentity() (Reset, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,6 +106,10 @@ func (d *Dir) finishReset() error {
 	}
 	// Identify fills in the addresses, which depend on the cluster.
 	if err := d.encode(kubespanFile, kubespanIdentity{PrivateKey: next.PrivateKey, PublicKey: private.Public().String()}); err != nil {
+		return err
+	}
+	// The machine that this one was copied from has the token, too. The next use makes another.
+	if err := d.remove(tokenFile); err != nil {
 		return err
 	}
 	return d.remove(resetFile)

@@ -500,3 +500,28 @@ func TestLastGood(t *testing.T) {
 		t.Error("a damaged file was read")
 	}
 }
+
+func TestResetReplacesTheToken(t *testing.T) {
+	d := open(t, t.TempDir())
+	token := func() string {
+		path, err := d.APIToken()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	before := token()
+	if again := token(); again != before {
+		t.Errorf("the token changes by itself from %q to %q", before, again)
+	}
+	if _, err := d.ResetIdentity(); err != nil {
+		t.Fatal(err)
+	}
+	if token() == before {
+		t.Error("the token stays")
+	}
+}
