@@ -51,7 +51,7 @@ func TestHundredMachines(t *testing.T) {
 
 // pageOfMany serves the page as `spanctl ui` does, with machines that all see each other. When
 // changed is closed, each is said again, and one of them has a peer that is down.
-func pageOfMany(t *testing.T, changed <-chan struct{}) http.Handler {
+func pageOfMany(t testing.TB, changed <-chan struct{}) http.Handler {
 	t.Helper()
 	type machine struct {
 		ID   string `json:"id"`
@@ -62,7 +62,7 @@ func pageOfMany(t *testing.T, changed <-chan struct{}) http.Handler {
 		machines = append(machines, machine{ID: nodeName(i), Name: nodeName(i)})
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(harness.Root(t), "cmd/spanctl/internal/ui/dist"))))
+	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(root(t), "cmd/spanctl/internal/ui/dist"))))
 	mux.HandleFunc("GET /api/session", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"version": "test", "machines": machines})
 	})
@@ -88,7 +88,7 @@ func pageOfMany(t *testing.T, changed <-chan struct{}) http.Handler {
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }
 
 // healthOf returns what the stream says of a machine, whose third peer may be down.
-func healthOf(t *testing.T, i int, down bool) []byte {
+func healthOf(t testing.TB, i int, down bool) []byte {
 	t.Helper()
 	health := &agentpb.GetHealthResponse{State: "healthy", Hostname: nodeName(i), Time: timestamppb.New(time.Now())}
 	for j := range hundred {

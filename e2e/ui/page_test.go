@@ -1,93 +1,20 @@
 package ui_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"connectrpc.com/connect"
 	"github.com/chromedp/chromedp"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/sys/unix"
 
-	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/e2e/internal/harness"
 	"github.com/spanmesh/span/e2e/internal/trouble"
 )
 
 // views are those of the page.
 var views = []string{"overview", "matrix", "graph", "history", "events", "config"}
-
-// within is how long the page may take to show what an agent knows.
-const within = 3 * time.Second
-
-// reach is a program in place of ssh: it runs spanctl for the machine that it is told, whose socket
-// is in that machine's directory. e2e/ssh has sshd.
-const reach = `#!/bin/sh
-shift # --
-export SPANCTL_SOCKET="$LAB/$1/sock"
-shift 2 # the host, spanctl
-exec "$BINARY" "$@"
-`
-
-// mesh is a mesh of five.
-type mesh struct{ *harness.Mesh }
-
-// startMesh starts a mesh of five.
-func startMesh(t *testing.T) *mesh {
-	t.Helper()
-	m := &mesh{harness.StartMesh(t, 5)}
-	m.AwaitUp()
-	return m
-}
-
-// serve starts `spanctl ui` on the first machine's agent, in this process's namespaces, which the
-// browser shares, and returns it with the URL that it prints.
-func (m *mesh) serve(t *testing.T, args ...string) (ui *harness.Process, url string) {
-	t.Helper()
-	cmd := m.Machines[0].Outside(context.WithoutCancel(t.Context()), m.Machines[0].Binary(), append([]string{"ui"}, args...)...)
-	script := filepath.Join(m.Dir, "reach")
-	if err := os.WriteFile(script, []byte(reach), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = append(cmd.Env, "SPANCTL_SSH="+script, "LAB="+m.Dir, "BINARY="+m.Machines[0].Binary(), "PATH="+m.Dir+":"+os.Getenv("PATH"))
-	ui = harness.StartProcess(t, cmd)
-	ui.AwaitOutput("opens the page in one browser")
-	for line := range strings.Lines(ui.Output()) {
-		if strings.HasPrefix(line, "http://127.0.0.1:") {
-			return ui, strings.TrimSpace(line)
-		}
-	}
-	t.Fatalf("no URL is printed:\n%s", ui.Output())
-	return nil, ""
-}
-
-// desktop puts a program in place of xdg-open(1), and returns what waits until it is run and returns its
-// argument.
-func (m *mesh) desktop(t *testing.T) (opened func() string) {
-	t.Helper()
-	pipe := filepath.Join(m.Dir, "opened")
-	if err := unix.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(m.Dir, "xdg-open"), []byte("#!/bin/sh\nprintf %s \"$1\" > \"$LAB/opened\"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return func() string {
-		path, err := os.ReadFile(pipe)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info, err := os.Stat(string(path)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Fatalf("%s, %v: want a file for its user alone", path, err)
-		}
-		return string(path)
-	}
-}
 
 // TestPage shows a mesh of five in Chromium.
 func TestPage(t *testing.T) {
@@ -211,104 +138,6 @@ func TestPage(t *testing.T) {
 		b.takeProblems() // the server before is gone
 		m.change(t, b)
 	})
-}
-
-// cut has nftables drop WireGuard's packets from and to the third machine, and compares when the agents of the others knew
-// that with when the page showed it.
-func (m *mesh) cut(t *testing.T, b *browser) {
-	t.Helper()
-	peer := m.Machines[2]
-	others := []*harness.Machine{m.Machines[0], m.Machines[1], m.Machines[3], m.Machines[4]}
-	known := make([]time.Time, len(others))
-	var group sync.WaitGroup
-	for i, machine := range others {
-		watching := make(chan struct{})
-		group.Go(func() { known[i] = downAt(t, machine, peer.Name, watching) })
-		<-watching
-	}
-	// The times at which each row has the peer as down.
-	var shown map[string]float64
-	armed := make(chan struct{})
-	group.Go(func() {
-		<-armed
-		shown = evaluate[map[string]float64](b, `globalThis.shownAt`)
-	})
-	evaluate[bool](b, `globalThis.shownAt = new Promise((done) => {
-		const at = {};
-		const look = () => {
-			const names = [...document.querySelectorAll("main .matrix thead th")].map((th) => th.title);
-			const column = names.indexOf("`+peer.Name+`");
-			for (const row of document.querySelectorAll("main .matrix tbody tr")) {
-				const name = row.cells[0].innerText.trim();
-				if (row.cells[column + 1]?.className === "down" && !(name in at)) at[name] = Date.now();
-			}
-			if (Object.keys(at).length >= 4) { observer.disconnect(); done(at); }
-		};
-		const observer = new MutationObserver(look);
-		observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
-	}), true`)
-	stalled := measureStalls(t)
-	trouble.BlockUDP(peer, "in")
-	trouble.BlockUDP(peer, "out")
-	close(armed)
-	group.Wait()
-	stall := stalled()
-	for i, machine := range others {
-		ms, found := shown[machine.Name]
-		if !found || known[i].IsZero() {
-			t.Errorf("%s: the agent knew at %v, the page has %v", machine.Name, known[i], shown)
-			continue
-		}
-		took := time.UnixMilli(int64(ms)).Sub(known[i])
-		t.Logf("%s: shown %v after the agent knew", machine.Name, took.Round(time.Millisecond))
-		if took > within+stall {
-			t.Errorf("%s: shown %v after the agent knew, and this machine stood still for %v of it", machine.Name, took, stall)
-		}
-	}
-}
-
-// downAt waits until a machine's agent has a peer as down, and returns since when, by its own clock.
-// Watching is closed once it waits.
-func downAt(t *testing.T, machine *harness.Machine, peer string, watching chan<- struct{}) time.Time {
-	stream, err := machine.API.Client().Watch(harness.Context(t), connect.NewRequest(&agentpb.WatchRequest{Type: "kubespanpeerstatuses"}))
-	if err != nil {
-		t.Error(err)
-		close(watching)
-		return time.Time{}
-	}
-	for first := true; stream.Receive(); first = false {
-		if first {
-			close(watching)
-		}
-		for _, e := range stream.Msg().GetEvents() {
-			if spec := e.GetResource().GetSpec().AsMap(); spec["label"] == peer && harness.IsDown(spec) {
-				return e.GetResource().GetMetadata().GetUpdated().AsTime()
-			}
-		}
-	}
-	t.Errorf("the agent of %s: %v", machine.Name, stream.Err())
-	return time.Time{}
-}
-
-// measureStalls measures for how long this machine runs none of this process, which would be ready
-// to, until the function that is returned is called.
-func measureStalls(t *testing.T) (stop func() time.Duration) {
-	const step = 20 * time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	total := make(chan time.Duration)
-	go func() {
-		var sum time.Duration
-		for ctx.Err() == nil {
-			start := time.Now()
-			time.Sleep(step)
-			sum += max(time.Since(start)-2*step, 0)
-		}
-		total <- sum
-	}()
-	return func() time.Duration {
-		cancel()
-		return <-total
-	}
 }
 
 // change has a page that may write try a config that it shows, keep it, and return to the one before.
