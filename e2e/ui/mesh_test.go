@@ -1,7 +1,6 @@
 package ui_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,10 +32,10 @@ func startMesh(t *testing.T) *mesh {
 }
 
 // serve starts `spanctl ui` on the first machine's agent, in this process's namespaces, which the
-// browser shares, and returns it with the URL that it prints.
+// browser shares, until the test ends, and returns it with the URL that it prints.
 func (m *mesh) serve(t *testing.T, args ...string) (ui *harness.Process, url string) {
 	t.Helper()
-	cmd := m.Machines[0].Outside(context.WithoutCancel(t.Context()), m.Machines[0].Binary(), append([]string{"ui"}, args...)...)
+	cmd := m.Machines[0].Outside(t.Context(), m.Machines[0].Binary(), append([]string{"ui"}, args...)...)
 	script := filepath.Join(m.Dir, "reach")
 	if err := os.WriteFile(script, []byte(reach), 0o700); err != nil {
 		t.Fatal(err)
