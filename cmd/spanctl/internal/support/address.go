@@ -2,14 +2,13 @@ package support
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
 )
 
 // The forms of addresses.
 var (
-	mac = regexp.MustCompile(`\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b`)
-	ip  = regexp.MustCompile(`[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*|\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
+	mac = pattern(`\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b`)
+	ip  = pattern(`[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*|\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 )
 
 // replaceMAC replaces a MAC, but that of nobody and that of all.

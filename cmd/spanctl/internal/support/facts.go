@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
 )
 
@@ -83,10 +82,10 @@ func (f *Facts) learnResource(v map[string]any) {
 }
 
 var (
-	isKey  = regexp.MustCompile(`^[A-Za-z0-9+/]{43}=$`)
-	isID   = regexp.MustCompile(`^[A-Za-z0-9+/_-]{20,64}={0,2}$`)
-	isName = regexp.MustCompile(`^[^\s"{}<>][^"{}<>\n]*$`)
-	isWord = regexp.MustCompile(`^[\pL\pN][\pL\pN._-]*$`)
+	isKey  = pattern(`^[A-Za-z0-9+/]{43}=$`)
+	isID   = pattern(`^[A-Za-z0-9+/_-]{20,64}={0,2}$`)
+	isName = pattern(`^[^\s"{}<>][^"{}<>\n]*$`)
+	isWord = pattern(`^[\pL\pN][\pL\pN._-]*$`)
 )
 
 // passwordOf returns the password of a URL as it is written there; "" for any other text.
@@ -112,25 +111,25 @@ func (f *Facts) learnText(field, text string) {
 	case passwordOf(text) != "":
 		f.Secrets = append(f.Secrets, passwordOf(text))
 	case keyFields[field]:
-		if isKey.MatchString(text) {
+		if isKey().MatchString(text) {
 			f.Keys = append(f.Keys, text)
 		}
 	case idFields[field]:
-		if isID.MatchString(text) {
+		if isID().MatchString(text) {
 			f.IDs = append(f.IDs, text)
 		}
 	case urlFields[field]:
 		if u, err := url.Parse(text); err == nil && u.Scheme != "" {
 			f.addName(u.Hostname())
 		}
-	case nameFields[field], aboutFields[field] && isWord.MatchString(text):
+	case nameFields[field], aboutFields[field] && isWord().MatchString(text):
 		f.addName(text)
 	}
 }
 
 // addName adds the name of a machine. Addresses are none, and neither are texts that begin no name.
 func (f *Facts) addName(name string) {
-	if _, err := netip.ParseAddr(name); err == nil || !isName.MatchString(name) || isKey.MatchString(name) {
+	if _, err := netip.ParseAddr(name); err == nil || !isName().MatchString(name) || isKey().MatchString(name) {
 		return
 	}
 	if _, err := netip.ParsePrefix(name); err == nil {

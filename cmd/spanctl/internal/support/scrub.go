@@ -52,7 +52,7 @@ func NewScrubber(mode Mode, f Facts) *Scrubber {
 		for _, w := range words {
 			if lower := strings.ToLower(w); s.known[lower] == "" && !slices.Contains(f.Words, lower) {
 				s.known[lower] = kind
-				if kind == "name" && word.FindString(w) != w {
+				if kind == "name" && word().FindString(w) != w {
 					s.phrases = append(s.phrases, w)
 				}
 			}
@@ -91,46 +91,46 @@ func (s *Scrubber) placeholder(kind, text string) string {
 
 // The forms of secrets that a text has.
 var (
-	pem = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
-	jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*`)
+	pem = pattern(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
+	jwt = pattern(`eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*`)
 	// bootstrap is a token of kubeadm.
-	bootstrap = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
-	scheme    = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{6,}`)
-	named     = regexp.MustCompile(`(?i)((?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|client-key-data|private[_-]?key|preshared[_-]?key|psk|authorization)["']?\s*[:=]\s*["']?)([^\s"',;}\]&{\[(][^\s"',;}\]&]*)`)
-	plainWord = regexp.MustCompile(`^(?i:null|true|false|[0-9]+)$`)
-	address   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>\\]+`)
+	bootstrap = pattern(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
+	scheme    = pattern(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{6,}`)
+	named     = pattern(`(?i)((?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|client-key-data|private[_-]?key|preshared[_-]?key|psk|authorization)["']?\s*[:=]\s*["']?)([^\s"',;}\]&{\[(][^\s"',;}\]&]*)`)
+	plainWord = pattern(`^(?i:null|true|false|[0-9]+)$`)
+	address   = pattern(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>\\]+`)
 	// opaque is as long as the base64 of a key, or as its hexadecimal digits.
-	opaque = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}={0,2}`)
-	word   = regexp.MustCompile(`[\pL\pN_.-]+`)
+	opaque = pattern(`[A-Za-z0-9+/_-]{40,}={0,2}`)
+	word   = pattern(`[\pL\pN_.-]+`)
 )
 
 // home is the directory of a user.
-var home = regexp.MustCompile(`/home/[^/\s"':]+`)
+var home = pattern(`/home/[^/\s"':]+`)
 
 // Text rewrites a text.
 func (s *Scrubber) Text(text string) string {
 	text = strings.ReplaceAll(s.secrets.Replace(text), `\u0026`, "&") // of JSON that was cut off
-	text = pem.ReplaceAllString(text, Hidden)
-	text = jwt.ReplaceAllString(text, Hidden)
-	text = address.ReplaceAllStringFunc(text, hideInURL)
-	text = bootstrap.ReplaceAllString(text, Hidden)
-	text = scheme.ReplaceAllString(text, "$1 "+Hidden)
-	text = replaceGroup(named, text)
-	text = opaque.ReplaceAllStringFunc(text, s.hideOpaque)
+	text = pem().ReplaceAllString(text, Hidden)
+	text = jwt().ReplaceAllString(text, Hidden)
+	text = address().ReplaceAllStringFunc(text, hideInURL)
+	text = bootstrap().ReplaceAllString(text, Hidden)
+	text = scheme().ReplaceAllString(text, "$1 "+Hidden)
+	text = replaceGroup(named(), text)
+	text = opaque().ReplaceAllStringFunc(text, s.hideOpaque)
 	if s.mode == None {
 		return text
 	}
 	for _, phrase := range s.phrases {
 		text = s.replacePhrase(text, phrase)
 	}
-	text = mac.ReplaceAllStringFunc(text, s.replaceMAC)
-	text = ip.ReplaceAllStringFunc(text, s.replaceAddress)
+	text = mac().ReplaceAllStringFunc(text, s.replaceMAC)
+	text = ip().ReplaceAllStringFunc(text, s.replaceAddress)
 	if s.mode == Strict {
-		text = home.ReplaceAllStringFunc(text, func(m string) string {
+		text = home().ReplaceAllStringFunc(text, func(m string) string {
 			return "/home/" + s.placeholder("user", strings.TrimPrefix(m, "/home/"))
 		})
 	}
-	return word.ReplaceAllStringFunc(text, s.replaceWord)
+	return word().ReplaceAllStringFunc(text, s.replaceWord)
 }
 
 // hider returns what hides secrets, the first form in an order where several begin at one place.
@@ -153,7 +153,7 @@ func hider(secrets []string, order func(a, b string) int) *strings.Replacer {
 func replaceGroup(r *regexp.Regexp, text string) string {
 	return r.ReplaceAllStringFunc(text, func(m string) string {
 		parts := r.FindStringSubmatch(m)
-		if plainWord.MatchString(parts[2]) {
+		if plainWord().MatchString(parts[2]) {
 			return m
 		}
 		return parts[1] + Hidden
@@ -277,11 +277,11 @@ func (s *Scrubber) value(field string, value any) any {
 }
 
 // plainField is the name of a field of ours.
-var plainField = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,39}$`)
+var plainField = pattern(`^[A-Za-z][A-Za-z0-9_]{0,39}$`)
 
 // fieldName rewrites the name of a field, unless it is one of ours.
 func (s *Scrubber) fieldName(name string) string {
-	if plainField.MatchString(name) && s.secrets.Replace(name) == name {
+	if plainField().MatchString(name) && s.secrets.Replace(name) == name {
 		return name
 	}
 	return s.Text(name)
