@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -23,7 +24,9 @@ type shownConfig struct {
 	// which the agent hides secrets.
 	Text string `json:"text"`
 	// Editable is set where Text is what the user wrote.
-	Editable bool       `json:"editable"`
+	Editable bool `json:"editable"`
+	// Revision is the number of that text in the history; 0 where it is not editable.
+	Revision uint32     `json:"revision,omitempty"`
 	Since    *time.Time `json:"since,omitempty"`
 }
 
@@ -45,7 +48,9 @@ func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, e
 		return shown, nil
 	}
 	if revision, secrets, facts := m.inForce(ctx, hidden); revision != nil {
-		shown.Text, shown.Editable = hide(string(revision.GetConfig()), secrets, facts)
+		if shown.Text, shown.Editable = hide(string(revision.GetConfig()), secrets, facts); shown.Editable {
+			shown.Revision = revision.GetNumber()
+		}
 	}
 	if !shown.Editable {
 		text, err := s.options.YAML(hidden)
@@ -112,6 +117,8 @@ func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, er
 	var body struct {
 		Text string `json:"text"`
 		Mode string `json:"mode"`
+		// Revision is the one that the text was made from.
+		Revision uint32 `json:"revision"`
 	}
 	if err := decode(r, &body); err != nil {
 		return nil, err
@@ -120,15 +127,38 @@ func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, er
 	if !known {
 		return nil, &httpError{http.StatusBadRequest, "the mode must be dry-run, try or immediate"}
 	}
+	base, err := m.base(ctx, body.Revision)
+	if err != nil {
+		return nil, err
+	}
 	name, text, err := s.withSecrets(ctx, m, body.Text)
 	if err != nil {
 		return nil, err
 	}
-	request := &agentpb.ApplyRequest{Config: []byte(text), Filename: name, Mode: mode}
+	request := &agentpb.ApplyRequest{Config: []byte(text), Filename: name, Mode: mode, Base: base}
 	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
 		request.Timeout = durationpb.New(trialLength)
 	}
 	return answered(m.Apply(ctx, connect.NewRequest(request)))
+}
+
+// errOther is the error of a change of a config that is not in force any more.
+var errOther = &httpError{http.StatusConflict, "another config is in force since this one was shown: load the page again"}
+
+// base returns the SHA-256 of a revision's text, if that is in force.
+func (r *reader) base(ctx context.Context, number uint32) ([]byte, error) {
+	if is := r.newest(ctx); is == nil || is.GetNumber() != number {
+		return nil, errOther
+	}
+	history, err := r.History(ctx, connect.NewRequest(&agentpb.HistoryRequest{Number: number}))
+	if err != nil {
+		return nil, err
+	}
+	if len(history.Msg.GetRevisions()) != 1 {
+		return nil, errOther
+	}
+	sum := sha256.Sum256(history.Msg.GetRevisions()[0].GetConfig())
+	return sum[:], nil
 }
 
 // withSecrets returns a text that somebody edited with the secrets in force in place of their marks,

@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -126,7 +128,7 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 	w.enter()
 	for path, want := range map[string]string{
 		"/api/session":                `{"version":"v1","write":true,"machines":[{"id":"local","name":"local"}]}`,
-		"/api/machines/local/config":  `"text":"// mine\ncluster: secret: \"(hidden)\"\n","editable":true`,
+		"/api/machines/local/config":  `"text":"// mine\ncluster: secret: \"(hidden)\"\n","editable":true,"revision":7`,
 		"/api/machines/local/diff":    `"+route"`,
 		"/api/explain/PeerDown":       `{"text":"It was up, and is down."}`,
 		"/api/machines/local/history": `"number":7`,
@@ -138,14 +140,17 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 		}
 	}
 	// What the page shows can be applied as it is, and comes back without secrets.
-	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden)\" // changed\n","mode":"try"}`); status != http.StatusOK || !strings.Contains(body, "machine.yaml") {
+	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden)\" // changed\n","mode":"try","revision":7}`); status != http.StatusOK || !strings.Contains(body, "machine.yaml") {
 		t.Errorf("apply is %d: %s", status, body)
 	}
-	if w.agent.called("Apply page.yaml APPLY_MODE_TRY 1m0s cluster: secret: \""+planted+"\" // changed\n") != 1 {
+	if w.agent.called(fmt.Sprintf("Apply page.yaml APPLY_MODE_TRY 1m0s %x cluster: secret: \"%s\" // changed\n", sha256.Sum256([]byte(w.agent.written)), planted)) != 1 {
 		t.Errorf("the agent was called: %v", w.agent.calls)
 	}
-	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden 2)\"\n","mode":"dry-run"}`); status != http.StatusBadRequest || !strings.Contains(body, "write it in place") {
+	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden 2)\"\n","mode":"dry-run","revision":7}`); status != http.StatusBadRequest || !strings.Contains(body, "write it in place") {
 		t.Errorf("a mark that stands for nothing is %d: %s", status, body)
+	}
+	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: {}\n","mode":"immediate","revision":6}`); status != http.StatusConflict || !strings.Contains(body, "another config is in force") {
+		t.Errorf("a text made from another config is %d: %s", status, body)
 	}
 	// A text whose secrets cannot be told from the rest is not shown.
 	w.agent.mu.Lock()

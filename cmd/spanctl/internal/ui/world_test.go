@@ -117,7 +117,7 @@ func (a *testAgent) Reload(context.Context, *connect.Request[agentpb.ReloadReque
 }
 
 func (a *testAgent) Apply(_ context.Context, r *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
-	a.note(fmt.Sprintf("Apply %s %s %v %s", r.Msg.GetFilename(), r.Msg.GetMode(), r.Msg.GetTimeout().AsDuration(), r.Msg.GetConfig()))
+	a.note(fmt.Sprintf("Apply %s %s %v %x %s", r.Msg.GetFilename(), r.Msg.GetMode(), r.Msg.GetTimeout().AsDuration(), r.Msg.GetBase(), r.Msg.GetConfig()))
 	return connect.NewResponse(&agentpb.ApplyResponse{StoredAt: "machine.yaml"}), nil
 }
 

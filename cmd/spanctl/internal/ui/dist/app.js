@@ -236,16 +236,16 @@
         <button autofocus onClick=${l}>Cancel</button>
         <button class="primary" onClick=${o}>${e.verb}</button>
       </div>
-    </dialog>`}function mc({name:e,text:t,change:n}){let[l,o]=we(t),s=(c,u)=>({call:"apply",body:{text:l,mode:c},verb:u}),r=n.busy||l===t;return w`
+    </dialog>`}function mc({name:e,text:t,revision:n,change:l}){let[o,s]=we(t),r=(u,m)=>({call:"apply",body:{text:o,mode:u,revision:n},verb:m}),c=l.busy||o===t;return w`
     <details class="editor">
       <summary>Edit</summary>
-      <textarea aria-label="Config of ${e}" spellcheck="false" rows=${Math.min(l.split(`
+      <textarea aria-label="Config of ${e}" spellcheck="false" rows=${Math.min(o.split(`
 `).length+1,30)}
-        value=${l} onInput=${c=>o(c.target.value)}></textarea>
+        value=${o} onInput=${u=>s(u.target.value)}></textarea>
       <div class="bar">
-        <button disabled=${r} onClick=${()=>n.make(s("dry-run","Dry run"))}>Show the plan</button>
-        <button disabled=${r} onClick=${()=>n.ask({...s("try","Try"),question:`Put this config in force on ${e} for a minute? The one before returns unless you confirm.`})}>Try for a minute</button>
-        <button disabled=${r} onClick=${()=>n.ask({...s("immediate","Apply"),question:`Put this config in force on ${e} now?`})}>Apply</button>
+        <button disabled=${c} onClick=${()=>l.make(r("dry-run","Dry run"))}>Show the plan</button>
+        <button disabled=${c} onClick=${()=>l.ask({...r("try","Try"),question:`Put this config in force on ${e} for a minute? The one before returns unless you confirm.`})}>Try for a minute</button>
+        <button disabled=${c} onClick=${()=>l.ask({...r("immediate","Apply"),question:`Put this config in force on ${e} now?`})}>Apply</button>
       </div>
     </details>`}var am=1e4;function dc({state:e,machines:t}){return w`<${cm} key=${t[0].id} state=${e} machine=${t[0]} />`}function cm({state:e,machine:t}){let n=e.machines[t.id],[l,o]=we(0),s=fc(t,()=>o(l+1)),r=n?.health?.config?.since??"",c=(d,g)=>nn(tn(t.id,d),g,`${l} ${r}`),u=c("config"),m=c("diff",am),h=c("history"),$={machine:t,name:fe(t,n),entry:n,change:s,write:e.session.write};return w`
     <${pc} ...${$} />
@@ -258,7 +258,8 @@
     <section class="card" aria-labelledby="config">
       <h2 id="config">Config in force</h2>
       <${Js} of=${u} show=${d=>w`<${um} config=${d} skew=${n?.skew} />`} />
-      ${$.write&&u.value?.editable&&w`<${mc} key=${u.value.text} ...${$} text=${u.value.text} />`}
+      ${$.write&&u.value?.editable&&w`<${mc} key=${u.value.revision} ...${$}
+        text=${u.value.text} revision=${u.value.revision} />`}
     </section>
     <section class="card" aria-labelledby="before">
       <h2 id="before">History</h2>

@@ -35,7 +35,8 @@ function Machine({ state, machine }) {
     <section class="card" aria-labelledby="config">
       <h2 id="config">Config in force</h2>
       <${Loaded} of=${config} show=${(c) => html`<${Text} config=${c} skew=${entry?.skew} />`} />
-      ${props.write && config.value?.editable && html`<${Editor} key=${config.value.text} ...${props} text=${config.value.text} />`}
+      ${props.write && config.value?.editable && html`<${Editor} key=${config.value.revision} ...${props}
+        text=${config.value.text} revision=${config.value.revision} />`}
     </section>
     <section class="card" aria-labelledby="before">
       <h2 id="before">History</h2>

@@ -2,9 +2,9 @@ import { useState } from "preact/hooks";
 import { html } from "components/html.js";
 
 // Editor changes the text of a config. Secrets that stay hidden stay as they are.
-export function Editor({ name, text, change }) {
+export function Editor({ name, text, revision, change }) {
   const [edited, setEdited] = useState(text);
-  const request = (mode, verb) => ({ call: "apply", body: { text: edited, mode }, verb });
+  const request = (mode, verb) => ({ call: "apply", body: { text: edited, mode, revision }, verb });
   const idle = change.busy || edited === text;
   return html`
     <details class="editor">
