@@ -16,16 +16,20 @@ const (
 	// Public is for everybody. The page rounds numbers for strangers, and withholds those of
 	// servers with few clusters.
 	Public Access = "public"
-	// Private is for this machine: a caller on loopback that came by no proxy.
+	// Private is for this machine: a caller on loopback of a server without proxies.
 	Private Access = "private"
 	// Off is for nobody.
 	Off Access = "off"
 )
 
-// isLocal reports whether a request comes from this machine. One that a proxy has passed on does
-// not: proxies say so in a header, or leave the Host of their own clients. A page of another site
-// whose name leads to this machine has that name as Host.
-func isLocal(r *http.Request) bool {
+// isLocal reports whether a request comes from this machine. Nothing does where proxies are
+// configured: what they pass on comes from loopback, too, and a caller writes any Host through one
+// that adds no header. Without them, the headers that proxies add tell of one that is not
+// configured, and Host tells of a page of another site whose name leads to this machine.
+func (s *Server) isLocal(r *http.Request) bool {
+	if len(s.options.TrustedProxies) > 0 {
+		return false
+	}
 	for _, header := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
 		if _, passed := r.Header[header]; passed {
 			return false
@@ -47,7 +51,7 @@ func isLocalHost(host string) bool {
 // audienceOf returns how much of the page the sender of a request may see.
 func (s *Server) audienceOf(r *http.Request) page.Audience {
 	switch {
-	case isLocal(r):
+	case s.isLocal(r):
 		return page.Everything
 	case s.options.Page == Public:
 		return page.Rounded
@@ -61,7 +65,7 @@ func (s *Server) mayReadMetrics(r *http.Request) bool {
 	case Off:
 		return false
 	case Private:
-		return isLocal(r)
+		return s.isLocal(r)
 	case Public:
 	}
 	return true

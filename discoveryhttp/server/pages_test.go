@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -147,7 +148,6 @@ func TestWhoSeesWhat(t *testing.T) {
 	} {
 		h := server.New(t.Context(), options([]func(*server.Options){func(o *server.Options) {
 			o.Page, o.Metrics = c.page, c.metrics
-			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}})).Handler()
 		for name, v := range visits {
 			want, status := c.elsewhere, c.metricsElsewhere
@@ -175,6 +175,72 @@ func TestWhoSeesWhat(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNobodyIsLocalBehindAProxy calls a server through a forwarder of bytes, which adds no header, with
+// the Host of a local browser.
+func TestNobodyIsLocalBehindAProxy(t *testing.T) {
+	for _, network := range []string{"127.0.0.0/8", "10.0.0.0/8"} {
+		address, _ := start(t, func(o *server.Options) {
+			o.Page, o.Metrics = server.Private, server.Private
+			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(network)}
+		})
+		through := forwarder(t, strings.TrimPrefix(address, "http://"))
+		for _, host := range []string{"localhost", "127.0.0.1:3000", "[::1]", "disc.example.com"} {
+			for path, want := range map[string]int{"/page/data?span=now": http.StatusOK, "/metrics": http.StatusNotFound} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+through+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Host, request.Close = host, true
+				response, err := http.DefaultClient.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(response.Body)
+				if err = errors.Join(err, response.Body.Close()); err != nil {
+					t.Fatal(err)
+				}
+				if response.StatusCode != want || want == http.StatusOK && !strings.Contains(string(body), `"shows":"nothing"`) {
+					t.Errorf("behind a proxy of %s, Host %s gets %d %s from %s", network, host, response.StatusCode, body, path)
+				}
+			}
+		}
+	}
+}
+
+// forwarder passes the bytes of connections on to an address, and returns its own.
+func forwarder(t *testing.T, to string) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go forward(t.Context(), from, to)
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// forward passes the bytes of a connection on to an address, both ways, until one end closes.
+func forward(ctx context.Context, from net.Conn, to string) {
+	defer func() { _ = from.Close() }()
+	other, err := new(net.Dialer).DialContext(ctx, "tcp", to)
+	if err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(other, from)
+		_ = other.Close()
+	}()
+	_, _ = io.Copy(from, other)
 }
 
 // planted are what nobody may find in an answer.

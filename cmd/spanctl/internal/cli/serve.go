@@ -78,10 +78,10 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file of the TLS private key")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve addresses other than loopback without TLS")
 	flags.StringVar(&f.auth, "auth", string(server.Open), "who may read and change a cluster: open for all who know its ID, as Talos nodes need it; member for machines with its secret")
-	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted; with any, no caller counts as on this machine")
 	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
 	flags.BoolVar(&f.reflect, "reflect", true, "send three datagrams of UDP to a caller's own address when it asks, for spanctl doctor; an address, or IPv6 /64, has one try in 10 seconds")
-	flags.StringVar(&f.page, "page", string(server.Private), "who sees numbers on the page at /: private for browsers on this machine; public for everybody, rounded, and none below ten clusters; off for no page")
+	flags.StringVar(&f.page, "page", string(server.Private), "who sees numbers on the page at /: private for browsers on this machine, without proxies; public for everybody, rounded, and none below ten clusters; off for no page")
 	flags.StringVar(&f.metrics, "metrics", string(server.Public), "who may read /metrics: public, private for this machine, or off")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	f.given = flags
