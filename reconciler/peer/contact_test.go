@@ -145,3 +145,33 @@ func TestLossIsThatOfThePresentPath(t *testing.T) {
 		t.Error("the loss before the peer went down is that of now")
 	}
 }
+
+// TestEchoesOfATrialAreNoLoss has a peer that was unknown to the other machine for a while: the echo of
+// a trial is lost, and the handshake comes from the other side.
+func TestEchoesOfATrialAreNoLoss(t *testing.T) {
+	spec := Spec{Endpoints: []netip.AddrPort{one, two}, MayProbeIdle: true, MeasureAfter: time.Second}
+	s := Status{State: Down, echoes: true, Endpoint: one, LastUsedEndpoint: one, LastEndpointChange: at(0), LastHandshake: at(0), LastUp: at(1), readAt: at(1)}
+	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(0)}
+	s, do := Step(at(100), spec, s, seen)
+	if !do.Probe || do.Endpoint != two {
+		t.Fatalf("the action is %+v", do)
+	}
+	seen.Endpoint, seen.LastHandshake, seen.ReceiveBytes = two, at(101), initiationSize
+	s, do = Step(at(101), spec, s, seen)
+	if s.State != Up {
+		t.Fatalf("the state is %s", s.State)
+	}
+	for second := 102; second < 110; second++ {
+		seen.Replied = do.Measure || do.Probe
+		s, do = Step(at(second), spec, s, seen)
+		if loss, known := s.Loss(at(second)); known && loss != 0 {
+			t.Errorf("after %d seconds the loss is %v %%", second-101, loss)
+		}
+	}
+	if loss, known := s.Loss(at(110)); !known || loss != 0 {
+		t.Errorf("in the end the loss is %v %%, %v", loss, known)
+	}
+	if e := s.Echoes; e.Sent-e.Answered > 2 {
+		t.Errorf("the echoes are %+v", e)
+	}
+}

@@ -40,6 +40,7 @@ func (s *Status) noteState(now time.Time, before State, networkChanged bool) {
 	switch {
 	case s.State == Up && before != Up:
 		s.UpSince = now
+		s.Echoes.forget() // those of trials went to endpoints that may not be the peer's
 	case s.State != Up && before == Up:
 		s.noteDown(now, networkChanged)
 	}
