@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,7 +24,8 @@ type shownConfig struct {
 	// Text is what the user wrote, with marks in place of secrets; else the YAML of all settings, in
 	// which the agent hides secrets.
 	Text string `json:"text"`
-	// Editable is set where Text is what the user wrote.
+	// Editable is set where Text is what the user wrote, and can be sent back: a text with marks is, if
+	// it is plain data.
 	Editable bool `json:"editable"`
 	// Revision is the number of that text in the history; 0 where it is not editable.
 	Revision uint32     `json:"revision,omitempty"`
@@ -48,11 +50,12 @@ func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, e
 		return shown, nil
 	}
 	if revision, secrets, facts := m.inForce(ctx, hidden); revision != nil {
-		if shown.Text, shown.Editable = hide(string(revision.GetConfig()), secrets, facts); shown.Editable {
-			shown.Revision = revision.GetNumber()
+		var safe bool
+		if shown.Text, safe = hide(string(revision.GetConfig()), secrets, facts); safe && isEditable(revision, shown.Text, secrets) {
+			shown.Editable, shown.Revision = true, revision.GetNumber()
 		}
 	}
-	if !shown.Editable {
+	if shown.Text == "" {
 		text, err := s.options.YAML(hidden)
 		if err != nil {
 			return nil, err
@@ -60,6 +63,16 @@ func (s *Server) config(ctx context.Context, m *reader, _ *http.Request) (any, e
 		shown.Text = string(text)
 	}
 	return shown, nil
+}
+
+// isEditable reports whether a text that is shown of a revision would come back as that.
+func isEditable(r *agentpb.Revision, text string, secrets []string) bool {
+	if !marked.MatchString(text) {
+		return true
+	}
+	shown := schema.Source{Name: r.GetFilename(), Data: []byte(text)}
+	back, err := unhide(shown, shown, secrets)
+	return err == nil && back == string(r.GetConfig())
 }
 
 // settings returns all settings of the config in force; nil if there is none. To reveal its secrets,
@@ -131,7 +144,7 @@ func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, er
 	if err != nil {
 		return nil, err
 	}
-	name, text, err := s.withSecrets(ctx, m, body.Text)
+	name, text, scrubber, err := s.withSecrets(ctx, m, body.Text)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +152,15 @@ func (s *Server) apply(ctx context.Context, m *reader, r *http.Request) (any, er
 	if mode == agentpb.ApplyMode_APPLY_MODE_TRY {
 		request.Timeout = durationpb.New(trialLength)
 	}
-	return answered(m.Apply(ctx, connect.NewRequest(request)))
+	answer, err := m.Apply(ctx, connect.NewRequest(request))
+	if scrubber == nil {
+		return answered(answer, err)
+	}
+	if err != nil {
+		return nil, &httpError{statusOf(err), scrubber.Text(s.options.Explain(err).Error())}
+	}
+	data, err := answerJSON(answer.Msg)
+	return json.RawMessage(scrubber.JSON(data)), err
 }
 
 // errOther is the error of a change of a config that is not in force any more.
@@ -162,28 +183,33 @@ func (r *reader) base(ctx context.Context, number uint32) ([]byte, error) {
 }
 
 // withSecrets returns a text that somebody edited with the secrets in force in place of their marks,
-// and a name with its format: that of the config in force, as far as the text is in that.
-func (s *Server) withSecrets(ctx context.Context, m *reader, text string) (name, whole string, err error) {
+// and a name with its format: that of the config in force, as far as the text is in that. The scrubber
+// is for what the agent answers; it is nil for a text without marks.
+func (s *Server) withSecrets(ctx context.Context, m *reader, text string) (name, whole string, scrubber *support.Scrubber, err error) {
 	name, err = s.options.Named(ctx, "page", []byte(text))
 	if err != nil {
-		return "", "", &httpError{http.StatusBadRequest, err.Error()}
+		return "", "", nil, &httpError{http.StatusBadRequest, err.Error()}
 	}
+	name = schema.FileName(name)
 	if !marked.MatchString(text) {
-		return schema.FileName(name), text, nil
+		return name, text, nil, nil
 	}
 	hidden, err := m.settings(ctx, false)
 	if err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
 	revision, secrets, facts := m.inForce(ctx, hidden)
 	if revision == nil {
-		return "", "", &httpError{http.StatusConflict, "the secrets in force are not known: write them in place of " + schema.Hidden}
+		return "", "", nil, &httpError{http.StatusConflict, "the secrets in force are not known: write them in place of " + schema.Hidden}
 	}
-	if _, safe := hide(string(revision.GetConfig()), secrets, facts); !safe {
-		secrets = nil // nothing was shown that could be edited
+	shown, safe := hide(string(revision.GetConfig()), secrets, facts)
+	if !safe {
+		return "", "", nil, &httpError{http.StatusBadRequest, errUnknownMark.Error()} // nothing was shown that could be edited
 	}
-	if whole, err = unhide(text, secrets); err != nil {
-		return "", "", &httpError{http.StatusBadRequest, err.Error()}
+	whole, err = unhide(schema.Source{Name: name, Data: []byte(text)}, schema.Source{Name: revision.GetFilename(), Data: []byte(shown)}, secrets)
+	if err != nil {
+		return "", "", nil, &httpError{http.StatusBadRequest, err.Error()}
 	}
-	return schema.FileName(name), whole, nil
+	facts.Secrets = append(slices.Clone(facts.Secrets), secrets...)
+	return name, whole, support.NewScrubber(support.None, facts), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/support"
 	"github.com/spanmesh/span/schema"
+	"github.com/spanmesh/span/schema/load"
 )
 
 // marked matches what stands for a secret in a text that is shown: "(hidden)", and "(hidden 2)" for
@@ -66,21 +67,71 @@ func hide(text string, secrets []string, facts support.Facts) (shown string, saf
 // errUnknownMark is the error of a text with a mark that stands for nothing.
 var errUnknownMark = errors.New("a secret is hidden that the config in force does not have: write it in place of " + schema.Hidden)
 
-// unhide returns a text with the secrets that its marks stand for.
-func unhide(text string, secrets []string) (string, error) {
-	known := map[string]string{}
+// errMisplaced is the error of a text with a mark that is not the whole value of a field where that
+// mark stood.
+var errMisplaced = errors.New(schema.Hidden + " stands for a secret only as the whole value of the field where it stood")
+
+// unhide returns a text that somebody edited, with the secrets that its marks stand for. Each mark must
+// be the whole value of a field that is secret, and have stood at such a field in the text that was
+// shown, and nothing in the text may be computed: what is made of a secret would not be hidden.
+func unhide(edited, shown schema.Source, secrets []string) (string, error) {
+	known, stood := map[string]string{}, map[string]bool{}
 	for i, secret := range byLength(secrets) {
 		known[mark(i)] = secret
 	}
-	var err error
-	whole := marked.ReplaceAllStringFunc(text, func(m string) string {
-		secret, found := known[m]
-		if !found {
-			err = errUnknownMark
+	before, err := load.SecretPlaces(shown)
+	if err != nil {
+		return "", notPlain(err)
+	}
+	for _, p := range before {
+		stood[p.Path+" "+string(shown.Data[p.From:p.To])] = true
+	}
+	places, err := load.SecretPlaces(edited)
+	if err != nil {
+		return "", notPlain(err)
+	}
+	var whole, rest strings.Builder
+	at, values := 0, make([]string, len(places))
+	for i, p := range places {
+		text := string(edited.Data[p.From:p.To])
+		values[i] = text
+		if marked.FindString(text) != text || text == "" {
+			continue
 		}
-		return secret
-	})
-	return whole, err
+		secret, is := known[text]
+		switch {
+		case !is:
+			return "", errUnknownMark
+		case !stood[p.Path+" "+text] || p.From < at:
+			return "", errMisplaced
+		}
+		values[i] = secret
+		rest.Write(edited.Data[at:p.From])
+		whole.Write(edited.Data[at:p.From])
+		whole.WriteString(secret)
+		at = p.To
+	}
+	rest.Write(edited.Data[at:])
+	whole.Write(edited.Data[at:])
+	if marked.MatchString(rest.String()) {
+		return "", errMisplaced
+	}
+	// What is sent is what was meant: each secret is where its mark was.
+	after, err := load.SecretPlaces(schema.Source{Name: edited.Name, Data: []byte(whole.String())})
+	if err != nil || len(after) != len(values) {
+		return "", errMisplaced
+	}
+	for i, p := range after {
+		if p.Path != places[i].Path || whole.String()[p.From:p.To] != values[i] {
+			return "", errMisplaced
+		}
+	}
+	return whole.String(), nil
+}
+
+// notPlain is the error of a text with marks that is not plain data.
+func notPlain(err error) error {
+	return fmt.Errorf("%w; a text with %s must be plain data, of which nothing is made of a secret: edit the config on the machine, with `spanctl edit`", err, schema.Hidden)
 }
 
 func byLength(secrets []string) []string {

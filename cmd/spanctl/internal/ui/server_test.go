@@ -143,11 +143,31 @@ func TestAnswersHaveNoSecrets(t *testing.T) {
 	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden)\" // changed\n","mode":"try","revision":7}`); status != http.StatusOK || !strings.Contains(body, "machine.yaml") {
 		t.Errorf("apply is %d: %s", status, body)
 	}
-	if w.agent.called(fmt.Sprintf("Apply page.yaml APPLY_MODE_TRY 1m0s %x cluster: secret: \"%s\" // changed\n", sha256.Sum256([]byte(w.agent.written)), planted)) != 1 {
+	if w.agent.called(fmt.Sprintf("Apply page.cue APPLY_MODE_TRY 1m0s %x cluster: secret: \"%s\" // changed\n", sha256.Sum256([]byte(w.agent.written)), planted)) != 1 {
 		t.Errorf("the agent was called: %v", w.agent.calls)
 	}
 	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden 2)\"\n","mode":"dry-run","revision":7}`); status != http.StatusBadRequest || !strings.Contains(body, "write it in place") {
 		t.Errorf("a mark that stands for nothing is %d: %s", status, body)
+	}
+	// Nothing is made of a secret, and what the agent says of one is not passed on.
+	calls := len(w.agent.calls)
+	for text, want := range map[string]string{
+		`import \"strings\"\ncluster: secret: \"(hidden)\"\nmachine: network: kubespan: interfaceName: strings.Replace(\"(hidden)\", \"=\", \"_\", -1)`: "imports what is not the schema",
+		`cluster: secret: \"(hidden)\"\nmachine: network: kubespan: extraAnnouncedEndpoints: [for c in cluster.secret {c}]`:                             "is computed",
+		`cluster: secret: \"(hidden)\"\nmachine: network: kubespan: interfaceName: \"(hidden)\"`:                                                        "the whole value of the field",
+	} {
+		if status, body := w.post("/api/machines/local/apply", `{"text":"`+text+`","mode":"dry-run","revision":7}`); status != http.StatusBadRequest || !strings.Contains(body, want) {
+			t.Errorf("%s is %d: %s", text, status, body)
+		}
+	}
+	if len(w.agent.calls) != calls {
+		t.Errorf("the agent was called: %v", w.agent.calls)
+	}
+	for text, want := range map[string]string{"leaks an error": "the key (hidden), in hexadecimal digits (hidden), is bad", "leaks an answer": "+key (hidden)"} {
+		_, body := w.post("/api/machines/local/apply", `{"text":"cluster: secret: \"(hidden)\" // `+text+`","mode":"dry-run","revision":7}`)
+		if !strings.Contains(body, want) || strings.Contains(body, fmt.Sprintf("%x", planted)) {
+			t.Errorf("an agent that %s: %s", text, body)
+		}
 	}
 	if status, body := w.post("/api/machines/local/apply", `{"text":"cluster: {}\n","mode":"immediate","revision":6}`); status != http.StatusConflict || !strings.Contains(body, "another config is in force") {
 		t.Errorf("a text made from another config is %d: %s", status, body)

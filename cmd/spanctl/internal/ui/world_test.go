@@ -118,6 +118,12 @@ func (a *testAgent) Reload(context.Context, *connect.Request[agentpb.ReloadReque
 
 func (a *testAgent) Apply(_ context.Context, r *connect.Request[agentpb.ApplyRequest]) (*connect.Response[agentpb.ApplyResponse], error) {
 	a.note(fmt.Sprintf("Apply %s %s %v %x %s", r.Msg.GetFilename(), r.Msg.GetMode(), r.Msg.GetTimeout().AsDuration(), r.Msg.GetBase(), r.Msg.GetConfig()))
+	switch text := string(r.Msg.GetConfig()); {
+	case strings.Contains(text, "leaks an error"):
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the key %s, in hexadecimal digits %x, is bad", planted, planted))
+	case strings.Contains(text, "leaks an answer"):
+		return connect.NewResponse(&agentpb.ApplyResponse{StoredAt: planted, Plan: &agentpb.Plan{Changes: []*agentpb.Change{{Text: "+key " + planted}}}}), nil
+	}
 	return connect.NewResponse(&agentpb.ApplyResponse{StoredAt: "machine.yaml"}), nil
 }
 
@@ -182,7 +188,7 @@ func newWorld(t *testing.T, write bool) *world {
 			return "It was up, and is down.", nil
 		},
 		YAML:  json.Marshal, // JSON is YAML
-		Named: func(_ context.Context, name string, _ []byte) (string, error) { return name + ".yaml", nil },
+		Named: func(_ context.Context, name string, _ []byte) (string, error) { return name + ".cue", nil },
 		Log:   slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
