@@ -87,8 +87,8 @@ func TestStatus(t *testing.T) {
 			t.Errorf("got %+v", d)
 		}
 		node.CLI.Try("status", "--check", "ready").WantStatus(t, 0)
-		node.CLI.Try("wait", "--for", "peers=2", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "not so after 20s: 1 of 2 peers up; not up: node-3; degraded: PeerDown node-3")
-		node.CLI.Try("wait", "--for", "healthy", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "not so after 20s: degraded: PeerDown node-3")
+		node.CLI.Try("wait", "--for", "peers=2", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "timed out after 20s: 1 of 2 peers up; not up: node-3; degraded: PeerDown node-3")
+		node.CLI.Try("wait", "--for", "healthy", "--timeout", "20s").WantStatus(t, 1).WantStderr(t, "timed out after 20s: degraded: PeerDown node-3")
 		cut.Net.SetLink(true)
 		node.CLI.Try("wait", "--for", "peer=node-3", "--timeout", "5m").WantStatus(t, 0)
 		node.CLI.Try("wait", "--for", "condition=PeerDown=false", "--timeout", "5m").WantStatus(t, 0)

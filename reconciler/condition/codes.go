@@ -51,6 +51,8 @@ type Definition struct {
 	Hides []Code
 	// After is how long the condition must last before it is shown; zero for at once.
 	After time.Duration
+	// Milder is a sentence about when a condition of this code has a lower severity; empty for never.
+	Milder string
 	// ClearsAfter is how long it must be absent before it counts as mended; zero for at once.
 	ClearsAfter time.Duration
 	// Settles is set where each start begins with the condition: it is not shown for StartTime.

@@ -61,6 +61,9 @@ func course(d Definition) string {
 	if d.NotReady {
 		parts = append(parts, "The machine is not ready.")
 	}
+	if d.Milder != "" {
+		parts = append(parts, d.Milder)
+	}
 	switch {
 	case d.After > 0 && d.Settles:
 		parts = append(parts, fmt.Sprintf("It is shown after %s, and not in the first %s of an agent.", d.After, StartTime))

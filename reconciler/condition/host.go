@@ -167,7 +167,8 @@ var hostDefinitions = []Definition{
 	},
 	{
 		Code: RoutesShadowed, Severity: SeverityError,
-		Summary:  "a rule of another program leads packets for the mesh elsewhere, or drops them; a warning, which leaves the machine ready, where the rule is for single ports, users or a type of service",
+		Summary:  "a rule of another program leads packets for the mesh elsewhere, or drops them",
+		Milder:   "It is a warning, which leaves the machine ready, where the rule is for single ports, users or a type of service.",
 		Check:    "`ip rule`; `ip route get ADDRESS ipproto tcp dport PORT`",
 		Remedy:   "set `rulePriority` below that of the rule, or remove the rule",
 		NotReady: true,

@@ -84,7 +84,7 @@ func TestAgentWhoseClockIsAhead(t *testing.T) {
 		want    string
 		args    []string
 	}{
-		{true, exitError, "not so after 1m0s: 0 of 0 peers up", []string{"wait", "--for", "peers=2"}},
+		{true, exitError, "timed out after 1m0s: 0 of 0 peers up", []string{"wait", "--for", "peers=2"}},
 		{false, exitNoAnswer, "has not answered within 1m0s", []string{"wait", "--for", "peers=2"}},
 		{false, exitNoAnswer, "has not answered within 10s", []string{"status"}},
 	} {

@@ -39,8 +39,8 @@ peer, events, the config. It is about this machine, that of --host, or those of 
 reached by ssh; this one is among them if an agent runs here. The command, not the agent, serves the
 page, until it is interrupted.
 
-It prints a URL whose token is good for one browser and for 5 minutes; Enter prints another, but with
---host and --nodes, where ssh may ask for something at the terminal. The page is served on loopback,
+It prints a URL whose token is good for one browser and for 5 minutes. Enter prints another, except with
+--host or --nodes, where ssh may ask for something at the terminal. The page is served on loopback,
 and only shows. --write lets it reload, try, apply, confirm and roll back configs, too. Secrets are
 never sent to it.
 

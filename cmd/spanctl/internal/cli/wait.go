@@ -49,8 +49,10 @@ func newWait(g *globals) *cobra.Command {
 
 Where no agent runs, it waits for one.
 
-The exit status is 0 once it is so; when --timeout is over 1, and then what is so is said, or 3 if
-no agent runs or it does not answer.`,
+The exit status is
+  0   it is so
+  1   --timeout ran out; the present state is printed
+  3   no agent runs, or it does not answer`,
 		Example: "  spanctl wait --for ready\n  spanctl wait --for peers=2 --timeout 5m\n  spanctl wait --for condition=DiscoveryUnreachable=false",
 		Args:    cobra.NoArgs,
 	}, o.run)
@@ -257,7 +259,7 @@ func (o *waitOptions) late(ctx context.Context, s *agentSession, last outcome) e
 	case !last.answered:
 		return statusError{err, exitNoAnswer}
 	}
-	return fmt.Errorf("not so after %v: %s", o.timeout, plain(last.is))
+	return fmt.Errorf("timed out after %v: %s", o.timeout, plain(last.is))
 }
 
 // noteWaiting returns what says, the first time that it is called, what is waited for.

@@ -89,7 +89,7 @@ var index = sync.OnceValues(func() (*Index, error) {
 		i.Resources = append(i.Resources, ofResource(t))
 	}
 	for _, d := range condition.Definitions() {
-		i.Conditions = append(i.Conditions, &Topic{Kind: KindCondition, Name: string(d.Code), Description: capital(d.Summary) + ".",
+		i.Conditions = append(i.Conditions, &Topic{Kind: KindCondition, Name: string(d.Code), Description: strings.TrimSuffix(capital(d.Summary)+". "+d.Milder, " "),
 			Condition: &Condition{Severity: string(d.Severity), Meaning: d.Summary, Check: d.Check, Remedy: d.Remedy},
 			Facts: []reference.Line{{Label: "Severity", Value: string(d.Severity)}, {Label: "Check", Value: strings.ReplaceAll(d.Check, "`", "")},
 				{Label: "Remedy", Value: strings.ReplaceAll(d.Remedy, "`", "")}, {Label: "Cause", Value: "with figures: spanctl get conditions -o yaml"}}})
