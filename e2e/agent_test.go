@@ -145,7 +145,7 @@ func TestFailedPassIsReportedAndRetried(t *testing.T) {
 	blocker := node.Exec.StartNodecmd("listen", "51999")
 	m.WhilePinging(func() {
 		o := node.CLI.Try("apply", "-f", node.Files.Write("m.cue", harness.Edit(m.Config, "listenPort: 51999")), "--immediate")
-		o.WantStatus(t, 1).WantStderr(t, "UDP port 51999 is in use by another program", "0 of 1 changes were made; these were not",
+		o.WantStatus(t, 1).WantStderr(t, "UDP port 51999 is in use by another program", "0 of 2 changes were made; these were not",
 			"~ link kubespan: listenPort 51820 -> 51999", "the agent tries again")
 		node.Agent.AwaitOutput("reconcile failed")
 	})

@@ -128,7 +128,7 @@ func (e *Engine) reportBegin(now time.Time, c condition.Condition) {
 // reportEnd logs and records that a condition has ended.
 func (e *Engine) reportEnd(now time.Time, c condition.Condition) {
 	e.log.Info("condition cleared", "code", string(c.Code), "subject", c.Subject)
-	e.events.Record(now, resource.Normal, string(event.Cleared), c.Subject, string(c.Code)+" has ended: "+c.Cause)
+	e.recordNormal(now, event.Cleared, c.Subject, string(c.Code)+" has ended: "+c.Cause)
 }
 
 func (e *Engine) publishConditions(now time.Time, shown []health.Condition) {

@@ -184,8 +184,8 @@ type Engine struct {
 	mtu int
 	// repaired are the repairs of the last pass that had any, as text.
 	repaired map[string]bool
-	// stuck are the repairs that did not converge.
-	stuck map[string]bool
+	// unconverged are the repairs that did not converge.
+	unconverged map[string]bool
 	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
 	// does.
 	unresponsiveSince time.Time
@@ -261,7 +261,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 		return nil, err
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live, &e.owners)
-	p.reportStuck(e.stuck, p.Plan)
+	p.reportUnconverged(e.unconverged, p.Plan)
 	p.reportRepeated(t.Contested)
 	missing, leading := incomplete(p.Plan), slices.ContainsFunc(p.Plan, leadsIntoTunnel)
 	e.holdRepairs(p, t.Held)

@@ -53,10 +53,10 @@ type Pass struct {
 	moved bool
 	// desired is what the plan leads to.
 	desired state.State
-	// stuck are the changes, as text, that the pass has found not to converge.
-	stuck map[string]bool
-	// freed is set when a change held that did not before.
-	freed bool
+	// unconverged are the changes, as text, that the pass has found not to converge.
+	unconverged map[string]bool
+	// converged is set when a change held that did not before.
+	converged bool
 	// probes are to be sent.
 	probes []peer.Probe
 }

@@ -81,7 +81,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 	var objects []string
 	for _, c := range repairs {
 		objects = append(objects, c.Object())
-		if p.stuck[c.String()] {
+		if p.unconverged[c.String()] {
 			l.log.Warn("change did not hold", "change", c.String())
 			continue
 		}
@@ -89,7 +89,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 		l.engine.Meter.Repaired(c.Kind)
 		l.engine.events.Record(now, resource.Warning, string(event.Repaired), c.Object(), "reverted external change: "+c.String())
 	}
-	if len(p.stuck) > 0 {
+	if len(p.unconverged) > 0 {
 		l.repairs.repairs = max(l.repairs.repairs, repairsAtOnce)
 	}
 	pause := l.repairs.note(now, objects)
@@ -97,7 +97,7 @@ func (l *Loop) reportRepairs(p *Pass) {
 		return
 	}
 	l.log.Warn("repeated repairs", "repairs", l.repairs.repairs, "retry_in", pause.String())
-	if len(p.stuck) == 0 && !p.freed {
+	if len(p.unconverged) == 0 && !p.converged {
 		l.repairs.contested = repairs[0].Object()
 	}
 }
@@ -140,23 +140,23 @@ func (e *Engine) findStuck(p *Pass) {
 	if err != nil {
 		return // the next pass has the error
 	}
-	p.stuck = map[string]bool{}
+	p.unconverged = map[string]bool{}
 	for _, c := range state.Diff(p.desired, live) {
 		if text := planprint.Describe(c).String(); before[text] && e.repaired[text] {
-			p.stuck[text] = true
+			p.unconverged[text] = true
 		}
 	}
-	for text := range e.stuck {
-		p.freed = p.freed || before[text] && e.repaired[text] && !p.stuck[text]
+	for text := range e.unconverged {
+		p.converged = p.converged || before[text] && e.repaired[text] && !p.unconverged[text]
 	}
-	e.stuck = p.stuck
-	p.reportStuck(p.stuck, p.Result.Done)
+	e.unconverged = p.unconverged
+	p.reportUnconverged(p.unconverged, p.Result.Done)
 }
 
-// reportStuck reports the changes of a plan that do not converge.
-func (p *Pass) reportStuck(stuck map[string]bool, plan state.Plan) {
+// reportUnconverged reports the changes of a plan that do not converge.
+func (p *Pass) reportUnconverged(unconverged map[string]bool, plan state.Plan) {
 	for _, c := range plan {
-		if shown := planprint.Describe(c); stuck[shown.String()] {
+		if shown := planprint.Describe(c); unconverged[shown.String()] {
 			p.Report(condition.Condition{
 				Code:    condition.PlanNotConverging,
 				Subject: shown.Object(),

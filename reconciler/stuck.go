@@ -53,8 +53,8 @@ func (l *Loop) publishStuck(since Turn) {
 	}
 }
 
-// freed ends a turn that takes back what publishStuck has published.
-func (l *Loop) freed(turn *Turn) {
+// takeBack ends a turn that takes back what publishStuck has published.
+func (l *Loop) takeBack(turn *Turn) {
 	if !l.stuck.CompareAndSwap(true, false) {
 		return
 	}

@@ -76,7 +76,7 @@ func (l *Loop) endTurn() {
 	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
 		Peers: l.engine.statuses, File: l.engine.known.Config}
 	l.last.Store(&turn)
-	l.freed(&turn)
+	l.takeBack(&turn)
 	if l.Turned != nil {
 		l.Turned(turn)
 	}

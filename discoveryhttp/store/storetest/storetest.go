@@ -322,13 +322,16 @@ func testWatch(t *testing.T, s server.Store) {
 	}
 }
 
+// statsPause is the time between two looks at counts, whose changes no event reports.
+const statsPause = 5 * time.Millisecond
+
 // testCounts counts endpoints that come, stay and go, and watchers that are closed twice.
 func testCounts(t *testing.T, s server.Store) {
 	expect := func(what string, clusters, affiliates, endpoints, watchers int) {
 		t.Helper()
 		want := [...]int{clusters, affiliates, endpoints, watchers}
 		var got [4]int
-		for deadline := time.Now().Add(10 * time.Second); ; {
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(statsPause) {
 			n := s.Stats()
 			if got = [...]int{n.Clusters, n.Affiliates, n.Endpoints, n.Watchers}; got == want || time.Now().After(deadline) {
 				break

@@ -26,6 +26,9 @@ const (
 	StateNoAgent = "no agent"
 )
 
+// IsAbsent reports whether a health is that of a machine where no agent runs.
+func IsAbsent(h *agentpb.GetHealthResponse) bool { return h.GetState() == StateNoAgent }
+
 // healthReader reads the health of the machine.
 type healthReader interface {
 	Health(ctx context.Context) *agentpb.GetHealthResponse

@@ -100,6 +100,7 @@ func (m *pathMTUs) add(path reconciler.Path) { m.queue.Push(path, pathCheck{path
 func (m *pathMTUs) run(ctx context.Context) {
 	checks := new(errgroup.Group)
 	checks.SetLimit(maxPathChecks)
+	defer m.stop()
 	defer func() { _ = checks.Wait() }()
 	for {
 		due, err := m.queue.Next(ctx)
@@ -120,6 +121,16 @@ func (m *pathMTUs) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// stop has nothing measured any more. It is called when no check runs.
+func (m *pathMTUs) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, t := range m.timers {
+		t.Stop()
+	}
+	clear(m.timers)
 }
 
 // schedule has a way measured after a pause, and not when it was to be before. A peer that goes down

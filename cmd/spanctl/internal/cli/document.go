@@ -73,22 +73,27 @@ func (f format) print(out io.Writer, documents []document, one bool) error {
 	case outputJSONPath:
 		return f.template.print(out, whole)
 	case outputYAML:
-		for i, d := range documents {
-			text, err := yamlOfJSON(d)
-			if err != nil {
-				return err
-			}
-			if i > 0 {
-				text = append([]byte("---\n"), text...)
-			}
-			if _, err := out.Write(text); err != nil {
-				return err
-			}
-		}
-		return nil
+		return writeYAML(out, documents)
 	default:
 		return writeJSON(out, whole, "  ")
 	}
+}
+
+// writeYAML prints values as the documents of one stream of YAML.
+func writeYAML[T any](out io.Writer, values []T) error {
+	for i := range values {
+		text, err := yamlOfJSON(values[i])
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			text = append([]byte("---\n"), text...)
+		}
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeJSON prints a value as JSON, indented unless indent is empty.

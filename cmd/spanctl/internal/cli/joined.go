@@ -134,19 +134,7 @@ func printHealths(out io.Writer, format string, answers []answer) error {
 			Items      []item `json:"items"`
 		}{apiVersion, "List", items}, "  ")
 	}
-	for i := range items {
-		text, err := yamlOfJSON(items[i])
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			text = append([]byte("---\n"), text...)
-		}
-		if _, err := out.Write(text); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeYAML(out, items)
 }
 
 // merged returns the rows of an answer with a column for the node, with the headings if

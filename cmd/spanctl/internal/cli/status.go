@@ -165,7 +165,7 @@ func checked(check string, h *agentpb.GetHealthResponse, err error) error {
 	switch {
 	case err != nil:
 		return statusError{err, exitError}
-	case h.GetState() == agent.StateNoAgent:
+	case agent.IsAbsent(h):
 		return noAgentError(h)
 	case check == checkLive && !h.GetLive():
 		return errors.New("not live: the loop of the agent has not turned within 90 seconds")
@@ -234,7 +234,7 @@ func (o *statusOptions) print(s *agentSession, h *agentpb.GetHealthResponse) err
 	switch {
 	case o.output != outputText:
 		return s.printHealth(o.output, h)
-	case h.GetState() == agent.StateNoAgent:
+	case agent.IsAbsent(h):
 		return statusError{noAgentError(h), exitNoAnswer}
 	}
 	v := healthtext.View{Width: terminalWidth(s.out), Color: wantsColor(s.out, o.color), Zone: time.Local}

@@ -29,7 +29,7 @@ func (t *topSource) Health(ctx context.Context) (*agentpb.GetHealthResponse, err
 	t.one.Lock()
 	defer t.one.Unlock()
 	h, err := t.session.health(ctx, answerTimeout)
-	if err != nil || h.GetState() == agent.StateNoAgent {
+	if err != nil || agent.IsAbsent(h) {
 		t.session.http.CloseIdleConnections()
 	}
 	return h, err

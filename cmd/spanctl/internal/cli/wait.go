@@ -252,7 +252,7 @@ func (o *waitOptions) late(ctx context.Context, s *agentSession, last outcome) e
 	}
 	h, err := s.health(ctx, min(o.timeout, answerTimeout))
 	switch {
-	case err == nil && h.GetState() == agent.StateNoAgent:
+	case err == nil && agent.IsAbsent(h):
 		return statusError{noAgentError(h), exitNoAnswer}
 	case err == nil:
 		last.is = strings.TrimPrefix(last.is+"; "+reasonText(h), "; ")

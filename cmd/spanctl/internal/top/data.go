@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 )
 
 // data is what the agent has answered.
@@ -35,7 +36,7 @@ type rate struct {
 }
 
 // hasAgent reports whether an agent answered last.
-func (d *data) hasAgent() bool { return d.failed == nil && !isNoAgent(d.health) }
+func (d *data) hasAgent() bool { return d.failed == nil && !agent.IsAbsent(d.health) }
 
 // clone returns a copy that later answers do not change.
 func (d *data) clone() *data {
@@ -70,7 +71,7 @@ func (d *data) take(now time.Time, answer HealthAnswer) bool {
 		peers[key] = t
 		rates[key] = rateOf(earlier[key], p, read.Sub(before.GetTime().AsTime()))
 	}
-	if !isNoAgent(after) { // trends outlive a restart of the agent
+	if !agent.IsAbsent(after) { // trends outlive a restart of the agent
 		d.trends = peers
 	}
 	d.rates = rates

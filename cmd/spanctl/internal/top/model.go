@@ -7,7 +7,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
-	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext"
 )
 
@@ -264,6 +263,3 @@ func (m *Model) data() *data {
 	}
 	return &m.live
 }
-
-// isNoAgent reports whether no agent runs.
-func isNoAgent(h *agentpb.GetHealthResponse) bool { return h.GetState() == agent.StateNoAgent }
