@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -98,49 +96,5 @@ func TestCallsWait(t *testing.T) {
 		if err := <-answered; err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestConnectionsOfAClient(t *testing.T) {
-	listener := boundClients(occupy(t), 2)
-	accepted := make(chan net.Conn)
-	go func() {
-		defer close(accepted)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	dial := func() net.Conn {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(t.Context(), "tcp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	}
-	dial()
-	first := <-accepted
-	dial()
-	<-accepted
-	if n, err := dial().Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("a third connection is open: %d, %v", n, err)
-	}
-	if err := errors.Join(first.Close()); err != nil {
-		t.Fatal(err)
-	}
-	_ = first.Close() // it counts once
-	dial()
-	<-accepted
-	if n, err := dial().Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("another one is open: %d, %v", n, err)
-	}
-	_ = listener.Close()
-	for range accepted {
-		t.Error("a connection was accepted")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/netutil"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 	"github.com/spanmesh/span/reconciler/condition"
@@ -20,9 +19,12 @@ import (
 
 // What clients of the API in the mesh may take.
 const (
-	// maxAPIConns is how many connections are open at a time, others wait. maxClientConns is how many
-	// of them one client may have, others of its are closed.
-	maxAPIConns, maxClientConns = 64, 16
+	// maxAPIConns is how many connections that have shown the token are open at a time.
+	maxAPIConns = 64
+	// maxStrangers is how many are open beside them that have not, and maxClientStrangers how many of
+	// those one client has. They have strangerPatience to show it.
+	maxStrangers, maxClientStrangers = 64, 16
+	strangerPatience                 = 5 * time.Second
 	// maxConnStreams is how many calls a connection may have under way.
 	maxConnStreams = 16
 	// maxAPICalls and maxAPIStreams are how many calls are under way at a time, of those that have one
@@ -72,7 +74,7 @@ func (d *deps) apiOffer(s *service) offer {
 		recheck: tokenInterval,
 		server:  func(token string) *http.Server { return apiServer(s, token) },
 		bound: func(l net.Listener) net.Listener {
-			return netutil.LimitListener(boundClients(l, maxClientConns), maxAPIConns)
+			return &room{Listener: l, limit: maxStrangers, share: maxClientStrangers, patience: strangerPatience, admits: maxAPIConns}
 		},
 	}
 }
@@ -84,6 +86,7 @@ func apiServer(s *service, token string) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           withToken(token, readingHandler(s)),
+		ConnContext:       withGuest,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConnStreams},
 		ReadHeaderTimeout: apiReadTimeout,

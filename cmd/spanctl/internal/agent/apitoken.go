@@ -54,10 +54,13 @@ func readToken(path string) (string, error) {
 // bearer is how a client shows that it has the token (RFC 6750).
 const bearer = "Bearer "
 
-var errNoToken = errors.New("the token is missing or wrong: send the header Authorization: Bearer TOKEN")
+var (
+	errNoToken   = errors.New("the token is missing or wrong: send the header Authorization: Bearer TOKEN")
+	errManyConns = fmt.Errorf("%d connections are open: close some", maxAPIConns)
+)
 
-// withToken passes on the requests of those who have a token. The time that takes tells nothing about
-// the token.
+// withToken passes on the requests of those who have a token, whose connections may stay; others are
+// closed. The time that takes tells nothing about the token.
 func withToken(token string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	refuse := connect.NewErrorWriter()
@@ -67,15 +70,21 @@ func withToken(token string, next http.Handler) http.Handler {
 			scheme, shown = header[:len(bearer)], header[len(bearer):]
 		}
 		got := sha256.Sum256([]byte(shown))
+		status, code, err := http.StatusUnauthorized, connect.CodeUnauthenticated, errNoToken
 		if strings.EqualFold(scheme, bearer) && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
-			next.ServeHTTP(w, r)
-			return
+			if admit(r.Context()) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			status, code, err = http.StatusTooManyRequests, connect.CodeResourceExhausted, errManyConns
+		} else {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="spanctl"`)
 		}
-		w.Header().Set("WWW-Authenticate", `Bearer realm="spanctl"`)
+		w.Header().Set("Connection", "close") // by HTTP/2, this sends GOAWAY
 		if !refuse.IsSupported(r) {
-			http.Error(w, errNoToken.Error(), http.StatusUnauthorized)
+			http.Error(w, err.Error(), status)
 			return
 		}
-		_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errNoToken)) // the client is gone
+		_ = refuse.Write(w, r, connect.NewError(code, err)) // the client is gone
 	})
 }

@@ -5,21 +5,20 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
 
 // What a client of the metrics may take. It has no password, so it gets little.
 const (
-	// maxScrapers is how many connections are open at a time. Others wait.
-	maxScrapers = 16
+	// maxScrapers is how many connections are open at a time, and maxClientScrapers how many of them
+	// one client has. For another one, an old one is closed.
+	maxScrapers, maxClientScrapers = 16, 4
 	// maxScrapeHeader bounds the header of a request, in bytes.
 	maxScrapeHeader = 8 << 10
-	// scrapeReadTimeout bounds how long a request may take, scrapeWriteTimeout how long it and its
-	// answer. Then the connection is closed: a client that asks again makes another.
-	scrapeReadTimeout  = 5 * time.Second
+	// scrapeReadTimeout bounds how long a request may take to come, scrapeWriteTimeout how long it and
+	// its answer. Then the connection is closed: a client that asks again makes another.
+	scrapeReadTimeout  = 2 * time.Second
 	scrapeWriteTimeout = 30 * time.Second
 )
 
@@ -43,6 +42,8 @@ func metricsOffer(handler http.Handler) offer {
 			server.SetKeepAlivesEnabled(false)
 			return server
 		},
-		bound: func(l net.Listener) net.Listener { return netutil.LimitListener(l, maxScrapers) },
+		bound: func(l net.Listener) net.Listener {
+			return &room{Listener: l, limit: maxScrapers, share: maxClientScrapers}
+		},
 	}
 }

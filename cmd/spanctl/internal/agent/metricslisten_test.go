@@ -214,34 +214,44 @@ func TestMetricsFollowTheConfig(t *testing.T) {
 	}
 }
 
-// TestSlowClientsOfMetrics holds all connections open and sends nothing: they are closed, and the
-// next one is served.
-func TestSlowClientsOfMetrics(t *testing.T) {
-	s := scraped(t)
+// listenTo returns a free address of loopback at which an offer is served.
+func listenTo(t *testing.T, o offer) (address string) {
+	t.Helper()
 	free := occupy(t)
-	address := free.Addr().String()
+	address = free.Addr().String()
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if found := s.configure(t, address); len(found) > 0 {
+	if found := listenFor(t, o).configure(t, address); len(found) > 0 {
 		t.Fatalf("the conditions are %+v", found)
 	}
-	var dialer net.Dialer
-	for range maxScrapers {
-		c, err := dialer.DialContext(t.Context(), "tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = c.Close() }()
+	return address
+}
+
+// TestSilentScrapersKeepNobodyOut opens more connections than have place and sends nothing, to a server
+// that waits for as long as it takes.
+func TestSilentScrapersKeepNobodyOut(t *testing.T) {
+	o := metricsOffer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server := o.server
+	o.server = func(secret string) *http.Server {
+		s := server(secret)
+		s.ReadHeaderTimeout, s.ReadTimeout = 0, 0
+		return s
+	}
+	address := listenTo(t, o)
+	for range 2 * maxScrapers {
+		dial(t, address)
 	}
 	if status, _, err := get(t, "http://"+address+"/metrics"); err != nil || status != http.StatusOK {
-		t.Errorf("beside slow clients: %d, %v", status, err)
+		t.Errorf("beside silent clients: %d, %v", status, err)
 	}
-	long, err := dialer.DialContext(t.Context(), "tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = long.Close() }()
+}
+
+// TestSlowClientsOfMetrics has clients that send nothing, or too much: they are closed.
+func TestSlowClientsOfMetrics(t *testing.T) {
+	address := listenTo(t, metricsOffer(http.NotFoundHandler()))
+	awaitClosed(t, dial(t, address))
+	long := dial(t, address)
 	if _, err := io.WriteString(long, "GET /metrics HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
 	}

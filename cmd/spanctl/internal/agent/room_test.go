@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/reconciler/resource"
+)
+
+func TestClients(t *testing.T) {
+	for _, c := range []struct{ remote, local, want string }{
+		{"192.0.2.5", "192.0.2.1", "192.0.2.5/32"},
+		{"2001:db8:0:1::5", "2001:db8::1", "2001:db8:0:1::/64"},
+		{"2001:db8:0:1:ffff::", "2001:db8::1", "2001:db8:0:1::/64"},
+		{"fd00:0:0:1::5", "fd00:0:0:1::1", "fd00:0:0:1::5/128"},
+		{"fd00:0:0:2::5", "fd00:0:0:1::1", "fd00:0:0:2::/64"},
+		{"2001:db8::5", "10.99.0.1", "2001:db8::/64"},
+		{"127.0.0.1", "127.0.0.1", "::1/128"},
+		{"127.9.9.9", "127.0.0.1", "::1/128"},
+		{"::1", "::1", "::1/128"},
+	} {
+		if got := clientAt(netip.MustParseAddr(c.remote), netip.MustParseAddr(c.local)); got.String() != c.want {
+			t.Errorf("%s at %s is the client %v, want %s", c.remote, c.local, got, c.want)
+		}
+	}
+}
+
+// TestPlaces has guests come to a room of 4 places, of which a client has 2. Each is named by its client
+// and a number.
+func TestPlaces(t *testing.T) {
+	for name, c := range map[string]struct{ come, stay string }{
+		"there is place":                       {"a1 b1 a2 b2", "a1 b1 a2 b2"},
+		"a client has its share":               {"a1 a2 a3 b1", "a2 a3 b1"},
+		"a full room, one with most":           {"a1 b1 b2 c1 d1", "a1 b2 c1 d1"},
+		"a full room, with one of each":        {"a1 b1 c1 d1 e1", "b1 c1 d1 e1"},
+		"one with most takes from nobody else": {"a1 b1 c1 b2 b3 b4 b5", "a1 c1 b4 b5"},
+		"loopback has any share":               {"l1 l2 l3 l4", "l1 l2 l3 l4"},
+		"loopback gives way to itself":         {"l1 l2 l3 l4 l5", "l2 l3 l4 l5"},
+		"loopback gives way to others":         {"l1 l2 l3 l4 a1 b1", "l3 l4 a1 b1"},
+	} {
+		r, names := &room{limit: 4, share: 2}, map[*guest]string{}
+		for _, who := range strings.Fields(c.come) {
+			address := netip.AddrFrom4([4]byte{192, 0, 2, who[0]})
+			if who[0] == 'l' {
+				address = netip.IPv6Loopback()
+			}
+			g := &guest{room: r, client: netip.PrefixFrom(address, address.BitLen())}
+			names[g] = who
+			if out := r.enter(g); out != nil && (!out.left || out.admit()) {
+				t.Errorf("%s: %s is out, and may stay", name, names[out])
+			}
+		}
+		stay := make([]string, len(r.waiting))
+		for i, g := range r.waiting {
+			stay[i] = names[g]
+		}
+		if got := strings.Join(stay, " "); got != c.stay {
+			t.Errorf("%s: left are %s, want %s", name, got, c.stay)
+		}
+	}
+}
+
+// dial opens a connection.
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// awaitClosed waits until the other end of a connection has closed it, and returns what came before.
+func awaitClosed(t *testing.T, conn net.Conn) string {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(conn)
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("the connection stays open")
+	}
+	return string(data)
+}
+
+// ask sends a call with a token on a connection that stays open, and returns the answer.
+func ask(t *testing.T, conn net.Conn, token string) (status int, text string) {
+	t.Helper()
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nAuthorization: Bearer %s\r\n\r\n{}",
+		agentpbconnect.AgentServiceGetHealthProcedure, token); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(data)
+}
+
+// TestStrangersOfTheAPIAreClosed has connections that show no token.
+func TestStrangersOfTheAPIAreClosed(t *testing.T) {
+	a := newReadAPI(t)
+	a.serve(t)
+	for name, send := range map[string]string{
+		"silent":                  "",
+		"half a header":           "POST / HTTP/1.1\r\nHost: x\r\n",
+		"HTTP/2 without requests": http2.ClientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, a.address)
+			if _, err := io.WriteString(conn, send); err != nil {
+				t.Fatal(err)
+			}
+			awaitClosed(t, conn)
+		})
+	}
+	t.Run("another token by HTTP/1.1", func(t *testing.T) {
+		t.Parallel()
+		conn := dial(t, a.address)
+		if status, text := ask(t, conn, otherToken); status != http.StatusUnauthorized {
+			t.Errorf("the answer is %d %s", status, text)
+		}
+		awaitClosed(t, conn)
+	})
+	t.Run("another token after the right one", func(t *testing.T) {
+		t.Parallel()
+		conn := dial(t, a.address)
+		if status, text := ask(t, conn, goodToken); status != http.StatusOK {
+			t.Errorf("the answer is %d %s", status, text)
+		}
+		if status, _ := ask(t, conn, otherToken); status != http.StatusUnauthorized {
+			t.Errorf("the answer is %d", status)
+		}
+		awaitClosed(t, conn)
+	})
+	t.Run("another token by HTTP/2", func(t *testing.T) {
+		t.Parallel()
+		conn := dial(t, a.address)
+		if !isToldToGo(t, conn) {
+			t.Error("there is no GOAWAY")
+		}
+		awaitClosed(t, conn)
+	})
+}
+
+// isToldToGo sends a request without a token by HTTP/2, and reports whether the answer is GOAWAY, too.
+func isToldToGo(t *testing.T, conn net.Conn) bool {
+	t.Helper()
+	var block strings.Builder
+	fields := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "x"}, {":path", agentpbconnect.AgentServiceGetHealthProcedure}, {"content-type", "application/json"}} {
+		if err := fields.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frames := http2.NewFramer(conn, conn)
+	_, err := io.WriteString(conn, http2.ClientPreface)
+	if err = errors.Join(err, frames.WriteSettings(),
+		frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(block.String()), EndStream: true, EndHeaders: true})); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := frames.ReadFrame()
+		if err != nil {
+			return false
+		}
+		if _, is := frame.(*http2.GoAwayFrame); is {
+			return true
+		}
+	}
+}
+
+// TestStrangersDoNotKeepOthersOut opens more connections without the token than have place, beside one
+// that watches.
+func TestStrangersDoNotKeepOthersOut(t *testing.T) {
+	a := newReadAPI(t)
+	a.serve(t)
+	stream, err := a.client(t, goodToken, connect.WithGRPC()).Watch(t.Context(), connect.NewRequest(&agentpb.WatchRequest{Type: "members"}))
+	if err != nil || !stream.Receive() {
+		t.Fatalf("nothing comes: %v, %v", err, stream.Err())
+	}
+	strangers := make([]net.Conn, 2*maxStrangers)
+	for i := range strangers {
+		strangers[i] = dial(t, a.address)
+	}
+	if status, text := ask(t, dial(t, a.address), goodToken); status != http.StatusOK {
+		t.Errorf("beside strangers the answer is %d %s", status, text)
+	}
+	awaitClosed(t, strangers[0])
+	a.runner.store.Replace(time.Now(), resource.Members, map[string]any{"new": resource.Member{Hostname: "new"}})
+	for stream.Receive() {
+		for _, e := range stream.Msg().GetEvents() {
+			if e.GetResource().GetMetadata().GetId() == "new" {
+				return
+			}
+		}
+	}
+	t.Errorf("the stream ends with %v", stream.Err())
+}
+
+// TestConnectionsWithTheToken opens one connection more than may be.
+func TestConnectionsWithTheToken(t *testing.T) {
+	a := newReadAPI(t)
+	a.serve(t)
+	var first net.Conn
+	for range maxAPIConns {
+		conn := dial(t, a.address)
+		if status, text := ask(t, conn, goodToken); status != http.StatusOK {
+			t.Fatalf("the answer is %d %s", status, text)
+		}
+		if first == nil {
+			first = conn
+		}
+	}
+	conn := dial(t, a.address)
+	if status, text := ask(t, conn, goodToken); status != http.StatusTooManyRequests || !strings.Contains(text, "64 connections are open") {
+		t.Errorf("one too many is answered with %d %s", status, text)
+	}
+	awaitClosed(t, conn)
+	if status, text := ask(t, first, goodToken); status != http.StatusOK {
+		t.Errorf("one of before is answered with %d %s", status, text)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(time.Minute); ; { // the agent sees it closed
+		if status, _ := ask(t, dial(t, a.address), goodToken); status == http.StatusOK {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal("there is no place once one is closed")
+		}
+	}
+}
