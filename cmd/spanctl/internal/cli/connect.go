@@ -123,7 +123,7 @@ func (c *connector) client() (client agentpbconnect.AgentServiceClient, closeCli
 		return c.local.Close(context.Background())
 	}
 	c.http = &http.Client{Transport: transport}
-	watch := &guard{health: agentpbconnect.NewAgentServiceClient(c.http, apiURL), hangs: c.noAnswer, every: answerTimeout}
+	watch := &guard{health: agentpbconnect.NewAgentServiceClient(c.http, apiURL), hangs: c.noAnswer, isAgents: c.isAgents}
 	return agentpbconnect.NewAgentServiceClient(c.http, apiURL, connect.WithInterceptors(watch)), closeClient
 }
 

@@ -12,16 +12,19 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 )
 
+// hangTimeout is how long the health may take that is asked for during a long call. It waits for
+// nothing, but a machine may have much else to do.
+const hangTimeout = time.Minute
+
 // guard ends calls of an agent that hangs. A call may take long for a reason, such as a pass that
-// waits for the kernel: after each answerTimeout without an answer, guard asks for the health, which
-// waits for nothing.
+// waits for the kernel: after each answerTimeout without an answer, guard asks for the health.
 type guard struct {
+	// isAgents reports whether calls are answered by another process.
+	isAgents func() bool
 	// health asks for the health.
 	health agentpbconnect.AgentServiceClient
 	// hangs is the error of a call that a hanging agent does not answer.
 	hangs func(within time.Duration) error
-	// every is answerTimeout.
-	every time.Duration
 }
 
 var _ connect.Interceptor = (*guard)(nil)
@@ -35,7 +38,7 @@ func (g *guard) watch(ctx context.Context) (watched context.Context, done func()
 	watched, cancel := context.WithCancelCause(ctx)
 	over, stop := context.WithCancel(ctx)
 	go func() {
-		tick := time.NewTicker(g.every)
+		tick := time.NewTicker(answerTimeout)
 		defer tick.Stop()
 		for {
 			select {
@@ -43,7 +46,10 @@ func (g *guard) watch(ctx context.Context) (watched context.Context, done func()
 				return
 			case <-tick.C:
 			}
-			within, end := context.WithTimeout(over, g.every)
+			if !g.isAgents() {
+				return
+			}
+			within, end := context.WithTimeout(over, hangTimeout)
 			_, err := g.health.GetHealth(within, connect.NewRequest(&agentpb.GetHealthRequest{}))
 			late := isLate(within, err) && over.Err() == nil
 			end()
@@ -59,7 +65,7 @@ func (g *guard) watch(ctx context.Context) (watched context.Context, done func()
 // errorOf returns the error of a call.
 func (g *guard) errorOf(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
-		return g.hangs(2 * g.every)
+		return g.hangs(answerTimeout + hangTimeout)
 	}
 	return err
 }
