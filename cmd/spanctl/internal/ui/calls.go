@@ -34,8 +34,12 @@ type httpError struct {
 
 func (e *httpError) Error() string { return e.text }
 
-// fail answers with an error: the API as JSON, else as text.
+// fail answers with an error: the API as JSON, else as text. Who may not have something keeps no
+// connection.
 func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		w.Header().Set("Connection", "close")
+	}
 	if len(r.URL.Path) < len(apiPath) || r.URL.Path[:len(apiPath)] != apiPath {
 		http.Error(w, "spanctl: "+text, status)
 		return

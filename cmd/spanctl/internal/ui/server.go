@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
@@ -20,8 +19,6 @@ import (
 const (
 	// apiPath is the beginning of the paths of the API.
 	apiPath = "/api/"
-	// maxConns is how many connections are open at a time. Others wait.
-	maxConns = 64
 	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 16 << 10
 	// requestTimeout is how long a request may take to come, idleTimeout how long a connection stays
@@ -160,6 +157,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withSlot,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
 	}
@@ -173,7 +171,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		if err := server.Serve(netutil.LimitListener(s.listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(&slots{Listener: s.listener}); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the page: %w", err)
 		}
 		return nil

@@ -1,0 +1,98 @@
+package ui
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"testing"
+)
+
+// TestOldestStrangerGoes connects more often than strangers may, once a connection is known.
+func TestOldestStrangerGoes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &slots{Listener: l}
+	defer s.Close()
+	connect := func() (client net.Conn, server *slotConn) {
+		t.Helper()
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		conn, err := s.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client, conn.(*slotConn)
+	}
+	known, atServer := connect()
+	atServer.know()
+	first, _ := connect()
+	for range maxStrangers {
+		connect()
+	}
+	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the oldest stranger reads %v", err)
+	}
+	if _, err := atServer.Write([]byte("x")); err != nil {
+		t.Errorf("the known connection is closed: %v", err)
+	}
+	if n, err := known.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("it reads %v", err)
+	}
+	_ = atServer.Close()
+	if _ = atServer.Close(); s.known != 0 || len(s.strangers) != maxStrangers {
+		t.Errorf("%d connections are known, %d strangers", s.known, len(s.strangers))
+	}
+}
+
+// TestStrangersDoNotKeepThePage has a page open, and many connections of others: some ask for what
+// they may not have, the rest says nothing.
+func TestStrangersDoNotKeepThePage(t *testing.T) {
+	w := newWorld(t, false)
+	w.enter()
+	address := strings.TrimPrefix(w.base, "http://")
+	for i := range 3 * maxKnown {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if i%3 > 0 {
+			continue
+		}
+		if _, err := io.WriteString(conn, "GET /api/session HTTP/1.1\r\nHost: "+address+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(conn)
+		response, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		if _, err := r.ReadByte(); response.StatusCode != http.StatusUnauthorized || !response.Close || !errors.Is(err, io.EOF) {
+			t.Fatalf("a stranger is answered with %s, and then reads %v", response.Status, err)
+		}
+	}
+	reused := false
+	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}),
+		http.MethodGet, w.base+"/api/session", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := w.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK || !reused {
+		t.Errorf("the page is answered with %s, on its own connection: %t", response.Status, reused)
+	}
+}
