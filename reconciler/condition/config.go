@@ -34,7 +34,7 @@ var configDefinitions = []Definition{
 		Code: APIUnavailable, Severity: SeverityWarning,
 		Summary: "the API cannot be served at the address that the config asks for",
 		Check:   "`ss -ltn`, `ls -l` of the file with the token, and `spanctl get kubespanidentities` for this machine's address in the mesh",
-		Remedy:  "use an address of this machine, with a port that is free, in `machine.api.listen`, and a file that others cannot read in `machine.api.tokenFile`",
+		Remedy:  "use an address of this machine, with a port that is free, in `machine.api.listen`, and a file that others can neither read nor change in `machine.api.tokenFile`",
 		After:   10 * time.Second,
 	},
 	{

@@ -5,9 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -15,13 +13,8 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
 )
 
-const (
-	// minToken and maxToken are how long a token is, in characters.
-	minToken, maxToken = 32, 1024
-	// othersMask are the permissions that a file with a token has for nobody else. Its group may read
-	// it: the owner decides who is in it.
-	othersMask fs.FileMode = 0o006
-)
+// minToken and maxToken are how long a token is, in characters.
+const minToken, maxToken = 32, 1024
 
 // tokenError is the error of a file with a token that is not used.
 type tokenError struct{ cause, remedy string }
@@ -30,10 +23,9 @@ func (e *tokenError) Error() string { return e.cause + ": " + e.remedy }
 
 // readToken returns the token that a file has.
 func readToken(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Mode()&othersMask != 0 {
-		return "", &tokenError{fmt.Sprintf("%s has mode %04o: others may read or change the token", path, info.Mode().Perm()),
-			fmt.Sprintf("`chmod 600 %s`, and write another token to it", path)}
+	err := checkTrusted(path)
+	if own := (*tokenError)(nil); errors.As(err, &own) {
+		return "", own
 	}
 	data := []byte(nil)
 	if err == nil {

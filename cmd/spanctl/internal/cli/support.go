@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/cmd/spanctl/internal/support"
 	"github.com/spanmesh/span/reconciler/human"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -63,7 +65,7 @@ func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command
 	now := time.Now()
 	facts := support.Facts{Words: notNames()}
 	facts.Names, facts.Links = hostNames(), linkNames()
-	link := session.learn(ctx, &facts)
+	link := session.learn(ctx, g.stateDir, &facts)
 	bundle := support.Read(ctx, append(session.supportFiles(), kernelFiles(link)...))
 	bundle.Learn(&facts)
 	var archive bytes.Buffer
@@ -131,11 +133,26 @@ const learnTimeout = 5 * time.Second
 
 // learn adds the secrets of the machine to facts, and returns the name of the mesh's link. An agent
 // that does not answer is not waited for.
-func (s *agentSession) learn(ctx context.Context, facts *support.Facts) (link string) {
+func (s *agentSession) learn(ctx context.Context, stateDir string, facts *support.Facts) (link string) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	s.learnSecrets(ctx, facts)
-	return s.linkName(ctx)
+	config := s.settings(ctx)
+	learnTokens(config, stateDir, facts)
+	return cmp.Or(text(at(config, "machine", "network", "kubespan"), "interfaceName"), "kubespan")
+}
+
+// maxTokenFile is the size of the largest file that a token is read from, in bytes.
+const maxTokenFile = 8 << 10
+
+// learnTokens adds the tokens of the API of this machine: that of the agent, and the one that the
+// config names a file of.
+func learnTokens(config map[string]any, stateDir string, facts *support.Facts) {
+	for _, path := range []string{statedir.TokenPath(stateDir), text(at(config, "machine", "api"), "tokenFile")} {
+		if token, err := regular.Read(path, maxTokenFile); err == nil {
+			facts.Secrets = append(facts.Secrets, strings.TrimSpace(string(token)))
+		}
+	}
 }
 
 // learnSecrets asks for the secrets of the machine, which root is given, so that none is left in the
@@ -154,14 +171,13 @@ func (s *agentSession) learnSecrets(ctx context.Context, facts *support.Facts) {
 	}
 }
 
-// linkName returns the name of the mesh's link.
-func (s *agentSession) linkName(ctx context.Context) string {
+// settings returns the settings in force, without secrets; nil for none.
+func (s *agentSession) settings(ctx context.Context) map[string]any {
 	response, err := call(ctx, s.List, &agentpb.ListRequest{Type: resource.MachineConfigs.Aliases[0]})
 	if err != nil || len(response.GetResources()) == 0 {
-		return "kubespan"
+		return nil
 	}
-	spec := response.GetResources()[0].GetSpec().AsMap()
-	return cmp.Or(text(at(spec, "machine", "network", "kubespan"), "interfaceName"), "kubespan")
+	return response.GetResources()[0].GetSpec().AsMap()
 }
 
 // supportFiles returns the files that the API fills.

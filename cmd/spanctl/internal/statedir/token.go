@@ -9,6 +9,9 @@ import (
 // tokenFile has the token of the agent's API.
 const tokenFile = "api-token"
 
+// TokenPath returns the path of the token of the agent's API in a state directory.
+func TokenPath(dir string) string { return filepath.Join(dir, tokenFile) }
+
 // tokenSize is how many random bytes a token is made of.
 const tokenSize = 32
 
