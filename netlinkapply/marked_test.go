@@ -56,8 +56,14 @@ func tapWire(t *testing.T, eth0 *netlink.Veth) wire {
 // network, sent last, ends the wait.
 func (w wire) saw(text string) bool {
 	w.t.Helper()
+	return w.sawBefore(text, func(last string) error { return sendUDP(0, "203.0.113.9", last) })
+}
+
+// sawBefore is saw with another last packet, which send sends with a text.
+func (w wire) sawBefore(text string, send func(last string) error) bool {
+	w.t.Helper()
 	const last = "the last one"
-	if err := sendUDP(0, "203.0.113.9", last); err != nil {
+	if err := send(last); err != nil {
 		w.t.Fatal(err)
 	}
 	found, buffer := false, make([]byte, 1<<16)

@@ -18,6 +18,7 @@ const (
 	tcpFlagsOffset   = 13 // RFC 9293, section 3.1
 	tcpFlagSYN       = 0x02
 	tcpFlagRST       = 0x04
+	tcpFlagACK       = 0x10
 	tcpOptionMSS     = 2 // RFC 9293, section 3.2: kind, then length, then the size
 	mssOffset        = 2
 	mssLength        = 2
@@ -43,6 +44,9 @@ const AgentPriority = 0x7370_0000
 
 // setNames are the names of the sets of routed networks.
 var setNames = map[state.Family]string{state.IPv4: "routed4", state.IPv6: "routed6"}
+
+// protocols are the numbers of the protocols in IP headers.
+var protocols = map[state.IPProtocol]byte{state.TCP: unix.IPPROTO_TCP, state.ICMP: unix.IPPROTO_ICMP, state.ICMPv6: unix.IPPROTO_ICMPV6}
 
 // operations are the nftables expressions of each operation.
 var operations = map[state.Op]func(state.Statement) []expr.Any{
@@ -76,16 +80,22 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 		return join(fromPort(s.Port), isFamily(s.Family), isIn(s.Family, destination, false), countAndDrop())
 	},
 	state.NoteInside: func(s state.Statement) []expr.Any {
-		return join(arrivesOver(s.Link, expr.CmpOpEq), isFamily(s.Family), notFrom(s.Subnet), isIn(s.Family, source, true), noteConnection(s))
+		return join(arrivesOver(s.Link, expr.CmpOpEq), isFamily(s.Family), notFrom(s.Subnet), noteConnection(s))
 	},
 	state.NoteOutside: func(s state.Statement) []expr.Any {
-		return join(arrivesOver(s.Link, expr.CmpOpNeq), isFamily(s.Family), isIn(s.Family, source, false), noteConnection(s))
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), isProtocol(protocols[s.Protocol]), isFamily(s.Family),
+			isIn(s.Family, source, false), otherNote(s, expr.CmpOpNeq), noteConnection(s))
 	},
-	state.MovedInside: func(s state.Statement) []expr.Any {
-		return join(arrivesOver(s.Link, expr.CmpOpEq), hasOtherNote(s), noteConnection(s))
+	state.NoteWireGuard: func(s state.Statement) []expr.Any {
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), toPort(s.Port), isFamily(s.Family), isIn(s.Family, source, false), noteConnection(s))
 	},
 	state.MovedOutside: func(s state.Statement) []expr.Any {
-		return join(arrivesOver(s.Link, expr.CmpOpNeq), hasOtherNote(s), noteConnection(s))
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), isFamily(s.Family), isIn(s.Family, source, true),
+			otherNote(s, expr.CmpOpEq), noteConnection(s))
+	},
+	state.DropForged: func(s state.Statement) []expr.Any {
+		return join(arrivesOver(s.Link, expr.CmpOpNeq), arrivesOver("lo", expr.CmpOpNeq), isFamily(state.IPv6),
+			address(state.IPv6, source), inSubnet(s.Subnet, expr.CmpOpEq), countAndDrop())
 	},
 	state.AcceptLink: func(s state.Statement) []expr.Any {
 		return join(leavesOver(s.Link), accept())
@@ -103,11 +113,10 @@ var operations = map[state.Op]func(state.Statement) []expr.Any{
 		return join(isReplyOf(s), setPacketMark(s), accept())
 	},
 	state.FollowOutside: func(s state.Statement) []expr.Any {
-		return join(isReplyOf(s), accept())
+		return join(isReplyOf(s), isProtocol(protocols[s.Protocol]), beginsNothing(s.Protocol), accept())
 	},
 	state.CountReflections: func(s state.Statement) []expr.Any {
-		return join(isProtocol(unix.IPPROTO_UDP),
-			transport(udpPortOffset, 2), equals(binaryutil.BigEndian.PutUint16(uint16(s.Port))),
+		return join(toPort(s.Port),
 			transport(udpPayloadOffset, len(reflection.Prefix)), equals([]byte(reflection.Prefix)), &expr.Counter{})
 	},
 }
@@ -121,27 +130,12 @@ func compile(s state.Statement) ([]expr.Any, error) {
 	return expressions(s), nil
 }
 
-// The directions of a connection's packets (nf_conntrack_tuple_common.h).
-const (
-	original = 0
-	reply    = 1
-)
-
 // arrivesOver matches packets whose incoming interface compares to the link by op.
 func arrivesOver(link string, op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
 		&expr.Cmp{Op: op, Register: register, Data: interfaceName(link)},
 	}
-}
-
-// hasOtherNote matches packets of connections that have our other mark.
-func hasOtherNote(s state.Statement) []expr.Any {
-	return join(
-		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
-		mask(native(s.Mask), native(0)),
-		equals(native(s.Mask&^s.Mark)),
-	)
 }
 
 // notFrom matches packets from outside of a subnet; all if that is invalid.
@@ -157,29 +151,6 @@ func inSubnet(subnet netip.Prefix, op expr.CmpOp) []expr.Any {
 	bits := net.CIDRMask(subnet.Bits(), subnet.Addr().BitLen())
 	return join(mask(bits, make([]byte, len(bits))),
 		&expr.Cmp{Op: op, Register: register, Data: subnet.Masked().Addr().AsSlice()})
-}
-
-// noteConnection marks the connection of a packet of the direction that began it. Only our bits
-// of the mark change.
-func noteConnection(s state.Statement) []expr.Any {
-	return join(
-		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register},
-		equals([]byte{original}),
-		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
-		mask(native(^s.Mask), native(s.Mark)),
-		&expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: register},
-	)
-}
-
-// isReplyOf matches replies in connections with the mark.
-func isReplyOf(s state.Statement) []expr.Any {
-	return join(
-		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register},
-		equals([]byte{reply}),
-		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
-		mask(native(s.Mask), native(0)),
-		equals(native(s.Mark)),
-	)
 }
 
 // hasPacketMark matches packets with the statement's mark.
@@ -209,6 +180,11 @@ func fromPort(port int) []expr.Any {
 	return join(isProtocol(unix.IPPROTO_UDP),
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: udpSourceOffset, Len: 2},
 		equals(binaryutil.BigEndian.PutUint16(uint16(port))))
+}
+
+// toPort matches UDP packets to a port.
+func toPort(port int) []expr.Any {
+	return join(isProtocol(unix.IPPROTO_UDP), transport(udpPortOffset, 2), equals(binaryutil.BigEndian.PutUint16(uint16(port))))
 }
 
 func isProtocol(number byte) []expr.Any {

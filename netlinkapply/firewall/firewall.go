@@ -53,6 +53,7 @@ func Exists(name string) (bool, error) {
 var hooks = map[string]*nftables.ChainHook{
 	"prerouting":  nftables.ChainHookPrerouting,
 	"input":       nftables.ChainHookInput,
+	"forward":     nftables.ChainHookForward,
 	"output":      nftables.ChainHookOutput,
 	"postrouting": nftables.ChainHookPostrouting,
 }

@@ -94,7 +94,7 @@ func firewall(scope Scope, marks mesh.Marks, in Inputs) Firewall {
 	return Firewall{
 		Table:  scope.FirewallTable,
 		Chains: []Chain{r.outgoing(), r.prerouting(), r.counting(ArrivedChain, "prerouting", firstPriority), r.counting(AcceptedChain, "input", lastPriority)},
-		Guard:  Guard{Table: scope.GuardTable, Chains: []Chain{r.guard()}},
+		Guard:  Guard{Table: scope.GuardTable, Chains: []Chain{r.arriving(), r.forwarded(), r.guard()}},
 	}
 }
 
@@ -142,24 +142,45 @@ func (r rules) counting(name, hook string, priority int) Chain {
 	return Chain{Name: name, Type: "filter", Hook: hook, Priority: priority, Statements: []Statement{{Op: CountReflections, Port: r.port}}}
 }
 
+// arriving drops what has a mesh address as its source and did not come out of the tunnel, where
+// WireGuard proves the source.
+func (r rules) arriving() Chain {
+	return Chain{Name: "kubespan_arriving", Type: "filter", Hook: "prerouting", Priority: rawPriority, Statements: []Statement{
+		{Op: DropForged, Link: r.link, Subnet: r.subnet}}}
+}
+
+// forwarded sees what this machine forwards, after any other program's rules for such packets.
+// Nothing of it is of the machine's own WireGuard or agent, whatever its mark, port and priority.
+func (r rules) forwarded() Chain {
+	return Chain{Name: "kubespan_forwarded", Type: "filter", Hook: "forward", Priority: lastPriority, Statements: slices.Concat(
+		r.inside(), r.drop())}
+}
+
 // guard sees every packet that leaves, before any other program's rules for such packets. It
 // accepts what the other chains leave outside of the tunnel.
 func (r rules) guard() Chain {
+	return Chain{Name: "kubespan_guard", Type: "filter", Hook: "postrouting", Priority: rawPriority, Statements: slices.Concat(
+		r.inside(), r.own(), []Statement{{Op: AcceptLoopback}, {Op: AcceptNeighbours}}, r.drop())}
+}
+
+// inside accepts what leaves over the links of meshes.
+func (r rules) inside() []Statement {
 	accept := []Statement{{Op: AcceptLink, Link: r.link}}
 	for _, n := range r.neighbours {
 		accept = append(accept, Statement{Op: AcceptLink, Link: n.LinkName})
 	}
-	return Chain{Name: "kubespan_guard", Type: "filter", Hook: "postrouting", Priority: rawPriority, Statements: slices.Concat(
-		accept, r.own(), []Statement{
-			{Op: AcceptLoopback},
-			{Op: AcceptNeighbours},
-			{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask},
-			{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv4},
-			{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv6},
-			{Op: DropClear, Family: IPv4},
-			{Op: DropClear, Family: IPv6},
-			{Op: DropSubnet, Subnet: r.subnet},
-		})}
+	return accept
+}
+
+// drop drops what would leave in clear, other than replies to what arrived so.
+func (r rules) drop() []Statement {
+	return append(r.followOutside(), []Statement{
+		{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv4},
+		{Op: DropMarked, Mark: r.marks.Own, Mask: r.marks.Mask, Family: IPv6},
+		{Op: DropClear, Family: IPv4},
+		{Op: DropClear, Family: IPv6},
+		{Op: DropSubnet, Subnet: r.subnet},
+	}...)
 }
 
 // own accepts the packets of this mesh's WireGuard and agent, and then those of other meshes.
@@ -174,31 +195,50 @@ func (r rules) own() []Statement {
 	return accept
 }
 
-// note marks connections whose replies would otherwise not go where the request came from.
+// note marks connections by where the direction that began them arrives. A source in the routed
+// networks proves nothing in clear. So what came through the tunnel stays there, and only that is
+// noted as in clear whose replies differ from what this machine begins itself: TCP and echoes.
 // The marks of all others are left alone: other programs may compare a mark as a whole.
 func (r rules) note() []Statement {
-	inside := Statement{Link: r.link, Mark: r.marks.Routed, Mask: r.marks.Mask}
+	inside := Statement{Op: NoteInside, Link: r.link, Mark: r.marks.Routed, Mask: r.marks.Mask}
+	var all []Statement
+	for _, f := range Families {
+		s := inside
+		s.Family = f
+		if f == IPv6 {
+			s.Subnet = r.subnet
+		}
+		all = append(all, s)
+	}
 	outside := Statement{Link: r.link, Mark: r.marks.Own, Mask: r.marks.Mask}
-	with := func(s Statement, op Op, f Family, subnet netip.Prefix) Statement {
-		s.Op, s.Family, s.Subnet = op, f, subnet
-		return s
+	for _, f := range Families {
+		moved, noted := outside, outside
+		moved.Op, moved.Family = MovedOutside, f
+		all = append(all, moved)
+		noted.Op, noted.Family = NoteOutside, f
+		for _, protocol := range []IPProtocol{TCP, echoOf(f)} {
+			noted.Protocol = protocol
+			all = append(all, noted)
+		}
+		moved.Op, moved.Port = NoteWireGuard, r.port
+		all = append(all, moved)
 	}
-	return []Statement{
-		with(inside, MovedInside, 0, netip.Prefix{}),
-		with(outside, MovedOutside, 0, netip.Prefix{}),
-		with(inside, NoteInside, IPv4, netip.Prefix{}),
-		with(inside, NoteInside, IPv6, r.subnet),
-		with(outside, NoteOutside, IPv4, netip.Prefix{}),
-		with(outside, NoteOutside, IPv6, netip.Prefix{}),
+	return all
+}
+
+// followOutside accepts replies to what arrived in clear.
+func (r rules) followOutside() []Statement {
+	var all []Statement
+	for _, protocol := range []IPProtocol{TCP, ICMP, ICMPv6} {
+		all = append(all, Statement{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask, Protocol: protocol})
 	}
+	return all
 }
 
 // route marks replies, and packets to the routed networks.
 func (r rules) route() []Statement {
-	return []Statement{
-		{Op: FollowInside, Mark: r.marks.Routed, Mask: r.marks.Mask},
-		{Op: FollowOutside, Mark: r.marks.Own, Mask: r.marks.Mask},
+	return slices.Concat([]Statement{{Op: FollowInside, Mark: r.marks.Routed, Mask: r.marks.Mask}}, r.followOutside(), []Statement{
 		{Op: RouteMarked, Family: IPv4, Mark: r.marks.Routed, Mask: r.marks.Mask},
 		{Op: RouteMarked, Family: IPv6, Mark: r.marks.Routed, Mask: r.marks.Mask},
-	}
+	})
 }

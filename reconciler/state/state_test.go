@@ -171,9 +171,9 @@ func TestDiff(t *testing.T) {
 			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool { return c.Name == "kubespan_prerouting" })
 		},
 			[]string{"~ nftables inet spanctl-kubespan: kubespan_prerouting type filter hook prerouting priority 0, " +
-				"kubespan_prerouting rules [moved inside 0x40/0x60 kubespan] [moved outside 0x20/0x60 kubespan] " +
-				"[note inside 0x40/0x60 kubespan ipv4 any] [note inside 0x40/0x60 kubespan ipv6 " + mesh.Subnet("cluster").String() + "] " +
-				"[note outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv6] [follow inside 0x40/0x60] [follow outside 0x20/0x60] and 2 more"}},
+				"kubespan_prerouting rules [note inside 0x40/0x60 kubespan ipv4 any] [note inside 0x40/0x60 kubespan ipv6 " + mesh.Subnet("cluster").String() + "] " +
+				"[moved outside 0x20/0x60 kubespan ipv4] [note outside 0x20/0x60 kubespan ipv4 tcp] [note outside 0x20/0x60 kubespan ipv4 icmp] " +
+				"[note wireguard 0x20/0x60 51820 kubespan ipv4] [moved outside 0x20/0x60 kubespan ipv6] [note outside 0x20/0x60 kubespan ipv6 tcp] and 8 more"}},
 		{"the table of a version that counted nothing", nil, func(s *state.State) {
 			s.Firewall.Chains = slices.DeleteFunc(slices.Clone(s.Firewall.Chains), func(c state.Chain) bool {
 				return c.Name == state.ArrivedChain || c.Name == state.AcceptedChain
@@ -189,9 +189,14 @@ func TestDiff(t *testing.T) {
 		},
 			[]string{"~ nftables inet spanguard-kubespan: networks added 10.0.0.2/32"}},
 		{"the guard is missing", nil, func(s *state.State) { s.Firewall.Guard = state.Guard{} },
-			[]string{"~ nftables inet spanctl-kubespan: guard spanguard-kubespan, kubespan_guard type filter hook postrouting priority -300, kubespan_guard rules " +
+			[]string{"~ nftables inet spanctl-kubespan: guard spanguard-kubespan, " +
+				"kubespan_arriving type filter hook prerouting priority -300, kubespan_arriving rules [drop forged kubespan " + mesh.Subnet("cluster").String() + "], " +
+				"kubespan_forwarded type filter hook forward priority 2147483647, kubespan_forwarded rules " +
+				"[accept link kubespan] [follow outside 0x20/0x60 tcp] [follow outside 0x20/0x60 icmp] [follow outside 0x20/0x60 icmpv6] " +
+				"[drop marked in clear 0x20/0x60 ipv4] [drop marked in clear 0x20/0x60 ipv6] [drop in clear ipv4] [drop in clear ipv6] and 1 more, " +
+				"kubespan_guard type filter hook postrouting priority -300, kubespan_guard rules " +
 				"[accept link kubespan] [accept wireguard 0x20/0x60 51820] [accept agent 0x20/0x60] [accept loopback] [accept neighbour discovery] " +
-				"[follow outside 0x20/0x60] [drop marked in clear 0x20/0x60 ipv4] [drop marked in clear 0x20/0x60 ipv6] and 3 more"}},
+				"[follow outside 0x20/0x60 tcp] [follow outside 0x20/0x60 icmp] [follow outside 0x20/0x60 icmpv6] and 5 more"}},
 		{"the table of an earlier version", nil, func(s *state.State) { s.Firewall.Former = []string{"spanctl"} },
 			[]string{"~ nftables inet spanctl-kubespan: former table spanctl removed"}},
 		{"the table is missing", nil, func(s *state.State) { s.Firewall = state.Firewall{} },

@@ -14,7 +14,8 @@ type Statement struct {
 	Mark   uint32
 	Mask   uint32
 	// Port is a UDP port. Where packets come from it, 0 is any.
-	Port int
+	Port     int
+	Protocol IPProtocol
 	// MSS is a TCP maximum segment size in bytes.
 	MSS int
 	// Link is the name of an interface.
@@ -23,6 +24,24 @@ type Statement struct {
 	Subnet netip.Prefix
 	// Text shows the expressions of a Foreign rule.
 	Text string
+}
+
+// IPProtocol is the name of an IP protocol, as nft(8) has it.
+type IPProtocol string
+
+// The protocols that replies in clear are of.
+const (
+	TCP    IPProtocol = "tcp"
+	ICMP   IPProtocol = "icmp"
+	ICMPv6 IPProtocol = "icmpv6"
+)
+
+// echoOf returns the protocol that a family has echoes in.
+func echoOf(f Family) IPProtocol {
+	if f == IPv6 {
+		return ICMPv6
+	}
+	return ICMP
 }
 
 // Op is what a firewall rule does.
@@ -54,20 +73,26 @@ const (
 	// DropBare drops UDP packets from the port to the routed networks. They are WireGuard's
 	// without their mark, and would go into the tunnel that they are of.
 	DropBare Op = "drop bare"
-	// NoteInside marks connections that arrive through the tunnel from an address that
-	// replies would not go into it by.
+	// NoteInside marks connections that arrive through the tunnel, other than from the mesh
+	// addresses, to which everything goes into it anyway.
 	NoteInside Op = "note inside"
-	// NoteOutside marks connections that arrive over another link from an address in the
-	// routed networks.
+	// NoteOutside marks connections of the protocol that arrive over another link from an address
+	// in the routed networks, and not through the tunnel before.
 	NoteOutside Op = "note outside"
-	// MovedInside replaces the mark of a connection that now arrives through the tunnel.
-	MovedInside Op = "moved inside"
-	// MovedOutside replaces the mark of a connection that now arrives over another link.
+	// NoteWireGuard marks WireGuard's connections with the machines of the routed networks. No other
+	// rule looks at that: programs that give packets the marks of their connections keep the mark
+	// of WireGuard's own by it.
+	NoteWireGuard Op = "note wireguard"
+	// MovedOutside replaces the mark of a connection that arrived through the tunnel and now over
+	// another link, from an address that is not in the routed networks any more.
 	MovedOutside Op = "moved outside"
 	// FollowInside sends replies of connections that arrived through the tunnel back into it.
 	FollowInside Op = "follow inside"
-	// FollowOutside accepts replies of connections that arrived over another link.
+	// FollowOutside accepts replies of the protocol in connections that arrived over another link.
+	// A TCP packet that begins a connection is no reply, whoever sent one with its addresses before.
 	FollowOutside Op = "follow outside"
+	// DropForged drops packets from the mesh addresses that arrive over another link.
+	DropForged Op = "drop forged"
 	// AcceptLink accepts packets that leave over the link.
 	AcceptLink Op = "accept link"
 	// DropMarked drops packets with the mark to the routed networks.
@@ -121,6 +146,16 @@ var (
 			return err
 		},
 	}
+	protocolOperand = operand{
+		format: func(s Statement) string { return string(s.Protocol) },
+		scan: func(text string, s *Statement) error {
+			s.Protocol = IPProtocol(text)
+			if s.Protocol != TCP && s.Protocol != ICMP && s.Protocol != ICMPv6 {
+				return fmt.Errorf("unknown protocol %q", text)
+			}
+			return nil
+		},
+	}
 	subnetOperand = operand{
 		format: func(s Statement) string {
 			if !s.Subnet.IsValid() {
@@ -150,15 +185,16 @@ var operands = map[Op][]operand{
 	DropLoop:         {markOperand, linkOperand},
 	DropBare:         {portOperand, familyOperand},
 	NoteInside:       {markOperand, linkOperand, familyOperand, subnetOperand},
-	NoteOutside:      {markOperand, linkOperand, familyOperand},
-	MovedInside:      {markOperand, linkOperand},
-	MovedOutside:     {markOperand, linkOperand},
+	NoteOutside:      {markOperand, linkOperand, familyOperand, protocolOperand},
+	NoteWireGuard:    {markOperand, portOperand, linkOperand, familyOperand},
+	MovedOutside:     {markOperand, linkOperand, familyOperand},
+	DropForged:       {linkOperand, subnetOperand},
 	AcceptLink:       {linkOperand},
 	DropMarked:       {markOperand, familyOperand},
 	DropClear:        {familyOperand},
 	DropSubnet:       {subnetOperand},
 	FollowInside:     {markOperand},
-	FollowOutside:    {markOperand},
+	FollowOutside:    {markOperand, protocolOperand},
 	CountReflections: {portOperand},
 }
 
