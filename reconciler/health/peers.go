@@ -156,8 +156,8 @@ func silence(p *Peer, peers *Peers, here mesh.Mapping) condition.Condition {
 	switch {
 	case p.WasUp:
 		return down(p)
-	case here.PerPeer() && there.PerPeer():
-		return symmetric(p, here, there)
+	case isSymmetric(p, peers, here, there):
+		return symmetric(p, peers, here, there)
 	default:
 		return unreachable(p, peers)
 	}

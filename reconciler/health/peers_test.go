@@ -140,28 +140,38 @@ func TestSymmetricNAT(t *testing.T) {
 		return all
 	}
 	const here, there = "192.168.1.5:51820 203.0.113.9:51820 ", "192.168.2.5:51820 198.51.100.1:51820 "
-	const symmetric = "SymmetricNAT a: neither end keeps its port: the NAT at 203.0.113.9 gives this machine another for each peer, and that at 198.51.100.1 gives a another: " +
-		"set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both"
+	const symmetric = "SymmetricNAT a: 27 handshakes sent to 4 endpoints of a (192.168.2.5:51820, 198.51.100.1:51820, 198.51.100.1:3000, …), nothing came; others answer; " +
+		"by the endpoints that machines have published, neither end keeps its port: the NAT at 203.0.113.9 gives this machine another for each peer, and that at 198.51.100.1 gives a another: " +
+		"set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both; if a firewall is the cause, open UDP 51820, 3000, 4000 at a"
+	relayed := with(cold("b"), func(p *Peer) { p.Relay = "r" })
 	perPeerHere, perPeerThere := here+"203.0.113.9:1000 203.0.113.9:2000", there+"198.51.100.1:3000 198.51.100.1:4000"
 	for _, test := range []struct {
 		name        string
 		here, there string
+		up          int
 		peer        Peer
+		others      []Peer
 		want        string
 	}{
-		{"both", perPeerHere, perPeerThere, cold("a"), symmetric},
-		{"the peer alone", here + "203.0.113.9:1000", perPeerThere, cold("a"), "PeerUnreachable a"},
-		{"this machine alone", perPeerHere, there + "198.51.100.1:3000", cold("a"), "PeerUnreachable a"},
-		{"nobody has told", here, there, cold("a"), "PeerUnreachable a"},
-		{"a peer that was up", perPeerHere, perPeerThere, lost("a", time.Hour), "PeerDown a"},
-		{"a relay", perPeerHere, perPeerThere, with(cold("a"), func(p *Peer) { p.Relay = "r" }), "Relayed a"},
+		{"both", perPeerHere, perPeerThere, 2, cold("a"), nil, symmetric},
+		{"both, beside a relayed peer", perPeerHere, perPeerThere, 3, cold("a"), []Peer{relayed}, symmetric},
+		{"the peer alone", here + "203.0.113.9:1000", perPeerThere, 2, cold("a"), nil, "PeerUnreachable a"},
+		{"this machine alone", perPeerHere, there + "198.51.100.1:3000", 2, cold("a"), nil, "PeerUnreachable a"},
+		{"nobody has told", here, there, 2, cold("a"), nil, "PeerUnreachable a"},
+		{"endpoints that nobody can have seen", perPeerHere, perPeerThere, 0, cold("a"), nil, "PeerUnreachable a"},
+		{"endpoints that one member can have published", perPeerHere, perPeerThere, 1, cold("a"), nil, "PeerUnreachable a"},
+		{"one that is reached, and a relayed peer", perPeerHere, perPeerThere, 2, cold("a"), []Peer{relayed}, "PeerUnreachable a"},
+		{"nothing leaves this machine", perPeerHere, perPeerThere, 2, with(cold("a"), func(p *Peer) { p.Contact.SentBytes, p.Contact.Initiations = 0, 0 }), nil, "PeerUnreachable a"},
+		{"a peer that was up", perPeerHere, perPeerThere, 2, lost("a", time.Hour), nil, "PeerDown a"},
+		{"a relay", perPeerHere, perPeerThere, 2, with(cold("a"), func(p *Peer) { p.Relay = "r" }), nil, "Relayed a"},
 	} {
 		test.peer.Endpoints = endpoints(test.there)
 		// Two services know half of it each.
 		listed := endpoints(test.here)
 		s := Snapshot{Sessions: []Session{{Listed: listed[:2]}, {Listed: listed[1:]}},
-			Peers: Peers{Up: 2, Port: 51820, Announced: endpoints(here), Notable: []Peer{test.peer}}}
+			Peers: Peers{Up: test.up, Port: 51820, Announced: endpoints(here), Notable: append([]Peer{test.peer}, test.others...)}}
 		found := judgePeers(start, &s)
+		found = slices.DeleteFunc(found, func(c condition.Condition) bool { return c.Subject == "b" || c.Code == condition.UDPBlocked })
 		if len(found) != 1 || !strings.HasPrefix(found[0].String(), test.want) {
 			t.Errorf("%s:\n got %q\nwant %q", test.name, found, test.want)
 		}
