@@ -127,8 +127,6 @@ func failureOf(now time.Time, err error) failure.Failure {
 		return failure.Failure{Class: failure.Silent, Text: err.Error()}
 	case errors.Is(err, errStreamEnded):
 		return failure.Failure{Class: failure.Closed, Text: err.Error()}
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return failure.Failure{Class: failure.TLS, Text: "what answers does not speak TLS, but plain HTTP"}
 	case connect.IsWireError(err):
 		return failure.Failure{Class: failure.Answered, Text: "it answers: " + shortText(err)}
 	}

@@ -110,7 +110,7 @@ func TestFailureOfTLS(t *testing.T) {
 	t.Cleanup(plain.Close)
 	for endpoint, class := range map[string]failure.Class{
 		secure.URL: failure.UnknownAuthority,
-		strings.Replace(plain.URL, "http://", "https://", 1): failure.TLS,
+		strings.Replace(plain.URL, "http://", "https://", 1): failure.PlainHTTP,
 	} {
 		m := serve(t).join("a", func(o *discoveryhttp.Options) { o.Endpoints, o.Protocol = []string{endpoint}, discoveryhttp.Connect }).run()
 		if x := m.awaitSession(func(x health.Session) bool { return x.State == health.Failed }); x.Failure.Class != class {

@@ -49,8 +49,8 @@ func TestHostHasReachableAddresses(t *testing.T) {
 	if diff := cmp.Diff(links, host.Links, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
-	if want := []string{"up0 has no carrier", "up1 is down"}; !slices.Equal(host.Offline, want) {
-		t.Errorf("offline is %q, want %q", host.Offline, want)
+	if want := []mesh.OfflineLink{{Name: "up0", Why: mesh.NoCarrier}, {Name: "up1", Why: mesh.LinkDown}}; !slices.Equal(host.Offline, want) {
+		t.Errorf("offline is %v, want %v", host.Offline, want)
 	}
 	other, err := netlink.LinkByName("up1")
 	if err != nil {
@@ -60,7 +60,7 @@ func TestHostHasReachableAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if host, err = k.Host("kubespan", nil); err != nil || len(host.Offline) > 0 {
-		t.Errorf("with a carrier, offline is %q (%v)", host.Offline, err)
+		t.Errorf("with a carrier, offline is %v (%v)", host.Offline, err)
 	}
 	if host.MAC != nil {
 		t.Errorf("a namespace without a network card has the MAC %v", host.MAC)
@@ -68,8 +68,8 @@ func TestHostHasReachableAddresses(t *testing.T) {
 	if err := netlink.AddrDel(veth, mustAddr("192.0.2.7/24")); err != nil { // with it goes the other
 		t.Fatal(err)
 	}
-	if host, err = k.Host("kubespan", nil); err != nil || !slices.Equal(host.Offline, []string{"up0 has no address", "up1 has no address"}) {
-		t.Errorf("without an address, offline is %q (%v)", host.Offline, err)
+	if host, err = k.Host("kubespan", nil); err != nil || !slices.Equal(host.Offline, []mesh.OfflineLink{{Name: "up0", Why: mesh.NoAddress}, {Name: "up1", Why: mesh.NoAddress}}) {
+		t.Errorf("without an address, offline is %v (%v)", host.Offline, err)
 	}
 }
 

@@ -7,12 +7,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // offline returns why none of the links connects the machine to others, with a reason for each;
 // nil if one does. All is the announcer that no filter narrows.
-func offline(links []netlink.Link, all *announcer, byLink map[int]location) (reasons []string) {
-	var bare []string
+func offline(links []netlink.Link, all *announcer, byLink map[int]location) (reasons []mesh.OfflineLink) {
+	var bare []mesh.OfflineLink
 	for _, link := range links {
 		if !all.couldLead(link) {
 			continue
@@ -23,9 +25,9 @@ func offline(links []netlink.Link, all *announcer, byLink map[int]location) (rea
 		case connects:
 			return nil
 		case why != "":
-			reasons = append(reasons, link.Attrs().Name+" "+why)
+			reasons = append(reasons, mesh.OfflineLink{Name: link.Attrs().Name, Why: why})
 		case len(networks) == 0:
-			bare = append(bare, link.Attrs().Name+" has no address")
+			bare = append(bare, mesh.OfflineLink{Name: link.Attrs().Name, Why: mesh.NoAddress})
 		}
 	}
 	switch {
@@ -34,7 +36,7 @@ func offline(links []netlink.Link, all *announcer, byLink map[int]location) (rea
 	case len(bare) > 0:
 		return bare // one of them may be the container's only link
 	default:
-		return []string{"there is no link but the loopback"}
+		return []mesh.OfflineLink{{}}
 	}
 }
 
@@ -47,20 +49,20 @@ func (a *announcer) couldLead(link netlink.Link) bool {
 
 // connects reports whether a link with some networks connects the machine to others, and else why
 // not; "" for a link that is not for that.
-func (a *announcer) connects(link netlink.Link, networks []netip.Prefix) (why string, connects bool) {
+func (a *announcer) connects(link netlink.Link, networks []netip.Prefix) (why mesh.OfflineReason, connects bool) {
 	attrs := link.Attrs()
 	inNetwork := slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !n.IsSingleIP() })
 	switch {
 	case attrs.Flags&net.FlagUp == 0:
-		return "is down", false
+		return mesh.LinkDown, false
 	case a.master(link) == "vrf" && len(networks) > 0:
 		return "", true // what is in a VRF is not announced
 	case !a.announces(link, inNetwork):
 		return "", false
 	case attrs.RawFlags&unix.IFF_LOWER_UP == 0:
-		return "has no carrier", false
+		return mesh.NoCarrier, false
 	case len(networks) == 0 && !a.leads[attrs.Index]:
-		return "has no address", false
+		return mesh.NoAddress, false
 	default:
 		return "", true
 	}

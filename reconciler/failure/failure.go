@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -48,6 +49,8 @@ const (
 	UnknownAuthority Class = "certificate_unknown_authority"
 	// WrongName means that the certificate is for other hosts.
 	WrongName Class = "certificate_wrong_name"
+	// PlainHTTP means that what answers speaks HTTP without TLS.
+	PlainHTTP Class = "plain_http"
 	// TLS means that there was no TLS session for another reason.
 	TLS Class = "tls"
 	// Unauthorized means that the credentials are not known (401).
@@ -60,7 +63,7 @@ const (
 
 // IsTLS reports whether there was no TLS session.
 func (c Class) IsTLS() bool {
-	return slices.Contains([]Class{NotYetValid, Expired, UnknownAuthority, WrongName, TLS}, c)
+	return slices.Contains([]Class{NotYetValid, Expired, UnknownAuthority, WrongName, PlainHTTP, TLS}, c)
 }
 
 // Failure is why a call failed. The zero value is none.
@@ -142,6 +145,9 @@ func short(text string) string {
 }
 
 func ofTLS(_ time.Time, err error) Failure {
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return Failure{Class: PlainHTTP, Text: "what answers does not speak TLS, but plain HTTP"}
+	}
 	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
 		return Failure{Class: TLS, Text: "what answers does not speak TLS"}
 	}

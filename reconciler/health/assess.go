@@ -21,7 +21,7 @@ type Snapshot struct {
 	Failure *Failure
 	// Offline says for each link why it does not connect the machine to others; empty if one
 	// does.
-	Offline []string
+	Offline []mesh.OfflineLink
 	// Peers are the connections to the peers.
 	Peers Peers
 	// Members are the machines of the cluster.

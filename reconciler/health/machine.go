@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // Failure is a pass that failed.
@@ -49,15 +51,44 @@ func judgeNetwork(_ time.Time, s *Snapshot) []condition.Condition {
 	if len(s.Offline) == 0 {
 		return nil
 	}
-	cause := strings.Join(s.Offline[:min(len(s.Offline), maxLinks)], ", ")
+	named := make([]string, 0, maxLinks)
+	for _, link := range s.Offline[:min(len(s.Offline), maxLinks)] {
+		named = append(named, link.String())
+	}
+	cause := strings.Join(named, ", ")
 	if more := len(s.Offline) - maxLinks; more > 0 {
 		cause += fmt.Sprintf(", and so on for %d more", more)
 	}
 	return []condition.Condition{{
 		Code:   condition.NetworkDown,
 		Cause:  "no link connects this machine to others: " + cause,
-		Remedy: "plug it in and set it up, such as with `ip link set LINK up`, or see to the program that configures the network",
+		Remedy: networkRemedy(s.Offline),
 	}}
+}
+
+// networkRemedy says what connects the machine again: what the links lack, of which one is enough.
+func networkRemedy(links []mesh.OfflineLink) string {
+	const program = "see to the program that configures the network"
+	var steps []string
+	add := func(step string) {
+		if !slices.Contains(steps, step) {
+			steps = append(steps, step)
+		}
+	}
+	for _, link := range links {
+		switch link.Why {
+		case mesh.LinkDown:
+			add(fmt.Sprintf("set it up: `ip link set %s up`", link.Name))
+		case mesh.NoCarrier:
+			add("plug in " + link.Name)
+		case mesh.NoAddress:
+			add(fmt.Sprintf("give it an address: `ip address add ADDRESS/LENGTH dev %s`, or by DHCP", link.Name))
+		}
+		if len(steps) == maxLinks {
+			break
+		}
+	}
+	return strings.Join(append(steps, program), ", or ")
 }
 
 func times(n int) string {

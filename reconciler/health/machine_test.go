@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 func TestFailingPassIsNamed(t *testing.T) {
@@ -54,7 +55,7 @@ func TestEachErrnoHasARemedy(t *testing.T) {
 }
 
 func TestNetworkDownHidesWhatFollows(t *testing.T) {
-	s := Snapshot{Started: start, Converged: true, Offline: []string{"eth0 has no carrier", "wlan0 is down"},
+	s := Snapshot{Started: start, Converged: true, Offline: []mesh.OfflineLink{{Name: "eth0", Why: mesh.NoCarrier}, {Name: "wlan0", Why: mesh.LinkDown}},
 		Found: []condition.Condition{{Code: condition.DiscoveryUnreachable}}}
 	found := Assess(start, s, nil)
 	shown := Shown(found)
@@ -65,8 +66,29 @@ func TestNetworkDownHidesWhatFollows(t *testing.T) {
 	if found = Assess(start, s, found); len(found) != 1 || found[0].Code != condition.DiscoveryUnreachable {
 		t.Errorf("with a link there is %+v", found)
 	}
-	s.Offline = []string{"a", "b", "c", "d", "e", "f"}
-	if found = Assess(start, s, found); !strings.HasSuffix(Shown(found)[0].Cause, "a, b, c, d, and so on for 2 more") {
+	s.Offline = nil
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		s.Offline = append(s.Offline, mesh.OfflineLink{Name: name, Why: mesh.LinkDown})
+	}
+	if found = Assess(start, s, found); !strings.HasSuffix(Shown(found)[0].Cause, "a is down, b is down, c is down, d is down, and so on for 2 more") {
 		t.Errorf("many links are %+v", found)
+	}
+}
+
+func TestNetworkRemedyIsByTheReason(t *testing.T) {
+	const program = "see to the program that configures the network"
+	for _, c := range []struct {
+		links []mesh.OfflineLink
+		want  string
+	}{
+		{[]mesh.OfflineLink{{}}, program},
+		{[]mesh.OfflineLink{{Name: "eth0", Why: mesh.LinkDown}}, "set it up: `ip link set eth0 up`, or " + program},
+		{[]mesh.OfflineLink{{Name: "eth0", Why: mesh.NoCarrier}}, "plug in eth0, or " + program},
+		{[]mesh.OfflineLink{{Name: "eth0", Why: mesh.NoAddress}}, "give it an address: `ip address add ADDRESS/LENGTH dev eth0`, or by DHCP, or " + program},
+		{[]mesh.OfflineLink{{Name: "eth0", Why: mesh.NoCarrier}, {Name: "wlan0", Why: mesh.LinkDown}}, "plug in eth0, or set it up: `ip link set wlan0 up`, or " + program},
+	} {
+		if got := networkRemedy(c.links); got != c.want {
+			t.Errorf("%v: %q, want %q", c.links, got, c.want)
+		}
 	}
 }

@@ -160,20 +160,31 @@ func (x *Session) unreachableRemedy() string {
 }
 
 func (x *Session) tlsRemedy() string {
-	switch x.Failure.Class {
+	return TLSRemedy(x.Failure.Class, x.setting(), x.Registry == kubernetes)
+}
+
+// TLSRemedy says what helps against a class of failures without a TLS session. Setting names what
+// says where the registry is, which may be a Kubernetes API server.
+func TLSRemedy(class failure.Class, setting string, isKubernetes bool) string {
+	switch class {
 	case failure.NotYetValid:
 		return "set this machine's clock (`timedatectl set-ntp true`), or renew the certificate"
 	case failure.Expired:
 		return "renew the certificate; if this clock is wrong, set it (`timedatectl set-ntp true`)"
 	case failure.UnknownAuthority:
-		if x.Registry == kubernetes {
+		if isKubernetes {
 			return "put the certificate of the cluster's authority in the kubeconfig"
 		}
 		return "set cluster.discovery.registries.service.ca to the certificate of the authority that has signed it"
 	case failure.WrongName:
-		return fmt.Sprintf("use a name of the certificate in %s, or make the certificate for this one", x.setting())
+		return fmt.Sprintf("use a name of the certificate in %s, or make the certificate for this one", setting)
+	case failure.PlainHTTP:
+		if isKubernetes {
+			return "put an address with TLS in the kubeconfig"
+		}
+		return fmt.Sprintf("serve it with a certificate, or write http:// in %s, whose calls can be observed on the path", setting)
 	default:
-		return fmt.Sprintf("check the port in %s, and the certificate of what answers there", x.setting())
+		return fmt.Sprintf("check the port in %s, and the certificate of what answers there", setting)
 	}
 }
 

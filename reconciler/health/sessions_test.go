@@ -60,6 +60,8 @@ func TestSessions(t *testing.T) {
 			want: [][]string{{"error", "DiscoveryTLS", "signed by X", "set cluster.discovery.registries.service.ca"}}},
 		{name: "one for another host", sessions: []Session{outOf(failure.WrongName, "for a, not for b", time.Second, 0)},
 			want: [][]string{{"error", "DiscoveryTLS", "for a, not for b", "use a name of the certificate"}}},
+		{name: "one without TLS", sessions: []Session{outOf(failure.PlainHTTP, "plain HTTP", time.Second, 0)},
+			want: [][]string{{"error", "DiscoveryTLS", "plain HTTP", "serve it with a certificate, or write http:// in cluster.discovery.registries.service.endpoint, whose calls can be observed on the path"}}},
 		{name: "answers that the registry itself reports", sessions: []Session{outOf(failure.Silent, "s", time.Hour, 0), outOf(failure.NotAcceptable, "n", time.Hour, 0)}},
 		{name: "an API server that refuses to list", sessions: []Session{kube(outOf(failure.Forbidden, "403", time.Second, 0))},
 			want: [][]string{{"warning", "KubernetesRefused", "403, list nodes", "kubectl apply -f deploy/kubernetes/rbac.yaml"}}},

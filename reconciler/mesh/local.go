@@ -35,7 +35,7 @@ type Host struct {
 	// Forwards is set when the machine forwards IPv6 packets, as a relay has to.
 	Forwards bool
 	// Offline says for each link why it does not connect the machine to others; empty if one does.
-	Offline []string
+	Offline []OfflineLink
 	// ForwardsIPv4 is set when it forwards IPv4 packets.
 	ForwardsIPv4 bool
 	// Conditions are what is wrong with the machine's network.
