@@ -110,8 +110,8 @@ func TestSecondAgentIsRefused(t *testing.T) {
 	t.Parallel()
 	m := harness.StartMesh(t, 1)
 	node := m.Machines[0]
-	node.CLI.Try("run").WantStatus(t, 1).WantStderr(t, "another spanctl works with this state directory")
-	node.CLI.Try("run", "--state-dir", filepath.Join(node.Dir, "other")).WantStatus(t, 1).WantStderr(t, "another agent answers at")
+	node.CLI.Try("run").WantStatus(t, 1).WantStderr(t, "an agent runs already, process ")
+	node.CLI.Try("run", "--state-dir", filepath.Join(node.Dir, "other")).WantStatus(t, 1).WantStderr(t, "an agent runs already, process ")
 }
 
 func TestAgentWithoutConfigWaitsForOne(t *testing.T) {

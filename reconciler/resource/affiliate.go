@@ -15,7 +15,7 @@ var Affiliates = &Type{
 		columnOf("HOSTNAME", func(a Affiliate) string { return a.Hostname }),
 		columnOf("MACHINE TYPE", func(a Affiliate) string { return a.MachineType }),
 		columnOf("ADDRESSES", func(a Affiliate) string { return jsonCell(a.Addresses) }),
-		wide(columnOf("MESH ADDRESS", func(a Affiliate) string { return addressCell(a.KubeSpan.Address) })),
+		shows("kubespan.address", wide(columnOf("MESH ADDRESS", func(a Affiliate) string { return addressCell(a.KubeSpan.Address) }))),
 		wide(columnOf("REFUSED", func(a Affiliate) string { return a.Refused })),
 	},
 	names:  namesOf(func(a Affiliate) []string { return []string{a.Nodename, a.Hostname} }),

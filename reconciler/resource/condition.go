@@ -9,7 +9,7 @@ var Conditions = &Type{
 	Aliases:   []string{"conditions", "condition", "cond"},
 	columns: []column{
 		columnOf("SEVERITY", func(c Condition) string { return c.Severity }),
-		ageOf("AGE", func(c Condition) time.Time { return c.Since }),
+		shows("since", ageOf("AGE", func(c Condition) time.Time { return c.Since })),
 		columnOf("CAUSE", func(c Condition) string { return c.Cause }),
 		columnOf("REMEDY", func(c Condition) string { return c.Remedy }),
 	},

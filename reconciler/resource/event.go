@@ -12,13 +12,13 @@ var EventType = &Type{
 	Namespace: "runtime",
 	Aliases:   []string{"events", "event", "ev"},
 	columns: []column{
-		ageOf("LAST SEEN", func(e Event) time.Time { return e.Last }),
+		shows("lastTimestamp", ageOf("LAST SEEN", func(e Event) time.Time { return e.Last })),
 		columnOf("COUNT", func(e Event) string { return strconv.Itoa(e.Count) }),
 		columnOf("SEVERITY", func(e Event) string { return string(e.Severity) }),
 		columnOf("REASON", func(e Event) string { return e.Reason }),
 		columnOf("OBJECT", func(e Event) string { return e.Object }),
 		columnOf("MESSAGE", func(e Event) string { return e.Message }),
-		wide(ageOf("FIRST SEEN", func(e Event) time.Time { return e.First })),
+		shows("firstTimestamp", wide(ageOf("FIRST SEEN", func(e Event) time.Time { return e.First }))),
 	},
 	sample: Event{},
 }

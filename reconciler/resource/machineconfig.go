@@ -12,8 +12,8 @@ var MachineConfigs = &Type{
 	Namespace: "config",
 	Aliases:   []string{"machineconfigs", "machineconfig", "mc"},
 	columns: []column{
-		columnOf("KUBESPAN", func(c MachineConfig) string { return strconv.FormatBool(c.KubeSpan().Enabled) }),
-		columnOf("DISCOVERY", func(c MachineConfig) string { return strconv.FormatBool(c.Cluster.Discovery.Enabled) }),
+		shows("machine.network.kubespan.enabled", columnOf("KUBESPAN", func(c MachineConfig) string { return strconv.FormatBool(c.KubeSpan().Enabled) })),
+		shows("cluster.discovery.enabled", columnOf("DISCOVERY", func(c MachineConfig) string { return strconv.FormatBool(c.Cluster.Discovery.Enabled) })),
 	},
 	sample: MachineConfig{&schema.Config{}},
 }

@@ -14,9 +14,9 @@ var Members = &Type{
 	columns: []column{
 		columnOf("HOSTNAME", func(m Member) string { return m.Hostname }),
 		columnOf("MACHINE TYPE", func(m Member) string { return m.MachineType }),
-		columnOf("OS", func(m Member) string { return m.OperatingSystem }),
+		shows("operatingSystem", columnOf("OS", func(m Member) string { return m.OperatingSystem })),
 		columnOf("ADDRESSES", func(m Member) string { return jsonCell(m.Addresses) }),
-		wide(columnOf("SPANCTL", func(m Member) string { return m.Version })),
+		shows("version", wide(columnOf("SPANCTL", func(m Member) string { return m.Version }))),
 		wide(columnOf("NODE ID", func(m Member) string { return m.NodeID })),
 	},
 	names:  namesOf(func(m Member) []string { return []string{m.Hostname} }),

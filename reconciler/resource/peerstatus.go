@@ -28,17 +28,17 @@ var PeerStatuses = &Type{
 			}
 		}),
 		columnOf("STATE", func(s PeerStatus) string { return string(s.State) }),
-		columnOf("RX", func(s PeerStatus) string { return human.Bytes(s.ReceiveBytes) }),
-		columnOf("TX", func(s PeerStatus) string { return human.Bytes(s.TransmitBytes) }),
+		shows("receiveBytes", columnOf("RX", func(s PeerStatus) string { return human.Bytes(s.ReceiveBytes) })),
+		shows("transmitBytes", columnOf("TX", func(s PeerStatus) string { return human.Bytes(s.TransmitBytes) })),
 		columnOf("RTT", func(s PeerStatus) string {
 			if s.RTT == 0 {
 				return ""
 			}
 			return s.RTT.String()
 		}),
-		wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime })),
+		shows("lastHandshakeTime", wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime }))),
 		wide(columnOf("RELAY", func(s PeerStatus) string { return s.Relay })),
-		wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange })),
+		shows("lastEndpointChange", wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange }))),
 	},
 	names:  namesOf(func(s PeerStatus) []string { return []string{s.Label} }),
 	sample: PeerStatus{},

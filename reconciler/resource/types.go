@@ -39,6 +39,8 @@ type column struct {
 	cell    func(now time.Time, spec any) string
 	// wide is set for a column that only wide tables have.
 	wide bool
+	// field is the path in the spec of what the column shows; "" where it is called as the heading.
+	field string
 }
 
 // columnOf returns a column for specs of type S.
@@ -57,6 +59,12 @@ func wide(c column) column {
 	return c
 }
 
+// shows returns a column whose heading is not the name of the field that it shows.
+func shows(field string, c column) column {
+	c.field = field
+	return c
+}
+
 // namesOf returns a Type.names for specs of type S.
 func namesOf[S any](names func(S) []string) func(spec any) []string {
 	return func(spec any) []string { return names(spec.(S)) }
@@ -69,6 +77,24 @@ func (t *Type) Headings() []string {
 		headings = append(headings, c.heading)
 	}
 	return headings
+}
+
+// FieldOf returns the path in the spec of what the column with a heading shows; "" where there is
+// none, or where the field is called as the heading. The heading may be in lower case, and without
+// its spaces.
+func (t *Type) FieldOf(heading string) string {
+	for _, c := range t.columns {
+		if Fold(c.heading) == Fold(heading) {
+			return c.field
+		}
+	}
+	return ""
+}
+
+// Fold returns a name in lower case and without what separates its words: the same for "LAST SEEN",
+// "last-seen" and "lastSeen".
+func Fold(name string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(name))
 }
 
 // Wide returns the indices of the headings that only wide tables have.

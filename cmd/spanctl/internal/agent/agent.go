@@ -60,6 +60,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	dir := statedir.At(o.StateDir)
 	dir.Agent = true
 	if err := dir.LockWithin(ctx, lockPatience); err != nil {
+		if running := runsAlready(o.Socket); running != nil && errors.Is(err, statedir.ErrBusy) {
+			return running
+		}
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()

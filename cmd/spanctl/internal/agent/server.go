@@ -81,8 +81,8 @@ func listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the socket's directory: %w", err)
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return nil, errors.Join(fmt.Errorf("another agent answers at %s", path), c.Close())
+	if err := runsAlready(path); err != nil {
+		return nil, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace the old socket: %w", err)
@@ -95,6 +95,22 @@ func listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen for the API: %w", err)
 	}
 	return listener, nil
+}
+
+// runsAlready returns an error that names the agent that has the socket at path; nil if there is none.
+func runsAlready(path string) error {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = c.Close() }()
+	which := ""
+	if socket, is := c.(*net.UnixConn); is {
+		if other, err := peercred.Of(socket); err == nil {
+			which = fmt.Sprintf(", process %d,", other.Pid)
+		}
+	}
+	return fmt.Errorf("an agent runs already%s at %s", which, path)
 }
 
 // callerKey is the context key of the caller's credentials.

@@ -104,7 +104,7 @@ func (g *globals) runOnNodes(cmd *cobra.Command, args []string) error {
 	output := joinedOutput{table: table{out: cmd.OutOrStdout()}, headings: !isSet(cmd, noHeadersFlag), watch: isWatch(cmd),
 		health: cmd.Annotations[reachKey] == string(oneList)}
 	if output.format, err = formatOf(cmd); err != nil {
-		return err
+		return usageError{err}
 	}
 	answers := make([]answer, len(g.nodes))
 	group := new(errgroup.Group)
@@ -149,7 +149,7 @@ func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, outpu
 		a.joined.node = a.node
 		ctx = context.WithValue(ctx, joinedKey{}, &a.joined)
 	}
-	a.status = status(root.ExecuteContext(ctx), &a.stderr)
+	a.status = execute(ctx, root, &a.stderr)
 }
 
 // isWatch reports whether a command runs until it is interrupted.

@@ -46,7 +46,7 @@ What is wrong beside the differences is printed on standard error: the condition
 severities "error" and "warning". 'spanctl get conditions' has all.
 
 The exit status is 0 if there is no difference, 1 if there is one or a condition of the
-severity "error", more if the comparison failed.`,
+severity "error", 2 if the comparison failed or an argument is not valid.`,
 		Example: `  spanctl diff
   spanctl diff -f machine.cue
   spanctl diff --from 3                 revision 3, and the config that is stored
@@ -56,6 +56,7 @@ severity "error", more if the comparison failed.`,
   spanctl diff --to 3                   the kernel, and revision 3`,
 		Args: cobra.NoArgs,
 	}, o.run)
+	withUsageStatus(cmd, exitDiffError)
 	o.input.flags(cmd)
 	cmd.Flags().StringVarP(&o.output, "output", "o", outputUnified, "output format: unified, text (a line for each change) or json")
 	cmd.Flags().StringVar(&o.color, "color", colorAuto, "colours: auto, always or never")

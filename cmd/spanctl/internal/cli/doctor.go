@@ -49,8 +49,8 @@ server of spanctl sends three datagrams to this machine.
 
 The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails, such as for a config
 that is missing. With --host and --nodes the command runs on other machines, and its exit status
-is the worst; 3 is that of a machine that is not reached. With --nodes, -o json prints one list,
-whose items have a node and its checks, or an error.`,
+is the worst; 3 is that of a machine that is not reached, and of arguments that are not valid. With
+--nodes, -o json prints one list, whose items have a node and its checks, or an error.`,
 		Example:     "  spanctl doctor\n  spanctl doctor -o json\n  spanctl doctor -n root@web1,root@web2",
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{reachKey: string(oneList)},
@@ -67,6 +67,7 @@ whose items have a node and its checks, or an error.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", outputText, "format of the output: text or json")
+	withUsageStatus(cmd, exitNoAnswer)
 	return cmd
 }
 

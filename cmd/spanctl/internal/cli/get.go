@@ -42,7 +42,7 @@ it is where the agent does not answer.`,
 		ValidArgsFunction: g.completeResource,
 	}, o.run)
 	outputFlag(cmd, &o.output, outputWG)
-	cmd.Flags().StringVar(&o.sortBy, "sort-by", "", "field to sort by, such as receiveBytes, or a JSONPath")
+	cmd.Flags().StringVar(&o.sortBy, "sort-by", "", "field or heading to sort by, such as receiveBytes, or a JSONPath")
 	cmd.Flags().BoolVar(&o.noHeading, noHeadersFlag, false, "leave out the headings of tables")
 	cmd.Flags().BoolVar(&o.reveal, "show-secrets", false, "show secrets too, which is for root alone")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show changes as they come")

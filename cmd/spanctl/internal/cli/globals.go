@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,10 +106,9 @@ func (s streams) say(words ...any) error {
 
 // oneOf checks the value of a flag.
 func oneOf(flag, value string, allowed ...string) error {
-	for _, a := range allowed {
-		if value == a {
-			return nil
-		}
+	if slices.Contains(allowed, value) {
+		return nil
 	}
-	return fmt.Errorf("--%s is %q: want %s", flag, value, strings.Join(allowed, ", "))
+	named := slices.DeleteFunc(slices.Clone(allowed), func(a string) bool { return a == "" }) // that is no flag
+	return usageError{fmt.Errorf("--%s is %q: want %s", flag, value, strings.Join(named, ", "))}
 }

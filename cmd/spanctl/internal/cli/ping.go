@@ -34,7 +34,8 @@ ID, public key or address in the mesh.
 --mtu finds the largest packet that passes. Where large packets are lost, and small ones are not,
 connections open and then stand still; a smaller ` + "`mtu`" + ` in the config of both machines mends it.
 
-The exit status is 0 if the peer has answered, 1 if not, and 3 without an agent.`,
+The exit status is 0 if the peer has answered, 1 if not, and 3 without an agent, or if an
+argument is not valid.`,
 		Example: `  spanctl ping db1
   spanctl ping db1 --mtu
   spanctl ping fd89:33b8::8c41 -c 100 -i 200ms`,
@@ -47,12 +48,13 @@ The exit status is 0 if the peer has answered, 1 if not, and 3 without an agent.
 	cmd.MarkFlagsMutuallyExclusive("mtu", "count")
 	cmd.MarkFlagsMutuallyExclusive("mtu", "interval")
 	cmd.ValidArgsFunction = g.completePeer
+	withUsageStatus(cmd, exitNoAnswer)
 	return cmd
 }
 
 func (o *pingOptions) run(ctx context.Context, s *agentSession, args []string) error {
 	if o.count == 0 {
-		return errors.New("--count is 0: want at least 1")
+		return usageError{errors.New("--count is 0: want at least 1")}
 	}
 	stream, err := s.Ping(ctx, connect.NewRequest(&agentpb.PingRequest{Peer: args[0], Count: o.count,
 		Interval: durationpb.New(o.interval), Wait: durationpb.New(o.wait), Mtu: o.mtu}))

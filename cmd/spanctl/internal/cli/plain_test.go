@@ -144,7 +144,7 @@ func TestErrorsAndLogsAreEscaped(t *testing.T) {
 	for text := range hostile {
 		var out strings.Builder
 		err := &plainWriter{out: &out, plain: plainLines}
-		status(fmt.Errorf("reach %s: %w", text, errors.New(text)), err)
+		status(Root(), fmt.Errorf("reach %s: %w", text, errors.New(text)), err)
 		(streams{err: err}).note("node:", text, "\xff\x9b")
 		for _, format := range []string{"text", "json"} {
 			log, logErr := (&globals{logLevel: "info", logFormat: format}).logger(err)

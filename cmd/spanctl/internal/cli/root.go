@@ -53,11 +53,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return status(root.ExecuteContext(ctx), stderr)
+	return execute(ctx, root, stderr)
 }
 
-// status prints an error for people and returns the exit status.
-func status(err error, stderr io.Writer) int {
+// execute runs a command and returns its exit status.
+func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
+	cmd, err := root.ExecuteContextC(ctx)
+	return status(cmd, err, stderr)
+}
+
+// status prints an error of a command for people and returns the exit status.
+func status(cmd *cobra.Command, err error, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
@@ -76,7 +82,7 @@ func status(err error, stderr io.Writer) int {
 	if errors.As(err, &own) {
 		return own.status
 	}
-	return exitError
+	return statusOfUsage(cmd, err)
 }
 
 // Root returns the command with all others below it.
@@ -135,6 +141,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 	completeFlags(root)
 	refuseUnknownCommands(root)
 	explainArguments(root)
+	markBegun(root)
 	return root
 }
 

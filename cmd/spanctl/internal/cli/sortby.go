@@ -48,7 +48,7 @@ func completeFields(_ *cobra.Command, args []string, _ string) ([]cobra.Completi
 }
 
 // parseSort reads the value of --sort-by for resources of a type: a field, with or without "spec."
-// or "metadata.", or a JSONPath, also in kubectl's braces.
+// or "metadata.", a heading of the table, or a JSONPath, also in kubectl's braces.
 func parseSort(text, typeName string) (*sorter, error) {
 	if text == "" {
 		return nil, nil
@@ -62,13 +62,18 @@ func parseSort(text, typeName string) (*sorter, error) {
 	word = strings.TrimPrefix(strings.TrimPrefix(word, "spec."), "metadata.")
 	if !strings.ContainsAny(word, ".[$@") {
 		fields := sortFields(t)
-		at := slices.IndexFunc(fields, func(f string) bool { return strings.EqualFold(f, word) })
-		if at < 0 {
+		at := slices.IndexFunc(fields, func(f string) bool { return resource.Fold(f) == resource.Fold(word) })
+		shown := t.FieldOf(word)
+		if at < 0 && shown == "" {
 			return nil, fmt.Errorf("--sort-by is %q: %s have no such field, but %s", text, t.Aliases[0], strings.Join(fields, ", "))
 		}
-		path = ".spec." + fields[at]
-		if at < len(metadataFields) {
+		switch {
+		case at < 0:
+			path = ".spec." + shown
+		case at < len(metadataFields):
 			path = ".metadata." + fields[at]
+		default:
+			path = ".spec." + fields[at]
 		}
 	}
 	parsed, err := parsePath(path)

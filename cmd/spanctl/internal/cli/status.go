@@ -61,7 +61,7 @@ The exit status is
   0   healthy
   1   degraded: there is a warning; or the agent is starting
   2   broken: there is an error
-  3   no agent runs, or it does not answer
+  3   no agent runs, or it does not answer, or an argument is not valid
 
 With --nodes it is that of the worst machine, and -o json prints one list, whose items have a node and
 its health, or an error. --check is for probes of supervisors: it prints
@@ -76,14 +76,14 @@ nothing where all is well, and the exit status is 0 or 1.
 	cmd.Flags().StringVar(&o.color, "color", colorAuto, "colour the output: auto, always or never [$NO_COLOR]")
 	cmd.Flags().StringVar(&o.check, "check", "", "exit with 0 or 1 only: live or ready")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", answerTimeout, "how long the agent may take to answer")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
+	withUsageStatus(cmd, exitNoAnswer)
 	return cmd
 }
 
 func (o *statusOptions) run(ctx context.Context, s *agentSession, _ []string) error {
 	if err := errors.Join(oneOf("output", o.output, outputText, outputYAML, outputJSON), oneOf("color", o.color, colorAuto, colorAlways, colorNever),
 		oneOf("check", o.check, "", checkLive, checkReady)); err != nil {
-		return statusError{err, exitNoAnswer}
+		return err
 	}
 	h, err := s.health(ctx, o.timeout)
 	if o.check != "" {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +51,7 @@ Secrets are never in it. What else is replaced:
 			return o.run(cmd.Context(), g, cmd)
 		},
 	}
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, - for standard output; by default one named by the time, in this directory")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "zip file to write, - for standard output; by default one named by the time, in this directory")
 	cmd.Flags().StringVar(&o.mode, "anonymize", string(support.Default), "what is replaced beside secrets: default, strict or none")
 	_ = cmd.RegisterFlagCompletionFunc("anonymize", cobra.FixedCompletions(
 		[]cobra.Completion{string(support.Default), string(support.Strict), string(support.None)}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
@@ -59,6 +61,9 @@ Secrets are never in it. What else is replaced:
 func (o *supportOptions) run(ctx context.Context, g *globals, cmd *cobra.Command) error {
 	if err := oneOf("anonymize", o.mode, string(support.Default), string(support.Strict), string(support.None)); err != nil {
 		return err
+	}
+	if o.output != "" && o.output != standardOutput && !strings.EqualFold(filepath.Ext(o.output), ".zip") {
+		return usageError{fmt.Errorf("--output is %q: the bundle is a zip file: want a name with .zip, or - for standard output", o.output)}
 	}
 	session, end := g.newSession(cmd)
 	defer func() { _ = end() }() // nothing was changed

@@ -39,7 +39,7 @@ Where no agent runs it says so, and goes on once one does. Scripts use ` + "`spa
 		Args:    cobra.NoArgs,
 	}, o.run)
 	cmd.Flags().StringVar(&o.color, "color", colorAuto, "colours: auto, always or never [$NO_COLOR]")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
+	withUsageStatus(cmd, exitNoAnswer)
 	return cmd
 }
 

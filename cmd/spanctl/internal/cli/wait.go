@@ -52,13 +52,13 @@ Where no agent runs, it waits for one.
 The exit status is
   0   it is so
   1   --timeout ran out; the present state is printed
-  3   no agent runs, or it does not answer`,
+  3   no agent runs, or it does not answer, or an argument is not valid`,
 		Example: "  spanctl wait --for ready\n  spanctl wait --for peers=2 --timeout 5m\n  spanctl wait --for condition=DiscoveryUnreachable=false",
 		Args:    cobra.NoArgs,
 	}, o.run)
 	cmd.Flags().StringVar(&o.until, "for", "", "what to wait for")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return statusError{err, exitNoAnswer} })
+	withUsageStatus(cmd, exitNoAnswer)
 	return cmd
 }
 
@@ -201,7 +201,7 @@ func conditionGoal(text string) (goal, error) {
 func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) error {
 	g, err := goalOf(o.until)
 	if err != nil {
-		return statusError{err, exitNoAnswer}
+		return usageError{err}
 	}
 	within, stop := context.WithTimeout(ctx, o.timeout)
 	defer stop()
