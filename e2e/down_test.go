@@ -53,6 +53,30 @@ func TestDownLeavesNothingBehind(t *testing.T) {
 		node.CLI.Run("down")
 		check(t)
 	})
+	t.Run("after settings changed while no agent ran", func(t *testing.T) {
+		config := node.Files.Config()
+		for _, c := range []struct{ setting, shown string }{
+			{"rulePriority: 32400", "- rule ipv4 32500"},
+			{"routingTable: 190", "- route"},
+			{`interfaceName: "mesh0"`, "- link kubespan"},
+		} {
+			node.Files.WriteConfig(config)
+			node.CLI.Run("apply", "-f", node.Config(), "--immediate")
+			changed := harness.Edit(config, c.setting)
+			node.CLI.Try("diff", "-f", node.Files.Write("changed.cue", changed), "-o", "text").WantStatus(t, 1).WantStdout(t, c.shown)
+			node.Files.WriteConfig(changed)
+			node.Agent.Start()
+			node.API.AwaitPeersUp(1)
+			node.CLI.Try("diff").WantStatus(t, 0)
+			if out := node.CLI.Try("status").Stdout; strings.Contains(out, "Mark") {
+				t.Errorf("%s: the status names a mark:\n%s", c.setting, out)
+			}
+			node.Agent.Terminate()
+			node.CLI.Run("down")
+			check(t)
+		}
+		node.Files.WriteConfig(config)
+	})
 	t.Run("after the agent was stopped", func(t *testing.T) {
 		node.Agent.Start()
 		node.API.AwaitPeersUp(1)

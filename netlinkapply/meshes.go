@@ -18,6 +18,9 @@ import (
 // Mesh is a mesh of spanctl's that is found by its marks, without its config.
 type Mesh struct {
 	Scope state.Scope
+	// Former are the other tables and priorities where the mesh has routes or rules, each as a scope
+	// of the same link: those of an earlier config.
+	Former []state.Scope
 	// Owner is that of the Kernel that made the link; empty if it is not known.
 	Owner string
 	// PublicKey is that of the link; zero if there is no link, or it does not answer.
@@ -26,6 +29,14 @@ type Mesh struct {
 
 // noTable is a routing table that nobody has: a mesh without routes and rules owns none.
 const noTable = 1<<32 - 2
+
+// noPriority is the priority of no rule of spanctl's: a mesh without rules owns none.
+const noPriority = 0
+
+// HasRouting reports whether a scope that Meshes has found has routes or rules.
+func HasRouting(s state.Scope) bool {
+	return s.RoutingTable != noTable && s.RoutingTable != unix.RT_TABLE_UNSPEC
+}
 
 // Meshes returns the meshes in the network namespace, by the names of their links: those with a
 // link that has spanctl's alias, with a WireGuard process or with a table of nftables.
@@ -66,6 +77,7 @@ func (k *Kernel) Meshes() ([]Mesh, error) {
 	var all []Mesh
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		m := *found[name]
+		m.Former = slices.DeleteFunc(m.Former, func(s state.Scope) bool { return s == m.Scope })
 		if device, _, err := k.Device(m.Scope); err == nil && !device.PrivateKey.IsZero() {
 			m.PublicKey = device.PrivateKey.Public()
 		}
@@ -105,7 +117,7 @@ func (k *Kernel) readScopes(found map[string]*Mesh, byIndex map[int]string) erro
 		}
 		for _, r := range routes {
 			if m := found[byIndex[r.LinkIndex]]; m != nil {
-				m.Scope.RoutingTable = r.Table
+				m.add(r.Table, noPriority)
 			}
 		}
 	}
@@ -115,20 +127,48 @@ func (k *Kernel) readScopes(found map[string]*Mesh, byIndex map[int]string) erro
 			return fmt.Errorf("list rules: %w", err)
 		}
 		for _, r := range rules {
-			for _, m := range found {
-				if r.Protocol == state.Protocol && m.has(r) {
-					m.Scope.RoutingTable, m.Scope.RulePriority = r.Table, r.Priority
-				}
+			if m := meshOf(found, r); m != nil {
+				m.add(r.Table, r.Priority)
 			}
 		}
 	}
 	return nil
 }
 
-// has reports whether a rule is that of the mesh.
-func (m *Mesh) has(r netlink.Rule) bool {
-	if r.Mask != nil && m.Scope.MarkMask != 0 {
-		return *r.Mask == m.Scope.MarkMask && r.Mark == m.Scope.RoutedMark
+// add notes a routing table of the mesh, and the priority of rules that lead to it.
+func (m *Mesh) add(table, priority int) {
+	scope := m.Scope
+	scope.RoutingTable, scope.RulePriority = table, priority
+	at := slices.IndexFunc(m.Former, func(s state.Scope) bool {
+		return s.RoutingTable == table && (s.RulePriority == priority || s.RulePriority == noPriority)
+	})
+	if at < 0 {
+		m.Former = append(m.Former, scope)
+	} else {
+		m.Former[at] = scope
 	}
-	return r.Table == m.Scope.RoutingTable
+	m.Scope = scope
+}
+
+// meshOf returns the mesh of a rule: that with its mark, or else that whose routes are in its table.
+// It returns nil where there is none.
+func meshOf(found map[string]*Mesh, r netlink.Rule) *Mesh {
+	if r.Protocol != state.Protocol {
+		return nil
+	}
+	var byTable *Mesh
+	for _, m := range found {
+		if r.Mask != nil && m.Scope.MarkMask != 0 && *r.Mask == m.Scope.MarkMask && r.Mark == m.Scope.RoutedMark {
+			return m
+		}
+		if m.uses(r.Table) {
+			byTable = m
+		}
+	}
+	return byTable
+}
+
+// uses reports whether the mesh has routes in a table.
+func (m *Mesh) uses(table int) bool {
+	return slices.ContainsFunc(m.Former, func(s state.Scope) bool { return s.RoutingTable == table })
 }

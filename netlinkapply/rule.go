@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	genericnetlink "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
@@ -120,7 +121,18 @@ func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []condition.
 			Remedy:   "set machine.network.kubespan.rulePriority to an unused number",
 			Blocking: true,
 		}}
-	case r.Mark != 0 && r.Mask != nil && *r.Mask != fullMask && *r.Mask&scope.MarkMask != 0:
+	case r.Mark == 0 || r.Mask == nil || *r.Mask == fullMask || *r.Mask&scope.MarkMask == 0:
+		return nil
+	case r.Protocol == state.Protocol:
+		return []condition.Condition{{
+			Code:    condition.MarkShared,
+			Subject: fmt.Sprintf("%s rule %d", f, r.Priority),
+			Cause: fmt.Sprintf("the %s rule with priority %d, left by an earlier config of spanctl or of another mesh here, matches the mark %#x/%#x, which shares bits with spanctl's %#x",
+				f, r.Priority, r.Mark, *r.Mask, scope.MarkMask),
+			Remedy: fmt.Sprintf("`spanctl reload` removes what an earlier config of this mesh left; if it stays and no other mesh uses it, `ip -%s rule del priority %d`",
+				strings.TrimPrefix(f.String(), "ipv"), r.Priority),
+		}}
+	default:
 		return []condition.Condition{{
 			Code:    condition.MarkShared,
 			Subject: fmt.Sprintf("%s rule %d", f, r.Priority),
@@ -128,8 +140,6 @@ func foreignRule(scope state.Scope, f state.Family, r netlink.Rule) []condition.
 				f, r.Priority, r.Mark, *r.Mask, scope.MarkMask),
 			Remedy: "set machine.network.kubespan.fwmark to an unused bit",
 		}}
-	default:
-		return nil
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
-	"github.com/spanmesh/span/reconciler/planprint"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -102,6 +101,9 @@ type Engine struct {
 	// Claim, if set, is called with the names of the links that a pass works on, before it
 	// reads them. Its error, such as that of another agent that works on one, ends the pass.
 	Claim func(links ...string) error
+	// Former, if set, finds what earlier configs of this machine have left in the kernel under other
+	// ownership marks than those of a config.
+	Former func(of state.Scope) ([]state.Scope, error)
 	// SaveLastGood, if set, is called with the last good endpoints when they have changed.
 	SaveLastGood func(lastGood map[mesh.Key]netip.AddrPort)
 	// LinkMTU, if set, is called with the link's MTU in bytes when it has changed: 0 when
@@ -285,9 +287,19 @@ func (e *Engine) isSame(p *Pass, live state.State) bool {
 // difference.
 func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*Pass, error) {
 	// The next pass must find out itself what has changed since the last one.
-	lastRead, lastReadAt, gathered := e.lastRead, e.lastReadAt, e.gathered
+	lastRead, lastReadAt, gathered, formerLink := e.lastRead, e.lastReadAt, e.gathered, e.formerLink
+	scope := state.ScopeOf(config.KubeSpan())
+	former, err := e.former(scope)
+	if err != nil {
+		return nil, err
+	}
+	for _, before := range former {
+		if before.LinkName != scope.LinkName {
+			e.formerLink = before.LinkName
+		}
+	}
 	p, live, err := e.read(now, config, known, Trigger{})
-	e.lastRead, e.lastReadAt, e.gathered = lastRead, lastReadAt, gathered
+	e.lastRead, e.lastReadAt, e.gathered, e.formerLink = lastRead, lastReadAt, gathered, formerLink
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +317,9 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live, owners)
 	e.traceRoutes(p, live, incomplete(p.Plan))
-	return p, nil
+	removed, err := e.planFormer(former, p.Scope)
+	p.Plan = append(removed, p.Plan...)
+	return p, err
 }
 
 // Remove takes down everything under the marks of scope.
@@ -352,47 +366,6 @@ func (e *Engine) claim(links ...string) error {
 		return nil
 	}
 	return e.Claim(links...)
-}
-
-// Move removes what is under the marks of before and not under those of after. Where the
-// link stays, so do its peers, and routes and rules are moved. The nftables tables stay until the
-// next pass replaces them, so that nothing leaves in clear meanwhile.
-func (e *Engine) Move(ctx context.Context, before, after state.Scope) (*Pass, error) {
-	if err := e.claim(before.LinkName, after.LinkName); err != nil {
-		return nil, err
-	}
-	renamed := before.LinkName != after.LinkName
-	if renamed {
-		e.formerLink = before.LinkName
-	}
-	live, err := e.kernel.Observe(before)
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel's state: %w", err)
-	}
-	e.lastRead = nil
-	p := &Pass{Scope: before, NextCheck: peer.IdleInterval, Plan: state.Move(live, after)}
-	if renamed {
-		p.Plan = withoutFirewall(state.Diff(state.State{}, live))
-	}
-	p.Result = e.kernel.Apply(ctx, before, p.Plan)
-	for _, c := range p.Result.Done {
-		shown := planprint.Describe(c)
-		e.Meter.Changed(shown.Kind, shown.Action)
-		e.log.Info("change applied", "change", shown.String())
-	}
-	return p, p.Err()
-}
-
-// withoutFirewall returns the changes of links, routes and rules.
-func withoutFirewall(plan state.Plan) state.Plan {
-	return slices.DeleteFunc(plan, func(c state.Change) bool {
-		switch c.(type) {
-		case state.LinkChange, state.RouteChange, state.RuleChange:
-			return false
-		default:
-			return true
-		}
-	})
 }
 
 // AffiliateAs returns what the machine would publish with another identity.

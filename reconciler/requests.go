@@ -85,6 +85,10 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 				}
 			}
 		}
+		if err := l.engine.MoveFormer(ctx, state.ScopeOf(config.KubeSpan())); err != nil {
+			// The pass says what is wrong.
+			l.log.Warn("what an earlier config left stays", "error", err)
+		}
 		l.config, l.down = config, false
 		l.inForce.Store(config)
 		l.engine.asked = health.Mesh{InForce: true, Disabled: !config.KubeSpan().Enabled}

@@ -100,7 +100,7 @@ var hostDefinitions = []Definition{
 		Code: MarkShared, Severity: SeverityWarning,
 		Summary: "a rule of another program tests bits of `fwmark`",
 		Check:   "`ip rule`; `ip -6 rule`",
-		Remedy:  "set `fwmark` to an unused bit",
+		Remedy:  "set `fwmark` to an unused bit; `spanctl reload` removes a rule that an earlier config of spanctl left",
 	},
 	{
 		Code: MarkTaken, Severity: SeverityError,

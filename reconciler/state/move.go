@@ -1,5 +1,12 @@
 package state
 
+import "slices"
+
+// Left returns the plan that removes the routes and rules of one scope that are not in another.
+func Left(live State, after Scope) Plan {
+	return slices.DeleteFunc(Move(live, after), func(c Change) bool { return c.Action() != Delete })
+}
+
 // Move returns the plan that moves the routes and rules of one scope to the table and the
 // priority of another. The new ones are there before the old ones go, so that no packet for the
 // mesh falls between the two.

@@ -51,7 +51,7 @@ func (s *State) shared(n Neighbour, code condition.Code, what, remedy string) {
 		Code:     code,
 		Subject:  n.LinkName,
 		Cause:    fmt.Sprintf("the mesh of the link %s on this machine %s", n.LinkName, what),
-		Remedy:   fmt.Sprintf("set machine.network.kubespan.%s, or take the other mesh down", remedy),
+		Remedy:   fmt.Sprintf("set machine.network.kubespan.%s, or take the other mesh down: `spanctl down --link %s`", remedy, n.LinkName),
 		Blocking: true,
 	})
 }

@@ -46,6 +46,32 @@ func (i instance) owns(m netlinkapply.Mesh) bool {
 	return m.Owner == i.stateDir || !i.key.IsZero() && m.PublicKey == i.key
 }
 
+// former returns where else than in a scope the instance has routes and rules of its mesh. Those at
+// the same places as in the scope are its own, whatever their mark.
+func (instance) former(m netlinkapply.Mesh, of state.Scope) []state.Scope {
+	return slices.DeleteFunc(append([]state.Scope{m.Scope}, m.Former...), func(s state.Scope) bool {
+		return s.LinkName == of.LinkName && (!netlinkapply.HasRouting(s) ||
+			s.RoutingTable == of.RoutingTable && (s.RulePriority == of.RulePriority || s.RulePriority == 0))
+	})
+}
+
+// former finds what earlier configs of this state directory left under other ownership marks than
+// those of a scope.
+func (d *deps) former(of state.Scope) ([]state.Scope, error) {
+	i := instance{stateDir: d.kernel.Owner, key: d.dir.PublicKey(), config: &of}
+	found, err := d.kernel.Meshes()
+	if err != nil {
+		return nil, nil // reading the scope itself says what is wrong
+	}
+	var former []state.Scope
+	for _, m := range found {
+		if i.owns(m) || i.isNamed(m) && m.Owner == "" {
+			former = append(former, i.former(m, of)...)
+		}
+	}
+	return former, nil
+}
+
 // scopes returns what the instance has to take down of the meshes that were found, and the meshes of
 // others. A mesh without an owner, of an earlier version, is that of an instance that knows nothing
 // of itself, if it is the only mesh.
@@ -57,8 +83,11 @@ func (i instance) scopes(found []netlinkapply.Mesh) (own []state.Scope, others [
 	for _, m := range found {
 		switch {
 		case i.isNamed(m):
+			if i.owns(m) || m.Owner == "" {
+				own = append(own, i.former(m, *i.config)...)
+			}
 		case i.owns(m):
-			own = append(own, m.Scope)
+			own = append(append(own, m.Scope), m.Former...)
 		default:
 			others = append(others, m)
 			if m.Owner == "" {

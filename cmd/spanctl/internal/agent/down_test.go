@@ -62,6 +62,35 @@ func TestMeshesAreFoundByTheirMarks(t *testing.T) {
 	}
 }
 
+// TestFormerRoutingIsTakenDown has a mesh whose config has changed its table and its priority.
+func TestFormerRoutingIsTakenDown(t *testing.T) {
+	scope := func(table, priority int) state.Scope {
+		return state.Scope{LinkName: "kubespan", RoutingTable: table, RulePriority: priority}
+	}
+	config := scope(180, 32400)
+	for _, c := range []struct {
+		name   string
+		owner  string
+		scope  state.Scope
+		former []state.Scope
+		own    []state.Scope
+	}{
+		{"all is as the config has it", "/a", config, nil, []state.Scope{config}},
+		{"the rules are missing", "/a", scope(180, 0), nil, []state.Scope{config}},
+		{"the rules are at another priority", "/a", scope(180, 32500), nil, []state.Scope{config, scope(180, 32500)}},
+		{"rules are at another priority as well", "/a", config, []state.Scope{scope(180, 32500)}, []state.Scope{config, scope(180, 32500)}},
+		{"routes are in another table as well", "/a", config, []state.Scope{scope(190, 0)}, []state.Scope{config, scope(190, 0)}},
+		{"the link is gone, the tables of nftables are not", "", scope(180, 32500), nil, []state.Scope{config, scope(180, 32500)}},
+		{"the mesh is another's", "/b", scope(180, 32500), nil, []state.Scope{config}},
+	} {
+		m := netlinkapply.Mesh{Scope: c.scope, Former: c.former, Owner: c.owner}
+		own, _, err := instance{stateDir: "/a", config: &config}.scopes([]netlinkapply.Mesh{m})
+		if err != nil || !slices.Equal(own, c.own) {
+			t.Errorf("%s: %+v, %v", c.name, own, err)
+		}
+	}
+}
+
 func TestMeshOfALink(t *testing.T) {
 	i := instance{stateDir: "/a", config: &state.Scope{LinkName: "kubespan", RoutingTable: 180}}
 	all := []netlinkapply.Mesh{found("kubespan", "/a", 1), found("other0", "/b", 2)}

@@ -74,7 +74,9 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 			m.Log.Error("MTU not written for network plugins", "error", err)
 		}
 	}
-	return &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, pings: make(chan struct{}, maxPings)}, nil
+	d := &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, pings: make(chan struct{}, maxPings)}
+	engine.Former = d.former
+	return d, nil
 }
 
 func (d *deps) close() {

@@ -82,6 +82,9 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 				return nil, err
 			}
 		}
+		if err := d.engine.MoveFormer(ctx, state.ScopeOf(config.KubeSpan())); err != nil {
+			return nil, err
+		}
 		if err := d.ask(ctx, discovery, config); err != nil {
 			return nil, err
 		}
@@ -107,7 +110,7 @@ func (o *oneShot) before(ctx context.Context, log *slog.Logger) *schema.Config {
 		config, err = o.eval.load(ctx, newest.Path, data)
 	}
 	if err != nil {
-		log.Warn("config in force unreadable; objects that only it owned stay", "error", err)
+		log.Warn("config in force unreadable; a registry that only it asked for is not left", "error", err)
 		return nil
 	}
 	return config
