@@ -149,14 +149,6 @@ func TestNothingInClear(t *testing.T) {
 		node.CLI.Try("status", "--check", "ready").WantStatus(t, 1)
 		node.Exec.Nodecmd("delete-table", nodecmd.RewritingTable)
 	})
-	stranger := m.Add("stranger")
-	m.nothingClear(t, "a stranger sends with the addresses of the machines", func() {
-		for range 10 {
-			stranger.Exec.Nodecmd("forge-canary", m.peer.Address.String(), node.Address.String())
-			stranger.Exec.Nodecmd("forge-canary", node.Address.String(), m.peer.Address.String())
-		}
-		<-time.After(lasts)
-	})
 	m.nothingClear(t, "the agent is killed", func() {
 		node.Agent.Kill()
 		<-time.After(lasts)

@@ -218,6 +218,37 @@ func TestForgedPacketsOpenNothing(t *testing.T) {
 	})
 }
 
+// TestConnectionStaysInTheTunnel has a connection with the note of those that came through the tunnel,
+// of which a host of the local network sends packets in clear.
+func TestConnectionStaysInTheTunnel(t *testing.T) {
+	k := open(t)
+	wire := tapWire(t, wayOut(t))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, state.Build(inputs(t, 1)))
+	forger := intrude(t, "eth0", "far0")
+	self, peer := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("10.0.0.0")
+	listener, err := net.Listen("tcp4", "192.0.2.7:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	const client = 40002
+	port := listener.Addr().(*net.TCPAddr).Port
+	undo := markArriving(t, "eth0", 0x40, &expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: 1})
+	forger.send(peer, self, unix.IPPROTO_TCP, syn(client, port, ""))
+	undo()
+	for range 3 {
+		forger.send(peer, self, unix.IPPROTO_TCP, syn(client, port, ""))
+	}
+	if wire.saw(string(ports(port, client))) {
+		t.Error("a reply left in clear")
+	}
+	forger.send(peer, self, unix.IPPROTO_TCP, syn(client+1, port, ""))
+	if !wire.saw(string(ports(port, client+1))) {
+		t.Error("another connection, which arrived in clear, was not answered there")
+	}
+}
+
 // TestForgedMeshAddress has a host of the local network that sends with a mesh address, to a service
 // at this machine's.
 func TestForgedMeshAddress(t *testing.T) {
@@ -278,7 +309,7 @@ func TestForwardedIsNotWireGuards(t *testing.T) {
 	setForwarding(t)
 	t.Cleanup(func() { reach(t, k, state.State{}) })
 	reach(t, k, state.Build(inputs(t, 1)))
-	defer markArriving(t, 0x20)()
+	defer markArriving(t, "lan0", 0x20, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})()
 	forger := intrude(t, "lan0", "lan1")
 	host := netip.MustParseAddr("198.51.100.9")
 	for _, port := range []int{4001, 51820} {
@@ -299,8 +330,9 @@ func TestForwardedIsNotWireGuards(t *testing.T) {
 	}
 }
 
-// markArriving makes another program's table that gives all that arrives over lan0 a mark.
-func markArriving(t *testing.T, mark uint32) (undo func()) {
+// markArriving makes another program's table that gives all that arrives over a link a mark: set
+// takes it from the first register.
+func markArriving(t *testing.T, link string, mark uint32, set expr.Any) (undo func()) {
 	t.Helper()
 	conn, err := nftables.New()
 	if err != nil {
@@ -310,12 +342,12 @@ func markArriving(t *testing.T, mark uint32) (undo func()) {
 	chain := conn.AddChain(&nftables.Chain{Table: table, Name: "pre", Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(10)})
 	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, "lan0")
+	copy(name, link)
 	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
 		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1},
+		set,
 	}})
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)

@@ -94,7 +94,6 @@ var Commands = map[string]lab.Subcommand{
 	"unshadow":          unshadow,
 	"mark-connections":  markConnections,
 	"rewrite-marks":     rewriteMarks,
-	"forge-canary":      forgeCanary,
 	"former-table":      formerTable,
 	"tcp-send":          tcpSend,
 }
