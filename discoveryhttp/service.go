@@ -18,6 +18,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/retry"
+	"github.com/spanmesh/span/schema"
 )
 
 const (
@@ -84,7 +85,7 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 	return &service{
 		client:         c,
 		dials:          endpoint,
-		endpoint:       withoutPassword(endpoint),
+		endpoint:       schema.ServiceURL(endpoint).String(),
 		dialer:         d,
 		connection:     connection,
 		republish:      make(chan struct{}, 1),
@@ -95,15 +96,6 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 		refused:        map[string]refusal{},
 		answered:       make(chan struct{}),
 	}, nil
-}
-
-// withoutPassword returns a URL with "xxxxx" in place of its password.
-func withoutPassword(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return endpoint
-	}
-	return u.Redacted()
 }
 
 func (s *service) closeIdle() { s.dialer.closeIdle() }
@@ -336,7 +328,7 @@ func (s *service) hello(ctx context.Context) error {
 			return err
 		}
 		if endpoint == s.dials {
-			s.noteRedirect(target.Redacted())
+			s.noteRedirect(schema.ServiceURL(target.String()).String())
 		}
 		endpoint = target.String()
 	}

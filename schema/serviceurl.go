@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -18,20 +19,35 @@ var _ json.Marshaler = ServiceURL("")
 // Reveal returns the URL with its password.
 func (u ServiceURL) Reveal() string { return string(u) }
 
-// String returns the URL without its password; "(hidden)" if it cannot be told from the rest.
+// String returns the URL without its password, and with "(hidden)" in place of a query and a fragment;
+// "(hidden)" if they cannot be told from the rest.
 func (u ServiceURL) String() string {
 	parsed, err := url.Parse(string(u))
 	switch {
 	case err == nil:
+		text := string(u)
 		if _, has := parsed.User.Password(); has {
-			return parsed.Redacted()
+			text = parsed.Redacted()
 		}
-		return string(u)
-	case strings.Contains(string(u), "@"):
+		return afterPath.ReplaceAllString(text, "$1$2"+Hidden)
+	case strings.ContainsAny(string(u), "@?#"):
 		return Hidden
 	default:
 		return string(u)
 	}
+}
+
+// userinfo is the user and the password of a URL, which may be no valid one. The password may have
+// any character but white space and quotes. afterPath is what follows the path of a URL.
+var (
+	userinfo  = regexp.MustCompile(`://[^\s"'@]*:[^\s"']*@`)
+	afterPath = regexp.MustCompile(`(://[^\s"'?#]*)([?#])[^\s"']+`)
+)
+
+// HideInURLs returns a text with "(hidden)" in place of what may be secret in its URLs: users with
+// passwords, queries and fragments.
+func HideInURLs(text string) string {
+	return afterPath.ReplaceAllString(userinfo.ReplaceAllString(text, "://"+Hidden+"@"), "$1$2"+Hidden)
 }
 
 // Format prints the URL without its password for every verb.

@@ -11,7 +11,10 @@ func TestPasswordOfAURLIsNotShown(t *testing.T) {
 	for url, want := range map[ServiceURL]string{
 		"https://disc.example.com/":                "https://disc.example.com/",
 		"https://me@disc.example.com/":             "https://me@disc.example.com/",
-		"https://me:hunter22@disc.example.com/x?y": "https://me:xxxxx@disc.example.com/x?y",
+		"https://me:hunter22@disc.example.com/x?y": "https://me:xxxxx@disc.example.com/x?(hidden)",
+		"https://disc.example.com/?key=hunter22#f": "https://disc.example.com/?(hidden)",
+		"https://disc.example.com/#hunter22":       "https://disc.example.com/#(hidden)",
+		"https://[::1?key=hunter22":                Hidden,
 		"https://me:hunter22@[::1":                 Hidden,
 		"":                                         "",
 	} {

@@ -1,6 +1,8 @@
 package load
 
 import (
+	"net/netip"
+	"strconv"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/spanmesh/span/schema"
 	"github.com/spanmesh/span/schema/internal/check"
+	"github.com/spanmesh/span/schema/internal/files"
 )
 
 // settings answers the questions of check.Complete about a config.
@@ -63,6 +66,9 @@ func (l *loader) checkComplete(full cue.Value) (problems schema.Problems) {
 func (l *loader) faults(found []check.Fault) (problems schema.Problems) {
 	for _, f := range found {
 		p := schema.Problem{File: l.name, Path: f.Path, Value: f.Value, Reason: f.Reason, Want: f.Want}
+		if text, err := strconv.Unquote(f.Value); err == nil && !isNetwork(text) && !l.files.IsWritten(text) {
+			p.Value = files.Computed
+		}
 		for _, path := range []string{f.Path, f.AskedBy} {
 			if v := l.user.LookupPath(cue.ParsePath(path)); v.Exists() {
 				l.files.At(&p, v.Pos())
@@ -91,4 +97,10 @@ func (l *loader) around(path string) token.Pos {
 		}
 	}
 	return token.NoPos
+}
+
+// isNetwork reports whether a text is a network, which is shown with the bits of its hosts off.
+func isNetwork(text string) bool {
+	_, err := netip.ParsePrefix(text)
+	return err == nil
 }

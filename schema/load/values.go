@@ -48,7 +48,7 @@ func (l *loader) checkValues() schema.Problems {
 				walk(append(slices.Clip(path), strconv.Itoa(i)), items.Value())
 			}
 		default:
-			if err := verify(f, v); err != nil {
+			if err := l.verify(f, v); err != nil {
 				add(path, v, schema.Problem{Value: l.show(field.Path(path), v), Reason: err.Error(), Want: f.Want})
 			}
 		}
@@ -72,6 +72,9 @@ func (l *loader) show(path string, v cue.Value) string {
 			return schema.Hidden
 		}
 		text := fmt.Sprint(v)
+		if !l.isWritten(v) {
+			return files.Computed
+		}
 		if lines, err := v.String(); err == nil && strings.Contains(lines, "\n") {
 			text = strconv.Quote(lines) // CUE would write several lines
 		}
@@ -88,6 +91,16 @@ func (l *loader) show(path string, v cue.Value) string {
 // doesNotFit is the reason of a value without a better one.
 const doesNotFit = "does not fit"
 
+var errDoesNotFit = fmt.Errorf("%s", doesNotFit)
+
+// isWritten reports whether a file has a scalar as it is. Else it may be made of a secret.
+func (l *loader) isWritten(v cue.Value) bool {
+	if text, err := v.String(); err == nil {
+		return l.files.IsWritten(text)
+	}
+	return v.Kind() == cue.BoolKind || l.files.IsWritten(fmt.Sprint(v))
+}
+
 // fault says in words why CUE refused a value at a path. E may be nil.
 func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 	f, got := field.All()[path], v.Kind()
@@ -99,7 +112,7 @@ func (l *loader) fault(path string, v cue.Value, e errors.Error) string {
 	case got&f.Kind == 0:
 		return fmt.Sprintf("is %s where %s belongs", field.Article(got), field.Article(f.Kind))
 	}
-	if err := verify(f, v); err != nil {
+	if err := l.verify(f, v); err != nil {
 		return err.Error()
 	}
 	if got&cue.NumberKind != 0 {
@@ -172,6 +185,15 @@ func (l *loader) contradicted(e errors.Error, at token.Pos) string {
 	var other schema.Problem
 	l.files.At(&other, users[elsewhere])
 	return fmt.Sprintf("contradicts the value at %s:%d:%d", other.File, other.Line, other.Column)
+}
+
+// verify runs the check that @check names. Its error says nothing about a value that is computed.
+func (l *loader) verify(f field.Field, v cue.Value) error {
+	err := verify(f, v)
+	if err != nil && !l.isWritten(v) {
+		return errDoesNotFit
+	}
+	return err
 }
 
 // verify runs the check that @check names.

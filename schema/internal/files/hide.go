@@ -1,7 +1,6 @@
 package files
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,25 +29,18 @@ func addText(list []string, text string, least int) []string {
 	return list
 }
 
-// Conceal returns a text without the secrets of the files, and without passwords in URLs.
+// Conceal returns a text without the secrets of the files, and without passwords, queries and
+// fragments in URLs.
 func (s *Set) Conceal(text string) string {
 	s.scanAll()
-	return withoutPasswords(replace(text, s.secrets))
+	return schema.HideInURLs(replace(text, s.secrets))
 }
 
 // Hide returns a message of a parser or of CUE without the values that may not be shown: secrets,
-// passwords in URLs, and values of fields that the schema does not have.
+// what [schema.HideInURLs] hides, and values of fields that the schema does not have.
 func (s *Set) Hide(message string) string {
 	s.scanAll()
-	return replace(withoutPasswords(replace(message, s.secrets)), s.others)
-}
-
-// userinfo is the user and the password of a URL, which may be no valid one. The password may have
-// any character but white space and quotes.
-var userinfo = regexp.MustCompile(`://[^\s"'@]*:[^\s"']*@`)
-
-func withoutPasswords(text string) string {
-	return userinfo.ReplaceAllString(text, "://"+schema.Hidden+"@")
+	return replace(schema.HideInURLs(replace(message, s.secrets)), s.others)
 }
 
 func replace(text string, list []string) string {

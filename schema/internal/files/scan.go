@@ -16,8 +16,8 @@ type piece struct {
 	text string
 	// show allows the piece to be printed.
 	show bool
-	// secret is set for a value of a field with @secret.
-	secret bool
+	// secret is set for a value of a field with @secret, literal for one that is not the name of another.
+	secret, literal bool
 }
 
 // scan is the result of scanning a file.

@@ -149,6 +149,9 @@ func (c *cueScanner) literal(n *ast.BasicLit, show, secret bool) {
 		c.add(n, n.Value, true, false)
 	default:
 		c.add(n, textOf(n), show, secret)
+		if last := len(c.pieces) - 1; last >= 0 {
+			c.pieces[last].literal = true
+		}
 	}
 }
 

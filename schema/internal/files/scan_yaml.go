@@ -74,7 +74,7 @@ func (y *yamlScanner) scalar(chain []string, n *yaml.Node) {
 
 // add adds the piece of a scalar.
 func (y *yamlScanner) add(n *yaml.Node, show, secret bool) {
-	p := piece{line: n.Line, text: n.Value, show: show, secret: secret}
+	p := piece{line: n.Line, text: n.Value, show: show, secret: secret, literal: true}
 	if n.Line < 1 || n.Line > len(y.lines) {
 		return
 	}

@@ -62,7 +62,11 @@ func (s *Set) Message(name string, e cueerrors.Error) string {
 	format, args := e.Msg()
 	text := s.text(name)
 	if text == nil || s.scan(name).parsed {
-		return s.Hide(fmt.Sprintf(format, args...))
+		message := s.Hide(fmt.Sprintf(format, args...))
+		if strings.HasPrefix(format, "reference ") || strings.HasPrefix(format, "imported ") {
+			return message // it has names, and no values
+		}
+		return s.withoutComputed(message)
 	}
 	// The parser quotes what it found: a name of the schema, or what may be a secret.
 	args = slices.Clone(args)
