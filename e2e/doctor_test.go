@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -54,6 +55,10 @@ func TestDoctor(t *testing.T) {
 		if err := os.Chmod(node.Config(), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		identity := filepath.Join(node.StateDir(), "kubespan-identity.yaml")
+		if err := os.WriteFile(identity, []byte("garbage\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		o := node.CLI.Try("doctor", "-o", "json").WantStatus(t, 2)
 		var report struct {
 			Checks []struct{ Grade, Check, What, Remedy string }
@@ -66,6 +71,7 @@ func TestDoctor(t *testing.T) {
 			lines.WriteString(c.Grade + " " + c.Check + " " + c.What + ", " + c.Remedy + "\n")
 		}
 		wantLines(t, lines.String(), "warn forwarding relay.offer is set", "warn files "+node.Config()+" has mode 0644: others may read it, `chmod 600 "+node.Config()+"`",
+			"warn identity "+identity+": is not YAML with the fields of this file; the agent works with what it has read before",
 			"fail discovery "+m.Endpoint()+": connection refused", "skip clock", "warn mtu 1420 bytes to node-2 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at node-2")
 	})
 }

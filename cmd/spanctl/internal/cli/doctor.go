@@ -22,6 +22,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
 	"github.com/spanmesh/span/cmd/spanctl/internal/evaluate"
 	"github.com/spanmesh/span/cmd/spanctl/internal/peercred"
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -41,7 +42,7 @@ func newDoctor(g *globals) *cobra.Command {
 config, and change nothing. Each check is a line: ok, warn, fail or skip, its name, what was
 found, and what to do. What is not known is skipped.
 
-The checks are the config, rights, WireGuard and kernel modules, IPv6, rp_filter, forwarding, the
+The checks are the agent, the config, the identity, rights, WireGuard and kernel modules, IPv6, rp_filter, forwarding, the
 order of rules, who has the UDP port, the modes of files, the name, proxy, certificate, clock and
 answer of each discovery service, the largest packet that passes to each of up to 8 peers, whether
 UDP reaches this machine from outside, and whether there is a NAT. For the last two, a discovery
@@ -74,18 +75,13 @@ is the worst; 3 is that of a machine that is not reached, and of arguments that 
 func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 	ctx, s := cmd.Context(), streamsOf(cmd)
 	session, end := g.newSession(cmd)
-	request := doctor.Request{Socket: g.socket, Wireguard: g.wireguard, AgentPID: agentPID(g.socket),
-		Peers: session.pathsOfPeers, Start: agent.StartRemedy()}
-	request.ConfigPath = storedConfig()
+	request := doctor.Request{Socket: g.socket, Wireguard: g.wireguard, Peers: session.pathsOfPeers, Start: agent.StartRemedy(), ConfigPath: storedConfig()}
+	request.AgentPID, request.SocketDenied = agentPID(g.socket)
 	if request.AgentPID != 0 {
-		if status, err := call(ctx, session.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
-			request.ConfigPath = status.GetConfigPath()
-		}
-		if h, err := session.health(ctx, answerTimeout); err == nil {
-			request.InForce, request.Mapping = isEarlierInForce(h), mappingOf(h.GetMesh())
-		}
+		session.askForDoctor(ctx, &request)
 	}
-	request.ConfigPath, request.Config, request.ConfigFault = doctorConfig(ctx, request.ConfigPath)
+	request.Identity, request.IdentityFault = identityOf(g.stateDir)
+	doctorConfig(ctx, &request)
 	request.Files = agent.PrivateFiles(request.ConfigPath, request.Config, g.stateDir, g.socket)
 	findings := doctor.Judge(doctor.Gather(ctx, request))
 	if err := errors.Join(printFindings(s.out, output, findings), end()); err != nil {
@@ -95,6 +91,37 @@ func (g *globals) runDoctor(cmd *cobra.Command, output string) error {
 		return exitStatus(status)
 	}
 	return nil
+}
+
+// askForDoctor asks the agent what it knows. One that does not answer is asked once.
+func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
+	h, err := s.health(ctx, answerTimeout)
+	if late := (*noAnswerError)(nil); errors.As(err, &late) {
+		r.Silent = late.condition
+		return
+	}
+	if err == nil {
+		r.InForce, r.Mapping = isEarlierInForce(h), mappingOf(h.GetMesh())
+		r.IdentityInUse = slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool { return c.GetCode() == string(condition.IdentityDamaged) })
+	}
+	ctx, stop := context.WithTimeout(ctx, answerTimeout)
+	defer stop()
+	if status, err := call(ctx, s.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
+		r.ConfigPath = status.GetConfigPath()
+	}
+}
+
+// identityOf returns the files of the identity in a state directory that are damaged, or why that is
+// not known.
+func identityOf(stateDir string) (damaged []condition.Condition, fault string) {
+	damaged, err := statedir.At(stateDir).Damaged()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, "this user may not read the state directory " + stateDir
+	case err != nil:
+		return nil, err.Error()
+	}
+	return damaged, ""
 }
 
 // isEarlierInForce reports whether the agent works by an earlier config than that of the file: that is
@@ -119,40 +146,46 @@ func mappingOf(m *agentpb.Mesh) mesh.Mapping {
 	return seen
 }
 
-// agentPID returns the process that answers at a socket; 0 for none.
-func agentPID(socket string) int {
+// agentPID returns the process that has a socket; 0 for none, or if this user may not use it.
+func agentPID(socket string) (pid int, denied bool) {
 	conn, err := net.DialTimeout("unix", socket, dialTimeout)
 	if err != nil {
-		return 0
+		return 0, errors.Is(err, fs.ErrPermission)
 	}
 	defer func() { _ = conn.Close() }()
 	if socket, is := conn.(*net.UnixConn); is {
 		if credentials, err := peercred.Of(socket); err == nil {
-			return int(credentials.Pid)
+			return int(credentials.Pid), false
 		}
 	}
-	return 0
+	return 0, false
 }
 
-// doctorConfig reads the config for a path, whose secrets elsewhere are not read, and the path of
+// doctorConfig reads the config of a request, whose secrets elsewhere are not read, and the path of
 // the file; the config is nil with a reason, or with none if the file is missing.
-func doctorConfig(ctx context.Context, path string) (name string, config *schema.Config, fault string) {
-	name, data, err := configfile.At(path).Read()
+func doctorConfig(ctx context.Context, r *doctor.Request) {
+	name, data, err := configfile.At(r.ConfigPath).Read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return path, nil, ""
+		return
+	case errors.Is(err, fs.ErrPermission):
+		r.ConfigDenied = true
+		return
 	case err != nil:
-		return path, nil, err.Error()
+		r.ConfigFault = err.Error()
+		return
 	}
+	r.ConfigPath = name
 	result, err := (&evaluate.Evaluator{}).Evaluate(ctx, evaluate.Request{Input: load.Input{Sources: []schema.Source{{Name: name, Data: data}}}})
 	var problems schema.Problems
 	switch {
 	case errors.As(err, &problems) && len(problems) > 0:
-		return name, nil, problems[0].Error()
+		r.ConfigFault = problems[0].Error()
 	case err != nil:
-		return name, nil, err.Error()
+		r.ConfigFault = err.Error()
+	default:
+		r.Config = result.Config
 	}
-	return name, result.Config, ""
 }
 
 // pathsOfPeers has the agent measure the ways to the first peers, one after the other.

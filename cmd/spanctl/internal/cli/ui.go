@@ -139,7 +139,11 @@ func (g *globals) uiMachines(cmd *cobra.Command) ([]ui.Machine, error) {
 		hosts = []string{g.host}
 	}
 	var machines []ui.Machine
-	if len(hosts) == 0 || len(g.nodes) > 0 && agentPID(g.socket) != 0 {
+	pid := 0
+	if len(g.nodes) > 0 {
+		pid, _ = agentPID(g.socket)
+	}
+	if len(hosts) == 0 || pid != 0 {
 		machines = append(machines, ui.Machine{ID: "local", Dial: g.connector(cmd).dial})
 	}
 	for _, host := range hosts {

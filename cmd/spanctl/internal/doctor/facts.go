@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/firewall"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -19,12 +22,24 @@ type Facts struct {
 	Start string
 	// Agent is the agent's process; nil if none answers.
 	Agent *Process
+	// Silent says why the agent's process, which has the socket, does not answer; the zero value
+	// if it does.
+	Silent condition.Condition
+	// SocketDenied is set where this process may not use the socket.
+	SocketDenied bool
+	// Identity are the files of the machine's identity that are damaged, IdentityFault why it is not
+	// known, IdentityInUse whether the agent has such a file in use.
+	Identity      []condition.Condition
+	IdentityFault string
+	IdentityInUse bool
 	// Self is this process.
 	Self Process
 	// Config is the config; nil if there is none.
 	Config *Config
 	// ConfigPath is where the config is looked for, ConfigFault why there is none.
 	ConfigPath, ConfigFault string
+	// ConfigDenied is set where this process may not read the config.
+	ConfigDenied bool
 	// InForce is set where an agent works by an earlier config.
 	InForce bool
 	Host    Host
@@ -81,6 +96,10 @@ type Host struct {
 	// Port is who has the UDP port, PortIsOurs is set if that is spanctl's process for the link.
 	Port       netlinkapply.PortOwner
 	PortIsOurs bool
+	// Ingress are the chains that see packets before they are counted; nil with IngressHidden where
+	// they cannot be read.
+	Ingress       []firewall.IngressChain
+	IngressHidden bool
 }
 
 // Rule is a routing rule.
@@ -123,7 +142,7 @@ type Service struct {
 type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// Fault is why it is not trusted, other than for its dates.
-	Fault string
+	Fault failure.Failure
 }
 
 // Outside is what a discovery service has told of this machine, and what it has sent to it.

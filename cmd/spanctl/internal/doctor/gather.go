@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/firewall"
 	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
@@ -35,6 +37,16 @@ type Request struct {
 	ConfigPath  string
 	Config      *schema.Config
 	ConfigFault string
+	// ConfigDenied is set where the config may not be read, SocketDenied where the socket may not
+	// be used.
+	ConfigDenied, SocketDenied bool
+	// Silent says why the agent does not answer; the zero value if it does.
+	Silent condition.Condition
+	// Identity are the files of the identity that are damaged, IdentityFault why it is not known.
+	// IdentityInUse is set where the agent says the same.
+	Identity      []condition.Condition
+	IdentityFault string
+	IdentityInUse bool
 	// InForce is set where the agent works by an earlier config.
 	InForce bool
 	// Mapping is how a NAT maps the listen port, as far as the agent knows.
@@ -50,12 +62,15 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Mapping: r.Mapping}
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Mapping: r.Mapping,
+		ConfigDenied: r.ConfigDenied, SocketDenied: r.SocketDenied, Silent: r.Silent, Identity: r.Identity, IdentityFault: r.IdentityFault, IdentityInUse: r.IdentityInUse}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {
 		agent := process(r.AgentPID)
 		f.Agent = &agent
-		work.Go(func() { f.Peers = r.Peers(ctx) })
+		if r.Silent.Code == "" {
+			work.Go(func() { f.Peers = r.Peers(ctx) })
+		}
 	}
 	if r.Config != nil {
 		kubespan := r.Config.KubeSpan()
@@ -89,6 +104,8 @@ func host(c *Config, wireguard string) Host {
 		settings = append(settings, "ipv6/conf/"+c.Link+"/disable_ipv6", "ipv4/conf/"+c.Link+"/rp_filter")
 		_, err = net.InterfaceByName(c.Link)
 		h.HasLink = err == nil
+		h.Ingress, err = firewall.Ingress(c.ListenPort)
+		h.IngressHidden = err != nil
 		h.Rules = rules()
 		h.Port = netlinkapply.FindPortOwner(c.ListenPort)
 		h.PortIsOurs = h.Port.PID != 0 && userspace.IsProcessOf(h.Port.PID, c.Link)

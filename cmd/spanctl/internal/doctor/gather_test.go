@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -32,14 +33,14 @@ func TestAskService(t *testing.T) {
 	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
 
 	s := askService(t.Context(), secure.URL, authority, plainDial)
-	if s.Fault != "" || !s.Date.Equal(date) || s.TLS == nil || s.TLS.Fault != "" || !s.TLS.NotAfter.Equal(secure.Certificate().NotAfter) {
+	if s.Fault != "" || !s.Date.Equal(date) || s.TLS == nil || s.TLS.Fault.Class != "" || !s.TLS.NotAfter.Equal(secure.Certificate().NotAfter) {
 		t.Errorf("a service with TLS is %+v, %+v", s, s.TLS)
 	}
-	if s = askService(t.Context(), secure.URL, "", plainDial); s.TLS == nil || !strings.HasSuffix(s.TLS.Fault, "which is not trusted here") {
+	if s = askService(t.Context(), secure.URL, "", plainDial); s.TLS == nil || !strings.HasSuffix(s.TLS.Fault.Text, "which is not trusted here") {
 		t.Errorf("a service that is not trusted is %+v, %+v", s, s.TLS)
 	}
 	elsewhere := strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)
-	if s = askService(t.Context(), elsewhere, authority, plainDial); s.TLS == nil || !strings.HasPrefix(s.TLS.Fault, "the certificate is for example.com") {
+	if s = askService(t.Context(), elsewhere, authority, plainDial); s.TLS == nil || !strings.HasPrefix(s.TLS.Fault.Text, "the certificate is for example.com") {
 		t.Errorf("a service of another name is %+v, %+v", s, s.TLS)
 	}
 	if s = askService(t.Context(), open.URL, "", plainDial); s.Fault != "" || s.TLS != nil || !s.Date.Equal(date) {
@@ -85,5 +86,9 @@ func TestGather(t *testing.T) {
 	if f.Agent == nil || !f.Agent.Known || f.Host.HasLink || len(f.Services) != 1 || f.Services[0].Fault != "connection refused" ||
 		len(f.Peers) != 1 || len(f.Host.Rules) == 0 || f.Host.Sysctls["ipv4/ip_forward"] == "" {
 		t.Errorf("the facts are %+v", f)
+	}
+	silent := Request{AgentPID: os.Getpid(), Silent: condition.Condition{Code: condition.NoAgent}, Peers: func(context.Context) []Peer { return []Peer{{Name: "db1"}} }}
+	if f = Gather(t.Context(), silent); f.Agent == nil || f.Peers != nil || f.Silent.Code == "" {
+		t.Errorf("an agent that does not answer was asked: %+v", f)
 	}
 }

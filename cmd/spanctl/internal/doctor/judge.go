@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"slices"
+	"strings"
 )
 
 // Grade is how a check ended.
@@ -41,7 +42,7 @@ func (f Finding) String() string {
 
 // checks are all checks, in the order in which they are printed.
 var checks = []func(*Facts) []Finding{
-	agent, config, rights, wireguard, modules, ipv6, reversePath, forwarding, ruleOrder, port, fileModes,
+	agent, config, identity, rights, wireguard, modules, ipv6, reversePath, forwarding, ruleOrder, port, fileModes,
 	names, proxies, certificates, clocks, services, paths, fromOutside, translation,
 }
 
@@ -49,10 +50,16 @@ var checks = []func(*Facts) []Finding{
 func Judge(f *Facts) []Finding {
 	var all []Finding
 	for _, check := range checks {
-		all = append(all, check(f)...)
+		for _, found := range check(f) {
+			found.What, found.Remedy = oneLine(found.What), oneLine(found.Remedy)
+			all = append(all, found)
+		}
 	}
 	return all
 }
+
+// oneLine joins the lines of a text, such as of an error.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // Status returns the exit status for findings: 0, 1 if one warns, 2 if one fails.
 func Status(findings []Finding) int {

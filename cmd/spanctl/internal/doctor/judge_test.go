@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/netlinkapply/firewall"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -49,6 +52,9 @@ func atHome(f *Facts) {
 	f.Addresses = map[netip.Addr]string{homeAddress: "eth0"}
 	f.Outside[0].Local = homeAddress
 }
+
+// damaged is a file of the identity that is not valid.
+var damaged = []condition.Condition{{Code: condition.IdentityDamaged, Cause: "/var/lib/spanctl/x.yaml: is empty", Remedy: "restore it"}}
 
 // TestJudge breaks one thing at a time.
 func TestJudge(t *testing.T) {
@@ -127,7 +133,38 @@ func TestJudge(t *testing.T) {
 			[]string{"fail tls the certificate of https://disc.example.com/ is valid from 2026-11-28T13:00:00Z, this clock says 2026-11-28T12:00:00Z, set the clock, or renew it"}},
 		{"no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(-time.Hour) }, []string{"fail tls the certificate of https://disc.example.com/ was valid until"}},
 		{"soon no longer valid", func(f *Facts) { f.Services[0].TLS.NotAfter = f.Now.Add(time.Hour) }, []string{"warn tls"}},
-		{"not trusted", func(f *Facts) { f.Services[0].TLS.Fault = "nobody who is trusted here has signed the certificate" }, []string{"fail tls https://disc.example.com/: nobody who is trusted here has signed the certificate"}},
+		{"not trusted", func(f *Facts) {
+			f.Services[0].TLS.Fault = failure.Failure{Class: failure.UnknownAuthority, Text: "nobody who is trusted here has signed the certificate"}
+		}, []string{"fail tls https://disc.example.com/: nobody who is trusted here has signed the certificate, set cluster.discovery.registries.service.ca to the certificate of the authority"}},
+		{"a certificate for another name", func(f *Facts) {
+			f.Services[0].TLS.Fault = failure.Failure{Class: failure.WrongName, Text: "the certificate is for a, not for b"}
+		}, []string{"fail tls https://disc.example.com/: the certificate is for a, not for b, use a name of the certificate in cluster.discovery.registries.service.endpoint, or make"}},
+		{"an agent that hangs", func(f *Facts) {
+			f.Silent, f.Peers = condition.Condition{Code: condition.NoAgent, Cause: "the agent has not answered:\n  it hangs", Remedy: "`systemctl restart spanctl`"}, nil
+		}, []string{"fail agent the agent has not answered: it hangs, pid 812, `systemctl restart spanctl`", "skip mtu there is no agent to ask"}},
+		{"a user without rights", func(f *Facts) {
+			f.Agent, f.Config, f.Services, f.Outside, f.Self = nil, nil, nil, nil, Process{Known: true}
+			f.SocketDenied, f.ConfigDenied, f.IdentityFault = true, true, "this user may not read the state directory /var/lib/spanctl"
+		}, []string{"skip agent this user may not use the agent's socket /run/sock, run as root", "skip config this user may not read /etc/machine.cue, run as root",
+			"skip identity this user may not read the state directory /var/lib/spanctl, run as root", "skip rights", "skip rp_filter", "skip forwarding", "skip rules",
+			"skip port", "skip dns", "skip proxy", "skip tls", "skip clock", "skip discovery", "skip mtu the agent may not be asked, run as root", "skip udp", "skip nat"}},
+		{"a damaged identity that is not in use yet", func(f *Facts) { f.Identity = damaged },
+			[]string{"warn identity /var/lib/spanctl/x.yaml: is empty; the agent works with what it has read before, until it starts again, restore it"}},
+		{"a damaged identity in use", func(f *Facts) { f.Identity, f.IdentityInUse = damaged, true }, []string{"fail identity /var/lib/spanctl/x.yaml: is empty, restore it"}},
+		{"a damaged identity without an agent", func(f *Facts) {
+			f.Identity, f.Agent, f.Self = damaged, nil, Process{Known: true, Capabilities: 1<<12 | 1<<13}
+		},
+			[]string{"skip agent nobody", "fail identity /var/lib/spanctl/x.yaml: is empty, restore it", "skip mtu"}},
+		{"a chain at ingress drops", func(f *Facts) {
+			f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false
+			f.Host.Ingress = []firewall.IngressChain{{Name: "netdev a b"}, {Name: "netdev host in", Drops: true}}
+		}, []string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the chain netdev host in of this machine drops them at ingress, " +
+			"let UDP 51820 through there: `nft list chain netdev host in`"}},
+		{"a chain at ingress may drop", func(f *Facts) {
+			f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false
+			f.Host.Ingress = []firewall.IngressChain{{Name: "netdev a b"}}
+		}, []string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +
+			"or an ingress chain of this machine (`nft list ruleset`), open UDP"}},
 		{"ahead", func(f *Facts) { f.Services[0].Date = f.Now.Add(-2 * time.Hour) }, []string{"warn clock this clock is 2h ahead of https://disc.example.com/, `timedatectl set-ntp true`"}},
 		{"behind", func(f *Facts) { f.Services[0].Date = f.Now.Add(2 * time.Hour) }, []string{"warn clock this clock is 2h behind https://disc.example.com/"}},
 		{"one of two services is off", func(f *Facts) {

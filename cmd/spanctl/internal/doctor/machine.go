@@ -10,9 +10,17 @@ import (
 	"github.com/spanmesh/span/reconciler/health"
 )
 
+// runAsRoot is the remedy for what this process may not do.
+const runAsRoot = "run as root"
+
 func agent(f *Facts) []Finding {
-	if f.Agent == nil {
+	switch {
+	case f.SocketDenied:
+		return one(Skip, "agent", "this user may not use the agent's socket "+f.Socket, runAsRoot)
+	case f.Agent == nil:
 		return one(Skip, "agent", "nobody answers at "+f.Socket, f.Start)
+	case f.Silent.Code != "":
+		return one(Fail, "agent", f.Silent.Cause+fmt.Sprintf(", pid %d", f.Agent.PID), f.Silent.Remedy)
 	}
 	return one(OK, "agent", fmt.Sprintf("answers at %s, pid %d", f.Socket, f.Agent.PID), "")
 }
@@ -25,6 +33,8 @@ func config(f *Facts) []Finding {
 	switch {
 	case f.Config != nil:
 		return one(OK, "config", f.ConfigPath+" is valid", "")
+	case f.ConfigDenied:
+		return one(Skip, "config", "this user may not read "+f.ConfigPath, runAsRoot)
 	case f.ConfigFault != "":
 		return one(bad, "config", f.ConfigFault+stays, "`spanctl validate -f "+f.ConfigPath+"`")
 	case f.ConfigPath == "":
@@ -32,6 +42,25 @@ func config(f *Facts) []Finding {
 	default:
 		return one(bad, "config", f.ConfigPath+" is missing"+stays, "`spanctl apply -f FILE`")
 	}
+}
+
+// identity judges the files of the identity, as the agent does that starts with them.
+func identity(f *Facts) []Finding {
+	if f.IdentityFault != "" {
+		return one(Skip, "identity", f.IdentityFault, runAsRoot)
+	}
+	var found []Finding
+	for _, c := range f.Identity {
+		if f.Agent != nil && f.Silent.Code == "" && !f.IdentityInUse {
+			found = append(found, Finding{Warn, "identity", c.Cause + "; the agent works with what it has read before, until it starts again", c.Remedy})
+			continue
+		}
+		found = append(found, Finding{Fail, "identity", c.Cause, c.Remedy})
+	}
+	if len(found) == 0 {
+		return one(OK, "identity", "its files are valid, or not there yet", "")
+	}
+	return found
 }
 
 // rights judges the capabilities of the agent, or else of this process.
@@ -43,9 +72,9 @@ func rights(f *Facts) []Finding {
 	has := func(bit int) bool { return p.Capabilities>>bit&1 == 1 }
 	switch {
 	case !p.Known:
-		return one(Skip, "rights", "the capabilities of "+strings.TrimSuffix(of, ",")+" cannot be read", "run as root")
+		return one(Skip, "rights", "the capabilities of "+strings.TrimSuffix(of, ",")+" cannot be read", runAsRoot)
 	case !has(unix.CAP_NET_ADMIN) && f.Agent == nil:
-		return one(Skip, "rights", of+" has no CAP_NET_ADMIN", "run as root")
+		return one(Skip, "rights", of+" has no CAP_NET_ADMIN", runAsRoot)
 	case !has(unix.CAP_NET_ADMIN):
 		return one(Fail, "rights", of+" has no CAP_NET_ADMIN", "run it as root, or by its unit")
 	case !has(unix.CAP_NET_RAW):
@@ -180,7 +209,7 @@ func port(f *Facts) []Finding {
 	case owner.PID != 0:
 		return one(Fail, "port", fmt.Sprintf("%s is taken by %s, pid %d", name, owner.Name, owner.PID), "end it, or set listenPort")
 	case owner.Hidden:
-		return one(Skip, "port", name+" is in use, and not all processes can be looked at", "run as root")
+		return one(Skip, "port", name+" is in use, and not all processes can be looked at", runAsRoot)
 	case f.Host.HasLink:
 		return one(OK, "port", name+" is the kernel's WireGuard's", "")
 	default:

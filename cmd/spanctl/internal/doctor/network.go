@@ -11,6 +11,9 @@ import (
 // expiresSoon is how long before its end a certificate should be renewed.
 const expiresSoon = 7 * 24 * time.Hour
 
+// endpointSetting is the setting with the URL of a service.
+const endpointSetting = "cluster.discovery.registries.service.endpoint"
+
 // perService judges each discovery service.
 func perService(f *Facts, check string, judge func(*Service) []Finding) []Finding {
 	if f.Config == nil {
@@ -60,8 +63,8 @@ func certificates(f *Facts) []Finding {
 			return one(Fail, "tls", fmt.Sprintf("the certificate of %s is valid from %s, this clock says %s", s.URL, stamp(c.NotBefore), stamp(f.Now)), "set the clock, or renew it")
 		case f.Now.After(c.NotAfter):
 			return one(Fail, "tls", fmt.Sprintf("the certificate of %s was valid until %s, this clock says %s", s.URL, stamp(c.NotAfter), stamp(f.Now)), "renew it, or set the clock")
-		case c.Fault != "":
-			return one(Fail, "tls", s.URL+": "+c.Fault, "set cluster.discovery.registries.service.ca, or correct the endpoint")
+		case c.Fault.Class != "":
+			return one(Fail, "tls", s.URL+": "+c.Fault.Text, health.TLSRemedy(c.Fault.Class, endpointSetting, false))
 		case c.NotAfter.Sub(f.Now) < expiresSoon:
 			return one(Warn, "tls", fmt.Sprintf("the certificate of %s is valid until %s", s.URL, stamp(c.NotAfter)), "renew it")
 		default:
@@ -112,7 +115,10 @@ func services(f *Facts) []Finding {
 
 // paths judges which packets pass to each peer.
 func paths(f *Facts) []Finding {
-	if f.Agent == nil {
+	switch {
+	case f.SocketDenied:
+		return one(Skip, "mtu", "the agent may not be asked", runAsRoot)
+	case f.Agent == nil || f.Silent.Code != "":
 		return one(Skip, "mtu", "there is no agent to ask", "")
 	}
 	var found []Finding

@@ -77,8 +77,7 @@ func fromOutside(f *Facts) []Finding {
 		case o.Accepted >= o.Sent:
 			return Finding{OK, "udp", fmt.Sprintf("%d of %d datagrams from outside reach %s", o.Accepted, o.Sent, to), ""}
 		case o.Arrived == 0:
-			return f.needed(Finding{Warn, "udp", fmt.Sprintf("none of %d datagrams to %s arrive here: the router or a firewall in front of this machine drops them, or that of %s",
-				o.Sent, to, o.URL), f.openInFront(o)})
+			return f.needed(f.noneArrives(o, to))
 		case o.Accepted == 0:
 			return f.needed(Finding{Warn, "udp", fmt.Sprintf("%d of %d datagrams to %s arrive here, and this machine's firewall drops them", o.Arrived, o.Sent, to),
 				fmt.Sprintf("open it here: `ufw allow %d/udp`, `firewall-cmd --permanent --add-port=%[1]d/udp`, or `udp dport %[1]d accept` in the input chain of nftables", f.Config.ListenPort)})
@@ -89,6 +88,23 @@ func fromOutside(f *Facts) []Finding {
 			return Finding{Warn, "udp", fmt.Sprintf("%d of %d datagrams to %s arrive here", o.Arrived, o.Sent, to), "try again: the network loses packets, or a limit on rates drops them"}
 		}
 	})
+}
+
+// noneArrives is the finding of datagrams that do not arrive. What is dropped at ingress is not
+// counted as arrived.
+func (f *Facts) noneArrives(o *Outside, to string) Finding {
+	what := fmt.Sprintf("none of %d datagrams to %s arrive here: ", o.Sent, to)
+	for _, c := range f.Host.Ingress {
+		if c.Drops {
+			return Finding{Warn, "udp", what + "the chain " + c.Name + " of this machine drops them at ingress",
+				fmt.Sprintf("let UDP %d through there: `nft list chain %s`", f.Config.ListenPort, c.Name)}
+		}
+	}
+	what += "the router or a firewall in front of this machine drops them, or that of " + o.URL
+	if len(f.Host.Ingress) > 0 || f.Host.IngressHidden {
+		what += ", or an ingress chain of this machine (`nft list ruleset`)"
+	}
+	return Finding{Warn, "udp", what, f.openInFront(o)}
 }
 
 // openInFront says how packets get past what is in front of this machine.

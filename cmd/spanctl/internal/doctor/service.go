@@ -122,7 +122,7 @@ func judgeChain(chain []*x509.Certificate, host, authorities string) *Certificat
 	_, err = chain[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between,
 		CurrentTime: chain[0].NotBefore.Add(chain[0].NotAfter.Sub(chain[0].NotBefore) / 2)})
 	if err != nil {
-		c.Fault = failure.Of(time.Now(), &tls.CertificateVerificationError{UnverifiedCertificates: chain, Err: err}).Text
+		c.Fault = failure.Of(time.Now(), &tls.CertificateVerificationError{UnverifiedCertificates: chain, Err: err})
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package statedir
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -84,13 +86,41 @@ func decode(data []byte, into any) error {
 // damaged returns the error of an invalid identity file. The file is not overwritten: a private
 // key could be lost.
 func (d *Dir) damaged(name string, err error) error {
+	return &condition.Error{Condition: d.damage(name, err)}
+}
+
+func (d *Dir) damage(name string, err error) condition.Condition {
 	path := filepath.Join(d.path, name)
-	return &condition.Error{Condition: condition.Condition{
+	return condition.Condition{
 		Code:    condition.IdentityDamaged,
 		Subject: path,
 		Cause:   fmt.Sprintf("%s: %v", path, err),
 		Remedy:  "restore it from a backup, or remove it for the machine to get a new identity",
-	}}
+	}
+}
+
+// Damaged returns a condition for each file of the identity that is not valid. It changes nothing, and
+// needs no lock.
+func (d *Dir) Damaged() ([]condition.Condition, error) {
+	var found []condition.Condition
+	for name, parse := range map[string]func([]byte) error{
+		nodeFile:     func(data []byte) error { _, err := parseNodeIdentity(data); return err },
+		kubespanFile: func(data []byte) error { _, _, err := parseKubespanIdentity(data); return err },
+		resetFile:    func(data []byte) error { _, _, err := parseNewIdentity(data); return err },
+	} {
+		data, err := d.read(name)
+		if err != nil {
+			return nil, err
+		}
+		if data == nil {
+			continue
+		}
+		if err := parse(data); err != nil {
+			found = append(found, d.damage(name, err))
+		}
+	}
+	slices.SortFunc(found, func(a, b condition.Condition) int { return cmp.Compare(a.Subject, b.Subject) })
+	return found, nil
 }
 
 // NodeID returns the machine's node ID. It is generated on first use.

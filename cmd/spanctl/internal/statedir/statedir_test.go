@@ -525,3 +525,24 @@ func TestResetReplacesTheToken(t *testing.T) {
 		t.Error("the token stays")
 	}
 }
+
+// TestDamagedFilesAreFoundWithoutTheLock finds what an agent that starts would.
+func TestDamagedFilesAreFoundWithoutTheLock(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	if _, err := d.NodeID(); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := At(path).Damaged(); err != nil || len(found) > 0 {
+		t.Fatalf("of a valid identity: %v, %v", found, err)
+	}
+	for _, name := range []string{"kubespan-identity.yaml", "node-identity.yaml", "reset-identity.yaml"} {
+		if err := os.WriteFile(filepath.Join(path, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := At(path).Damaged()
+	if err != nil || len(found) != 3 || found[0].Subject != filepath.Join(path, "kubespan-identity.yaml") || !strings.HasSuffix(found[0].Cause, "is empty") {
+		t.Errorf("of empty files: %v, %v", found, err)
+	}
+}

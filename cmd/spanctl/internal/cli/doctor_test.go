@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
+	"github.com/spanmesh/span/reconciler/condition"
+)
+
+// TestDoctorAsksAnAgentThatHangsOnce: its process has the socket, which is no answer.
+func TestDoctorAsksAnAgentThatHangsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		s := &agentSession{AgentServiceClient: hanging{}, connector: &connector{globals: globals{socket: "/run/sock"}}}
+		r := doctor.Request{ConfigPath: "machine.cue"}
+		s.askForDoctor(t.Context(), &r)
+		if took := time.Since(start); took != answerTimeout || r.Silent.Code != condition.NoAgent || r.ConfigPath != "machine.cue" {
+			t.Errorf("after %v the request is %+v", took, r)
+		}
+	})
+}
+
+// damagedAgent is an agent that cannot read its identity.
+type damagedAgent struct{ hanging }
+
+func (damagedAgent) GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
+	return connect.NewResponse(&agentpb.GetHealthResponse{Conditions: []*agentpb.Condition{{Code: string(condition.IdentityDamaged)}}}), nil
+}
+
+func (damagedAgent) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
+	return connect.NewResponse(&agentpb.GetStatusResponse{ConfigPath: "/etc/other.cue"}), nil
+}
+
+func TestDoctorAsksTheAgent(t *testing.T) {
+	s := &agentSession{AgentServiceClient: damagedAgent{}, connector: &connector{}}
+	r := doctor.Request{ConfigPath: "machine.cue"}
+	s.askForDoctor(t.Context(), &r)
+	if !r.IdentityInUse || r.ConfigPath != "/etc/other.cue" || r.Silent.Code != "" {
+		t.Errorf("the request is %+v", r)
+	}
+}
+
+func TestDoctorReadsTheIdentity(t *testing.T) {
+	dir := t.TempDir()
+	if damaged, fault := identityOf(dir); len(damaged) > 0 || fault != "" {
+		t.Errorf("of an empty directory: %v, %q", damaged, fault)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kubespan-identity.yaml"), []byte("garbage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if damaged, fault := identityOf(dir); len(damaged) != 1 || damaged[0].Code != condition.IdentityDamaged || damaged[0].Remedy == "" || fault != "" {
+		t.Errorf("of a damaged file: %v, %q", damaged, fault)
+	}
+}
+
+func TestSocketNamesItsProcess(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "sock")
+	if pid, denied := agentPID(socket); pid != 0 || denied {
+		t.Errorf("without a socket: %d, %v", pid, denied)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	if pid, denied := agentPID(socket); pid != os.Getpid() || denied {
+		t.Errorf("of this process: %d, %v", pid, denied)
+	}
+}
