@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/nodecmd"
 	"github.com/spanmesh/span/e2e/internal/trouble"
 )
 
@@ -83,6 +84,33 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 		blocked.CLI.Try("wait", "--for", "ready", "--timeout", "5m").WantStatus(t, 0)
 		awaitNotShown(second, "PeerDown/"+blocked.Name, "OneWayTraffic/"+blocked.Name)
 		awaitNotShown(third, "PeerDown/"+blocked.Name, "OneWayTraffic/"+blocked.Name)
+	})
+	t.Run("nothing leaves a machine that was up", func(t *testing.T) {
+		for _, machine := range []*harness.Machine{second, third} {
+			blocked.API.AwaitPeer(machine.Name, hasRTT)
+		}
+		trouble.BlockUDP(blocked, "out")
+		awaitShown(blocked, "UDPBlocked", "all 2 peers call", "none hears the answers", "let the firewall here")
+		awaitNotShown(blocked, "PeerFlapping/"+second.Name, "PeerFlapping/"+third.Name)
+		trouble.PassUDP(blocked)
+		m.AwaitUp()
+		awaitNotShown(blocked, "UDPBlocked")
+	})
+	t.Run("the firewall of a machine keeps packets out of the tunnel", func(t *testing.T) {
+		blocked.Exec.Nodecmd("drop-into-mesh")
+		awaitShown(blocked, "TunnelFiltered", second.Name+" and "+third.Name, "before they enter kubespan", "let its output chains pass")
+		blocked.CLI.Try("status").WantStatus(t, 1)
+		blocked.Exec.Nodecmd("delete-table", nodecmd.TunnelTable)
+		awaitNotShown(blocked, "TunnelFiltered")
+		m.AwaitUp()
+	})
+	t.Run("packets are lost", func(t *testing.T) {
+		third.Exec.Nodecmd("lose", "40")
+		lossy := "PacketLoss/" + third.Name
+		awaitShown(second, lossy, "or more of the echoes to "+third.Name+" have no answer", "look for loss between")
+		third.Exec.Nodecmd("delete-table", "loss")
+		awaitNotShown(second, lossy)
+		m.AwaitUp()
 	})
 	t.Run("a peer that was up is down", func(t *testing.T) {
 		trouble.CutPower(third)

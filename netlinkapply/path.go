@@ -115,6 +115,9 @@ func sendDatagrams(ctx context.Context, scope state.Scope, probes []peer.Probe) 
 		}
 		// ECONNREFUSED is the answer to an earlier probe.
 		_, err = conn.Write([]byte("?"))
+		if errors.Is(err, unix.EPERM) {
+			err = &peer.FilteredError{Peer: p.Peer, Err: err}
+		}
 		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 			failures = errors.Join(failures, fmt.Errorf("probe %s: %w", p.Address, err))
 		}

@@ -45,7 +45,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		e.lastRead = nil
 	}
 	e.report(now, p, e.commit(p))
-	e.peers, e.members = p.healthOfPeers(), p.members
+	e.peers, e.members = p.healthOfPeers(e.filtered), p.members
 	e.followPaths(p)
 	e.publish(now, p)
 	return p.Err()
@@ -100,6 +100,15 @@ func (e *Engine) probeSilent(ctx context.Context, p *Pass) {
 		e.log.Warn("liveness probe failed", "peers", len(p.probes), "error", err)
 	}
 	e.probesFail = err != nil
+	if e.filtered == nil {
+		e.filtered = map[mesh.Key]bool{}
+	}
+	for _, probe := range p.probes {
+		delete(e.filtered, probe.Peer)
+	}
+	for _, key := range peer.FilteredIn(err) {
+		e.filtered[key] = true
+	}
 	for _, probe := range p.probes {
 		e.Meter.Probed(probe.Peer)
 	}

@@ -137,6 +137,8 @@ type Engine struct {
 	paths paths
 	// probesFail is set when the last probes could not be sent.
 	probesFail bool
+	// filtered are the peers to whom this machine's firewall let the last probe not out.
+	filtered map[mesh.Key]bool
 	// replies are the answers to echoes that this pass has read.
 	replies []peer.Reply
 	// refused are the reasons of the last pass, by node ID.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -281,6 +282,32 @@ func TestRepliesAreShown(t *testing.T) {
 	for i, want := range []time.Duration{time.Millisecond, 0, 3 * time.Millisecond} {
 		if s := store.List(resource.PeerStatuses)[i].Spec.(resource.PeerStatus); s.RTT != resource.Duration(want) {
 			t.Errorf("the round-trip time of peer %d is %v, want %v", i+1, s.RTT, want)
+		}
+	}
+}
+
+// TestFilteredProbes has this machine's firewall drop the probes to one of two peers, and then none.
+func TestFilteredProbes(t *testing.T) {
+	engine, kernel, store := newEngine()
+	known := complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
+	c := config(t, "")
+	for second := range 90 {
+		now := start.Add(time.Duration(second) * time.Second)
+		kernel.edit(up(now, 1, 2))
+		kernel.probeFault = nil
+		if second < 40 {
+			kernel.probeFault = fmt.Errorf("2 probes: %w", errors.Join(errors.New("another fault"),
+				fmt.Errorf("echo: %w", &peer.FilteredError{Peer: mesh.Key{2}, Err: syscall.EPERM})))
+		}
+		if _, err := engine.Run(t.Context(), now, c, known); err != nil {
+			t.Fatal(err)
+		}
+		named := slices.ContainsFunc(store.List(resource.Conditions), func(r resource.Resource) bool {
+			c := r.Spec.(resource.Condition)
+			return c.Code == string(condition.TunnelFiltered) && strings.Contains(c.Cause, "drops the echoes to")
+		})
+		if second == 39 && !named || second == 89 && named {
+			t.Errorf("after %d seconds: named is %v", second, named)
 		}
 	}
 }

@@ -26,14 +26,15 @@ import (
 // fakeKernel applies plans to a State. The tests of netlinkapply and e2e do the same on a
 // real kernel.
 type fakeKernel struct {
-	mu       sync.Mutex
-	live     state.State
-	observed int
-	applied  int
-	probed   []peer.Probe
-	replies  []peer.Reply
-	address  netip.Addr
-	links    []mesh.Link
+	mu         sync.Mutex
+	live       state.State
+	observed   int
+	applied    int
+	probeFault error
+	probed     []peer.Probe
+	replies    []peer.Reply
+	address    netip.Addr
+	links      []mesh.Link
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
 	// keep changes the state after each plan: the kernel keeps something otherwise.
@@ -121,7 +122,7 @@ func (k *fakeKernel) Probe(_ context.Context, _ state.Scope, probes []peer.Probe
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.probed = append(k.probed, probes...)
-	return nil
+	return k.probeFault
 }
 
 func (k *fakeKernel) Replies() []peer.Reply {

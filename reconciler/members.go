@@ -89,17 +89,21 @@ func repeated(affiliates []mesh.Affiliate) []health.Repeat {
 	return found
 }
 
-// healthOfPeers returns what is known of the peers after a pass.
-func (p *Pass) healthOfPeers() health.Peers {
+// healthOfPeers returns what is known of the peers after a pass. Filtered are those to whom the
+// firewall here lets no probe out.
+func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 	if p.config == nil {
 		return health.Peers{}
 	}
 	kubespan := p.config.KubeSpan()
-	all := health.Peers{Port: kubespan.ListenPort, Announced: p.Local.KubeSpan.Endpoints, AtRest: kubespan.PersistentKeepalive == 0}
+	all := health.Peers{Port: kubespan.ListenPort, Announced: p.Local.KubeSpan.Endpoints, AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName}
 	for i := range p.peers {
 		c := &p.peers[i]
 		if c.IsUp() || c.Relayed() {
 			all.Up++
+		}
+		if filtered[c.Key] {
+			all.Filtered = append(all.Filtered, p.specs[i].Name)
 		}
 		if !health.Notable(c) {
 			continue

@@ -22,6 +22,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		KeepalivesOff:  config.KubeSpan().PersistentKeepalive == 0,
 		Contested:      e.owners.table.Contested(),
 		ProbeNow:       e.owners.probe,
+		Filtered:       e.filtered,
 	})
 	for i := range p.peers {
 		do := p.peers[i].Action

@@ -81,6 +81,8 @@ var states = []state{
 	{"UDP is blocked at a peer", "PeerUnreachable", "1", ofUDP},
 	{"a peer calls, and does not hear", "OneWayTraffic", "1", ofUDP},
 	{"a peer was up, and is down", "PeerDown", "1", ofUDP},
+	{"packets to a peer are lost", "PacketLoss", "1", ofUDP},
+	{"the firewall here drops packets into the mesh", "TunnelFiltered", "1", ofUDP},
 	{"a peer goes down again and again", "PeerFlapping", "1", ofFlapping},
 	{"a peer is reached through a relay", "Relayed", "0", ofRelay},
 	{"large packets to a peer are lost", "MTUBlackHole", "1", ofPing},

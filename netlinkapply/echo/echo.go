@@ -49,7 +49,8 @@ type request struct {
 	at   time.Time
 }
 
-// Send sends an echo to each peer, over a link and with a firewall mark.
+// Send sends an echo to each peer, over a link and with a firewall mark. The error has a
+// peer.FilteredError for each peer to whom the firewall lets none out.
 func (s *Socket) Send(link string, mark uint32, probes []peer.Probe) error {
 	if len(probes) == 0 {
 		return nil
@@ -90,6 +91,9 @@ func (s *Socket) send(p peer.Probe) error {
 	err = unix.Sendto(s.fd, data, 0, &unix.SockaddrInet6{Addr: p.Address.As16()})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
 		return nil // lost on the way, as any packet may be
+	}
+	if errors.Is(err, unix.EPERM) {
+		return &peer.FilteredError{Peer: p.Peer, Err: err}
 	}
 	if err != nil {
 		return err

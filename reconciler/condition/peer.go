@@ -25,6 +25,8 @@ const (
 	NoOtherMembers Code = "NoOtherMembers"
 	// OneWayTraffic is the code of a peer whose packets arrive and that does not hear the answers.
 	OneWayTraffic Code = "OneWayTraffic"
+	// PacketLoss is the code of a peer on whose path many packets are lost.
+	PacketLoss Code = "PacketLoss"
 	// PeerDown is the code of a peer that was up and is silent.
 	PeerDown Code = "PeerDown"
 	// PeerFlapping is the code of a peer that goes down again and again.
@@ -42,6 +44,8 @@ const (
 	// SymmetricNAT is the code of a peer that cannot be reached since the NATs of both ends give
 	// another port for each peer.
 	SymmetricNAT Code = "SymmetricNAT"
+	// TunnelFiltered is the code of a machine whose own firewall drops packets that are to enter the mesh.
+	TunnelFiltered Code = "TunnelFiltered"
 	// UDPBlocked is the code of a machine that no peer answers.
 	UDPBlocked Code = "UDPBlocked"
 )
@@ -109,9 +113,16 @@ var peerDefinitions = []Definition{
 	{
 		Code: OneWayTraffic, Severity: SeverityWarning,
 		Summary: "a peer calls this machine, and does not hear the answers",
-		Check:   "`spanctl get peers` at the peer: it receives nothing; `nft list ruleset` there",
-		Remedy:  "let the firewall of the peer take UDP from this machine; for a static peer, compare `presharedKey`",
+		Check:   "`spanctl get peers` at the peer: it receives nothing; `nft list ruleset` and `ip route get ENDPOINT` at both",
+		Remedy:  "let the firewall of the peer take UDP from this machine, and the firewall and the routes here pass it; for a static peer, compare `presharedKey`",
 		After:   20 * time.Second, Settles: true,
+	},
+	{
+		Code: PacketLoss, Severity: SeverityWarning,
+		Summary: "many packets to a peer that is up are lost: a fifth of the last 20 echoes or more, until less than a tenth is",
+		Check:   "`spanctl ping PEER`; `spanctl get peers` has the loss; `ping` to the address of its endpoint",
+		Remedy:  "mend the link that loses packets, or the firewall or router that limits UDP",
+		After:   2 * time.Minute, Settles: true,
 	},
 	{
 		Code: PeerDown, Severity: SeverityWarning,
@@ -169,6 +180,13 @@ var peerDefinitions = []Definition{
 		Check:   "`spanctl doctor`, check `nat`, on both machines",
 		Remedy:  "`relay.offer` on a third machine that both reach, and `relay.use` on both; or forward a UDP port at one of both",
 		After:   30 * time.Second, Settles: true,
+	},
+	{
+		Code: TunnelFiltered, Severity: SeverityWarning,
+		Summary: "this machine's own firewall drops packets that are to enter the mesh",
+		Check:   "`spanctl ping PEER` says that it is not permitted; `nft list ruleset` has the rule",
+		Remedy:  "let the output chains pass what leaves by the mesh's link",
+		After:   10 * time.Second,
 	},
 	{
 		Code: UDPBlocked, Severity: SeverityError,

@@ -45,8 +45,12 @@ type Peers struct {
 	Announced []netip.AddrPort
 	// AtRest is set where WireGuard sends nothing to a peer that nobody sends to.
 	AtRest bool
-	// Notable are the peers that are not up, are relayed, or went down often, sorted by key.
+	// Notable are the peers that are not up, are relayed, lossy, or went down often, sorted by key.
 	Notable []Peer
+	// Link is the name of the mesh's link, Filtered the peers whose echoes this machine's firewall
+	// keeps out of it.
+	Link     string
+	Filtered []string
 }
 
 // Peer is what is known of a peer.
@@ -70,16 +74,22 @@ type Peer struct {
 	Contact peer.Contact
 	// Downs are the last times at which it went down, the latest last.
 	Downs []time.Time
+	// Lossy is set while many echoes to the peer, which is up, have no answer; Loss is how many percent.
+	Lossy bool
+	Loss  int
 }
 
 // Notable reports whether something may have to be said about a peer.
-func Notable(c *peer.Connection) bool { return !c.IsUp() || len(c.Status.Downs) >= flapDowns }
+func Notable(c *peer.Connection) bool {
+	return !c.IsUp() || c.Status.Lossy || len(c.Status.Downs) >= flapDowns
+}
 
 // PeerOf returns what is known of a peer.
 func PeerOf(name, relay string, c *peer.Connection, endpoints []netip.AddrPort, ownKey bool) Peer {
 	s := &c.Status
 	p := Peer{Name: name, Up: c.IsUp(), Relay: relay, Endpoints: endpoints, OwnKey: ownKey, FirstSeen: s.FirstSeen,
-		WasUp: !s.UpSince.IsZero() || !s.LastHandshake.IsZero(), HeardAt: s.HeardAt, LastUp: s.LastUp, Contact: s.Contact, Downs: s.Downs}
+		WasUp: !s.UpSince.IsZero() || !s.LastHandshake.IsZero(), HeardAt: s.HeardAt, LastUp: s.LastUp, Contact: s.Contact, Downs: s.Downs,
+		Lossy: s.Lossy, Loss: s.RecentLoss()}
 	if s.UpSince.IsZero() {
 		p.LastUp = s.LastHandshake
 	}
@@ -114,16 +124,24 @@ func (p *Peer) silentSince() time.Time {
 // judgePeers finds the conditions of the connections to the peers.
 func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	peers := &s.Peers
-	found := judgeFlaps(now, peers.Notable)
+	var found []condition.Condition
+	if len(peers.Filtered) > 0 {
+		found = append(found, filtered(peers))
+	}
 	var silent, deaf []*Peer
 	here := s.mapping()
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
 		heard = heard || p.called(now)
+		if c, flaps := flapping(now, p); flaps && (p.Up || !p.calls(now)) {
+			found = append(found, c)
+		}
 		switch {
 		case p.Relay != "":
 			found = append(found, relayed(p))
+		case p.Up && p.Lossy && len(peers.Filtered) == 0:
+			found = append(found, lossy(p))
 		case p.Up:
 		case p.calls(now):
 			deaf = append(deaf, p)
@@ -285,7 +303,11 @@ func down(p *Peer) condition.Condition {
 func oneWay(p *Peer) condition.Condition {
 	c := condition.Condition{Code: condition.OneWayTraffic, Subject: p.Name,
 		Cause:  fmt.Sprintf("%s calls (%s handshakes came), and does not hear the answers", p.Name, count(p.Contact.Calls)),
-		Remedy: fmt.Sprintf("let the firewall of %s take UDP from here", p.Name)}
+		Remedy: fmt.Sprintf("let the firewall of %s take UDP from here, and the firewall and the routes here pass it", p.Name)}
+	if p.Contact.SentBytes == 0 {
+		c.Cause += "; nothing leaves for it"
+		c.Remedy = fmt.Sprintf("check the firewall and the routes here to the endpoints of %s: %s", p.Name, endpoints(p.Endpoints))
+	}
 	if p.OwnKey {
 		c.Remedy += ", or give both the same presharedKey"
 	}
@@ -296,16 +318,6 @@ func relayed(p *Peer) condition.Condition {
 	return condition.Condition{Code: condition.Relayed, Subject: p.Name,
 		Cause:  fmt.Sprintf("no endpoint of %s answers; its traffic goes through %s", p.Name, p.Relay),
 		Remedy: fmt.Sprintf("none; for a direct path, open a UDP port at %s or here", p.Name)}
-}
-
-// judgeFlaps finds the conditions of peers that went down often.
-func judgeFlaps(now time.Time, peers []Peer) (found []condition.Condition) {
-	for i := range peers {
-		if c, flaps := flapping(now, &peers[i]); flaps {
-			found = append(found, c)
-		}
-	}
-	return found
 }
 
 // flapping returns the condition of a peer that went down often.

@@ -99,7 +99,7 @@ func TestPeers(t *testing.T) {
 		{"one way", Peers{Notable: []Peer{calling(7, 5*time.Second)}}, []string{
 			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here"}},
 		{"one way, with a preshared key", Peers{Up: 1, Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.OwnKey = true })}}, []string{
-			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here, or give both the same presharedKey"}},
+			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers: let the firewall of a take UDP from here, and the firewall and the routes here pass it, or give both the same presharedKey"}},
 		{"one way, without endpoints", Peers{Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) { p.Endpoints = nil })}}, []string{"OneWayTraffic a"}},
 		{"nothing that leaves arrives", Peers{Notable: []Peer{calling(7, 5*time.Second), with(calling(30, time.Second), func(p *Peer) { p.Name = "b" })}}, []string{
 			"OneWayTraffic a", "OneWayTraffic b",
@@ -110,6 +110,17 @@ func TestPeers(t *testing.T) {
 		{"the calls have ended", Peers{Up: 1, Notable: []Peer{calling(7, 2*time.Minute)}}, []string{"PeerUnreachable a"}},
 		{"up, and down again and again", Peers{Up: 1, Notable: []Peer{with(cold("a"), flaps)}}, []string{
 			"PeerFlapping a: went down 5 times since 2026-11-28T08:54:00Z, the last time at 2026-11-28T08:58:00Z: check the network"}},
+		{"packets are lost", Peers{Up: 1, Notable: []Peer{{Name: "a", Up: true, Lossy: true, Loss: 57}}}, []string{
+			"PacketLoss a: 50% or more of the echoes to a have no answer: look for loss between the endpoint of a and this machine"}},
+		{"the firewall here drops echoes", Peers{Up: 2, Link: "kubespan", Filtered: []string{"b", "a"}, Notable: []Peer{{Name: "a", Up: true, Lossy: true, Loss: 57}}}, []string{
+			"TunnelFiltered: this machine's firewall drops the echoes to a and b before they enter kubespan: let its output chains pass what leaves by kubespan"}},
+		{"calls after it was down often", Peers{Up: 1, Notable: []Peer{with(calling(7, 5*time.Second), func(p *Peer) {
+			flaps(p)
+			p.Up = false
+		})}}, []string{"OneWayTraffic a"}},
+		{"calls, and nothing leaves for it", Peers{Up: 1, Notable: []Peer{with(calling(7, 5*time.Second), mute)}}, []string{
+			"OneWayTraffic a: a calls (7 handshakes came), and does not hear the answers; nothing leaves for it: " +
+				"check the firewall and the routes here to the endpoints of a: 10.0.0.9:51820"}},
 
 		{"was down often, long ago", Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) {
 			flaps(p)

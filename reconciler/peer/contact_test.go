@@ -175,3 +175,107 @@ func TestEchoesOfATrialAreNoLoss(t *testing.T) {
 		t.Errorf("the echoes are %+v", e)
 	}
 }
+
+// TestNothingLeaves has a machine whose own packets are dropped, and whose peer goes on calling: it is
+// to know within a minute, and not to take the calls for a peer that comes and goes.
+func TestNothingLeaves(t *testing.T) {
+	const limit, muteLimit = 50 * time.Second, 4 * time.Minute
+	for _, c := range []struct {
+		name    string
+		limit   time.Duration
+		prepare func(*path)
+	}{
+		{"at rest", limit, func(*path) {}},
+		{"WireGuard's packets are refused", limit, func(p *path) { p.sides[0].uncounted, p.sides[1].uncounted = true, true }},
+		{"the peer sends data", limit, func(p *path) { p.every(time.Second, p.sides[1], false); p.every(time.Second, p.sides[0], false) }},
+		{"a firewall drops echoes", muteLimit, func(p *path) { p.sides[0].mute, p.sides[1].mute = true, true }},
+		{"a firewall drops echoes, refused", muteLimit, func(p *path) {
+			p.sides[0].mute, p.sides[1].mute = true, true
+			p.sides[0].uncounted, p.sides[1].uncounted = true, true
+		}},
+		{"keepalives off, and data", muteLimit, func(p *path) {
+			p.sides[0].spec.LeaveAtRest, p.sides[1].spec.LeaveAtRest = true, true
+			p.every(time.Second, p.sides[0], false)
+			p.every(time.Second, p.sides[1], false)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var worst time.Duration
+			for seed := range uint64(60) {
+				p := newPath(seed, 0)
+				c.prepare(p)
+				p.run(time.Minute + time.Duration(p.random.Int64N(int64(10*time.Minute))))
+				shut := p.sides[seed%2]
+				shut.shut = true
+				at := p.now
+				for (shut.status.State == Up || shut.status.Contact.Calls < minCalls) && p.now.Sub(at) < 10*time.Minute {
+					p.run(50 * time.Millisecond)
+				}
+				worst = max(worst, p.now.Sub(at))
+				p.run(10 * time.Minute)
+				if s := &shut.status; s.State == Up || len(s.Downs) > 3 || p.now.Sub(s.Contact.LastCall) > 30*time.Second {
+					t.Errorf("run %d: %s, down at %v, with %+v", seed, s.State, s.Downs, s.Contact)
+				}
+				shut.shut = false
+				p.run(30 * time.Second)
+				for i, s := range p.sides {
+					if s.status.State != Up || s.status.Contact.Calls > 0 {
+						t.Errorf("run %d: once it is mended, side %d is %s, with %+v", seed, i, s.status.State, s.status.Contact)
+					}
+				}
+			}
+			if worst > c.limit {
+				t.Errorf("known after up to %v, limit %v", worst, c.limit)
+			}
+			t.Logf("at most %v", worst)
+		})
+	}
+}
+
+// TestLossy has the echoes of a path be lost, and then no longer.
+func TestLossy(t *testing.T) {
+	p := newPath(1, 0)
+	p.run(10 * time.Minute)
+	s := &p.sides[0].status
+	if s.Lossy {
+		t.Fatal("a path without loss is lossy")
+	}
+	p.loss = 0.3
+	await := func(lossy bool, limit time.Duration) {
+		t.Helper()
+		from := p.now
+		for s.Lossy != lossy && p.now.Sub(from) < limit {
+			p.run(time.Second)
+		}
+		if s.Lossy != lossy {
+			t.Errorf("after %v, lossy is %v with %d %%", limit, s.Lossy, s.RecentLoss())
+		}
+	}
+	await(true, 3*time.Minute)
+	p.loss = 0
+	await(false, 3*time.Minute)
+}
+
+func TestRTTOfEchoesThatWaited(t *testing.T) {
+	far := RTT{Last: 600 * time.Millisecond, Smoothed: 600 * time.Millisecond}
+	for _, c := range []struct {
+		name   string
+		before RTT
+		sample time.Duration
+		queued bool
+		want   bool
+	}{
+		{"near", RTT{}, time.Millisecond, false, true},
+		{"near, after a handshake", RTT{}, 20 * time.Millisecond, true, true},
+		{"waited for a handshake", RTT{}, 775 * time.Millisecond, true, false},
+		{"far away", RTT{}, 775 * time.Millisecond, false, true},
+		{"far away, after a handshake", far, 775 * time.Millisecond, true, true},
+		{"waited out an outage", far, 4400 * time.Millisecond, false, false},
+		{"not known", far, 0, false, false},
+	} {
+		if got := c.before.plausible(c.sample, c.queued); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

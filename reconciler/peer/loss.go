@@ -18,6 +18,37 @@ type Echoes struct {
 	open bool
 }
 
+const (
+	// recentEchoes is how many echoes Lossy is judged by, and minLossEchoes how many it needs.
+	recentEchoes, minLossEchoes = 20, 10
+	// lossBegins is the share of them, in percent, from which on a peer is lossy, until it is less than
+	// lossEnds.
+	lossBegins, lossEnds = 20, 10
+)
+
+// recent returns how many percent of the latest recentEchoes had no answer.
+func (e *Echoes) recent() int {
+	n := min(e.known, recentEchoes)
+	if n == 0 {
+		return 0
+	}
+	return 100 * bits.OnesCount64(e.lost&(1<<n-1)) / n
+}
+
+// noteLoss sets Lossy.
+func (s *Status) noteLoss(now time.Time) {
+	_, known := s.Loss(now)
+	switch loss := s.Echoes.recent(); {
+	case !known || loss < lossEnds:
+		s.Lossy = false
+	case s.Echoes.known >= minLossEchoes && loss >= lossBegins:
+		s.Lossy = true
+	}
+}
+
+// RecentLoss returns how many percent of the latest 20 echoes had no answer.
+func (s *Status) RecentLoss() int { return s.Echoes.recent() }
+
 // noteSent notes that an echo is sent. The one before it had its time.
 func (e *Echoes) noteSent() {
 	if e.open {

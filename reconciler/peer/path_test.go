@@ -33,6 +33,8 @@ type side struct {
 	dead bool
 	// mute is set when its firewall drops echoes.
 	mute bool
+	// shut is set when nothing leaves the machine, and uncounted when WireGuard knows.
+	shut, uncounted bool
 	// sending has the times of WireGuard's timers.
 	lastSent, lastGot, dataGot, dataSent, initiated time.Time
 	// echoes counts the echoes that it has sent.
@@ -94,9 +96,11 @@ func (p *path) send(from *side, size int64, got func()) {
 	if from.dead {
 		return
 	}
-	from.seen.TransmitBytes += size
+	if !from.shut || !from.uncounted {
+		from.seen.TransmitBytes += size
+	}
 	from.lastSent = p.now
-	if p.random.Float64() < p.loss {
+	if from.shut || p.random.Float64() < p.loss {
 		return
 	}
 	p.after(p.delay+time.Duration(p.random.Int64N(int64(p.jitter))), func() {

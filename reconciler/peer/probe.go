@@ -18,6 +18,32 @@ type Probe struct {
 	EchoOnly bool
 }
 
+// FilteredError is the error of a probe that this machine's own firewall has dropped.
+type FilteredError struct {
+	// Peer is the peer's public key.
+	Peer mesh.Key
+	Err  error
+}
+
+func (e *FilteredError) Error() string { return e.Err.Error() }
+
+func (e *FilteredError) Unwrap() error { return e.Err }
+
+// FilteredIn returns the peers of all errors of type FilteredError in the error of several probes.
+func FilteredIn(err error) (peers []mesh.Key) {
+	switch e := err.(type) { //nolint:errorlint // the tree is walked
+	case *FilteredError:
+		return []mesh.Key{e.Peer}
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			peers = append(peers, FilteredIn(one)...)
+		}
+	case interface{ Unwrap() error }:
+		return FilteredIn(e.Unwrap())
+	}
+	return peers
+}
+
 // Reply is a peer's answer to an echo.
 type Reply struct {
 	// Peer is the peer's public key.
@@ -123,7 +149,7 @@ func (s *Status) probeDue(now time.Time, spec *Spec) bool {
 		return silent >= probeAfter && (!spec.LeaveAtRest || s.unanswered(now) >= keepaliveTimeout)
 	}
 	switch {
-	case s.unanswered(now) >= unansweredAfter:
+	case s.unanswered(now) >= unansweredAfter, s.Contact.Calls > 1:
 		return true
 	case spec.Contested:
 		return silent >= contestedAfter
@@ -150,6 +176,9 @@ func (s *Status) measureDue(now time.Time, spec *Spec) bool {
 		return false
 	}
 	wait := spec.MeasureAfter
+	if _, known := s.Loss(now); known && s.Echoes.recent() >= lossEnds {
+		wait = min(wait, lossyInterval) // so that it is known when the loss ends
+	}
 	if !s.echoes && s.measured < firstEchoes {
 		wait = firstEchoInterval
 	}
@@ -164,7 +193,7 @@ func (s *Status) takeReply(seen *Observed) {
 	}
 	s.echoes, s.measured = true, 0
 	s.Echoes.noteAnswer()
-	if seen.RTT > 0 {
+	if s.RTT.plausible(seen.RTT, !s.readAt.Add(-seen.RTT).After(s.LastHandshake)) {
 		s.RTT.add(seen.RTT)
 	}
 }

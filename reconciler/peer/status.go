@@ -58,6 +58,9 @@ type Spec struct {
 	Displaced bool
 	// Relayed is set while a relay carries the peer's traffic.
 	Relayed bool
+	// Filtered is set while this machine's firewall lets no probe to the peer out: that none is answered
+	// shows nothing.
+	Filtered bool
 }
 
 // Status is the state of the connection to one peer. The zero value is a peer that was not
@@ -90,6 +93,8 @@ type Status struct {
 	Contact Contact
 	// Echoes counts the echoes to the peer.
 	Echoes Echoes
+	// Lossy is set while a fifth of the echoes or more had no answer, until less than a tenth has none.
+	Lossy bool
 	// InitiateAfter is when this machine initiates a handshake with a new peer if the peer
 	// has not; zero when nothing is deferred. Until then the peer has no keepalives, since
 	// they would make WireGuard initiate.

@@ -10,13 +10,16 @@ import (
 func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status, do Action) {
 	after = before
 	after.leftAtRest, after.contested = spec.LeaveAtRest, spec.Contested
+	if spec.Filtered {
+		after.echoes, after.probing = false, probing{}
+	}
 	after.resumeProbing(now)
 	after.observe(now, &before, &seen)
 	after.displaced = after.displaced || spec.Displaced && !after.lastReceived.After(before.lastReceived)
 	up := after.isUp(now)
 	switch {
 	case up:
-		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, Contact{}
+		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, after.Contact.whileUp()
 	case before.State == Up && after.probing.byEcho:
 		after.failedEchoAt = now
 	}
@@ -29,8 +32,12 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 		after.State = after.stateAt(now)
 	}
 	after.noteState(now, before.State, spec.NetworkChanged)
+	after.noteLoss(now)
 	if do.Probe || do.Measure {
 		after.Echoes.noteSent()
+		if after.Contact.Calls > 0 {
+			after.Contact.echoes++
+		}
 	}
 	return after, do
 }
@@ -72,7 +79,8 @@ func (s *Status) act(now time.Time, up bool, before *Status, spec *Spec, seen *O
 // observe copies WireGuard's reading of the peer.
 func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
-	if !seen.LastHandshake.Equal(s.kernelHandshake) {
+	handshake := !seen.LastHandshake.Equal(s.kernelHandshake)
+	if handshake {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
 	}
 	if s.LastUp.IsZero() {
@@ -83,6 +91,9 @@ func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 	}
 	s.takeReply(seen)
 	s.readCounters(now, before, seen)
+	if handshake || seen.Replied {
+		s.Contact.heard()
+	}
 	if !seen.Endpoint.IsValid() {
 		return
 	}
@@ -145,16 +156,20 @@ func (s *Status) noteSent(now time.Time, before *Status, received bool, size int
 	}
 }
 
-// noteReceived notes that something of a size in bytes was received.
+// noteReceived notes that something of a size in bytes was received. That a peer calls which is up
+// shows that it lives, and not that it hears this machine; one that answers echoes is asked.
 func (s *Status) noteReceived(now time.Time, size int64) {
-	if size == keepaliveSize && s.overdueEcho(now) {
+	if s.State == Up && onlyCalls(size) && s.trusted(now) {
+		return
+	}
+	if size == keepaliveSize && s.overdueEcho(now) && s.Contact.Calls == 0 {
 		// WireGuard at the other end has answered, and nobody the echoes.
 		s.distrustedUntil = now.Add(distrustTime)
 	}
 	s.lastReceived, s.received = now, true
 	s.probing, s.displaced = probing{}, false
 	s.unansweredSince, s.failedEchoAt = time.Time{}, time.Time{}
-	s.alive = s.alive || size%initiationSize != 0
+	s.alive = s.alive || !onlyCalls(size)
 }
 
 // overdueEcho reports whether the peer was given up a short time ago since it did not answer
@@ -186,7 +201,7 @@ func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
 // isUp reports whether the endpoint in use had a recent handshake, or data of a session
 // from before, and no probe is overdue.
 func (s *Status) isUp(now time.Time) bool {
-	if s.displaced || s.probing.overdue(now) {
+	if s.displaced || s.probing.overdue(now) || s.deaf(now) {
 		return false
 	}
 	age := now.Sub(s.LastHandshake)

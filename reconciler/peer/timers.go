@@ -112,6 +112,8 @@ const (
 	// be lost, and the answer decides how the peer is judged.
 	firstEchoes       = 3
 	firstEchoInterval = 2 * time.Second
+	// lossyInterval is the pause where echoes are lost.
+	lossyInterval = 5 * time.Second
 )
 
 // Rates that bound probes which can as well be sent later, for the whole mesh and a second.

@@ -41,6 +41,8 @@ type Input struct {
 	Contested map[mesh.Key]bool
 	// ProbeNow are the peers whose prefixes another peer has just begun to claim.
 	ProbeNow map[mesh.Key]bool
+	// Filtered are the peers to whom this machine's firewall lets no probe out.
+	Filtered map[mesh.Key]bool
 }
 
 // Connections returns the connections that were committed last. They must not be changed.
@@ -97,6 +99,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		ProbeNow:       in.ProbeNow[spec.PublicKey],
 		Displaced:      p.displaced(&c.Status),
 		Relayed:        c.Relayed(),
+		Filtered:       in.Filtered[spec.PublicKey],
 	}, c.Status, seen)
 	if c.Action.Probe || c.Action.Measure {
 		p.allowance--

@@ -56,6 +56,7 @@ var Commands = map[string]lab.Subcommand{
 	"ping-unbroken":   pingUnbroken,
 	"dead-link":       deadLink,
 	"drop-echoes":     dropEchoes,
+	"drop-into-mesh":  dropIntoMesh,
 	"count-echoes":    countEchoes,
 	"partition":       partition,
 	"forward":         forward,

@@ -59,6 +59,27 @@ func lose(args []string) error {
 		&expr.Verdict{Kind: expr.VerdictDrop})
 }
 
+// TunnelTable is the table of dropIntoMesh.
+const TunnelTable = "drop-into-mesh"
+
+// dropIntoMesh drops what the machine sends over the mesh's link.
+func dropIntoMesh([]string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	name := make([]byte, 16)
+	copy(name, MeshLink)
+	t := conn.AddTable(&nftables.Table{Name: TunnelTable, Family: nftables.TableFamilyINet})
+	chain := conn.AddChain(&nftables.Chain{Table: t, Name: "out", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter})
+	conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Verdict{Kind: expr.VerdictDrop}}})
+	return conn.Flush()
+}
+
 // dropUDP drops UDP packets to the address args[0].
 func dropUDP(args []string) error {
 	address, err := netip.ParseAddr(args[0])

@@ -2,16 +2,17 @@ package trouble
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
 // peerFaults are those of the ways between machines.
 var peerFaults = []Fault{
-	{"UDPBlocked", "UDP is blocked here", []string{"in", "reject", "out", "in and out", "in, " + later, "in and out, " + later}, func(s *Scene) Sign {
+	{"UDPBlocked", "UDP is blocked here", []string{"in", "reject", "out", "in and out", "in, " + later, "out, " + later, "in and out, " + later}, func(s *Scene) Sign {
 		block := map[string][]string{"in": {"in"}, "reject": {"reject"}, "out": {"out"}, "in and out": {"in", "out"},
-			"in, " + later: {"in"}, "in and out, " + later: {"in", "out"}}[s.Variant]
-		if s.Variant == "in, "+later || s.Variant == "in and out, "+later {
+			"in, " + later: {"in"}, "out, " + later: {"out"}, "in and out, " + later: {"in", "out"}}[s.Variant]
+		if strings.HasSuffix(s.Variant, later) {
 			s.up()
 		}
 		for _, way := range block {
@@ -55,6 +56,14 @@ var peerFaults = []Fault{
 			s.On.Exec.Nodecmd("delete-link")
 		}
 		return s.sign(s.Other, 1, s.On.Name, "silent since ", "check that "+s.On.Name+" runs")
+	}},
+	{"TunnelFiltered", "the firewall here drops packets into the mesh", []string{first, later}, func(s *Scene) Sign {
+		if s.Variant == later {
+			s.up()
+		}
+		s.On.Exec.Nodecmd("drop-into-mesh")
+		s.startAll()
+		return s.sign(s.On, 1, "", "before they enter kubespan", "let its output chains pass")
 	}},
 	{"MTUBlackHole", "large packets to a peer are lost", []string{"1460", "1400", "1352"}, func(s *Scene) Sign {
 		s.On.Exec.Nodecmd("drop-large", s.Variant)
