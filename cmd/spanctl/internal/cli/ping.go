@@ -76,12 +76,11 @@ func (o *pingOptions) run(ctx context.Context, s *agentSession, args []string) e
 	return tally.print(s.out)
 }
 
-// agentError gives an error the exit status for a missing agent, if this process has answered in
-// its place.
+// agentError gives an error the exit status for a missing agent, unless an agent has answered so.
 func (c *connector) agentError(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.local == nil {
+	if _, answered := errors.AsType[answerError](err); answered && c.local == nil {
 		return err
 	}
 	return statusError{err, exitNoAnswer}

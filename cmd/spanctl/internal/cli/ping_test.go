@@ -2,13 +2,18 @@ package cli
 
 import (
 	"errors"
+	"io"
+	"io/fs"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
 )
 
 func TestPingLines(t *testing.T) {
@@ -61,6 +66,21 @@ func TestMilliseconds(t *testing.T) {
 	} {
 		if got := milliseconds(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestStatusOfAnAgentThatDidNotAnswer(t *testing.T) {
+	agents, here := &connector{}, &connector{local: &agent.Local{}}
+	answered := callError(connect.NewError(connect.CodeNotFound, errors.New("no such peer")))
+	denied := callError(connect.NewError(connect.CodeUnavailable, &url.Error{Op: "Post", URL: apiURL, Err: fs.ErrPermission}))
+	for _, c := range []struct {
+		by   *connector
+		err  error
+		want int
+	}{{agents, answered, exitError}, {here, answered, exitNoAnswer}, {agents, denied, exitNoAnswer}} {
+		if got := status(Root(), c.by.agentError(c.err), io.Discard); got != c.want {
+			t.Errorf("%v: exit %d, want %d", c.err, got, c.want)
 		}
 	}
 }

@@ -35,8 +35,12 @@ func backup(path string) string { return path + ".bak" }
 // there returns the paths of configs that exist.
 func (f File) there() (paths []string) {
 	for _, path := range f.variants() {
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrPermission) {
+			_, err = os.Lstat(path) // of a directory that is closed, no file is known
+		}
 		// Read reports what is wrong with a file that cannot be looked at.
-		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 			paths = append(paths, path)
 		}
 	}

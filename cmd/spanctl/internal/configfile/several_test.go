@@ -6,9 +6,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/configfile"
 )
@@ -157,5 +160,30 @@ func TestABackupIsKept(t *testing.T) {
 	all, err := filepath.Glob(filepath.Join(dir, "machine.yaml.bak*"))
 	if err != nil || len(all) != 10 {
 		t.Errorf("there are %v, %v", all, err)
+	}
+}
+
+// TestClosedDirectoryHasNoSeveralConfigs reads as a user who may not look into the directory.
+func TestClosedDirectoryHasNoSeveralConfigs(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	read := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this function, and its user with it
+		if os.Geteuid() == 0 {
+			const nobody = 65534
+			if err := unix.Setfsuid(nobody); err != nil {
+				read <- err
+				return
+			}
+		}
+		_, _, err := configfile.At(filepath.Join(dir, "machine.cue")).Read()
+		read <- err
+	}()
+	if err := <-read; !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "several") {
+		t.Errorf("the error is %v", err)
 	}
 }
