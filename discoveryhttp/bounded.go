@@ -40,6 +40,8 @@ type bounded struct {
 	endpoint *url.URL
 	token    string
 	next     http.RoundTripper
+	// proxy returns the proxy of a call; nil for none.
+	proxy func(*http.Request) (*url.URL, error)
 	// noteDate is called with the header of an answer, and when its request was sent.
 	noteDate func(header http.Header, sent time.Time)
 }
@@ -54,8 +56,9 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	sent := time.Now()
 	response, err := b.next.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, b.throughProxy(req, err)
 	}
+	response.Body = body{response.Body}
 	b.noteDate(response.Header, sent)
 	noteStatus(req.Context(), response.StatusCode)
 	// The answer to Connect, the messages of gRPC, and those of a stream of Connect.

@@ -119,6 +119,14 @@ func callError(err error, status *atomic.Int64) error {
 
 // failureOf returns the failure that an error of a call is.
 func failureOf(now time.Time, err error) failure.Failure {
+	if proxy, is := errors.AsType[*proxyError](err); is {
+		f := failureOf(now, proxy.err)
+		f.Proxy, f.Text = proxy.proxy, fmt.Sprintf("through the proxy %s: %s", proxy.proxy, f.Text)
+		if f.Class.IsTLS() {
+			f.Class = failure.Other // it is not the service's
+		}
+		return f
+	}
 	if isRefused(err) {
 		return failure.Failure{Class: failure.NotAcceptable, Text: shortText(err)}
 	}
@@ -134,6 +142,9 @@ func failureOf(now time.Time, err error) failure.Failure {
 		return failure.Failure{Class: failure.Status, Text: fmt.Sprintf("HTTP status %d %s", answered.status, http.StatusText(answered.status))}
 	}
 	f := failure.Of(now, err)
+	if lost, is := errors.AsType[*lostError](err); is && f.Class == failure.Other {
+		f = failure.Failure{Class: failure.Closed, Text: "the connection was lost: " + lost.Error()}
+	}
 	f.Text = shortText(errors.New(f.Text))
 	return f
 }

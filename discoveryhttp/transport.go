@@ -18,6 +18,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
@@ -59,6 +60,8 @@ type dialer struct {
 	grpc    *http.Transport
 	connect *http.Transport
 	log     *slog.Logger
+	// proxy is the Proxy of the transports, by the environment.
+	proxy func(*http.Request) (*url.URL, error)
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -111,6 +114,8 @@ func newDialer(o Options, token string) (*dialer, error) {
 		config.RootCAs = pool
 	}
 	d := &dialer{protocol: o.Protocol, token: token, log: o.Log, open: map[*tracked]bool{}}
+	proxyOf := httpproxy.FromEnvironment().ProxyFunc()
+	d.proxy = func(r *http.Request) (*url.URL, error) { return proxyOf(r.URL) }
 	plain := o.Dial
 	if plain == nil {
 		plain = new(net.Dialer).DialContext
@@ -134,11 +139,12 @@ func newDialer(o Options, token string) (*dialer, error) {
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(!http1)
 		return &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         dial,
-			TLSClientConfig:     config,
-			TLSHandshakeTimeout: dialTimeout,
-			Protocols:           protocols,
+			Proxy:                  d.proxy,
+			OnProxyConnectResponse: checkConnect,
+			DialContext:            dial,
+			TLSClientConfig:        config,
+			TLSHandshakeTimeout:    dialTimeout,
+			Protocols:              protocols,
 			// Nothing of ours can be compressed: it is encrypted.
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxAnswer,
@@ -230,7 +236,7 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 func (d *dialer) httpClient(endpoint *url.URL, transport http.RoundTripper) *http.Client {
 	retrying := retryablehttp.NewClient()
 	retrying.HTTPClient = &http.Client{
-		Transport: bounded{endpoint, d.token, transport, d.noteDate},
+		Transport: bounded{endpoint, d.token, transport, d.proxy, d.noteDate},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			err := checkRedirect(req, via)
 			if err == nil {

@@ -110,7 +110,7 @@ func (p *Pass) ownerConditions(o *owners) []condition.Condition {
 	for i := range p.specs {
 		key := p.specs[i].PublicKey
 		if refusals := o.peers[key].refusals; len(refusals) > 0 {
-			found = append(found, refusalConditions(p.specs[i].Name, refusals)...)
+			found = append(found, refusalConditions(p.specs[i].Name, p.nodeID(key), refusals)...)
 		}
 	}
 	return append(found, p.clashes()...)
@@ -156,7 +156,7 @@ func (p *Pass) contestCondition(contest *ownership.Contest) (condition.Condition
 		Cause:  fmt.Sprintf("%s and %s claim it: %s has it, since %s", owner, listed(rivals, "and"), owner, because(contest.Owner, first)),
 		Remedy: "if only one machine should have it, change advertisedNetworks or filters.excludeAdvertisedNetworks of the others"}
 	if first.Rank == mesh.RankOwnAddress {
-		c.Remedy = "if one was set up anew, what it was before expires within 30 minutes, or with `spanctl discovery rm`; " +
+		c.Remedy = "if one was set up anew, what it was before " + expires(p.nodeID(first.Key)) + "; " +
 			"otherwise exclude the address at one with filters.excludeAdvertisedNetworks"
 	}
 	if clash {
@@ -205,12 +205,12 @@ func listed(texts []string, word string) string {
 }
 
 // refusalConditions returns the conditions about what a peer does not get: one of each code.
-func refusalConditions(peer string, refusals []mesh.Refusal) []condition.Condition {
+func refusalConditions(peer, nodeID string, refusals []mesh.Refusal) []condition.Condition {
 	causes, remedies := map[condition.Code][]string{}, map[condition.Code][]string{}
 	for _, r := range refusals {
 		if code := codeOf(r.Cause); code != "" {
 			causes[code] = append(causes[code], r.Prefix.String()+" "+r.Reason)
-			if remedy := remedyOf(r.Cause); !slices.Contains(remedies[code], remedy) {
+			if remedy := remedyOf(r.Cause, nodeID); !slices.Contains(remedies[code], remedy) {
 				remedies[code] = append(remedies[code], remedy)
 			}
 		}
@@ -222,6 +222,23 @@ func refusalConditions(peer string, refusals []mesh.Refusal) []condition.Conditi
 		}
 	}
 	return found
+}
+
+// nodeID returns the node ID of a peer; "" if it is static, or none.
+func (p *Pass) nodeID(key mesh.Key) string {
+	i := slices.IndexFunc(p.claimants, func(a *mesh.Affiliate) bool { return a.KubeSpan.PublicKey == key })
+	if i < 0 || p.claimants[i].Static {
+		return ""
+	}
+	return p.claimants[i].NodeID
+}
+
+// expires says how a machine with a node ID leaves discovery that does not come back.
+func expires(nodeID string) string {
+	if nodeID == "" {
+		return "expires within 30 minutes"
+	}
+	return "expires within 30 minutes, or with `spanctl discovery rm " + nodeID + "`"
 }
 
 func codeOf(cause mesh.RefusalCause) condition.Code {
@@ -237,10 +254,10 @@ func codeOf(cause mesh.RefusalCause) condition.Code {
 	}
 }
 
-func remedyOf(cause mesh.RefusalCause) string {
+func remedyOf(cause mesh.RefusalCause, nodeID string) string {
 	switch cause {
 	case mesh.OwnHere:
-		return "if this machine was set up anew, what it was before expires within 30 minutes, or with `spanctl discovery rm`; " +
+		return "if this machine was set up anew, what it was before " + expires(nodeID) + "; " +
 			"otherwise exclude the address at the peer with filters.excludeAdvertisedNetworks"
 	case mesh.DefaultRoute:
 		return "to use it, include it in filters.peerNetworks of this machine; otherwise change what the peer advertises"

@@ -173,7 +173,7 @@ func TestRemedyOfAnOwnAddress(t *testing.T) {
 		if i < 0 {
 			t.Fatalf("%s is missing: %v", code, pass.Conditions)
 		}
-		if remedy := pass.Conditions[i].Remedy; !strings.Contains(remedy, "set up anew") || strings.Contains(remedy, "default route") {
+		if remedy := pass.Conditions[i].Remedy; !strings.Contains(remedy, "set up anew") || !strings.Contains(remedy, "`spanctl discovery rm "+two.NodeID+"`") || strings.Contains(remedy, "default route") {
 			t.Errorf("the remedy of %s is %q", code, remedy)
 		}
 	}

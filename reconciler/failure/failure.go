@@ -73,6 +73,8 @@ type Failure struct {
 	Text string
 	// Request is what was asked for, such as "list nodes"; "" where that does not matter.
 	Request string
+	// Proxy is the URL of the proxy that did not pass the call on, without its password; "" for none.
+	Proxy string
 }
 
 // Of returns the failure that an error is, at the time now; the zero value for nil.

@@ -58,7 +58,7 @@ func judgeSession(now time.Time, x *Session, level condition.Severity) condition
 	case x.State == Failed && (x.Heard.IsZero() || now.Sub(x.Since) >= unreachableAfter):
 		c.Code, c.Level = condition.DiscoveryUnreachable, level
 		c.Cause = fmt.Sprintf("%s for %s, %s%s", x.Failure.Text, coarse(now.Sub(x.Since)), x.heard(now), x.nextTry())
-		c.Remedy = x.unreachableRemedy() + "; known machines stay in the mesh"
+		c.Remedy = x.unreachableRemedy() + "; known machines stay in the mesh here, others may drop this one"
 	default:
 		return judgePublishing(now, x)
 	}
@@ -135,6 +135,9 @@ func (x *Session) setting() string {
 }
 
 func (x *Session) unreachableRemedy() string {
+	if x.Failure.Proxy != "" {
+		return "check that the proxy " + x.Failure.Proxy + " runs and passes this on, or correct HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the agent's environment and restart the agent"
+	}
 	serves := "that `spanctl discovery serve` runs there"
 	if x.Registry == kubernetes {
 		serves = "that the API server runs there"
