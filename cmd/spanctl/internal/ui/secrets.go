@@ -116,17 +116,21 @@ func unhide(edited, shown schema.Source, secrets []string) (string, error) {
 	if marked.MatchString(rest.String()) {
 		return "", errMisplaced
 	}
-	// What is sent is what was meant: each secret is where its mark was.
-	after, err := load.SecretPlaces(schema.Source{Name: edited.Name, Data: []byte(whole.String())})
+	return confirmed(schema.Source{Name: edited.Name, Data: []byte(whole.String())}, places, values)
+}
+
+// confirmed returns a text whose secrets are at the places of their marks: what is sent is what was meant.
+func confirmed(whole schema.Source, places []load.Place, values []string) (string, error) {
+	after, err := load.SecretPlaces(whole)
 	if err != nil || len(after) != len(values) {
 		return "", errMisplaced
 	}
 	for i, p := range after {
-		if p.Path != places[i].Path || whole.String()[p.From:p.To] != values[i] {
+		if p.Path != places[i].Path || string(whole.Data[p.From:p.To]) != values[i] {
 			return "", errMisplaced
 		}
 	}
-	return whole.String(), nil
+	return string(whole.Data), nil
 }
 
 // notPlain is the error of a text with marks that is not plain data.

@@ -77,6 +77,7 @@ func TestStrangersDoNotKeepThePage(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
 		if _, err := r.ReadByte(); response.StatusCode != http.StatusUnauthorized || !response.Close || !errors.Is(err, io.EOF) {
 			t.Fatalf("a stranger is answered with %s, and then reads %v", response.Status, err)
 		}
