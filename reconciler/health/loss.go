@@ -4,9 +4,27 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
 )
+
+// judgePackets finds the conditions of peers that come and go, or to which packets are lost.
+func judgePackets(now time.Time, peers *Peers) (found []condition.Condition) {
+	if len(peers.Filtered) > 0 {
+		found = append(found, filtered(peers))
+	}
+	for i := range peers.Notable {
+		p := &peers.Notable[i]
+		if c, flaps := flapping(now, p); flaps && (p.Up || !p.calls(now)) {
+			found = append(found, c)
+		}
+		if p.Up && p.Lossy && len(peers.Filtered) == 0 {
+			found = append(found, lossy(p))
+		}
+	}
+	return found
+}
 
 // lossy returns the condition of a peer on whose path packets are lost.
 func lossy(p *Peer) condition.Condition {

@@ -124,24 +124,16 @@ func (p *Peer) silentSince() time.Time {
 // judgePeers finds the conditions of the connections to the peers.
 func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	peers := &s.Peers
-	var found []condition.Condition
-	if len(peers.Filtered) > 0 {
-		found = append(found, filtered(peers))
-	}
+	found := judgePackets(now, peers)
 	var silent, deaf []*Peer
 	here := s.mapping()
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
 		heard = heard || p.called(now)
-		if c, flaps := flapping(now, p); flaps && (p.Up || !p.calls(now)) {
-			found = append(found, c)
-		}
 		switch {
 		case p.Relay != "":
 			found = append(found, relayed(p))
-		case p.Up && p.Lossy && len(peers.Filtered) == 0:
-			found = append(found, lossy(p))
 		case p.Up:
 		case p.calls(now):
 			deaf = append(deaf, p)
