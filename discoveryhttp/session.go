@@ -135,6 +135,8 @@ func failureOf(now time.Time, err error) failure.Failure {
 		return failure.Failure{Class: failure.Silent, Text: err.Error()}
 	case errors.Is(err, errStreamEnded):
 		return failure.Failure{Class: failure.Closed, Text: err.Error()}
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return failure.NoTLS
 	case connect.IsWireError(err):
 		return failure.Failure{Class: failure.Answered, Text: "it answers: " + shortText(err)}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -146,11 +145,14 @@ func short(text string) string {
 	return text[:min(len(text), most)]
 }
 
+// NoTLS is what speaks HTTP without TLS.
+var NoTLS = Failure{Class: PlainHTTP, Text: "what answers does not speak TLS, but plain HTTP"}
+
 func ofTLS(_ time.Time, err error) Failure {
-	if errors.Is(err, http.ErrSchemeMismatch) {
-		return Failure{Class: PlainHTTP, Text: "what answers does not speak TLS, but plain HTTP"}
-	}
-	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
+	if record, is := errors.AsType[tls.RecordHeaderError](err); is {
+		if string(record.RecordHeader[:]) == "HTTP/" {
+			return NoTLS
+		}
 		return Failure{Class: TLS, Text: "what answers does not speak TLS"}
 	}
 	if alert, is := errors.AsType[tls.AlertError](err); is {

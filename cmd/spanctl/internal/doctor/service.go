@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -129,6 +130,9 @@ func judgeChain(chain []*x509.Certificate, host, authorities string) *Certificat
 
 // faultOf says why there was no answer, in the words of the agent's conditions.
 func faultOf(err error) string {
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return failure.NoTLS.Text
+	}
 	f := failure.Of(time.Now(), err)
 	if f.Class == failure.Other {
 		return "the connection broke before an answer" // the error may have the URL of a proxy, with a password
