@@ -129,6 +129,9 @@ type Engine struct {
 	events   *resource.Recorder
 	log      *slog.Logger
 
+	// remembered has the names of the machines that could be read, by node ID.
+	remembered map[string]string
+
 	// tracker has the state of the connection to each peer.
 	tracker peer.Tracker
 	// owners has the prefixes of the peers.

@@ -79,6 +79,8 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		g.makePeers(kubespan, known.PresharedKeys)
 	}
 	g.members = g.membersOf(config, known)
+	e.remember(g.good)
+	g.members.Before = e.before(g.members.Unreadable)
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
 }

@@ -39,6 +39,41 @@ func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Memb
 	return m
 }
 
+// maxRemembered is of how many machines the names are kept.
+const maxRemembered = 10_000
+
+// remember keeps what the machines are that can be read, by node ID.
+func (e *Engine) remember(affiliates []mesh.Affiliate) {
+	if e.remembered == nil {
+		e.remembered = map[string]string{}
+	}
+	for i := range affiliates {
+		a := &affiliates[i]
+		if a.Static || a.Nodename == "" {
+			continue
+		}
+		if _, known := e.remembered[a.NodeID]; !known && len(e.remembered) >= maxRemembered {
+			continue
+		}
+		text := a.Nodename
+		if len(a.Addresses) > 0 {
+			text += " (" + a.Addresses[0].String() + ")"
+		}
+		e.remembered[a.NodeID] = text
+	}
+}
+
+// before returns what machines were when they could be read last, by node ID.
+func (e *Engine) before(ids []string) map[string]string {
+	found := map[string]string{}
+	for _, id := range ids {
+		if text := e.remembered[id]; text != "" {
+			found[id] = text
+		}
+	}
+	return found
+}
+
 // otherVersions returns the versions of spanctl on other machines that differ from this machine's.
 func (g *gathered) otherVersions() []health.Version {
 	if g.local.Version == "" {

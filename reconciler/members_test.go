@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -72,4 +73,33 @@ func TestConditionsOfMembers(t *testing.T) {
 			t.Errorf("%s: conditions are %q, want %q", test.name, got, test.want)
 		}
 	}
+}
+
+// TestMachineThatCannotBeReadAnyMoreIsNamed has a machine whose cluster secret changes.
+func TestMachineThatCannotBeReadAnyMoreIsNamed(t *testing.T) {
+	engine, _, store := newEngine()
+	engine.Started = start
+	c := config(t, "")
+	one, two := affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820")
+	two.Nodename, two.Addresses = "db2", []netip.Addr{netip.MustParseAddr("10.0.0.2")}
+	known := complete(one, two)
+	for second := range 100 {
+		if second > 0 {
+			known = complete(one)
+			known.Refused, known.Unreadable = map[string]string{two.NodeID: "sealed"}, []string{two.NodeID}
+		}
+		if _, err := engine.Run(t.Context(), start.Add(time.Duration(second)*time.Second), c, known); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := two.NodeID + ", which was db2 (10.0.0.2), cannot be read"
+	for _, r := range store.List(resource.Conditions) {
+		if spec, is := r.Spec.(resource.Condition); is && spec.Code == "SecretDiffersThere" {
+			if spec.Cause != want {
+				t.Errorf("the cause is %q, want %q", spec.Cause, want)
+			}
+			return
+		}
+	}
+	t.Error("SecretDiffersThere is missing")
 }

@@ -207,6 +207,6 @@ var hostDefinitions = []Definition{
 		Remedy:   "none: the agent restarts it; without an agent, kill it",
 		NotReady: true,
 		// One that hangs again and again works in between.
-		ClearsAfter: 30 * time.Second,
+		ClearsAfter: 10 * time.Second,
 	},
 }

@@ -27,6 +27,9 @@ type Members struct {
 	Refused int
 	// Unreadable are the node IDs of those that the cluster secret does not open, sorted.
 	Unreadable []string
+	// Before has what machines of Unreadable were when they could be read last, such as "db1
+	// (192.0.2.7)", by node ID.
+	Before map[string]string
 	// Repeated are the hostnames that several machines have, sorted.
 	Repeated []Repeat
 	// Relay is what this machine does for others.
@@ -117,8 +120,12 @@ func (m *Members) secrets() []condition.Condition {
 	}
 	var found []condition.Condition
 	for _, id := range m.Unreadable {
-		found = append(found, condition.Condition{Code: condition.SecretDiffersThere, Subject: id,
-			Cause: id + " cannot be read", Remedy: "correct cluster.secret there"})
+		cause := id + " cannot be read"
+		if before := m.Before[id]; before != "" {
+			cause = fmt.Sprintf("%s, which was %s, cannot be read", id, before)
+		}
+		found = append(found, condition.Condition{Code: condition.SecretDiffersThere, Subject: id, Cause: cause,
+			Remedy: "correct cluster.secret there"})
 	}
 	return found
 }

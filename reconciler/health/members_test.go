@@ -31,6 +31,8 @@ func TestMembers(t *testing.T) {
 			"SecretDiffers: none of the 2 other machines can be read: copy cluster.secret from one that works"}},
 		{"one cannot be read", Members{Answered: true, Others: 1, Unreadable: []string{"n1"}}, []string{
 			"SecretDiffersThere n1: n1 cannot be read: correct cluster.secret there"}},
+		{"one that was known cannot be read", Members{Answered: true, Others: 1, Unreadable: []string{"n1"}, Before: map[string]string{"n1": "db1 (192.0.2.7)"}}, []string{
+			"SecretDiffersThere n1: n1, which was db1 (192.0.2.7), cannot be read: correct cluster.secret there"}},
 		{"anyone has published much", Members{Answered: true, Others: 1, Unreadable: many}, []string{
 			"SecretDiffersThere: 9 machines cannot be read: n0, n1, n2, n3, n4, n5, n6, n7, …: correct cluster.secret there"}},
 		{"one hostname", Members{Answered: true, Others: 1, Repeated: []Repeat{{"vm", []string{"n1", "n2"}}}}, []string{
