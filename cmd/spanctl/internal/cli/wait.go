@@ -247,10 +247,10 @@ type outcome struct {
 
 // late is the error of a goal that was not reached in time.
 func (o *waitOptions) late(ctx context.Context, s *agentSession, last outcome) error {
-	if last.late && !last.answered {
+	if last.late && !last.answered && s.isAgents() {
 		return s.noAnswer(o.timeout)
 	}
-	h, err := s.health(ctx, min(o.timeout, answerTimeout))
+	h, err := s.health(ctx, answerTimeout)
 	switch {
 	case err == nil && agent.IsAbsent(h):
 		return statusError{noAgentError(h), exitNoAnswer}
