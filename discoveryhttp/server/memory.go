@@ -26,7 +26,7 @@ func (l Limits) Memory() int64 {
 }
 
 // startMemory is what a server has at the start, in bytes.
-const startMemory = 31 << 20
+const startMemory = 37 << 20
 
 // most returns the most memory that a server with the limits may take, in bytes; 0 for no bound.
 func (l Limits) most() int64 {
