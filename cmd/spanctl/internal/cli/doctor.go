@@ -102,6 +102,11 @@ func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
 	}
 	if err == nil {
 		r.InForce, r.Mapping = isEarlierInForce(h), mappingOf(h.GetMesh())
+		for _, c := range h.GetConditions() {
+			if c.GetCode() == string(condition.TunnelFiltered) {
+				r.Filtered = append(r.Filtered, condition.Condition{Code: condition.TunnelFiltered, Subject: c.GetSubject(), Cause: c.GetCause(), Remedy: c.GetRemedy()})
+			}
+		}
 		r.IdentityInUse = slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool { return c.GetCode() == string(condition.IdentityDamaged) })
 	}
 	ctx, stop := context.WithTimeout(ctx, answerTimeout)

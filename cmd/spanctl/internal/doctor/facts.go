@@ -42,7 +42,9 @@ type Facts struct {
 	ConfigDenied bool
 	// InForce is set where an agent works by an earlier config.
 	InForce bool
-	Host    Host
+	// Filtered are the conditions of a firewall here that drops packets into the mesh.
+	Filtered []condition.Condition
+	Host     Host
 	// Files are those that others must not read or change.
 	Files []health.File
 	// Services are the discovery services of the config.

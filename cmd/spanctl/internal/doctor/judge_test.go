@@ -174,6 +174,9 @@ func TestJudge(t *testing.T) {
 		{"a time that came late", func(f *Facts) { f.Services[0].At = f.Now.Add(time.Minute) }, []string{"skip clock https://disc.example.com/ has told no time, or too late"}},
 		{"a black hole", func(f *Facts) { f.Peers[0].Passes = 1392 }, []string{"warn mtu 1420 bytes to db1 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at db1"}},
 		{"no IPv6 fits", func(f *Facts) { f.Peers[0].Passes = 0 }, []string{"warn mtu 1420 bytes to db1 are lost, and so are 1280"}},
+		{"a firewall into the mesh", func(f *Facts) {
+			f.Filtered = []condition.Condition{{Code: condition.TunnelFiltered, Cause: "packets to db1 are not permitted into kubespan", Remedy: "let the output chains pass them"}}
+		}, []string{"warn tunnel packets to db1 are not permitted into kubespan, let the output chains pass them"}},
 		{"a mute peer", func(f *Facts) { f.Peers[0].Answers = false }, []string{"skip mtu db1 does not answer echoes"}},
 		{"the firewall here drops, and some peer is not up", func(f *Facts) {
 			f.Outside[0].Accepted = 0

@@ -113,7 +113,7 @@ func services(f *Facts) []Finding {
 	})
 }
 
-// paths judges which packets pass to each peer.
+// paths judges which packets may enter the mesh, and which pass to each peer.
 func paths(f *Facts) []Finding {
 	switch {
 	case f.SocketDenied:
@@ -122,6 +122,9 @@ func paths(f *Facts) []Finding {
 		return one(Skip, "mtu", "there is no agent to ask", "")
 	}
 	var found []Finding
+	for _, c := range f.Filtered {
+		found = append(found, Finding{Warn, "tunnel", c.Cause, c.Remedy})
+	}
 	for _, p := range f.Peers {
 		c, lossy := health.PathMTU{Peer: p.Name, Full: p.Full, Passes: p.Passes}.Condition()
 		switch {
@@ -135,8 +138,8 @@ func paths(f *Facts) []Finding {
 			found = append(found, Finding{OK, "mtu", fmt.Sprintf("%d bytes pass to %s", p.Full, p.Name), ""})
 		}
 	}
-	if len(found) == 0 {
-		return one(Skip, "mtu", "there are no peers", "")
+	if len(f.Peers) == 0 {
+		found = append(found, Finding{Skip, "mtu", "there are no peers", ""})
 	}
 	return found
 }
