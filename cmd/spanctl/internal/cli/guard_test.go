@@ -66,8 +66,8 @@ func TestGuardEndsCallsOfAnAgentThatHangs(t *testing.T) {
 					t.Errorf("a call ends after %v: %v", took, err)
 				}
 				start = time.Now()
-				g.health = hanging{from: start.Add(test.hangsAfter)}
-				stream := g.WrapStreamingClient(func(ctx context.Context, _ connect.Spec) connect.StreamingClientConn {
+				again := &guard{g.isAgents, hanging{from: start.Add(test.hangsAfter)}, g.hangs}
+				stream := again.WrapStreamingClient(func(ctx context.Context, _ connect.Spec) connect.StreamingClientConn {
 					return fakeStream{ctx: ctx, after: test.answersAfter}
 				})(t.Context(), connect.Spec{})
 				err = stream.Receive(nil)
