@@ -221,7 +221,7 @@ func TestOtherMachines(t *testing.T) {
 	})
 	t.Run("errors name the machine and the cause", func(t *testing.T) {
 		m.Machines[1].Agent.Terminate()
-		try("get", "members", "-n", strings.Join(hosts, ",")).WantStatus(t, 1).WantStdout(t, hosts[0]).
+		try("get", "members", "-n", strings.Join(hosts, ",")).WantStatus(t, 3).WantStdout(t, hosts[0]).
 			WantStderr(t, hosts[1]+": ", "no agent is running at "+m.Machines[1].Socket())
 		try("get", "members", "--host", "root@"+operator.Address.String()).WantStatus(t, 1).WantStderr(t, "Connection refused")
 		for host, want := range map[string]string{"http://a": "want ssh://user@machine:port", "-oProxyCommand=x": "want user@machine", "ssh://a:b@c": "has a password in it"} {
