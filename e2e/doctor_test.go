@@ -70,8 +70,9 @@ func TestDoctor(t *testing.T) {
 		for _, c := range report.Checks {
 			lines.WriteString(c.Grade + " " + c.Check + " " + c.What + ", " + c.Remedy + "\n")
 		}
+		// A warning, or an error once the agent has read it too.
+		harness.WantText(t, "doctor", lines.String(), " identity "+identity+": is not YAML with the fields of this file")
 		wantLines(t, lines.String(), "warn forwarding relay.offer is set", "warn files "+node.Config()+" has mode 0644: others may read it, `chmod 600 "+node.Config()+"`",
-			"warn identity "+identity+": is not YAML with the fields of this file; the agent works with what it has read before",
 			"fail discovery "+m.Endpoint()+": connection refused", "skip clock", "warn mtu 1420 bytes to node-2 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at node-2")
 	})
 }
