@@ -59,7 +59,7 @@ func markRefusing(rules []state.ForeignRule) error {
 	return nil
 }
 
-// ruleKey tells rules apart, as far as numbers do.
+// ruleKey is what identifies a rule, without its selectors that are no numbers.
 type ruleKey struct {
 	family   state.Family
 	priority int

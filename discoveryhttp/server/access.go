@@ -22,18 +22,13 @@ const (
 	Off Access = "off"
 )
 
-// isLocal reports whether a request comes from this machine. Nothing does where proxies are
-// configured: what they pass on comes from loopback, too, and a caller writes any Host through one
-// that adds no header. Without them, the headers that proxies add tell of one that is not
-// configured, and Host tells of a page of another site whose name leads to this machine.
+// isLocal reports whether a request comes from this machine. None does where proxies are configured:
+// what they pass on comes from loopback, too, and its Host is the caller's. A request that has a
+// proxy's header is not local either, nor is one for another host, as a page of another site sends
+// whose name leads to this machine.
 func (s *Server) isLocal(r *http.Request) bool {
-	if len(s.options.TrustedProxies) > 0 {
+	if len(s.options.TrustedProxies) > 0 || isForwarded(r.Header) {
 		return false
-	}
-	for _, header := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
-		if _, passed := r.Header[header]; passed {
-			return false
-		}
 	}
 	return addressIn(r.RemoteAddr).IsLoopback() && isLocalHost(r.Host)
 }

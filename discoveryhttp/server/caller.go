@@ -44,6 +44,16 @@ func (c callers) of(peer string, header http.Header) netip.Addr {
 	return connection
 }
 
+// isForwarded reports whether a proxy has passed a request on, by the headers that proxies add.
+func isForwarded(header http.Header) bool {
+	for _, name := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
+		if _, has := header[name]; has {
+			return true
+		}
+	}
+	return false
+}
+
 // forwarded returns the address in X-Forwarded-For. Each proxy appends its caller, so the last
 // address that is not a trusted proxy counts. The result is not valid if there is none, or if
 // the header is malformed up to it.

@@ -93,7 +93,12 @@ func TestCallKeepsItsConnection(t *testing.T) {
 	// Without a window the answer cannot be sent, and the call stays open.
 	conn, frames := askH2(t, address, 0)
 	defer func() { _ = conn.Close() }()
-	time.Sleep(300 * time.Millisecond)
+	// One that is idle is closed after it, and tells when the time has passed.
+	idle, idleFrames := askH2(t, address, 1<<16)
+	defer func() { _ = idle.Close() }()
+	for err := error(nil); err == nil; {
+		_, err = idleFrames.ReadFrame()
+	}
 	if err := frames.WriteWindowUpdate(1, 100); err != nil {
 		t.Fatal(err)
 	}

@@ -124,11 +124,10 @@ func sendDatagrams(ctx context.Context, to netip.AddrPort, datagrams [][]byte) (
 // connection is then not the caller's.
 func (c callers) provenBy(peer string, header http.Header) (netip.Addr, error) {
 	caller := c.of(peer, header)
-	forwarded := header.Get("X-Forwarded-For") != "" || header.Get("X-Real-Ip") != "" || header.Get("Forwarded") != "" || header.Get("Via") != ""
 	switch {
 	case c.trusts(caller):
 		return caller, errors.New("the proxy in front of this server does not tell the address of the caller: it has to set X-Forwarded-For or X-Real-IP")
-	case forwarded && !c.trusts(addressIn(peer)):
+	case isForwarded(header) && !c.trusts(addressIn(peer)):
 		return caller, errors.New("this server is behind a proxy that it does not trust: --trusted-proxies")
 	case !caller.IsGlobalUnicast() && !caller.IsLoopback():
 		return caller, errors.New("the address of the caller is not known")

@@ -12,7 +12,7 @@ import (
 func TestTopOfAnotherMachine(t *testing.T) {
 	t.Parallel()
 	requireSSH(t)
-	harness.Scenario(t, "`spanctl top --host` shows another machine through ssh, with one login, and again once its agent is back")
+	harness.Scenario(t, "`spanctl top` shows another machine through ssh, with one login, and again once its agent is back")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
 	operator, shown := m.Discovery, m.Machines[0]

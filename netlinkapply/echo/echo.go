@@ -50,7 +50,7 @@ type request struct {
 }
 
 // Send sends an echo to each peer, over a link and with a firewall mark. The error has a
-// peer.FilteredError for each peer to whom the firewall lets none out.
+// peer.FilteredError for each peer whose echo this machine's firewall refused.
 func (s *Socket) Send(link string, mark uint32, probes []peer.Probe) error {
 	if len(probes) == 0 {
 		return nil

@@ -2764,8 +2764,10 @@ type Peer struct {
 	// Whole numbers, which JSON has as such.
 	ReceivedBytes    float64 `protobuf:"fixed64,8,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	TransmittedBytes float64 `protobuf:"fixed64,9,opt,name=transmitted_bytes,json=transmittedBytes,proto3" json:"transmitted_bytes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The name of the peer that carries the traffic; empty for none.
+	Relay         string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -2859,6 +2861,13 @@ func (x *Peer) GetTransmittedBytes() float64 {
 		return x.TransmittedBytes
 	}
 	return 0
+}
+
+func (x *Peer) GetRelay() string {
+	if x != nil {
+		return x.Relay
+	}
+	return ""
 }
 
 type GetSupportRequest struct {
@@ -3667,7 +3676,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\"U\n" +
 	"\rConfigInForce\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd2\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xe8\x02\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -3679,7 +3688,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x04loss\x18\x06 \x01(\x01H\x01R\x04loss\x88\x01\x01\x12A\n" +
 	"\x0elast_handshake\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rlastHandshake\x12%\n" +
 	"\x0ereceived_bytes\x18\b \x01(\x01R\rreceivedBytes\x12+\n" +
-	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytesB\x0e\n" +
+	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytes\x12\x14\n" +
+	"\x05relay\x18\n" +
+	" \x01(\tR\x05relayB\x0e\n" +
 	"\f_rtt_secondsB\a\n" +
 	"\x05_loss\"\x13\n" +
 	"\x11GetSupportRequest\"\xbf\x01\n" +

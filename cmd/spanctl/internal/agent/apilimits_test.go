@@ -13,7 +13,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
 )
 
-// slowHealth is a health that is told once for each element of let. Each call tells of itself first.
+// slowHealth answers a call for each element of let. Each call first adds one to called.
 type slowHealth struct{ called, let chan struct{} }
 
 func (s slowHealth) Health(ctx context.Context) *agentpb.GetHealthResponse {

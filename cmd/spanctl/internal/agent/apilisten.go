@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb/agentpbconnect"
+	"github.com/spanmesh/span/cmd/spanctl/internal/room"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
@@ -74,7 +75,7 @@ func (d *deps) apiOffer(s *service) offer {
 		recheck: tokenInterval,
 		server:  func(token string) *http.Server { return apiServer(s, token) },
 		bound: func(l net.Listener) net.Listener {
-			return &room{Listener: l, limit: maxStrangers, share: maxClientStrangers, patience: strangerPatience, admits: maxAPIConns}
+			return &room.Room{Listener: l, Limit: maxStrangers, Share: maxClientStrangers, AdmitTimeout: strangerPatience, MaxAdmitted: maxAPIConns}
 		},
 	}
 }
@@ -86,7 +87,7 @@ func apiServer(s *service, token string) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           withToken(token, readingHandler(s)),
-		ConnContext:       withGuest,
+		ConnContext:       room.WithGuest,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxConnStreams},
 		ReadHeaderTimeout: apiReadTimeout,

@@ -11,6 +11,8 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/regular"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/room"
 )
 
 // minToken and maxToken are how long a token is, in characters.
@@ -51,8 +53,8 @@ var (
 	errManyConns = fmt.Errorf("%d connections are open: close some", maxAPIConns)
 )
 
-// withToken passes on the requests of those who have a token, whose connections may stay; others are
-// closed. The time that takes tells nothing about the token.
+// withToken passes on requests that have a token, and keeps their connections open. It closes others.
+// Tokens are compared in constant time.
 func withToken(token string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	refuse := connect.NewErrorWriter()
@@ -64,7 +66,7 @@ func withToken(token string, next http.Handler) http.Handler {
 		got := sha256.Sum256([]byte(shown))
 		status, code, err := http.StatusUnauthorized, connect.CodeUnauthenticated, errNoToken
 		if strings.EqualFold(scheme, bearer) && subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
-			if admit(r.Context()) {
+			if room.Admit(r.Context()) {
 				next.ServeHTTP(w, r)
 				return
 			}

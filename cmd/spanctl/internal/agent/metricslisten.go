@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/room"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/schema"
 )
@@ -43,7 +44,7 @@ func metricsOffer(handler http.Handler) offer {
 			return server
 		},
 		bound: func(l net.Listener) net.Listener {
-			return &room{Listener: l, limit: maxScrapers, share: maxClientScrapers}
+			return &room.Room{Listener: l, Limit: maxScrapers, Share: maxClientScrapers}
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/pathwalk"
 )
 
 const (
@@ -16,8 +19,6 @@ const (
 	othersMask fs.FileMode = 0o006
 	// othersWrite lets others put another file in place of one in a directory, unless that is sticky.
 	othersWrite fs.FileMode = 0o002
-	// maxLinks is how many symbolic links a path may lead through, as the kernel has it.
-	maxLinks = 40
 	// unmapped is the user that owners from outside of a user namespace are shown as.
 	unmapped = 65534
 )
@@ -30,39 +31,21 @@ func checkTrusted(path string) error {
 	if err != nil {
 		return err
 	}
-	at, rest, links := "/", strings.Split(path, "/"), 0
-	for len(rest) > 0 {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			at = filepath.Dir(at)
-			continue
-		}
-		next := filepath.Join(at, name)
+	_, err = pathwalk.Follow(path, func(dir, name string) (string, error) {
+		next := filepath.Join(dir, name)
 		info, err := os.Lstat(next)
 		if err != nil {
-			return err
+			return "", err
 		}
-		if err := checkOwned(next, info); err != nil {
-			return err
+		if err := checkOwned(next, info); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return "", err
 		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		target, err := os.Readlink(next)
-		if err != nil {
-			return err
-		}
-		if links++; links > maxLinks {
-			return &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
-		}
-		if filepath.IsAbs(target) {
-			at = "/"
-		}
-		rest = append(strings.Split(target, "/"), rest...)
+		return os.Readlink(next)
+	})
+	if errors.Is(err, syscall.ELOOP) {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return nil
+	return err
 }
 
 // checkOwned checks one part of a path.

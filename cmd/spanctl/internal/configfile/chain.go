@@ -4,13 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// maxLinks is how many symbolic links in a row are followed, as the kernel does (path_resolution(7)).
-const maxLinks = 40
+	"github.com/spanmesh/span/cmd/spanctl/internal/pathwalk"
+)
 
 // chain is what decides which files paths lead to.
 type chain struct {
@@ -30,48 +28,23 @@ func chainOf(readlink func(path string) (string, error), paths ...string) chain 
 	return c
 }
 
-// follow adds what decides where an absolute path leads.
+// follow adds what decides where an absolute path leads. Where a part is not there, what is to come is
+// decided once it is.
 func (c chain) follow(readlink func(path string) (string, error), path string) {
-	here, rest, links := "/", split(path), 0
-	for len(rest) > 0 {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			here = filepath.Dir(here)
-			continue
+	end, err := pathwalk.Follow(path, func(dir, name string) (string, error) {
+		if c.names[dir] == nil {
+			c.names[dir] = map[string]bool{}
 		}
-		if c.names[here] == nil {
-			c.names[here] = map[string]bool{}
+		c.names[dir][name] = true
+		target, err := readlink(filepath.Join(dir, name))
+		if errors.Is(err, unix.EINVAL) {
+			return "", nil
 		}
-		c.names[here][name] = true
-		target, err := readlink(filepath.Join(here, name))
-		switch {
-		case errors.Is(err, unix.EINVAL):
-			here = filepath.Join(here, name)
-			continue
-		case err != nil:
-			return // what is to come is decided once the name is there
-		}
-		if links++; links > maxLinks {
-			return
-		}
-		if filepath.IsAbs(target) {
-			here = "/"
-		}
-		rest = append(split(target), rest...)
+		return target, err
+	})
+	if err == nil {
+		c.files[end] = true
 	}
-	c.files[here] = true
-}
-
-// split returns the names in a path. Those of a path are not cleaned: ".." after a link leads to
-// the parent of what the link leads to.
-func split(path string) (names []string) {
-	for name := range strings.SplitSeq(path, "/") {
-		if name != "" && name != "." {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // concerns reports whether an event at a path may change what is read.

@@ -3,7 +3,6 @@ package healthtext
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -103,4 +102,4 @@ func RTT(d time.Duration) string {
 }
 
 // IsRelayed reports whether another peer carries the traffic of a peer.
-func IsRelayed(p *agentpb.Peer) bool { return strings.HasPrefix(p.GetPath(), "relay ") }
+func IsRelayed(p *agentpb.Peer) bool { return p.GetRelay() != "" }

@@ -3,15 +3,14 @@ package healthtext
 import (
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/golden"
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext/healthtest"
 	"github.com/spanmesh/span/reconciler/human"
 )
@@ -69,22 +68,7 @@ func TestStatusText(t *testing.T) {
 			test.change(h)
 			test.view.Zone = time.UTC
 			got := test.view.Text(h)
-			path := filepath.Join("testdata", "status", test.name+".txt")
-			if *update {
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("-want +got (go test -update writes it):\n%s", diff)
-			}
+			golden.Compare(t, filepath.Join("testdata", "status", test.name+".txt"), got, *update)
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/agent"
+	"github.com/spanmesh/span/cmd/spanctl/internal/golden"
 	"github.com/spanmesh/span/cmd/spanctl/internal/healthtext/healthtest"
 )
 
@@ -211,22 +212,7 @@ func TestFrames(t *testing.T) {
 			m := model()
 			got := m.View() + "\n"
 			fits(t, m)
-			path := filepath.Join("testdata", "frames", name+".txt")
-			if *update {
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("-want +got (go test -update writes it):\n%s", diff)
-			}
+			golden.Compare(t, filepath.Join("testdata", "frames", name+".txt"), got, *update)
 		})
 	}
 }

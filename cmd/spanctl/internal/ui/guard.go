@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/room"
 )
 
 // contentPolicy lets the page use files of this server, and nothing else.
@@ -41,7 +43,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		now := time.Now()
 		found := s.sessionOf(now, r)
 		if found != nil {
-			keep(r)
+			room.Admit(r.Context()) // a connection that is not may still be used
 		}
 		if token := r.URL.Query().Get("token"); r.URL.Path == "/" && token != "" {
 			s.enter(w, r, now, found, token)
@@ -85,7 +87,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, now time.Time, fo
 			fail(w, r, http.StatusUnauthorized, "this token was used, or is older than 5 minutes: Enter in the terminal of `spanctl ui` prints another URL, or start it again")
 			return
 		}
-		keep(r)
+		room.Admit(r.Context())
 		http.SetCookie(w, &http.Cookie{Name: s.cookieName, Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
+	"github.com/spanmesh/span/cmd/spanctl/internal/room"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	// open without one.
 	requestTimeout = 10 * time.Second
 	idleTimeout    = time.Minute
+	// maxStrangers is how many connections are open of which no request had a cookie, so that they do not
+	// keep the page from others; maxEntered is how many others are kept.
+	maxStrangers, maxEntered = 32, 64
 	// closeTimeout is how long requests have to end once the server stops.
 	closeTimeout = time.Second
 )
@@ -157,7 +161,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       withSlot,
+		ConnContext:       room.WithGuest,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
 	}
@@ -171,7 +175,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		if err := server.Serve(&slots{Listener: s.listener}); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(&room.Room{Listener: s.listener, Limit: maxStrangers, Share: maxStrangers, MaxAdmitted: maxEntered}); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the page: %w", err)
 		}
 		return nil

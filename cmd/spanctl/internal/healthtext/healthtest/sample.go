@@ -29,7 +29,7 @@ func Sample() *agentpb.GetHealthResponse {
 		Peers: []*agentpb.Peer{
 			{Name: "db1", PublicKey: "a", State: "up", Path: "203.0.113.9:51820", RttSeconds: proto.Float64(0.0112), Loss: proto.Float64(0),
 				LastHandshake: Ago(41 * time.Second), ReceivedBytes: 1.2 * (1 << 30), TransmittedBytes: 310 << 20},
-			{Name: "db2", PublicKey: "b", State: "up", Path: "relay db1", RttSeconds: proto.Float64(0.0239), Loss: proto.Float64(0),
+			{Name: "db2", PublicKey: "b", State: "up", Path: "relay db1", Relay: "db1", RttSeconds: proto.Float64(0.0239), Loss: proto.Float64(0),
 				LastHandshake: Ago(62 * time.Second), ReceivedBytes: 8.1 * (1 << 20), TransmittedBytes: 2 << 20},
 		},
 	}

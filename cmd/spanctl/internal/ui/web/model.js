@@ -76,7 +76,7 @@ function sorted(names) {
 // where there is no such peer.
 export function linkState(peer) {
   if (!peer) return "none";
-  if (peer.state === "up" && peer.path?.startsWith("relay ")) return "relay";
+  if (peer.state === "up" && peer.relay) return "relay";
   return peer.state;
 }
 

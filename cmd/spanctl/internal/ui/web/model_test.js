@@ -4,7 +4,7 @@ const web1 = { id: "local", name: "here" }, web2 = { id: "root@web2", name: "roo
 const entry = (health) => ({ health, peers: new Map((health.peers ?? []).map((p) => [p.name, p])) });
 const peers = [
   { name: "db1", state: "up", path: "203.0.113.9:51820", rttSeconds: 0.011, loss: 0 },
-  { name: "db2", state: "up", path: "relay db1", rttSeconds: 0.024 },
+  { name: "db2", state: "up", path: "relay db1", relay: "db1", rttSeconds: 0.024 },
   { name: "db10", state: "down", rttSeconds: 0.5 },
   { name: "db3", state: "unknown" },
 ];
@@ -33,7 +33,7 @@ test("a link is described in words", () => {
 });
 
 test("only a peer that is up is reached by a relay", () => {
-  equal([linkState({ state: "down", path: "relay db1" }), linkState(undefined)], ["down", "none"]);
+  equal([linkState({ state: "down", path: "relay db1", relay: "db1" }), linkState(undefined)], ["down", "none"]);
 });
 
 const sick = (hostname, ...list) => entry({

@@ -1,4 +1,5 @@
-package agent
+// Package room bounds the connections that nobody has shown a right to.
+package room
 
 import (
 	"context"
@@ -8,30 +9,30 @@ import (
 	"time"
 )
 
-// room is a listener that has place for some connections. Whoever comes always finds place: a
+// Room is a listener that has place for some connections. Whoever comes always finds place: a
 // connection that waits for longer than others gives it up. So nobody keeps others out by holding
 // connections, but has to make new ones faster than others make their requests.
-type room struct {
+type Room struct {
 	net.Listener
-	// limit is how many connections have place, and share how many of them one client. Those that
+	// Limit is how many connections have place, and Share how many of them one client. Those that
 	// are admitted do not count.
-	limit, share int
-	// patience is how long a connection may wait to be admitted; zero for any time.
-	patience time.Duration
-	// admits is how many connections are admitted at a time.
-	admits int
+	Limit, Share int
+	// AdmitTimeout is how long a connection may wait to be admitted; zero for any time.
+	AdmitTimeout time.Duration
+	// MaxAdmitted is how many connections are admitted at a time.
+	MaxAdmitted int
 
 	mu sync.Mutex
 	// waiting are the connections that are not admitted, the oldest first.
-	waiting []*guest
+	waiting []*Guest
 	// admitted counts those that are.
 	admitted int
 }
 
-// guest is a connection in a room.
-type guest struct {
+// Guest is a connection in a Room.
+type Guest struct {
 	net.Conn
-	room   *room
+	room   *Room
 	client netip.Prefix
 	// ends closes the connection once it has waited for too long; nil if it may wait.
 	ends *time.Timer
@@ -40,12 +41,12 @@ type guest struct {
 }
 
 // Accept implements net.Listener.
-func (r *room) Accept() (net.Conn, error) {
+func (r *Room) Accept() (net.Conn, error) {
 	conn, err := r.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	g := &guest{Conn: conn, room: r, client: clientOf(conn)}
+	g := &Guest{Conn: conn, room: r, client: clientOf(conn)}
 	if out := r.enter(g); out != nil {
 		_ = out.Close() // the client sees that it is closed
 	}
@@ -53,11 +54,11 @@ func (r *room) Accept() (net.Conn, error) {
 }
 
 // enter gives a guest a place, and returns the one that loses its own for that; nil if none does.
-func (r *room) enter(g *guest) (out *guest) {
+func (r *Room) enter(g *Guest) (out *Guest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.patience > 0 {
-		g.ends = time.AfterFunc(r.patience, g.expire)
+	if r.AdmitTimeout > 0 {
+		g.ends = time.AfterFunc(r.AdmitTimeout, g.expire)
 	}
 	out = r.displaced(g.client)
 	r.waiting = append(r.waiting, g)
@@ -69,15 +70,15 @@ func (r *room) enter(g *guest) (out *guest) {
 
 // displaced returns the guest that makes place for another one of a client; nil if there is place. It
 // is the oldest of the client that has its share already, or of the one that has most in a full room.
-func (r *room) displaced(client netip.Prefix) *guest {
+func (r *Room) displaced(client netip.Prefix) *Guest {
 	count := map[netip.Prefix]int{}
 	for _, g := range r.waiting {
 		count[g.client]++
 	}
 	loses := client
 	switch {
-	case count[client] >= r.share && !client.Addr().IsLoopback():
-	case len(r.waiting) >= r.limit:
+	case count[client] >= r.Share && !client.Addr().IsLoopback():
+	case len(r.waiting) >= r.Limit:
 		for _, g := range r.waiting {
 			if count[g.client] > count[loses] {
 				loses = g.client
@@ -95,7 +96,7 @@ func (r *room) displaced(client netip.Prefix) *guest {
 }
 
 // leave forgets a guest. The lock is held.
-func (r *room) leave(g *guest) {
+func (r *Room) leave(g *Guest) {
 	if g.left {
 		return
 	}
@@ -111,7 +112,7 @@ func (r *room) leave(g *guest) {
 }
 
 // remove ends the wait of a guest. The lock is held.
-func (r *room) remove(g *guest) {
+func (r *Room) remove(g *Guest) {
 	for i, w := range r.waiting {
 		if w == g {
 			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
@@ -121,7 +122,7 @@ func (r *room) remove(g *guest) {
 }
 
 // admit reports whether a guest may stay for as long as it likes.
-func (g *guest) admit() bool {
+func (g *Guest) admit() bool {
 	r := g.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,7 +131,7 @@ func (g *guest) admit() bool {
 		return false
 	case g.admitted:
 		return true
-	case r.admitted >= r.admits:
+	case r.admitted >= r.MaxAdmitted:
 		return false
 	}
 	if g.ends != nil {
@@ -143,7 +144,7 @@ func (g *guest) admit() bool {
 }
 
 // expire closes a connection that was not admitted in time.
-func (g *guest) expire() {
+func (g *Guest) expire() {
 	g.room.mu.Lock()
 	out := !g.admitted && !g.left
 	if out {
@@ -156,17 +157,16 @@ func (g *guest) expire() {
 }
 
 // Close implements net.Conn.
-func (g *guest) Close() error {
+func (g *Guest) Close() error {
 	g.room.mu.Lock()
 	g.room.leave(g)
 	g.room.mu.Unlock()
 	return g.Conn.Close()
 }
 
-// clientOf returns whom a connection is from: an address of IPv4, or a /64 of IPv6, of which a host has
-// any address that it likes. In the /64 of this machine's own address, as in the mesh, each machine has
-// one address. What comes over loopback may be from any user, and is of one client. The result is zero
-// if it is not known.
+// clientOf returns the client of a connection: an address of IPv4, or a /64 of IPv6, in which a host may
+// have any address. In the /64 of this machine's own address, such as the mesh's, each address is a
+// client. All of loopback is one client. The result is zero if the client is not known.
 func clientOf(conn net.Conn) netip.Prefix {
 	return clientAt(addressOf(conn.RemoteAddr()), addressOf(conn.LocalAddr()))
 }
@@ -201,13 +201,13 @@ func addressOf(end net.Addr) netip.Addr {
 // guestKey is the key of a request's connection in its context.
 type guestKey struct{}
 
-// withGuest is the ConnContext of a server on a room.
-func withGuest(ctx context.Context, conn net.Conn) context.Context {
+// WithGuest is the ConnContext of a server on a Room.
+func WithGuest(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, guestKey{}, conn)
 }
 
-// admit reports whether the connection of a request may stay for as long as it likes.
-func admit(ctx context.Context) bool {
-	g, is := ctx.Value(guestKey{}).(*guest)
+// Admit reports whether the connection of a request may stay for as long as it likes.
+func Admit(ctx context.Context) bool {
+	g, is := ctx.Value(guestKey{}).(*Guest)
 	return is && g.admit()
 }

@@ -11,55 +11,13 @@ import (
 	"testing"
 )
 
-// TestOldestStrangerGoes connects more often than strangers may, once a connection is known.
-func TestOldestStrangerGoes(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &slots{Listener: l}
-	defer s.Close()
-	connect := func() (client net.Conn, server *slotConn) {
-		t.Helper()
-		client, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = client.Close() })
-		conn, err := s.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return client, conn.(*slotConn)
-	}
-	known, atServer := connect()
-	atServer.know()
-	first, _ := connect()
-	for range maxStrangers {
-		connect()
-	}
-	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("the oldest stranger reads %v", err)
-	}
-	if _, err := atServer.Write([]byte("x")); err != nil {
-		t.Errorf("the known connection is closed: %v", err)
-	}
-	if n, err := known.Read(make([]byte, 1)); n != 1 || err != nil {
-		t.Errorf("it reads %v", err)
-	}
-	_ = atServer.Close()
-	if _ = atServer.Close(); s.known != 0 || len(s.strangers) != maxStrangers {
-		t.Errorf("%d connections are known, %d strangers", s.known, len(s.strangers))
-	}
-}
-
 // TestStrangersDoNotKeepThePage has a page open, and many connections of others: some ask for what
 // they may not have, the rest says nothing.
 func TestStrangersDoNotKeepThePage(t *testing.T) {
 	w := newWorld(t, false)
 	w.enter()
 	address := strings.TrimPrefix(w.base, "http://")
-	for i := range 3 * maxKnown {
+	for i := range 3 * maxEntered {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
