@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,6 +108,11 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	t.Run("packets are lost", func(t *testing.T) {
 		third.Exec.Nodecmd("lose", "40")
 		lossy := "PacketLoss/" + third.Name
+		second.API.AwaitPeer(third.Name, func(spec map[string]any) bool {
+			shown, _ := spec["loss"].(string)
+			loss, err := strconv.ParseFloat(strings.TrimSuffix(shown, "%"), 64)
+			return err == nil && loss >= 20 // from here on it takes two minutes
+		})
 		awaitShown(second, lossy, "or more of the echoes to "+third.Name+" have no answer", "look for loss between")
 		third.Exec.Nodecmd("delete-table", "loss")
 		awaitNotShown(second, lossy)

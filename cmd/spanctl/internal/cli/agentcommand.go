@@ -111,8 +111,9 @@ func (g *globals) runOnNodes(cmd *cobra.Command, args []string) error {
 	group.SetLimit(maxParallel)
 	for i, node := range g.nodes {
 		answers[i].node = node
+		line := argumentsFor(cmd, args, node) // here: visiting flags sorts them
 		group.Go(func() error {
-			runOnNode(cmd, args, input, &answers[i], output)
+			runOnNode(cmd, line, input, &answers[i], output)
 			return nil
 		})
 	}
@@ -134,9 +135,9 @@ func inputOf(cmd *cobra.Command) ([]byte, error) {
 	return io.ReadAll(cmd.InOrStdin())
 }
 
-func runOnNode(cmd *cobra.Command, args []string, input []byte, a *answer, output joinedOutput) {
+func runOnNode(cmd *cobra.Command, line []string, input []byte, a *answer, output joinedOutput) {
 	root := Root()
-	root.SetArgs(argumentsFor(cmd, args, a.node))
+	root.SetArgs(line)
 	root.SetIn(bytes.NewReader(input))
 	var out io.Writer = &a.stdout
 	if isWatch(cmd) {
