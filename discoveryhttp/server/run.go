@@ -31,6 +31,7 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 	s.metrics.registry.MustRegister(connectionMetrics(entrance)...)
 	s.connections = entrance.Stats
 	group, groupCtx := errgroup.WithContext(ctx)
+	s.serveSTUN(groupCtx, group)
 	for _, listener := range listeners {
 		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
 	}

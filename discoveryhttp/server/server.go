@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -64,6 +65,9 @@ type Options struct {
 	HideClientAddress bool
 	// Reflect lets a caller have datagrams sent to its own address.
 	Reflect bool
+	// STUN are sockets of stun.Listen, on which machines are told their outside addresses. Run
+	// closes them.
+	STUN []*net.UDPConn
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.
 	Redirect string

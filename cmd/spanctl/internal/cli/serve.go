@@ -27,6 +27,7 @@ import (
 type serveOptions struct {
 	*globals
 	listen, store   string
+	stunListen      string
 	storeReset      bool
 	tlsCert, tlsKey string
 	insecure        bool
@@ -71,6 +72,7 @@ and notifies readiness.`,
 
 func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3000", "address and port to listen on")
+	flags.StringVar(&f.stunListen, "stun-listen", stunSame, "UDP address and port at which machines are told the outside address of their WireGuard port, by STUN: same for those of --listen, or off. Answers are no larger than requests, and an address, or IPv6 /64, has 20 a second")
 	flags.StringVar(&f.store, "store", "", "where affiliates are stored: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
 	flags.BoolVar(&f.storeReset, "store-reset", false, "start with an empty store and move the file of a bolt store aside, such as a damaged one")
 	f.etcd.flags(flags)
@@ -151,6 +153,9 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 		return errors.Join(err, closeAll(listeners))
 	}
 	o.Store = kept
+	if o.STUN, err = f.openSTUN(ctx, listeners, log); err != nil {
+		return errors.Join(err, closeAll(listeners), kept.Close())
+	}
 	for _, l := range listeners {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
