@@ -67,7 +67,7 @@ func TestDoctorFromOutside(t *testing.T) {
 	dropsInFront := firewalls(home)
 	harness.WantText(t, "doctor behind a router", dropsInFront,
 		fmt.Sprintf("udp none of 3 datagrams to UDP 51820 of %v arrive here: the router or a firewall in front of this machine drops them", m.RouterOf(home).Address))
-	wantLines(t, dropsInFront, behind(home)+"peers see UDP 51820 at its port 40000")
+	wantLines(t, dropsInFront, behind(home)+"UDP 51820 is seen at its port 40000; whether everybody sees it there takes servers of STUN at two addresses")
 	wantLines(t, firewalls(forwarded), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", m.RouterOf(forwarded).Address), behind(forwarded))
 	// The datagrams of the first try are no difference to what the config asks for.
 	open.CLI.AwaitNoDiff()

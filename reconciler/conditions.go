@@ -61,7 +61,7 @@ func (e *Engine) snapshot() health.Snapshot {
 	s := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
 		Mesh: e.asked, Known: e.known, Peers: e.peers, Members: e.members, PathMTUs: e.paths.blackHoles()}
 	if e.gathered != nil {
-		s.Offline = e.gathered.host.Offline
+		s.Offline, s.Outside = e.gathered.host.Offline, e.gathered.outside
 	}
 	if e.sessions != nil {
 		s.Sessions = e.sessions()
@@ -150,7 +150,7 @@ const healthID = "machine"
 // publishHealth publishes the health in a word, where it has changed.
 func (e *Engine) publishHealth(now time.Time) {
 	is := e.health(now)
-	spec := resource.HealthState{State: string(is.State), Ready: is.Ready}
+	spec := resource.HealthState{State: string(is.State), Ready: is.Ready, NAT: is.Mapping.Kind}
 	if spec != e.healthState {
 		e.healthState = spec
 		e.store.Replace(now, resource.HealthStates, map[string]any{healthID: spec})

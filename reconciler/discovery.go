@@ -41,6 +41,8 @@ type Discovery struct {
 	opened bool
 	// version increases with every change of what is known, from any goroutine.
 	version atomic.Uint64
+	// outside is the last argument of SetOutside; nil before the first.
+	outside atomic.Pointer[mesh.Outside]
 	// knowledge is what was known at its version.
 	knowledge Knowledge
 }
@@ -230,9 +232,18 @@ func (d *Discovery) Knowledge() Knowledge {
 		snapshots[i] = s.registry.Snapshot()
 	}
 	d.knowledge = mergeSnapshots(snapshots)
+	if outside := d.outside.Load(); outside != nil {
+		d.knowledge.Outside = *outside
+	}
 	d.knowledge.Version = version
 	d.knowledge.Complete = d.knowledge.Complete && d.opened
 	return d.knowledge
+}
+
+// SetOutside sets how NATs map this machine's port. It is safe for any goroutine.
+func (d *Discovery) SetOutside(outside mesh.Outside) {
+	d.outside.Store(&outside)
+	d.version.Add(1)
 }
 
 // Sessions returns the connections of the open registries.

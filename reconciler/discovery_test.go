@@ -82,6 +82,17 @@ func TestKnowledgeWithoutRegistriesIsComplete(t *testing.T) {
 	}
 }
 
+// TestOutsideIsKnown has what others see of the machine in what is known, as news.
+func TestOutsideIsKnown(t *testing.T) {
+	d := discovery()
+	before := d.Knowledge()
+	outside := mesh.Outside{IPv4: mesh.Mapping{Kind: mesh.NATIndependent, Address: netip.MustParseAddr("203.0.113.9"), Ports: []uint16{40000}}}
+	d.SetOutside(outside)
+	if after := d.Knowledge(); !before.Outside.Equal(mesh.Outside{}) || !after.Outside.Equal(outside) || after.Version == before.Version {
+		t.Errorf("known before: %+v, after: %+v", before, after)
+	}
+}
+
 func TestAnnounceFailsWhereNoRegistryAccepts(t *testing.T) {
 	self := affiliate(9)
 	for _, c := range []struct {

@@ -56,6 +56,8 @@ type Knowledge struct {
 	PresharedKeys map[mesh.Key]mesh.PrivateKey
 	// Seen are this machine's addresses as others see them.
 	Seen []netip.Addr
+	// Outside is how NATs map this machine's port.
+	Outside mesh.Outside
 	// Node is what a Kubernetes cluster knows about this machine.
 	Node mesh.Node
 	// Refused has the reasons why registries do not use affiliates, by node ID.
@@ -383,6 +385,6 @@ func (e *Engine) AffiliateAs(config *schema.Config, known Knowledge, identify Id
 	if err != nil {
 		return mesh.Affiliate{}, fmt.Errorf("make another key: %w", err)
 	}
-	local, _ := mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Node)
+	local, _ := mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Outside, known.Node)
 	return local, nil
 }

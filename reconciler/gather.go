@@ -19,6 +19,8 @@ type gathered struct {
 
 	host     mesh.Host
 	identity mesh.Identity
+	// outside is Knowledge.Outside.
+	outside mesh.Outside
 	// announcing is what is wrong with what the machine announces, and with what it takes of peers.
 	announcing []condition.Condition
 	// local is this machine's affiliate.
@@ -69,8 +71,8 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		p.Local = last.local
 		return nil
 	}
-	g := gathered{config: config, version: known.Version, host: host, identity: identity, refused: map[string]string{}}
-	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Node)
+	g := gathered{config: config, version: known.Version, host: host, identity: identity, outside: known.Outside, refused: map[string]string{}}
+	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Outside, known.Node)
 	g.local.Version = e.Version
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))

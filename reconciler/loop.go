@@ -8,6 +8,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
@@ -84,6 +85,8 @@ type Loop struct {
 	// failures is the number of passes that failed in a row.
 	failures int
 	repairs  repairBackoff
+	// networkChanges is Turn.NetworkChanges.
+	networkChanges int
 	// cost is the estimate of pollCost; zero before the first poll.
 	cost time.Duration
 }
@@ -235,6 +238,7 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	l.failures = 0
 	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
 	if pass.NetworkChanged {
+		l.networkChanges++
 		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
 		l.discovery.NetworkChanged()
 	}
@@ -247,6 +251,13 @@ func (l *Loop) Scope() state.Scope {
 		return *scope
 	}
 	return state.Scope{}
+}
+
+// SetOutside sets how NATs map the machine's port, and asks for a pass that publishes it. It does not
+// block.
+func (l *Loop) SetOutside(outside mesh.Outside) {
+	l.discovery.SetOutside(outside)
+	l.Wake(InputChanged)
 }
 
 // Wake asks for a pass soon. It does not block.

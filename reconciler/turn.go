@@ -6,6 +6,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
@@ -31,6 +32,10 @@ type Turn struct {
 	// Peers are the resource.PeerStatuses after the last pass, sorted by ID. They are not to be
 	// changed.
 	Peers []resource.Resource
+	// Host is what the last pass has read of the machine. Its lists are not to be changed.
+	Host mesh.Host
+	// NetworkChanges counts the passes with Pass.NetworkChanged.
+	NetworkChanges int
 }
 
 // HealthAt returns the health of the machine at a time after the turn, and whether the loop is
@@ -43,7 +48,7 @@ func (t *Turn) HealthAt(now time.Time) (report health.Report, live bool) {
 	stuck := health.Condition{Since: t.At, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
 		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
 		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
-	return health.Report{State: health.Broken, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
+	return health.Report{State: health.Broken, Mapping: t.Health.Mapping, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
 }
 
 // Mesh is a machine's end of the mesh. It has no link where there is no mesh.
@@ -55,6 +60,8 @@ type Mesh struct {
 	Hostname string
 	// Address is the machine's in the mesh.
 	Address netip.Addr
+	// Subnet is that of all machines' addresses.
+	Subnet netip.Prefix
 	// Port is the UDP port of WireGuard.
 	Port int
 	// MTU is that of the link in bytes.
@@ -64,7 +71,7 @@ type Mesh struct {
 // meshOf returns the mesh that a pass leads to.
 func meshOf(p *Pass) Mesh {
 	link := &p.desired.Link
-	return Mesh{Link: link.Name, NodeID: p.identity.NodeID, Hostname: p.local.Hostname, Address: p.identity.Address.Addr(), Port: link.ListenPort, MTU: link.MTU}
+	return Mesh{Link: link.Name, NodeID: p.identity.NodeID, Hostname: p.local.Hostname, Address: p.identity.Address.Addr(), Subnet: p.identity.Subnet, Port: link.ListenPort, MTU: link.MTU}
 }
 
 // Last returns the last turn. It does not wait for the one under way.
@@ -74,7 +81,10 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 func (l *Loop) endTurn() {
 	now := time.Now()
 	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
-		Peers: l.engine.statuses, File: l.engine.known.Config}
+		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges}
+	if l.engine.gathered != nil {
+		turn.Host = l.engine.gathered.host
+	}
 	l.last.Store(&turn)
 	l.takeBack(&turn)
 	if l.Turned != nil {

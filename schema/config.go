@@ -77,6 +77,8 @@ type KubeSpan struct {
 	RouteConnectedNetworks []netip.Prefix `json:"routeConnectedNetworks"`
 	// Relay says what is carried for others, and by others.
 	Relay Relay `json:"relay"`
+	// NAT says what is done about a NAT in front of the machine.
+	NAT NAT `json:"nat"`
 	// ListenPort is the UDP port of WireGuard.
 	ListenPort int `json:"listenPort"`
 	// InterfaceName is the name of the WireGuard link.
@@ -119,6 +121,14 @@ func (m MTU) MarshalJSON() ([]byte, error) {
 		return []byte(autoText), nil
 	}
 	return json.Marshal(int(m))
+}
+
+// NAT says what is done about a NAT in front of a machine.
+type NAT struct {
+	// STUN asks servers at which address and port they see WireGuard's port.
+	STUN bool `json:"stun"`
+	// Servers are asked in place of the discovery services.
+	Servers []STUNServer `json:"servers"`
 }
 
 // Relay says whether traffic between peers may pass through a third machine.

@@ -19,6 +19,8 @@ const (
 	Cone NAT = iota
 	// Symmetric maps each connection to another port.
 	Symmetric
+	// Preserving maps a source to its own port for all destinations.
+	Preserving
 )
 
 // Site is a network behind a router with NAT. It reaches the lab's network, but cannot be

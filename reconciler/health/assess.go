@@ -22,6 +22,8 @@ type Snapshot struct {
 	// Offline says for each link why it does not connect the machine to others; empty if one
 	// does.
 	Offline []mesh.OfflineLink
+	// Outside is how NATs map the machine's UDP port, by the servers that were asked.
+	Outside mesh.Outside
 	// Peers are the connections to the peers.
 	Peers Peers
 	// Members are the machines of the cluster.

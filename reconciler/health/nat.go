@@ -8,13 +8,14 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// mapping returns how the NAT in front of this machine maps its port, by all registries.
+// mapping returns how the NAT in front of this machine maps its port, by the servers that were asked,
+// or else by all registries.
 func (s *Snapshot) mapping() mesh.Mapping {
 	var listed []netip.AddrPort
 	for i := range s.Sessions {
 		listed = append(listed, s.Sessions[i].Listed...)
 	}
-	return mesh.OwnMapping(listed, s.Peers.Announced, uint16(s.Peers.Port))
+	return s.Outside.Or(mesh.OwnMapping(listed, s.Peers.Announced, uint16(s.Peers.Port)))
 }
 
 // minObservers is how many machines must be reached directly for it to show in discovery that a NAT

@@ -52,7 +52,7 @@ func TestTheBestEndpointsAreAnnounced(t *testing.T) {
 		{"networks leave less room for addresses", wide, sequence("2001:db8::1", 64), 64, nil, sequence("2001:db8::1", 64), nil, 64, 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, found := LocalAffiliate(Identity{}, &c.config, Host{Addresses: c.addresses, OnDefault: c.onDefault}, c.seen, Node{})
+			a, found := LocalAffiliate(Identity{}, &c.config, Host{Addresses: c.addresses, OnDefault: c.onDefault}, c.seen, Outside{}, Node{})
 			if len(a.KubeSpan.Endpoints) != c.endpoints || len(a.Addresses) != c.addressed || len(found) != c.conditions {
 				t.Errorf("%d endpoints, %d addresses, %d conditions: want %d, %d, %d", len(a.KubeSpan.Endpoints), len(a.Addresses), len(found),
 					c.endpoints, c.addressed, c.conditions)

@@ -98,10 +98,10 @@ type Node struct {
 }
 
 // LocalAffiliate returns what this machine publishes. Seen are the machine's addresses as
-// others see them, such as a discovery service outside its NAT. Addresses in the networks of
-// its pods are not published: a network plugin may use the same ones on every machine. If the
+// others see them, such as a discovery service outside its NAT; outside is how a NAT maps its port.
+// Addresses in the networks of its pods are not published: a network plugin may use the same ones on every machine. If the
 // machine has more addresses than discovery takes, the best are published, and a condition says so.
-func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, node Node) (Affiliate, []condition.Condition) {
+func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []netip.Addr, outside Outside, node Node) (Affiliate, []condition.Condition) {
 	addresses := slices.DeleteFunc(slices.Clone(host.Addresses), func(a netip.Addr) bool {
 		return id.Subnet.Contains(a) || slices.ContainsFunc(node.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
 	})
@@ -147,8 +147,9 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		found = append(found, passesNothing("filters.endpoints",
 			fmt.Sprintf("none of the %d addresses of this machine is announced: the filter lets none through", len(all))))
 	}
-	announced := best(reachable, MaxEndpoints-len(config.ExtraAnnouncedEndpoints), classOf)
-	a.KubeSpan.Endpoints = endpoints(config, announced)
+	mapped := mappedEndpoints(id, config, outside)
+	announced := best(reachable, MaxEndpoints-len(config.ExtraAnnouncedEndpoints)-len(mapped), classOf)
+	a.KubeSpan.Endpoints = endpoints(config, announced, mapped)
 	return a, append(found, tooMany("endpoints", len(announced), len(reachable),
 		"choose some with machine.network.kubespan.filters.endpoints, or exclude links with filters.interfaces")...)
 }
@@ -161,11 +162,31 @@ func masked(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.Clip(unite(nil, out))
 }
 
-// endpoints returns the addresses with the listen port, and then the config's extra endpoints.
-func endpoints(config *schema.KubeSpan, addresses []netip.Addr) []netip.AddrPort {
+// mappedEndpoints returns the endpoints that a NAT gives to the machine and that it may announce.
+func mappedEndpoints(id Identity, config *schema.KubeSpan, outside Outside) []netip.AddrPort {
+	return slices.DeleteFunc(outside.Endpoints(), func(e netip.AddrPort) bool {
+		return !IsOutside(id.Subnet, config, e.Addr()) || len(schema.Select(config.Filters.Endpoints, []netip.Addr{e.Addr()})) == 0
+	})
+}
+
+// IsOutside reports whether an address may be one that a machine has outside of a mesh with that subnet
+// and config.
+func IsOutside(subnet netip.Prefix, config *schema.KubeSpan, a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !subnet.Contains(a) &&
+		!slices.ContainsFunc(config.Addresses, func(n netip.Prefix) bool { return n.Masked().Contains(a) })
+}
+
+// endpoints returns the addresses with the listen port, and then the config's extra endpoints. What a
+// NAT has mapped the port to comes before a guess that it is the same outside.
+func endpoints(config *schema.KubeSpan, addresses []netip.Addr, mapped []netip.AddrPort) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range addresses {
+		for _, e := range mapped {
+			if e.Addr() == address {
+				out = append(out, e)
+			}
+		}
 		out = append(out, netip.AddrPortFrom(address, uint16(config.ListenPort)))
 	}
-	return unite(out, config.ExtraAnnouncedEndpoints)
+	return unite(unite(nil, out), unite(mapped, config.ExtraAnnouncedEndpoints))
 }

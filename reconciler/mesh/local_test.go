@@ -37,14 +37,14 @@ func TestLocalAffiliate(t *testing.T) {
 				"203.0.113.1:4000"),
 		},
 	}
-	got, _ := LocalAffiliate(id, &config, host, addrs("198.51.100.7", "10.0.0.1"), Node{})
+	got, _ := LocalAffiliate(id, &config, host, addrs("198.51.100.7", "10.0.0.1"), Outside{}, Node{})
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("affiliate (-want +got):\n%s", diff)
 	}
 
 	t.Run("without KubeSpan its part is not published", func(t *testing.T) {
 		config.Enabled = false
-		if got, _ := LocalAffiliate(id, &config, host, nil, Node{}); !got.KubeSpan.IsZero() || got.Nodename != "h" {
+		if got, _ := LocalAffiliate(id, &config, host, nil, Outside{}, Node{}); !got.KubeSpan.IsZero() || got.Nodename != "h" {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -65,7 +65,7 @@ func TestAFilterThatPassesNothing(t *testing.T) {
 		{"with other endpoints of the config", schema.KubeSpan{Enabled: true, Filters: only, ExtraAnnouncedEndpoints: addrPorts("203.0.113.1:1")}, addrs("10.0.0.1"), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, found := LocalAffiliate(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, &c.config, Host{Addresses: c.addresses}, nil, Node{})
+			a, found := LocalAffiliate(Identity{Subnet: netip.MustParsePrefix("fd00::/64")}, &c.config, Host{Addresses: c.addresses}, nil, Outside{}, Node{})
 			if len(found) != c.found || c.found == 1 && (found[0].Code != condition.FilterPassesNothing || len(a.KubeSpan.Endpoints) != 0) {
 				t.Errorf("%d endpoints, conditions %v", len(a.KubeSpan.Endpoints), found)
 			}

@@ -5,18 +5,72 @@ import (
 	"slices"
 )
 
-// Mapping is how the NAT in front of a machine maps the UDP port of its WireGuard, as its peers see
-// it. The zero value is not known.
+// NAT is a kind of mapping of a NAT (RFC 4787, section 4.1).
+type NAT string
+
+// The kinds of mapping.
+const (
+	// NATUnknown means that the kind is not known.
+	NATUnknown NAT = ""
+	// NATNone means that there is no NAT on the way to the servers that were asked.
+	NATNone NAT = "none"
+	// NATIndependent is a NAT that gives the machine one port for all destinations.
+	NATIndependent NAT = "independent"
+	// NATDependent is a NAT that gives the machine another port for another destination.
+	NATDependent NAT = "dependent"
+)
+
+// Mapping is how the NAT in front of a machine maps the UDP port of its WireGuard, as servers that
+// the machine has asked see it, or else its peers. The zero value is not known.
 type Mapping struct {
+	// Kind is what the servers have shown.
+	Kind NAT
 	// Address is the outer address.
 	Address netip.Addr
-	// Ports are those at which peers have seen the machine there, sorted, without its own port.
+	// Ports are those at which servers, or peers, have seen the machine there, sorted. Those that
+	// peers see are without the machine's own port. Of a NAT that servers have shown to be
+	// NATDependent there are none.
 	Ports []uint16
 }
 
 // PerPeer reports whether the NAT gives the machine another port for each peer, so that what one
 // peer sees is of no use to another one (RFC 4787, section 4.1: address-dependent mapping).
-func (m Mapping) PerPeer() bool { return len(m.Ports) > 1 }
+func (m Mapping) PerPeer() bool {
+	return m.Kind == NATDependent || m.Kind == NATUnknown && len(m.Ports) > 1
+}
+
+// Equal reports whether both are the same.
+func (m Mapping) Equal(other Mapping) bool {
+	return m.Kind == other.Kind && m.Address == other.Address && slices.Equal(m.Ports, other.Ports)
+}
+
+// Outside is how the NATs in front of a machine map the UDP port of its WireGuard, by IP version, as
+// servers see it.
+type Outside struct{ IPv4, IPv6 Mapping }
+
+// Equal reports whether both are the same.
+func (o Outside) Equal(other Outside) bool {
+	return o.IPv4.Equal(other.IPv4) && o.IPv6.Equal(other.IPv6)
+}
+
+// Endpoints returns the endpoints at which all peers see the machine behind a NAT.
+func (o Outside) Endpoints() (all []netip.AddrPort) {
+	for _, m := range []Mapping{o.IPv4, o.IPv6} {
+		if m.Kind == NATIndependent && len(m.Ports) == 1 {
+			all = append(all, netip.AddrPortFrom(m.Address, m.Ports[0]))
+		}
+	}
+	return all
+}
+
+// Or returns the mapping of IPv4, which NATs are for, if servers have shown its kind, or else what
+// peers see.
+func (o Outside) Or(peers Mapping) Mapping {
+	if o.IPv4.Kind != NATUnknown || !peers.Address.IsValid() {
+		return o.IPv4
+	}
+	return peers
+}
 
 // OwnMapping returns the mapping of this machine. Listed are its endpoints in discovery, where peers
 // add those at which they see it; announced are those that it has published itself, and port is its

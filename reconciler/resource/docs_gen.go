@@ -54,6 +54,7 @@ var docs = map[string]string{
 	"resource.Event.Object":                   "What the event is about.",
 	"resource.Event.Reason":                   "One word for programs, such as \"Repaired\".",
 	"resource.Event.Severity":                 "\"Normal\" or \"Warning\".",
+	"resource.HealthState.NAT":                "How a NAT in front of the machine maps its UDP port: \"none\", \"independent\" (one port for all destinations) or \"dependent\" (another for each); empty if that is not known.",
 	"resource.HealthState.Ready":              "Set when the mesh carries traffic.",
 	"resource.HealthState.State":              "\"healthy\", \"starting\", \"degraded\" or \"broken\".",
 	"resource.IdentitySpec.Address":           "This machine's own address in the mesh.",

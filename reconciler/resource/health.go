@@ -1,6 +1,10 @@
 package resource
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
 
 // HealthStates has the health of the machine in a word, as "machine".
 var HealthStates = &Type{
@@ -10,6 +14,7 @@ var HealthStates = &Type{
 	columns: []column{
 		columnOf("STATE", func(h HealthState) string { return h.State }),
 		columnOf("READY", func(h HealthState) string { return strconv.FormatBool(h.Ready) }),
+		wide(columnOf("NAT", func(h HealthState) string { return string(h.NAT) })),
 	},
 	sample: HealthState{},
 }
@@ -20,4 +25,7 @@ type HealthState struct {
 	State string `json:"state"`
 	// Ready is set when the mesh carries traffic.
 	Ready bool `json:"ready"`
+	// NAT is how a NAT in front of the machine maps its UDP port: "none", "independent" (one port for
+	// all destinations) or "dependent" (another for each); empty if that is not known.
+	NAT mesh.NAT `json:"nat,omitempty"`
 }

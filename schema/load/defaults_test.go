@@ -26,6 +26,7 @@ var others = map[string]string{
 	"machine.network.kubespan.mtu":                               "int | *1400",
 	"machine.network.kubespan.relay.offer":                       "bool | *true",
 	"machine.network.kubespan.relay.use":                         "*true | false",
+	"machine.network.kubespan.nat.stun":                          "bool | *false",
 	"machine.network.kubespan.listenPort":                        "*51821 | int",
 	"machine.network.kubespan.interfaceName":                     `string | *"mesh0"`,
 	"machine.network.kubespan.routingTable":                      "int | *300",

@@ -133,7 +133,7 @@ func TestGuideSnippets(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	want := schema.Config{
 		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
-			MTU: 1420, ListenPort: 51820, InterfaceName: "kubespan",
+			MTU: 1420, NAT: schema.NAT{STUN: true}, ListenPort: 51820, InterfaceName: "kubespan",
 			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
 		}}},
 		Cluster: schema.Cluster{Discovery: schema.Discovery{Registries: schema.Registries{
@@ -220,6 +220,7 @@ machine: network: kubespan: {
 	enabled: false, mtu: "auto", fwmark: 0x1000, routingTable: 1000, rulePriority: 100, persistentKeepalive: 0
 	bypass: ["10.0.0.0/24"], advertisedNetworks: ["10.9.0.0/16"], filters: peerEndpoints: ["!10.0.0.0/8"]
 	relay: {offer: true, use: true}
+	nat: {stun: false, servers: ["stun.example.com:3478"]}
 }
 cluster: {id: "`+testID+`", secret: "`+testSecret+`", discovery: enabled: true
 	discovery: registries: {service: disabled: true, static: peers: [
@@ -233,6 +234,9 @@ cluster: {id: "`+testID+`", secret: "`+testSecret+`", discovery: enabled: true
 	if k.MTU != schema.AutoMTU || k.FirewallMark != 0x1000 || k.RoutingTable != 1000 || k.RulePriority != 100 || k.PersistentKeepalive != 0 ||
 		k.Relay != (schema.Relay{Offer: true, Use: true}) || len(k.Bypass) != 1 || len(k.AdvertisedNetworks) != 1 || len(k.Filters.PeerEndpoints) != 1 {
 		t.Errorf("got %+v", k)
+	}
+	if k.NAT.STUN || len(k.NAT.Servers) != 1 || k.NAT.Servers[0] != (schema.STUNServer{Host: "stun.example.com", Port: 3478}) {
+		t.Errorf("got %+v", k.NAT)
 	}
 	peers := config.Cluster.Discovery.Registries.Static.Peers
 	if len(peers) != 1 || peers[0].AllowedIPs[0] != netip.MustParsePrefix("10.5.0.0/24") || peers[0].Name != "phone" ||

@@ -2457,10 +2457,14 @@ type Mesh struct {
 	Mtu uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// Where WireGuard runs: "kernel" or "userspace"; empty while there is no link.
 	Wireguard string `protobuf:"bytes,5,opt,name=wireguard,proto3" json:"wireguard,omitempty"`
-	// The address and the ports of a NAT at which peers see this machine, as far as they tell by
-	// discovery: one port for all of them, or another for each. Empty where nothing is known.
+	// The address and the ports of a NAT at which this machine is seen: by servers that it asks, or
+	// else by its peers, as far as they tell by discovery: one port for all of them, or another for
+	// each. Empty where nothing is known.
 	MappedAddress string   `protobuf:"bytes,6,opt,name=mapped_address,json=mappedAddress,proto3" json:"mapped_address,omitempty"`
 	MappedPorts   []uint32 `protobuf:"varint,7,rep,packed,name=mapped_ports,json=mappedPorts,proto3" json:"mapped_ports,omitempty"`
+	// The kind of NAT that the servers show: "none", "independent" (one port for all destinations,
+	// which is announced) or "dependent" (another for each). Empty where it is not known.
+	Nat           string `protobuf:"bytes,8,opt,name=nat,proto3" json:"nat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2542,6 +2546,13 @@ func (x *Mesh) GetMappedPorts() []uint32 {
 		return x.MappedPorts
 	}
 	return nil
+}
+
+func (x *Mesh) GetNat() string {
+	if x != nil {
+		return x.Nat
+	}
+	return ""
 }
 
 type Cluster struct {
@@ -3654,7 +3665,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\acluster\x18\v \x01(\v2\x19.spanctl.agent.v1.ClusterR\acluster\x12@\n" +
 	"\tdiscovery\x18\f \x03(\v2\".spanctl.agent.v1.DiscoverySessionR\tdiscovery\x127\n" +
 	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
-	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"\xc2\x01\n" +
+	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"\xd4\x01\n" +
 	"\x04Mesh\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -3662,7 +3673,8 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x1c\n" +
 	"\twireguard\x18\x05 \x01(\tR\twireguard\x12%\n" +
 	"\x0emapped_address\x18\x06 \x01(\tR\rmappedAddress\x12!\n" +
-	"\fmapped_ports\x18\a \x03(\rR\vmappedPorts\"G\n" +
+	"\fmapped_ports\x18\a \x03(\rR\vmappedPorts\x12\x10\n" +
+	"\x03nat\x18\b \x01(\tR\x03nat\"G\n" +
 	"\aCluster\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12\x1a\n" +
 	"\bmachines\x18\x02 \x01(\rR\bmachines\"\xeb\x01\n" +

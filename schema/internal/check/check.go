@@ -47,6 +47,7 @@ var texts = map[string]func(string) error{
 	"address":   address,
 	"endpoint":  endpoint,
 	"listen":    listen,
+	"server":    stunServer,
 	"url":       serviceURL,
 	"pem":       certificates,
 	"path":      path,
@@ -143,6 +144,10 @@ func endpoint(text string) error {
 // listen accepts an empty text, which stands for nowhere.
 func listen(text string) error {
 	return new(schema.ListenAddress).UnmarshalText([]byte(text))
+}
+
+func stunServer(text string) error {
+	return new(schema.STUNServer).UnmarshalText([]byte(text))
 }
 
 // path accepts an empty path, which stands for a default.

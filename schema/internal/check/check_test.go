@@ -29,6 +29,7 @@ func TestText(t *testing.T) {
 		{"address", "fd00::1/64", "fe80::1/64"},
 		{"endpoint", "[2001:db8::1]:51820", "192.0.2.1:0"},
 		{"endpoint", "192.0.2.1:1", "[fe80::1%eth0]:1"},
+		{"server", "stun.example.com:3478", "stun.example.com"},
 		{"url", "http://127.0.0.1:3000/", "https://example.com/?a=b"},
 		{"url", "https://example.com", "ftp://example.com"},
 		{"url", "grpc://example.com:443", "example.com:443"},

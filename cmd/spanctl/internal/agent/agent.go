@@ -128,7 +128,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	loop.Turned = sampler.turns(o.Turned)
+	outsider := newOutsider(loop, o.Log)
+	loop.Turned = sampler.turns(outsider.turned(o.Turned))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -170,6 +171,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		return nil
 	})
 	group.Go(func() error { mtus.run(ctx); return nil })
+	group.Go(func() error { outsider.run(ctx); return nil })
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })

@@ -91,7 +91,8 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 	}
 	if m := turn.Mesh; m.Link != "" {
 		h.Mesh = &agentpb.Mesh{Link: m.Link, Address: m.Address.String(), Port: uint32(m.Port), Mtu: uint32(m.MTU)}
-		if seen := report.Mapping; seen.Address.IsValid() {
+		seen := report.Mapping
+		if h.Mesh.Nat = string(seen.Kind); seen.Address.IsValid() && seen.Kind != mesh.NATNone {
 			h.Mesh.MappedAddress = seen.Address.String()
 			for _, port := range seen.Ports {
 				h.Mesh.MappedPorts = append(h.Mesh.MappedPorts, uint32(port))

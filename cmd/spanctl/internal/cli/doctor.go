@@ -140,11 +140,8 @@ func isEarlierInForce(h *agentpb.GetHealthResponse) bool {
 
 // mappingOf returns what the agent knows of a NAT in front of the machine.
 func mappingOf(m *agentpb.Mesh) mesh.Mapping {
-	address, err := netip.ParseAddr(m.GetMappedAddress())
-	if err != nil || len(m.GetMappedPorts()) == 0 {
-		return mesh.Mapping{}
-	}
-	seen := mesh.Mapping{Address: address}
+	seen := mesh.Mapping{Kind: mesh.NAT(m.GetNat())}
+	seen.Address, _ = netip.ParseAddr(m.GetMappedAddress()) // empty where nothing is known
 	for _, port := range m.GetMappedPorts() {
 		seen.Ports = append(seen.Ports, uint16(port))
 	}

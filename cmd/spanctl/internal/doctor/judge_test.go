@@ -255,7 +255,7 @@ func TestTranslation(t *testing.T) {
 		want    string
 	}{
 		{"none", func(*Facts) {}, "nat none: https://disc.example.com/ sees this machine's own address 203.0.113.9 (IPv4)"},
-		{"nobody has told", atHome, behind + "no peer has told another port than 51820 (`harvestExtraEndpoints` makes them tell)"},
+		{"nobody has told", atHome, behind + "no peer has told another port than 51820 (`harvestExtraEndpoints` makes them tell), and no two servers of STUN"},
 		{"of another address", func(f *Facts) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Address: netip.MustParseAddr("198.51.100.1"), Ports: []uint16{1, 2}}
@@ -263,7 +263,15 @@ func TestTranslation(t *testing.T) {
 		{"one port", func(f *Facts) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{40000}}
-		}, behind + "peers see UDP 51820 at its port 40000"},
+		}, behind + "UDP 51820 is seen at its port 40000; whether everybody sees it there"},
+		{"one port for everybody", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Kind: mesh.NATIndependent, Address: ownAddress, Ports: []uint16{40000}}
+		}, behind + "UDP 51820 is 203.0.113.9:40000 for everybody, which is announced"},
+		{"another port for each destination", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Kind: mesh.NATDependent, Address: ownAddress}
+		}, behind + "it gives UDP 51820 another port for each destination, so that peers behind such a NAT need a relay"},
 		{"another port for each peer", func(f *Facts) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}

@@ -78,7 +78,7 @@ func rights(f *Facts) []Finding {
 	case !has(unix.CAP_NET_ADMIN):
 		return one(Fail, "rights", of+" has no CAP_NET_ADMIN", "run it as root, or by its unit")
 	case !has(unix.CAP_NET_RAW):
-		return one(Warn, "rights", of+" has no CAP_NET_RAW: a dead peer is noticed late", "run it as root, or by its unit")
+		return one(Warn, "rights", of+" has no CAP_NET_RAW: a dead peer is noticed late, and the outside address of the UDP port is not asked for", "run it as root, or by its unit")
 	default:
 		return one(OK, "rights", of+" has CAP_NET_ADMIN and CAP_NET_RAW", "")
 	}

@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // perFamily judges how this machine looks from outside, in each family of addresses.
@@ -156,16 +158,20 @@ func translation(f *Facts) []Finding {
 	})
 }
 
-// portOf says how the NAT at an address maps the listen port. The server sees TCP, so that only peers
-// can tell.
+// portOf says how the NAT at an address maps the listen port. The server sees TCP, so that only servers
+// of STUN and peers can tell.
 func (f *Facts) portOf(outer netip.Addr) string {
-	m := f.Mapping
+	m, port := f.Mapping, f.Config.ListenPort
 	switch {
-	case m.Address != outer:
-		return fmt.Sprintf("no peer has told another port than %d (`harvestExtraEndpoints` makes them tell)", f.Config.ListenPort)
+	case m.Kind == mesh.NATIndependent && len(m.Ports) == 1:
+		return fmt.Sprintf("UDP %d is %v for everybody, which is announced", port, netip.AddrPortFrom(m.Address, m.Ports[0]))
+	case m.Kind == mesh.NATDependent:
+		return fmt.Sprintf("it gives UDP %d another port for each destination, so that peers behind such a NAT need a relay", port)
+	case m.Address != outer || len(m.Ports) == 0:
+		return fmt.Sprintf("no peer has told another port than %d (`harvestExtraEndpoints` makes them tell), and no two servers of STUN", port)
 	case m.PerPeer():
-		return fmt.Sprintf("it gives UDP %d another port for each peer, so that peers behind such a NAT need a relay", f.Config.ListenPort)
+		return fmt.Sprintf("it gives UDP %d another port for each peer, so that peers behind such a NAT need a relay", port)
 	default:
-		return fmt.Sprintf("peers see UDP %d at its port %d", f.Config.ListenPort, m.Ports[0])
+		return fmt.Sprintf("UDP %d is seen at its port %d; whether everybody sees it there takes servers of STUN at two addresses", port, m.Ports[0])
 	}
 }

@@ -3,7 +3,9 @@ package healthtext
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/human"
+	"github.com/spanmesh/span/reconciler/mesh"
 )
 
 // gap is the space between two columns.
@@ -75,6 +78,9 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 		where := cmp.Or(m.GetWireguard(), "no link")
 		head = append(head, [2]string{"mesh", fmt.Sprintf("%s %s, UDP %d, MTU %d, %s", m.GetLink(), m.GetAddress(), m.GetPort(), m.GetMtu(), where)})
 	}
+	if nat := natText(h.GetMesh()); nat != "" {
+		head = append(head, [2]string{"nat", nat})
+	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
 	}
@@ -103,6 +109,18 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 		lines[i] = v.Cells.fill(line[0], width+gap) + text
 	}
 	return lines
+}
+
+// natText says how a NAT maps the machine's port; "" where there is none, or its kind is not known.
+func natText(m *agentpb.Mesh) string {
+	switch ports := m.GetMappedPorts(); {
+	case mesh.NAT(m.GetNat()) == mesh.NATDependent:
+		return m.GetMappedAddress() + ", another port for each destination: not announced"
+	case mesh.NAT(m.GetNat()) == mesh.NATIndependent && len(ports) == 1:
+		return fmt.Sprintf("%s for everybody, announced", net.JoinHostPort(m.GetMappedAddress(), strconv.Itoa(int(ports[0]))))
+	default:
+		return ""
+	}
 }
 
 // paint colours text.

@@ -30,6 +30,12 @@ func TestStatusText(t *testing.T) {
 			h.Peers[0].Path = "[2001:db8:1234:5678:9abc:def0:1234:5678]:51820"
 			h.Peers[1].Name = "a-database-with-a-long-name.example.com"
 		}},
+		{"behind-nat", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Mesh.Nat, h.Mesh.MappedAddress, h.Mesh.MappedPorts = "independent", "203.0.113.9", []uint32{40000}
+		}},
+		{"behind-nat-with-many-ports", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Mesh.Nat, h.Mesh.MappedAddress = "dependent", "203.0.113.9"
+		}},
 		{"info", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Conditions = []*agentpb.Condition{{Code: "ConfigOnTrial", Severity: "info", Cause: "the one before returns in 1m 40s",
 				Remedy: "`spanctl confirm` keeps it", Since: healthtest.Ago(20 * time.Second)}}
