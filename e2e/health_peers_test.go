@@ -107,15 +107,27 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	})
 	t.Run("packets are lost", func(t *testing.T) {
 		third.Exec.Nodecmd("lose", "40")
-		lossy := "PacketLoss/" + third.Name
-		second.API.AwaitPeer(third.Name, func(spec map[string]any) bool {
-			shown, _ := spec["loss"].(string)
-			loss, err := strconv.ParseFloat(strings.TrimSuffix(shown, "%"), 64)
-			return err == nil && loss >= 20 // from here on it takes two minutes
+		// One of four ways to and from it meets the loss soon. From there on it takes two minutes.
+		lossyTo := func(m *harness.Machine, specs harness.Specs) string {
+			for _, spec := range specs {
+				shown, _ := spec["loss"].(string)
+				loss, err := strconv.ParseFloat(strings.TrimSuffix(shown, "%"), 64)
+				if label, _ := spec["label"].(string); err == nil && loss >= 20 && (m == third || label == third.Name) {
+					return label
+				}
+			}
+			return ""
+		}
+		observer := harness.AwaitAny(t, m.Machines, "kubespanpeerstatuses", func(m *harness.Machine, specs harness.Specs) bool { return lossyTo(m, specs) != "" })
+		subject := ""
+		observer.API.Await("kubespanpeerstatuses", func(specs harness.Specs) bool {
+			subject = lossyTo(observer, specs)
+			return subject != ""
 		})
-		awaitShown(second, lossy, "or more of the echoes to "+third.Name+" have no answer", "look for loss between")
+		lossy := "PacketLoss/" + subject
+		awaitShown(observer, lossy, "or more of the echoes to "+subject+" have no answer", "look for loss between")
 		third.Exec.Nodecmd("delete-table", "loss")
-		awaitNotShown(second, lossy)
+		awaitNotShown(observer, lossy)
 		m.AwaitUp()
 	})
 	t.Run("a peer that was up is down", func(t *testing.T) {

@@ -176,8 +176,8 @@ func (s *Status) measureDue(now time.Time, spec *Spec) bool {
 		return false
 	}
 	wait := spec.MeasureAfter
-	if _, known := s.Loss(now); known && s.Echoes.recent() >= lossEnds {
-		wait = min(wait, lossyInterval) // so that it is known when the loss ends
+	if _, known := s.Loss(now); known && (s.Echoes.open || s.Echoes.recent() >= lossEnds) {
+		wait = min(wait, lossyInterval) // so that it is soon known when the loss begins and ends
 	}
 	if !s.echoes && s.measured < firstEchoes {
 		wait = firstEchoInterval

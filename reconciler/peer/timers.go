@@ -112,7 +112,7 @@ const (
 	// be lost, and the answer decides how the peer is judged.
 	firstEchoes       = 3
 	firstEchoInterval = 2 * time.Second
-	// lossyInterval is the pause where echoes are lost.
+	// lossyInterval is the pause after an echo without an answer, and where many are lost.
 	lossyInterval = 5 * time.Second
 )
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"testing"
 
 	"connectrpc.com/connect"
 
@@ -76,9 +78,43 @@ func (a API) Await(resource string, enough func(Specs) bool) {
 	a.m.t.Helper()
 	ctx, cancel := context.WithTimeout(a.m.t.Context(), Patience)
 	defer cancel()
+	if err := a.await(ctx, resource, enough); err != nil {
+		a.m.t.Fatal(err)
+	}
+}
+
+// AwaitAny does Await at several machines at the same time, until it is enough at one of them, and
+// returns that.
+func AwaitAny(t testing.TB, machines []*Machine, resource string, enough func(*Machine, Specs) bool) *Machine {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	type result struct {
+		at  *Machine
+		err error
+	}
+	results := make(chan result, len(machines))
+	for _, m := range machines {
+		go func() {
+			results <- result{m, m.API.await(ctx, resource, func(specs Specs) bool { return enough(m, specs) })}
+		}()
+	}
+	var failures []error
+	for range machines {
+		r := <-results
+		if r.err == nil {
+			return r.at
+		}
+		failures = append(failures, r.err)
+	}
+	t.Fatal(errors.Join(failures...))
+	return nil
+}
+
+func (a API) await(ctx context.Context, resource string, enough func(Specs) bool) error {
 	stream, err := a.Client().Watch(ctx, connect.NewRequest(&agentpb.WatchRequest{Type: resource}))
 	if err != nil {
-		a.m.t.Fatalf("watch %s of %s: %v", resource, a.m.Name, err)
+		return fmt.Errorf("watch %s of %s: %w", resource, a.m.Name, err)
 	}
 	specs := Specs{}
 	for stream.Receive() {
@@ -90,10 +126,10 @@ func (a API) Await(resource string, enough func(Specs) bool) {
 			}
 		}
 		if enough(specs) {
-			return
+			return nil
 		}
 	}
-	a.m.t.Fatalf("%s of %s never became what the test awaits: %v\nthe last were: %v", resource, a.m.Name, stream.Err(), specs)
+	return fmt.Errorf("%s of %s never became what the test awaits: %w\nthe last were: %v", resource, a.m.Name, stream.Err(), specs)
 }
 
 // AwaitNoConditions waits until nothing is wrong. What is good to know may be there.
