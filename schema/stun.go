@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// STUNServer is a server that tells a machine the address and port at which it is seen. The zero value
-// is none.
+// STUNServer is a server of STUN (RFC 8489): it answers with the address and port at which it sees a
+// machine. The zero value is none.
 type STUNServer struct {
 	// Host is a name, or an address without brackets.
 	Host string

@@ -93,7 +93,8 @@ func TestCallKeepsItsConnection(t *testing.T) {
 	// Without a window the answer cannot be sent, and the call stays open.
 	conn, frames := askH2(t, address, 0)
 	defer func() { _ = conn.Close() }()
-	// One that is idle is closed after it, and tells when the time has passed.
+	// An idle connection is closed after the time. When that has happened, the time has passed for the
+	// other one too.
 	idle, idleFrames := askH2(t, address, 1<<16)
 	defer func() { _ = idle.Close() }()
 	for err := error(nil); err == nil; {

@@ -149,6 +149,16 @@ func (m *metrics) measure(s Store) Store {
 		m.store.WithLabelValues("list"), m.store.WithLabelValues("watch")}
 }
 
+// countersBy returns a counter for each value of a label, which reads the value's part of the counts.
+func countersBy[C any](label string, o prometheus.CounterOpts, counts func() C, parts map[string]func(C) uint64) (collectors []prometheus.Collector) {
+	o.Namespace = namespace
+	for value, part := range parts {
+		o.ConstLabels = prometheus.Labels{label: value}
+		collectors = append(collectors, prometheus.NewCounterFunc(o, func() float64 { return float64(part(counts())) }))
+	}
+	return collectors
+}
+
 // observe records the time since started.
 func observe(started time.Time, o prometheus.Observer) { o.Observe(time.Since(started).Seconds()) }
 

@@ -47,21 +47,15 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 
 // connectionMetrics are the metrics of connections.
 func connectionMetrics(entrance *door.Door) []prometheus.Collector {
-	collectors := []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "connections", Help: "Open connections."},
-			func() float64 { return float64(entrance.Stats().Open) }),
-	}
-	for reason, count := range map[string]func(door.Stats) uint64{
+	const help = "Connections that the server closed: refused at a limit, replaced by others at the limit of all, unrouted for lack of a request, stuck in a write."
+	closed := countersBy("reason", prometheus.CounterOpts{Name: "connections_closed_total", Help: help}, entrance.Stats, map[string]func(door.Stats) uint64{
 		"refused":  func(s door.Stats) uint64 { return s.Refused },
 		"replaced": func(s door.Stats) uint64 { return s.Replaced },
 		"unrouted": func(s door.Stats) uint64 { return s.Unrouted },
 		"stuck":    func(s door.Stats) uint64 { return s.Stuck },
-	} {
-		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "connections_closed_total",
-			Help:        "Connections that the server closed: refused at a limit, replaced by others at the limit of all, unrouted for lack of a request, stuck in a write.",
-			ConstLabels: prometheus.Labels{"reason": reason}}, func() float64 { return float64(count(entrance.Stats())) }))
-	}
-	return collectors
+	})
+	return append(closed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "connections", Help: "Open connections."},
+		func() float64 { return float64(entrance.Stats().Open) }))
 }
 
 // expire removes what has expired, until ctx ends.

@@ -22,16 +22,12 @@ func (s *Server) serveSTUN(ctx context.Context, group *errgroup.Group) {
 }
 
 // stunMetrics are the metrics of the requests of STUN.
-func stunMetrics(s *stun.Server) (collectors []prometheus.Collector) {
-	for result, count := range map[string]func(stun.Counts) uint64{
+func stunMetrics(s *stun.Server) []prometheus.Collector {
+	const help = "Datagrams to the port of STUN: answered, limited by a rate, refused as no request, and failed where the answer could not be sent."
+	return countersBy("result", prometheus.CounterOpts{Name: "stun_requests_total", Help: help}, s.Counts, map[string]func(stun.Counts) uint64{
 		"answered": func(c stun.Counts) uint64 { return c.Answered },
 		"limited":  func(c stun.Counts) uint64 { return c.Limited },
 		"refused":  func(c stun.Counts) uint64 { return c.Refused },
 		"failed":   func(c stun.Counts) uint64 { return c.Failed },
-	} {
-		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "stun_requests_total",
-			Help:        "Datagrams to the port of STUN: answered, limited by a rate, refused as no request, and failed where the answer could not be sent.",
-			ConstLabels: prometheus.Labels{"result": result}}, func() float64 { return float64(count(s.Counts())) }))
-	}
-	return collectors
+	})
 }

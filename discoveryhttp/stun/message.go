@@ -15,7 +15,7 @@ const (
 	software = "spanctl mesh machine"
 )
 
-// ID tells the answers to requests apart. It is random.
+// ID is the random transaction ID of a request, which its answer repeats (RFC 8489, section 5).
 type ID [stun.TransactionIDSize]byte
 
 // Request returns a Binding request.

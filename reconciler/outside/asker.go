@@ -28,7 +28,7 @@ const (
 // waits are how long the answer to each try is waited for (RFC 8489, section 6.2.1, with an end).
 var waits = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 2 * time.Second}
 
-// ID tells the answers to requests apart.
+// ID is the transaction ID of a request, which its answer repeats (RFC 8489, section 5).
 type ID = [12]byte
 
 // Request is a request that is to be sent.

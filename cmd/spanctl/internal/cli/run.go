@@ -52,7 +52,9 @@ func (o *runOptions) run(ctx context.Context, s streams) error {
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
 	defer context.AfterFunc(ctx, func() { notifySystemd(machine.Log, daemon.SdNotifyStopping) })()
+	systemd := newSupervisor(machine.Log)
+	go systemd.run(ctx)
 	return agent.Run(ctx, agent.Options{Machine: machine, Config: config, Reload: reload, Records: records,
 		Ready:  func() { notifySystemd(machine.Log, daemon.SdNotifyReady) },
-		Turned: newSupervisor(machine.Log).turned})
+		Turned: systemd.turned})
 }

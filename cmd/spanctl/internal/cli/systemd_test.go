@@ -15,18 +15,58 @@ import (
 	"github.com/spanmesh/span/reconciler/health"
 )
 
-// TestSupervisorIsTold has a socket in the place of systemd's.
-func TestSupervisorIsTold(t *testing.T) {
+// listenAsSystemd has a socket in the place of systemd's.
+func listenAsSystemd(t *testing.T) net.PacketConn {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	var config net.ListenConfig
 	socket, err := config.ListenPacket(context.WithoutCancel(t.Context()), "unixgram", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = socket.Close() }()
+	t.Cleanup(func() { _ = socket.Close() })
+	if err := socket.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("NOTIFY_SOCKET", path)
+	return socket
+}
+
+func read(t *testing.T, socket net.PacketConn) string {
+	t.Helper()
+	message := make([]byte, 1024)
+	n, _, err := socket.ReadFrom(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(message[:n])
+}
+
+// TestTurnsDoNotWaitForSystemd has a systemd that takes nothing for a while.
+func TestTurnsDoNotWaitForSystemd(t *testing.T) {
+	socket := listenAsSystemd(t)
+	s := newSupervisor(slog.New(slog.DiscardHandler))
+	for range maxNotifications {
+		for _, state := range []health.State{health.Healthy, health.Broken} {
+			s.turned(reconciler.Turn{Health: health.Report{State: state}})
+		}
+	}
+	go s.run(t.Context())
+	for range maxNotifications {
+		read(t, socket)
+	}
+	s.turned(reconciler.Turn{Health: health.Report{State: health.Degraded}})
+	if got := read(t, socket); got != "STATUS=degraded" {
+		t.Errorf("then systemd is notified of %q", got)
+	}
+}
+
+// TestSupervisorIsTold takes some turns.
+func TestSupervisorIsTold(t *testing.T) {
+	socket := listenAsSystemd(t)
 	t.Setenv("WATCHDOG_USEC", "90000000")
 	s := newSupervisor(slog.New(slog.DiscardHandler))
+	go s.run(t.Context())
 
 	start := time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
 	unreachable := health.Condition{Condition: condition.Condition{Code: condition.PeerUnreachable, Subject: "db2"}}
@@ -42,19 +82,11 @@ func TestSupervisorIsTold(t *testing.T) {
 	} {
 		s.turned(turn)
 	}
-	if err := socket.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	want := []string{"STATUS=starting", "WATCHDOG=1", "STATUS=healthy", "STATUS=degraded: PeerUnreachable db2 (+1)", "WATCHDOG=1",
 		"STATUS=degraded: PeerUnreachable db2", "STATUS=healthy", "WATCHDOG=1"}
 	var got []string
 	for range want {
-		message := make([]byte, 1024)
-		n, _, err := socket.ReadFrom(message)
-		if err != nil {
-			t.Fatalf("after %q: %v", got, err)
-		}
-		got = append(got, string(message[:n]))
+		got = append(got, read(t, socket))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
