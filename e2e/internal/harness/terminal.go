@@ -83,10 +83,15 @@ func (x *Terminal) Resize(columns, lines int) {
 	x.Run("resize-window", "-t", "shell", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(lines))
 }
 
-// Screen returns what the terminal shows.
+// Screen returns what the terminal shows. A line that is longer than the terminal is wide is one
+// line.
 func (x *Terminal) Screen() string {
 	x.T.Helper()
-	return x.Run("capture-pane", "-p", "-t", "shell")
+	lines := strings.Split(x.Run("capture-pane", "-J", "-p", "-t", "shell"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Await waits until the terminal shows texts.
