@@ -1,0 +1,3 @@
+module github.com/spanmesh/span/relay
+
+go 1.26.0
