@@ -177,7 +177,7 @@ func (r *Router) closeFlow(p *pair, index uint32) {
 // open lets what from sends with an index go to another end.
 func (r *Router) open(from, to *end, index uint32, answered bool) (reason Reason, ok bool) {
 	known, exists := from.flows[index]
-	if exists && known.pair.to != to && !known.over(r.now) {
+	if r.clashes(known, exists, to, answered) {
 		return Clash, false
 	}
 	if s := r.sessions[index]; s != nil && s.member == from.member {
@@ -195,22 +195,37 @@ func (r *Router) open(from, to *end, index uint32, answered bool) (reason Reason
 	if answered {
 		life, g = sessionFor, &p.answered
 	}
-	if exists && known.answered && !answered {
-		return Clash, false // An initiation does not end a session.
-	}
 	if !exists {
 		r.counts.Flows++
 	}
-	from.flows[index] = flow{p, uint32((r.now+life+time.Second-1)/time.Second), answered}
-	if exists && known.answered == answered {
-		return 0, true
-	}
-	if old, full := g.add(index); full && old != index {
-		if f, ok := from.flows[old]; ok && f.answered == answered {
-			r.closeFlow(p, old)
-		}
+	from.flows[index] = flow{p, uint32((r.now + life + time.Second - 1) / time.Second), answered}
+	if !exists || known.answered != answered {
+		r.replace(p, g, index, answered)
 	}
 	return 0, true
+}
+
+// clashes reports whether an index has another use: for another end, or for a session that an
+// initiation would end.
+func (r *Router) clashes(known flow, exists bool, to *end, answered bool) bool {
+	if !exists {
+		return false
+	}
+	if known.pair.to != to {
+		return !known.over(r.now)
+	}
+	return known.answered && !answered
+}
+
+// replace adds an index to a ring, and ends the flow of that which it replaces.
+func (r *Router) replace(p *pair, g *ring, index uint32, answered bool) {
+	old, full := g.add(index)
+	if !full || old == index {
+		return
+	}
+	if f, ok := p.from.flows[old]; ok && f.answered == answered {
+		r.closeFlow(p, old)
+	}
 }
 
 // fewFlows are what a source may have when most of the table is taken by others.

@@ -245,3 +245,39 @@ func TestARelayThatWasKilled(t *testing.T) {
 		t.Fatal("no nudge")
 	}
 }
+
+func TestAPlannedRestartKeepsSessions(t *testing.T) {
+	private, _ := newKey(t)
+	l := newLab(t)
+	l.router, _ = relay.New(private, relay.DefaultLimits())
+	a, b := pair(t, l)
+	ping(t, a, b)
+	ping(t, b, a)
+	l.Do(func() {
+		saved := l.router.Save(time.Now())
+		next, _ := relay.New(private, relay.DefaultLimits())
+		if err := next.Restore(time.Now(), saved); err != nil {
+			t.Fatal(err)
+		}
+		l.router = next
+		if c := next.Counts(); c.Members != 2 || c.Registered != 2 || c.Flows != 2 {
+			t.Errorf("%+v", c)
+		}
+		other, _ := relay.New(relay.Key{1}, relay.DefaultLimits())
+		if other.Restore(time.Now(), saved) == nil {
+			t.Error("another key was accepted")
+		}
+		for i := range saved {
+			if next, _ := relay.New(private, relay.DefaultLimits()); next.Restore(time.Now(), saved[:i]) == nil {
+				t.Errorf("the first %d bytes of %d were accepted", i, len(saved))
+			}
+		}
+	})
+	ping(t, a, b)
+	ping(t, b, a)
+	l.Do(func() {
+		if c := l.router.Counts(); c.Registrations != 0 || c.Nudges != 0 || c.Packets == 0 {
+			t.Errorf("a session was not kept: %+v", c)
+		}
+	})
+}

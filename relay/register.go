@@ -114,7 +114,8 @@ func (r *Router) locate(s *session, from Source) bool {
 		e.source = from
 		return true
 	}
-	if there != nil && r.inUse(there) && !(s.proven && s.to.id() == id) {
+	proven := s.proven && s.to.id() == id
+	if there != nil && !proven && r.inUse(there) {
 		return false
 	}
 	switch {

@@ -22,12 +22,16 @@ func (r *Router) initiation(from Source, sender *end, packet []byte) []Packet {
 	if !to.located {
 		return r.drop(NotAddressed)
 	}
-	if sender == nil {
+	stranger := sender == nil
+	if stranger {
 		if sender = r.guest(from); sender == nil {
 			return r.drop(TableFull)
 		}
 	}
 	if reason, ok := r.open(to, sender, wireguard.Sender(packet), false); !ok {
+		if stranger {
+			r.forget(sender)
+		}
 		return r.drop(reason)
 	}
 	return r.forward(sender, to, packet)

@@ -183,7 +183,8 @@ func (r *Router) nudge(to Source, sender *end, data []byte) []Packet {
 		return nil
 	}
 	r.counts.Nudges++
-	b := append(r.answer[:0], "Spn\x01"...)
+	b := r.answer[:0]
+	b = append(b, "Spn\x01"...)
 	if sender != nil && sender.member != nil {
 		b = append(b, nudgeUnknownFlow, 0, 0, 0)
 		b = append(b, data[4:8]...)
