@@ -167,10 +167,11 @@ func (in *Internet) addHome(place *Place, name string, c *carrier, kind Kind) er
 		return err
 	}
 	place.Routers = append(place.Routers, c.router)
-	// Each home has a port of the carrier.
-	port := 41000 + uint16(router.Address.As4()[3])
-	return c.router.mapPort(outer, netip.AddrPortFrom(router.Address, MappedPort), port)
+	return c.router.mapPort(outer, netip.AddrPortFrom(router.Address, MappedPort), SharedPort(router))
 }
+
+// SharedPort returns the port that a carrier's NAT gives WireGuard of the home of a router.
+func SharedPort(router *Node) uint16 { return 41000 + uint16(router.Address.As4()[3]) }
 
 // furnish makes a private network behind a router, with a machine on it.
 func (in *Internet) furnish(place *Place, name string, router *Node) error {
