@@ -162,8 +162,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		if o.Ready != nil {
 			o.Ready()
 		}
-		configfile.Watch{File: configs.file, Changed: func() {
-			configs.changed(ctx)
+		configfile.Watch{File: configs.file, Changed: func(whole func() bool) {
+			configs.changed(ctx, whole)
 			_ = loop.Stand(ctx, condition.ConfigAmbiguous, ambiguous(configs.file.Several())...) // as below
 		}, Trouble: func(err error) {
 			_ = loop.Stand(ctx, condition.ConfigUnwatched, unwatched(err)...) // it fails where the agent stops

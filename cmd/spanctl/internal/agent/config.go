@@ -176,8 +176,9 @@ type configFault struct{ error }
 
 func (f *configFault) Unwrap() error { return f.error }
 
-// changed puts the file in force after it changed, unless its content is staged.
-func (m *configManager) changed(ctx context.Context) {
+// changed puts the file in force after it changed, unless its content is staged. Whole reports
+// whether what was read is not a part of what is being written.
+func (m *configManager) changed(ctx context.Context, whole func() bool) {
 	_ = m.withFile(ctx, func() error { // enforce and the loop log other errors
 		name, data, err := m.file.Read()
 		if err != nil {
@@ -192,6 +193,9 @@ func (m *configManager) changed(ctx context.Context) {
 			m.log.Info("config staged for the next start or `spanctl reload`", "file", name)
 			m.seen = m.staged
 		case m.evaluated.content:
+			if !whole() {
+				return nil // it comes again
+			}
 			m.log.Info("config file changed", "file", name)
 			if _, err = m.step(ctx, trial.Edit{}, nil); errors.Is(err, trial.ErrNotEnded) {
 				m.log.Error(notEnded, "error", err)

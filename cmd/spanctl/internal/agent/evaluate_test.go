@@ -129,7 +129,7 @@ func (h *hasty) load(ctx context.Context, name string, data []byte) (*schema.Con
 // force, and is not evaluated with the lock held that a confirmation and the end of a trial need.
 func TestNothingWaitsForAFile(t *testing.T) {
 	for name, notice := range map[string]func(p *process){
-		"edit":   func(p *process) { p.changed(t.Context()) },
+		"edit":   func(p *process) { p.changed(t.Context(), isWhole) },
 		"reload": func(p *process) { _, _ = p.reload(t.Context()) },
 		"start":  func(p *process) { p.start(t.Context()) },
 	} {
@@ -184,5 +184,28 @@ func TestTrialEndsWhileNothingIsEvaluated(t *testing.T) {
 	w.now.Up += 2 * time.Second
 	if over, _ := p.look(ctx, &p.waiting); !over || w.mesh != 1 {
 		t.Errorf("the trial is over: %t; after it %d is in force", over, w.mesh)
+	}
+}
+
+// TestPartOfAFileIsNotPutInForce has a process begin to write the file while it is evaluated.
+func TestPartOfAFileIsNotPutInForce(t *testing.T) {
+	ctx, w := t.Context(), newWorld(t.TempDir())
+	p := w.process(true)
+	write := func(number int) {
+		if err := os.WriteFile(p.file.Path(), textOf(number), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1)
+	p.changed(ctx, isWhole)
+	p.eval = &hasty{p: p, replace: func() { write(2) }}
+	write(3)
+	p.changed(ctx, func() bool { return false })
+	if w.mesh != 1 {
+		t.Errorf("while a process writes, %d is in force", w.mesh)
+	}
+	p.changed(ctx, isWhole)
+	if w.mesh != 2 {
+		t.Errorf("once it is written, %d is in force", w.mesh)
 	}
 }

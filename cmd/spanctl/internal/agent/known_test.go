@@ -25,7 +25,7 @@ func newAgentBench(t *testing.T) *bench {
 // judged returns what is known of the file once the watch has handled it.
 func (b *bench) judged(t *testing.T) health.Config {
 	t.Helper()
-	b.configs.changed(t.Context())
+	b.configs.changed(t.Context(), isWhole)
 	c, _, err := b.configs.judge(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestKnownHasTheFilesWithSecrets(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b.configs.changed(t.Context())
+		b.configs.changed(t.Context(), isWhole)
 		c, files, err := b.configs.judge(t.Context())
 		if err != nil || c.Fault() != "" {
 			t.Fatalf("%s: %+v (%v)", source, c, err)

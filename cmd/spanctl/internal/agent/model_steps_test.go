@@ -61,7 +61,7 @@ func (w *world) doIn(t *rapid.T, p *process, f func(ctx context.Context, p *proc
 	c.killed, c.faulty = w.left == 0, w.full || w.busy || w.failing
 	w.left = -1
 	if w.agent == p && !c.killed {
-		w.agent.changed(context.Background()) // the watch sees what the command wrote
+		w.agent.changed(context.Background(), isWhole) // the watch sees what the command wrote
 	}
 	if c.killed {
 		if w.agent == p {
@@ -369,7 +369,7 @@ func (w *world) edit(t *rapid.T) {
 		return
 	}
 	before := w.mesh
-	c := w.do(t, func(ctx context.Context, p *process) error { p.changed(ctx); return nil })
+	c := w.do(t, func(ctx context.Context, p *process) error { p.changed(ctx, isWhole); return nil })
 	switch {
 	case !c.clean():
 	case number <= 0 && w.mesh != before:

@@ -52,7 +52,7 @@ func follow(t *testing.T, path string, pace configfile.Pace) *follower {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		configfile.Watch{File: configfile.At(path), Pace: pace, Trouble: func(err error) { f.trouble <- err }, Changed: func() {
+		configfile.Watch{File: configfile.At(path), Pace: pace, Trouble: func(err error) { f.trouble <- err }, Changed: func(func() bool) {
 			data, _ := os.ReadFile(path)
 			f.seen <- string(data)
 		}}.Run(ctx)

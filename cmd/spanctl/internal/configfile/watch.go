@@ -40,8 +40,9 @@ var usual = Pace{Check: 30 * time.Second, Alone: 2 * time.Second, Read: 5 * time
 type Watch struct {
 	File File
 	// Changed is called whenever the config may have changed. Several events in a row are
-	// one call.
-	Changed func()
+	// one call. After it has read the config, whole reports whether no process writes it. If one
+	// does, what was read may be a part: Changed is called again.
+	Changed func(whole func() bool)
 	// Trouble is called with the error of the kernel's watches, and with nil once they work
 	// again. It may be nil.
 	Trouble func(error)
@@ -55,7 +56,7 @@ func (w Watch) Run(ctx context.Context) {
 	_ = os.MkdirAll(filepath.Dir(w.File.path), dirMode) // Store reports why it cannot
 	on := &watching{Watch: w, watches: watches{file: w.File}}
 	defer on.close()
-	for on.look(); ; {
+	for on.look(ctx, true); ; {
 		seen := on.next(ctx, on.pause())
 		if ctx.Err() != nil {
 			return
@@ -64,8 +65,7 @@ func (w Watch) Run(ctx context.Context) {
 			on.update()
 			continue
 		}
-		on.settle(ctx)
-		on.look()
+		on.look(ctx, on.settle(ctx))
 	}
 }
 
@@ -80,12 +80,22 @@ type watching struct {
 	read time.Time
 }
 
-// look calls Changed.
-func (w *watching) look() {
-	// A change after this gives an event, or another stamp.
-	w.update()
-	w.last, w.read = w.File.stamp(), time.Now()
-	w.Changed()
+// look calls Changed, again while it finds that a process writes the config, unless that was waited
+// for in vain.
+func (w *watching) look(ctx context.Context, settled bool) {
+	for whole := false; !whole && ctx.Err() == nil; {
+		// A change after this gives an event, or another stamp.
+		w.update()
+		w.last, w.read = w.File.stamp(), time.Now()
+		whole = true
+		w.Changed(func() bool {
+			whole = !settled || !w.File.isBeingWritten()
+			return whole
+		})
+		if !whole {
+			settled = w.settle(ctx)
+		}
+	}
 }
 
 // update makes the watches fit, and reports trouble once.
@@ -139,16 +149,20 @@ func (w *watching) next(ctx context.Context, within time.Duration) bool {
 }
 
 // settle waits until the config is unchanged for a while and no process writes it: copies over a
-// network, such as by scp, arrive in pieces.
-func (w *watching) settle(ctx context.Context) {
+// network, such as by scp, arrive in pieces. It reports false if that took too long.
+func (w *watching) settle(ctx context.Context) bool {
 	begin := time.Now()
 	for ctx.Err() == nil {
 		more := w.next(ctx, settleTime)
 		took := time.Since(begin)
-		if took >= writeTimeout || (!more || took >= settleTimeout) && !w.File.isBeingWritten() {
-			return
+		if (!more || took >= settleTimeout) && !w.File.isBeingWritten() {
+			return true
+		}
+		if took >= writeTimeout {
+			return false
 		}
 	}
+	return false
 }
 
 // isBeingWritten reports whether a process has the config open for writing. The kernel

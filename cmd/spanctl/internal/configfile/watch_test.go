@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestWatch(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		configfile.Watch{File: configfile.At(path), Changed: func() { calls <- struct{}{} }}.Run(ctx)
+		configfile.Watch{File: configfile.At(path), Changed: func(func() bool) { calls <- struct{}{} }}.Run(ctx)
 	}()
 	await := func(what string) {
 		t.Helper()
@@ -63,7 +64,7 @@ func TestWatchWaitsForTheRest(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		configfile.Watch{File: configfile.At(path), Changed: func() {
+		configfile.Watch{File: configfile.At(path), Changed: func(func() bool) {
 			data, _ := os.ReadFile(path)
 			seen <- string(data)
 		}}.Run(ctx)
@@ -110,4 +111,34 @@ func TestWatchWaitsForTheRest(t *testing.T) {
 	await("one, and")
 	cancel()
 	<-done
+}
+
+// TestWatchComesAgain has a process begin to write while the config is read.
+func TestWatchComesAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "machine.cue")
+	if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var file *os.File
+	var seen []bool
+	configfile.Watch{File: configfile.At(path), Changed: func(whole func() bool) {
+		if file == nil {
+			var err error
+			if file, err = os.Create(path); err != nil {
+				t.Error(err)
+				cancel()
+				return
+			}
+			time.AfterFunc(time.Second, func() { _ = file.Close() })
+		}
+		if seen = append(seen, whole()); seen[len(seen)-1] {
+			cancel()
+		}
+	}}.Run(ctx)
+	if want := []bool{false, true}; !slices.Equal(seen, want) {
+		t.Errorf("whole: %v, want %v", seen, want)
+	}
 }
