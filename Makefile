@@ -27,8 +27,8 @@ PRINT_API := $(TOOLS)/buf build --exclude-source-info -o -\#format=binpb
 TESTFLAGS ?=
 # How many tests of a package run at once. They wait for most of their time.
 PARALLEL ?= 8
-# The same in the guest, which has one emulated processor.
-GUEST_PARALLEL ?= 4
+# The same in each of the two guests, which have one emulated processor each.
+GUEST_PARALLEL ?= 2
 # How long each fuzz target runs, and which do.
 FUZZTIME ?= 10s
 FUZZ ?= .
