@@ -162,7 +162,11 @@ func TestNewsDuringAFight(t *testing.T) {
 	node := m.Machines[0]
 	fight := node.Exec.StartNodecmd("delete-tables")
 	node.Agent.AwaitOutput("retry_in=8s")
-	harness.WantText(t, "the conditions", node.CLI.Run("get", "conditions"), "RepeatedRepairs")
+	conditions := node.CLI.Run("get", "conditions")
+	// Where a look takes longer than the table lasts, it is gone again right after it was made.
+	if !strings.Contains(conditions, "RepeatedRepairs") && !strings.Contains(conditions, "PlanNotConverging") {
+		t.Errorf("the fight is no condition:\n%s", conditions)
+	}
 	late := m.Join(m.Add("late"))
 	late.Agent.Start()
 	node.API.AwaitPeer(late.Name, harness.IsUp)
