@@ -1,0 +1,37 @@
+package mesh
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Path is a way by which packets go to a peer directly, as probes beside WireGuard's own packets have
+// shown.
+type Path struct {
+	// Peer is the peer's key.
+	Peer Key
+	// Endpoint is where the peer has answered.
+	Endpoint netip.AddrPort
+	// RTT is the round-trip time of the last probe.
+	RTT time.Duration
+	// Punched is set where both ends had to send first, so that their NATs let answers in.
+	Punched bool
+}
+
+// BlindRelay is a relay that forwards WireGuard's packets and can read none of them.
+type BlindRelay struct {
+	// Key is its public key: it is a peer of WireGuard without networks, so that a handshake shows both
+	// ends' keys and keeps NATs' mappings.
+	Key Key
+	// Endpoints are those of its UDP port, the best first.
+	Endpoints []netip.AddrPort
+	// Local is the endpoint on loopback of the process that carries packets to it over TLS; invalid
+	// without one.
+	Local netip.AddrPort
+	// Name is for people.
+	Name string
+	// URL is that of its stream, for packets over TLS; empty for none.
+	URL string
+	// Member is the machine that hosts it; zero for a discovery server's.
+	Member Key
+}
