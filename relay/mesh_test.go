@@ -281,3 +281,33 @@ func TestAPlannedRestartKeepsSessions(t *testing.T) {
 		}
 	})
 }
+
+// TestAKilledRelayKnowsItsMembers restores what was saved while it ran: no session, and who may have one.
+func TestAKilledRelayKnowsItsMembers(t *testing.T) {
+	private, _ := newKey(t)
+	l := newLab(t)
+	l.router, _ = relay.New(private, relay.DefaultLimits())
+	a, b := pair(t, l)
+	ping(t, a, b)
+	l.Do(func() {
+		now := time.Now()
+		saved := l.router.SaveMembers(now)
+		next, _ := relay.New(private, relay.DefaultLimits())
+		if err := next.Restore(now, saved); err != nil {
+			t.Fatal(err)
+		}
+		if len(saved) >= len(l.router.Save(now)) {
+			t.Error("it has the sessions")
+		}
+		l.router = next
+		if c := next.Counts(); c.Members != 2 || c.Registered != 0 || c.Flows != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+	// What nudges bring about.
+	for _, m := range []*machine{a, b} {
+		m.Remove(t, l.router.PublicKey())
+		l.register(t, m)
+	}
+	l.await(t, "register", registered(2))
+}

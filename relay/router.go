@@ -214,6 +214,12 @@ func (r *Router) newIndex(with *end) uint32 {
 	}
 }
 
+// Registered reports whether a member is at a source.
+func (r *Router) Registered(at Source) bool {
+	e := r.at[at.id()]
+	return e != nil && e.member != nil
+}
+
 // Counts returns what the router has done and knows.
 func (r *Router) Counts() Counts {
 	c := r.counts

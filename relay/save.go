@@ -74,18 +74,27 @@ func (s *saver) source(from Source, located bool) {
 
 // Save returns what Restore takes. It has the keys of the sessions with the relay: it is a secret.
 func (r *Router) Save(now time.Time) []byte {
+	return r.save(now, r.ends, true)
+}
+
+// SaveMembers returns what Restore takes, with the members alone: where they are and their sessions
+// with the relay are left out. It is for a process that may end at any time: Restore would use a
+// session's counters twice.
+func (r *Router) SaveMembers(now time.Time) []byte { return r.save(now, nil, false) }
+
+func (r *Router) save(now time.Time, of []*end, sessions bool) []byte {
 	r.tick(now)
 	s := &saver{b: []byte(saveMagic), now: r.now}
 	s.key(r.PublicKey())
 	s.u64(uint64(now.UnixNano()))
-	ends := s.keep(r.ends)
+	ends := s.keep(of)
 	s.u32(len(ends))
 	for _, e := range ends {
 		s.source(e.source, e.located)
 	}
 	s.u32(len(r.members))
 	for _, m := range r.members {
-		s.member(m)
+		s.member(m, sessions)
 	}
 	s.u32(len(r.clusters))
 	for _, c := range r.clusters {
@@ -103,7 +112,7 @@ func (r *Router) Save(now time.Time) []byte {
 	return s.b
 }
 
-func (s *saver) member(m *member) {
+func (s *saver) member(m *member, sessions bool) {
 	s.key(m.key)
 	s.short(m.from.AsSlice())
 	s.b = append(s.b, m.timestamp[:]...)
@@ -112,6 +121,10 @@ func (s *saver) member(m *member) {
 	for c, until := range m.until {
 		s.short([]byte(c.name))
 		s.left(until)
+	}
+	if !sessions {
+		s.u32(0)
+		return
 	}
 	s.u32(len(m.sessions))
 	for _, n := range m.sessions {
