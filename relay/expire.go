@@ -56,10 +56,9 @@ func (r *Router) expireMembers() {
 		}
 	}
 	for _, c := range r.clusters {
-		for k, f := range c.foreign {
+		for _, f := range c.foreign {
 			if f.until <= r.now {
-				f.leave()
-				delete(c.foreign, k)
+				r.removeForeign(f)
 			}
 		}
 	}

@@ -13,8 +13,10 @@ type Limits struct {
 	MembersPerAddress int
 	// ClustersPerMember bounds the clusters in which one key has joined.
 	ClustersPerMember int
-	// KeysWithoutAgent bounds the keys of machines without an agent, in each cluster.
-	KeysWithoutAgent int
+	// KeysWithoutAgent bounds the keys of machines without an agent, in each cluster;
+	// KeysWithoutAgentPerAddress those that members at one address, or in one IPv6 /64, have named
+	// first; and AllKeysWithoutAgent all.
+	KeysWithoutAgent, KeysWithoutAgentPerAddress, AllKeysWithoutAgent int
 	// Flows bounds the flows of all sources: two for each session between two machines.
 	Flows int
 	// FlowsPerSource bounds the flows of one source.
@@ -38,13 +40,15 @@ type Limits struct {
 	Handshakes int
 }
 
-// DefaultLimits returns limits that fit 10,000 members, in about 200 MB at most.
+// DefaultLimits returns limits that fit 10,000 members.
 func DefaultLimits() Limits {
 	return Limits{
 		Members:                    10_000,
 		MembersPerAddress:          1_000,
-		ClustersPerMember:          16,
+		ClustersPerMember:          4,
 		KeysWithoutAgent:           1_000,
+		KeysWithoutAgentPerAddress: 10_000,
+		AllKeysWithoutAgent:        100_000,
 		Flows:                      1 << 20,
 		FlowsPerSource:             1 << 13,
 		Unregistered:               10_000,
@@ -54,4 +58,35 @@ func DefaultLimits() Limits {
 		UnregisteredTrials:         200_000,
 		Handshakes:                 200,
 	}
+}
+
+// What a Router keeps for each of what it counts, at most, in bytes: a member has three sessions and
+// clusters of its own, and each flow is between two other machines.
+const (
+	memberMemory  = 3 << 10
+	clusterMemory = 1 << 10
+	namedMemory   = 512
+	flowMemory    = 256
+	guestMemory   = 1 << 10
+)
+
+// Memory returns the most memory that a Router with the limits takes, in bytes, while it is saved as
+// well, and without garbage.
+func (l Limits) Memory() int64 {
+	return int64(l.Members)*(memberMemory+int64(l.ClustersPerMember)*clusterMemory) + int64(l.AllKeysWithoutAgent)*namedMemory +
+		int64(l.Flows)*flowMemory + int64(l.Unregistered)*guestMemory
+}
+
+// Within returns the limits with those that take memory lowered by the same factor until Memory is
+// no more than a number of bytes.
+func (l Limits) Within(memory int64) Limits {
+	share := float64(memory) / float64(l.Memory())
+	if share >= 1 {
+		return l
+	}
+	for _, limit := range []*int{&l.Members, &l.MembersPerAddress, &l.KeysWithoutAgent, &l.KeysWithoutAgentPerAddress, &l.AllKeysWithoutAgent,
+		&l.Flows, &l.FlowsPerSource, &l.Unregistered, &l.UnregisteredPerAddress} {
+		*limit = max(1, int(float64(*limit)*share))
+	}
+	return l
 }

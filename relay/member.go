@@ -44,6 +44,8 @@ type foreign struct {
 	mac     *wireguard.MAC
 	cluster *cluster
 	until   instant
+	// from is the network of the member that named it first.
+	from netip.Addr
 	// end is where it is, if a member's response has shown it.
 	end *end
 }
@@ -85,7 +87,7 @@ func (r *Router) Join(now time.Time, cluster string, key Key, from netip.Addr, w
 		}
 	}
 	c.members[key], m.until[c] = m, r.now+JoinFor
-	r.announce(c, withoutAgent)
+	r.announce(c, m.from, withoutAgent)
 	if len(m.sessions) == 0 {
 		// The clock of a machine may be earlier after it has started again.
 		m.timestamp = wireguard.Timestamp{}
@@ -131,17 +133,37 @@ func (r *Router) uncountJoined(m *member) {
 }
 
 // announce keeps the keys of machines without an agent, as many as fit.
-func (r *Router) announce(c *cluster, keys []Key) {
+func (r *Router) announce(c *cluster, from netip.Addr, keys []Key) {
 	for _, k := range keys {
 		f := c.foreign[k]
 		if f == nil {
-			if len(c.foreign) >= r.limits.KeysWithoutAgent {
-				return
+			if f = r.newForeign(c, from, k); f == nil {
+				continue // those that are known go on
 			}
-			f = &foreign{key: k, mac: wireguard.NewMAC(k), cluster: c}
-			c.foreign[k] = f
 		}
 		f.until = r.now + JoinFor
+	}
+}
+
+// newForeign returns a machine without an agent; nil if there is no room.
+func (r *Router) newForeign(c *cluster, from netip.Addr, k Key) *foreign {
+	if len(c.foreign) >= r.limits.KeysWithoutAgent || r.named[from] >= r.limits.KeysWithoutAgentPerAddress || r.allNamed >= r.limits.AllKeysWithoutAgent {
+		return nil
+	}
+	f := &foreign{key: k, mac: wireguard.NewMAC(k), cluster: c, from: from}
+	c.foreign[k] = f
+	r.named[from]++
+	r.allNamed++
+	return f
+}
+
+// removeForeign forgets a machine without an agent.
+func (r *Router) removeForeign(f *foreign) {
+	f.leave()
+	delete(f.cluster.foreign, f.key)
+	r.allNamed--
+	if r.named[f.from]--; r.named[f.from] <= 0 {
+		delete(r.named, f.from)
 	}
 }
 
@@ -158,7 +180,7 @@ func (r *Router) leave(m *member, c *cluster) {
 	delete(c.members, m.key)
 	if len(c.members) == 0 {
 		for _, f := range c.foreign {
-			f.leave()
+			r.removeForeign(f)
 		}
 		delete(r.clusters, c.name)
 	}

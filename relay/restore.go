@@ -136,17 +136,19 @@ func (r *Router) restoreForeign(l *loader, ends []*end) {
 	if len(c.members) == 0 {
 		l.fail(errContradiction)
 	}
-	for range l.count("keys without an agent", r.limits.KeysWithoutAgent, 44) {
-		key, until, e := l.key(), l.until(JoinFor), l.end(ends)
+	for range l.count("keys without an agent", r.limits.KeysWithoutAgent, 45) {
+		key, from, until, e := l.key(), l.address(), l.until(JoinFor), l.end(ends)
+		if l.err == nil && (c.foreign[key] != nil || e != nil && e.member != nil) {
+			l.fail(errContradiction)
+		}
 		if l.err != nil {
 			return
 		}
-		f := &foreign{key: key, mac: wireguard.NewMAC(key), cluster: c, until: until}
-		if c.foreign[key] != nil || e != nil && e.member != nil {
-			l.fail(errContradiction)
-			return
+		f := r.newForeign(c, from, key)
+		if f == nil {
+			continue // the limits were lowered
 		}
-		c.foreign[key] = f
+		f.until = until
 		if e != nil {
 			f.end, e.names = e, append(e.names, f)
 		}

@@ -60,6 +60,10 @@ type Router struct {
 	swept int
 	// joined and guests count members and ends that are no member's, by network.
 	joined, guests map[netip.Addr]int
+	// named counts the machines without an agent, by the network that named them first, and allNamed
+	// all.
+	named    map[netip.Addr]int
+	allNamed int
 
 	handshakes, loadedHandshakes, trials meter
 	handshakesOf, scansOf, nudgesOf      meters
@@ -92,6 +96,7 @@ func newRouter(responder *wireguard.Responder, limits Limits) *Router {
 		at:           map[Source]*end{},
 		joined:       map[netip.Addr]int{},
 		guests:       map[netip.Addr]int{},
+		named:        map[netip.Addr]int{},
 		handshakesOf: newMeters(),
 		scansOf:      newMeters(),
 		nudgesOf:     newMeters(),

@@ -10,7 +10,7 @@ import (
 
 const (
 	// saveMagic begins what is saved; the last byte is the version.
-	saveMagic = "span relay\x01"
+	saveMagic = "span relay\x02"
 	// noEnd is instead of an end's number.
 	noEnd = ^uint32(0)
 )
@@ -102,6 +102,7 @@ func (r *Router) save(now time.Time, of []*end, sessions bool) []byte {
 		s.u32(len(c.foreign))
 		for _, f := range c.foreign {
 			s.key(f.key)
+			s.short(f.from.AsSlice())
 			s.left(f.until)
 			s.end(f.end)
 		}

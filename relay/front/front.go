@@ -29,10 +29,29 @@ type Limits struct {
 	Streams, StreamsPerAddress int
 }
 
-// DefaultLimits returns limits that fit 10,000 members. Their streams take up to 0.6 MB each, and
-// about 40 kB while they are idle.
+// DefaultLimits returns limits that fit 10,000 members.
 func DefaultLimits() Limits {
 	return Limits{Limits: relay.DefaultLimits(), Streams: 1000, StreamsPerAddress: 100}
+}
+
+// streamMemory is what a stream takes at most, in bytes. An idle one takes about 40 kB.
+const streamMemory = 640 << 10
+
+// Memory returns the most memory that a Front with the limits takes, in bytes, without garbage.
+func (l Limits) Memory() int64 { return l.Limits.Memory() + int64(l.Streams)*streamMemory }
+
+// Within returns the limits with those that take memory lowered by the same factor until Memory is
+// no more than a number of bytes.
+func (l Limits) Within(memory int64) Limits {
+	share := float64(memory) / float64(l.Memory())
+	if share >= 1 {
+		return l
+	}
+	l.Limits = l.Limits.Within(int64(float64(l.Limits.Memory()) * share))
+	for _, limit := range []*int{&l.Streams, &l.StreamsPerAddress} {
+		*limit = max(1, int(float64(*limit)*share))
+	}
+	return l
 }
 
 // Options are the inputs of a Front.

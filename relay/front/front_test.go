@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 
 	"github.com/spanmesh/span/relay/front"
@@ -239,5 +240,46 @@ func TestVerify(t *testing.T) {
 	}
 	if err := s.Verify(now, "other", public, now, made); err == nil {
 		t.Error("the proof holds for another cluster")
+	}
+}
+
+func TestLimitsWithin(t *testing.T) {
+	l := front.DefaultLimits()
+	for _, memory := range []int64{16 << 20, 256 << 20, 64 << 30} {
+		fit := l.Within(memory)
+		if got := fit.Memory(); got > memory || got < min(memory, l.Memory())/2 {
+			t.Errorf("within %d bytes: limits take %d", memory, got)
+		}
+		if fit.Members < 1 || fit.StreamsPerAddress > fit.Streams || fit.FlowsPerSource > fit.Flows {
+			t.Errorf("within %d bytes: %+v", memory, fit)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := start(t)
+	one, other := pair(t, s, s.at, s.at)
+	ping(t, one, other)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s.Front)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			values[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	if values["spanctl_relay_machines registered"] != 2 || values["spanctl_relay_packets_total"] < 2 || values["spanctl_relay_registrations_total"] < 2 {
+		t.Errorf("the metrics are %v", values)
+	}
+	if _, has := values["spanctl_relay_dropped_total not_admitted"]; !has {
+		t.Errorf("no reason for what was dropped: %v", values)
 	}
 }
