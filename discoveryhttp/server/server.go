@@ -22,6 +22,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
+	"github.com/spanmesh/span/discoveryhttp/stun"
 )
 
 // Store keeps the affiliates of clusters. It is safe for concurrent use. Package
@@ -66,9 +67,10 @@ type Options struct {
 	HideClientAddress bool
 	// Reflect lets a caller have datagrams sent to its own address.
 	Reflect bool
-	// STUN are sockets of stun.Listen, on which machines are told their outside addresses. Run
-	// closes them.
-	STUN []*net.UDPConn
+	// Outside tells machines their outside addresses, on STUN, which are sockets of stun.Listen. Run
+	// closes them. Outside is nil for none.
+	Outside *stun.Server
+	STUN    []*net.UDPConn
 	// Relay forwards packets of machines; nil for none. Run runs it. RelayAddress is host:port of its
 	// UDP socket; an empty host is that at which a machine calls the server.
 	Relay        Relay
