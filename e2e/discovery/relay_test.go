@@ -1,11 +1,17 @@
 package discovery_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netns"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
 	"github.com/spanmesh/span/e2e/interop"
@@ -90,6 +96,76 @@ func TestRelay(t *testing.T) {
 			ping()
 		})
 	}
+}
+
+// TestRelayOfSystemd starts the server again while another holds its sockets, as systemd does, and
+// machines send to each other: nothing is lost.
+func TestRelayOfSystemd(t *testing.T) {
+	t.Parallel()
+	r := newRelayed(t, [2]bool{})
+	sockets := r.openSockets(t)
+	start := func() *harness.Process {
+		t.Helper()
+		cmd := r.Discovery.Command(context.WithoutCancel(t.Context()), "sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@"`, r.Binary,
+			"discovery", "serve", "--insecure", "--store", "memory", "--relay", ":51821", "--state-dir", r.Discovery.Dir)
+		cmd.ExtraFiles = sockets
+		p := harness.StartProcess(t, cmd)
+		p.AwaitOutput("serving discovery")
+		return p
+	}
+	server := start()
+	for i := range r.machines {
+		r.join(t, i)
+	}
+	r.machines[1].Packets.Ping(r.members[0].Address())
+	pinging := r.machines[0].Packets.KeepPinging(r.members[1].Address())
+	for range 3 {
+		server.Terminate()
+		server = start()
+	}
+	if pings := pinging.Stop(); pings.Lost() > 0 {
+		t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
+	}
+}
+
+// openSockets opens the server's TCP and UDP sockets.
+func (r *relayed) openSockets(t *testing.T) (files []*os.File) {
+	t.Helper()
+	err := r.Discovery.Namespace(func(ns netns.NsHandle) error {
+		failed := make(chan error)
+		go func() {
+			runtime.LockOSThread() // the thread ends with the goroutine
+			if err := netns.Set(ns); err != nil {
+				failed <- err
+				return
+			}
+			listener, err := net.ListenTCP("tcp", &net.TCPAddr{Port: 3000})
+			if err != nil {
+				failed <- err
+				return
+			}
+			packets, err := net.ListenUDP("udp", &net.UDPAddr{Port: 51821})
+			if err != nil {
+				failed <- err
+				return
+			}
+			for _, socket := range []interface{ File() (*os.File, error) }{listener, packets} {
+				file, e := socket.File()
+				files, err = append(files, file), errors.Join(err, e)
+			}
+			failed <- errors.Join(err, listener.Close(), packets.Close())
+		}()
+		return <-failed
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	})
+	return files
 }
 
 // TestRelayRefusesAForgedProof has a machine join with the key of another.
