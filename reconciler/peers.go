@@ -31,7 +31,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		}
 	}
 	p.NextCheck = p.peers.NextCheck(now)
-	if config.KubeSpan().Relay.Use {
+	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)
 	}
 }

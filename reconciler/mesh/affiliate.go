@@ -53,6 +53,33 @@ type KubeSpan struct {
 	// Relays are the relays that the machine reaches, if it wants its own traffic carried.
 	// KubeSpan on Talos does not publish them.
 	Relays []Key `json:"relays,omitempty"`
+	// NAT is how a NAT in front of the machine maps WireGuard's port.
+	NAT NAT `json:"nat,omitempty"`
+	// Probes is set when an agent on the machine answers probes for paths. KubeSpan on Talos does not.
+	Probes bool `json:"probes,omitempty"`
+	// Registered are the blind relays with which the machine is registered.
+	Registered []Key `json:"registered,omitempty"`
+	// BlindRelay is the blind relay that the machine hosts.
+	BlindRelay HostedRelay `json:"blindRelay,omitzero"`
+}
+
+// HostedRelay is the blind relay that a machine hosts. The zero value is none.
+type HostedRelay struct {
+	// Key is the public key of the relay, which is not that of the machine.
+	Key Key `json:"key"`
+	// Endpoints are those of its UDP port, the best first.
+	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
+}
+
+// IsZero reports whether there is no relay.
+func (h HostedRelay) IsZero() bool { return h.Key.IsZero() }
+
+// or returns h, or else other.
+func (h HostedRelay) or(other HostedRelay) HostedRelay {
+	if h.IsZero() {
+		return other
+	}
+	return h
 }
 
 // IsZero reports whether the machine is not in the mesh.
@@ -108,6 +135,10 @@ func join(a, b Affiliate) Affiliate {
 			Endpoints:                 unite(a.KubeSpan.Endpoints, b.KubeSpan.Endpoints),
 			Relay:                     a.KubeSpan.Relay || b.KubeSpan.Relay,
 			Relays:                    unite(a.KubeSpan.Relays, b.KubeSpan.Relays),
+			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
+			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
+			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
+			BlindRelay:                b.KubeSpan.BlindRelay.or(a.KubeSpan.BlindRelay),
 		},
 	}
 }
