@@ -27,8 +27,10 @@ type DiscoveryOptions struct {
 	UserAgent string
 	// Dialer makes connections with a firewall mark; nil for connections without.
 	Dialer func(firewallMark uint32) DialFunc
-	Cache  CacheStore
-	Log    *slog.Logger
+	// Prove makes the proofs for relays; nil to join none.
+	Prove ProveFunc
+	Cache CacheStore
+	Log   *slog.Logger
 }
 
 // Discovery is a machine's membership in the registries that its config asks for. Follow
@@ -168,6 +170,7 @@ func (d *Discovery) openSession(driver Driver, key discoveryKey, config *schema.
 		Config:    config,
 		NodeID:    nodeID,
 		UserAgent: d.options.UserAgent,
+		Prove:     d.options.Prove,
 		Cache:     cached,
 		Changed: func() {
 			d.version.Add(1)
@@ -277,6 +280,11 @@ func mergeSnapshots(snapshots []Snapshot) Knowledge {
 		maps.Copy(k.Refused, s.Refused)
 		k.Unreadable = append(k.Unreadable, s.Unreadable...)
 		k.Conditions = append(k.Conditions, s.Conditions...)
+		for _, r := range s.Relays {
+			if len(k.Relays) < mesh.MaxRegistered && !slices.ContainsFunc(k.Relays, func(known mesh.BlindRelay) bool { return known.Key == r.Key }) {
+				k.Relays = append(k.Relays, r)
+			}
+		}
 		maps.Copy(k.PresharedKeys, s.PresharedKeys)
 		k.Complete = k.Complete && s.Complete
 	}

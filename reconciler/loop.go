@@ -236,7 +236,11 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		l.engine.recordNormal(now(), event.PassRecovered, "", "a pass succeeded after some that failed")
 	}
 	l.failures = 0
-	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
+	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}
+	if l.config.KubeSpan().Enabled && l.config.KubeSpan().Relay.UsesBlind() {
+		publication.JoinAs = pass.identity.PrivateKey
+	}
+	l.discovery.Publish(publication)
 	if pass.NetworkChanged {
 		l.networkChanges++
 		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -34,4 +35,15 @@ type BlindRelay struct {
 	URL string
 	// Member is the machine that hosts it; zero for a discovery server's.
 	Member Key
+}
+
+// Equal reports whether both are the same.
+func (r BlindRelay) Equal(other BlindRelay) bool {
+	return r.Key == other.Key && r.Local == other.Local && r.Name == other.Name && r.URL == other.URL && r.Member == other.Member &&
+		slices.Equal(r.Endpoints, other.Endpoints)
+}
+
+// Has reports whether an endpoint is the relay's.
+func (r BlindRelay) Has(e netip.AddrPort) bool {
+	return e.IsValid() && (e == r.Local || slices.Contains(r.Endpoints, e))
 }

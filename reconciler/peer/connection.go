@@ -26,6 +26,8 @@ type Connection struct {
 	Action Action
 	// Relay is the peer that carries this one's traffic; zero for none.
 	Relay mesh.Key
+	// BlindRelay is the blind relay whose endpoint is in use; zero for none.
+	BlindRelay mesh.Key
 }
 
 // IsUp reports whether the peer is up.

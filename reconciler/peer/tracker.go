@@ -3,6 +3,7 @@ package peer
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -43,6 +44,10 @@ type Input struct {
 	ProbeNow map[mesh.Key]bool
 	// Filtered are the peers to whom this machine's firewall lets no probe out.
 	Filtered map[mesh.Key]bool
+	// Relays are the blind relays that this machine knows, and Registered those with which it is
+	// registered.
+	Relays     []mesh.BlindRelay
+	Registered []BlindRelay
 }
 
 // Connections returns the connections that were committed last. They must not be changed.
@@ -82,7 +87,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	c.Candidates = spec.Endpoints
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
-		c.Candidates = mesh.Rank(in.Links, c.LastGood, spec)
+		c.Candidates = append(slices.Clip(mesh.Rank(in.Links, c.LastGood, spec)), in.behind(spec)...)
 	}
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
@@ -105,7 +110,8 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		p.allowance--
 	}
 	c.Relay = mesh.Key{} // AssignRelays decides anew
-	if c.IsUp() && c.Status.Endpoint.IsValid() {
+	c.BlindRelay = in.relayAt(c.Status.Endpoint)
+	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
 		c.LastGood = c.Status.Endpoint
 	}
 }
@@ -143,7 +149,7 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 				after.Status = before.Status
 			}
 		}
-		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.LastGood != after.LastGood {
+		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.IsBlind() != after.IsBlind() || before.LastGood != after.LastGood {
 			transitions = append(transitions, Transition{before, after})
 		}
 		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {

@@ -79,6 +79,7 @@ var docs = map[string]string{
 	"resource.PeerSpec.Label":                 "The name of the peer.",
 	"resource.PeerSpec.RefusedEndpoints":      "Those that this machine does not try.",
 	"resource.PeerStatus.Address":             "The one that it is reached at inside of the mesh.",
+	"resource.PeerStatus.BlindRelay":          "The name of the relay that forwards WireGuard's packets to the peer, and cannot read them; empty for none.",
 	"resource.PeerStatus.EchoesAnswered":      "EchoesAnswered counts those that had an answer.",
 	"resource.PeerStatus.EchoesSent":          "EchoesSent counts the echoes that were sent.",
 	"resource.PeerStatus.Endpoint":            "Where WireGuard sends to.",

@@ -21,6 +21,8 @@ var PeerStatuses = &Type{
 			switch {
 			case s.Relay != "":
 				return "relay " + s.Relay
+			case s.BlindRelay != "":
+				return "blind relay " + s.BlindRelay
 			case !s.Endpoint.IsValid():
 				return ""
 			default:
@@ -83,6 +85,9 @@ type PeerStatus struct {
 	EchoesAnswered int64 `json:"echoesAnswered,omitzero"`
 	// Relay is the name of the peer that carries this one's traffic; empty for none.
 	Relay string `json:"relay,omitempty"`
+	// BlindRelay is the name of the relay that forwards WireGuard's packets to the peer, and cannot
+	// read them; empty for none.
+	BlindRelay string `json:"blindRelay,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.

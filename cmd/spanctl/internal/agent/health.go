@@ -142,6 +142,8 @@ func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
 	switch {
 	case s.Relay != "":
 		p.Path = "relay " + s.Relay
+	case s.BlindRelay != "":
+		p.Path = "blind relay " + s.BlindRelay
 	case s.Endpoint.IsValid():
 		p.Path = s.Endpoint.String()
 	}

@@ -1,0 +1,133 @@
+package reconciler
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+const (
+	// relaySilence is how long a blind relay may be silent before a new handshake is made with it: it
+	// answers each keepalive (state.RelayKeepalive).
+	relaySilence = state.RelayKeepalive + 2*time.Second
+	// relayGone is how long it may be silent before this machine counts as not registered with it.
+	relayGone = 2*state.RelayKeepalive + 5*time.Second
+	// sessionLife is how long WireGuard uses a session (WireGuard paper, section 6.1, Reject-After-Time).
+	sessionLife = 180 * time.Second
+)
+
+// relayWatch is what is known of the connection to a blind relay.
+type relayWatch struct {
+	// received is WireGuard's counter when it last grew, at heardAt.
+	received int64
+	heardAt  time.Time
+	// setAt is when its peer or its endpoint was last set.
+	setAt time.Time
+	// tried counts the endpoints that were tried.
+	tried int
+}
+
+// stepRelays moves the connections to the blind relays on, from what WireGuard shows.
+func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
+	watches := make(map[mesh.Key]relayWatch, len(p.relays))
+	for i := range p.relays {
+		r := &p.relays[i]
+		w := e.relays[r.Key]
+		found, has := slices.BinarySearchFunc(live, r.Key, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
+		if !has {
+			w = relayWatch{setAt: now, tried: w.tried}
+			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: r.Endpoints[w.tried%len(r.Endpoints)]})
+			watches[r.Key] = w
+			continue
+		}
+		next, registered := w.step(now, r, &live[found])
+		if registered.Endpoint.IsValid() {
+			p.registered = append(p.registered, registered)
+			p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
+		}
+		if next != nil {
+			p.relayPeers = append(p.relayPeers, *next)
+		}
+		watches[r.Key] = w
+	}
+	p.relaysMoved = !sameRelayPeers(e.relayPeers, p.relayPeers)
+	if len(p.relays) > 0 {
+		p.NextCheck = min(p.NextCheck, peer.RestInterval)
+	}
+	e.relays, e.relayPeers = watches, p.relayPeers
+}
+
+// step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
+// handshake. Registered is not valid unless the relay has been heard of late.
+func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer) (next *state.RelayPeer, registered peer.BlindRelay) {
+	session := now.Sub(live.LastHandshake) < sessionLife
+	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || w.setAt.IsZero() && session {
+		w.received, w.heardAt = live.ReceiveBytes, now
+	}
+	if w.setAt.IsZero() {
+		w.setAt = now // of an earlier process
+	}
+	if session && now.Sub(w.heardAt) < relayGone && r.Has(live.Endpoint) {
+		registered = peer.BlindRelay{Key: r.Key, Endpoint: live.Endpoint}
+	}
+	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
+	since := w.setAt
+	if w.heardAt.After(since) {
+		since = w.heardAt
+	}
+	switch silent := now.Sub(since) >= relaySilence; {
+	case !r.Has(live.Endpoint):
+		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[0], true, now
+	case silent && session:
+		return nil, registered
+	case silent && len(r.Endpoints) > 1:
+		w.tried++
+		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[w.tried%len(r.Endpoints)], true, now
+	}
+	return next, registered
+}
+
+func sameRelayPeers(a, b []state.RelayPeer) bool {
+	return slices.EqualFunc(a, b, func(x, y state.RelayPeer) bool {
+		return x.Relay.Key == y.Relay.Key && x.Endpoint == y.Endpoint
+	})
+}
+
+// shiftRelays moves all times after the machine's clock was stepped by some time.
+func (e *Engine) shiftRelays(by time.Duration) {
+	for k, w := range e.relays {
+		for _, t := range []*time.Time{&w.heardAt, &w.setAt} {
+			if !t.IsZero() {
+				*t = t.Add(by)
+			}
+		}
+		e.relays[k] = w
+	}
+}
+
+// usableRelays returns the relays that are none of the machines, whose keys a service might give, and
+// have an endpoint.
+func usableRelays(self mesh.Key, relays []mesh.BlindRelay, specs []mesh.PeerSpec) (usable []mesh.BlindRelay) {
+	for _, r := range relays {
+		_, isPeer := slices.BinarySearchFunc(specs, r.Key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+		r.Endpoints = slices.DeleteFunc(slices.Clone(r.Endpoints), func(e netip.AddrPort) bool { return !e.IsValid() || e.Port() == 0 })
+		if !isPeer && r.Key != self && !r.Key.IsZero() && len(r.Endpoints) > 0 {
+			usable = append(usable, r)
+		}
+	}
+	return usable
+}
+
+// relay returns the name of a blind relay.
+func (g *gathered) relay(key mesh.Key) string {
+	for _, r := range g.relays {
+		if r.Key == key {
+			return r.Name
+		}
+	}
+	return key.String()
+}
