@@ -26,4 +26,30 @@ func TestBlindRelay(t *testing.T) {
 	two.Packets.Ping(one.API.MeshAddress())
 	harness.WantText(t, "the peers", one.CLI.Run("get", "peers"), "blind relay "+m.Discovery.Address.String())
 	m.AwaitNoDiff()
+
+	t.Run("an agent starts again", func(t *testing.T) {
+		pinging := one.Packets.KeepPinging(two.API.MeshAddress())
+		for _, machine := range m.Machines {
+			machine.Agent.Terminate()
+			machine.Agent.Start()
+			machine.API.AwaitPeersUp(1)
+		}
+		if pings := pinging.Stop(); pings.Lost() > 0 {
+			t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
+		}
+	})
+	t.Run("the relay starts again, or is killed", func(t *testing.T) {
+		for _, killed := range []bool{false, true} {
+			if killed {
+				m.Server.Kill()
+			} else {
+				m.Server.Terminate()
+			}
+			m.Serve("--relay", ":51821", "--state-dir", m.Discovery.Dir)
+			one.Packets.Ping(two.API.MeshAddress())
+			two.Packets.Ping(one.API.MeshAddress())
+		}
+	})
+	m.AwaitUp()
+	m.AwaitNoDiff()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -319,9 +318,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return nil, err
 	}
 	e.replies = nil
-	relays, relayPeers := maps.Clone(e.relays), e.relayPeers
-	e.stepRelays(p, now, live.Peers)
-	e.relays, e.relayPeers = relays, relayPeers
+	p.planRelays()
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
 	p.resolveOwners(now, owners, live.Peers)

@@ -91,6 +91,14 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer) (
 	return next, registered
 }
 
+// planRelays is stepRelays for a plan that nobody carries out: a handshake or another endpoint that is
+// due is no difference.
+func (p *Pass) planRelays() {
+	for i := range p.relays {
+		p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: &p.relays[i], Endpoint: p.relays[i].Endpoints[0]})
+	}
+}
+
 func sameRelayPeers(a, b []state.RelayPeer) bool {
 	return slices.EqualFunc(a, b, func(x, y state.RelayPeer) bool {
 		return x.Relay.Key == y.Relay.Key && x.Endpoint == y.Endpoint

@@ -1,0 +1,92 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+var (
+	relayOne = netip.MustParseAddrPort("203.0.113.1:51821")
+	relayTwo = netip.MustParseAddrPort("203.0.113.2:51821")
+)
+
+// behindRelays is a machine that is registered with two relays.
+func behindRelays(specs []mesh.PeerSpec) Input {
+	return Input{Self: mesh.Key{200}, Specs: specs, Relays: []mesh.BlindRelay{{Key: mesh.Key{101}, Endpoints: []netip.AddrPort{relayOne}}, {Key: mesh.Key{102}, Endpoints: []netip.AddrPort{relayTwo}}},
+		Registered: []BlindRelay{{mesh.Key{101}, relayOne}, {mesh.Key{102}, relayTwo}}}
+}
+
+func TestRelaysAreTheLastCandidates(t *testing.T) {
+	list := specs(1, 2, 3)
+	list[1].Registered = []mesh.Key{{102}, {77}}
+	list[2].Registered = []mesh.Key{{101}, {102}}
+	in := behindRelays(list)
+	var tracker Tracker
+	next := tracker.Next(start, in)
+	if got := next[0].Candidates; !slices.Equal(got, []netip.AddrPort{one, two}) {
+		t.Errorf("of a peer that is not registered, the candidates are %v", got)
+	}
+	if got := next[1].Candidates; !slices.Equal(got, []netip.AddrPort{one, two, relayTwo}) {
+		t.Errorf("of one that shares a relay, they are %v", got)
+	}
+	if got := next[2].Candidates; len(got) != 4 || !slices.Contains(got, relayOne) || !slices.Contains(got, relayTwo) {
+		t.Errorf("of one that shares two, they are %v", got)
+	}
+	in.Registered = nil
+	if got := tracker.Next(start, in)[2].Candidates; !slices.Equal(got, []netip.AddrPort{one, two}) {
+		t.Errorf("a machine that is not registered has the candidates %v", got)
+	}
+}
+
+// TestBothEndsOrderRelaysAlike has different pairs prefer different relays, and both ends of a pair the same.
+func TestBothEndsOrderRelaysAlike(t *testing.T) {
+	preferred := map[netip.AddrPort]int{}
+	for i := range byte(64) {
+		in := behindRelays(nil)
+		there := mesh.PeerSpec{PublicKey: mesh.Key{i}, Registered: []mesh.Key{{101}, {102}}}
+		here := mesh.PeerSpec{PublicKey: in.Self, Registered: there.Registered}
+		order := in.behind(&there)
+		in.Self = there.PublicKey
+		if other := in.behind(&here); !slices.Equal(order, other) {
+			t.Errorf("%d: one end has %v, the other %v", i, order, other)
+		}
+		preferred[order[0]]++
+	}
+	if preferred[relayOne] < 16 || preferred[relayTwo] < 16 {
+		t.Errorf("the relays are preferred %v times", preferred)
+	}
+}
+
+// TestPeersBehindARelay has two peers at the endpoint of one relay.
+func TestPeersBehindARelay(t *testing.T) {
+	var tracker Tracker
+	list := specs(1, 2)
+	for i := range list {
+		list[i].Registered = []mesh.Key{{101}}
+	}
+	in := behindRelays(list)
+	in.Observed = []Observed{upAt(1, relayOne), upAt(2, relayOne)}
+	changed, lastGood := commit(t, &tracker, start, in)
+	if len(changed) != 2 || lastGood || len(tracker.LastGood()) > 0 {
+		t.Errorf("changed are %v, last good endpoints %v", changed, tracker.LastGood())
+	}
+	c := tracker.Connections()
+	if !c[0].IsBlind() || !c[1].IsBlind() || c[0].BlindRelay != (mesh.Key{101}) {
+		t.Errorf("connections are %+v", c)
+	}
+	if found := c.Harvest(at(1), in.Self, list); len(found) > 0 {
+		t.Errorf("the relay's endpoint is published as that of %v", found)
+	}
+	probed := slices.Clone(c)
+	probed[0].Status.probing.since = start
+	if taken := occupants(probed); taken == nil || len(taken) > 0 {
+		t.Errorf("one peer displaces another at %v", taken)
+	}
+	in.Observed = []Observed{upAt(1, away), upAt(2, relayOne)}
+	if changed, lastGood := commit(t, &tracker, at(1), in); !slices.Equal(changed, []mesh.Key{{1}}) || !lastGood {
+		t.Errorf("once one is reached directly, changed are %v", changed)
+	}
+}
