@@ -29,7 +29,7 @@ const (
 
 // sharedConn is a sharedport.Conn.
 type sharedConn interface {
-	Send(to netip.AddrPort, payload []byte) error
+	Send(to netip.AddrPort, payload []byte, hops uint8) error
 	Receive(take func(from netip.AddrPort, payload []byte)) error
 	Close() error
 }
@@ -151,7 +151,7 @@ func (o *outsider) step(ctx context.Context, now time.Time) (next time.Time) {
 	}{{&o.v4, true}, {&o.v6, false}} {
 		send, due := a.asker.Step(now, o.question(a.is4))
 		for _, r := range send {
-			if err := o.shared.conn.Send(r.To, stun.Request(r.ID)); err != nil {
+			if err := o.shared.conn.Send(r.To, stun.Request(r.ID), 0); err != nil {
 				o.log.Debug("outside address not asked for", "server", r.To.String(), "error", err)
 			}
 		}

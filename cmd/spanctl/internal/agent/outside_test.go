@@ -32,7 +32,7 @@ type fakeConn struct {
 	sent []netip.AddrPort
 }
 
-func (c *fakeConn) Send(to netip.AddrPort, _ []byte) error {
+func (c *fakeConn) Send(to netip.AddrPort, _ []byte, _ uint8) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = append(c.sent, to)
