@@ -6,17 +6,14 @@ import (
 	"time"
 )
 
-const (
-	// usedFor is how long a ping shows that the peer uses a path.
-	usedFor = 15 * time.Second
-	// rttChange is how much a round-trip time differs for Proven to show it.
-	rttChange = time.Millisecond
-)
+// usedFor is how long a ping shows that the peer uses a path: one ping of it may be lost.
+const usedFor = 15 * time.Second
 
-// Heard takes a packet that came to WireGuard's port, and returns what is to be sent at once. Packets of
-// others than the peers are dropped: one hash of a packet is made at most. A step is due afterwards.
-func (p *Prober) Heard(now time.Time, from netip.AddrPort, payload []byte) (send []Send) {
-	tag, is := TagOf(payload)
+// Heard takes a packet that came to WireGuard's port, and returns what is to be sent at once: at most
+// one packet of Size bytes for each ping, and another ping to its source in each quarter of a second.
+// Packets of others than the peers are dropped, at the price of one hash. A step is due afterwards.
+func (p *Prober) Heard(now time.Time, from netip.AddrPort, packet []byte) (send []Send) {
+	tag, is := TagOf(packet)
 	if !is {
 		return nil
 	}
@@ -24,90 +21,87 @@ func (p *Prober) Heard(now time.Time, from netip.AddrPort, payload []byte) (send
 	if t == nil {
 		return nil
 	}
-	probe, ok := t.secret.Open(payload)
+	probe, ok := t.secret.Open(packet)
 	if from = unmap(from); !ok || !p.usable(t, from) {
 		return nil
 	}
 	if probe.Kind == Ping {
 		send = p.pinged(now, t, from, probe)
 	} else {
-		p.ponged(now, t, from, probe)
+		p.ponged(now, t, from, probe.ID)
 	}
 	p.schedule(t)
 	return send
 }
 
-// pinged answers a ping, and sends one back: the ping may have made a hole.
+// pinged answers a ping, and sends one back: the ping may have made a hole in a NAT. A copy of a ping is
+// answered where the peer is known to be, in case that it was quicker than the ping itself, and changes
+// nothing.
 func (p *Prober) pinged(now time.Time, t *target, from netip.AddrPort, probe Probe) (send []Send) {
-	if slices.Contains(t.ids[:], probe.ID) {
-		return nil // a copy
+	isCopy := t.remember(probe.ID)
+	c := find(t.candidates, from)
+	if c == nil && !isCopy {
+		c = p.learn(now, t, from)
 	}
-	t.ids[t.nextID%maxIDs] = probe.ID
-	t.nextID++
-	if now.Sub(t.second) >= time.Second || now.Before(t.second) {
-		t.second, t.backs, t.pongs = now, 0, 0
-	}
-	if t.pongs == maxPongs {
+	if c == nil || !c.mayAnswer(now, isCopy) {
 		return nil
 	}
-	t.pongs++
-	m := t.secret.Seal(Probe{Kind: Pong, ID: probe.ID, Seen: from})
-	send = []Send{{To: from, Payload: m[:]}}
-	c := t.find(from)
-	if c == nil {
-		if c = p.learn(now, t, from); c == nil {
-			return send
-		}
+	pong := t.secret.Seal(Probe{Kind: Pong, ID: probe.ID, Seen: from})
+	send = []Send{{To: from, Payload: pong[:]}}
+	if isCopy {
+		return send
 	}
 	c.heard = now
 	if probe.Used {
 		c.used = now
 	}
-	if c == t.path || t.backs == maxBacks {
+	if c == t.path || now.Sub(c.backAt) < pingPause {
 		return send
 	}
-	t.backs++
-	c.low = 0
-	if c.left = max(c.left, 1); !c.answered {
-		c.left = max(c.left, shortPings)
+	c.backAt = now
+	c.low, c.left = 0, max(c.left, 1)
+	if !c.answered {
+		c.left = max(c.left, extraPings)
 	}
-	if t.roundAt.IsZero() && c.left > 1 {
+	if t.roundAt.IsZero() {
 		t.roundAt = now.Add(pingPause)
 	}
 	return p.ping(send, now, t, c)
 }
 
+// remember keeps the ID of a ping, and reports whether it was kept already.
+func (t *target) remember(id ID) (known bool) {
+	if slices.Contains(t.ids[:], id) {
+		return true
+	}
+	t.ids[t.nextID] = id
+	t.nextID = (t.nextID + 1) % maxIDs
+	return false
+}
+
 // ponged takes the answer to a ping.
-func (p *Prober) ponged(now time.Time, t *target, from netip.AddrPort, probe Probe) {
-	c := t.find(from)
+func (p *Prober) ponged(now time.Time, t *target, from netip.AddrPort, id ID) {
+	c := find(t.candidates, from)
 	if c == nil {
 		return
 	}
-	i := slices.IndexFunc(c.outstanding[:], func(o outstanding) bool { return !o.at.IsZero() && o.id == probe.ID })
-	if i < 0 {
-		return
-	}
-	rtt := max(now.Sub(c.outstanding[i].at), 0)
-	c.outstanding[i] = outstanding{}
-	if c == t.path {
-		// Only an answer of the latest pings shows that the path is there now.
-		t.awaited, t.missed, t.pingAt = false, 0, now.Add(pingInterval)
-		if difference := (rtt - c.rtt).Abs(); difference > rttChange && difference > c.rtt/4 {
-			c.rtt, p.stale = rtt, true
-		}
+	rtt, ok := c.accept(now, id)
+	if !ok {
 		return
 	}
 	c.rtt, c.answered = rtt, true
-	if t.path == nil || p.prefers(now, t, c) {
+	switch {
+	case c == t.path:
+		t.missed, t.suspect, t.pingAt = 0, false, now.Add(pingInterval)
+	case t.path == nil || p.prefers(now, t, c):
 		p.adopt(now, t, c)
 	}
-	c.sent, c.full = 0, 0
 }
 
 // prefers reports whether a candidate that has answered takes the place of the path in use.
 func (p *Prober) prefers(now time.Time, t *target, c *candidate) bool {
 	if p.decides(t) {
-		return c.better(t.path)
+		return c.class() < t.path.class()
 	}
 	return c.used.After(t.path.used) && now.Sub(c.used) < usedFor
 }

@@ -45,13 +45,12 @@ func (p *Prober) schedule(t *target) {
 }
 
 // next is when a target has something to do; zero for never.
-func (t *target) next() (next time.Time) {
+func (t *target) next() time.Time {
+	next := earliest(t.retryAt, t.roundAt)
 	if t.path != nil {
-		next = t.pingAt
-	} else {
-		next = t.retryAt
+		next = earliest(next, t.pingAt)
 	}
-	return earliest(next, t.roundAt)
+	return next
 }
 
 // earliest returns the earlier of two times, of which zero is never.

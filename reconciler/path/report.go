@@ -98,12 +98,12 @@ func (p *Prober) Report(key mesh.Key) Report {
 	if t.path == nil {
 		r.Next = t.retryAt
 	} else {
-		r.Path = mesh.Path{Peer: key, Endpoint: t.path.endpoint, RTT: t.path.rtt, Punched: t.punched}
+		r.Path = p.pathOf(t)
 	}
 	for _, c := range t.candidates {
 		shown := Candidate{Endpoint: c.endpoint, Learnt: c.learnt, Outcome: c.outcome(t), RTT: c.rtt}
 		if shown.Outcome == NotTried {
-			shown.Why = c.refused(p, t)
+			shown.Why = p.refused(t, c)
 		}
 		if !c.answered {
 			shown.RTT = 0
@@ -121,7 +121,7 @@ func (c *candidate) outcome(t *target) Outcome {
 		return Answered
 	case c.left > 0:
 		return Tried
-	case c.sent > 0:
+	case c.tried:
 		return Silent
 	default:
 		return NotTried
@@ -132,7 +132,7 @@ func (c *candidate) outcome(t *target) Outcome {
 func (p *Prober) why(t *target) Reason {
 	tried := false
 	for _, c := range t.candidates {
-		tried = tried || c.refused(p, t) == ""
+		tried = tried || p.refused(t, c) == ""
 	}
 	switch {
 	case t.path != nil:

@@ -8,28 +8,30 @@ import (
 )
 
 const (
-	// pingInterval is the pause between two pings on a path, and pingRetry between two of which the
-	// first was not answered. A path is given up after maxMissed.
-	pingInterval, pingRetry = 10 * time.Second, time.Second
-	maxMissed               = 3
-	// silence has routers forget what they have taken for their own: Linux after 30 seconds.
+	// pingInterval is the pause between two pings on a path: WireGuard's KeepaliveTimeout, and well
+	// below the 30 s after which NATs forget (RFC 4787, REQ-5, has them keep 120 s; Linux keeps 30 s).
+	pingInterval = 10 * time.Second
+	// suspectInterval is that pause after news that may have ended the path.
+	suspectInterval = time.Second
+	// maxMissed is how many pings without a pong end a path, 10 s after the last of them.
+	maxMissed = 3
+	// silence has routers forget what they have taken for their own: Linux after 30 s
+	// (nf_conntrack_udp_timeout).
 	silence = 35 * time.Second
-	// period is that of rounds at first. It doubles up to maxDoublings times.
-	period       = 42 * time.Second
-	maxDoublings = 3
-	// newsInterval is how often news of a peer begin a round, and newsBurst how many may do so at once.
-	newsInterval = 10 * time.Second
-	newsBurst    = 4
-	// maxIDs is how many IDs of a peer's pings are kept: a copy of one is not answered.
+	// period is that of rounds at first: a round of 6 s, the silence, and a second for clocks that
+	// differ. It doubles maxDoublings times, to 5.6 minutes.
+	period, maxDoublings = 42 * time.Second, 3
+	// newsInterval is how often news of a peer begin a round in the long run, and newsBurst how many may
+	// do so at once. A start brings a few: the peers, the own NAT, their answer.
+	newsInterval, newsBurst = 10 * time.Second, 4
+	// maxIDs is how many IDs of a peer's last pings are kept, to know copies: 5 minutes of a path.
 	maxIDs = 32
-	// maxBacks and maxPongs are how many pings are sent back to a peer in a second, and how many are
-	// answered.
-	maxBacks, maxPongs = 8, 64
 )
 
 // target is a peer and what is done to find a path to it.
 type target struct {
-	peer   Peer
+	peer Peer
+	// secret is nil until its turn to be made.
 	secret *Secret
 	// pass is the last list of peers that has it. Gone is set once none has.
 	pass int
@@ -40,27 +42,24 @@ type target struct {
 
 	candidates []*candidate
 	// path is the candidate in use; nil for none.
-	path    *candidate
-	punched bool
-	// pingAt is when the path is probed. Awaited is set while the last ping has no answer.
-	pingAt  time.Time
-	awaited bool
-	missed  int
+	path *candidate
+	// pingAt is when the path is probed next, and missed counts the pings since the last pong.
+	pingAt time.Time
+	missed int
+	// suspect is set until the next pong after news that may have ended the path.
+	suspect bool
 
-	// active is set during a round, and waiting until one may begin.
+	// active is set during a round, and waiting until there is room for one.
 	active, waiting bool
-	// roundAt is when the next pings of candidates are due, and retryAt when the next round is.
+	// roundAt is when candidates are pinged next, and retryAt when the next round begins.
 	roundAt, retryAt time.Time
-	failed           int
-	// newsLeft is how many news may begin a round, as of newsAt.
-	newsLeft int
-	newsAt   time.Time
+	// failed counts the rounds without a path since the last news.
+	failed int
+	// newsAt is when the news so far are used up, at newsInterval each.
+	newsAt time.Time
 
 	ids    [maxIDs]ID
 	nextID int
-	// second is when backs and pongs were counted from.
-	second       time.Time
-	backs, pongs int
 }
 
 // act sends what is due.
@@ -68,19 +67,18 @@ func (p *Prober) act(send []Send, now time.Time, t *target) []Send {
 	if t.path != nil && !now.Before(t.pingAt) {
 		send = p.keep(send, now, t)
 	}
-	if t.path == nil && !t.retryAt.IsZero() && !now.Before(t.retryAt) {
-		p.begin(now, t, false, fullPings)
+	if isDue(now, t.retryAt) {
+		p.begin(now, t)
 	}
-	if t.roundAt.IsZero() || now.Before(t.roundAt) {
+	if !isDue(now, t.roundAt) {
 		return send
 	}
 	t.roundAt = time.Time{}
 	for _, c := range t.candidates {
-		if c.left == 0 {
-			continue
+		if c.left > 0 {
+			send = p.ping(send, now, t, c)
+			t.roundAt = now.Add(pingPause)
 		}
-		send = p.ping(send, now, t, c)
-		t.roundAt = now.Add(pingPause)
 	}
 	if t.roundAt.IsZero() {
 		p.end(now, t)
@@ -88,77 +86,112 @@ func (p *Prober) act(send []Send, now time.Time, t *target) []Send {
 	return send
 }
 
+// isDue reports whether a time has come; zero is never.
+func isDue(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// ping sends a ping to a candidate.
+func (p *Prober) ping(send []Send, now time.Time, t *target, c *candidate) []Send {
+	id := p.newID()
+	m := t.secret.Seal(Probe{Kind: Ping, ID: id, Used: c == t.path})
+	s := Send{To: c.endpoint, Payload: m[:]}
+	if c.low > 0 {
+		c.low--
+		s.TTL = lowTTL
+	}
+	c.left = max(c.left-1, 0)
+	c.expect(now, id)
+	return append(send, s)
+}
+
 // keep probes the path in use, or gives it up.
 func (p *Prober) keep(send []Send, now time.Time, t *target) []Send {
-	if t.awaited {
-		if t.missed++; t.missed >= maxMissed {
-			p.die(now, t)
-			return send
-		}
+	if t.missed == maxMissed {
+		p.die(now, t)
+		return send
 	}
-	t.awaited, t.pingAt = true, now.Add(pingRetry)
+	t.missed++
+	t.pingAt = now.Add(pingInterval)
+	if t.suspect {
+		t.pingAt = now.Add(suspectInterval)
+	}
 	return p.ping(send, now, t, t.path)
 }
 
-// die gives the path up, and looks for one at once. The peer may notice up to 13 seconds later.
-func (p *Prober) die(now time.Time, t *target) {
-	t.path.answered = false
-	t.path, t.awaited, t.missed, t.punched = nil, false, 0, false
-	p.stale = true
-	p.begin(now, t, true, longPings)
+// doubt has the path in use probed more often until it answers, the first time after a delay.
+func (t *target) doubt(now time.Time, delay time.Duration) {
+	if t.path != nil && !t.suspect {
+		t.suspect, t.pingAt = true, now.Add(delay)
+	}
 }
 
-// news begins a round for what has changed.
+// die gives the path up, and looks for one at once.
+func (p *Prober) die(now time.Time, t *target) {
+	t.path.answered = false
+	t.path, t.missed, t.suspect, t.failed = nil, 0, false, 0
+	p.stale = true
+	p.begin(now, t)
+}
+
+// adopt has a candidate that has answered carry packets.
+func (p *Prober) adopt(now time.Time, t *target, c *candidate) {
+	t.path, t.missed, t.suspect, t.failed, t.retryAt = c, 0, false, 0, time.Time{}
+	t.pingAt = now.Add(pingInterval)
+	if p.decides(t) {
+		t.pingAt = now // shows the peer which path is used
+	}
+	c.stop()
+	for _, other := range t.candidates {
+		other.left = min(other.left, other.low+extraPings)
+	}
+	p.stale = true
+}
+
+// decides reports whether this end decides which of several paths both use. WireGuard takes the
+// endpoint that packets come from, so that two paths would change places all the time.
+func (p *Prober) decides(t *target) bool { return p.self.Public.Compare(t.peer.Key) < 0 }
+
+// news begins a round for what has changed, at once but for too much of it.
 func (p *Prober) news(now time.Time, t *target) {
 	if t.secret == nil {
 		return
 	}
-	if t.path != nil {
-		for _, c := range t.candidates {
-			if c != t.path && c.sent == 0 && c.refused(p, t) == "" {
-				c.start(p, t, shortPings)
-				t.roundAt = now
-			}
-		}
+	if full := now.Add(-newsBurst * newsInterval); t.newsAt.Before(full) {
+		t.newsAt = full
+	}
+	if next := t.newsAt.Add(newsInterval); next.After(now) {
+		t.retryAt = earliest(t.retryAt, next)
 		return
 	}
-	if passed := now.Sub(t.newsAt) / newsInterval; t.newsAt.IsZero() || passed >= newsBurst {
-		t.newsLeft, t.newsAt = newsBurst, now
-	} else if passed > 0 {
-		t.newsLeft, t.newsAt = min(newsBurst, t.newsLeft+int(passed)), t.newsAt.Add(passed*newsInterval)
-	}
-	if t.newsLeft == 0 {
-		t.retryAt = earliest(t.retryAt, t.newsAt.Add(newsInterval))
-		return
-	}
-	t.newsLeft--
+	t.newsAt = t.newsAt.Add(newsInterval)
 	t.failed = 0
-	p.begin(now, t, true, fullPings)
+	p.begin(now, t)
 }
 
-// begin begins a round, or goes on with the one under way. It waits where too many are under way.
-func (p *Prober) begin(now time.Time, t *target, urgent bool, pings int) {
+// begin begins a round, or that under way anew. It waits where too many are under way.
+func (p *Prober) begin(now time.Time, t *target) {
 	t.retryAt = time.Time{}
 	if !t.active && p.rounds >= maxRounds {
 		if !t.waiting {
-			place := 1
-			if urgent {
-				place = 0
-			}
 			t.waiting = true
-			p.waiting[place] = append(p.waiting[place], t)
+			p.waiting = append(p.waiting, t)
 		}
 		return
 	}
 	if !t.active {
 		t.active = true
 		p.rounds++
-		t.candidates = slices.DeleteFunc(t.candidates, func(c *candidate) bool { return c.learnt && now.Sub(c.heard) > learntFor })
+		t.candidates = slices.DeleteFunc(t.candidates, func(c *candidate) bool {
+			return c.learnt && c != t.path && now.Sub(c.heard) > learntFor
+		})
 	}
 	t.roundAt = now
+	pings := fullPings
+	if t.path != nil {
+		pings = extraPings
+	}
 	for _, c := range t.candidates {
-		if c.refused(p, t) == "" {
-			c.start(p, t, pings)
+		if c != t.path && p.refused(t, c) == "" {
+			c.start(p.startsLow(t, c), pings)
 		}
 	}
 }
@@ -172,30 +205,12 @@ func (p *Prober) end(now time.Time, t *target) {
 	p.rounds--
 	if t.path == nil {
 		t.failed++
-		t.retryAt = t.nextRound(now)
+		t.retryAt = earliest(t.retryAt, t.nextRound(now))
 	}
 }
 
-// admit begins the rounds that have waited.
-func (p *Prober) admit(now time.Time) {
-	for i := range p.waiting {
-		for p.rounds < maxRounds && len(p.waiting[i]) > 0 {
-			t := p.waiting[i][0]
-			p.waiting[i] = p.waiting[i][1:]
-			if t.waiting = false; t.gone || t.path != nil || t.active {
-				continue
-			}
-			p.begin(now, t, false, fullPings)
-			p.schedule(t)
-		}
-		if len(p.waiting[i]) == 0 {
-			p.waiting[i] = nil
-		}
-	}
-}
-
-// nextRound is when the next round begins, after a silence. By the clock, which both ends have, so that
-// both begin at once: the times of a longer period are times of the shorter ones too.
+// nextRound returns when the next round begins, after a silence. It goes by the clock, which both ends
+// have, so that both begin at once: the times of a longer period are times of the shorter ones too.
 func (t *target) nextRound(now time.Time) time.Time {
 	every := period << min(max(t.failed-1, 0), maxDoublings)
 	first := now.Add(silence)
@@ -204,24 +219,9 @@ func (t *target) nextRound(now time.Time) time.Time {
 	return first.Add((every - since) % every)
 }
 
-// adopt has a candidate that has answered carry packets.
-func (p *Prober) adopt(now time.Time, t *target, c *candidate) {
-	t.punched = c.punched(p, t)
-	t.path, t.awaited, t.missed, t.failed, t.retryAt = c, false, 0, 0, time.Time{}
-	t.pingAt = now.Add(pingInterval)
-	if p.decides(t) {
-		t.pingAt = now // to show the peer which path is used
-	}
-	for _, other := range t.candidates {
-		other.left = min(other.left, shortPings)
-	}
-	c.left = 0
-	p.stale = true
+// punched reports whether NATs of both ends had to be opened for the path.
+func (p *Prober) punched(t *target) bool {
+	return t.path.natted() && isNAT(p.self.NAT) && isNAT(t.peer.NAT)
 }
 
-// decides reports whether this end decides which of several paths both use. WireGuard takes the
-// endpoint that packets come from, so that two paths would change places all the time.
-func (p *Prober) decides(t *target) bool { return p.self.Public.Compare(t.peer.Key) < 0 }
-
-// isNATed reports whether a NAT is known to be of a kind that changes ports or addresses.
-func isNATed(n mesh.NAT) bool { return n == mesh.NATIndependent || n == mesh.NATDependent }
+func isNAT(n mesh.NAT) bool { return n == mesh.NATIndependent || n == mesh.NATDependent }
