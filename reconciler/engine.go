@@ -200,6 +200,9 @@ type Engine struct {
 	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
 	// does.
 	unresponsiveSince time.Time
+	// direct are the direct paths to peers, and probing is what they are looked for with.
+	direct  Direct
+	probing Probing
 	// relays are the connections to the blind relays, and relayPeers those of the last pass.
 	relays     map[mesh.Key]relayWatch
 	relayPeers []state.RelayPeer

@@ -37,6 +37,8 @@ const (
 	KernelChanged
 	// Resumed means that the machine was suspended or its clock was set.
 	Resumed
+	// PathsChanged means that there are other direct paths to peers.
+	PathsChanged
 	// TableDeleted means that another program deleted a table of nftables. It comes with
 	// KernelChanged.
 	TableDeleted
@@ -67,6 +69,8 @@ type Loop struct {
 	stuck atomic.Bool
 	// known is the last argument of Know; nil once the loop has taken it.
 	known atomic.Pointer[health.Known]
+	// direct is the last argument of SetDirect; nil before the first.
+	direct atomic.Pointer[Direct]
 	// judge has an element while known is to be taken.
 	judge chan struct{}
 	// inForce is the config that the loop keeps in force; nil before the first.
@@ -224,6 +228,9 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
+		if direct := l.direct.Load(); direct != nil {
+			l.engine.direct = *direct
+		}
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
 	} else {
 		l.engine.holdFailure(now(), err)
@@ -246,6 +253,7 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
 		l.discovery.NetworkChanged()
 	}
+	l.engine.probe(pass, l.networkChanges)
 	return pass, nil
 }
 

@@ -25,6 +25,8 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		Filtered:       e.filtered,
 		Relays:         p.relays,
 		Registered:     p.registered,
+		Paths:          e.direct.Paths,
+		Probing:        e.direct.On,
 	})
 	for i := range p.peers {
 		do := p.peers[i].Action
@@ -32,6 +34,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 			p.probes = append(p.probes, peer.Probe{Peer: p.peers[i].Key, Address: address, EchoOnly: !do.Probe})
 		}
 	}
+	p.publishPaths(e.direct)
 	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now))
 	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)

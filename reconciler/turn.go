@@ -34,6 +34,8 @@ type Turn struct {
 	Peers []resource.Resource
 	// Host is what the last pass has read of the machine. Its lists are not to be changed.
 	Host mesh.Host
+	// Probing is what paths to peers are looked for with. It is not to be changed.
+	Probing Probing
 	// NetworkChanges counts the passes with Pass.NetworkChanged.
 	NetworkChanges int
 }
@@ -81,7 +83,7 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 func (l *Loop) endTurn() {
 	now := time.Now()
 	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
-		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges}
+		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges, Probing: l.engine.probing}
 	if l.engine.gathered != nil {
 		turn.Host = l.engine.gathered.host
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -51,3 +52,56 @@ func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
 
 // IsBlind reports whether a relay that cannot read it carries the peer's traffic.
 func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() }
+
+// candidates returns the endpoints of a peer in the order in which they are tried. Where probes look for
+// a direct path, the peer is reached by a relay meanwhile: endpoints that do not answer would keep it
+// waiting, and an initiation to them might spoil a NAT's mapping.
+func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec) []netip.AddrPort {
+	listed, relays := mesh.Rank(in.Links, lastGood, spec), in.behind(spec)
+	if path := in.pathTo(spec.PublicKey); path.Endpoint.IsValid() {
+		relays = append([]netip.AddrPort{path.Endpoint}, relays...)
+	}
+	switch {
+	case len(relays) == 0:
+		return listed
+	case in.Probing && spec.Probes:
+		return append(relays, listed...)
+	default:
+		return append(slices.Clip(listed), relays...)
+	}
+}
+
+// pathTo returns the direct path to a peer; its endpoint is not valid for none.
+func (in *Input) pathTo(key mesh.Key) (path mesh.Path) {
+	i, found := slices.BinarySearchFunc(in.Paths, key, func(p mesh.Path, k mesh.Key) int { return p.Peer.Compare(k) })
+	if found {
+		path = in.Paths[i]
+	}
+	return path
+}
+
+// follow moves a peer that is up to the direct path that probes have found, and back to a relay once it
+// is lost. The session stays, so that nothing is lost. Until the other end has moved too, WireGuard
+// follows its packets back; the next pass moves the peer again.
+func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
+	path, before := in.pathTo(c.Key), c.Path
+	c.Path = path
+	if !c.IsUp() || c.Action.Endpoint.IsValid() {
+		return
+	}
+	current := c.Status.Endpoint
+	switch relayed := !in.relayAt(current).IsZero(); {
+	case path.Endpoint.IsValid() && path.Endpoint != current && (relayed || current == before.Endpoint):
+		c.move(now, path.Endpoint)
+	case !path.Endpoint.IsValid() && current == before.Endpoint && current.IsValid():
+		if relays := in.behind(spec); len(relays) > 0 {
+			c.move(now, relays[0])
+		}
+	}
+}
+
+// move has WireGuard send elsewhere. It is no trial: the new endpoint is known to work.
+func (c *Connection) move(now time.Time, to netip.AddrPort) {
+	c.Action.Endpoint = to
+	c.Status.Endpoint, c.Status.EndpointSince, c.Status.LastUsedEndpoint = to, now, to
+}

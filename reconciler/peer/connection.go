@@ -28,6 +28,8 @@ type Connection struct {
 	Relay mesh.Key
 	// BlindRelay is the blind relay whose endpoint is in use; zero for none.
 	BlindRelay mesh.Key
+	// Path is the direct path to which the peer was moved; its endpoint is not valid for none.
+	Path mesh.Path
 }
 
 // IsUp reports whether the peer is up.

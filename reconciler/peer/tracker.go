@@ -3,7 +3,6 @@ package peer
 import (
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -48,6 +47,10 @@ type Input struct {
 	// registered.
 	Relays     []mesh.BlindRelay
 	Registered []BlindRelay
+	// Paths are the direct paths that probes have shown, sorted by key, and Probing is set while they
+	// are looked for.
+	Paths   []mesh.Path
+	Probing bool
 }
 
 // Connections returns the connections that were committed last. They must not be changed.
@@ -67,7 +70,7 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 			observed = observed[1:]
 		}
 		if len(before) > 0 && before[0].Key == spec.PublicKey {
-			c.Status, c.LastGood, c.Relay = before[0].Status, before[0].LastGood, before[0].Relay
+			c.Status, c.LastGood, c.Relay, c.Path = before[0].Status, before[0].LastGood, before[0].Relay, before[0].Path
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
@@ -87,7 +90,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	c.Candidates = spec.Endpoints
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
-		c.Candidates = append(slices.Clip(mesh.Rank(in.Links, c.LastGood, spec)), in.behind(spec)...)
+		c.Candidates = in.candidates(c.LastGood, spec)
 	}
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
@@ -110,6 +113,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		p.allowance--
 	}
 	c.Relay = mesh.Key{} // AssignRelays decides anew
+	c.follow(now, in, spec)
 	c.BlindRelay = in.relayAt(c.Status.Endpoint)
 	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
 		c.LastGood = c.Status.Endpoint

@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
+)
+
+// probeQueue is how many probes wait for the goroutine that answers them. More are lost.
+const probeQueue = 512
+
+// pathfinder finds direct paths to peers, by probes from WireGuard's port.
+type pathfinder struct {
+	// report takes what has changed.
+	report func(reconciler.Direct)
+	log    *slog.Logger
+	// turns has the last turn of the loop, and probes what came to the port.
+	turns  lastTurn
+	probes chan heardProbe
+
+	// The fields below belong to run.
+
+	turn   reconciler.Turn
+	shared *sharing
+	prober path.Prober
+	told   reconciler.Direct
+}
+
+// heardProbe is a packet that has the form of a probe.
+type heardProbe struct {
+	from   netip.AddrPort
+	packet []byte
+}
+
+// newPathfinder returns a pathfinder for the mesh of a loop.
+func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
+	return &pathfinder{report: loop.SetDirect, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+		shared: newSharing("no direct paths are looked for", openShared, log)}
+}
+
+// run looks for paths until ctx ends.
+func (f *pathfinder) run(ctx context.Context) {
+	defer f.shared.stop()
+	for {
+		var due <-chan time.Time
+		if next := f.step(time.Now()); !next.IsZero() {
+			due = time.After(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case f.turn = <-f.turns:
+		case <-due:
+		case p := <-f.probes:
+			f.hear(p)
+		case conn := <-f.shared.ended:
+			f.shared.lost(conn, time.Now())
+		}
+	}
+}
+
+// hear answers a probe.
+func (f *pathfinder) hear(p heardProbe) {
+	if f.shared.conn != nil {
+		f.send(f.prober.Heard(time.Now(), p.from, p.packet))
+	}
+}
+
+// step sends the probes that are due, and returns when the next step is due; zero for never.
+func (f *pathfinder) step(now time.Time) (next time.Time) {
+	if !f.looks() {
+		f.shared.stop()
+		f.rest()
+		return time.Time{}
+	}
+	if again := f.shared.keep(now, uint16(f.turn.Mesh.Port), f.turn.Config.KubeSpan().FirewallMark, f.take); !again.IsZero() {
+		f.rest()
+		return again
+	}
+	sent, next := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
+	f.send(sent)
+	f.tell(reconciler.Direct{On: true, Paths: f.prober.Proven()})
+	return next
+}
+
+// rest forgets what was found.
+func (f *pathfinder) rest() {
+	f.prober = path.Prober{}
+	f.tell(reconciler.Direct{})
+}
+
+// looks reports whether there is a mesh whose config has paths looked for.
+func (f *pathfinder) looks() bool {
+	config := f.turn.Config
+	return config != nil && config.KubeSpan().Enabled && config.KubeSpan().NAT.Punch && f.turn.Mesh.Link != ""
+}
+
+// send sends probes. One that cannot be sent is as one that is lost.
+func (f *pathfinder) send(all []path.Send) {
+	for _, s := range all {
+		if err := f.shared.conn.Send(s.To, s.Payload, uint8(s.TTL)); err != nil {
+			f.log.Debug("probe not sent", "to", s.To.String(), "error", err)
+		}
+	}
+}
+
+// tell reports what has changed.
+func (f *pathfinder) tell(d reconciler.Direct) {
+	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
+		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
+	})
+	if same {
+		return
+	}
+	f.told = d
+	f.report(d)
+}
+
+// take takes what comes to the port. What is more than run takes in time is lost.
+func (f *pathfinder) take(from netip.AddrPort, payload []byte) {
+	if !path.IsProbe(payload) {
+		return
+	}
+	select {
+	case f.probes <- heardProbe{from, bytes.Clone(payload)}:
+	default:
+	}
+}
