@@ -54,6 +54,9 @@ func (p *Prober) pinged(now time.Time, t *target, from netip.AddrPort, probe Pro
 	c.heard = now
 	if probe.Used {
 		c.used = now
+		if c != t.path {
+			t.doubt(now, 0)
+		}
 	}
 	if c == t.path || now.Sub(c.backAt) < pingPause {
 		return send
@@ -98,10 +101,11 @@ func (p *Prober) ponged(now time.Time, t *target, from netip.AddrPort, id ID) {
 	}
 }
 
-// prefers reports whether a candidate that has answered takes the place of the path in use.
+// prefers reports whether a candidate that has answered takes the place of the path in use: one that is
+// better, or the peer's, or any where pings of the path are missed, of which the last may be on its way.
 func (p *Prober) prefers(now time.Time, t *target, c *candidate) bool {
-	if p.decides(t) {
-		return c.class() < t.path.class()
+	if t.missed > 1 || p.decides(t) {
+		return t.missed > 1 || c.class() < t.path.class()
 	}
 	return c.used.After(t.path.used) && now.Sub(c.used) < usedFor
 }

@@ -188,6 +188,9 @@ func (w *world) run(d time.Duration) { w.until(d, func() bool { return false }) 
 func (w *world) until(d time.Duration, done func() bool) time.Duration {
 	start, end := w.now, w.now.Add(d)
 	for {
+		for _, h := range w.hosts {
+			h.check()
+		}
 		if done() {
 			return w.now.Sub(start)
 		}
@@ -234,6 +237,8 @@ type host struct {
 	peers     []path.Peer
 	next      time.Time
 	ids       uint64
+	// clock is how far the machine's clock is ahead.
+	clock time.Duration
 	// pings are those sent, and fresh the last time that one to an endpoint was answered in time: what
 	// the test itself has seen.
 	pings map[path.ID]ping
@@ -247,15 +252,8 @@ type ping struct {
 
 // add adds a machine to a network. Boxes that change no addresses are passed by on the way to it.
 func (w *world) add(n *network, addresses ...string) *host {
-	h := &host{w: w, net: n, pings: map[path.ID]ping{}, fresh: map[netip.AddrPort]time.Time{}}
-	for _, a := range addresses {
-		address := netip.MustParseAddr(a)
-		h.addresses = append(h.addresses, address)
-		n.devices[address] = h
-		for inner := n; inner.gateway != nil && !inner.gateway.outer.IsValid(); inner = inner.gateway.outerNet {
-			inner.gateway.outerNet.devices[address] = inner.gateway
-		}
-	}
+	h := &host{w: w, pings: map[path.ID]ping{}, fresh: map[netip.AddrPort]time.Time{}}
+	h.attach(n, addresses...)
 	w.hosts = append(w.hosts, h)
 	raw := bytes.Repeat([]byte{byte(len(w.hosts))}, mesh.KeySize)
 	private, err := mesh.NewPrivateKey(bytes.NewReader(raw))
@@ -267,8 +265,34 @@ func (w *world) add(n *network, addresses ...string) *host {
 	return h
 }
 
+// attach gives the machine addresses in a network.
+func (h *host) attach(n *network, addresses ...string) {
+	h.net = n
+	for _, a := range addresses {
+		address := netip.MustParseAddr(a)
+		h.addresses = append(h.addresses, address)
+		n.devices[address] = h
+		for ; n.gateway != nil && !n.gateway.outer.IsValid(); n = n.gateway.outerNet {
+			n.gateway.outerNet.devices[address] = n.gateway
+		}
+		n = h.net
+	}
+}
+
+// move takes the machine to another network.
+func (h *host) move(n *network, addresses ...string) {
+	for _, a := range h.addresses {
+		delete(h.net.devices, a)
+	}
+	h.addresses = nil
+	h.attach(n, addresses...)
+	h.self.Network++
+}
+
 // start starts the machine's agent, anew if it ran before.
 func (h *host) start() {
+	clear(h.pings)
+	clear(h.fresh)
 	first := h.ids
 	h.ids += 1 << 32
 	h.prober = &path.Prober{NewID: func() (id path.ID) {
@@ -289,11 +313,15 @@ func (h *host) source(to netip.Addr) (netip.Addr, bool) {
 	return h.addresses[i], true
 }
 
+// now is the time by the machine's clock.
+func (h *host) now() time.Time { return h.w.now.Add(h.clock) }
+
 func (h *host) step() {
-	send, next := h.prober.Step(h.w.now, h.self, h.peers)
-	h.next = next
+	send, next := h.prober.Step(h.now(), h.self, h.peers)
+	if h.next = next; !next.IsZero() {
+		h.next = next.Add(-h.clock)
+	}
 	h.send(send)
-	h.check()
 }
 
 func (h *host) hear(p packet) {
@@ -302,7 +330,7 @@ func (h *host) hear(p packet) {
 		delete(h.pings, id)
 		h.fresh[p.src] = h.w.now
 	}
-	answers := h.prober.Heard(h.w.now, p.src, p.data)
+	answers := h.prober.Heard(h.now(), p.src, p.data)
 	if len(answers) > 2 {
 		h.w.t.Errorf("%d answers to one packet", len(answers))
 	}

@@ -117,11 +117,16 @@ func (p *Prober) keep(send []Send, now time.Time, t *target) []Send {
 	return p.ping(send, now, t, t.path)
 }
 
-// doubt has the path in use probed more often until it answers, the first time after a delay.
+// doubt has the path in use probed more often until it answers, the first time after a delay. A ping
+// that is under way has its time.
 func (t *target) doubt(now time.Time, delay time.Duration) {
-	if t.path != nil && !t.suspect {
-		t.suspect, t.pingAt = true, now.Add(delay)
+	if t.path == nil || t.suspect {
+		return
 	}
+	if t.missed > 0 {
+		delay = suspectInterval
+	}
+	t.suspect, t.pingAt = true, earliest(t.pingAt, now.Add(delay))
 }
 
 // die gives the path up, and looks for one at once.
