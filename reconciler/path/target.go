@@ -148,6 +148,7 @@ func (p *Prober) adopt(now time.Time, t *target, c *candidate) {
 	for _, other := range t.candidates {
 		other.left = min(other.left, other.low+extraPings)
 	}
+	p.end(now, t) // makes room for another peer's round
 	p.stale = true
 }
 
