@@ -101,7 +101,7 @@ func (c *candidate) accept(now time.Time, id ID) (rtt time.Duration, ok bool) {
 // mayAnswer reports whether another ping from there is answered, and counts it. Copies get half of the
 // answers at most, so that many of them do not stand in the way of others.
 func (c *candidate) mayAnswer(now time.Time, isCopy bool) bool {
-	if since := now.Sub(c.second); since >= time.Second || since < 0 {
+	if now.Sub(c.second) >= time.Second {
 		c.second, c.pongs = now, 0
 	}
 	if c.pongs >= maxPongs || isCopy && c.pongs >= maxPongs/2 {

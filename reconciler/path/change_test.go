@@ -121,9 +121,9 @@ const silence = 35 * time.Second
 // After that, pairs that can meet do.
 func TestChaos(t *testing.T) {
 	kinds := []kind{router, full, address, firewall, port, linux, open, symmetric, blocked}
-	runs := 300
+	runs := 100
 	if testing.Short() {
-		runs = 30
+		runs = 10
 	}
 	paths := 0
 	for seed := range runs {

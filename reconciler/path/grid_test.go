@@ -65,6 +65,9 @@ func expect(t *testing.T, a, b *host, direct bool) {
 	t.Logf("a path after %v: %v and %v", took, a.path(b), b.path(a))
 	a.w.run(2 * time.Second) // the better of several
 	kept := a.path(b)
+	if back := b.path(a); kept.Addr().Is4() != back.Addr().Is4() || kept.Addr().IsPrivate() != back.Addr().IsPrivate() {
+		t.Errorf("both use different paths: %v and %v", kept, back)
+	}
 	if lost := a.w.until(5*time.Minute, func() bool { return a.path(b) != kept || !b.path(a).IsValid() }); lost >= 0 {
 		t.Errorf("the path is lost or changes after %v: %v, %v, was %v", lost, a.path(b), b.path(a), kept)
 	}
@@ -117,6 +120,19 @@ func TestPlaces(t *testing.T) {
 		{"IPv6 without firewalls", six(router, router), true},
 		{"IPv6 with firewalls", six(firewall, firewall), true},
 		{"IPv6 blocked", six(firewall, blocked), false},
+		{"IPv6 besides symmetric NATs", func(w *world) (a, b *host) {
+			return w.add(w.behind(w.internet, symmetric, "203.0.113.1").inner, "192.168.1.5", "2001:db8:1::5"),
+				w.add(w.behind(w.internet, symmetric, "203.0.113.2").inner, "192.168.2.5", "2001:db8:2::5")
+		}, true},
+		{"IPv6 besides full cones", func(w *world) (a, b *host) {
+			return w.add(w.behind(w.internet, full, "203.0.113.1").inner, "192.168.1.5", "2001:db8:1::5"),
+				w.add(w.behind(w.internet, full, "203.0.113.2").inner, "192.168.2.5", "2001:db8:2::5")
+		}, true},
+		{"IPv6 besides a private network", func(w *world) (a, b *host) {
+			n := w.behind(w.internet, full, "203.0.113.1")
+			n.hairpin = true
+			return w.add(n.inner, "192.168.1.5", "2001:db8:1::5"), w.add(n.inner, "192.168.1.6", "2001:db8:1::6")
+		}, true},
 		{"IPv6 alone and IPv4 alone", func(w *world) (a, b *host) {
 			return w.add(w.behind(w.internet, firewall, "").inner, "2001:db8:1::5"), home(w, full, 2)
 		}, false},

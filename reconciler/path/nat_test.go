@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// kind is a kind of box between two networks. Those but router, firewall and blocked are NATs.
+// kind is a kind of box between two networks. Those but router, firewall and blocked are NATs of IPv4,
+// and firewalls for IPv6.
 type kind string
 
 const (
@@ -94,9 +95,10 @@ func (n *nat) out(now time.Time, src, dst netip.AddrPort) (netip.AddrPort, bool)
 }
 
 func (n *nat) outerOf(src, dst netip.AddrPort) netip.AddrPort {
-	switch n.kind {
-	case firewall:
+	if src.Addr().Is6() || n.kind == firewall {
 		return src
+	}
+	switch n.kind {
 	case full, address, port:
 		if n.ports == nil {
 			n.ports = map[netip.AddrPort]uint16{}
@@ -135,6 +137,9 @@ func (n *nat) in(now time.Time, src, dst netip.AddrPort) (netip.AddrPort, bool) 
 			f.replied = f.replied || f.inside.IsValid()
 			return f.inside, f.inside.IsValid()
 		}
+	}
+	if dst.Addr().Is6() {
+		return dst, false
 	}
 	switch n.kind {
 	case full, address:

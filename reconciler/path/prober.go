@@ -24,7 +24,8 @@ type Self struct {
 	Public  mesh.Key
 	// NAT is the kind of NAT in front of its IPv4.
 	NAT mesh.NAT
-	// Endpoints are its own, as it has published them.
+	// Endpoints are its own addresses with WireGuard's port, without those that NATs give it: another
+	// machine behind the same NAT may have published the same.
 	Endpoints []netip.AddrPort
 	// Network differs after each change of the machine's network.
 	Network int
@@ -86,7 +87,8 @@ type Prober struct {
 
 // Step returns what is to be sent now, and when the next step is due; zero for never. A list of peers
 // that is the one of the last step has the same peers: the caller makes a new list for a change. Without
-// one, a step takes as long as what is due, and no longer for many peers.
+// one, a step takes as long as what is due, and no longer for many peers. Times are those of time.Now, and
+// do not go back.
 func (p *Prober) Step(now time.Time, self Self, peers []Peer) (send []Send, next time.Time) {
 	p.take(now, self, peers)
 	p.seal(now)

@@ -147,10 +147,17 @@ func TestMovedSpreads(t *testing.T) {
 	}
 }
 
-// TestMemory has peers send from as many endpoints as they can.
+// TestMemory has peers publish and send from as many endpoints as they can.
 func TestMemory(t *testing.T) {
-	const size, limit = 500, 8 << 10
+	const size, limit = 500, 9 << 10
 	c := newCrowd(t, size)
+	for i := range c.peers {
+		for k := range byte(7) { // as many as are probed
+			e := netip.AddrPortFrom(netip.AddrFrom4([4]byte{101 + k, 0, byte(i >> 8), byte(i)}), listenPort)
+			c.peers[i].Endpoints = append(c.peers[i].Endpoints, e)
+			c.theirs[e] = c.theirs[crowdEndpoint(i)]
+		}
+	}
 	before := heapSize()
 	c.run(20*time.Second, true)
 	atRest := heapSize()

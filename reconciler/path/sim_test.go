@@ -272,7 +272,7 @@ func (h *host) attach(n *network, addresses ...string) {
 		address := netip.MustParseAddr(a)
 		h.addresses = append(h.addresses, address)
 		n.devices[address] = h
-		for ; n.gateway != nil && !n.gateway.outer.IsValid(); n = n.gateway.outerNet {
+		for ; n.gateway != nil && (address.Is6() || !n.gateway.outer.IsValid()); n = n.gateway.outerNet {
 			n.gateway.outerNet.devices[address] = n.gateway
 		}
 		n = h.net
@@ -282,7 +282,11 @@ func (h *host) attach(n *network, addresses ...string) {
 // move takes the machine to another network.
 func (h *host) move(n *network, addresses ...string) {
 	for _, a := range h.addresses {
-		delete(h.net.devices, a)
+		for n := h.net; n.devices[a] != nil; n = n.gateway.outerNet {
+			if delete(n.devices, a); n.gateway == nil {
+				break
+			}
+		}
 	}
 	h.addresses = nil
 	h.attach(n, addresses...)
@@ -415,7 +419,7 @@ func (h *host) ask() (published []netip.AddrPort) {
 	default:
 		h.self.NAT = mesh.NATDependent
 	}
-	if one.IsValid() && !slices.Contains(h.addresses, one.Addr()) {
+	if one.IsValid() && one.Addr() != h.addresses[0] {
 		// A server sees the address; that the port is that of the machine is a guess.
 		published = append(published, netip.AddrPortFrom(one.Addr(), listenPort))
 	}
