@@ -14,6 +14,9 @@ type Direct struct {
 	On bool
 	// Paths are those that work, sorted by peer. The list is not to be changed.
 	Paths []mesh.Path
+	// Why says why there is none to a peer, in words that complete "no direct path: ...". The map is not
+	// to be changed.
+	Why map[mesh.Key]string
 }
 
 // SetDirect sets the direct paths to peers, and asks for a pass that uses them. It does not block.

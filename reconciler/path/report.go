@@ -128,6 +128,15 @@ func (c *candidate) outcome(t *target) Outcome {
 	}
 }
 
+// Why returns why there is no path to a peer; empty if there is one.
+func (p *Prober) Why(key mesh.Key) Reason {
+	t := p.targets[key]
+	if t == nil {
+		return NoAgent
+	}
+	return p.why(t)
+}
+
 // why returns why there is no path to a peer.
 func (p *Prober) why(t *target) Reason {
 	tried := false

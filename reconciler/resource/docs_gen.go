@@ -90,6 +90,7 @@ var docs = map[string]string{
 	"resource.PeerStatus.Loss":                "How many of the latest 64 echoes had no answer, such as \"3%\"; empty for a peer that answers none.",
 	"resource.PeerStatus.Name":                "The label, or the public key if the label is empty, a key, or another machine's too.",
 	"resource.PeerStatus.NodeID":              "The node ID of the peer.",
+	"resource.PeerStatus.NotDirect":           "Why no direct path leads to a peer behind a blind relay; empty if it is not known.",
 	"resource.PeerStatus.RTT":                 "The last round-trip time of an echo through the tunnel; zero if the peer has answered none.",
 	"resource.PeerStatus.ReceiveBytes":        "How many bytes came from the peer.",
 	"resource.PeerStatus.Relay":               "The name of the peer that carries this one's traffic; empty for none.",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -31,6 +32,8 @@ type pathfinder struct {
 	shared *sharing
 	prober path.Prober
 	told   reconciler.Direct
+	// explained is when it was last looked for why peers have no path.
+	explained time.Time
 }
 
 // heardProbe is a packet that has the form of a probe.
@@ -86,8 +89,30 @@ func (f *pathfinder) step(now time.Time) (next time.Time) {
 	}
 	sent, next := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
 	f.send(sent)
-	f.tell(reconciler.Direct{On: true, Paths: f.prober.Proven()})
+	f.tell(reconciler.Direct{On: true, Paths: f.prober.Proven(), Why: f.why(now)})
+	if explain := f.explained.Add(explainEvery); len(f.turn.Probing.Peers) > 0 && (next.IsZero() || explain.Before(next)) {
+		next = explain
+	}
 	return next
+}
+
+// explainEvery is how often it is looked for why peers have no path.
+const explainEvery = 5 * time.Second
+
+// why returns why peers have no path, as of a short while ago.
+func (f *pathfinder) why(now time.Time) map[mesh.Key]string {
+	if now.Sub(f.explained) < explainEvery && f.told.On {
+		return f.told.Why
+	}
+	f.explained = now
+	reasons := map[mesh.Key]string{}
+	for i := range f.turn.Probing.Peers {
+		peer := &f.turn.Probing.Peers[i]
+		if why := f.prober.Why(peer.Key); why != "" && peer.Relayed {
+			reasons[peer.Key] = why.Text()
+		}
+	}
+	return reasons
 }
 
 // rest forgets what was found.
@@ -115,7 +140,7 @@ func (f *pathfinder) send(all []path.Send) {
 func (f *pathfinder) tell(d reconciler.Direct) {
 	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
 		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
-	})
+	}) && maps.Equal(d.Why, f.told.Why)
 	if same {
 		return
 	}
