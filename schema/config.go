@@ -131,8 +131,6 @@ type NAT struct {
 	Servers []STUNServer `json:"servers"`
 	// Punch looks for direct paths to peers.
 	Punch bool `json:"punch"`
-	// PortMapping asks the router for a port that leads to WireGuard's.
-	PortMapping bool `json:"portMapping"`
 }
 
 // Filters choose addresses and networks.

@@ -5,10 +5,8 @@ type Relay struct {
 	// Use is false where no relay carries this machine's traffic; nil is not written. See UsesBlind and
 	// UsesForwarding.
 	Use *bool `json:"use,omitempty"`
-	// Offer lets this machine relay WireGuard's packets of others, which it cannot read.
+	// Offer is what earlier versions have in place of Forwarding.Offer. See OffersForwarding.
 	Offer bool `json:"offer"`
-	// Servers are discovery servers whose relays are used besides those of the registries.
-	Servers []string `json:"servers"`
 	// Forwarding is for relays that decrypt.
 	Forwarding Forwarding `json:"forwarding"`
 }

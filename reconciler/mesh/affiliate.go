@@ -59,27 +59,6 @@ type KubeSpan struct {
 	Probes bool `json:"probes,omitempty"`
 	// Registered are the blind relays with which the machine is registered.
 	Registered []Key `json:"registered,omitempty"`
-	// BlindRelay is the blind relay that the machine hosts.
-	BlindRelay HostedRelay `json:"blindRelay,omitzero"`
-}
-
-// HostedRelay is the blind relay that a machine hosts. The zero value is none.
-type HostedRelay struct {
-	// Key is the public key of the relay, which is not that of the machine.
-	Key Key `json:"key"`
-	// Endpoints are those of its UDP port, the best first.
-	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
-}
-
-// IsZero reports whether there is no relay.
-func (h HostedRelay) IsZero() bool { return h.Key.IsZero() }
-
-// or returns h, or else other.
-func (h HostedRelay) or(other HostedRelay) HostedRelay {
-	if h.IsZero() {
-		return other
-	}
-	return h
 }
 
 // IsZero reports whether the machine is not in the mesh.
@@ -138,7 +117,6 @@ func join(a, b Affiliate) Affiliate {
 			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
 			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
 			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
-			BlindRelay:                b.KubeSpan.BlindRelay.or(a.KubeSpan.BlindRelay),
 		},
 	}
 }

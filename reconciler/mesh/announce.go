@@ -23,8 +23,8 @@ const (
 	// baseSize is for encryption, names, key and operating system.
 	baseSize    = 512
 	addressSize = 20
-	// relaySize is for MaxRegistered keys and a hosted relay with MaxRelayEndpoints.
-	relaySize  = 256
+	// relaySize is for MaxRegistered keys.
+	relaySize  = 128
 	prefixSize = 24
 )
 

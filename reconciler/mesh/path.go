@@ -26,24 +26,16 @@ type BlindRelay struct {
 	Key Key
 	// Endpoints are those of its UDP port, the best first.
 	Endpoints []netip.AddrPort
-	// Local is the endpoint on loopback of the process that carries packets to it over TLS; invalid
-	// without one.
-	Local netip.AddrPort
 	// Name is for people.
 	Name string
-	// URL is that of its stream, for packets over TLS; empty for none.
-	URL string
-	// Member is the machine that hosts it; zero for a discovery server's.
-	Member Key
 }
 
 // Equal reports whether both are the same.
 func (r BlindRelay) Equal(other BlindRelay) bool {
-	return r.Key == other.Key && r.Local == other.Local && r.Name == other.Name && r.URL == other.URL && r.Member == other.Member &&
-		slices.Equal(r.Endpoints, other.Endpoints)
+	return r.Key == other.Key && r.Name == other.Name && slices.Equal(r.Endpoints, other.Endpoints)
 }
 
 // Has reports whether an endpoint is the relay's.
 func (r BlindRelay) Has(e netip.AddrPort) bool {
-	return e.IsValid() && (e == r.Local || slices.Contains(r.Endpoints, e))
+	return e.IsValid() && slices.Contains(r.Endpoints, e)
 }

@@ -32,11 +32,10 @@ type PeerSpec struct {
 	Relay bool
 	// Relays are KubeSpan.Relays of the affiliate.
 	Relays []Key
-	// NAT, Probes, Registered and BlindRelay are those of KubeSpan of the affiliate.
+	// NAT, Probes and Registered are those of KubeSpan of the affiliate.
 	NAT        NAT
 	Probes     bool
 	Registered []Key
-	BlindRelay HostedRelay
 }
 
 // PeerSpecs returns the specs of peers, in their order, without allowed IPs: package ownership
@@ -47,7 +46,7 @@ func PeerSpecs(peers []*Affiliate) []PeerSpec {
 		k := &a.KubeSpan
 		specs[i] = PeerSpec{PublicKey: k.PublicKey, NodeID: a.NodeID, Label: a.Nodename, Address: k.Address,
 			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays,
-			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered, BlindRelay: k.BlindRelay}
+			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered}
 	}
 	return specs
 }

@@ -10,13 +10,9 @@ import (
 // has to fit into the 2048 bytes that discovery services accept.
 const MaxRelays = 8
 
-// What a machine publishes of blind relays at most. With announce.go's relaySize it fits beside the rest.
-const (
-	// MaxRegistered is the largest number of blind relays that a machine is registered with.
-	MaxRegistered = 3
-	// MaxRelayEndpoints is the largest number of endpoints of a blind relay that a machine hosts.
-	MaxRelayEndpoints = 4
-)
+// MaxRegistered is the largest number of blind relays that a machine is registered with. With announce.go's
+// relaySize their keys fit beside the rest.
+const MaxRegistered = 3
 
 // PickRelay returns the relay for the traffic between a machine and a peer: one that both
 // reach. The machine's relays are in reached, the peer's in its spec. Both ends pick the same

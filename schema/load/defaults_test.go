@@ -28,7 +28,6 @@ var others = map[string]string{
 	"machine.network.kubespan.relay.use":                         "*true | false",
 	"machine.network.kubespan.nat.stun":                          "bool | *false",
 	"machine.network.kubespan.nat.punch":                         "bool | *false",
-	"machine.network.kubespan.nat.portMapping":                   "bool | *false",
 	"machine.network.kubespan.relay.forwarding.offer":            "bool | *true",
 	"machine.network.kubespan.relay.forwarding.use":              "bool | *true",
 	"machine.network.kubespan.listenPort":                        "*51821 | int",

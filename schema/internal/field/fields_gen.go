@@ -82,20 +82,17 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.interfaceName":                        {Kind: cue.StringKind, Want: "a link name of 1 to 15 letters, digits, '-', '_' or '.'"},
 		"machine.network.kubespan.listenPort":                           {Kind: cue.IntKind, Want: "a port number from 1 to 65535"},
 		"machine.network.kubespan.mtu":                                  {Kind: cue.IntKind | cue.StringKind, Want: "a whole number of bytes from 1280 (the least that IPv6 allows) to 65455, or \"auto\""},
-		"machine.network.kubespan.nat":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"stun\", \"servers\", \"punch\", \"portMapping\"", Children: []string{"stun", "servers", "punch", "portMapping"}},
-		"machine.network.kubespan.nat.portMapping":                      {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.nat":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"stun\", \"servers\", \"punch\"", Children: []string{"stun", "servers", "punch"}},
 		"machine.network.kubespan.nat.punch":                            {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.nat.servers":                          {Kind: cue.ListKind, Want: "a list, each item a host with a port, such as \"stun.example.com:3478\""},
 		"machine.network.kubespan.nat.servers.[]":                       {Kind: cue.StringKind, Want: "a host with a port, such as \"stun.example.com:3478\"", Check: "server"},
 		"machine.network.kubespan.nat.stun":                             {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.persistentKeepalive":                  {Kind: cue.IntKind, Want: "a whole number of seconds from 0 to 65535"},
-		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"use\", \"offer\", \"servers\", \"forwarding\"", Children: []string{"use", "offer", "servers", "forwarding"}},
+		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"use\", \"offer\", \"forwarding\"", Children: []string{"use", "offer", "forwarding"}},
 		"machine.network.kubespan.relay.forwarding":                     {Kind: cue.StructKind, Want: "a struct with the fields \"offer\", \"use\"", Children: []string{"offer", "use"}},
 		"machine.network.kubespan.relay.forwarding.offer":               {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.forwarding.use":                 {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.offer":                          {Kind: cue.BoolKind, Want: "true or false"},
-		"machine.network.kubespan.relay.servers":                        {Kind: cue.ListKind, Want: "a list, each item the URL of a discovery server, with https:// or http://, such as \"https://discovery.example.com/\""},
-		"machine.network.kubespan.relay.servers.[]":                     {Kind: cue.StringKind, Want: "the URL of a discovery server, with https:// or http://, such as \"https://discovery.example.com/\"", Check: "url"},
 		"machine.network.kubespan.relay.use":                            {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.routeConnectedNetworks":               {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
 		"machine.network.kubespan.routeConnectedNetworks.[]":            {Kind: cue.StringKind, Want: "a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\"", Check: "cidr"},
@@ -129,7 +126,6 @@ const Inlined = `#Machine: {
 			relay: {
 				use?: bool
 				offer: bool | *false
-				servers: [...string]
 				forwarding: {
 					offer: bool | *false
 					use: bool | *false
@@ -139,7 +135,6 @@ const Inlined = `#Machine: {
 				stun: bool | *true
 				servers: [...string]
 				punch: bool | *true
-				portMapping: bool | *true
 			}
 			listenPort: int & >=1 & <=65535 | *51820
 			interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"
