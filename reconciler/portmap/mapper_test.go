@@ -1,0 +1,114 @@
+package portmap_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/portmap"
+)
+
+var (
+	start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want  = portmap.Want{Port: 51820, Gateway: netip.MustParseAddr("192.168.1.1"), Own: netip.MustParseAddr("192.168.1.5")}
+	outer = netip.MustParseAddrPort("203.0.113.9:51820")
+)
+
+// newHeld returns a mapper whose gateway has mapped the port by NAT-PMP, for an hour.
+func newHeld(t *testing.T) *portmap.Mapper {
+	t.Helper()
+	m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.NATPMP, portmap.UPnP}}
+	m.Done(start, expect(t, m, start, want, portmap.Map, portmap.PCP), portmap.Answer{}, portmap.ErrNoAnswer)
+	age := 1000 * time.Second
+	m.Done(start, expect(t, m, start, want, portmap.Map, portmap.NATPMP), portmap.Answer{External: outer, Lifetime: time.Hour, Epoch: &age}, nil)
+	if h := m.Held(); h == nil || h.External != outer || len(m.Faults()) != 0 {
+		t.Fatalf("it holds %+v, with the faults %v", h, m.Faults())
+	}
+	return m
+}
+
+func expect(t *testing.T, m *portmap.Mapper, now time.Time, w portmap.Want, kind portmap.Kind, protocol portmap.Protocol) portmap.Call {
+	t.Helper()
+	call, _ := m.Step(now, w)
+	if call == nil || call.Kind != kind || call.Protocol != protocol {
+		t.Fatalf("the call is %+v, want kind %d by %s", call, kind, protocol)
+	}
+	if again, _ := m.Step(now, w); again != nil {
+		t.Fatalf("a second call is under way: %+v", again)
+	}
+	return *call
+}
+
+// check answers a check two minutes later with an age of the gateway.
+func check(t *testing.T, m *portmap.Mapper, age time.Duration) time.Time {
+	t.Helper()
+	_, due := m.Step(start, want)
+	if due != start.Add(2*time.Minute) {
+		t.Fatalf("the next step is at %v", due)
+	}
+	m.Done(due, expect(t, m, due, want, portmap.Check, portmap.NATPMP), portmap.Answer{External: outer, Epoch: &age}, nil)
+	return due
+}
+
+func TestChecks(t *testing.T) {
+	m := newHeld(t)
+	now := check(t, m, 1120*time.Second)
+	if call, next := m.Step(now, want); call != nil || next != now.Add(2*time.Minute) {
+		t.Errorf("after a good check, the call is %+v, the next at %v", call, next)
+	}
+	m = newHeld(t)
+	now = check(t, m, 5*time.Second) // it has started anew
+	expect(t, m, now, want, portmap.Map, portmap.NATPMP)
+}
+
+func TestRenewsAtHalfLife(t *testing.T) {
+	m := newHeld(t)
+	half := start.Add(30 * time.Minute)
+	m.Done(half, expect(t, m, half, want, portmap.Map, portmap.NATPMP), portmap.Answer{}, portmap.ErrNoAnswer)
+	if _, next := m.Step(half, want); next != half.Add(15*time.Minute) || m.Held() == nil {
+		t.Errorf("after a renewal without an answer the next is at %v", next)
+	}
+	end := start.Add(time.Hour)
+	expect(t, m, end, want, portmap.Map, portmap.PCP)
+	if m.Held() != nil {
+		t.Error("it holds a mapping that has ended")
+	}
+}
+
+func TestReleases(t *testing.T) {
+	for name, other := range map[string]portmap.Want{
+		"turned off":   {Gateway: want.Gateway, Own: want.Own},
+		"another port": {Port: 1, Gateway: want.Gateway, Own: want.Own},
+	} {
+		m := newHeld(t)
+		call := expect(t, m, start, other, portmap.Release, portmap.NATPMP)
+		m.Done(start, call, portmap.Answer{}, portmap.ErrNoAnswer)
+		if call.Port != want.Port || m.Held() != nil {
+			t.Errorf("%s: %+v is released, %+v held", name, call, m.Held())
+		}
+	}
+}
+
+func TestAnotherNetwork(t *testing.T) {
+	m, other := newHeld(t), want
+	other.Network++
+	expect(t, m, start, other, portmap.Map, portmap.NATPMP)
+	m, other.Gateway = newHeld(t), netip.MustParseAddr("10.0.0.1")
+	expect(t, m, start, other, portmap.Map, portmap.PCP)
+}
+
+func TestBacksOff(t *testing.T) {
+	m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.UPnP}}
+	now := start
+	for _, pause := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
+		for _, p := range m.Protocols {
+			m.Done(now, expect(t, m, now, want, portmap.Map, p), portmap.Answer{}, errors.New("refused"))
+		}
+		_, next := m.Step(now, want)
+		if next != now.Add(pause) || len(m.Faults()) != 2 {
+			t.Fatalf("the next round is %v later, the faults are %v", next.Sub(now), m.Faults())
+		}
+		now = next
+	}
+}
