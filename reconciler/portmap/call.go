@@ -43,6 +43,9 @@ const (
 // 11.1).
 type Nonce [12]byte
 
+// String hides the nonce: whoever knows it can delete the mapping.
+func (Nonce) String() string { return "(hidden)" }
+
 // Call is what the gateway is asked for.
 type Call struct {
 	Kind     Kind

@@ -26,7 +26,7 @@ const (
 type Want struct {
 	// Port is WireGuard's; 0 for no mapping.
 	Port uint16
-	// Gateway is the default gateway's address, and Own the machine's towards it.
+	// Gateway is the default gateway's address, and Own the machine's towards it; invalid without one.
 	Gateway, Own netip.Addr
 	// Network differs after each change of the machine's network.
 	Network int
@@ -128,8 +128,8 @@ func (m *Mapper) Step(now time.Time, want Want) (call *Call, next time.Time) {
 	}
 }
 
-// ask begins anew if something else is wanted. A mapping of a gateway that is no longer there is
-// forgotten: it cannot be released.
+// ask begins anew if something else is wanted. A mapping of a gateway that is no longer there, or not
+// there for now, is forgotten: it cannot be released.
 func (m *Mapper) ask(now time.Time, want Want) {
 	if m.want == want {
 		return
@@ -138,7 +138,7 @@ func (m *Mapper) ask(now time.Time, want Want) {
 	m.want, m.next, m.faults, m.rounds, m.again = want, 0, nil, 0, time.Time{}
 	switch {
 	case m.held == nil:
-	case moved && !want.isNone():
+	case moved && want.Port != 0:
 		m.held = nil
 	default:
 		m.renew = now

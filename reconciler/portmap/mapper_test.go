@@ -2,7 +2,9 @@ package portmap_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,6 +98,72 @@ func TestAnotherNetwork(t *testing.T) {
 	expect(t, m, start, other, portmap.Map, portmap.NATPMP)
 	m, other.Gateway = newHeld(t), netip.MustParseAddr("10.0.0.1")
 	expect(t, m, start, other, portmap.Map, portmap.PCP)
+}
+
+// TestNoGatewayForNow keeps the gateway's mapping, which is the same one when the network is back.
+func TestNoGatewayForNow(t *testing.T) {
+	m := newHeld(t)
+	if call, next := m.Step(start, portmap.Want{Port: want.Port}); call != nil || !next.IsZero() || m.Held() != nil {
+		t.Errorf("without a gateway the call is %+v, the next at %v, held is %+v", call, next, m.Held())
+	}
+	if call := expect(t, m, start, want, portmap.Map, portmap.PCP); call.External.Port() != want.Port {
+		t.Errorf("back again, it asks for %v", call.External)
+	}
+}
+
+func TestRestores(t *testing.T) {
+	held := portmap.Held{Protocol: portmap.NATPMP, Gateway: want.Gateway, Own: want.Own, Port: want.Port, External: outer, Until: start.Add(time.Minute)}
+	none, other := portmap.Want{}, want
+	other.Gateway = netip.MustParseAddr("10.0.0.1")
+	for _, c := range []struct {
+		name     string
+		now      time.Time
+		want     portmap.Want
+		kind     portmap.Kind
+		protocol portmap.Protocol
+		external netip.AddrPort
+	}{
+		{"it is renewed by the same protocol", start, want, portmap.Map, portmap.NATPMP, outer},
+		{"it is released where it was turned off meanwhile", start, none, portmap.Release, portmap.NATPMP, outer},
+		{"at another gateway it is another one", start, other, portmap.Map, portmap.PCP, netip.AddrPortFrom(netip.Addr{}, want.Port)},
+		{"one that has ended is made anew", held.Until, want, portmap.Map, portmap.PCP, netip.AddrPortFrom(netip.Addr{}, want.Port)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.NATPMP}}
+			m.Restore(c.now, held)
+			if call := expect(t, m, c.now, c.want, c.kind, c.protocol); call.External != c.external {
+				t.Errorf("it asks for %v, want %v", call.External, c.external)
+			}
+		})
+	}
+}
+
+// TestAsksForTheSamePort after the gateway has lost its mappings.
+func TestAsksForTheSamePort(t *testing.T) {
+	m := newHeld(t)
+	now := start.Add(2 * time.Minute)
+	m.Done(now, expect(t, m, now, want, portmap.Check, portmap.NATPMP), portmap.Answer{}, portmap.ErrForgotten)
+	call := expect(t, m, now, want, portmap.Map, portmap.NATPMP)
+	if call.External != outer {
+		t.Errorf("it asks for %v", call.External)
+	}
+	moved := netip.MustParseAddrPort("203.0.113.10:40000")
+	m.Done(now, call, portmap.Answer{External: moved}, nil)
+	if h := m.Held(); h == nil || h.External != moved || !h.Until.IsZero() {
+		t.Errorf("it holds %+v", h)
+	}
+	if _, next := m.Step(now, want); next != now.Add(2*time.Minute) {
+		t.Errorf("one that never ends is looked at next at %v", next)
+	}
+}
+
+func TestNonceIsHidden(t *testing.T) {
+	call := portmap.Call{Nonce: portmap.Nonce{65, 66, 67}}
+	for _, format := range []string{"%v", "%+v", "%s"} {
+		if text := fmt.Sprintf(format, call); !strings.Contains(text, "(hidden)") || strings.Contains(text, "65") {
+			t.Errorf("%s prints %s", format, text)
+		}
+	}
 }
 
 func TestBacksOff(t *testing.T) {
