@@ -45,6 +45,8 @@ type Discovery struct {
 	version atomic.Uint64
 	// outside is the last argument of SetOutside; nil before the first.
 	outside atomic.Pointer[mesh.Outside]
+	// router is the last argument of SetPortMappings; nil before the first.
+	router atomic.Pointer[[]mesh.PortMapping]
 	// knowledge is what was known at its version.
 	knowledge Knowledge
 }
@@ -238,14 +240,23 @@ func (d *Discovery) Knowledge() Knowledge {
 	if outside := d.outside.Load(); outside != nil {
 		d.knowledge.Outside = *outside
 	}
+	if router := d.router.Load(); router != nil {
+		d.knowledge.Outside.Router = *router
+	}
 	d.knowledge.Version = version
 	d.knowledge.Complete = d.knowledge.Complete && d.opened
 	return d.knowledge
 }
 
-// SetOutside sets how NATs map this machine's port. It is safe for any goroutine.
+// SetOutside sets how NATs map this machine's port, as servers see it. It is safe for any goroutine.
 func (d *Discovery) SetOutside(outside mesh.Outside) {
 	d.outside.Store(&outside)
+	d.version.Add(1)
+}
+
+// SetPortMappings sets the ports that the router maps to this machine's. It is safe for any goroutine.
+func (d *Discovery) SetPortMappings(router []mesh.PortMapping) {
+	d.router.Store(&router)
 	d.version.Add(1)
 }
 

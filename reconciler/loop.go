@@ -265,10 +265,17 @@ func (l *Loop) Scope() state.Scope {
 	return state.Scope{}
 }
 
-// SetOutside sets how NATs map the machine's port, and asks for a pass that publishes it. It does not
-// block.
+// SetOutside sets how NATs map the machine's port, as servers see it, and asks for a pass that publishes
+// it. It does not block.
 func (l *Loop) SetOutside(outside mesh.Outside) {
 	l.discovery.SetOutside(outside)
+	l.Wake(InputChanged)
+}
+
+// SetPortMappings sets the ports that the router maps to the machine's, and asks for a pass that
+// publishes them. It does not block.
+func (l *Loop) SetPortMappings(router []mesh.PortMapping) {
+	l.discovery.SetPortMappings(router)
 	l.Wake(InputChanged)
 }
 

@@ -127,6 +127,9 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	found := judgePackets(now, peers)
 	var silent, deaf []*Peer
 	here := s.mapping()
+	if len(s.Outside.Router) > 0 {
+		here = mesh.Mapping{} // all peers have a port to call
+	}
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]
