@@ -39,6 +39,11 @@ const (
 	Release
 )
 
+// String returns the kind in a word.
+func (k Kind) String() string {
+	return map[Kind]string{Map: "map", Check: "check", Release: "release"}[k]
+}
+
 // Nonce shows the gateway that a mapping is renewed or deleted by who has made it (RFC 6887, section
 // 11.1).
 type Nonce [12]byte

@@ -30,9 +30,23 @@ type Want struct {
 	Gateway, Own netip.Addr
 	// Network differs after each change of the machine's network.
 	Network int
+	// UPnP lets a gateway of IPv4 be asked by it.
+	UPnP bool
 }
 
 func (w Want) isNone() bool { return w.Port == 0 || !w.Gateway.IsValid() || !w.Own.IsValid() }
+
+// protocols returns those by which the gateway is asked, in this order.
+func (w Want) protocols() []Protocol {
+	switch {
+	case w.Own.Is6():
+		return []Protocol{PCP}
+	case w.UPnP:
+		return []Protocol{PCP, NATPMP, UPnP}
+	default:
+		return []Protocol{PCP, NATPMP}
+	}
+}
 
 // Held is a mapping that a gateway has made. It outlives a restart of the agent.
 type Held struct {
@@ -46,7 +60,7 @@ type Held struct {
 }
 
 func (h *Held) isOf(w Want) bool {
-	return h.Port == w.Port && h.Gateway == w.Gateway && h.Own == w.Own
+	return h.Port == w.Port && h.Gateway == w.Gateway && h.Own == w.Own && (h.Protocol != UPnP || w.UPnP)
 }
 
 // Fault is why a protocol gave no mapping.
@@ -57,8 +71,6 @@ type Fault struct {
 
 // Mapper keeps the mapping that is wanted.
 type Mapper struct {
-	// Protocols are tried in this order.
-	Protocols []Protocol
 	// Nonce is that of all calls. It outlives a restart of the agent.
 	Nonce Nonce
 
@@ -83,7 +95,7 @@ func (m *Mapper) Restore(now time.Time, held Held) {
 	if !held.Until.IsZero() && !now.Before(held.Until) {
 		return
 	}
-	m.held, m.want = &held, Want{Port: held.Port, Gateway: held.Gateway, Own: held.Own}
+	m.held, m.want = &held, Want{Port: held.Port, Gateway: held.Gateway, Own: held.Own, UPnP: held.Protocol == UPnP}
 	m.renew, m.check = now, now
 }
 
@@ -108,7 +120,7 @@ func (m *Mapper) Step(now time.Time, want Want) (call *Call, next time.Time) {
 		m.forget(now)
 	}
 	switch {
-	case want.isNone() || len(m.Protocols) == 0:
+	case want.isNone():
 		return nil, time.Time{}
 	case m.held == nil && now.Before(m.again):
 		return nil, m.again
@@ -116,7 +128,7 @@ func (m *Mapper) Step(now time.Time, want Want) (call *Call, next time.Time) {
 		if m.next == 0 {
 			m.faults = nil
 		}
-		return m.begin(Map, m.Protocols[m.next]), time.Time{}
+		return m.begin(Map, want.protocols()[m.next]), time.Time{}
 	case !now.Before(m.renew):
 		return m.begin(Map, m.held.Protocol), time.Time{}
 	case !now.Before(m.check):
@@ -204,7 +216,7 @@ func (m *Mapper) mapped(now time.Time, call Call, answer Answer, err error) {
 func (m *Mapper) refused(now time.Time, protocol Protocol, err error) {
 	if m.held == nil {
 		m.faults = append(m.faults, Fault{protocol, err})
-		if m.next++; m.next == len(m.Protocols) {
+		if m.next++; m.next == len(m.want.protocols()) {
 			m.next = 0
 			m.rounds++
 			m.again = now.Add(retry.Pause(m.rounds, firstRetry, lastRetry))

@@ -20,7 +20,7 @@ var (
 // newHeld returns a mapper whose gateway has mapped the port by NAT-PMP, for an hour.
 func newHeld(t *testing.T) *portmap.Mapper {
 	t.Helper()
-	m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.NATPMP, portmap.UPnP}}
+	m := new(portmap.Mapper)
 	m.Done(start, expect(t, m, start, want, portmap.Map, portmap.PCP), portmap.Answer{}, portmap.ErrNoAnswer)
 	age := 1000 * time.Second
 	m.Done(start, expect(t, m, start, want, portmap.Map, portmap.NATPMP), portmap.Answer{External: outer, Lifetime: time.Hour, Epoch: &age}, nil)
@@ -129,12 +129,33 @@ func TestRestores(t *testing.T) {
 		{"one that has ended is made anew", held.Until, want, portmap.Map, portmap.PCP, netip.AddrPortFrom(netip.Addr{}, want.Port)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.NATPMP}}
+			m := new(portmap.Mapper)
 			m.Restore(c.now, held)
 			if call := expect(t, m, c.now, c.want, c.kind, c.protocol); call.External != c.external {
 				t.Errorf("it asks for %v, want %v", call.External, c.external)
 			}
 		})
+	}
+}
+
+// TestUPnPIsTurnedOff releases what was mapped by it, and asks by the others.
+func TestUPnPIsTurnedOff(t *testing.T) {
+	m, by := new(portmap.Mapper), want
+	by.UPnP = true
+	for _, p := range []portmap.Protocol{portmap.PCP, portmap.NATPMP} {
+		m.Done(start, expect(t, m, start, by, portmap.Map, p), portmap.Answer{}, portmap.ErrNoAnswer)
+	}
+	m.Done(start, expect(t, m, start, by, portmap.Map, portmap.UPnP), portmap.Answer{External: outer}, nil)
+	m.Done(start, expect(t, m, start, want, portmap.Release, portmap.UPnP), portmap.Answer{}, nil)
+	expect(t, m, start, want, portmap.Map, portmap.PCP)
+}
+
+func TestIPv6(t *testing.T) {
+	m := new(portmap.Mapper)
+	w := portmap.Want{Port: 51820, Gateway: netip.MustParseAddr("fe80::1%eth0"), Own: netip.MustParseAddr("2001:db8::5"), UPnP: true}
+	m.Done(start, expect(t, m, start, w, portmap.Map, portmap.PCP), portmap.Answer{}, portmap.ErrNoAnswer)
+	if call, next := m.Step(start, w); call != nil || next != start.Add(time.Minute) {
+		t.Errorf("after PCP the call is %+v, the next at %v", call, next)
 	}
 }
 
@@ -167,14 +188,15 @@ func TestNonceIsHidden(t *testing.T) {
 }
 
 func TestBacksOff(t *testing.T) {
-	m := &portmap.Mapper{Protocols: []portmap.Protocol{portmap.PCP, portmap.UPnP}}
+	m, want := new(portmap.Mapper), want
+	want.UPnP = true
 	now := start
 	for _, pause := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
-		for _, p := range m.Protocols {
+		for _, p := range []portmap.Protocol{portmap.PCP, portmap.NATPMP, portmap.UPnP} {
 			m.Done(now, expect(t, m, now, want, portmap.Map, p), portmap.Answer{}, errors.New("refused"))
 		}
 		_, next := m.Step(now, want)
-		if next != now.Add(pause) || len(m.Faults()) != 2 {
+		if next != now.Add(pause) || len(m.Faults()) != 3 {
 			t.Fatalf("the next round is %v later, the faults are %v", next.Sub(now), m.Faults())
 		}
 		now = next
