@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 )
 
@@ -181,6 +182,11 @@ func TestSymmetricNAT(t *testing.T) {
 		listed := endpoints(test.here)
 		s := Snapshot{Sessions: []Session{{Listed: listed[:2]}, {Listed: listed[1:]}},
 			Peers: Peers{Up: test.up, Port: 51820, Announced: endpoints(here), Notable: append([]Peer{test.peer}, test.others...)}}
+		mapped := s
+		mapped.Outside.Router = []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("203.0.113.9:40001")}}
+		if found := judgePeers(start, &mapped); slices.ContainsFunc(found, func(c condition.Condition) bool { return c.Code == condition.SymmetricNAT }) {
+			t.Errorf("%s, and the router maps the port: %q", test.name, found)
+		}
 		found := judgePeers(start, &s)
 		found = slices.DeleteFunc(found, func(c condition.Condition) bool { return c.Subject == "b" || c.Code == condition.UDPBlocked })
 		if len(found) != 1 || !strings.HasPrefix(found[0].String(), test.want) {

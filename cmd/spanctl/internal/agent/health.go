@@ -98,6 +98,9 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 				h.Mesh.MappedPorts = append(h.Mesh.MappedPorts, uint32(port))
 			}
 		}
+		for _, mapped := range report.PortMappings {
+			h.Mesh.PortMappings = append(h.Mesh.PortMappings, &agentpb.PortMapping{Endpoint: mapped.Endpoint.String(), Protocol: mapped.Protocol})
+		}
 	}
 	if c := turn.File; c != nil && !c.Since.IsZero() {
 		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
