@@ -131,6 +131,10 @@ type NAT struct {
 	Servers []STUNServer `json:"servers"`
 	// Punch looks for direct paths to peers.
 	Punch bool `json:"punch"`
+	// PortMapping asks the router for a port that leads to WireGuard's.
+	PortMapping bool `json:"portMapping"`
+	// UPnP lets PortMapping use that protocol, too.
+	UPnP bool `json:"upnp"`
 }
 
 // Filters choose addresses and networks.

@@ -30,6 +30,8 @@ var others = map[string]string{
 	"machine.network.kubespan.nat.punch":                         "bool | *false",
 	"machine.network.kubespan.relay.forwarding.offer":            "bool | *true",
 	"machine.network.kubespan.relay.forwarding.use":              "bool | *true",
+	"machine.network.kubespan.nat.portMapping":                   "bool | *false",
+	"machine.network.kubespan.nat.upnp":                          "bool | *true",
 	"machine.network.kubespan.listenPort":                        "*51821 | int",
 	"machine.network.kubespan.interfaceName":                     `string | *"mesh0"`,
 	"machine.network.kubespan.routingTable":                      "int | *300",

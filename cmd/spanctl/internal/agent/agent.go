@@ -128,8 +128,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	outsider, paths := newOutsider(loop, o.Log), newPathfinder(loop, o.Log)
-	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(o.Turned)))
+	outsider, paths, mapper := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop)
+	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(o.Turned))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -173,6 +173,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group.Go(func() error { mtus.run(ctx); return nil })
 	group.Go(func() error { outsider.run(ctx); return nil })
 	group.Go(func() error { paths.run(ctx); return nil })
+	group.Go(func() error { mapper.run(ctx); return nil })
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
