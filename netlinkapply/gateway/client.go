@@ -117,7 +117,7 @@ func (c *Client) exchange(ctx context.Context, call *portmap.Call, request []byt
 	dialer := net.Dialer{Control: c.control, LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(call.Own, 0))}
 	conn, err := dialer.DialContext(ctx, "udp", netip.AddrPortFrom(call.Gateway, port).String())
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", portmap.ErrNoAnswer, err)
 	}
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -125,7 +125,7 @@ func (c *Client) exchange(ctx context.Context, call *portmap.Call, request []byt
 	for _, wait := range waits {
 		until := time.Now().Add(wait)
 		if _, err := conn.Write(request); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
-			return fmt.Errorf("ask the gateway: %w", err)
+			return fmt.Errorf("%w: %w", portmap.ErrNoAnswer, err)
 		}
 		for ctx.Err() == nil {
 			if err := conn.SetReadDeadline(until); err != nil {

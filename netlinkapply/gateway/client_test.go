@@ -84,6 +84,17 @@ func TestOthersAreNotHeard(t *testing.T) {
 	}
 }
 
+// TestCannotAsk has a call from an address that the machine has no more: that is no refusal.
+func TestCannotAsk(t *testing.T) {
+	for _, protocol := range []portmap.Protocol{portmap.PCP, portmap.NATPMP, portmap.UPnP} {
+		call := fakeCall(portmap.Map, protocol)
+		call.Own = netip.MustParseAddr("192.168.1.5")
+		if _, err := new(Client).Do(t.Context(), call); !errors.Is(err, portmap.ErrNoAnswer) {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+}
+
 func TestNoGatewayThere(t *testing.T) {
 	begun := time.Now()
 	_, err := new(Client).Do(t.Context(), fakeCall(portmap.Map, portmap.PCP))

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -72,7 +73,7 @@ func (c *Client) search(ctx context.Context, call *portmap.Call) (*url.URL, erro
 	config := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error { return c.control(network, address, raw) }}
 	listener, err := config.ListenPacket(ctx, "udp4", netip.AddrPortFrom(call.Own, 0).String())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", portmap.ErrNoAnswer, err)
 	}
 	defer func() { _ = listener.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
@@ -94,7 +95,7 @@ func (c *Client) search(ctx context.Context, call *portmap.Call) (*url.URL, erro
 			}
 		}
 		if len(failures) == len(targets) {
-			return nil, errors.Join(failures...)
+			return nil, fmt.Errorf("%w: %w", portmap.ErrNoAnswer, errors.Join(failures...))
 		}
 		if location := heardFrom(ctx, conn, call.Gateway); location != nil {
 			return location, nil

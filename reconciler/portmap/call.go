@@ -20,7 +20,7 @@ const (
 )
 
 var (
-	// ErrNoAnswer is the error of a gateway that does not answer by a protocol.
+	// ErrNoAnswer is the error of a gateway that does not answer by a protocol, or cannot be asked now.
 	ErrNoAnswer = errors.New("no answer")
 	// ErrForgotten is the error of a check that does not find the mapping.
 	ErrForgotten = errors.New("the gateway has no such mapping")

@@ -231,7 +231,7 @@ func (m *Mapper) refused(now time.Time, protocol Protocol, err error) {
 	if m.renew.After(m.held.Until) {
 		m.renew = m.held.Until
 	}
-	m.check = m.renew
+	m.check = now.Add(checkInterval)
 }
 
 // forget drops a mapping that the gateway has not any more, and tries all protocols.
