@@ -15,9 +15,10 @@ import (
 // secondAddress is another one of the discovery server: it takes two to learn the kind of a NAT.
 const secondAddress = "172.20.0.200"
 
-// withTwoServers gives the discovery server another address, and has machines ask both of them.
-func withTwoServers(t *testing.T, m *harness.Mesh) {
+// withTwoServers returns a mesh without machines, whose discovery server has two addresses.
+func withTwoServers(t *testing.T) *harness.Mesh {
 	t.Helper()
+	m := harness.NewMesh(t, 0)
 	second := netip.MustParseAddr(secondAddress)
 	if err := m.Discovery.Netlink(func(h *netlink.Handle) error {
 		link, err := h.LinkByName(lab.Link)
@@ -29,14 +30,14 @@ func withTwoServers(t *testing.T, m *harness.Mesh) {
 		t.Fatal(err)
 	}
 	m.Config = harness.Edit(m.Config, fmt.Sprintf(`nat: servers: ["%v:%s", "%v:%[2]s"]`, m.Discovery.Address, harness.DiscoveryPort, second))
+	return m
 }
 
 // TestOutsideAddresses has machines behind NATs, and none that sees both.
 func TestOutsideAddresses(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "two machines behind NATs that give all destinations one port meet without a third machine; behind a symmetric NAT no port is announced, and the kind is said")
-	m := harness.NewMesh(t, 0)
-	withTwoServers(t, m)
+	m := withTwoServers(t)
 	home, office := m.AddBehindNAT(lab.Cone, "home"), m.AddBehindNAT(lab.Preserving, "office")
 	hotel := m.AddBehindNAT(lab.Symmetric, "hotel")
 	m.Start()

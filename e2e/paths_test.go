@@ -12,8 +12,7 @@ import (
 func TestPunching(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "two machines behind NATs move from a relay to a direct path while data flows, and no packet is lost")
-	m := harness.NewMesh(t, 0)
-	withTwoServers(t, m)
+	m := withTwoServers(t)
 	m.Serve("--relay", ":51821", "--state-dir", m.Discovery.Dir)
 	home, office := m.AddBehindNAT(lab.Cone, "home"), m.AddBehindNAT(lab.Preserving, "office")
 	apart := m.RouterOf(home).Exec.StartNodecmd("partition", m.RouterOf(office).Address.String())
