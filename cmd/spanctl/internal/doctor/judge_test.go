@@ -99,8 +99,8 @@ func TestJudge(t *testing.T) {
 			delete(f.Host.Sysctls, "ipv6/conf/all/forwarding")
 			f.Host.Sysctls["ipv4/ip_forward"] = "0"
 		},
-			[]string{"warn forwarding relay.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
-		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.offer is not set"}},
+			[]string{"warn forwarding relay.forwarding.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
+		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.forwarding.offer is not set"}},
 		{"a rule in front", func(f *Facts) {
 			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"},
 				Rule{Family: "ipv4", Priority: 10, Protocol: unix.IPPROTO_TCP})
