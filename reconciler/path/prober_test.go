@@ -282,23 +282,43 @@ func TestNews(t *testing.T) {
 	}
 }
 
-// TestManyNews has news each second: a few begin a round at once, the others each 10 seconds.
+// TestManyNews has news each second: a few begin a round at once, the others as often as without news.
 func TestManyNews(t *testing.T) {
 	l := newLab(t, true, outer)
-	first := 0
-	for range 300 {
+	var all []sent
+	for range 420 {
 		l.self.Network++
-		for _, p := range l.run(time.Second) {
-			if p.low {
-				first++
-			}
-		}
+		all = append(all, l.run(time.Second)...)
 	}
-	if first < 4 || first > 4*(4+30) {
-		t.Errorf("%d pings with few hops", first)
+	if n := len(all); n < 4*24 || n > (4+420/42)*24 {
+		t.Errorf("%d pings", n)
 	}
 	if l.run(time.Minute) == nil {
 		t.Error("no round after the last news")
+	}
+}
+
+// TestNewsBeginShortPauses has a peer without a path for long: after news, pauses are short again.
+func TestNewsBeginShortPauses(t *testing.T) {
+	next := func(l *lab) time.Duration {
+		l.run(10 * time.Second)
+		return l.report().Next.Sub(l.now)
+	}
+	l := newLab(t, true, outer)
+	l.run(time.Hour)
+	l.self.Network++
+	if pause := next(l); pause > 42*time.Second+35*time.Second {
+		t.Errorf("%v until the next round after news", pause)
+	}
+	l.run(time.Hour)
+	l.hear(outer, l.newPing())
+	l.run(2*time.Second, outer)
+	if !l.path().IsValid() {
+		t.Fatal("no path")
+	}
+	l.run(41 * time.Second)
+	if pause := next(l); l.path().IsValid() || pause > 42*time.Second+35*time.Second {
+		t.Errorf("%v until the next round after a path has died", pause)
 	}
 }
 
@@ -453,6 +473,79 @@ func TestLearntPath(t *testing.T) {
 	}
 }
 
+// TestPingsBack has a ping come in a silence: the endpoint is pinged 4 times, of which 3 may be lost. In a
+// round's first second, pings to where it comes from go all hops from then on.
+func TestPingsBack(t *testing.T) {
+	for _, from := range []netip.AddrPort{outer, unknown} {
+		l := newLab(t, true, outer)
+		l.run(20 * time.Second)
+		pings := append(l.pings(l.hear(from, l.newPing())), l.run(5*time.Second)...)
+		if len(pings) != 4 || pings[3].to != from || pings[3].at-pings[0].at != 750*time.Millisecond {
+			t.Errorf("pings back are %+v", pings)
+		}
+		l = newLab(t, true, outer)
+		l.run(0)
+		for _, p := range append(l.pings(l.hear(from, l.newPing())), l.run(250*time.Millisecond)...) {
+			if p.to == from && p.low {
+				t.Errorf("a ping to %v goes few hops", from)
+			}
+		}
+	}
+}
+
+// TestLearntAreKept has a peer send from an endpoint that it has not published: rounds try it for a
+// minute, and another one takes its place if there are too many.
+func TestLearntAreKept(t *testing.T) {
+	tried := func(l *lab, e netip.AddrPort) bool {
+		l.self.Network++ // a round
+		return slices.ContainsFunc(l.run(10*time.Second), func(p sent) bool { return p.to == e })
+	}
+	l := newLab(t, true, outer)
+	l.run(20 * time.Second)
+	l.hear(unknown, l.newPing())
+	l.run(10 * time.Second)
+	if !tried(l, unknown) {
+		t.Error("a learnt endpoint is not tried")
+	}
+	l.run(time.Minute)
+	if tried(l, unknown) {
+		t.Error("an old endpoint is tried")
+	}
+	port := func(i uint16) netip.AddrPort { return netip.AddrPortFrom(unknown.Addr(), i) }
+	for i := range uint16(4) {
+		l.hear(port(i+1), l.newPing())
+	}
+	if len(l.hear(port(5), l.newPing())) > 0 {
+		t.Error("a fifth is answered at once")
+	}
+	l.run(5 * time.Second)
+	if len(l.hear(port(5), l.newPing())) == 0 || !tried(l, port(5)) || tried(l, port(1)) {
+		t.Error("a fifth does not take the place of the first")
+	}
+}
+
+// TestFoundPathEndsRounds has a path: what else there is, is tried for a second more.
+func TestFoundPathEndsRounds(t *testing.T) {
+	l := newLab(t, false, outer, inner)
+	l.run(2*time.Second, outer)
+	start := l.now.Sub(epoch)
+	for _, p := range l.run(10*time.Minute, outer) {
+		if p.to == inner && p.at > start+time.Second {
+			t.Fatalf("another endpoint is tried after %v", p.at)
+		}
+	}
+	l = newLab(t, false, outer, inner)
+	l.run(20 * time.Second) // a silence
+	for _, back := range l.pings(l.hear(outer, l.newPing())) {
+		l.pong(back.to, back.id)
+	}
+	for _, p := range l.run(10*time.Minute, outer) {
+		if p.to == inner {
+			t.Fatalf("a round begins at %v though there is a path", p.at)
+		}
+	}
+}
+
 // TestAnswersAreBounded floods a Prober, and counts what it sends by source and second.
 func TestAnswersAreBounded(t *testing.T) {
 	tests := []struct {
@@ -586,6 +679,39 @@ func TestDoubt(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCopiedPong has an answer come twice: the second one does not show that the path is there.
+func TestCopiedPong(t *testing.T) {
+	l := newLab(t, false, outer)
+	l.run(time.Second, outer)
+	ping := l.run(10 * time.Second)[0]
+	l.pong(outer, ping.id)
+	l.now = l.now.Add(4 * time.Second)
+	l.pong(outer, ping.id)
+	if pings := l.run(6 * time.Second); len(pings) != 1 {
+		t.Errorf("pings are %+v", pings)
+	}
+}
+
+// TestLateDoubt has news amid missed pings: the path dies no later, and the last ping has its time.
+func TestLateDoubt(t *testing.T) {
+	for _, late := range []time.Duration{time.Millisecond, 9500 * time.Millisecond} {
+		l := newLab(t, false, outer)
+		l.run(time.Second, outer)
+		l.run(30 * time.Second)
+		third := l.now
+		l.now = third.Add(late)
+		l.change(func(p *path.Peer) { p.Endpoints = []netip.AddrPort{outer, outer2} })
+		l.step()
+		if !l.path().IsValid() {
+			t.Errorf("the path dies %v after a ping", late)
+		}
+		l.run(third.Add(min(10*time.Second, late+time.Second)).Sub(l.now))
+		if l.path().IsValid() {
+			t.Errorf("with news after %v, the path is there %v after the last ping", late, l.now.Sub(third))
+		}
 	}
 }
 

@@ -108,6 +108,25 @@ func TestManyPeersWithoutAnswers(t *testing.T) {
 	}
 }
 
+// TestManyPeersGo has peers go that are looked for or wait for it: others have their turn.
+func TestManyPeersGo(t *testing.T) {
+	c := newCrowd(t, 500)
+	all := c.peers
+	for range 3 {
+		c.peers = all
+		c.run(0, false)
+		c.peers = nil
+		c.run(0, false)
+	}
+	c.peers = all
+	c.run(time.Minute, false)
+	for i := range c.peers {
+		if r := c.prober.Report(c.peers[i].Key); r.Candidates[0].Outcome == path.NotTried {
+			t.Fatalf("peer %d had no turn: %+v", i, r)
+		}
+	}
+}
+
 // TestManyPeersAtRest has a step with nothing due take no memory, and paths one ping in 10 seconds.
 func TestManyPeersAtRest(t *testing.T) {
 	c := newCrowd(t, 500)

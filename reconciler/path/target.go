@@ -21,9 +21,10 @@ const (
 	// period is that of rounds at first: a round of 6 s, the silence, and a second for clocks that
 	// differ. It doubles maxDoublings times, to 5.6 minutes.
 	period, maxDoublings = 42 * time.Second, 3
-	// newsInterval is how often news of a peer begin a round in the long run, and newsBurst how many may
-	// do so at once. A start brings a few: the peers, the own NAT, their answer.
-	newsInterval, newsBurst = 10 * time.Second, 4
+	// newsInterval is how often news of a peer begin a round in the long run, no more often than without
+	// news, and newsBurst how many may do so at once. A start brings a few: the peers, the own NAT, what
+	// peers learn of it.
+	newsInterval, newsBurst = period, 4
 	// maxIDs is how many IDs of a peer's last pings are kept, to know copies: 5 minutes of a path.
 	maxIDs = 32
 )
@@ -132,7 +133,7 @@ func (t *target) doubt(now time.Time, delay time.Duration) {
 // die gives the path up, and looks for one at once.
 func (p *Prober) die(now time.Time, t *target) {
 	t.path.answered = false
-	t.path, t.missed, t.suspect, t.failed = nil, 0, false, 0
+	t.path, t.missed, t.suspect = nil, 0, false
 	p.stale = true
 	p.begin(now, t)
 }
