@@ -133,7 +133,7 @@ func (p *Prober) list(t *target) (added bool) {
 		published = append(slices.Clip(published), t.peer.Current)
 	}
 	var list []*candidate
-	for _, e := range published {
+	for i, e := range published {
 		e = unmap(e)
 		if len(list) == maxCandidates {
 			break
@@ -145,7 +145,8 @@ func (p *Prober) list(t *target) (added bool) {
 		if c == nil {
 			c, added = &candidate{endpoint: e}, true
 		}
-		c.learnt = false
+		// That WireGuard sends there does not mean that the peer has published it.
+		c.learnt = c.learnt && i == len(t.peer.Endpoints)
 		list = append(list, c)
 	}
 	learnt := 0

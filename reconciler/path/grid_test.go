@@ -146,3 +146,18 @@ func TestPlaces(t *testing.T) {
 		})
 	}
 }
+
+// TestLoss has a third of all packets lost: one round is enough, or the next pings on the path of one end.
+func TestLoss(t *testing.T) {
+	for seed := range uint64(50) {
+		for _, pair := range [][2]kind{{port, port}, {linux, open}, {full, symmetric}, {firewall, firewall}} {
+			w := newWorld(t, seed)
+			w.loss = 1. / 3
+			a, b := home(w, pair[0], 1), home(w, pair[1], 2)
+			meet(a, b, 100*time.Millisecond)
+			if took := w.until(25*time.Second, connected(a, b)); took < 0 {
+				t.Errorf("seed %d: no path between %s and %s", seed, pair[0], pair[1])
+			}
+		}
+	}
+}

@@ -546,6 +546,28 @@ func TestFoundPathEndsRounds(t *testing.T) {
 	}
 }
 
+// TestLearntPathDies has WireGuard send on a path that the peer has not published, and go back to the
+// relay: the next round tries it.
+func TestLearntPathDies(t *testing.T) {
+	l := newLab(t, true, inner)
+	l.peers[0].Current, l.peers[0].Relayed = relay, true
+	l.run(20 * time.Second)
+	for _, back := range l.pings(l.hear(unknown, l.newPing())) {
+		l.pong(unknown, back.id)
+	}
+	l.change(func(p *path.Peer) { p.Current, p.Relayed = unknown, false })
+	for range 6 {
+		l.run(10*time.Second, unknown)
+		l.hear(unknown, l.newPing())
+	}
+	l.run(41 * time.Second)
+	l.change(func(p *path.Peer) { p.Current, p.Relayed = relay, true })
+	pings := l.run(3 * time.Second)
+	if l.path().IsValid() || !slices.ContainsFunc(pings, func(p sent) bool { return p.to == unknown && !p.used }) {
+		t.Errorf("the path is %v, and pings are %+v", l.path(), pings)
+	}
+}
+
 // TestAnswersAreBounded floods a Prober, and counts what it sends by source and second.
 func TestAnswersAreBounded(t *testing.T) {
 	tests := []struct {
