@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -47,8 +48,12 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 	}) {
 		peers = e.probing.Peers
 	}
-	e.probing = Probing{Peers: peers, Self: path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind,
-		Endpoints: p.Local.KubeSpan.Endpoints, Network: networkChanges}}
+	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges}
+	// Not what NATs give: two machines behind one may have the same outside.
+	for _, a := range p.host.Own {
+		self.Endpoints = append(self.Endpoints, netip.AddrPortFrom(a, uint16(p.desired.Link.ListenPort)))
+	}
+	e.probing = Probing{Peers: peers, Self: self}
 }
 
 // publishPaths publishes what peers need to find a path to the machine.

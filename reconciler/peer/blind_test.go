@@ -90,3 +90,76 @@ func TestPeersBehindARelay(t *testing.T) {
 		t.Errorf("once one is reached directly, changed are %v", changed)
 	}
 }
+
+// TestPeersFollowPaths moves a peer from a relay to a direct path and back, without a trial.
+func TestPeersFollowPaths(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	in.Probing = true
+	pass := func(second int, endpoint netip.AddrPort) *Connection {
+		t.Helper()
+		in.Observed = []Observed{upAt(1, endpoint)}
+		in.Observed[0].ReceiveBytes += int64(second)
+		commit(t, &tracker, at(second), in)
+		c := &tracker.Connections()[0]
+		if !c.IsUp() {
+			t.Fatalf("second %d: the peer is %s", second, c.Status.State)
+		}
+		return c
+	}
+	if c := pass(0, relayOne); c.Action.Endpoint.IsValid() || !c.IsBlind() {
+		t.Fatalf("without a path: %+v", c)
+	}
+	in.Paths = []mesh.Path{{Peer: mesh.Key{1}, Endpoint: away}}
+	if c := pass(1, relayOne); c.Action.Endpoint != away || c.IsBlind() || c.LastGood != away {
+		t.Errorf("with a path, the peer is to have %v, last good %v", c.Action.Endpoint, c.LastGood)
+	}
+	if c := pass(2, away); c.Action.Endpoint.IsValid() {
+		t.Errorf("at its path, the peer is to have %v", c.Action.Endpoint)
+	}
+	// The other end has sent by the relay meanwhile.
+	if c := pass(3, relayOne); c.Action.Endpoint != away {
+		t.Errorf("back at the relay, the peer is to have %v", c.Action.Endpoint)
+	}
+	pass(4, away)
+	in.Paths[0].Endpoint = one
+	if c := pass(5, away); c.Action.Endpoint != one {
+		t.Errorf("with another path, the peer is to have %v", c.Action.Endpoint)
+	}
+	pass(6, one)
+	in.Paths = nil
+	if c := pass(7, one); c.Action.Endpoint != relayOne || !c.IsBlind() {
+		t.Errorf("without the path, the peer is to have %v", c.Action.Endpoint)
+	}
+	// An endpoint that no probe has shown is the peer's own affair.
+	in.Paths = nil
+	pass(8, two)
+	if c := pass(9, two); c.Action.Endpoint.IsValid() {
+		t.Errorf("at an endpoint of its own, the peer is to have %v", c.Action.Endpoint)
+	}
+}
+
+// TestProbedPeersBeginAtARelay has probes look for a path while a relay carries packets.
+func TestProbedPeersBeginAtARelay(t *testing.T) {
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	for _, c := range []struct {
+		name          string
+		probing, peer bool
+		path          netip.AddrPort
+		want          []netip.AddrPort
+	}{
+		{"both probe", true, true, netip.AddrPort{}, []netip.AddrPort{relayOne, one, two}},
+		{"a path is known", true, true, away, []netip.AddrPort{away, relayOne, one, two}},
+		{"the peer does not", true, false, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
+		{"this machine does not", false, true, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
+	} {
+		in.Probing, list[0].Probes, in.Paths = c.probing, c.peer, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: c.path}}
+		if got := in.candidates(netip.AddrPort{}, &list[0]); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
