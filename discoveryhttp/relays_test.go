@@ -91,9 +91,9 @@ func proves(o *discoveryhttp.Options) {
 	}
 }
 
-// publicationAs returns a publication of a machine that joins relays.
-func publicationAs(id string, private byte) reconciler.Publication {
-	p := local(id)
+// publicationAs returns a publication of the machine a, which joins relays.
+func publicationAs(private byte) reconciler.Publication {
+	p := local("a")
 	p.JoinAs = mesh.SecretKey([32]byte{private})
 	return p
 }
@@ -126,7 +126,7 @@ func TestRelayOfAService(t *testing.T) {
 	b.Publish(local("b"))
 	a := s.join("a", proves).run()
 	a.await("b")
-	a.Publish(publicationAs("a", 1))
+	a.Publish(publicationAs(1))
 	relay := a.awaitRelays(f.key)[0]
 	want := mesh.BlindRelay{Key: f.key, Name: "127.0.0.1", Endpoints: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:51821")}}
 	if !relay.Equal(want) {
@@ -147,7 +147,7 @@ func TestRelayOfAService(t *testing.T) {
 		}
 	})
 	t.Run("another key joins at once", func(t *testing.T) {
-		a.Publish(publicationAs("a", 2))
+		a.Publish(publicationAs(2))
 		for deadline := time.Now().Add(30 * time.Second); f.last().member != mesh.SecretKey([32]byte{2}).Public(); {
 			if time.Now().After(deadline) {
 				t.Fatalf("joined as %+v", f.last())
@@ -169,7 +169,7 @@ func TestServiceWithoutARelay(t *testing.T) {
 	if relays := a.Snapshot().Relays; len(relays) != 1 {
 		t.Fatalf("of the cache, the relays are %v", relays)
 	}
-	a.Publish(publicationAs("a", 1))
+	a.Publish(publicationAs(1))
 	a.awaitRelays()
 	if strings.Contains(a.log.String(), "relay") {
 		t.Errorf("the log is\n%s", a.log)
@@ -182,7 +182,7 @@ func TestRelayThatIsFull(t *testing.T) {
 	f.full = true
 	s := serve(t, f.at(":51821"))
 	a := s.join("a", proves).run()
-	a.Publish(publicationAs("a", 1))
+	a.Publish(publicationAs(1))
 	for deadline := time.After(30 * time.Second); !strings.Contains(a.log.String(), "no room for another member"); {
 		select {
 		case <-a.log.grown:
@@ -202,7 +202,7 @@ func TestRelayThatIsNone(t *testing.T) {
 		f := newFakeRelay(9)
 		s := serve(t, f.at(address))
 		a := s.join("a", proves).run()
-		a.Publish(publicationAs("a", 1))
+		a.Publish(publicationAs(1))
 		for deadline := time.After(30 * time.Second); !strings.Contains(a.log.String(), "relay not joined"); {
 			select {
 			case <-a.log.grown:

@@ -85,9 +85,8 @@ func (l *lab) await(t testing.TB, what string, is func(relay.Counts) bool) {
 	}
 }
 
-func registered(n int) func(relay.Counts) bool {
-	return func(c relay.Counts) bool { return c.Registered == n }
-}
+// bothRegistered reports whether two members are.
+func bothRegistered(c relay.Counts) bool { return c.Registered == 2 }
 
 // machine is a device with an address in the mesh.
 type machine struct {
@@ -136,7 +135,7 @@ func pair(t testing.TB, l *lab) (a, b *machine) {
 	}
 	a.knows(t, b, relayAt)
 	b.knows(t, a, relayAt)
-	l.await(t, "register", registered(2))
+	l.await(t, "register", bothRegistered)
 	return a, b
 }
 
@@ -172,7 +171,7 @@ func TestMembersOfOtherClustersDoNotMeet(t *testing.T) {
 	l.join(t, "two", b.public)
 	l.register(t, a)
 	l.register(t, b)
-	l.await(t, "register", registered(2))
+	l.await(t, "register", bothRegistered)
 	a.knows(t, b, relayAt)
 	a.TUN.Outbound <- tuntest.Ping(b.ip, a.ip)
 	// The scan ends before anything is sent: keepalives are the events.
@@ -208,7 +207,7 @@ func TestAMachineWithoutAgent(t *testing.T) {
 		talos.knows(t, m, relayAt)
 		m.knows(t, talos, relayAt)
 	}
-	l.await(t, "register", registered(2))
+	l.await(t, "register", bothRegistered)
 	ping(t, talos, a)
 	// The response of a has shown where the machine is: b can begin.
 	ping(t, b, talos)
@@ -309,5 +308,5 @@ func TestAKilledRelayKnowsItsMembers(t *testing.T) {
 		m.Remove(t, l.router.PublicKey())
 		l.register(t, m)
 	}
-	l.await(t, "register", registered(2))
+	l.await(t, "register", bothRegistered)
 }

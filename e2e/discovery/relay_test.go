@@ -43,13 +43,13 @@ func (r *relayed) serve(args ...string) {
 }
 
 // join makes a machine use the relay.
-func (r *relayed) join(t *testing.T, i int) *harness.Process {
+func (r *relayed) join(t *testing.T, i int) {
 	t.Helper()
 	text, err := json.Marshal(r.members[i])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.machines[i].Exec.StartNodecmd("relay-member", string(text))
+	r.machines[i].Exec.StartNodecmd("relay-member", string(text))
 }
 
 // refuse has a machine try to use the relay, in vain.

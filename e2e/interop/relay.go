@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	vnetlink "github.com/vishvananda/netlink"
@@ -136,6 +137,7 @@ func (m RelayMember) carry(ctx context.Context, path string) (netip.AddrPort, er
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	_ = response.Body.Close() // an upgrade has none
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		return netip.AddrPort{}, fmt.Errorf("the stream's status is %s", response.Status)
 	}
@@ -210,16 +212,17 @@ func (m RelayMember) Run(ctx context.Context) error {
 	}
 	d := device.NewDevice(tunnel, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "(member) "))
 	defer d.Close()
-	config := fmt.Sprintf("private_key=%s\nlisten_port=51820\npublic_key=%s\nendpoint=%s\npersistent_keepalive_interval=10\n",
+	var config strings.Builder
+	fmt.Fprintf(&config, "private_key=%s\nlisten_port=51820\npublic_key=%s\nendpoint=%s\npersistent_keepalive_interval=10\n",
 		hex.EncodeToString(own.Bytes()), hex.EncodeToString(place.PublicKey), at)
 	for _, number := range m.Peers {
 		other, err := memberKey(number)
 		if err != nil {
 			return err
 		}
-		config += fmt.Sprintf("public_key=%s\nendpoint=%s\nallowed_ip=%s/32\n", hex.EncodeToString(other.PublicKey().Bytes()), at, memberAddress(number))
+		fmt.Fprintf(&config, "public_key=%s\nendpoint=%s\nallowed_ip=%s/32\n", hex.EncodeToString(other.PublicKey().Bytes()), at, memberAddress(number))
 	}
-	if err := errors.Join(d.IpcSet(config), d.Up(), m.setUp()); err != nil {
+	if err := errors.Join(d.IpcSet(config.String()), d.Up(), m.setUp()); err != nil {
 		return err
 	}
 	fmt.Print(nodecmd.Ready)

@@ -65,16 +65,21 @@ func put16(to []byte, a netip.Addr) {
 	copy(to, b[:])
 }
 
+// answersPCP reports whether a message has the header of an answer to a call (RFC 6887, section 7.2).
+func answersPCP(c *portmap.Call, m []byte) bool {
+	opcode := byte(pcpMap)
+	if c.Kind == portmap.Check {
+		opcode = pcpAnnounce
+	}
+	return len(m) >= pcpHeader && len(m) <= maxMessage && len(m)%4 == 0 && m[0] == pcpVersion && m[1] == pcpResponse|opcode
+}
+
 // parsePCP reads the answer to a call. done is false for what is none.
 func parsePCP(c *portmap.Call, m []byte) (a portmap.Answer, done bool, err error) {
 	if len(m) >= 4 && m[0] == natPMPVersion && m[1]&natPMPResponse != 0 {
 		return a, true, fmt.Errorf("%w: it speaks NAT-PMP only", errUnsupported)
 	}
-	opcode := byte(pcpMap)
-	if c.Kind == portmap.Check {
-		opcode = pcpAnnounce
-	}
-	if len(m) < pcpHeader || len(m) > maxMessage || len(m)%4 != 0 || m[0] != pcpVersion || m[1] != pcpResponse|opcode {
+	if !answersPCP(c, m) {
 		return a, false, nil
 	}
 	epoch := time.Duration(binary.BigEndian.Uint32(m[8:])) * time.Second

@@ -149,16 +149,19 @@ func (p *Prober) list(t *target) (added bool) {
 		c.learnt = c.learnt && i == len(t.peer.Endpoints)
 		list = append(list, c)
 	}
-	learnt := 0
+	t.candidates = append(list, p.unlisted(t, list)...)
+	return added
+}
+
+// unlisted returns the candidates that are kept although the peer has not published them.
+func (p *Prober) unlisted(t *target, listed []*candidate) (kept []*candidate) {
 	for _, c := range t.candidates {
-		if find(list, c.endpoint) == nil && (c == t.path || c.learnt && learnt < maxLearnt && p.usable(t, c.endpoint)) {
+		if find(listed, c.endpoint) == nil && (c == t.path || c.learnt && len(kept) < maxLearnt && p.usable(t, c.endpoint)) {
 			c.learnt = true
-			learnt++
-			list = append(list, c)
+			kept = append(kept, c)
 		}
 	}
-	t.candidates = list
-	return added
+	return kept
 }
 
 // learn adds an endpoint that a ping of the peer came from; nil if there are too many.

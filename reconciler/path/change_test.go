@@ -174,13 +174,13 @@ func fault(w *world, a, b *host) {
 		a.step()
 	default:
 		for range 20 {
-			stranger(w, a, b)
+			stranger(w)
 		}
 	}
 }
 
 // stranger sends a packet that it has recorded, as it was or changed, from where it came or another place.
-func stranger(w *world, a, b *host) {
+func stranger(w *world) {
 	if len(w.wire) == 0 {
 		return
 	}

@@ -187,8 +187,8 @@ func IsProbe(packet []byte) bool {
 
 // nudgeKind is the kind of a relay's nudge, and nudgeSize its size in bytes.
 const (
-	nudgeKind Kind = 3
-	nudgeSize      = 32
+	nudgeKind = Kind(3)
+	nudgeSize = 32
 )
 
 // IsNudge reports whether a packet is one by which a relay asks to be shown anew who sends to it.

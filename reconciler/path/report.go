@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -139,10 +140,8 @@ func (p *Prober) Why(key mesh.Key) Reason {
 
 // why returns why there is no path to a peer.
 func (p *Prober) why(t *target) Reason {
-	tried := false
-	for _, c := range t.candidates {
-		tried = tried || p.refused(t, c) == ""
-	}
+	tried := slices.ContainsFunc(t.candidates, func(c *candidate) bool { return p.refused(t, c) == "" })
+	own, there := p.self.NAT == mesh.NATDependent, t.peer.NAT == mesh.NATDependent
 	switch {
 	case t.path != nil:
 		return ""
@@ -154,11 +153,11 @@ func (p *Prober) why(t *target) Reason {
 		return Waiting
 	case t.active:
 		return Probing
-	case p.self.NAT == mesh.NATDependent && t.peer.NAT == mesh.NATDependent:
+	case own && there:
 		return BothDependent
 	case p.self.NAT == mesh.NATUnknown && len(p.Proven()) == 0:
 		return Blocked
-	case p.self.NAT == mesh.NATDependent || t.peer.NAT == mesh.NATDependent:
+	case own || there:
 		return OneDependent
 	default:
 		return NoAnswer

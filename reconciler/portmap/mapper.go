@@ -119,16 +119,12 @@ func (m *Mapper) Step(now time.Time, want Want) (call *Call, next time.Time) {
 	if m.held != nil && !m.held.Until.IsZero() && !now.Before(m.held.Until) {
 		m.forget(now)
 	}
+	if m.held == nil {
+		return m.first(now, want)
+	}
 	switch {
 	case want.isNone():
 		return nil, time.Time{}
-	case m.held == nil && now.Before(m.again):
-		return nil, m.again
-	case m.held == nil:
-		if m.next == 0 {
-			m.faults = nil
-		}
-		return m.begin(Map, want.protocols()[m.next]), time.Time{}
 	case !now.Before(m.renew):
 		return m.begin(Map, m.held.Protocol), time.Time{}
 	case !now.Before(m.check):
@@ -138,6 +134,19 @@ func (m *Mapper) Step(now time.Time, want Want) (call *Call, next time.Time) {
 	default:
 		return nil, m.renew
 	}
+}
+
+// first is Step without a mapping.
+func (m *Mapper) first(now time.Time, want Want) (call *Call, next time.Time) {
+	switch {
+	case want.isNone():
+		return nil, time.Time{}
+	case now.Before(m.again):
+		return nil, m.again
+	case m.next == 0:
+		m.faults = nil
+	}
+	return m.begin(Map, want.protocols()[m.next]), time.Time{}
 }
 
 // ask begins anew if something else is wanted. A mapping of a gateway that is no longer there, or not

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// Path is that of a relay's stream, and Protocol the name of what follows the upgrade.
-	Path     = "/relay"
+	// Path is that of a relay's stream.
+	Path = "/relay"
+	// Protocol is the name of what follows the upgrade.
 	Protocol = "spanctl-relay"
 
 	// MaxPacket is the size of the largest packet, in bytes: that of a jumbo frame, with room.

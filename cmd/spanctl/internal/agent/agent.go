@@ -170,10 +170,9 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	group.Go(func() error { mtus.run(ctx); return nil })
-	group.Go(func() error { outsider.run(ctx); return nil })
-	group.Go(func() error { paths.run(ctx); return nil })
-	group.Go(func() error { mapper.run(ctx); return nil })
+	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run} {
+		group.Go(func() error { run(ctx); return nil })
+	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
 	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })

@@ -88,6 +88,10 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.metrics, "metrics", string(server.Public), "who may read /metrics: public, private for this machine, or off")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	f.given = flags
+	f.limitFlags(flags)
+}
+
+func (f *serveOptions) limitFlags(flags *pflag.FlagSet) {
 	sizeVar(flags, &f.memory, "max-memory", "most memory that clients can make the server take, such as 512MiB or 2G; limits that are not given are lowered to fit (default half of the memory of the machine or container)")
 	l := &f.limits
 	sizeVar(flags, &l.ID, "max-id", "longest cluster or affiliate ID")
