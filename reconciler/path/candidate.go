@@ -149,7 +149,7 @@ func (p *Prober) list(t *target) (added bool) {
 		c.learnt = c.learnt && i == len(t.peer.Endpoints)
 		list = append(list, c)
 	}
-	t.candidates = append(list, p.unlisted(t, list)...)
+	t.candidates = slices.Concat(list, p.unlisted(t, list))
 	return added
 }
 

@@ -136,7 +136,6 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	mtus := d.newPathMTUs(loop)
 	runner := loopRunner{deps: d, loop: loop}
 	configs, trials := o.newConfigs(d, runner)
-
 	configs.recordEvent = func(ctx context.Context, severity resource.Severity, reason event.Reason, message string) {
 		_ = loop.Record(ctx, severity, reason, "", message) // it fails where the agent stops
 	}
