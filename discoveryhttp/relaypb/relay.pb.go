@@ -4,7 +4,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12-devel
 // 	protoc        (unknown)
-// source: spanctl/discovery/v1/relay.proto
+// source: spanctl/relay/v1/relay.proto
 
 package relaypb
 
@@ -34,7 +34,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[0]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -46,7 +46,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[0]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -59,7 +59,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_discovery_v1_relay_proto_rawDescGZIP(), []int{0}
+	return file_spanctl_relay_v1_relay_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *DescribeRequest) GetClusterId() string {
@@ -86,7 +86,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[1]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +98,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[1]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +111,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_discovery_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_spanctl_relay_v1_relay_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *DescribeResponse) GetPublicKey() []byte {
@@ -155,7 +155,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[2]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +167,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[2]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +180,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_discovery_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_spanctl_relay_v1_relay_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *JoinRequest) GetClusterId() string {
@@ -228,7 +228,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[3]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +240,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_discovery_v1_relay_proto_msgTypes[3]
+	mi := &file_spanctl_relay_v1_relay_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +253,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_discovery_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_spanctl_relay_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *JoinResponse) GetLease() *durationpb.Duration {
@@ -263,11 +263,11 @@ func (x *JoinResponse) GetLease() *durationpb.Duration {
 	return nil
 }
 
-var File_spanctl_discovery_v1_relay_proto protoreflect.FileDescriptor
+var File_spanctl_relay_v1_relay_proto protoreflect.FileDescriptor
 
-const file_spanctl_discovery_v1_relay_proto_rawDesc = "" +
+const file_spanctl_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	" spanctl/discovery/v1/relay.proto\x12\x14spanctl.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"0\n" +
+	"\x1cspanctl/relay/v1/relay.proto\x12\x10spanctl.relay.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"0\n" +
 	"\x0fDescribeRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\"l\n" +
@@ -286,39 +286,39 @@ const file_spanctl_discovery_v1_relay_proto_rawDesc = "" +
 	"\x05proof\x18\x04 \x01(\fR\x05proof\x12,\n" +
 	"\x12keys_without_agent\x18\x05 \x03(\fR\x10keysWithoutAgent\"?\n" +
 	"\fJoinResponse\x12/\n" +
-	"\x05lease\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05lease2\xb8\x01\n" +
-	"\fRelayService\x12Y\n" +
-	"\bDescribe\x12%.spanctl.discovery.v1.DescribeRequest\x1a&.spanctl.discovery.v1.DescribeResponse\x12M\n" +
-	"\x04Join\x12!.spanctl.discovery.v1.JoinRequest\x1a\".spanctl.discovery.v1.JoinResponseB8Z6github.com/spanmesh/span/discoveryhttp/relaypb;relaypbb\x06proto3"
+	"\x05lease\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05lease2\xa8\x01\n" +
+	"\fRelayService\x12Q\n" +
+	"\bDescribe\x12!.spanctl.relay.v1.DescribeRequest\x1a\".spanctl.relay.v1.DescribeResponse\x12E\n" +
+	"\x04Join\x12\x1d.spanctl.relay.v1.JoinRequest\x1a\x1e.spanctl.relay.v1.JoinResponseB8Z6github.com/spanmesh/span/discoveryhttp/relaypb;relaypbb\x06proto3"
 
 var (
-	file_spanctl_discovery_v1_relay_proto_rawDescOnce sync.Once
-	file_spanctl_discovery_v1_relay_proto_rawDescData []byte
+	file_spanctl_relay_v1_relay_proto_rawDescOnce sync.Once
+	file_spanctl_relay_v1_relay_proto_rawDescData []byte
 )
 
-func file_spanctl_discovery_v1_relay_proto_rawDescGZIP() []byte {
-	file_spanctl_discovery_v1_relay_proto_rawDescOnce.Do(func() {
-		file_spanctl_discovery_v1_relay_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_spanctl_discovery_v1_relay_proto_rawDesc), len(file_spanctl_discovery_v1_relay_proto_rawDesc)))
+func file_spanctl_relay_v1_relay_proto_rawDescGZIP() []byte {
+	file_spanctl_relay_v1_relay_proto_rawDescOnce.Do(func() {
+		file_spanctl_relay_v1_relay_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_spanctl_relay_v1_relay_proto_rawDesc), len(file_spanctl_relay_v1_relay_proto_rawDesc)))
 	})
-	return file_spanctl_discovery_v1_relay_proto_rawDescData
+	return file_spanctl_relay_v1_relay_proto_rawDescData
 }
 
-var file_spanctl_discovery_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
-var file_spanctl_discovery_v1_relay_proto_goTypes = []any{
-	(*DescribeRequest)(nil),       // 0: spanctl.discovery.v1.DescribeRequest
-	(*DescribeResponse)(nil),      // 1: spanctl.discovery.v1.DescribeResponse
-	(*JoinRequest)(nil),           // 2: spanctl.discovery.v1.JoinRequest
-	(*JoinResponse)(nil),          // 3: spanctl.discovery.v1.JoinResponse
+var file_spanctl_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_spanctl_relay_v1_relay_proto_goTypes = []any{
+	(*DescribeRequest)(nil),       // 0: spanctl.relay.v1.DescribeRequest
+	(*DescribeResponse)(nil),      // 1: spanctl.relay.v1.DescribeResponse
+	(*JoinRequest)(nil),           // 2: spanctl.relay.v1.JoinRequest
+	(*JoinResponse)(nil),          // 3: spanctl.relay.v1.JoinResponse
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
 }
-var file_spanctl_discovery_v1_relay_proto_depIdxs = []int32{
-	4, // 0: spanctl.discovery.v1.JoinRequest.made:type_name -> google.protobuf.Timestamp
-	5, // 1: spanctl.discovery.v1.JoinResponse.lease:type_name -> google.protobuf.Duration
-	0, // 2: spanctl.discovery.v1.RelayService.Describe:input_type -> spanctl.discovery.v1.DescribeRequest
-	2, // 3: spanctl.discovery.v1.RelayService.Join:input_type -> spanctl.discovery.v1.JoinRequest
-	1, // 4: spanctl.discovery.v1.RelayService.Describe:output_type -> spanctl.discovery.v1.DescribeResponse
-	3, // 5: spanctl.discovery.v1.RelayService.Join:output_type -> spanctl.discovery.v1.JoinResponse
+var file_spanctl_relay_v1_relay_proto_depIdxs = []int32{
+	4, // 0: spanctl.relay.v1.JoinRequest.made:type_name -> google.protobuf.Timestamp
+	5, // 1: spanctl.relay.v1.JoinResponse.lease:type_name -> google.protobuf.Duration
+	0, // 2: spanctl.relay.v1.RelayService.Describe:input_type -> spanctl.relay.v1.DescribeRequest
+	2, // 3: spanctl.relay.v1.RelayService.Join:input_type -> spanctl.relay.v1.JoinRequest
+	1, // 4: spanctl.relay.v1.RelayService.Describe:output_type -> spanctl.relay.v1.DescribeResponse
+	3, // 5: spanctl.relay.v1.RelayService.Join:output_type -> spanctl.relay.v1.JoinResponse
 	4, // [4:6] is the sub-list for method output_type
 	2, // [2:4] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -326,26 +326,26 @@ var file_spanctl_discovery_v1_relay_proto_depIdxs = []int32{
 	0, // [0:2] is the sub-list for field type_name
 }
 
-func init() { file_spanctl_discovery_v1_relay_proto_init() }
-func file_spanctl_discovery_v1_relay_proto_init() {
-	if File_spanctl_discovery_v1_relay_proto != nil {
+func init() { file_spanctl_relay_v1_relay_proto_init() }
+func file_spanctl_relay_v1_relay_proto_init() {
+	if File_spanctl_relay_v1_relay_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_discovery_v1_relay_proto_rawDesc), len(file_spanctl_discovery_v1_relay_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_relay_v1_relay_proto_rawDesc), len(file_spanctl_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
-		GoTypes:           file_spanctl_discovery_v1_relay_proto_goTypes,
-		DependencyIndexes: file_spanctl_discovery_v1_relay_proto_depIdxs,
-		MessageInfos:      file_spanctl_discovery_v1_relay_proto_msgTypes,
+		GoTypes:           file_spanctl_relay_v1_relay_proto_goTypes,
+		DependencyIndexes: file_spanctl_relay_v1_relay_proto_depIdxs,
+		MessageInfos:      file_spanctl_relay_v1_relay_proto_msgTypes,
 	}.Build()
-	File_spanctl_discovery_v1_relay_proto = out.File
-	file_spanctl_discovery_v1_relay_proto_goTypes = nil
-	file_spanctl_discovery_v1_relay_proto_depIdxs = nil
+	File_spanctl_relay_v1_relay_proto = out.File
+	file_spanctl_relay_v1_relay_proto_goTypes = nil
+	file_spanctl_relay_v1_relay_proto_depIdxs = nil
 }

@@ -69,7 +69,7 @@ func (m RelayMember) call(ctx context.Context, method string, request map[string
 	if err != nil {
 		return err
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+m.Target+"/spanctl.discovery.v1.RelayService/"+method, bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+m.Target+"/spanctl.relay.v1.RelayService/"+method, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
