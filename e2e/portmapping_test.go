@@ -14,7 +14,7 @@ import (
 // TestPortMapping has two machines behind symmetric NATs, whose ports nobody else can use.
 func TestPortMapping(t *testing.T) {
 	t.Parallel()
-	harness.Scenario(t, "two machines behind symmetric NATs meet directly where one's router maps a port by PCP; the mapping outlives an agent, and is released by `down`, by the setting and by another port")
+	harness.Scenario(t, "two machines behind symmetric NATs meet directly where one's router maps a port by PCP; the mapping outlives an agent, and is released when the mesh is taken down, and with the setting or the port")
 	m := withTwoServers(t)
 	home, office := m.AddBehindNAT(lab.Symmetric, "home"), m.AddBehindNAT(lab.Symmetric, "office")
 	router := m.RouterOf(home)
