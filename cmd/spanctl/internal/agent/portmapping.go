@@ -34,7 +34,9 @@ type portMapper struct {
 
 	turn   reconciler.Turn
 	v4, v6 portmap.Mapper
+	// saved is what was stored last, if stored is set.
 	saved  []portmap.Held
+	stored bool
 	told   []mesh.PortMapping
 }
 
@@ -56,7 +58,7 @@ func (d *deps) newPortMapper(loop *reconciler.Loop) *portMapper {
 func makePortMapper(p *portMapper, now time.Time, before statedir.PortMappings) *portMapper {
 	p.turns = newLastTurn()
 	nonce := before.Nonce
-	if nonce == (portmap.Nonce{}) {
+	if p.stored = nonce != (portmap.Nonce{}); !p.stored {
 		_, _ = rand.Read(nonce[:]) // never fails
 	}
 	p.v4.Nonce, p.v6.Nonce, p.saved = nonce, nonce, before.Held
@@ -99,7 +101,12 @@ func (p *portMapper) step(ctx context.Context) (next time.Time) {
 		}
 		now := time.Now()
 		call, due := p.of(is4).Step(now, want)
-		p.publish()
+		if call == nil || call.Kind != portmap.Release {
+			p.tell(p.held())
+		}
+		if call != nil || p.stored {
+			p.keep(p.held())
+		}
 		if call != nil {
 			p.do(ctx, is4, call)
 			due = now
@@ -151,7 +158,8 @@ func (p *portMapper) do(ctx context.Context, is4 bool, call *portmap.Call) {
 		p.log.Debug("router has not done what it was asked", "asked", call.Kind.String(), "protocol", string(call.Protocol), "router", call.Gateway.String(), "error", err)
 	}
 	p.of(is4).Done(time.Now(), *call, answer, err)
-	p.publish()
+	p.tell(p.held())
+	p.keep(p.held())
 }
 
 // held returns the mappings that there are.
@@ -164,14 +172,13 @@ func (p *portMapper) held() (all []portmap.Held) {
 	return all
 }
 
-// publish reports and stores what has changed.
-func (p *portMapper) publish() {
-	held := p.held()
-	p.tell(held)
-	if slices.Equal(held, p.saved) {
+// keep stores what has changed: the nonce before the router is asked, since the agent may end before it
+// has the answer.
+func (p *portMapper) keep(held []portmap.Held) {
+	if p.stored && slices.Equal(held, p.saved) {
 		return
 	}
-	p.saved = held
+	p.saved, p.stored = held, true
 	if err := p.save(statedir.PortMappings{Nonce: p.v4.Nonce, Held: held}); err != nil {
 		p.log.Error("port mappings not written", "error", err)
 	}

@@ -128,31 +128,37 @@ func TestPortMapper(t *testing.T) {
 // TestPortMapperAfterRestart takes up what the agent before has left, and announces it at once.
 func TestPortMapperAfterRestart(t *testing.T) {
 	f := newFakeRouter()
+	ended, end := context.WithCancel(t.Context())
+	end()
 	p := f.mapper(slog.New(slog.DiscardHandler))
+	p.turn = mappingTurn(51820)
+	p.step(ended) // the router has not answered before the agent ends
+	nonce := f.stored.Nonce
+	if f.take(); nonce == (portmap.Nonce{}) {
+		t.Fatal("it has asked with a nonce that it has not stored")
+	}
+	p = f.mapper(slog.New(slog.DiscardHandler))
 	p.turn = mappingTurn(51820)
 	p.step(t.Context())
 	p.step(t.Context())
-	nonce := f.stored.Nonce
-	if len(f.take()) != 2 || nonce == (portmap.Nonce{}) {
-		t.Fatal("it has stored nothing")
+	if len(f.take()) != 2 || f.stored.Nonce != nonce || len(f.stored.Held) != 1 {
+		t.Fatalf("it has stored %v", f.stored.Held)
 	}
 	f.told = nil
 	p = f.mapper(slog.New(slog.DiscardHandler))
 	if p.step(t.Context()); len(f.asked) > 0 || len(f.told) > 0 {
 		t.Errorf("before the first pass it asks for %v, and tells %v", f.asked, f.told)
 	}
-	ended, end := context.WithCancel(t.Context())
-	end()
 	p.turn = mappingTurn(51820)
-	p.step(ended) // the router has not answered before the agent ends
+	p.step(ended)
 	if asked := f.take(); !slices.Equal(asked, []string{"map NAT-PMP"}) || len(f.told) != 1 || len(f.stored.Held) != 1 {
 		t.Errorf("it asks for %v, tells %v and stores %v", asked, f.told, f.stored.Held)
 	}
 	p = f.mapper(slog.New(slog.DiscardHandler))
-	p.turn = without(mappingTurn(51820))
+	p.turn, f.told = without(mappingTurn(51820)), nil
 	p.step(t.Context())
-	if asked := f.take(); !slices.Equal(asked, []string{"release NAT-PMP"}) || len(f.stored.Held) != 0 || f.stored.Nonce != nonce {
-		t.Errorf("turned off meanwhile, it asks for %v and stores %v", asked, f.stored.Held)
+	if asked := f.take(); !slices.Equal(asked, []string{"release NAT-PMP"}) || len(f.stored.Held) != 0 || f.stored.Nonce != nonce || len(f.told) > 0 {
+		t.Errorf("turned off meanwhile, it asks for %v, stores %v and tells %v", asked, f.stored.Held, f.told)
 	}
 }
 
