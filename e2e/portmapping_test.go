@@ -68,7 +68,9 @@ func TestPortMapping(t *testing.T) {
 		home.Files.WriteConfig(harness.Edit(m.Config, "listenPort: 52001"))
 		home.Agent.Start()
 		pcp.AwaitOutput("mapped " + at(52001))
-		home.API.AwaitIdentity()
+		home.API.Await("healthstates", func(specs harness.Specs) bool {
+			return strings.Contains(fmt.Sprint(specs), netip.AddrPortFrom(router.Address, nodecmd.FirstMapped+3).String())
+		})
 		home.Agent.Terminate()
 		home.CLI.Run("down")
 		pcp.AwaitOutput("released " + at(52001))
