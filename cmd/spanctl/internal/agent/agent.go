@@ -169,11 +169,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run} {
+	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
-	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
 	group.Go(func() error {
