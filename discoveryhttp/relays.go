@@ -182,6 +182,9 @@ func relayOf(service *url.URL, m *relaypb.DescribeResponse) (relay *mesh.BlindRe
 		host = service.Hostname()
 	}
 	relay = &mesh.BlindRelay{Key: mesh.Key(m.GetPublicKey()), Name: host}
+	if path := m.GetStreamPath(); path != "" {
+		relay.URL = service.JoinPath(path).String()
+	}
 	return relay, host, uint16(number), nil
 }
 

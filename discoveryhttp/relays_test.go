@@ -128,7 +128,7 @@ func TestRelayOfAService(t *testing.T) {
 	a.await("b")
 	a.Publish(publicationAs(1))
 	relay := a.awaitRelays(f.key)[0]
-	want := mesh.BlindRelay{Key: f.key, Name: "127.0.0.1", Endpoints: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:51821")}}
+	want := mesh.BlindRelay{Key: f.key, Name: "127.0.0.1", Endpoints: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:51821")}, URL: s.url() + "/relay"}
 	if !relay.Equal(want) {
 		t.Errorf("the relay is %+v, want %+v", relay, want)
 	}

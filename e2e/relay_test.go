@@ -1,9 +1,11 @@
 package e2e_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/nodecmd"
 	"github.com/spanmesh/span/e2e/lab"
 )
 
@@ -52,4 +54,32 @@ func TestBlindRelay(t *testing.T) {
 	})
 	m.AwaitUp()
 	m.AwaitNoDiff()
+}
+
+// TestRelayOverTCP has the network of one of two machines let no UDP through to the relay.
+func TestRelayOverTCP(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "a machine whose network lets no UDP through to the relay reaches it over TCP, and goes back to UDP")
+	m := harness.NewMesh(t, 0)
+	m.Serve("--relay", ":51821", "--state-dir", m.Discovery.Dir)
+	one, two := m.AddBehindNAT(lab.Symmetric, "one"), m.AddBehindNAT(lab.Symmetric, "two")
+	m.RouterOf(one).Exec.Nodecmd("block", "udp", "51821", "in")
+	for _, machine := range m.Machines {
+		machine.Agent.Start()
+	}
+	at := func(address string) func(map[string]any) bool {
+		return func(spec map[string]any) bool {
+			endpoint, _ := spec["endpoint"].(string)
+			return harness.IsUp(spec) && spec["blindRelay"] != nil && strings.HasPrefix(endpoint, address+":")
+		}
+	}
+	one.API.AwaitPeer("two", at("127.0.0.1"))
+	two.API.AwaitPeer("one", at(m.Discovery.Address.String()))
+	one.Packets.Ping(two.API.MeshAddress())
+	two.Packets.Ping(one.API.MeshAddress())
+	m.AwaitNoDiff()
+
+	m.RouterOf(one).Exec.Nodecmd("delete-table", nodecmd.BlockTable)
+	one.API.AwaitPeer("two", at(m.Discovery.Address.String()))
+	one.Packets.Ping(two.API.MeshAddress())
 }

@@ -26,6 +26,13 @@ func (l *Loop) SetDirect(d Direct) {
 	l.Wake(PathsChanged)
 }
 
+// SetTunnels sets the endpoints on loopback by which WireGuard reaches blind relays over TCP, and asks
+// for a pass that knows them. It does not block.
+func (l *Loop) SetTunnels(endpoints map[mesh.Key]netip.AddrPort) {
+	l.tunnels.Store(&endpoints)
+	l.Wake(PathsChanged)
+}
+
 // Probing is what paths are looked for with.
 type Probing struct {
 	Self path.Self

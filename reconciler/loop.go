@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,8 @@ type Loop struct {
 	known atomic.Pointer[health.Known]
 	// direct is the last argument of SetDirect; nil before the first.
 	direct atomic.Pointer[Direct]
+	// tunnels is the last argument of SetTunnels; nil before the first.
+	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
 	// judge has an element while known is to be taken.
 	judge chan struct{}
 	// inForce is the config that the loop keeps in force; nil before the first.
@@ -230,6 +233,9 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		l.scope.Store(&scope)
 		if direct := l.direct.Load(); direct != nil {
 			l.engine.direct = *direct
+		}
+		if tunnels := l.tunnels.Load(); tunnels != nil {
+			l.engine.tunnels = *tunnels
 		}
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
 	} else {

@@ -22,17 +22,32 @@ const (
 
 // relayWatch is what is known of the connection to a blind relay.
 type relayWatch struct {
-	// received is WireGuard's counter when it last grew, at heardAt.
-	received int64
-	heardAt  time.Time
+	// received is WireGuard's counter when it last grew, at heardAt, by what came from heardFrom.
+	received  int64
+	heardAt   time.Time
+	heardFrom netip.AddrPort
 	// setAt is when its peer or its endpoint was last set.
 	setAt time.Time
-	// tried counts the endpoints that were tried.
-	tried int
+	// tried counts the endpoints that were tried, and backToTCP how often UDP was tried in vain.
+	tried, backToTCP int
+}
+
+// udpPause is the first pause after which a relay that is reached over TCP is tried by UDP again, where
+// servers of STUN answer; it doubles up to maxUDPPause.
+const udpPause, maxUDPPause = 30 * time.Second, 10 * time.Minute
+
+// withTunnels returns the relays with their endpoints on loopback.
+func (e *Engine) withTunnels(relays []mesh.BlindRelay) []mesh.BlindRelay {
+	relays = slices.Clone(relays)
+	for i := range relays {
+		relays[i].Local = e.tunnels[relays[i].Key]
+	}
+	return relays
 }
 
 // stepRelays moves the connections to the blind relays on, from what WireGuard shows.
 func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
+	p.relays = e.withTunnels(p.relays)
 	watches := make(map[mesh.Key]relayWatch, len(p.relays))
 	for i := range p.relays {
 		r := &p.relays[i]
@@ -40,11 +55,11 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 		found, has := slices.BinarySearchFunc(live, r.Key, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
 		if !has {
 			w = relayWatch{setAt: now, tried: w.tried}
-			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: r.Endpoints[w.tried%len(r.Endpoints)]})
+			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: w.endpoint(r)})
 			watches[r.Key] = w
 			continue
 		}
-		next, registered := w.step(now, r, &live[found])
+		next, registered := w.step(now, r, &live[found], p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid())
 		if registered.Endpoint.IsValid() {
 			p.registered = append(p.registered, registered)
 			p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
@@ -62,17 +77,18 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 }
 
 // step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
-// handshake. Registered is not valid unless the relay has been heard of late.
-func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer) (next *state.RelayPeer, registered peer.BlindRelay) {
+// handshake. Registered is not valid unless the relay has been heard of late. UDP is set where servers
+// answer by UDP.
+func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, udp bool) (next *state.RelayPeer, registered peer.BlindRelay) {
 	session := now.Sub(live.LastHandshake) < sessionLife
 	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || w.setAt.IsZero() && session {
-		w.received, w.heardAt = live.ReceiveBytes, now
+		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
 	}
 	if w.setAt.IsZero() {
 		w.setAt = now // of an earlier process
 	}
-	if session && now.Sub(w.heardAt) < relayGone && r.Has(live.Endpoint) {
-		registered = peer.BlindRelay{Key: r.Key, Endpoint: live.Endpoint}
+	if session && now.Sub(w.heardAt) < relayGone && r.Has(w.heardFrom) {
+		registered = peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom}
 	}
 	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	since := w.setAt
@@ -84,11 +100,29 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer) (
 		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[0], true, now
 	case silent && session:
 		return nil, registered
-	case silent && len(r.Endpoints) > 1:
-		w.tried++
-		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[w.tried%len(r.Endpoints)], true, now
+	case silent:
+		if w.tried++; len(r.Endpoints) > 1 || r.Local.IsValid() {
+			next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
+		}
+	case live.Endpoint == r.Local && udp && now.Sub(w.setAt) >= min(udpPause<<min(w.backToTCP, 10), maxUDPPause):
+		w.tried, w.backToTCP = 0, w.backToTCP+1
+		next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
+	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
+		w.backToTCP = 0
 	}
 	return next, registered
+}
+
+// endpoint returns the endpoint that is to be tried: those of UDP in turn, and after them that on loopback.
+func (w *relayWatch) endpoint(r *mesh.BlindRelay) netip.AddrPort {
+	n := len(r.Endpoints)
+	if r.Local.IsValid() {
+		n++
+	}
+	if i := w.tried % n; i < len(r.Endpoints) {
+		return r.Endpoints[i]
+	}
+	return r.Local
 }
 
 // planRelays is stepRelays for a plan that nobody carries out: a handshake or another endpoint that is

@@ -26,16 +26,20 @@ type BlindRelay struct {
 	Key Key
 	// Endpoints are those of its UDP port, the best first.
 	Endpoints []netip.AddrPort
+	// Local is the endpoint on loopback by which WireGuard reaches it over TCP; invalid for none.
+	Local netip.AddrPort `json:"-"`
+	// URL is where it is reached over TCP; empty for nowhere.
+	URL string
 	// Name is for people.
 	Name string
 }
 
 // Equal reports whether both are the same.
 func (r BlindRelay) Equal(other BlindRelay) bool {
-	return r.Key == other.Key && r.Name == other.Name && slices.Equal(r.Endpoints, other.Endpoints)
+	return r.Key == other.Key && r.Name == other.Name && r.URL == other.URL && r.Local == other.Local && slices.Equal(r.Endpoints, other.Endpoints)
 }
 
 // Has reports whether an endpoint is the relay's.
 func (r BlindRelay) Has(e netip.AddrPort) bool {
-	return e.IsValid() && slices.Contains(r.Endpoints, e)
+	return e.IsValid() && (e == r.Local || slices.Contains(r.Endpoints, e))
 }

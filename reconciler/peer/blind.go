@@ -90,12 +90,20 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 		return
 	}
 	current := c.Status.Endpoint
-	switch relayed := !in.relayAt(current).IsZero(); {
+	relay := in.relayAt(current)
+	switch relayed := !relay.IsZero(); {
 	case path.Endpoint.IsValid() && path.Endpoint != current && (relayed || current == before.Endpoint):
 		c.move(now, path.Endpoint)
 	case !path.Endpoint.IsValid() && current == before.Endpoint && current.IsValid():
 		if relays := in.behind(spec); len(relays) > 0 {
 			c.move(now, relays[0])
+		}
+	case relayed:
+		// The relay itself is reached elsewhere, such as over TCP.
+		for _, r := range in.Registered {
+			if r.Key == relay && r.Endpoint != current {
+				c.move(now, r.Endpoint)
+			}
 		}
 	}
 }
