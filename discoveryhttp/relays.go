@@ -66,6 +66,9 @@ func (s *service) relayLoop(ctx context.Context) {
 			wait = min(wait, last.until.Sub(now))
 		default:
 			lease, err := s.joinRelay(ctx, next)
+			if ctx.Err() != nil {
+				return
+			}
 			if err != nil {
 				wait = pauses.Next()
 				s.noteNoRelay(err, &failures, wait)
@@ -89,11 +92,18 @@ func (s *service) relayLoop(ctx context.Context) {
 
 // noteNoRelay notes why the relay was not joined.
 func (s *service) noteNoRelay(err error, failures *outage, wait time.Duration) {
-	if connect.CodeOf(err) == connect.CodeUnimplemented {
+	if isNoRelay(err) {
 		s.setRelay(nil)
 		return
 	}
 	s.client.log.Log(context.Background(), failures.level(), "relay not joined", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
+}
+
+// isNoRelay reports whether an error is the answer of a service without a relay. One of gRPC alone
+// answers a call by Connect with HTTP's status 415, which has no code of its own.
+func isNoRelay(err error) bool {
+	answer, is := errors.AsType[*connect.Error](err)
+	return is && (answer.Code() == connect.CodeUnimplemented || answer.Code() == connect.CodeUnknown)
 }
 
 // joiner returns the key to join relays with; zero for none.
@@ -108,7 +118,7 @@ func (s *service) withoutAgent() (keys []mesh.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.membership.entries {
-		if k := &e.KubeSpan; !k.IsZero() && !k.Probes {
+		if k := &e.KubeSpan; !k.IsZero() && !k.Probes && len(k.Registered) == 0 {
 			keys = append(keys, k.PublicKey)
 		}
 	}

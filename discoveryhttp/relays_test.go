@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -171,6 +174,35 @@ func TestServiceWithoutARelay(t *testing.T) {
 	}
 	a.Publish(publicationAs(1))
 	a.awaitRelays()
+	if strings.Contains(a.log.String(), "relay") {
+		t.Errorf("the log is\n%s", a.log)
+	}
+}
+
+// TestServiceOfGRPCAlone has none either.
+func TestServiceOfGRPCAlone(t *testing.T) {
+	s := serve(t)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "RelayService") {
+			http.Error(w, "invalid gRPC request content-type", http.StatusUnsupportedMediaType)
+			return
+		}
+		target, err := url.Parse(s.url())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	a := s.join("a", proves, func(o *discoveryhttp.Options) {
+		o.Endpoints, o.Protocol = []string{front.URL}, discoveryhttp.Connect
+		o.Cache = []byte(`{"relays":{"` + front.URL + `":{"Key":"CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Endpoints":["192.0.2.1:1"]}}}`)
+	}).run()
+	a.awaitRelays(mesh.Key{9})
+	a.Publish(publicationAs(1))
+	a.awaitRelays()
+	a.stop()
 	if strings.Contains(a.log.String(), "relay") {
 		t.Errorf("the log is\n%s", a.log)
 	}

@@ -137,6 +137,9 @@ func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 		if c.IsUp() || c.Relayed() {
 			all.Up++
 		}
+		if c.IsBlind() {
+			all.Blind++
+		}
 		if filtered[c.Key] {
 			all.Filtered = append(all.Filtered, p.specs[i].Name)
 		}

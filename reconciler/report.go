@@ -55,7 +55,7 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	switch {
 	case was.IsBlind() == is.IsBlind():
 	case is.IsBlind():
-		log.Info("peer relayed blindly", "relay", p.relay(is.BlindRelay))
+		log.Info("peer reached through a blind relay", "relay", p.relay(is.BlindRelay))
 		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "is reached through the relay "+p.relay(is.BlindRelay)+", which cannot read its traffic")
 	case is.IsUp():
 		log.Info("peer reached directly")

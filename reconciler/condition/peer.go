@@ -142,7 +142,7 @@ var peerDefinitions = []Definition{
 		Code: PeerUnreachable, Severity: SeverityWarning,
 		Summary: "a peer was never reached",
 		Check:   "`spanctl get peerspecs -o yaml` has its endpoints; `nft list ruleset` at the peer",
-		Remedy:  "open its UDP port, at the machine and at its router, or set `relay`",
+		Remedy:  "open its UDP port, at the machine and at its router; or give a discovery server `--relay`",
 		After:   30 * time.Second, Settles: true,
 	},
 	{
@@ -153,7 +153,7 @@ var peerDefinitions = []Definition{
 	},
 	{
 		Code: Relayed, Severity: SeverityInfo,
-		Summary: "the traffic of a peer goes through a relay",
+		Summary: "a member that forwards carries the traffic of a peer, and can read it",
 		Check:   "`spanctl get peers`",
 		Remedy:  "none; for a direct path, open a UDP port at one of both",
 		Settles: true,

@@ -24,7 +24,7 @@ const minObservers = 2
 
 // observers returns how many peers are reached directly, and so see at which port this machine sends.
 func (p *Peers) observers() int {
-	n := p.Up
+	n := p.Up - p.Blind
 	for i := range p.Notable {
 		if p.Notable[i].Relay != "" {
 			n--

@@ -21,5 +21,5 @@ type RelayPeer struct {
 }
 
 func (r RelayPeer) peer() Peer {
-	return Peer{PublicKey: r.Relay.Key, Endpoint: r.Endpoint, Redirect: r.Redirect, Keepalive: RelayKeepalive, Label: "relay " + r.Relay.Name}
+	return Peer{PublicKey: r.Relay.Key, Endpoint: r.Endpoint, Redirect: r.Redirect, Keepalive: RelayKeepalive, Label: "blind relay " + r.Relay.Name}
 }

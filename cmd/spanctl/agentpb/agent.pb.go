@@ -2827,8 +2827,8 @@ type Peer struct {
 	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	// "up", "down", or "unknown" while an endpoint is on trial.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	// Where WireGuard sends to, such as "203.0.113.9:51820", or "relay NAME" where a peer carries
-	// the traffic; empty for nowhere.
+	// Where WireGuard sends to, such as "203.0.113.9:51820", "relay NAME" where a peer carries the
+	// traffic, or "blind relay NAME" where a relay that cannot read it does; empty for nowhere.
 	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
 	// The smoothed round-trip time of echoes; absent if none was answered.
 	RttSeconds *float64 `protobuf:"fixed64,5,opt,name=rtt_seconds,json=rttSeconds,proto3,oneof" json:"rtt_seconds,omitempty"`
@@ -2840,7 +2840,9 @@ type Peer struct {
 	ReceivedBytes    float64 `protobuf:"fixed64,8,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	TransmittedBytes float64 `protobuf:"fixed64,9,opt,name=transmitted_bytes,json=transmittedBytes,proto3" json:"transmitted_bytes,omitempty"`
 	// The name of the peer that carries the traffic; empty for none.
-	Relay         string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
+	Relay string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
+	// The name of the relay that carries the traffic and cannot read it; empty for none.
+	BlindRelay    string `protobuf:"bytes,11,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2941,6 +2943,13 @@ func (x *Peer) GetTransmittedBytes() float64 {
 func (x *Peer) GetRelay() string {
 	if x != nil {
 		return x.Relay
+	}
+	return ""
+}
+
+func (x *Peer) GetBlindRelay() string {
+	if x != nil {
+		return x.BlindRelay
 	}
 	return ""
 }
@@ -3140,7 +3149,9 @@ type PingResponse struct {
 	// Why the echo was not sent.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// Which packets pass, if the request asks for that.
-	PathMtu       *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	PathMtu *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	// The name of the relay that carries the traffic and cannot read it; empty for none.
+	BlindRelay    string `protobuf:"bytes,8,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3222,6 +3233,13 @@ func (x *PingResponse) GetPathMtu() *PathMTU {
 		return x.PathMtu
 	}
 	return nil
+}
+
+func (x *PingResponse) GetBlindRelay() string {
+	if x != nil {
+		return x.BlindRelay
+	}
+	return ""
 }
 
 type PathMTU struct {
@@ -3756,7 +3774,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\"U\n" +
 	"\rConfigInForce\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xe8\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x89\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -3770,7 +3788,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\b \x01(\x01R\rreceivedBytes\x12+\n" +
 	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytes\x12\x14\n" +
 	"\x05relay\x18\n" +
-	" \x01(\tR\x05relayB\x0e\n" +
+	" \x01(\tR\x05relay\x12\x1f\n" +
+	"\vblind_relay\x18\v \x01(\tR\n" +
+	"blindRelayB\x0e\n" +
 	"\f_rtt_secondsB\a\n" +
 	"\x05_loss\"\x13\n" +
 	"\x11GetSupportRequest\"\xbf\x01\n" +
@@ -3787,7 +3807,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12-\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\xe9\x01\n" +
+	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\x8a\x02\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\rR\bsequence\x12+\n" +
@@ -3795,7 +3815,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\bendpoint\x18\x04 \x01(\tR\bendpoint\x12\x14\n" +
 	"\x05relay\x18\x05 \x01(\tR\x05relay\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x124\n" +
-	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\"O\n" +
+	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\x12\x1f\n" +
+	"\vblind_relay\x18\b \x01(\tR\n" +
+	"blindRelay\"O\n" +
 	"\aPathMTU\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\rR\x04full\x12\x16\n" +

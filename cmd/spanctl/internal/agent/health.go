@@ -140,7 +140,7 @@ func healthSession(s *health.Session) *agentpb.DiscoverySession {
 }
 
 func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
-	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), Relay: s.Relay, ReceivedBytes: float64(s.ReceiveBytes),
+	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), Relay: s.Relay, BlindRelay: s.BlindRelay, ReceivedBytes: float64(s.ReceiveBytes),
 		TransmittedBytes: float64(s.TransmitBytes)}
 	switch {
 	case s.Relay != "":

@@ -179,7 +179,7 @@ func withPath(store *resource.Store, peer pingPeer, response *agentpb.PingRespon
 	response.Peer = peer.name
 	for _, r := range store.List(resource.PeerStatuses) {
 		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == peer.Key {
-			response.Relay = status.Relay
+			response.Relay, response.BlindRelay = status.Relay, status.BlindRelay
 			if status.Endpoint.IsValid() {
 				response.Endpoint = status.Endpoint.String()
 			}

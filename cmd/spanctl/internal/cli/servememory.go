@@ -33,7 +33,10 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 	})
 	usual, memory := f.limits.Memory(), f.memory
 	if f.relay.listen != "" {
-		f.relay.limits = f.relay.limits.Within(memory / relayShare)
+		if f.relay.limits.Memory() > memory/relayShare {
+			f.relay.limits = f.relay.limits.Within(memory / relayShare)
+			log.Info("limits of the relay lowered to fit the memory", "memory", human.Bytes(memory/relayShare), "machines", f.relay.limits.Members, "streams", f.relay.limits.Streams)
+		}
 		memory -= min(f.relay.limits.Memory(), memory/relayShare)
 	}
 	f.limits = f.limits.Within(memory)

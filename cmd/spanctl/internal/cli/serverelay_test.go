@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/spanmesh/span/discoveryhttp/server"
+	"github.com/spanmesh/span/relay"
 	"github.com/spanmesh/span/relay/front"
 	"github.com/spanmesh/span/relay/stream"
 )
@@ -17,9 +18,12 @@ import (
 // The server does not know the relay's module.
 var _ server.Relay = (*front.Front)(nil)
 
-func TestPathOfTheRelay(t *testing.T) {
+func TestPromisesOfTheRelay(t *testing.T) {
 	if server.RelayPath != stream.Path {
 		t.Errorf("the server has %s, machines ask for %s", server.RelayPath, stream.Path)
+	}
+	if server.RelayLease != relay.JoinFor {
+		t.Errorf("the server promises %v, the relay keeps %v", server.RelayLease, relay.JoinFor)
 	}
 }
 
