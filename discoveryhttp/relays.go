@@ -24,6 +24,8 @@ const (
 	// join a relay. Most services have none.
 	firstRelayPause = time.Second
 	maxRelayPause   = 10 * time.Minute
+	// joinEvery is the longest time between two calls.
+	joinEvery = 10 * time.Minute
 	// leastLease bounds how often a service makes machines join again.
 	leastLease = time.Minute
 	// relayAddresses is how many addresses of a relay's name are used.
@@ -76,7 +78,8 @@ func (s *service) relayLoop(ctx context.Context) {
 			}
 			failures.resolved()
 			pauses.Reset()
-			next.until = time.Now().Add(max(lease, leastLease) / 2)
+			// Often enough that a relay which has lost its table is soon of use again.
+			next.until = time.Now().Add(min(max(lease, leastLease)/2, joinEvery))
 			last, wait = next, min(wait, time.Until(next.until))
 		}
 		woken := retry.Wait(ctx, wait, s.joining)

@@ -33,6 +33,14 @@ func (l *Loop) SetTunnels(endpoints map[mesh.Key]netip.AddrPort) {
 	l.Wake(PathsChanged)
 }
 
+// Nudged tells that a relay at an endpoint does not know this machine any more, and asks for a handshake.
+// It does not block.
+func (l *Loop) Nudged(from netip.AddrPort) {
+	if l.nudged.Swap(&from) == nil {
+		l.Wake(PathsChanged)
+	}
+}
+
 // Probing is what paths are looked for with.
 type Probing struct {
 	Self path.Self

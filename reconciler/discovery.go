@@ -291,11 +291,7 @@ func mergeSnapshots(snapshots []Snapshot) Knowledge {
 		maps.Copy(k.Refused, s.Refused)
 		k.Unreadable = append(k.Unreadable, s.Unreadable...)
 		k.Conditions = append(k.Conditions, s.Conditions...)
-		for _, r := range s.Relays {
-			if len(k.Relays) < mesh.MaxRegistered && !slices.ContainsFunc(k.Relays, func(known mesh.BlindRelay) bool { return known.Key == r.Key }) {
-				k.Relays = append(k.Relays, r)
-			}
-		}
+		k.Relays = mesh.JoinRelays(k.Relays, s.Relays)
 		maps.Copy(k.PresharedKeys, s.PresharedKeys)
 		k.Complete = k.Complete && s.Complete
 	}

@@ -203,6 +203,8 @@ type Engine struct {
 	// direct are the direct paths to peers, and probing is what they are looked for with.
 	direct  Direct
 	probing Probing
+	// nudged are the endpoints of relays that have asked for a handshake since the last pass.
+	nudged map[netip.AddrPort]bool
 	// tunnels are the endpoints on loopback of blind relays.
 	tunnels map[mesh.Key]netip.AddrPort
 	// relays are the connections to the blind relays, and relayPeers those of the last pass.

@@ -74,6 +74,8 @@ type Loop struct {
 	direct atomic.Pointer[Direct]
 	// tunnels is the last argument of SetTunnels; nil before the first.
 	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
+	// nudged is the last argument of Nudged; nil once the loop has taken it.
+	nudged atomic.Pointer[netip.AddrPort]
 	// judge has an element while known is to be taken.
 	judge chan struct{}
 	// inForce is the config that the loop keeps in force; nil before the first.
@@ -236,6 +238,9 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		}
 		if tunnels := l.tunnels.Load(); tunnels != nil {
 			l.engine.tunnels = *tunnels
+		}
+		if from := l.nudged.Swap(nil); from != nil {
+			l.engine.nudged = map[netip.AddrPort]bool{*from: true}
 		}
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
 	} else {

@@ -13,11 +13,11 @@ import (
 const (
 	// relaySilence is how long a blind relay may be silent before a new handshake is made with it: it
 	// answers each keepalive (state.RelayKeepalive).
-	relaySilence = state.RelayKeepalive + 2*time.Second
+	relaySilence = 2*state.RelayKeepalive + 2*time.Second
 	// relayGone is how long it may be silent before this machine counts as not registered with it.
-	relayGone = 2*state.RelayKeepalive + 5*time.Second
-	// sessionLife is how long WireGuard uses a session (WireGuard paper, section 6.1, Reject-After-Time).
-	sessionLife = 180 * time.Second
+	relayGone = 4*state.RelayKeepalive + 5*time.Second
+	// nudgeEvery is how often a relay's nudge makes a new handshake.
+	nudgeEvery = time.Second
 )
 
 // relayWatch is what is known of the connection to a blind relay.
@@ -54,16 +54,18 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 		w := e.relays[r.Key]
 		found, has := slices.BinarySearchFunc(live, r.Key, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
 		if !has {
-			w = relayWatch{setAt: now, tried: w.tried}
+			// What carries packets goes on meanwhile.
+			w.setAt, w.received = now, 0
+			p.register(w.registered(now, r))
 			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: w.endpoint(r)})
 			watches[r.Key] = w
 			continue
 		}
-		next, registered := w.step(now, r, &live[found], p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid())
-		if registered.Endpoint.IsValid() {
-			p.registered = append(p.registered, registered)
-			p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
+		next := w.step(now, r, &live[found], p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid())
+		if w.mayNudge(now) && e.nudged[live[found].Endpoint] {
+			next = nil
 		}
+		p.register(w.registered(now, r))
 		if next != nil {
 			p.relayPeers = append(p.relayPeers, *next)
 		}
@@ -73,22 +75,37 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 	if len(p.relays) > 0 {
 		p.NextCheck = min(p.NextCheck, peer.RestInterval)
 	}
-	e.relays, e.relayPeers = watches, p.relayPeers
+	e.relays, e.relayPeers, e.nudged = watches, p.relayPeers, nil
 }
 
+// register notes that the machine is registered with a relay, if it has an endpoint.
+func (p *Pass) register(r peer.BlindRelay) {
+	if r.Endpoint.IsValid() {
+		p.registered = append(p.registered, r)
+		p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
+	}
+}
+
+// registered returns the machine's registration with a relay. It has no endpoint unless the relay has
+// been heard of late.
+func (w *relayWatch) registered(now time.Time, r *mesh.BlindRelay) peer.BlindRelay {
+	if w.heardAt.IsZero() || now.Sub(w.heardAt) >= relayGone || !r.Has(w.heardFrom) {
+		return peer.BlindRelay{}
+	}
+	return peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom}
+}
+
+// mayNudge reports whether a nudge of the relay makes a new handshake now.
+func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= nudgeEvery }
+
 // step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
-// handshake. Registered is not valid unless the relay has been heard of late. UDP is set where servers
-// answer by UDP.
-func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, udp bool) (next *state.RelayPeer, registered peer.BlindRelay) {
-	session := now.Sub(live.LastHandshake) < sessionLife
-	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || w.setAt.IsZero() && session {
+// handshake. UDP is set where servers answer by UDP.
+func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, udp bool) (next *state.RelayPeer) {
+	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || w.setAt.IsZero() && now.Sub(live.LastHandshake) < relayGone {
 		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
 	}
 	if w.setAt.IsZero() {
 		w.setAt = now // of an earlier process
-	}
-	if session && now.Sub(w.heardAt) < relayGone && r.Has(w.heardFrom) {
-		registered = peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom}
 	}
 	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	since := w.setAt
@@ -98,8 +115,8 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, u
 	switch silent := now.Sub(since) >= relaySilence; {
 	case !r.Has(live.Endpoint):
 		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[0], true, now
-	case silent && session:
-		return nil, registered
+	case silent && !live.LastHandshake.IsZero():
+		return nil
 	case silent:
 		if w.tried++; len(r.Endpoints) > 1 || r.Local.IsValid() {
 			next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
@@ -110,7 +127,7 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, u
 	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
 		w.backToTCP = 0
 	}
-	return next, registered
+	return next
 }
 
 // endpoint returns the endpoint that is to be tried: those of UDP in turn, and after them that on loopback.

@@ -97,27 +97,29 @@ func TestRelayIsSilent(t *testing.T) {
 	r.pass(0)
 	r.answers(true)
 	r.pass(time.Second)
-	if p := r.pass(11 * time.Second); len(p.Plan) > 0 {
-		t.Errorf("after 11 s: %v", p.Plan)
+	if p := r.pass(21 * time.Second); len(p.Plan) > 0 {
+		t.Errorf("after 21 s: %v", p.Plan)
 	}
 	if diff, err := r.Plan(r.now.Add(5*time.Second), config(t, ""), r.known); err != nil || len(diff.Plan) > 0 {
 		t.Errorf("the difference is %v, %v", diff.Plan, err)
 	}
 	r.pass(2 * time.Second)
 	if p := r.peer(); p != nil {
-		t.Fatalf("after 13 s, the peer is still %+v", p)
+		t.Fatalf("after 23 s, the peer is still %+v", p)
 	}
 	if p := r.pass(time.Second); r.peer() == nil || p.Same {
 		t.Fatalf("the pass after it has made no peer, or one as a repair: %v", p.Plan)
 	}
-	if got := r.pass(time.Second).Local.KubeSpan.Registered; len(got) > 0 {
+	if got := r.pass(time.Second).Local.KubeSpan.Registered; len(got) != 1 {
+		t.Errorf("soon after, registered with %v", got)
+	}
+	if got := r.pass(22 * time.Second).Local.KubeSpan.Registered; len(got) > 0 {
 		t.Errorf("without a handshake, registered with %v", got)
 	}
-	r.pass(15 * time.Second)
 	if p := r.peer(); p == nil || p.Endpoint != relayAt[1] {
 		t.Errorf("then the peer is %+v, want the other endpoint", p)
 	}
-	r.pass(15 * time.Second)
+	r.pass(25 * time.Second)
 	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] {
 		t.Errorf("then the peer is %+v, want the first endpoint again", p)
 	}
@@ -130,7 +132,7 @@ func TestRelayOfAnEarlierProcess(t *testing.T) {
 	r.answers(true)
 	r.Engine = reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
 	r.AlwaysInitiate = true
-	if p := r.pass(time.Minute); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
+	if p := r.pass(10 * time.Second); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
 		t.Errorf("another process does %v, registered with %v", p.Plan, p.Local.KubeSpan.Registered)
 	}
 	r.known.Relays = nil

@@ -35,6 +35,9 @@ type Limits struct {
 	// UnregisteredTrials bounds the keys that are tried in a second for all sources that are no
 	// member's. A trial takes about half a microsecond.
 	UnregisteredTrials int
+	// MemberTrials bounds those for members, in all, and MemberTrialsPerAddress those for members that
+	// joined from one address, or from one IPv6 /64.
+	MemberTrials, MemberTrialsPerAddress int
 	// Handshakes bounds the handshakes with the relay in a second, before senders must show by a
 	// cookie that they have their address. A handshake takes about half a millisecond.
 	Handshakes int
@@ -56,6 +59,8 @@ func DefaultLimits() Limits {
 		ScansPerSecond:             20,
 		UnregisteredScansPerSecond: 5,
 		UnregisteredTrials:         200_000,
+		MemberTrials:               400_000,
+		MemberTrialsPerAddress:     100_000,
 		Handshakes:                 200,
 	}
 }
@@ -84,7 +89,7 @@ func (l Limits) Within(memory int64) Limits {
 	if share >= 1 {
 		return l
 	}
-	for _, limit := range []*int{&l.Members, &l.MembersPerAddress, &l.KeysWithoutAgent, &l.KeysWithoutAgentPerAddress, &l.AllKeysWithoutAgent,
+	for _, limit := range []*int{&l.Members, &l.MembersPerAddress, &l.KeysWithoutAgentPerAddress, &l.AllKeysWithoutAgent,
 		&l.Flows, &l.FlowsPerSource, &l.Unregistered, &l.UnregisteredPerAddress} {
 		*limit = max(1, int(float64(*limit)*share))
 	}

@@ -60,8 +60,8 @@ func (m *member) shares(other *member) bool {
 }
 
 // Join lets a member of a cluster register for JoinFor. From is where the call came from.
-// WithoutAgent are the keys of machines of the cluster that do not register. An error wraps ErrFull
-// if a limit is reached.
+// WithoutAgent are the keys of machines of the cluster that do not register: as many of them as there is
+// room for are kept. An error wraps ErrFull if a limit is reached.
 func (r *Router) Join(now time.Time, cluster string, key Key, from netip.Addr, withoutAgent []Key) error {
 	r.tick(now)
 	switch {
@@ -69,8 +69,6 @@ func (r *Router) Join(now time.Time, cluster string, key Key, from netip.Addr, w
 		return fmt.Errorf("relay: the name of a cluster has 1 to %d bytes", maxCluster)
 	case key == (Key{}) || key == r.PublicKey():
 		return errors.New("relay: the key is no member's")
-	case len(withoutAgent) > r.limits.KeysWithoutAgent:
-		return fmt.Errorf("%w: %d keys without an agent, the limit is %d", ErrFull, len(withoutAgent), r.limits.KeysWithoutAgent)
 	}
 	m, err := r.admit(key, network(from))
 	if err != nil {
@@ -165,6 +163,12 @@ func (r *Router) removeForeign(f *foreign) {
 	if r.named[f.from]--; r.named[f.from] <= 0 {
 		delete(r.named, f.from)
 	}
+}
+
+// Knows reports whether a member has joined in a cluster, and may still register.
+func (r *Router) Knows(cluster string, key Key) bool {
+	c := r.clusters[cluster]
+	return c != nil && c.members[key] != nil
 }
 
 // Leave ends what Join has allowed.

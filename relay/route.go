@@ -66,10 +66,19 @@ func (r *Router) receiver(from Source, sender *end, packet []byte) (*end, Reason
 	return nil, UnknownReceiver
 }
 
-// takeScan takes a look through all keys of its clusters from what a member may do.
-func (r *Router) takeScan(member *end) bool {
-	rate := float64(r.limits.ScansPerSecond)
-	return member.scans.take(r.now, 1, rate, 20*rate)
+// takeScan takes a look through all keys of its clusters from what a member may do, and from what all
+// at its address and all others may.
+func (r *Router) takeScan(sender *end) bool {
+	rate, keys := float64(r.limits.ScansPerSecond), 0
+	for c := range sender.member.until {
+		keys += len(c.members) + len(c.foreign)
+	}
+	if !sender.scans.take(r.now, 1, rate, 20*rate) {
+		return false
+	}
+	own, all := float64(r.limits.MemberTrialsPerAddress), float64(r.limits.MemberTrials)
+	return r.trialsOf.of(sender.member.from, 0).take(r.now, min(own, float64(keys)), own, 4*own) &&
+		r.memberTrials.take(r.now, min(all, float64(keys)), all, 2*all)
 }
 
 // scanAll finds a member for a source that is no member's, and so is in no cluster.

@@ -65,8 +65,8 @@ type Router struct {
 	named    map[netip.Addr]int
 	allNamed int
 
-	handshakes, loadedHandshakes, trials meter
-	handshakesOf, scansOf, nudgesOf      meters
+	handshakes, loadedHandshakes, trials, memberTrials meter
+	handshakesOf, scansOf, trialsOf, nudgesOf          meters
 
 	out    [1]Packet
 	answer []byte
@@ -99,6 +99,7 @@ func newRouter(responder *wireguard.Responder, limits Limits) *Router {
 		named:        map[netip.Addr]int{},
 		handshakesOf: newMeters(),
 		scansOf:      newMeters(),
+		trialsOf:     newMeters(),
 		nudgesOf:     newMeters(),
 	}
 }

@@ -34,6 +34,25 @@ type BlindRelay struct {
 	Name string
 }
 
+// maxRelayEndpoints is how many endpoints of a relay are kept.
+const maxRelayEndpoints = 8
+
+// JoinRelays returns the known relays with those that another service has told of: at most MaxRegistered.
+// One that both name has the endpoints of both, since one of them may not tell the truth.
+func JoinRelays(known, told []BlindRelay) []BlindRelay {
+	for _, r := range told {
+		i := slices.IndexFunc(known, func(k BlindRelay) bool { return k.Key == r.Key })
+		switch {
+		case i >= 0:
+			all := unite(known[i].Endpoints, r.Endpoints)
+			known[i].Endpoints = all[:min(len(all), maxRelayEndpoints)]
+		case len(known) < MaxRegistered:
+			known = append(known, r)
+		}
+	}
+	return known
+}
+
 // Equal reports whether both are the same.
 func (r BlindRelay) Equal(other BlindRelay) bool {
 	return r.Key == other.Key && r.Name == other.Name && r.URL == other.URL && r.Local == other.Local && slices.Equal(r.Endpoints, other.Endpoints)

@@ -56,9 +56,9 @@ func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() 
 // candidates returns the endpoints of a peer in the order in which they are tried. Where probes look for
 // a direct path, the peer is reached by a relay meanwhile: endpoints that do not answer would keep it
 // waiting, and an initiation to them might spoil a NAT's mapping.
-func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec) []netip.AddrPort {
+func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path mesh.Path) []netip.AddrPort {
 	listed, relays := mesh.Rank(in.Links, lastGood, spec), in.behind(spec)
-	if path := in.pathTo(spec.PublicKey); path.Endpoint.IsValid() {
+	if path.Endpoint.IsValid() {
 		relays = append([]netip.AddrPort{path.Endpoint}, relays...)
 	}
 	switch {
@@ -84,19 +84,22 @@ func (in *Input) pathTo(key mesh.Key) (path mesh.Path) {
 // is lost. The session stays, so that nothing is lost. Until the other end has moved too, WireGuard
 // follows its packets back; the next pass moves the peer again.
 func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
-	path, before := in.pathTo(c.Key), c.Path
-	c.Path = path
+	path, before := c.pathIn(now, in), c.Path
+	if path.Endpoint.IsValid() {
+		c.Path = path
+	}
 	if !c.IsUp() || c.Action.Endpoint.IsValid() {
 		return
 	}
 	current := c.Status.Endpoint
 	relay := in.relayAt(current)
 	switch relayed := !relay.IsZero(); {
-	case path.Endpoint.IsValid() && path.Endpoint != current && (relayed || current == before.Endpoint):
+	case path.Endpoint.IsValid() && path.Endpoint != current && (relayed || current == before.Endpoint || !slices.Contains(spec.Endpoints, current)):
 		c.move(now, path.Endpoint)
 	case !path.Endpoint.IsValid() && current == before.Endpoint && current.IsValid():
 		if relays := in.behind(spec); len(relays) > 0 {
 			c.move(now, relays[0])
+			c.Path = mesh.Path{}
 		}
 	case relayed:
 		// The relay itself is reached elsewhere, such as over TCP.
@@ -106,6 +109,27 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 			}
 		}
 	}
+}
+
+// What is between two uses of a path that was barred: it doubles.
+const firstBar, lastBar = 5 * time.Minute, time.Hour
+
+// bar keeps a path out of use on which the peer went down, although probes may pass it.
+func (c *Connection) bar(now time.Time, at netip.AddrPort) {
+	if at != c.barred {
+		c.bars = 0
+	}
+	c.barred, c.barredUntil = at, now.Add(min(firstBar<<min(c.bars, 10), lastBar))
+	c.bars++
+}
+
+// pathIn returns the direct path to the peer that may be used; its endpoint is not valid for none.
+func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
+	path := in.pathTo(c.Key)
+	if path.Endpoint == c.barred && now.Before(c.barredUntil) {
+		return mesh.Path{}
+	}
+	return path
 }
 
 // move has WireGuard send elsewhere. It is no trial: the new endpoint is known to work.

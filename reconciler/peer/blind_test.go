@@ -141,6 +141,44 @@ func TestPeersFollowPaths(t *testing.T) {
 	}
 }
 
+// TestPathThatWireGuardDoesNotPass has probes answered, and nothing else.
+func TestPathThatWireGuardDoesNotPass(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	in.Probing, in.Paths = true, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: away}}
+	in.Observed = []Observed{upAt(1, away)}
+	commit(t, &tracker, at(0), in)
+	second := 1
+	for ; tracker.Connections()[0].IsUp() && second < 600; second++ {
+		commit(t, &tracker, at(second), in)
+	}
+	if got := tracker.Connections()[0].Action.Endpoint; got != relayOne {
+		t.Fatalf("after %d s the peer is to have %v, want the relay", second, got)
+	}
+	in.Observed = []Observed{upAt(1, relayOne)}
+	in.Observed[0].LastHandshake, in.Observed[0].ReceiveBytes = at(second), 500
+	for range 60 {
+		second++
+		in.Observed[0].ReceiveBytes++
+		commit(t, &tracker, at(second), in)
+		if c := tracker.Connections()[0]; !c.IsUp() || c.Action.Endpoint.IsValid() {
+			t.Fatalf("at the relay, the peer is %s and to have %v", c.Status.State, c.Action.Endpoint)
+		}
+	}
+	for range 300 {
+		second++
+		in.Observed[0].ReceiveBytes++
+		in.Observed[0].LastHandshake = at(second)
+		commit(t, &tracker, at(second), in)
+		if tracker.Connections()[0].Action.Endpoint == away {
+			return
+		}
+	}
+	t.Error("the path is never tried again")
+}
+
 // TestProbedPeersBeginAtARelay has probes look for a path while a relay carries packets.
 func TestProbedPeersBeginAtARelay(t *testing.T) {
 	list := specs(1)
@@ -158,7 +196,7 @@ func TestProbedPeersBeginAtARelay(t *testing.T) {
 		{"this machine does not", false, true, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
 	} {
 		in.Probing, list[0].Probes, in.Paths = c.probing, c.peer, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: c.path}}
-		if got := in.candidates(netip.AddrPort{}, &list[0]); !slices.Equal(got, c.want) {
+		if got := in.candidates(netip.AddrPort{}, &list[0], in.pathTo(mesh.Key{1})); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -70,7 +70,8 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 			observed = observed[1:]
 		}
 		if len(before) > 0 && before[0].Key == spec.PublicKey {
-			c.Status, c.LastGood, c.Relay, c.Path = before[0].Status, before[0].LastGood, before[0].Relay, before[0].Path
+			*c = before[0]
+			c.Action, c.BlindRelay = Action{}, mesh.Key{}
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
@@ -90,8 +91,9 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	c.Candidates = spec.Endpoints
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
-		c.Candidates = in.candidates(c.LastGood, spec)
+		c.Candidates = in.candidates(c.LastGood, spec, c.pathIn(now, in))
 	}
+	wasUp, at := c.IsUp(), c.Status.Endpoint
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
@@ -113,6 +115,9 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		p.allowance--
 	}
 	c.Relay = mesh.Key{} // AssignRelays decides anew
+	if wasUp && !c.Status.isUp(now) && at.IsValid() && at == c.Path.Endpoint {
+		c.bar(now, at)
+	}
 	c.follow(now, in, spec)
 	c.BlindRelay = in.relayAt(c.Status.Endpoint)
 	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
@@ -208,6 +213,9 @@ func (t *Tracker) Shift(by time.Duration) {
 	for i := range t.connections {
 		c := &t.connections[i]
 		c.Status = c.Status.Shift(by)
+		if !c.barredUntil.IsZero() {
+			c.barredUntil = c.barredUntil.Add(by)
+		}
 	}
 }
 

@@ -86,8 +86,10 @@ type Front struct {
 	// ofAddress and reserved count those that are open or about to be, by network and in all.
 	ofAddress map[netip.Addr]int
 	reserved  int
-	// joined is set when the members have changed since they were saved.
+	// joined is set when there are other members than those that were saved, and renewed when some have
+	// joined again.
 	joined  bool
+	renewed bool
 	stopped bool
 
 	unsent, streamDrops atomic.Uint64
@@ -121,8 +123,12 @@ func (f *Front) Verify(now time.Time, cluster string, member relay.Key, at time.
 func (f *Front) Join(now time.Time, cluster string, member relay.Key, from netip.Addr, withoutAgent []relay.Key) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.joined = true
-	return f.router.Join(now, cluster, member, from, withoutAgent)
+	known := f.router.Knows(cluster, member)
+	if err := f.router.Join(now, cluster, member, from, withoutAgent); err != nil {
+		return err
+	}
+	f.joined, f.renewed = f.joined || !known, true
+	return nil
 }
 
 // Leave ends what Join has allowed.

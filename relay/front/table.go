@@ -10,8 +10,11 @@ import (
 const (
 	// maxTable bounds the file with the table, in bytes.
 	maxTable = 256 << 20
-	// saveEvery is the least time between two writes of the members.
-	saveEvery = time.Second
+	// saveEvery is the least time between two writes of the members, and saveRenewals that where no new
+	// ones have come: they may register for an hour.
+	saveEvery, saveRenewals = time.Second, 5 * time.Minute
+	// savePause is how many times as long as a write took there is none after it.
+	savePause = 50
 	// checkStreams is how often streams without a member are looked for.
 	checkStreams = 5 * time.Second
 )
@@ -48,8 +51,9 @@ func (f *Front) write(content []byte) {
 func (f *Front) maintain(ctx context.Context) {
 	expire := time.NewTimer(0)
 	defer expire.Stop()
-	save, streams := time.NewTicker(saveEvery), time.NewTicker(checkStreams)
+	save, renewals, streams := time.NewTimer(saveEvery), time.NewTicker(saveRenewals), time.NewTicker(checkStreams)
 	defer save.Stop()
+	defer renewals.Stop()
 	defer streams.Stop()
 	for {
 		select {
@@ -61,8 +65,13 @@ func (f *Front) maintain(ctx context.Context) {
 			next := f.router.Expire(now)
 			f.mu.Unlock()
 			expire.Reset(max(next.Sub(now), time.Millisecond))
-		case <-save.C:
+		case begun := <-save.C:
 			f.saveMembers()
+			save.Reset(max(saveEvery, savePause*time.Since(begun)))
+		case <-renewals.C:
+			f.mu.Lock()
+			f.joined, f.renewed = f.joined || f.renewed, false
+			f.mu.Unlock()
 		case now := <-streams.C:
 			f.closeUnregistered(now)
 		}

@@ -21,6 +21,8 @@ const probeQueue = 512
 type pathfinder struct {
 	// report takes what has changed.
 	report func(reconciler.Direct)
+	// nudged takes where a nudge of a relay comes from, or what looks like one.
+	nudged func(from netip.AddrPort)
 	log    *slog.Logger
 	// turns has the last turn of the loop, and probes what came to the port.
 	turns  lastTurn
@@ -34,6 +36,8 @@ type pathfinder struct {
 	told   reconciler.Direct
 	// explained is when it was last looked for why peers have no path.
 	explained time.Time
+	// toldAt is what explained was when something was last told.
+	toldAt time.Time
 }
 
 // heardProbe is a packet that has the form of a probe.
@@ -44,7 +48,7 @@ type heardProbe struct {
 
 // newPathfinder returns a pathfinder for the mesh of a loop.
 func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
-	return &pathfinder{report: loop.SetDirect, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
 		shared: newSharing("no direct paths are looked for", openShared, log)}
 }
 
@@ -63,6 +67,9 @@ func (f *pathfinder) run(ctx context.Context) {
 		case <-due:
 		case p := <-f.probes:
 			f.hear(p)
+			for range len(f.probes) {
+				f.hear(<-f.probes)
+			}
 		case conn := <-f.shared.ended:
 			f.shared.lost(conn, time.Now())
 		}
@@ -138,6 +145,11 @@ func (f *pathfinder) send(all []path.Send) {
 
 // tell reports what has changed.
 func (f *pathfinder) tell(d reconciler.Direct) {
+	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
+	if d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt == f.explained {
+		return
+	}
+	f.toldAt = f.explained
 	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
 		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
 	}) && maps.Equal(d.Why, f.told.Why)
@@ -148,8 +160,15 @@ func (f *pathfinder) tell(d reconciler.Direct) {
 	f.report(d)
 }
 
+// samePaths reports whether both are one list.
+func samePaths(a, b []mesh.Path) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
 // take takes what comes to the port. What is more than run takes in time is lost.
 func (f *pathfinder) take(from netip.AddrPort, payload []byte) {
+	if path.IsNudge(payload) {
+		f.nudged(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		return
+	}
 	if !path.IsProbe(payload) {
 		return
 	}
