@@ -14,6 +14,9 @@ const (
 	// relaySilence is how long a blind relay may be silent before a new handshake is made with it: it
 	// answers each keepalive (state.RelayKeepalive).
 	relaySilence = 2*state.RelayKeepalive + 2*time.Second
+	// firstSilence is that of a relay that has not answered so far. WireGuard repeats an initiation after
+	// 5 s (WireGuard paper, section 6.4).
+	firstSilence = 7 * time.Second
 	// relayGone is how long it may be silent before this machine counts as not registered with it.
 	relayGone = 4*state.RelayKeepalive + 5*time.Second
 	// nudgeEvery is how often a relay's nudge makes a new handshake.
@@ -108,19 +111,14 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, u
 		w.setAt = now // of an earlier process
 	}
 	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
-	since := w.setAt
-	if w.heardAt.After(since) {
-		since = w.heardAt
-	}
-	switch silent := now.Sub(since) >= relaySilence; {
+	switch silent := w.silent(now); {
 	case !r.Has(live.Endpoint):
 		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[0], true, now
 	case silent && !live.LastHandshake.IsZero():
 		return nil
-	case silent:
-		if w.tried++; len(r.Endpoints) > 1 || r.Local.IsValid() {
-			next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
-		}
+	case silent && (len(r.Endpoints) > 1 || r.Local.IsValid()):
+		w.tried++
+		next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
 	case live.Endpoint == r.Local && udp && now.Sub(w.setAt) >= min(udpPause<<min(w.backToTCP, 10), maxUDPPause):
 		w.tried, w.backToTCP = 0, w.backToTCP+1
 		next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
@@ -128,6 +126,19 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, u
 		w.backToTCP = 0
 	}
 	return next
+}
+
+// silent reports whether the relay has not answered for too long. One that never has is given as long as
+// WireGuard needs for a second initiation.
+func (w *relayWatch) silent(now time.Time) bool {
+	if w.heardAt.IsZero() {
+		return now.Sub(w.setAt) >= firstSilence
+	}
+	since := w.setAt
+	if w.heardAt.After(since) {
+		since = w.heardAt
+	}
+	return now.Sub(since) >= relaySilence
 }
 
 // endpoint returns the endpoint that is to be tried: those of UDP in turn, and after them that on loopback.

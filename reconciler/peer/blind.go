@@ -93,20 +93,28 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 	}
 	current := c.Status.Endpoint
 	relay := in.relayAt(current)
-	switch relayed := !relay.IsZero(); {
-	case path.Endpoint.IsValid() && path.Endpoint != current && (relayed || current == before.Endpoint || !slices.Contains(spec.Endpoints, current)):
-		c.move(now, path.Endpoint)
-	case !path.Endpoint.IsValid() && current == before.Endpoint && current.IsValid():
+	wasThere := current.IsValid() && current == before.Endpoint
+	switch {
+	case path.Endpoint == current:
+	case path.Endpoint.IsValid():
+		if !relay.IsZero() || wasThere || !slices.Contains(spec.Endpoints, current) {
+			c.move(now, path.Endpoint)
+		}
+	case wasThere:
 		if relays := in.behind(spec); len(relays) > 0 {
 			c.move(now, relays[0])
 			c.Path = mesh.Path{}
 		}
-	case relayed:
-		// The relay itself is reached elsewhere, such as over TCP.
-		for _, r := range in.Registered {
-			if r.Key == relay && r.Endpoint != current {
-				c.move(now, r.Endpoint)
-			}
+	case !relay.IsZero():
+		c.moveWith(now, in, relay)
+	}
+}
+
+// moveWith has WireGuard send to where a relay is reached now, such as over TCP.
+func (c *Connection) moveWith(now time.Time, in *Input, relay mesh.Key) {
+	for _, r := range in.Registered {
+		if r.Key == relay && r.Endpoint != c.Status.Endpoint {
+			c.move(now, r.Endpoint)
 		}
 	}
 }

@@ -146,18 +146,17 @@ func (f *pathfinder) send(all []path.Send) {
 // tell reports what has changed.
 func (f *pathfinder) tell(d reconciler.Direct) {
 	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
-	if d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt == f.explained {
+	if d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
 		return
 	}
 	f.toldAt = f.explained
 	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
 		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
 	}) && maps.Equal(d.Why, f.told.Why)
-	if same {
-		return
-	}
 	f.told = d
-	f.report(d)
+	if !same {
+		f.report(d)
+	}
 }
 
 // samePaths reports whether both are one list.
