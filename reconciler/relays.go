@@ -104,12 +104,7 @@ func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= n
 // step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
 // handshake. UDP is set where servers answer by UDP.
 func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, udp bool) (next *state.RelayPeer) {
-	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || w.setAt.IsZero() && now.Sub(live.LastHandshake) < relayGone {
-		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
-	}
-	if w.setAt.IsZero() {
-		w.setAt = now // of an earlier process
-	}
+	w.hear(now, live)
 	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	switch silent := w.silent(now); {
 	case !r.Has(live.Endpoint):
@@ -126,6 +121,17 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, u
 		w.backToTCP = 0
 	}
 	return next
+}
+
+// hear takes what WireGuard shows of the relay.
+func (w *relayWatch) hear(now time.Time, live *state.Peer) {
+	ofEarlierProcess := w.setAt.IsZero()
+	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
+		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
+	}
+	if ofEarlierProcess {
+		w.setAt = now
+	}
 }
 
 // silent reports whether the relay has not answered for too long. One that never has is given as long as
