@@ -35,7 +35,11 @@ func startClear(t *testing.T) *clearMesh {
 	m.lan6 = lan6
 	for i, machine := range m.Machines {
 		m.route(i)
-		machine.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("advertisedNetworks: [%q, %q]", networks[i][0], networks[i][1])))
+		// Each machine is the other's gateway, which stays outside of the mesh unless the config says
+		// otherwise, or the peer is reached at that address.
+		other := m.Machines[1-i].Address
+		machine.Files.WriteConfig(harness.Edit(m.Config, fmt.Sprintf("advertisedNetworks: [%q, %q], routeConnectedNetworks: [%q, %q]",
+			networks[i][0], networks[i][1], netip.PrefixFrom(other, other.BitLen()), netip.PrefixFrom(lan6[1-i], lan6[1-i].BitLen()))))
 	}
 	m.Start()
 	m.AwaitUp()

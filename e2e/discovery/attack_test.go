@@ -1,6 +1,7 @@
 package discovery_test
 
 import (
+	"context"
 	"debug/buildinfo"
 	"runtime/debug"
 	"slices"
@@ -71,7 +72,10 @@ func TestSoak(t *testing.T) {
 	if hasRaceDetector(t, o.Binary) {
 		o.Growth *= 20
 	}
-	if err := soak.Run(harness.Context(t), o); err != nil {
+	// Cycles with attacks take as long as the machine makes them.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := soak.Run(ctx, o); err != nil {
 		t.Fatal(err)
 	}
 }

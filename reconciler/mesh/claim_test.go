@@ -166,6 +166,11 @@ func TestRouteConnectedNetworks(t *testing.T) {
 	if len(refusals) != 2 {
 		t.Errorf("refused is %v, want the own address and the gateway", refusals)
 	}
+	k.RouteConnectedNetworks = prefixes("10.0.0.254/32")
+	claims, refusals = NewTerritory(id, host, &k, nil).Claims(&Affiliate{Addresses: addrs("10.0.0.254", "10.0.0.6")}, nil, netip.MustParseAddrPort("203.0.113.1:1"))
+	if !contains("10.0.0.254") || contains("10.0.0.6") || len(refusals) != 1 {
+		t.Errorf("with the gateway's address in the config, the claims are %v, refused is %v", claims, refusals)
+	}
 }
 
 // TestRenamedMeshLinkIsNoLAN has the mesh's link under another name, with the addresses of the

@@ -64,9 +64,10 @@ func NewTerritory(id Identity, host Host, k *schema.KubeSpan, advertised []netip
 		t.addOwn(&set, id.Address.Addr())
 	}
 	for _, link := range host.Links {
-		if link.Gateway.IsValid() {
-			t.gateways[link.Gateway.Unmap()] = link.Name
-			set.Add(link.Gateway.Unmap())
+		// One that the config names by itself is a peer's, such as a router that is a member.
+		if gateway := link.Gateway.Unmap(); gateway.IsValid() && !slices.Contains(k.RouteConnectedNetworks, netip.PrefixFrom(gateway, gateway.BitLen())) {
+			t.gateways[gateway] = link.Name
+			set.Add(gateway)
 		}
 	}
 	for _, s := range schema.Specials {
