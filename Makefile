@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
-MODULES := schema reconciler discoveryhttp discoverykube netlinkapply cmd/spanctl e2e
+MODULES := schema reconciler discoveryhttp discoverykube netlinkapply relay cmd/spanctl e2e
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.

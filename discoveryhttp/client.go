@@ -38,6 +38,8 @@ type Options struct {
 	UserAgent string
 	// Dial makes connections; nil uses net.Dialer.
 	Dial reconciler.DialFunc
+	// Prove makes the proofs for relays; nil to join none.
+	Prove reconciler.ProveFunc
 	// Cache is what Cache of an earlier client returned; nil for nothing.
 	Cache []byte
 	// Changed is called, from any goroutine, when Snapshot has changed. It may be nil.
@@ -61,6 +63,8 @@ type Client struct {
 	mu sync.Mutex
 	// wanted is what Run keeps published; nil for none.
 	wanted *publication
+	// joinAs is Publication.JoinAs.
+	joinAs mesh.PrivateKey
 	// own numbers this machine's publications.
 	own numbering
 }
@@ -103,7 +107,7 @@ func NewClient(o Options) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := newService(c, endpoint, d, cached.Affiliates)
+		s, err := newService(c, endpoint, d, cached)
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +153,7 @@ func (c *Client) Snapshot() reconciler.Snapshot {
 				snapshot.Seen = append(snapshot.Seen, address)
 			}
 		}
+		snapshot.Relays = append(snapshot.Relays, known.Relays...)
 		snapshot.Complete = snapshot.Complete || known.Complete
 	}
 	slices.Sort(snapshot.Unreadable)
@@ -186,6 +191,7 @@ func (c *Client) Cache() ([]byte, error) {
 	return json.Marshal(cacheContent{
 		Affiliates: slices.SortedFunc(maps.Values(latest), compareCached),
 		Newest:     c.newest.content(now),
+		Relays:     c.cachedRelays(),
 		Sequence:   last,
 	})
 }
@@ -194,6 +200,12 @@ func (c *Client) Cache() ([]byte, error) {
 func (c *Client) Publish(p reconciler.Publication) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.joinAs != p.JoinAs {
+		c.joinAs = p.JoinAs
+		for _, s := range c.services {
+			s.joinSoon()
+		}
+	}
 	same := c.wanted != nil && reflect.DeepEqual(c.wanted.Local, p.Local)
 	if same && (len(p.Harvested) == 0 || reflect.DeepEqual(c.wanted.Harvested, p.Harvested)) {
 		return
@@ -289,6 +301,9 @@ func (c *Client) Run(ctx context.Context) {
 	for _, s := range c.services {
 		group.Go(func() { s.publishLoop(ctx) })
 		group.Go(func() { s.watchLoop(ctx) })
+		if c.options.Prove != nil {
+			group.Go(func() { s.relayLoop(ctx) })
+		}
 	}
 	group.Wait()
 	for _, s := range c.services {

@@ -38,6 +38,8 @@ type cacheContent struct {
 	Newest map[string]ledgerEntry `json:"newest,omitempty"`
 	// Sequence is the last under this machine's node ID.
 	Sequence payload.Sequence `json:"sequence,omitempty"`
+	// Relays are those of the services, by URL.
+	Relays map[string]mesh.BlindRelay `json:"relays,omitempty"`
 }
 
 // cachedAffiliate is an affiliate as it is kept between processes.

@@ -41,6 +41,7 @@ func Open(o reconciler.RegistryOptions) (*Client, error) {
 		NodeID:    o.NodeID,
 		UserAgent: o.UserAgent,
 		Dial:      o.Dial,
+		Prove:     o.Prove,
 		Cache:     o.Cache,
 		Changed:   o.Changed,
 		Log:       o.Log,

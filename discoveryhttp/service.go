@@ -17,6 +17,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/schema"
 )
@@ -45,6 +46,8 @@ type service struct {
 	contested chan string
 	// doubted has an element when a deletion has to be verified.
 	doubted chan struct{}
+	// joining has an element when the relay is to be joined or left at once.
+	joining chan struct{}
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -73,16 +76,18 @@ type service struct {
 	// works is how well the service works, and stood what was reported of it.
 	works works
 	stood standing
+	// relay is that of the service; nil for none that this machine has joined.
+	relay *mesh.BlindRelay
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }
 
-func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate) (*service, error) {
+func newService(c *Client, endpoint string, d *dialer, cached cacheContent) (*service, error) {
 	connection, err := d.dial(endpoint)
 	if err != nil {
 		return nil, err
 	}
-	return &service{
+	s := &service{
 		client:         c,
 		dials:          endpoint,
 		endpoint:       schema.ServiceURL(endpoint).String(),
@@ -91,11 +96,16 @@ func newService(c *Client, endpoint string, d *dialer, cached []cachedAffiliate)
 		republish:      make(chan struct{}, 1),
 		contested:      make(chan string, 1),
 		doubted:        make(chan struct{}, 1),
+		joining:        make(chan struct{}, 1),
 		networkChanged: make(chan struct{}),
-		membership:     newMembership(cached),
+		membership:     newMembership(cached.Affiliates),
 		refused:        map[string]refusal{},
 		answered:       make(chan struct{}),
-	}, nil
+	}
+	if relay, has := cached.Relays[s.endpoint]; has {
+		s.relay = &relay
+	}
+	return s, nil
 }
 
 func (s *service) closeIdle() { s.dialer.closeIdle() }
@@ -111,6 +121,9 @@ func (s *service) snapshot() ([]published, reconciler.Snapshot) {
 		if r.sealed {
 			snapshot.Unreadable = append(snapshot.Unreadable, id)
 		}
+	}
+	if s.relay != nil {
+		snapshot.Relays = []mesh.BlindRelay{*s.relay}
 	}
 	if s.seen.IsValid() {
 		snapshot.Seen = []netip.Addr{s.seen}
@@ -183,6 +196,7 @@ func (s *service) reconnect() {
 	s.mu.Unlock()
 	s.dialer.closeAll()
 	s.publishSoon()
+	s.joinSoon()
 }
 
 // outage records whether the last attempts of a loop failed.

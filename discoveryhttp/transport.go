@@ -20,6 +20,8 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/net/http/httpproxy"
 
+	"github.com/spanmesh/span/discoveryhttp/relaypb"
+	"github.com/spanmesh/span/discoveryhttp/relaypb/relaypbconnect"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 )
@@ -191,6 +193,11 @@ type connection struct {
 	remove *connect.Client[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse]
 	list   *connect.Client[serverpb.ListRequest, message]
 	watch  *connect.Client[serverpb.WatchRequest, message]
+	// describe and join are those of spanctl's own services, always by Connect.
+	describe *connect.Client[relaypb.DescribeRequest, relaypb.DescribeResponse]
+	join     *connect.Client[relaypb.JoinRequest, relaypb.JoinResponse]
+	// url is the URL of the service.
+	url *url.URL
 	// grpc is set if the protocol is gRPC.
 	grpc bool
 }
@@ -221,13 +228,17 @@ func (d *dialer) dial(endpoint string) (*connection, error) {
 	}
 	h := d.httpClient(u, transport)
 	endpoint = strings.TrimRight(endpoint, "/")
+	own := d.httpClient(u, d.connect)
 	return &connection{
-		hello:  connect.NewClient[serverpb.HelloRequest, serverpb.HelloResponse](h, endpoint+serverpbconnect.ClusterHelloProcedure, options...),
-		update: connect.NewClient[serverpb.AffiliateUpdateRequest, serverpb.AffiliateUpdateResponse](h, endpoint+serverpbconnect.ClusterAffiliateUpdateProcedure, options...),
-		remove: connect.NewClient[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse](h, endpoint+serverpbconnect.ClusterAffiliateDeleteProcedure, options...),
-		list:   connect.NewClient[serverpb.ListRequest, message](h, endpoint+serverpbconnect.ClusterListProcedure, options...),
-		watch:  connect.NewClient[serverpb.WatchRequest, message](h, endpoint+serverpbconnect.ClusterWatchProcedure, options...),
-		grpc:   grpc,
+		url:      u,
+		describe: connect.NewClient[relaypb.DescribeRequest, relaypb.DescribeResponse](own, endpoint+relaypbconnect.RelayServiceDescribeProcedure, connect.WithReadMaxBytes(maxUnary)),
+		join:     connect.NewClient[relaypb.JoinRequest, relaypb.JoinResponse](own, endpoint+relaypbconnect.RelayServiceJoinProcedure, connect.WithReadMaxBytes(maxUnary)),
+		hello:    connect.NewClient[serverpb.HelloRequest, serverpb.HelloResponse](h, endpoint+serverpbconnect.ClusterHelloProcedure, options...),
+		update:   connect.NewClient[serverpb.AffiliateUpdateRequest, serverpb.AffiliateUpdateResponse](h, endpoint+serverpbconnect.ClusterAffiliateUpdateProcedure, options...),
+		remove:   connect.NewClient[serverpb.AffiliateDeleteRequest, serverpb.AffiliateDeleteResponse](h, endpoint+serverpbconnect.ClusterAffiliateDeleteProcedure, options...),
+		list:     connect.NewClient[serverpb.ListRequest, message](h, endpoint+serverpbconnect.ClusterListProcedure, options...),
+		watch:    connect.NewClient[serverpb.WatchRequest, message](h, endpoint+serverpbconnect.ClusterWatchProcedure, options...),
+		grpc:     grpc,
 	}, nil
 }
 

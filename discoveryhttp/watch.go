@@ -48,6 +48,7 @@ func (s *service) watchLoop(ctx context.Context) {
 		err := s.watch(ctx, func() {
 			if !quiet {
 				s.client.log.Info("discovery connected", "endpoint", s.endpoint, "protocol", s.current().protocol())
+				s.joinSoon() // the relay may have started again, too
 			}
 			failures.resolved()
 			s.note(func(now time.Time, h *works) {

@@ -73,7 +73,7 @@ func TestDoctorFromOutside(t *testing.T) {
 	open.CLI.AwaitNoDiff()
 
 	t.Run("two symmetric NATs", func(t *testing.T) {
-		awaitShown(first, "SymmetricNAT/second", "neither end keeps its port: the NAT at "+m.RouterOf(first).Address.String()+" ", "and that at "+m.RouterOf(second).Address.String()+" ", "set relay.offer on a third machine")
+		awaitShown(first, "SymmetricNAT/second", "neither end keeps its port: the NAT at "+m.RouterOf(first).Address.String()+" ", "and that at "+m.RouterOf(second).Address.String()+" ", "give a discovery server --relay")
 		awaitShown(second, "SymmetricNAT/first")
 		wantLines(t, firewalls(first), behind(first)+"it gives UDP 51820 another port for each peer")
 		for _, setting := range []string{"ipv6/conf/all/forwarding", "ipv4/ip_forward"} {

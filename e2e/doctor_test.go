@@ -36,7 +36,7 @@ func TestDoctor(t *testing.T) {
 	t.Run("the port is taken", func(t *testing.T) {
 		listener := node.Exec.StartNodecmd("listen", "51820")
 		o := node.CLI.Try("doctor").WantStatus(t, 2)
-		wantLines(t, o.Stdout, "skip agent", "ok   config", "fail port UDP 51820 is taken by ", "warn forwarding relay.offer is set", "ok   discovery "+m.Endpoint())
+		wantLines(t, o.Stdout, "skip agent", "ok   config", "fail port UDP 51820 is taken by ", "warn forwarding relay.forwarding.offer is set", "ok   discovery "+m.Endpoint())
 		listener.Terminate()
 	})
 
@@ -72,7 +72,7 @@ func TestDoctor(t *testing.T) {
 		}
 		// A warning, or an error once the agent has read it too.
 		harness.WantText(t, "doctor", lines.String(), " identity "+identity+": is not YAML with the fields of this file")
-		wantLines(t, lines.String(), "warn forwarding relay.offer is set", "warn files "+node.Config()+" has mode 0644: others may read it, `chmod 600 "+node.Config()+"`",
+		wantLines(t, lines.String(), "warn forwarding relay.forwarding.offer is set", "warn files "+node.Config()+" has mode 0644: others may read it, `chmod 600 "+node.Config()+"`",
 			"fail discovery "+m.Endpoint()+": connection refused", "skip clock", "warn mtu 1420 bytes to node-2 are lost, 1392 pass, set machine.network.kubespan.mtu: 1392 here and at node-2")
 	})
 }

@@ -15,10 +15,9 @@ import (
 // secondAddress is another one of the discovery server: it takes two to learn the kind of a NAT.
 const secondAddress = "172.20.0.200"
 
-// TestOutsideAddresses has machines behind NATs, and none that sees both.
-func TestOutsideAddresses(t *testing.T) {
-	t.Parallel()
-	harness.Scenario(t, "two machines behind NATs that give all destinations one port meet without a third machine; behind a symmetric NAT no port is announced, and the kind is said")
+// withTwoServers returns a mesh without machines, whose discovery server has two addresses.
+func withTwoServers(t *testing.T) *harness.Mesh {
+	t.Helper()
 	m := harness.NewMesh(t, 0)
 	second := netip.MustParseAddr(secondAddress)
 	if err := m.Discovery.Netlink(func(h *netlink.Handle) error {
@@ -31,6 +30,14 @@ func TestOutsideAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Config = harness.Edit(m.Config, fmt.Sprintf(`nat: servers: ["%v:%s", "%v:%[2]s"]`, m.Discovery.Address, harness.DiscoveryPort, second))
+	return m
+}
+
+// TestOutsideAddresses has machines behind NATs, and none that sees both.
+func TestOutsideAddresses(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "two machines behind NATs that give all destinations one port meet without a third machine; behind a symmetric NAT no port is announced, and the kind is said")
+	m := withTwoServers(t)
 	home, office := m.AddBehindNAT(lab.Cone, "home"), m.AddBehindNAT(lab.Preserving, "office")
 	hotel := m.AddBehindNAT(lab.Symmetric, "hotel")
 	m.Start()

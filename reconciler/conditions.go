@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 
@@ -61,7 +62,10 @@ func (e *Engine) snapshot() health.Snapshot {
 	s := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
 		Mesh: e.asked, Known: e.known, Peers: e.peers, Members: e.members, PathMTUs: e.paths.blackHoles()}
 	if e.gathered != nil {
-		s.Offline, s.Outside = e.gathered.host.Offline, e.gathered.outside
+		s.Offline = e.gathered.host.Offline
+		if !e.asked.Down {
+			s.Outside = e.gathered.outside
+		}
 	}
 	if e.sessions != nil {
 		s.Sessions = e.sessions()
@@ -150,9 +154,18 @@ const healthID = "machine"
 // publishHealth publishes the health in a word, where it has changed.
 func (e *Engine) publishHealth(now time.Time) {
 	is := e.health(now)
-	spec := resource.HealthState{State: string(is.State), Ready: is.Ready, NAT: is.Mapping.Kind}
-	if spec != e.healthState {
+	spec := healthState(&is)
+	if !reflect.DeepEqual(spec, e.healthState) {
 		e.healthState = spec
 		e.store.Replace(now, resource.HealthStates, map[string]any{healthID: spec})
 	}
+}
+
+// healthState returns the health as a resource.
+func healthState(r *health.Report) resource.HealthState {
+	spec := resource.HealthState{State: string(r.State), Ready: r.Ready, NAT: r.Mapping.Kind}
+	for _, m := range r.PortMappings {
+		spec.PortMappings = append(spec.PortMappings, m.Endpoint)
+	}
+	return spec
 }

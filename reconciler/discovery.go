@@ -27,8 +27,10 @@ type DiscoveryOptions struct {
 	UserAgent string
 	// Dialer makes connections with a firewall mark; nil for connections without.
 	Dialer func(firewallMark uint32) DialFunc
-	Cache  CacheStore
-	Log    *slog.Logger
+	// Prove makes the proofs for relays; nil to join none.
+	Prove ProveFunc
+	Cache CacheStore
+	Log   *slog.Logger
 }
 
 // Discovery is a machine's membership in the registries that its config asks for. Follow
@@ -43,6 +45,8 @@ type Discovery struct {
 	version atomic.Uint64
 	// outside is the last argument of SetOutside; nil before the first.
 	outside atomic.Pointer[mesh.Outside]
+	// router is the last argument of SetPortMappings; nil before the first.
+	router atomic.Pointer[[]mesh.PortMapping]
 	// knowledge is what was known at its version.
 	knowledge Knowledge
 }
@@ -168,6 +172,7 @@ func (d *Discovery) openSession(driver Driver, key discoveryKey, config *schema.
 		Config:    config,
 		NodeID:    nodeID,
 		UserAgent: d.options.UserAgent,
+		Prove:     d.options.Prove,
 		Cache:     cached,
 		Changed: func() {
 			d.version.Add(1)
@@ -235,14 +240,23 @@ func (d *Discovery) Knowledge() Knowledge {
 	if outside := d.outside.Load(); outside != nil {
 		d.knowledge.Outside = *outside
 	}
+	if router := d.router.Load(); router != nil {
+		d.knowledge.Outside.Router = *router
+	}
 	d.knowledge.Version = version
 	d.knowledge.Complete = d.knowledge.Complete && d.opened
 	return d.knowledge
 }
 
-// SetOutside sets how NATs map this machine's port. It is safe for any goroutine.
+// SetOutside sets how NATs map this machine's port, as servers see it. It is safe for any goroutine.
 func (d *Discovery) SetOutside(outside mesh.Outside) {
 	d.outside.Store(&outside)
+	d.version.Add(1)
+}
+
+// SetPortMappings sets the ports that the router maps to this machine's. It is safe for any goroutine.
+func (d *Discovery) SetPortMappings(router []mesh.PortMapping) {
+	d.router.Store(&router)
 	d.version.Add(1)
 }
 
@@ -277,6 +291,7 @@ func mergeSnapshots(snapshots []Snapshot) Knowledge {
 		maps.Copy(k.Refused, s.Refused)
 		k.Unreadable = append(k.Unreadable, s.Unreadable...)
 		k.Conditions = append(k.Conditions, s.Conditions...)
+		k.Relays = mesh.JoinRelays(k.Relays, s.Relays)
 		maps.Copy(k.PresharedKeys, s.PresharedKeys)
 		k.Complete = k.Complete && s.Complete
 	}

@@ -93,6 +93,24 @@ func TestOutsideIsKnown(t *testing.T) {
 	}
 }
 
+// TestPortMappingsAreKnown has the router's port mappings beside what servers see.
+func TestPortMappingsAreKnown(t *testing.T) {
+	d := discovery()
+	outside := mesh.Outside{IPv4: mesh.Mapping{Kind: mesh.NATDependent, Address: netip.MustParseAddr("203.0.113.9")}}
+	router := []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("203.0.113.9:40001"), Protocol: "PCP"}}
+	d.SetOutside(outside)
+	before := d.Knowledge()
+	d.SetPortMappings(router)
+	outside.Router = router
+	if after := d.Knowledge(); !after.Outside.Equal(outside) || after.Version == before.Version {
+		t.Errorf("known before: %+v, after: %+v", before, after)
+	}
+	d.SetOutside(mesh.Outside{})
+	if after := d.Knowledge(); !after.Outside.Equal(mesh.Outside{Router: router}) {
+		t.Errorf("known without what servers see: %+v", after.Outside)
+	}
+}
+
 func TestAnnounceFailsWhereNoRegistryAccepts(t *testing.T) {
 	self := affiliate(9)
 	for _, c := range []struct {

@@ -60,6 +60,8 @@ type Knowledge struct {
 	Outside mesh.Outside
 	// Node is what a Kubernetes cluster knows about this machine.
 	Node mesh.Node
+	// Relays are the blind relays that this machine has joined, at most mesh.MaxRegistered.
+	Relays []mesh.BlindRelay
 	// Refused has the reasons why registries do not use affiliates, by node ID.
 	Refused map[string]string
 	// Unreadable are the node IDs of those of Refused that the cluster secret does not open, sorted.
@@ -198,6 +200,16 @@ type Engine struct {
 	// unresponsiveSince is when WireGuard did not answer for the first time; zero while it
 	// does.
 	unresponsiveSince time.Time
+	// direct are the direct paths to peers, and probing is what they are looked for with.
+	direct  Direct
+	probing Probing
+	// nudged are the endpoints of relays that have asked for a handshake since the last pass.
+	nudged map[netip.AddrPort]bool
+	// tunnels are the endpoints on loopback of blind relays.
+	tunnels map[mesh.Key]netip.AddrPort
+	// relays are the connections to the blind relays, and relayPeers those of the last pass.
+	relays     map[mesh.Key]relayWatch
+	relayPeers []state.RelayPeer
 	// neighbours are the other meshes of the machine in the last pass.
 	neighbours []state.Neighbour
 	// formerLink is the name of the link before Move, until a pass has replaced its tables.
@@ -241,6 +253,7 @@ func (e *Engine) RunFor(ctx context.Context, now time.Time, config *schema.Confi
 
 func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, error) {
 	e.tracker.Shift(t.ClockStep)
+	e.shiftRelays(t.ClockStep)
 	if err := e.claim(config.KubeSpan().InterfaceName); err != nil {
 		return nil, err
 	}
@@ -258,6 +271,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 		e.Meter.Answered(r.Peer, r.RTT)
 	}
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
+	e.stepRelays(p, now, live.Peers)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
 	p.resolveOwners(now, &e.owners, live.Peers)
 	if p.config != nil {
@@ -286,7 +300,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 // isSame reports whether the last pass converged, and relays, owners and the other meshes of the
 // machine are as they were then.
 func (e *Engine) isSame(p *Pass, live state.State) bool {
-	return e.converged && !p.moved && p.peers.SameRelays(e.tracker.Connections()) && slices.Equal(e.neighbours, live.Neighbours)
+	return e.converged && !p.moved && !p.relaysMoved && p.peers.SameRelays(e.tracker.Connections()) && slices.Equal(e.neighbours, live.Neighbours)
 }
 
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,
@@ -311,6 +325,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return nil, err
 	}
 	e.replies = nil
+	p.planRelays()
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
 	p.resolveOwners(now, owners, live.Peers)

@@ -44,6 +44,8 @@ type gathered struct {
 	mtu int
 	// maxMTU is the largest MTU that fits the links to the peers.
 	maxMTU int
+	// relays are the blind relays of the machine.
+	relays []mesh.BlindRelay
 	// members is what is known of the machines of the cluster.
 	members health.Members
 }
@@ -79,6 +81,9 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
 		g.makePeers(kubespan, known.PresharedKeys)
+		if kubespan.Relay.UsesBlind() {
+			g.relays = usableRelays(identity.PublicKey, known.Relays, g.specs)
+		}
 	}
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,8 @@ const (
 	KernelChanged
 	// Resumed means that the machine was suspended or its clock was set.
 	Resumed
+	// PathsChanged means that there are other direct paths to peers.
+	PathsChanged
 	// TableDeleted means that another program deleted a table of nftables. It comes with
 	// KernelChanged.
 	TableDeleted
@@ -67,6 +70,12 @@ type Loop struct {
 	stuck atomic.Bool
 	// known is the last argument of Know; nil once the loop has taken it.
 	known atomic.Pointer[health.Known]
+	// direct is the last argument of SetDirect; nil before the first.
+	direct atomic.Pointer[Direct]
+	// tunnels is the last argument of SetTunnels; nil before the first.
+	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
+	// nudged is the last argument of Nudged; nil once the loop has taken it.
+	nudged atomic.Pointer[netip.AddrPort]
 	// judge has an element while known is to be taken.
 	judge chan struct{}
 	// inForce is the config that the loop keeps in force; nil before the first.
@@ -224,6 +233,15 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
+		if direct := l.direct.Load(); direct != nil {
+			l.engine.direct = *direct
+		}
+		if tunnels := l.tunnels.Load(); tunnels != nil {
+			l.engine.tunnels = *tunnels
+		}
+		if from := l.nudged.Swap(nil); from != nil {
+			l.engine.nudged = map[netip.AddrPort]bool{*from: true}
+		}
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
 	} else {
 		l.engine.holdFailure(now(), err)
@@ -236,12 +254,17 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		l.engine.recordNormal(now(), event.PassRecovered, "", "a pass succeeded after some that failed")
 	}
 	l.failures = 0
-	l.discovery.Publish(Publication{Local: pass.Local, Harvested: pass.Harvested})
+	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}
+	if l.config.KubeSpan().Enabled && l.config.KubeSpan().Relay.UsesBlind() {
+		publication.JoinAs = pass.identity.PrivateKey
+	}
+	l.discovery.Publish(publication)
 	if pass.NetworkChanged {
 		l.networkChanges++
 		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
 		l.discovery.NetworkChanged()
 	}
+	l.engine.probe(pass, l.networkChanges)
 	return pass, nil
 }
 
@@ -253,10 +276,17 @@ func (l *Loop) Scope() state.Scope {
 	return state.Scope{}
 }
 
-// SetOutside sets how NATs map the machine's port, and asks for a pass that publishes it. It does not
-// block.
+// SetOutside sets how NATs map the machine's port, as servers see it, and asks for a pass that publishes
+// it. It does not block.
 func (l *Loop) SetOutside(outside mesh.Outside) {
 	l.discovery.SetOutside(outside)
+	l.Wake(InputChanged)
+}
+
+// SetPortMappings sets the ports that the router maps to the machine's, and asks for a pass that
+// publishes them. It does not block.
+func (l *Loop) SetPortMappings(router []mesh.PortMapping) {
+	l.discovery.SetPortMappings(router)
 	l.Wake(InputChanged)
 }
 

@@ -47,6 +47,13 @@ type Pass struct {
 	whole bool
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
+	// registered are the blind relays with which the machine is registered, and relayPeers what
+	// WireGuard is to have for all. relaysMoved is set if the last pass had others.
+	registered  []peer.BlindRelay
+	relayPeers  []state.RelayPeer
+	relaysMoved bool
+	// notDirect is Direct.Why.
+	notDirect map[mesh.Key]string
 	// ownersChanged is set when claims, states or owners of prefixes have changed.
 	ownersChanged bool
 	// moved is set when a prefix has another owner than in the last pass.
@@ -134,6 +141,7 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 		PresharedKeys: p.preshared,
 		Peers:         p.specs,
 		Connections:   p.peers,
+		Relays:        p.relayPeers,
 		Neighbours:    live.Neighbours,
 	}
 	if !known.Complete {

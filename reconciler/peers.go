@@ -23,6 +23,10 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		Contested:      e.owners.table.Contested(),
 		ProbeNow:       e.owners.probe,
 		Filtered:       e.filtered,
+		Relays:         p.relays,
+		Registered:     p.registered,
+		Paths:          e.direct.Paths,
+		Probing:        e.direct.On,
 	})
 	for i := range p.peers {
 		do := p.peers[i].Action
@@ -30,8 +34,10 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 			p.probes = append(p.probes, peer.Probe{Peer: p.peers[i].Key, Address: address, EchoOnly: !do.Probe})
 		}
 	}
-	p.NextCheck = p.peers.NextCheck(now)
-	if config.KubeSpan().Relay.Use {
+	p.publishPaths(e.direct)
+	p.notDirect = e.direct.Why
+	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now))
+	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)
 	}
 }

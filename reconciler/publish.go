@@ -118,6 +118,9 @@ func (p *Pass) peerStatus(now time.Time, spec *mesh.PeerSpec, c *peer.Connection
 	if c.Relayed() {
 		shown.State, shown.Relay = peer.Up, p.name(c.Relay)
 	}
+	if c.IsBlind() {
+		shown.BlindRelay, shown.NotDirect = p.relay(c.BlindRelay), p.notDirect[c.Key]
+	}
 	if loss, known := s.Loss(now); known {
 		shown.Loss = resource.PercentOf(loss)
 	}

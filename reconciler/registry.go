@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
@@ -59,6 +60,8 @@ type Snapshot struct {
 	Unreadable []string
 	// Conditions are what is wrong, as far as the registry can see.
 	Conditions []condition.Condition
+	// Relays are the blind relays of the registry that this machine has joined.
+	Relays []mesh.BlindRelay
 	// Complete is set when the registry has answered since it was opened: a machine that
 	// is not among Affiliates is not in the registry.
 	Complete bool
@@ -70,7 +73,14 @@ type Publication struct {
 	// Harvested are endpoints of other machines that they do not list themselves, by
 	// node ID. A registry without a place for them ignores them.
 	Harvested map[string][]netip.AddrPort
+	// JoinAs is the private key as whose owner this machine joins the relays of registries; zero to
+	// join none. It is not published.
+	JoinAs mesh.PrivateKey
 }
+
+// ProveFunc returns the proof that whoever asks to join a relay for a cluster at a time has the private
+// key.
+type ProveFunc func(private mesh.PrivateKey, relay mesh.Key, clusterID string, at time.Time) ([]byte, error)
 
 // Driver opens one kind of registry.
 type Driver struct {
@@ -99,6 +109,8 @@ type RegistryOptions struct {
 	// Dial makes connections whose packets have the firewall mark: they stay out of the
 	// tunnels, so that discovery does not depend on the mesh. Nil uses net.Dialer.
 	Dial DialFunc
+	// Prove makes the proofs for relays; nil to join none.
+	Prove ProveFunc
 	// Cache is what Cache returned in the last process; nil for nothing.
 	Cache []byte
 	// Changed is called, from any goroutine, when Snapshot has changed. It may be nil.

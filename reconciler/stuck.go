@@ -67,5 +67,5 @@ func (l *Loop) takeBack(turn *Turn) {
 // publishReport publishes the health in place of that of the last turn.
 func (e *Engine) publishReport(now time.Time, report health.Report) {
 	e.publishConditions(now, report.Conditions)
-	e.store.Put(now, resource.HealthStates, healthID, resource.HealthState{State: string(report.State), Ready: report.Ready, NAT: report.Mapping.Kind})
+	e.store.Put(now, resource.HealthStates, healthID, healthState(&report))
 }

@@ -21,8 +21,10 @@ type Turn struct {
 	At time.Time
 	// Health is the health of the machine then. HealthAt has it for later.
 	Health health.Report
-	// Config is in force; nil before the first.
+	// Config is in force; nil before the first. It stays while the mesh is down.
 	Config *schema.Config
+	// Down is set after Loop.Down.
+	Down bool
 	// File is what is known of the config file; nil as long as that is not known.
 	File *health.Config
 	// Mesh is the machine's end of the mesh.
@@ -34,6 +36,10 @@ type Turn struct {
 	Peers []resource.Resource
 	// Host is what the last pass has read of the machine. Its lists are not to be changed.
 	Host mesh.Host
+	// Relays are the blind relays that the machine has joined. They are not to be changed.
+	Relays []mesh.BlindRelay
+	// Probing is what paths to peers are looked for with. It is not to be changed.
+	Probing Probing
 	// NetworkChanges counts the passes with Pass.NetworkChanged.
 	NetworkChanges int
 }
@@ -48,7 +54,7 @@ func (t *Turn) HealthAt(now time.Time) (report health.Report, live bool) {
 	stuck := health.Condition{Since: t.At, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
 		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
 		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
-	return health.Report{State: health.Broken, Mapping: t.Health.Mapping, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
+	return health.Report{State: health.Broken, Mapping: t.Health.Mapping, PortMappings: t.Health.PortMappings, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
 }
 
 // Mesh is a machine's end of the mesh. It has no link where there is no mesh.
@@ -80,10 +86,10 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 // endTurn makes the present state that of the last turn.
 func (l *Loop) endTurn() {
 	now := time.Now()
-	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
-		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges}
+	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Down: l.down, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
+		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges, Probing: l.engine.probing}
 	if l.engine.gathered != nil {
-		turn.Host = l.engine.gathered.host
+		turn.Host, turn.Relays = l.engine.gathered.host, l.engine.gathered.relays
 	}
 	l.last.Store(&turn)
 	l.takeBack(&turn)

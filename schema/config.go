@@ -129,14 +129,12 @@ type NAT struct {
 	STUN bool `json:"stun"`
 	// Servers are asked in place of the discovery services.
 	Servers []STUNServer `json:"servers"`
-}
-
-// Relay says whether traffic between peers may pass through a third machine.
-type Relay struct {
-	// Offer lets this machine carry the traffic of others.
-	Offer bool `json:"offer"`
-	// Use lets others carry the traffic of this machine.
-	Use bool `json:"use"`
+	// Punch looks for direct paths to peers.
+	Punch bool `json:"punch"`
+	// PortMapping asks the router for a port that leads to WireGuard's.
+	PortMapping bool `json:"portMapping"`
+	// UPnP lets PortMapping use that protocol, too.
+	UPnP bool `json:"upnp"`
 }
 
 // Filters choose addresses and networks.

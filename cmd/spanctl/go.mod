@@ -7,6 +7,7 @@ replace (
 	github.com/spanmesh/span/discoverykube => ../../discoverykube
 	github.com/spanmesh/span/netlinkapply => ../../netlinkapply
 	github.com/spanmesh/span/reconciler => ../../reconciler
+	github.com/spanmesh/span/relay => ../../relay
 	github.com/spanmesh/span/schema => ../../schema
 )
 
@@ -32,6 +33,7 @@ require (
 	github.com/spanmesh/span/discoverykube v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/netlinkapply v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/reconciler v0.0.0-00010101000000-000000000000
+	github.com/spanmesh/span/relay v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/schema v0.0.0-00010101000000-000000000000
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
@@ -39,7 +41,7 @@ require (
 	golang.org/x/net v0.62.0
 	golang.org/x/sync v0.25.0
 	golang.org/x/sys v0.50.0
-	golang.org/x/term v0.47.0
+	golang.org/x/term v0.48.0
 	google.golang.org/protobuf v1.36.12
 	pgregory.net/rapid v1.3.0
 )
@@ -50,6 +52,8 @@ require (
 	github.com/charmbracelet/x/termios v0.1.1 // indirect
 	github.com/charmbracelet/x/windows v0.2.2 // indirect
 	github.com/clipperhouse/displaywidth v0.11.0 // indirect
+	github.com/flynn/noise v1.1.0 // indirect
+	github.com/huin/goupnp v1.3.1 // indirect
 	github.com/lucasb-eyer/go-colorful v1.4.1 // indirect
 	github.com/muesli/cancelreader v0.2.2 // indirect
 	github.com/pion/dtls/v3 v3.1.5 // indirect
@@ -113,12 +117,12 @@ require (
 	go.uber.org/zap v1.27.1 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // indirect
-	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/mod v0.41.0 // indirect
+	golang.org/x/crypto v0.59.0 // indirect
+	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
-	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/text v0.44.0 // indirect
 	golang.org/x/time v0.16.0
-	golang.org/x/tools v0.51.0 // indirect
+	golang.org/x/tools v0.52.0 // indirect
 	golang.zx2c4.com/wintun v0.0.0-20230126152724-0fa3db229ce2 // indirect
 	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446 // indirect
 	golang.zx2c4.com/wireguard/wgctrl v0.0.0-20241231184526-a9ab2273dd10 // indirect

@@ -173,9 +173,14 @@ type KubeSpan struct {
 	// Whether the machine relays traffic between members that cannot reach each other.
 	Relay bool `protobuf:"varint,18001,opt,name=relay,proto3" json:"relay,omitempty"`
 	// The public keys of the relays that this machine reaches, 32 bytes each.
-	Relays        [][]byte `protobuf:"bytes,18002,rep,name=relays,proto3" json:"relays,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Relays [][]byte `protobuf:"bytes,18002,rep,name=relays,proto3" json:"relays,omitempty"`
+	// How a NAT maps WireGuard's port: 0 unknown, 1 no NAT, 2 the same for all peers, 3 another for each
+	// peer. A machine that publishes it answers probes for paths.
+	Mapping *uint32 `protobuf:"varint,18003,opt,name=mapping,proto3,oneof" json:"mapping,omitempty"`
+	// The public keys of the relays that cannot read, with which this machine is registered.
+	RegisteredRelays [][]byte `protobuf:"bytes,18004,rep,name=registered_relays,json=registeredRelays,proto3" json:"registered_relays,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *KubeSpan) Reset() {
@@ -246,6 +251,20 @@ func (x *KubeSpan) GetRelay() bool {
 func (x *KubeSpan) GetRelays() [][]byte {
 	if x != nil {
 		return x.Relays
+	}
+	return nil
+}
+
+func (x *KubeSpan) GetMapping() uint32 {
+	if x != nil && x.Mapping != nil {
+		return *x.Mapping
+	}
+	return 0
+}
+
+func (x *KubeSpan) GetRegisteredRelays() [][]byte {
+	if x != nil {
+		return x.RegisteredRelays
 	}
 	return nil
 }
@@ -417,7 +436,7 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x04left\x18ӌ\x01 \x01(\bR\x04left\x12\x1a\n" +
 	"\aversion\x18Ԍ\x01 \x01(\tR\aversionB\v\n" +
 	"\t_kubespanB\x10\n" +
-	"\x0e_control_plane\"\xb0\x02\n" +
+	"\x0e_control_plane\"\x8c\x03\n" +
 	"\bKubeSpan\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
@@ -425,7 +444,11 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x14additional_addresses\x18\x03 \x03(\v2!.sidero.discovery.client.IPPrefixR\x13additionalAddresses\x12c\n" +
 	"\x1cexclude_advertised_addresses\x18\x04 \x03(\v2!.sidero.discovery.client.IPPrefixR\x1aexcludeAdvertisedAddresses\x12\x16\n" +
 	"\x05relay\x18ь\x01 \x01(\bR\x05relay\x12\x18\n" +
-	"\x06relays\x18Ҍ\x01 \x03(\fR\x06relays\".\n" +
+	"\x06relays\x18Ҍ\x01 \x03(\fR\x06relays\x12\x1f\n" +
+	"\amapping\x18ӌ\x01 \x01(\rH\x00R\amapping\x88\x01\x01\x12-\n" +
+	"\x11registered_relays\x18Ԍ\x01 \x03(\fR\x10registeredRelaysB\n" +
+	"\n" +
+	"\b_mapping\".\n" +
 	"\bIPPrefix\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\rR\x04bits\"6\n" +
@@ -473,6 +496,7 @@ func file_sidero_discovery_client_affiliate_proto_init() {
 		return
 	}
 	file_sidero_discovery_client_affiliate_proto_msgTypes[0].OneofWrappers = []any{}
+	file_sidero_discovery_client_affiliate_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -36,6 +36,7 @@ func encodeAffiliate(a mesh.Affiliate) *clientpb.Affiliate {
 		for _, relay := range k.Relays {
 			out.Kubespan.Relays = append(out.Kubespan.Relays, relay[:])
 		}
+		encodePaths(&k, out.Kubespan)
 	}
 	return out
 }
@@ -117,6 +118,9 @@ func decodeKubeSpan(in *clientpb.KubeSpan) (mesh.KubeSpan, error) {
 			return mesh.KubeSpan{}, fmt.Errorf("has a relay with a key of %d bytes", len(raw))
 		}
 		k.Relays = append(k.Relays, mesh.Key(raw))
+	}
+	if err := decodePaths(in, &k); err != nil {
+		return mesh.KubeSpan{}, err
 	}
 	if k.AdditionalAddresses, err = decodePrefixes(in.GetAdditionalAddresses()); err != nil {
 		return mesh.KubeSpan{}, err

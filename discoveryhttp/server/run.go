@@ -32,6 +32,9 @@ func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config
 	s.connections = entrance.Stats
 	group, groupCtx := errgroup.WithContext(ctx)
 	s.serveSTUN(groupCtx, group)
+	if o.Relay != nil {
+		group.Go(func() error { return o.Relay.Run(groupCtx) })
+	}
 	for _, listener := range listeners {
 		group.Go(func() error { return entrance.Serve(groupCtx, listener) })
 	}

@@ -16,11 +16,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/spanmesh/span/discoveryhttp/reflectpb/reflectpbconnect"
+	"github.com/spanmesh/span/discoveryhttp/relaypb/relaypbconnect"
 	"github.com/spanmesh/span/discoveryhttp/server/door"
 	"github.com/spanmesh/span/discoveryhttp/server/page"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/discoveryhttp/serverpb/serverpbconnect"
 	"github.com/spanmesh/span/discoveryhttp/store"
+	"github.com/spanmesh/span/discoveryhttp/stun"
 )
 
 // Store keeps the affiliates of clusters. It is safe for concurrent use. Package
@@ -65,9 +67,14 @@ type Options struct {
 	HideClientAddress bool
 	// Reflect lets a caller have datagrams sent to its own address.
 	Reflect bool
-	// STUN are sockets of stun.Listen, on which machines are told their outside addresses. Run
-	// closes them.
-	STUN []*net.UDPConn
+	// Outside tells machines their outside addresses, on STUN, which are sockets of stun.Listen. Run
+	// closes them. Outside is nil for none.
+	Outside *stun.Server
+	STUN    []*net.UDPConn
+	// Relay forwards packets of machines; nil for none. Run runs it. RelayAddress is host:port of its
+	// UDP socket; an empty host is that at which a machine calls the server.
+	Relay        Relay
+	RelayAddress string
 	// Redirect is host:port of another service. If it is not empty, Hello sends all
 	// clients there.
 	Redirect string
@@ -132,6 +139,9 @@ func New(closing context.Context, o Options) *Server {
 	s.metrics = newMetrics(o.Store)
 	s.metrics.registry.MustRegister(s.admission.collectors()...)
 	s.metrics.registry.MustRegister(s.account.collectors()...)
+	if o.Relay != nil {
+		s.metrics.registry.MustRegister(o.Relay)
+	}
 	s.store = s.metrics.measure(o.Store)
 	return s
 }
@@ -149,11 +159,20 @@ func (s *Server) Handler() http.Handler {
 			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
 		services[path] = service
 	}
+	if s.options.Relay != nil {
+		path, service := relaypbconnect.NewRelayServiceHandler(&relayService{s, s.options.Relay, s.options.RelayAddress}, connect.WithReadMaxBytes(maxJoin),
+			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
+		services[path] = service
+	}
 	for path, service := range services {
 		services[path] = s.withCalls(withoutCompression(withController(service)))
 	}
 	others := withPageHeaders(s.withVisits(s.pages()))
 	return withDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.options.Relay != nil && r.URL.Path == RelayPath && r.ProtoMajor == 1 {
+			s.relayStream(w, r)
+			return
+		}
 		for path, service := range services {
 			if strings.HasPrefix(r.URL.Path, path) {
 				service.ServeHTTP(w, r)

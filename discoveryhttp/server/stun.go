@@ -11,10 +11,10 @@ import (
 
 // serveSTUN answers on the sockets of the options until ctx ends.
 func (s *Server) serveSTUN(ctx context.Context, group *errgroup.Group) {
-	if len(s.options.STUN) == 0 {
+	outside := s.options.Outside
+	if outside == nil {
 		return
 	}
-	outside := stun.NewServer(s.log)
 	s.metrics.registry.MustRegister(stunMetrics(outside)...)
 	for _, conn := range s.options.STUN {
 		group.Go(func() error { return outside.Serve(ctx, conn) })

@@ -124,14 +124,8 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 }
 
 func (s *Server) answer(conn *net.UDPConn, a *answerer, message, control []byte, from netip.AddrPort) {
-	sender := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	answer, ok := a.to(message, sender)
-	switch {
-	case !ok || from.Port() == 0:
-		s.refused.Add(1)
-		return
-	case !s.admit(sender.Addr(), time.Now()):
-		s.limited.Add(1)
+	answer := s.admitted(a, message, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+	if answer == nil {
 		return
 	}
 	if _, _, err := conn.WriteMsgUDPAddrPort(answer, control, from); err != nil {
@@ -139,4 +133,31 @@ func (s *Server) answer(conn *net.UDPConn, a *answerer, message, control []byte,
 		return
 	}
 	s.answered.Add(1)
+}
+
+// admitted returns the answer to a message; nil for what is no request, and beyond a rate.
+func (s *Server) admitted(a *answerer, message []byte, from netip.AddrPort) []byte {
+	answer, ok := a.to(message, from)
+	switch {
+	case !ok || from.Port() == 0:
+		s.refused.Add(1)
+	case !s.admit(from.Addr(), time.Now()):
+		s.limited.Add(1)
+	default:
+		return answer
+	}
+	return nil
+}
+
+// Answerer returns what answers messages that come to another's socket, for one goroutine. An answer
+// holds until the next call, and is nil for a message that has none.
+func (s *Server) Answerer() func(from netip.AddrPort, message []byte) (answer []byte) {
+	var a answerer
+	return func(from netip.AddrPort, message []byte) []byte {
+		answer := s.admitted(&a, message, from)
+		if answer != nil {
+			s.answered.Add(1)
+		}
+		return answer
+	}
 }

@@ -20,6 +20,7 @@ var Commands = map[string]lab.Subcommand{
 	"talos-peer":    talosPeer,
 	"talos-service": talosService,
 	"talos-crowd":   talosCrowd,
+	"relay-member":  relayMember,
 	"flood":         flood,
 }
 

@@ -1,9 +1,9 @@
 package sharedport
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -23,9 +23,6 @@ var ErrNoFamily = errors.New("the machine has no sockets of that IP version")
 const (
 	// maxDatagram is how much of a datagram is received, in bytes.
 	maxDatagram = 1500
-	// stunCookie is at an offset in each message of STUN (RFC 8489, section 5).
-	stunCookie       = 0x2112A442
-	stunCookieOffset = 4
 	// checksumOffset is that of the checksum in UDP's header.
 	checksumOffset = 6
 )
@@ -113,33 +110,6 @@ func (f *family) setUp(fd int, port uint16, mark uint32) error {
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 }
 
-// filter4 lets the messages of STUN to the port through. A raw socket of IPv4 sees IP's header.
-func filter4(port uint16) []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 6, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: fragmented, SkipTrue: 6},
-		bpf.LoadMemShift{Off: 0},
-		bpf.LoadIndirect{Off: 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 3},
-		bpf.LoadIndirect{Off: udpHeader + stunCookieOffset, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: stunCookie, SkipTrue: 1},
-		bpf.RetConstant{Val: maxDatagram},
-		bpf.RetConstant{Val: 0},
-	}
-}
-
-// filter6 is filter4 for a raw socket of IPv6, which does not see IP's header.
-func filter6(port uint16) []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 3},
-		bpf.LoadAbsolute{Off: udpHeader + stunCookieOffset, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: stunCookie, SkipTrue: 1},
-		bpf.RetConstant{Val: maxDatagram},
-		bpf.RetConstant{Val: 0},
-	}
-}
-
 // of returns the socket of an address' IP version; nil for none.
 func (c *Conn) of(a netip.Addr) *family {
 	domain := unix.AF_INET
@@ -154,14 +124,16 @@ func (c *Conn) of(a netip.Addr) *family {
 	return nil
 }
 
-// Send sends a datagram from the port.
-func (c *Conn) Send(to netip.AddrPort, payload []byte) error {
+// Send sends a datagram from the port, which at most that many hops forward; 0 for as many as the
+// machine's packets usually have.
+func (c *Conn) Send(to netip.AddrPort, payload []byte, hops uint8) error {
 	f := c.of(to.Addr())
 	if f == nil {
 		return ErrNoFamily
 	}
 	d := datagram(c.port, to.Port(), payload)
 	address := unix.Sockaddr(&unix.SockaddrInet6{Addr: to.Addr().As16()})
+	level, option := unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT
 	if f.domain == unix.AF_INET {
 		source, err := c.source(to)
 		if err != nil {
@@ -169,38 +141,61 @@ func (c *Conn) Send(to netip.AddrPort, payload []byte) error {
 		}
 		sign4(d, source, to.Addr())
 		address = &unix.SockaddrInet4{Addr: to.Addr().As4()}
+		level, option = unix.IPPROTO_IP, unix.IP_TTL
+	}
+	var control []byte
+	if hops > 0 {
+		control = controlMessage(level, option, uint32(hops))
 	}
 	var failure error
-	err := f.raw.Control(func(fd uintptr) { failure = unix.Sendto(int(fd), d, unix.MSG_DONTWAIT, address) })
+	err := f.raw.Control(func(fd uintptr) { failure = unix.Sendmsg(int(fd), d, control, address, unix.MSG_DONTWAIT) })
 	if err = errors.Join(err, failure); err != nil {
 		return fmt.Errorf("send to %v: %w", to, err)
 	}
 	return nil
 }
 
+// controlMessage returns a control message with a number (cmsg(3)).
+func controlMessage(level, option int, value uint32) []byte {
+	const word = 4
+	m, header := make([]byte, unix.CmsgSpace(word)), unix.CmsgLen(0)
+	// The length comes first and is a size_t: it takes what the two numbers after it leave.
+	if header == 4*word {
+		binary.NativeEndian.PutUint64(m, uint64(unix.CmsgLen(word)))
+	} else {
+		binary.NativeEndian.PutUint32(m, uint32(unix.CmsgLen(word)))
+	}
+	binary.NativeEndian.PutUint32(m[header-2*word:], uint32(level))
+	binary.NativeEndian.PutUint32(m[header-word:], uint32(option))
+	binary.NativeEndian.PutUint32(m[header:], value)
+	return m
+}
+
 // source returns the address that the kernel sends from. A rule may send marked packets elsewhere, so
 // that the lookup has the mark.
-func (c *Conn) source(to netip.AddrPort) (netip.Addr, error) {
-	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		if c.mark == 0 {
-			return nil
-		}
-		var failure error
-		err := raw.Control(func(fd uintptr) {
-			failure = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.mark))
-		})
-		return errors.Join(err, failure)
-	}}
-	conn, err := dialer.Dial("udp4", to.String())
+func (c *Conn) source(to netip.AddrPort) (source netip.Addr, err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return netip.Addr{}, err
+		return source, err
 	}
-	defer func() { _ = conn.Close() }()
-	local, is := conn.LocalAddr().(*net.UDPAddr)
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	if c.mark != 0 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(c.mark)); err != nil {
+			return source, err
+		}
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
+		return source, err
+	}
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return source, err
+	}
+	own, is := local.(*unix.SockaddrInet4)
 	if !is {
-		return netip.Addr{}, net.UnknownNetworkError(conn.LocalAddr().Network())
+		return source, ErrNoFamily
 	}
-	return local.AddrPort().Addr().Unmap(), nil
+	return netip.AddrFrom4(own.Addr), nil
 }
 
 // Receive calls take with what comes, until Close. Two calls may be under way at once, one of each IP

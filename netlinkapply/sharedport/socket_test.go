@@ -5,10 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,13 +24,22 @@ var (
 	other = []byte("\x04\x00\x00\x00 data of WireGuard")
 )
 
+// passing are messages that the filter lets through, and stopped are others.
+var (
+	passing = []string{string(stun), "Spn\x01\x01\x00\x00\x00 ping", "Spn\x01\x02 pong", "Spn\x01\x03"}
+	stopped = []string{string(other), "", "Spn", "Spn\x01", "Spn\x01\x00 kind", "Spn\x01\x04 kind", "Spn\x02\x01 version", "spn\x01\x01 letter",
+		"\x01\x01\x00\x00\x21\x12\xA4", "\x01\x01\x00\x00\x21\x12\xA4\x43 cookie"}
+)
+
+var loopbacks = map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"}
+
 type received struct {
 	from    netip.AddrPort
 	payload string
 }
 
 // listen opens a socket of UDP.
-func listen(t *testing.T, address string) *net.UDPConn {
+func listen(t testing.TB, address string) *net.UDPConn {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
 	if err != nil {
@@ -40,10 +52,12 @@ func listen(t *testing.T, address string) *net.UDPConn {
 	return conn
 }
 
-func portOf(conn *net.UDPConn) uint16 { return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+func addressOf(conn *net.UDPConn) netip.AddrPort { return conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func portOf(conn *net.UDPConn) uint16 { return addressOf(conn).Port() }
 
 // share opens a Conn on a port, and returns what it receives.
-func share(t *testing.T, port uint16) (*Conn, <-chan received) {
+func share(t testing.TB, port uint16) (*Conn, <-chan received) {
 	t.Helper()
 	c, err := Open(port, 0)
 	if err != nil {
@@ -63,12 +77,12 @@ func share(t *testing.T, port uint16) (*Conn, <-chan received) {
 
 // TestBesideAnotherSocket asks and is answered on the port of another socket, which loses nothing.
 func TestBesideAnotherSocket(t *testing.T) {
-	for name, loopback := range map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"} {
+	for name, loopback := range loopbacks {
 		t.Run(name, func(t *testing.T) {
 			wireguard, server := listen(t, "[::]:0"), listen(t, loopback)
 			c, taken := share(t, portOf(wireguard))
-			to := server.LocalAddr().(*net.UDPAddr).AddrPort()
-			if err := c.Send(to, stun); err != nil {
+			to := addressOf(server)
+			if err := c.Send(to, stun, 0); err != nil {
 				t.Fatal(err)
 			}
 			buffer := make([]byte, maxDatagram)
@@ -76,25 +90,88 @@ func TestBesideAnotherSocket(t *testing.T) {
 			if err != nil || string(buffer[:n]) != string(stun) || from.Port() != portOf(wireguard) {
 				t.Fatalf("the server got %q from %v: %v", buffer[:n], from, err)
 			}
-			for _, message := range [][]byte{other, stun} {
-				if _, err := server.WriteToUDPAddrPort(message, from); err != nil {
+			// Of those that are stopped, none is received before the next that is not.
+			all := slices.Concat(stopped, passing)
+			for _, message := range all {
+				if _, err := server.WriteToUDPAddrPort([]byte(message), from); err != nil {
 					t.Fatal(err)
 				}
 			}
-			select {
-			case got := <-taken:
-				if got != (received{to, string(stun)}) {
-					t.Errorf("received %q from %v", got.payload, got.from)
+			for _, want := range passing {
+				select {
+				case got := <-taken:
+					if got != (received{to, want}) {
+						t.Errorf("received %q from %v, want %q", got.payload, got.from, want)
+					}
+				case <-time.After(patience):
+					t.Fatalf("%q was not received", want)
 				}
-			case <-time.After(patience):
-				t.Error("nothing was received")
 			}
-			for _, want := range [][]byte{other, stun} {
-				if n, _, err := wireguard.ReadFromUDPAddrPort(buffer); err != nil || string(buffer[:n]) != string(want) {
+			for _, want := range all {
+				if n, _, err := wireguard.ReadFromUDPAddrPort(buffer); err != nil || string(buffer[:n]) != want {
 					t.Errorf("the other socket got %q: %v", buffer[:n], err)
 				}
 			}
 		})
+	}
+}
+
+// TestHops has the hops of a datagram counted down from what was asked for.
+func TestHops(t *testing.T) {
+	for name, loopback := range loopbacks {
+		t.Run(name, func(t *testing.T) {
+			server := listen(t, loopback)
+			hopsOf := hopsOf4(t, server)
+			if name == "IPv6" {
+				hopsOf = hopsOf6(t, server)
+			}
+			c, _ := share(t, 51820)
+			usual := 0
+			for _, hops := range []uint8{0, 1, 4, 255, 0} {
+				if err := c.Send(addressOf(server), stun, hops); err != nil {
+					t.Fatal(err)
+				}
+				got := hopsOf()
+				if usual == 0 {
+					usual = got
+				}
+				want := int(hops)
+				if hops == 0 {
+					want = usual
+				}
+				if got != want || usual < 30 {
+					t.Errorf("sent with %d, received with %d; usual are %d", hops, got, usual)
+				}
+			}
+		})
+	}
+}
+
+func hopsOf4(t *testing.T, server *net.UDPConn) func() int {
+	conn := ipv4.NewPacketConn(server)
+	if err := conn.SetControlMessage(ipv4.FlagTTL, true); err != nil {
+		t.Fatal(err)
+	}
+	return func() int {
+		_, c, _, err := conn.ReadFrom(make([]byte, maxDatagram))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.TTL
+	}
+}
+
+func hopsOf6(t *testing.T, server *net.UDPConn) func() int {
+	conn := ipv6.NewPacketConn(server)
+	if err := conn.SetControlMessage(ipv6.FlagHopLimit, true); err != nil {
+		t.Fatal(err)
+	}
+	return func() int {
+		_, c, _, err := conn.ReadFrom(make([]byte, maxDatagram))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.HopLimit
 	}
 }
 
@@ -163,7 +240,7 @@ func TestOpenWithoutRights(t *testing.T) {
 }
 
 func TestSendWithoutFamily(t *testing.T) {
-	if err := new(Conn).Send(netip.MustParseAddrPort("[::1]:1"), stun); !errors.Is(err, ErrNoFamily) {
+	if err := new(Conn).Send(netip.MustParseAddrPort("[::1]:1"), stun, 0); !errors.Is(err, ErrNoFamily) {
 		t.Error(err)
 	}
 }

@@ -22,7 +22,7 @@ type Snapshot struct {
 	// Offline says for each link why it does not connect the machine to others; empty if one
 	// does.
 	Offline []mesh.OfflineLink
-	// Outside is how NATs map the machine's UDP port, by the servers that were asked.
+	// Outside is how NATs map the machine's UDP port, by the servers and the router that were asked.
 	Outside mesh.Outside
 	// Peers are the connections to the peers.
 	Peers Peers
@@ -185,12 +185,14 @@ type Report struct {
 	Conditions []Condition
 	// Mapping is how a NAT maps the machine's UDP port, as far as it is known.
 	Mapping mesh.Mapping
+	// PortMappings are the ports that the router maps to that port. The list is not to be changed.
+	PortMappings []mesh.PortMapping
 }
 
 // Summarize makes the report of the conditions that Assess returned.
 func Summarize(now time.Time, s Snapshot, conditions []Condition) Report {
 	cutOff := s.Peers.Up == 0 && s.Peers.lacking(now, s.settled(now)) > 0
-	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping()}
+	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping(), PortMappings: s.Outside.Router}
 	if !s.Converged {
 		r.State = Starting
 	}

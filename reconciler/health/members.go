@@ -158,6 +158,6 @@ func (r Relay) Condition() (c condition.Condition, is bool) {
 		return condition.Condition{}, false
 	}
 	return condition.Condition{Code: condition.RelayNotForwarding,
-		Cause:  "relay.offer is set, and forwarding of " + strings.Join(off, " and ") + " is off",
+		Cause:  "relay.forwarding.offer is set, and forwarding of " + strings.Join(off, " and ") + " is off",
 		Remedy: "`sysctl -w " + strings.Join(sysctls, " ") + "`"}, true
 }

@@ -40,9 +40,9 @@ func TestMembers(t *testing.T) {
 		{"a relay", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true, IPv4: true}}, nil},
 		{"no relay", Members{Answered: true, Others: 1}, nil},
 		{"a relay that does not forward", Members{Answered: true, Others: 1, Relay: Relay{Offered: true}}, []string{
-			"RelayNotForwarding: relay.offer is set, and forwarding of IPv6 and IPv4 is off: `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
+			"RelayNotForwarding: relay.forwarding.offer is set, and forwarding of IPv6 and IPv4 is off: `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"a relay for IPv6 alone", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true}}, []string{
-			"RelayNotForwarding: relay.offer is set, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
+			"RelayNotForwarding: relay.forwarding.offer is set, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
 		{"one version", Members{Answered: true, Others: 1, Version: "v2"}, nil},
 		{"other versions", Members{Answered: true, Others: 5, Version: "v2", Versions: []Version{{"v1", 2, "db1"}, {"v3", 1, "web"}}}, []string{
 			"VersionsDiffer: of 5 others, 3 do not run v2, as this machine does: v1 on db1 and 1 more; v3 on web: upgrade all"}},

@@ -24,7 +24,7 @@ const minObservers = 2
 
 // observers returns how many peers are reached directly, and so see at which port this machine sends.
 func (p *Peers) observers() int {
-	n := p.Up
+	n := p.Up - p.Blind
 	for i := range p.Notable {
 		if p.Notable[i].Relay != "" {
 			n--
@@ -47,6 +47,6 @@ func symmetric(p *Peer, peers *Peers, here, there mesh.Mapping) condition.Condit
 	c.Code = condition.SymmetricNAT
 	c.Cause += fmt.Sprintf("; by the endpoints that machines have published, neither end keeps its port: the NAT at %v gives this machine another for each peer, and that at %v gives %s another",
 		here.Address, there.Address, p.Name)
-	c.Remedy = "set relay.offer on a third machine that both reach, and relay.use on both; or forward a UDP port at one of both; if a firewall is the cause, " + c.Remedy
+	c.Remedy = "give a discovery server --relay; or set relay.forwarding.offer on a third machine that both reach, and relay.forwarding.use on both; or forward a UDP port at one of both; if a firewall is the cause, " + c.Remedy
 	return c
 }

@@ -38,8 +38,9 @@ const (
 
 // Peers is what is known of the peers of the mesh.
 type Peers struct {
-	// Up is the number of those that are reached, directly or through a relay.
-	Up int
+	// Up is the number of those that are reached, directly or through a relay, and Blind that of those
+	// whose traffic a blind relay carries.
+	Up, Blind int
 	// Port is the UDP port of this machine, Announced are the endpoints that it publishes.
 	Port      int
 	Announced []netip.AddrPort
@@ -127,6 +128,9 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	found := judgePackets(now, peers)
 	var silent, deaf []*Peer
 	here := s.mapping()
+	if len(s.Outside.Router) > 0 {
+		here = mesh.Mapping{} // all peers have a port to call
+	}
 	heard, others := peers.Up > 0, false
 	for i := range peers.Notable {
 		p := &peers.Notable[i]

@@ -53,6 +53,12 @@ type KubeSpan struct {
 	// Relays are the relays that the machine reaches, if it wants its own traffic carried.
 	// KubeSpan on Talos does not publish them.
 	Relays []Key `json:"relays,omitempty"`
+	// NAT is how a NAT in front of the machine maps WireGuard's port.
+	NAT NAT `json:"nat,omitempty"`
+	// Probes is set when an agent on the machine answers probes for paths. KubeSpan on Talos does not.
+	Probes bool `json:"probes,omitempty"`
+	// Registered are the blind relays with which the machine is registered.
+	Registered []Key `json:"registered,omitempty"`
 }
 
 // IsZero reports whether the machine is not in the mesh.
@@ -108,6 +114,9 @@ func join(a, b Affiliate) Affiliate {
 			Endpoints:                 unite(a.KubeSpan.Endpoints, b.KubeSpan.Endpoints),
 			Relay:                     a.KubeSpan.Relay || b.KubeSpan.Relay,
 			Relays:                    unite(a.KubeSpan.Relays, b.KubeSpan.Relays),
+			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
+			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
+			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
 		},
 	}
 }

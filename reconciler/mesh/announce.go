@@ -23,12 +23,14 @@ const (
 	// baseSize is for encryption, names, key and operating system.
 	baseSize    = 512
 	addressSize = 20
-	prefixSize  = 24
+	// relaySize is for MaxRegistered keys.
+	relaySize  = 128
+	prefixSize = 24
 )
 
 // roomForAddresses returns how many addresses fit beside the networks of an affiliate.
 func roomForAddresses(k *KubeSpan) int {
-	room := maxData - baseSize - prefixSize*(len(k.AdditionalAddresses)+len(k.ExcludeAdvertisedNetworks))
+	room := maxData - baseSize - relaySize - prefixSize*(len(k.AdditionalAddresses)+len(k.ExcludeAdvertisedNetworks))
 	return min(max(room/addressSize, 1), maxAddresses)
 }
 

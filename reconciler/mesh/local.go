@@ -134,7 +134,7 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		Address:                   id.Address.Addr(),
 		AdditionalAddresses:       masked(networks),
 		ExcludeAdvertisedNetworks: config.Filters.ExcludeAdvertisedNetworks,
-		Relay:                     config.Relay.Offer && host.Forwards,
+		Relay:                     config.Relay.OffersForwarding() && host.Forwards,
 	}
 	a.Addresses = best(addresses, roomForAddresses(&a.KubeSpan)-len(config.Addresses), classOf)
 	found := tooMany("addresses", len(a.Addresses), len(addresses), "exclude links with machine.network.kubespan.filters.interfaces")

@@ -44,23 +44,40 @@ func (m Mapping) Equal(other Mapping) bool {
 	return m.Kind == other.Kind && m.Address == other.Address && slices.Equal(m.Ports, other.Ports)
 }
 
-// Outside is how the NATs in front of a machine map the UDP port of its WireGuard, by IP version, as
-// servers see it.
-type Outside struct{ IPv4, IPv6 Mapping }
+// PortMapping is a port that the router maps to that of a machine's WireGuard, since the machine has
+// asked it to.
+type PortMapping struct {
+	// Endpoint is the router's address outside, with the port.
+	Endpoint netip.AddrPort
+	// Protocol is the one that the router was asked by, such as "PCP".
+	Protocol string
+}
+
+// Outside is how the NATs in front of a machine map the UDP port of its WireGuard.
+type Outside struct {
+	// IPv4 and IPv6 are what servers see, by IP version.
+	IPv4, IPv6 Mapping
+	// Router are the port mappings of the router, at most one of each IP version.
+	Router []PortMapping
+}
 
 // Equal reports whether both are the same.
 func (o Outside) Equal(other Outside) bool {
-	return o.IPv4.Equal(other.IPv4) && o.IPv6.Equal(other.IPv6)
+	return o.IPv4.Equal(other.IPv4) && o.IPv6.Equal(other.IPv6) && slices.Equal(o.Router, other.Router)
 }
 
-// Endpoints returns the endpoints at which all peers see the machine behind a NAT.
+// Endpoints returns the endpoints at which all peers reach the machine behind a NAT. Those that the
+// router maps come first: they let anybody in.
 func (o Outside) Endpoints() (all []netip.AddrPort) {
+	for _, m := range o.Router {
+		all = append(all, m.Endpoint)
+	}
 	for _, m := range []Mapping{o.IPv4, o.IPv6} {
 		if m.Kind == NATIndependent && len(m.Ports) == 1 {
 			all = append(all, netip.AddrPortFrom(m.Address, m.Ports[0]))
 		}
 	}
-	return all
+	return unite(nil, all)
 }
 
 // Or returns the mapping of IPv4, which NATs are for, if servers have shown its kind, or else what

@@ -21,6 +21,7 @@ func TestOutsideEndpoints(t *testing.T) {
 		return f
 	}
 	both := mesh.Outside{IPv4: mapped(mesh.NATIndependent, "203.0.113.9", 40000), IPv6: mapped(mesh.NATIndependent, "2001:db8::9", 50000)}
+	router := []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("203.0.113.9:40001"), Protocol: "PCP"}}
 	for _, c := range []struct {
 		name    string
 		outside mesh.Outside
@@ -33,6 +34,11 @@ func TestOutsideEndpoints(t *testing.T) {
 		{"before the guess that the port stays", both, []string{"203.0.113.9"}, schema.KubeSpan{}, []string{"203.0.113.9:40000", "203.0.113.9:51820", "[2001:db8::9]:50000"}},
 		{"the port stays", mesh.Outside{IPv4: mapped(mesh.NATIndependent, "203.0.113.9", 51820)}, []string{"203.0.113.9"}, schema.KubeSpan{}, []string{"203.0.113.9:51820"}},
 		{"a filter refuses it", both, nil, schema.KubeSpan{Filters: schema.Filters{Endpoints: []schema.Filter{filter("192.168.0.0/16"), filter("2001:db8::/32")}}}, []string{"[2001:db8::9]:50000"}},
+		{"what the router maps first", mesh.Outside{IPv4: both.IPv4, Router: router}, nil, schema.KubeSpan{}, []string{"203.0.113.9:40001", "203.0.113.9:40000"}},
+		{"what the router maps and servers see, once", mesh.Outside{IPv4: mapped(mesh.NATIndependent, "203.0.113.9", 40001), Router: router}, nil, schema.KubeSpan{}, []string{"203.0.113.9:40001"}},
+		{"what the router maps, though the NAT gives others to others", mesh.Outside{IPv4: mapped(mesh.NATDependent, "203.0.113.9"), Router: router}, []string{"203.0.113.9"}, schema.KubeSpan{},
+			[]string{"203.0.113.9:40001", "203.0.113.9:51820"}},
+		{"what the router maps, but a filter refuses it", mesh.Outside{Router: router}, nil, schema.KubeSpan{Filters: schema.Filters{Endpoints: []schema.Filter{filter("192.168.0.0/16")}}}, nil},
 		{"another port for each destination", mesh.Outside{IPv4: mapped(mesh.NATDependent, "203.0.113.9")}, nil, schema.KubeSpan{}, nil},
 		{"not known", mesh.Outside{IPv4: mapped(mesh.NATUnknown, "203.0.113.9", 40000)}, nil, schema.KubeSpan{}, nil},
 		{"no NAT", mesh.Outside{IPv4: mapped(mesh.NATNone, "192.168.1.5")}, nil, schema.KubeSpan{}, nil},

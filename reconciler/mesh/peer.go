@@ -32,6 +32,10 @@ type PeerSpec struct {
 	Relay bool
 	// Relays are KubeSpan.Relays of the affiliate.
 	Relays []Key
+	// NAT, Probes and Registered are those of KubeSpan of the affiliate.
+	NAT        NAT
+	Probes     bool
+	Registered []Key
 }
 
 // PeerSpecs returns the specs of peers, in their order, without allowed IPs: package ownership
@@ -41,7 +45,8 @@ func PeerSpecs(peers []*Affiliate) []PeerSpec {
 	for i, a := range peers {
 		k := &a.KubeSpan
 		specs[i] = PeerSpec{PublicKey: k.PublicKey, NodeID: a.NodeID, Label: a.Nodename, Address: k.Address,
-			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays}
+			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays,
+			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered}
 	}
 	return specs
 }

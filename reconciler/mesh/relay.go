@@ -10,6 +10,10 @@ import (
 // has to fit into the 2048 bytes that discovery services accept.
 const MaxRelays = 8
 
+// MaxRegistered is the largest number of blind relays that a machine is registered with. With announce.go's
+// relaySize their keys fit beside the rest.
+const MaxRegistered = 3
+
 // PickRelay returns the relay for the traffic between a machine and a peer: one that both
 // reach. The machine's relays are in reached, the peer's in its spec. Both ends pick the same
 // relay, and different pairs pick different ones.

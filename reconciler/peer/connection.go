@@ -26,6 +26,16 @@ type Connection struct {
 	Action Action
 	// Relay is the peer that carries this one's traffic; zero for none.
 	Relay mesh.Key
+	// BlindRelay is the blind relay whose endpoint is in use; zero for none.
+	BlindRelay mesh.Key
+	// Path is the direct path to which the peer was moved; its endpoint is not valid for none.
+	Path mesh.Path
+
+	// barred is a path on which probes were answered, and WireGuard's packets were not. It is not used
+	// until a time, which is the later the more often, bars, that was so.
+	barred      netip.AddrPort
+	barredUntil time.Time
+	bars        int
 }
 
 // IsUp reports whether the peer is up.

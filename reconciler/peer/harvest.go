@@ -27,7 +27,7 @@ func (cs Connections) Harvest(now time.Time, self mesh.Key, specs []mesh.PeerSpe
 	for i := range cs {
 		c := &cs[i]
 		endpoint, unlisted := c.Status.Endpoint, now.Sub(c.Status.EndpointSince)
-		if c.IsUp() && endpoint.IsValid() && !slices.Contains(specs[i].Endpoints, endpoint) && isHarvester(self, c.Key, len(cs), unlisted) {
+		if c.IsUp() && c.BlindRelay.IsZero() && endpoint.IsValid() && !slices.Contains(specs[i].Endpoints, endpoint) && isHarvester(self, c.Key, len(cs), unlisted) {
 			found[c.NodeID] = []netip.AddrPort{endpoint}
 		}
 	}

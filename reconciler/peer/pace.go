@@ -41,7 +41,7 @@ func (p *pace) idleAfter(initiator bool) time.Duration {
 	return max(idleAfterOther, p.round+idleAfterOther-idleAfterInitiator)
 }
 
-// displaced returns Spec.Displaced. Two machines cannot be at one UDP endpoint.
+// displaced returns Spec.Displaced. Two machines cannot be at one UDP endpoint, unless it is a relay's.
 func (p *pace) displaced(s *Status) bool {
 	if p.occupants == nil || s.State != Up {
 		return false
@@ -65,7 +65,7 @@ func occupants(connections Connections) map[netip.AddrPort]time.Time {
 	latest := make(map[netip.AddrPort]time.Time, len(connections))
 	for i := range connections {
 		s := &connections[i].Status
-		if s.Endpoint.IsValid() && s.LastHandshake.After(latest[s.Endpoint]) {
+		if connections[i].BlindRelay.IsZero() && s.Endpoint.IsValid() && s.LastHandshake.After(latest[s.Endpoint]) {
 			latest[s.Endpoint] = s.LastHandshake
 		}
 	}

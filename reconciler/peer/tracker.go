@@ -43,6 +43,14 @@ type Input struct {
 	ProbeNow map[mesh.Key]bool
 	// Filtered are the peers to whom this machine's firewall lets no probe out.
 	Filtered map[mesh.Key]bool
+	// Relays are the blind relays that this machine knows, and Registered those with which it is
+	// registered.
+	Relays     []mesh.BlindRelay
+	Registered []BlindRelay
+	// Paths are the direct paths that probes have shown, sorted by key, and Probing is set while they
+	// are looked for.
+	Paths   []mesh.Path
+	Probing bool
 }
 
 // Connections returns the connections that were committed last. They must not be changed.
@@ -62,7 +70,8 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 			observed = observed[1:]
 		}
 		if len(before) > 0 && before[0].Key == spec.PublicKey {
-			c.Status, c.LastGood, c.Relay = before[0].Status, before[0].LastGood, before[0].Relay
+			*c = before[0]
+			c.Action, c.BlindRelay = Action{}, mesh.Key{}
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
@@ -82,8 +91,9 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	c.Candidates = spec.Endpoints
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
-		c.Candidates = mesh.Rank(in.Links, c.LastGood, spec)
+		c.Candidates = in.candidates(c.LastGood, spec, c.pathIn(now, in))
 	}
+	wasUp, at := c.IsUp(), c.Status.Endpoint
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
@@ -105,7 +115,12 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		p.allowance--
 	}
 	c.Relay = mesh.Key{} // AssignRelays decides anew
-	if c.IsUp() && c.Status.Endpoint.IsValid() {
+	if wasUp && !c.Status.isUp(now) && at.IsValid() && at == c.Path.Endpoint {
+		c.bar(now, at)
+	}
+	c.follow(now, in, spec)
+	c.BlindRelay = in.relayAt(c.Status.Endpoint)
+	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
 		c.LastGood = c.Status.Endpoint
 	}
 }
@@ -143,7 +158,7 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 				after.Status = before.Status
 			}
 		}
-		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.LastGood != after.LastGood {
+		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.IsBlind() != after.IsBlind() || before.LastGood != after.LastGood {
 			transitions = append(transitions, Transition{before, after})
 		}
 		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
@@ -198,6 +213,9 @@ func (t *Tracker) Shift(by time.Duration) {
 	for i := range t.connections {
 		c := &t.connections[i]
 		c.Status = c.Status.Shift(by)
+		if !c.barredUntil.IsZero() {
+			c.barredUntil = c.barredUntil.Add(by)
+		}
 	}
 }
 

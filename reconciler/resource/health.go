@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"net/netip"
 	"strconv"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -15,6 +16,7 @@ var HealthStates = &Type{
 		columnOf("STATE", func(h HealthState) string { return h.State }),
 		columnOf("READY", func(h HealthState) string { return strconv.FormatBool(h.Ready) }),
 		wide(columnOf("NAT", func(h HealthState) string { return string(h.NAT) })),
+		wide(columnOf("PORT MAPPINGS", func(h HealthState) string { return jsonCell(h.PortMappings) })),
 	},
 	sample: HealthState{},
 }
@@ -28,4 +30,7 @@ type HealthState struct {
 	// NAT is how a NAT in front of the machine maps its UDP port: "none", "independent" (one port for
 	// all destinations) or "dependent" (another for each); empty if that is not known.
 	NAT mesh.NAT `json:"nat,omitempty"`
+	// PortMappings are the addresses and ports that the router maps to the machine's UDP port, since it
+	// was asked to.
+	PortMappings []netip.AddrPort `json:"portMappings,omitempty"`
 }

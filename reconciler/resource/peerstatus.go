@@ -21,6 +21,8 @@ var PeerStatuses = &Type{
 			switch {
 			case s.Relay != "":
 				return "relay " + s.Relay
+			case s.BlindRelay != "":
+				return "blind relay " + s.BlindRelay
 			case !s.Endpoint.IsValid():
 				return ""
 			default:
@@ -38,6 +40,7 @@ var PeerStatuses = &Type{
 		}),
 		shows("lastHandshakeTime", wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime }))),
 		wide(columnOf("RELAY", func(s PeerStatus) string { return s.Relay })),
+		wide(columnOf("NOT DIRECT", func(s PeerStatus) string { return s.NotDirect })),
 		shows("lastEndpointChange", wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange }))),
 	},
 	names:  namesOf(func(s PeerStatus) []string { return []string{s.Label} }),
@@ -83,6 +86,11 @@ type PeerStatus struct {
 	EchoesAnswered int64 `json:"echoesAnswered,omitzero"`
 	// Relay is the name of the peer that carries this one's traffic; empty for none.
 	Relay string `json:"relay,omitempty"`
+	// BlindRelay is the name of the relay that forwards WireGuard's packets to the peer, and cannot
+	// read them; empty for none.
+	BlindRelay string `json:"blindRelay,omitempty"`
+	// NotDirect is why no direct path leads to a peer behind a blind relay; empty if it is not known.
+	NotDirect string `json:"notDirect,omitempty"`
 }
 
 // Equal reports whether other is an equal spec.

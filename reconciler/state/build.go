@@ -28,6 +28,8 @@ type Inputs struct {
 	// Connections are the connections to the peers, sorted by key. A peer without one is
 	// new and has no endpoint.
 	Connections peer.Connections
+	// Relays are the blind relays.
+	Relays []RelayPeer
 	// Retain are live peers to keep unchanged, besides Peers.
 	Retain []Peer
 	// Neighbours are the other meshes of the machine, by link.
@@ -86,6 +88,9 @@ func Build(in Inputs) State {
 		} else {
 			routes.except(spec.AllowedIPs)
 		}
+	}
+	for _, r := range in.Relays {
+		s.Peers = append(s.Peers, r.peer())
 	}
 	for _, retained := range in.Retain {
 		s.Peers = append(s.Peers, retained)

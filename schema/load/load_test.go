@@ -133,7 +133,7 @@ func TestGuideSnippets(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	want := schema.Config{
 		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
-			MTU: 1420, NAT: schema.NAT{STUN: true}, ListenPort: 51820, InterfaceName: "kubespan",
+			MTU: 1420, NAT: schema.NAT{STUN: true, Punch: true, PortMapping: true}, ListenPort: 51820, InterfaceName: "kubespan",
 			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
 		}}},
 		Cluster: schema.Cluster{Discovery: schema.Discovery{Registries: schema.Registries{
@@ -232,7 +232,7 @@ cluster: {id: "`+testID+`", secret: "`+testSecret+`", discovery: enabled: true
 	}
 	k := config.KubeSpan()
 	if k.MTU != schema.AutoMTU || k.FirewallMark != 0x1000 || k.RoutingTable != 1000 || k.RulePriority != 100 || k.PersistentKeepalive != 0 ||
-		k.Relay != (schema.Relay{Offer: true, Use: true}) || len(k.Bypass) != 1 || len(k.AdvertisedNetworks) != 1 || len(k.Filters.PeerEndpoints) != 1 {
+		!k.Relay.Offer || !k.Relay.UsesForwarding() || len(k.Bypass) != 1 || len(k.AdvertisedNetworks) != 1 || len(k.Filters.PeerEndpoints) != 1 {
 		t.Errorf("got %+v", k)
 	}
 	if k.NAT.STUN || len(k.NAT.Servers) != 1 || k.NAT.Servers[0] != (schema.STUNServer{Host: "stun.example.com", Port: 3478}) {

@@ -2464,7 +2464,9 @@ type Mesh struct {
 	MappedPorts   []uint32 `protobuf:"varint,7,rep,packed,name=mapped_ports,json=mappedPorts,proto3" json:"mapped_ports,omitempty"`
 	// The kind of NAT that the servers show: "none", "independent" (one port for all destinations,
 	// which is announced) or "dependent" (another for each). Empty where it is not known.
-	Nat           string `protobuf:"bytes,8,opt,name=nat,proto3" json:"nat,omitempty"`
+	Nat string `protobuf:"bytes,8,opt,name=nat,proto3" json:"nat,omitempty"`
+	// The ports that the router maps to that of WireGuard, since it was asked to. They are announced.
+	PortMappings  []*PortMapping `protobuf:"bytes,9,rep,name=port_mappings,json=portMappings,proto3" json:"port_mappings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2555,6 +2557,68 @@ func (x *Mesh) GetNat() string {
 	return ""
 }
 
+func (x *Mesh) GetPortMappings() []*PortMapping {
+	if x != nil {
+		return x.PortMappings
+	}
+	return nil
+}
+
+// PortMapping is a port that the router maps to that of WireGuard.
+type PortMapping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address and port of the router outside.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// By what the router was asked: "PCP", "NAT-PMP" or "UPnP".
+	Protocol      string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortMapping) Reset() {
+	*x = PortMapping{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortMapping) ProtoMessage() {}
+
+func (x *PortMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
+func (*PortMapping) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PortMapping) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *PortMapping) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
 type Cluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 32 bits that depend on the ID and the secret, such as "7f3a-91c0": machines find each other
@@ -2568,7 +2632,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2644,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2657,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Cluster) GetFingerprint() string {
@@ -2630,7 +2694,7 @@ type DiscoverySession struct {
 
 func (x *DiscoverySession) Reset() {
 	*x = DiscoverySession{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2706,7 @@ func (x *DiscoverySession) String() string {
 func (*DiscoverySession) ProtoMessage() {}
 
 func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2719,7 @@ func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscoverySession.ProtoReflect.Descriptor instead.
 func (*DiscoverySession) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DiscoverySession) GetRegistry() string {
@@ -2713,7 +2777,7 @@ type ConfigInForce struct {
 
 func (x *ConfigInForce) Reset() {
 	*x = ConfigInForce{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2789,7 @@ func (x *ConfigInForce) String() string {
 func (*ConfigInForce) ProtoMessage() {}
 
 func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2802,7 @@ func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigInForce.ProtoReflect.Descriptor instead.
 func (*ConfigInForce) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ConfigInForce) GetPath() string {
@@ -2763,8 +2827,8 @@ type Peer struct {
 	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	// "up", "down", or "unknown" while an endpoint is on trial.
 	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	// Where WireGuard sends to, such as "203.0.113.9:51820", or "relay NAME" where a peer carries
-	// the traffic; empty for nowhere.
+	// Where WireGuard sends to, such as "203.0.113.9:51820", "relay NAME" where a peer carries the
+	// traffic, or "blind relay NAME" where a relay that cannot read it does; empty for nowhere.
 	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
 	// The smoothed round-trip time of echoes; absent if none was answered.
 	RttSeconds *float64 `protobuf:"fixed64,5,opt,name=rtt_seconds,json=rttSeconds,proto3,oneof" json:"rtt_seconds,omitempty"`
@@ -2776,14 +2840,16 @@ type Peer struct {
 	ReceivedBytes    float64 `protobuf:"fixed64,8,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	TransmittedBytes float64 `protobuf:"fixed64,9,opt,name=transmitted_bytes,json=transmittedBytes,proto3" json:"transmitted_bytes,omitempty"`
 	// The name of the peer that carries the traffic; empty for none.
-	Relay         string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
+	Relay string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
+	// The name of the relay that carries the traffic and cannot read it; empty for none.
+	BlindRelay    string `protobuf:"bytes,11,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2861,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2874,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Peer) GetName() string {
@@ -2881,6 +2947,13 @@ func (x *Peer) GetRelay() string {
 	return ""
 }
 
+func (x *Peer) GetBlindRelay() string {
+	if x != nil {
+		return x.BlindRelay
+	}
+	return ""
+}
+
 type GetSupportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2889,7 +2962,7 @@ type GetSupportRequest struct {
 
 func (x *GetSupportRequest) Reset() {
 	*x = GetSupportRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +2974,7 @@ func (x *GetSupportRequest) String() string {
 func (*GetSupportRequest) ProtoMessage() {}
 
 func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +2987,7 @@ func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
 func (*GetSupportRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 type GetSupportResponse struct {
@@ -2931,7 +3004,7 @@ type GetSupportResponse struct {
 
 func (x *GetSupportResponse) Reset() {
 	*x = GetSupportResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3016,7 @@ func (x *GetSupportResponse) String() string {
 func (*GetSupportResponse) ProtoMessage() {}
 
 func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3029,7 @@ func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
 func (*GetSupportResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetSupportResponse) GetLog() []string {
@@ -2998,7 +3071,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3083,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3096,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PingRequest) GetPeer() string {
@@ -3076,14 +3149,16 @@ type PingResponse struct {
 	// Why the echo was not sent.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// Which packets pass, if the request asks for that.
-	PathMtu       *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	PathMtu *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	// The name of the relay that carries the traffic and cannot read it; empty for none.
+	BlindRelay    string `protobuf:"bytes,8,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3095,7 +3170,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3108,7 +3183,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PingResponse) GetPeer() string {
@@ -3160,6 +3235,13 @@ func (x *PingResponse) GetPathMtu() *PathMTU {
 	return nil
 }
 
+func (x *PingResponse) GetBlindRelay() string {
+	if x != nil {
+		return x.BlindRelay
+	}
+	return ""
+}
+
 type PathMTU struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set if the peer answers small packets. Otherwise the rest is not known.
@@ -3174,7 +3256,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3268,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3281,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PathMTU) GetAnswers() bool {
@@ -3234,7 +3316,7 @@ type GetSamplesRequest struct {
 
 func (x *GetSamplesRequest) Reset() {
 	*x = GetSamplesRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3328,7 @@ func (x *GetSamplesRequest) String() string {
 func (*GetSamplesRequest) ProtoMessage() {}
 
 func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3341,7 @@ func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesRequest.ProtoReflect.Descriptor instead.
 func (*GetSamplesRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetSamplesRequest) GetPeer() string {
@@ -3292,7 +3374,7 @@ type GetSamplesResponse struct {
 
 func (x *GetSamplesResponse) Reset() {
 	*x = GetSamplesResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3386,7 @@ func (x *GetSamplesResponse) String() string {
 func (*GetSamplesResponse) ProtoMessage() {}
 
 func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3399,7 @@ func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesResponse.ProtoReflect.Descriptor instead.
 func (*GetSamplesResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetSamplesResponse) GetApiVersion() string {
@@ -3363,7 +3445,7 @@ type PeerSamples struct {
 
 func (x *PeerSamples) Reset() {
 	*x = PeerSamples{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3375,7 +3457,7 @@ func (x *PeerSamples) String() string {
 func (*PeerSamples) ProtoMessage() {}
 
 func (x *PeerSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3388,7 +3470,7 @@ func (x *PeerSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSamples.ProtoReflect.Descriptor instead.
 func (*PeerSamples) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PeerSamples) GetName() string {
@@ -3434,7 +3516,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3528,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3541,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3665,7 +3747,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\acluster\x18\v \x01(\v2\x19.spanctl.agent.v1.ClusterR\acluster\x12@\n" +
 	"\tdiscovery\x18\f \x03(\v2\".spanctl.agent.v1.DiscoverySessionR\tdiscovery\x127\n" +
 	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
-	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"\xd4\x01\n" +
+	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"\x98\x02\n" +
 	"\x04Mesh\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -3674,7 +3756,11 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\twireguard\x18\x05 \x01(\tR\twireguard\x12%\n" +
 	"\x0emapped_address\x18\x06 \x01(\tR\rmappedAddress\x12!\n" +
 	"\fmapped_ports\x18\a \x03(\rR\vmappedPorts\x12\x10\n" +
-	"\x03nat\x18\b \x01(\tR\x03nat\"G\n" +
+	"\x03nat\x18\b \x01(\tR\x03nat\x12B\n" +
+	"\rport_mappings\x18\t \x03(\v2\x1d.spanctl.agent.v1.PortMappingR\fportMappings\"E\n" +
+	"\vPortMapping\x12\x1a\n" +
+	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\"G\n" +
 	"\aCluster\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12\x1a\n" +
 	"\bmachines\x18\x02 \x01(\rR\bmachines\"\xeb\x01\n" +
@@ -3688,7 +3774,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\"U\n" +
 	"\rConfigInForce\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xe8\x02\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x89\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -3702,7 +3788,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\b \x01(\x01R\rreceivedBytes\x12+\n" +
 	"\x11transmitted_bytes\x18\t \x01(\x01R\x10transmittedBytes\x12\x14\n" +
 	"\x05relay\x18\n" +
-	" \x01(\tR\x05relayB\x0e\n" +
+	" \x01(\tR\x05relay\x12\x1f\n" +
+	"\vblind_relay\x18\v \x01(\tR\n" +
+	"blindRelayB\x0e\n" +
 	"\f_rtt_secondsB\a\n" +
 	"\x05_loss\"\x13\n" +
 	"\x11GetSupportRequest\"\xbf\x01\n" +
@@ -3719,7 +3807,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12-\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\xe9\x01\n" +
+	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\x8a\x02\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\rR\bsequence\x12+\n" +
@@ -3727,7 +3815,9 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\bendpoint\x18\x04 \x01(\tR\bendpoint\x12\x14\n" +
 	"\x05relay\x18\x05 \x01(\tR\x05relay\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x124\n" +
-	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\"O\n" +
+	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\x12\x1f\n" +
+	"\vblind_relay\x18\b \x01(\tR\n" +
+	"blindRelay\"O\n" +
 	"\aPathMTU\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\rR\x04full\x12\x16\n" +
@@ -3803,7 +3893,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(SampleSpan)(0),               // 1: spanctl.agent.v1.SampleSpan
@@ -3846,33 +3936,34 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*GetHealthRequest)(nil),      // 38: spanctl.agent.v1.GetHealthRequest
 	(*GetHealthResponse)(nil),     // 39: spanctl.agent.v1.GetHealthResponse
 	(*Mesh)(nil),                  // 40: spanctl.agent.v1.Mesh
-	(*Cluster)(nil),               // 41: spanctl.agent.v1.Cluster
-	(*DiscoverySession)(nil),      // 42: spanctl.agent.v1.DiscoverySession
-	(*ConfigInForce)(nil),         // 43: spanctl.agent.v1.ConfigInForce
-	(*Peer)(nil),                  // 44: spanctl.agent.v1.Peer
-	(*GetSupportRequest)(nil),     // 45: spanctl.agent.v1.GetSupportRequest
-	(*GetSupportResponse)(nil),    // 46: spanctl.agent.v1.GetSupportResponse
-	(*PingRequest)(nil),           // 47: spanctl.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 48: spanctl.agent.v1.PingResponse
-	(*PathMTU)(nil),               // 49: spanctl.agent.v1.PathMTU
-	(*GetSamplesRequest)(nil),     // 50: spanctl.agent.v1.GetSamplesRequest
-	(*GetSamplesResponse)(nil),    // 51: spanctl.agent.v1.GetSamplesResponse
-	(*PeerSamples)(nil),           // 52: spanctl.agent.v1.PeerSamples
-	(*Sample)(nil),                // 53: spanctl.agent.v1.Sample
-	nil,                           // 54: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 55: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 57: google.protobuf.Struct
+	(*PortMapping)(nil),           // 41: spanctl.agent.v1.PortMapping
+	(*Cluster)(nil),               // 42: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 43: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 44: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 45: spanctl.agent.v1.Peer
+	(*GetSupportRequest)(nil),     // 46: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 47: spanctl.agent.v1.GetSupportResponse
+	(*PingRequest)(nil),           // 48: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 49: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 50: spanctl.agent.v1.PathMTU
+	(*GetSamplesRequest)(nil),     // 51: spanctl.agent.v1.GetSamplesRequest
+	(*GetSamplesResponse)(nil),    // 52: spanctl.agent.v1.GetSamplesResponse
+	(*PeerSamples)(nil),           // 53: spanctl.agent.v1.PeerSamples
+	(*Sample)(nil),                // 54: spanctl.agent.v1.Sample
+	nil,                           // 55: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 56: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 58: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	55, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	56, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	25, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	56, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	57, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	10, // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	56, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	56, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	57, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	57, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	25, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	10, // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	25, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -3883,7 +3974,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	28, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	27, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	26, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	56, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	57, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	29, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	34, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	36, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -3891,71 +3982,72 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	35, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	36, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	37, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	57, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	56, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	56, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	58, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	57, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	57, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	26, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	56, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	56, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	57, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	57, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
 	40, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
-	41, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
-	42, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
-	43, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
-	44, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	56, // 37: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	56, // 38: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	56, // 39: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	56, // 40: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	54, // 41: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	55, // 42: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
-	55, // 43: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
-	55, // 44: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
-	49, // 45: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
-	1,  // 46: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
-	56, // 47: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
-	55, // 48: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
-	52, // 49: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
-	53, // 50: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
-	56, // 51: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	2,  // 52: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	4,  // 53: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	6,  // 54: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	15, // 55: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	17, // 56: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	19, // 57: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	8,  // 58: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	11, // 59: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	13, // 60: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	21, // 61: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	23, // 62: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	30, // 63: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	32, // 64: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	38, // 65: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	45, // 66: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	47, // 67: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
-	50, // 68: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
-	3,  // 69: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	5,  // 70: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	7,  // 71: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	16, // 72: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	18, // 73: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	20, // 74: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	9,  // 75: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	12, // 76: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	14, // 77: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	22, // 78: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	24, // 79: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	31, // 80: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	33, // 81: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	39, // 82: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	46, // 83: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	48, // 84: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
-	51, // 85: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
-	69, // [69:86] is the sub-list for method output_type
-	52, // [52:69] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	42, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	43, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	44, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	45, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	41, // 37: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
+	57, // 38: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	57, // 39: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	57, // 40: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	57, // 41: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	55, // 42: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	56, // 43: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	56, // 44: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	56, // 45: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	50, // 46: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 47: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
+	57, // 48: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
+	56, // 49: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
+	53, // 50: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
+	54, // 51: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
+	57, // 52: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	2,  // 53: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	4,  // 54: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	6,  // 55: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	15, // 56: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	17, // 57: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	19, // 58: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	8,  // 59: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	11, // 60: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	13, // 61: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	21, // 62: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	23, // 63: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	30, // 64: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	32, // 65: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	38, // 66: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	46, // 67: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	48, // 68: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	51, // 69: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
+	3,  // 70: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	5,  // 71: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	7,  // 72: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	16, // 73: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	18, // 74: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	20, // 75: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	9,  // 76: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	12, // 77: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	14, // 78: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	22, // 79: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	24, // 80: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	31, // 81: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	33, // 82: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	39, // 83: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	47, // 84: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	49, // 85: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	52, // 86: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
+	70, // [70:87] is the sub-list for method output_type
+	53, // [53:70] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -3964,15 +4056,15 @@ func file_spanctl_agent_v1_agent_proto_init() {
 		return
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[42].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[51].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[43].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -60,6 +60,7 @@ var Commands = map[string]lab.Subcommand{
 	"count-echoes":    countEchoes,
 	"partition":       partition,
 	"forward":         forward,
+	"map-ports":       mapPorts,
 	"received":        received,
 	"sent":            sent,
 	"route":           route,

@@ -82,12 +82,18 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.interfaceName":                        {Kind: cue.StringKind, Want: "a link name of 1 to 15 letters, digits, '-', '_' or '.'"},
 		"machine.network.kubespan.listenPort":                           {Kind: cue.IntKind, Want: "a port number from 1 to 65535"},
 		"machine.network.kubespan.mtu":                                  {Kind: cue.IntKind | cue.StringKind, Want: "a whole number of bytes from 1280 (the least that IPv6 allows) to 65455, or \"auto\""},
-		"machine.network.kubespan.nat":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"stun\", \"servers\"", Children: []string{"stun", "servers"}},
+		"machine.network.kubespan.nat":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"stun\", \"servers\", \"punch\", \"portMapping\", \"upnp\"", Children: []string{"stun", "servers", "punch", "portMapping", "upnp"}},
+		"machine.network.kubespan.nat.portMapping":                      {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.nat.punch":                            {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.nat.servers":                          {Kind: cue.ListKind, Want: "a list, each item a host with a port, such as \"stun.example.com:3478\""},
 		"machine.network.kubespan.nat.servers.[]":                       {Kind: cue.StringKind, Want: "a host with a port, such as \"stun.example.com:3478\"", Check: "server"},
 		"machine.network.kubespan.nat.stun":                             {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.nat.upnp":                             {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.persistentKeepalive":                  {Kind: cue.IntKind, Want: "a whole number of seconds from 0 to 65535"},
-		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"offer\", \"use\"", Children: []string{"offer", "use"}},
+		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"use\", \"offer\", \"forwarding\"", Children: []string{"use", "offer", "forwarding"}},
+		"machine.network.kubespan.relay.forwarding":                     {Kind: cue.StructKind, Want: "a struct with the fields \"offer\", \"use\"", Children: []string{"offer", "use"}},
+		"machine.network.kubespan.relay.forwarding.offer":               {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.relay.forwarding.use":                 {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.offer":                          {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.use":                            {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.routeConnectedNetworks":               {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
@@ -120,12 +126,19 @@ const Inlined = `#Machine: {
 			bypass: [...string]
 			routeConnectedNetworks: [...string]
 			relay: {
+				use?: bool
 				offer: bool | *false
-				use: bool | *false
+				forwarding: {
+					offer: bool | *false
+					use: bool | *false
+				}
 			}
 			nat: {
 				stun: bool | *true
 				servers: [...string]
+				punch: bool | *true
+				portMapping: bool | *true
+				upnp: bool | *false
 			}
 			listenPort: int & >=1 & <=65535 | *51820
 			interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"

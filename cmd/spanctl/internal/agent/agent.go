@@ -128,15 +128,14 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	outsider := newOutsider(loop, o.Log)
-	loop.Turned = sampler.turns(outsider.turned(o.Turned))
+	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
+	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
 	mtus := d.newPathMTUs(loop)
 	runner := loopRunner{deps: d, loop: loop}
 	configs, trials := o.newConfigs(d, runner)
-
 	configs.recordEvent = func(ctx context.Context, severity resource.Severity, reason event.Reason, message string) {
 		_ = loop.Record(ctx, severity, reason, "", message) // it fails where the agent stops
 	}
@@ -170,10 +169,10 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	group.Go(func() error { mtus.run(ctx); return nil })
-	group.Go(func() error { outsider.run(ctx); return nil })
+	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, d.saveEvents} {
+		group.Go(func() error { run(ctx); return nil })
+	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
-	group.Go(func() error { d.saveEvents(ctx); return nil })
 	group.Go(func() error { d.saveLastGood(ctx, lastGood); return nil })
 	group.Go(func() error { configs.followTrials(ctx, trials); return nil })
 	group.Go(func() error {

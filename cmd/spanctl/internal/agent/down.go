@@ -200,6 +200,7 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 		leaves := config != nil && (link == "" || link == config.KubeSpan().InterfaceName)
 		if leaves {
 			left = reconciler.LeaveDiscovery(ctx, d.newDiscovery(), config)
+			d.releasePortMappings(ctx, config.KubeSpan().FirewallMark)
 		}
 		pass, err := d.engine.RemoveAll(ctx, time.Now(), own)
 		if pass == nil {

@@ -98,6 +98,9 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 				h.Mesh.MappedPorts = append(h.Mesh.MappedPorts, uint32(port))
 			}
 		}
+		for _, mapped := range report.PortMappings {
+			h.Mesh.PortMappings = append(h.Mesh.PortMappings, &agentpb.PortMapping{Endpoint: mapped.Endpoint.String(), Protocol: mapped.Protocol})
+		}
 	}
 	if c := turn.File; c != nil && !c.Since.IsZero() {
 		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
@@ -137,11 +140,13 @@ func healthSession(s *health.Session) *agentpb.DiscoverySession {
 }
 
 func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
-	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), Relay: s.Relay, ReceivedBytes: float64(s.ReceiveBytes),
+	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), Relay: s.Relay, BlindRelay: s.BlindRelay, ReceivedBytes: float64(s.ReceiveBytes),
 		TransmittedBytes: float64(s.TransmitBytes)}
 	switch {
 	case s.Relay != "":
 		p.Path = "relay " + s.Relay
+	case s.BlindRelay != "":
+		p.Path = "blind relay " + s.BlindRelay
 	case s.Endpoint.IsValid():
 		p.Path = s.Endpoint.String()
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/discoveryhttp/stun"
-	"github.com/spanmesh/span/netlinkapply/sharedport"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/outside"
@@ -19,41 +17,28 @@ import (
 )
 
 const (
-	// shareRetry is the pause after which the port is shared again that could not be.
-	shareRetry = time.Minute
 	// resolveTimeout bounds how long the names of all servers take.
 	resolveTimeout = 5 * time.Second
 	// perName is how many addresses of a name are asked, of each IP version.
 	perName = 2
 )
 
-// sharedConn is a sharedport.Conn.
-type sharedConn interface {
-	Send(to netip.AddrPort, payload []byte) error
-	Receive(take func(from netip.AddrPort, payload []byte)) error
-	Close() error
-}
-
 // outsider finds how NATs map WireGuard's port.
 type outsider struct {
-	// share shares a port, with a firewall mark; resolve returns the addresses of a host, and report
-	// takes what has changed.
-	share   func(port uint16, mark uint32) (sharedConn, error)
+	// resolve returns the addresses of a host, and report takes what has changed.
 	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	report  func(mesh.Outside)
 	log     *slog.Logger
 
-	// turns has the last turn of the loop, answers what servers say, and ended the connections that
-	// receive no more.
-	turns   chan reconciler.Turn
+	// turns has the last turn of the loop, and answers what servers say.
+	turns   lastTurn
 	answers chan stunAnswer
-	ended   chan sharedConn
 
 	// The fields below belong to run.
 
 	turn   reconciler.Turn
 	v4, v6 outside.Asker
-	shared sharing
+	shared *sharing
 	found  finding
 	told   mesh.Outside
 }
@@ -65,19 +50,9 @@ type stunAnswer struct {
 	seen netip.AddrPort
 }
 
-// sharing is a port that is shared.
-type sharing struct {
-	port uint16
-	mark uint32
-	// conn is nil if the port could not be shared; it is tried again at a time.
-	conn  sharedConn
-	again time.Time
-}
-
 // newOutsider returns an outsider for the mesh of a loop.
 func newOutsider(loop *reconciler.Loop, log *slog.Logger) *outsider {
-	return makeOutsider(&outsider{report: loop.SetOutside, log: log,
-		share: func(port uint16, mark uint32) (sharedConn, error) { return sharedport.Open(port, mark) },
+	return makeOutsider(&outsider{report: loop.SetOutside, log: log, shared: newSharing("outside address not asked for", openShared, log),
 		resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}})
@@ -85,7 +60,7 @@ func newOutsider(loop *reconciler.Loop, log *slog.Logger) *outsider {
 
 // makeOutsider makes the parts of an outsider that are its own.
 func makeOutsider(o *outsider) *outsider {
-	o.turns, o.answers, o.ended = make(chan reconciler.Turn, 1), make(chan stunAnswer, 4*outside.MaxServers), make(chan sharedConn, 1)
+	o.turns, o.answers = newLastTurn(), make(chan stunAnswer, 4*outside.MaxServers)
 	for _, a := range []*outside.Asker{&o.v4, &o.v6} {
 		a.NewID = func() (id outside.ID) {
 			_, _ = rand.Read(id[:]) // never fails
@@ -95,23 +70,9 @@ func makeOutsider(o *outsider) *outsider {
 	return o
 }
 
-// turned returns what a loop calls after each turn: it passes the turn on, and keeps it for run.
-func (o *outsider) turned(next func(reconciler.Turn)) func(reconciler.Turn) {
-	return func(turn reconciler.Turn) {
-		select {
-		case <-o.turns:
-		default:
-		}
-		o.turns <- turn // the loop alone sends
-		if next != nil {
-			next(turn)
-		}
-	}
-}
-
 // run asks until ctx ends.
 func (o *outsider) run(ctx context.Context) {
-	defer o.unshare()
+	defer o.shared.stop()
 	for {
 		var due <-chan time.Time
 		if next := o.step(ctx, time.Now()); !next.IsZero() {
@@ -125,11 +86,8 @@ func (o *outsider) run(ctx context.Context) {
 		case a := <-o.answers:
 			o.v4.Heard(a.from, a.id, a.seen)
 			o.v6.Heard(a.from, a.id, a.seen)
-		case conn := <-o.ended:
-			if conn == o.shared.conn {
-				_ = conn.Close() // it works no more
-				o.shared.conn, o.shared.again = nil, time.Now().Add(shareRetry)
-			}
+		case conn := <-o.shared.ended:
+			o.shared.lost(conn, time.Now())
 		}
 	}
 }
@@ -137,13 +95,13 @@ func (o *outsider) run(ctx context.Context) {
 // step asks what is due, and returns when the next step is due; zero for never.
 func (o *outsider) step(ctx context.Context, now time.Time) (next time.Time) {
 	if o.asks() {
-		if again := o.keepShared(now); !again.IsZero() {
+		if again := o.shared.keep(now, uint16(o.turn.Mesh.Port), o.turn.Config.KubeSpan().FirewallMark, o.take); !again.IsZero() {
 			o.forget(now)
 			return again
 		}
 		o.findServers(ctx, now)
 	} else {
-		o.unshare()
+		o.shared.stop()
 	}
 	for _, a := range []struct {
 		asker *outside.Asker
@@ -151,7 +109,7 @@ func (o *outsider) step(ctx context.Context, now time.Time) (next time.Time) {
 	}{{&o.v4, true}, {&o.v6, false}} {
 		send, due := a.asker.Step(now, o.question(a.is4))
 		for _, r := range send {
-			if err := o.shared.conn.Send(r.To, stun.Request(r.ID)); err != nil {
+			if err := o.shared.conn.Send(r.To, stun.Request(r.ID), 0); err != nil {
 				o.log.Debug("outside address not asked for", "server", r.To.String(), "error", err)
 			}
 		}
@@ -230,34 +188,6 @@ func (o *outsider) isNear(a netip.Addr) bool {
 	})
 }
 
-// keepShared shares the port of the mesh. If it cannot, it returns when that is tried again.
-func (o *outsider) keepShared(now time.Time) (again time.Time) {
-	port, mark := uint16(o.turn.Mesh.Port), o.turn.Config.KubeSpan().FirewallMark
-	s := &o.shared
-	same := s.port == port && s.mark == mark
-	if same && (s.conn != nil || now.Before(s.again)) {
-		return s.again
-	}
-	o.unshare()
-	conn, err := o.share(port, mark)
-	*s = sharing{port: port, mark: mark}
-	if err != nil {
-		s.again = now.Add(shareRetry)
-		if !same {
-			o.log.Warn("outside address not asked for: WireGuard's port cannot be shared", "error", err)
-		}
-		return s.again
-	}
-	s.conn = conn
-	go func() {
-		if err := conn.Receive(o.take); err != nil {
-			o.log.Warn("answers about the outside address not received", "error", err)
-			o.ended <- conn
-		}
-	}()
-	return time.Time{}
-}
-
 // take takes what comes to the port. What is more than run takes in time is lost.
 func (o *outsider) take(from netip.AddrPort, payload []byte) {
 	if id, seen, ok := stun.ParseAnswer(payload); ok {
@@ -266,14 +196,4 @@ func (o *outsider) take(from netip.AddrPort, payload []byte) {
 		default:
 		}
 	}
-}
-
-// unshare closes what is shared.
-func (o *outsider) unshare() {
-	if o.shared.conn != nil {
-		if err := o.shared.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			o.log.Debug("shared port not closed", "error", err)
-		}
-	}
-	o.shared = sharing{}
 }

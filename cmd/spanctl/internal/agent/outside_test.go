@@ -32,7 +32,7 @@ type fakeConn struct {
 	sent []netip.AddrPort
 }
 
-func (c *fakeConn) Send(to netip.AddrPort, _ []byte) error {
+func (c *fakeConn) Send(to netip.AddrPort, _ []byte, _ uint8) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = append(c.sent, to)
@@ -71,10 +71,10 @@ func outsideTurn(port int, mark uint32) reconciler.Turn {
 func TestOutsiderShares(t *testing.T) {
 	var opened []*fakeConn
 	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {},
-		share: func(port uint16, mark uint32) (sharedConn, error) {
+		shared: newSharing("nothing", func(port uint16, mark uint32) (sharedConn, error) {
 			opened = append(opened, &fakeConn{port: port, mark: mark, closed: make(chan struct{})})
 			return opened[len(opened)-1], nil
-		},
+		}, slog.New(slog.DiscardHandler)),
 		resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("198.51.100.4"), netip.MustParseAddr("198.51.100.3"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("127.0.0.1")}, nil
 		}})
@@ -113,7 +113,7 @@ func TestOutsiderShares(t *testing.T) {
 func TestOutsiderTells(t *testing.T) {
 	var told []mesh.Outside
 	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(found mesh.Outside) { told = append(told, found) },
-		share: func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil },
+		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil }, slog.New(slog.DiscardHandler)),
 		resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("198.51.100.2")}, nil
 		}})
@@ -141,11 +141,11 @@ func TestOutsiderTells(t *testing.T) {
 func TestOutsiderWithoutRights(t *testing.T) {
 	var log strings.Builder
 	tries := 0
-	o := makeOutsider(&outsider{log: slog.New(slog.NewTextHandler(&log, nil)), report: func(mesh.Outside) {},
-		share: func(uint16, uint32) (sharedConn, error) {
+	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {},
+		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) {
 			tries++
 			return nil, errors.Join(sharedport.ErrNotPermitted)
-		}})
+		}, slog.New(slog.NewTextHandler(&log, nil)))})
 	o.turn = outsideTurn(51820, 32)
 	now := time.Now()
 	for range 3 {

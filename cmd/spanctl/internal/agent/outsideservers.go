@@ -20,7 +20,7 @@ func directly(r resource.Resource) (endpoint netip.AddrPort, up bool) {
 	if !is {
 		return endpoint, false
 	}
-	return s.Endpoint, s.State == peer.Up && s.Relay == "" && s.Endpoint.IsValid()
+	return s.Endpoint, s.State == peer.Up && s.Relay == "" && s.BlindRelay == "" && s.Endpoint.IsValid()
 }
 
 // finding are the addresses of the servers.

@@ -117,10 +117,10 @@ func (s *service) ping(ctx context.Context, m *agentpb.PingRequest, send func(*a
 		if err != nil {
 			return err
 		}
-		return send(path(store, peer, &agentpb.PingResponse{PathMtu: &agentpb.PathMTU{
+		return send(withPath(store, peer, &agentpb.PingResponse{PathMtu: &agentpb.PathMTU{
 			Answers: found.Answers, Full: uint32(found.Full), Passes: uint32(found.Passes)}}))
 	}
-	return plan.run(ctx, conn, func(response *agentpb.PingResponse) error { return send(path(store, peer, response)) })
+	return plan.run(ctx, conn, func(response *agentpb.PingResponse) error { return send(withPath(store, peer, response)) })
 }
 
 // dialPeer opens a connection for echoes to a peer.
@@ -174,12 +174,12 @@ func (p pingPlan) run(ctx context.Context, conn *echo.Conn, answered func(*agent
 	return nil
 }
 
-// path completes a response by the peer's name and the way to it.
-func path(store *resource.Store, peer pingPeer, response *agentpb.PingResponse) *agentpb.PingResponse {
+// withPath completes a response by the peer's name and the way to it.
+func withPath(store *resource.Store, peer pingPeer, response *agentpb.PingResponse) *agentpb.PingResponse {
 	response.Peer = peer.name
 	for _, r := range store.List(resource.PeerStatuses) {
 		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == peer.Key {
-			response.Relay = status.Relay
+			response.Relay, response.BlindRelay = status.Relay, status.BlindRelay
 			if status.Endpoint.IsValid() {
 				response.Endpoint = status.Endpoint.String()
 			}

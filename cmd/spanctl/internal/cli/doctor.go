@@ -101,7 +101,7 @@ func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
 		return
 	}
 	if err == nil {
-		r.InForce, r.Mapping = isEarlierInForce(h), mappingOf(h.GetMesh())
+		r.InForce, r.Mapping, r.Router = isEarlierInForce(h), mappingOf(h.GetMesh()), routerMappings(h.GetMesh())
 		for _, c := range h.GetConditions() {
 			if c.GetCode() == string(condition.TunnelFiltered) {
 				r.Filtered = append(r.Filtered, condition.Condition{Code: condition.TunnelFiltered, Subject: c.GetSubject(), Cause: c.GetCause(), Remedy: c.GetRemedy()})
@@ -146,6 +146,16 @@ func mappingOf(m *agentpb.Mesh) mesh.Mapping {
 		seen.Ports = append(seen.Ports, uint16(port))
 	}
 	return seen
+}
+
+// routerMappings returns the port mappings of the router that the agent knows of.
+func routerMappings(m *agentpb.Mesh) (all []mesh.PortMapping) {
+	for _, mapped := range m.GetPortMappings() {
+		if endpoint, err := netip.ParseAddrPort(mapped.GetEndpoint()); err == nil {
+			all = append(all, mesh.PortMapping{Endpoint: endpoint, Protocol: mapped.GetProtocol()})
+		}
+	}
+	return all
 }
 
 // agentPID returns the process that has a socket; 0 for none, or if this user may not use it.
@@ -203,7 +213,7 @@ func (s *agentSession) pathsOfPeers(ctx context.Context) []doctor.Peer {
 		}
 		status := r.GetSpec().AsMap()
 		name, _ := status["label"].(string)
-		p := doctor.Peer{Name: name, Up: status["state"] == "up" && status["relay"] == nil}
+		p := doctor.Peer{Name: name, Up: status["state"] == "up" && status["relay"] == nil && status["blindRelay"] == nil}
 		if status["state"] != "up" && status["relay"] == nil {
 			p.Fault = fmt.Sprint("the peer is ", status["state"])
 		} else if err := s.measurePath(ctx, r.GetMetadata().GetId(), &p); err != nil {

@@ -103,6 +103,8 @@ func (t *pingTally) add(p *agentpb.PingResponse) string {
 	way := p.GetEndpoint()
 	if p.GetRelay() != "" {
 		way = "relay " + p.GetRelay()
+	} else if p.GetBlindRelay() != "" {
+		way = "blind relay " + p.GetBlindRelay()
 	}
 	if way != "" {
 		way = " via " + way

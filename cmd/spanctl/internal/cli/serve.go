@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -38,6 +37,7 @@ type serveOptions struct {
 	page, metrics   string
 	etcd            etcdFlags
 	limits          server.Limits
+	relay           relayOptions
 	memory          int64
 	// given are the flags that the user has set.
 	given *pflag.FlagSet
@@ -75,6 +75,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stunListen, "stun-listen", stunSame, "UDP address and port at which machines are told the outside address of their WireGuard port, by STUN: same for those of --listen, or off. Answers are no larger than requests, and an address, or IPv6 /64, has 20 a second")
 	flags.StringVar(&f.store, "store", "", "where affiliates are stored: memory, bolt:PATH to survive restarts, or etcd:URL,URL for several servers (default bolt:discovery.db in the state directory)")
 	flags.BoolVar(&f.storeReset, "store-reset", false, "start with an empty store and move the file of a bolt store aside, such as a damaged one")
+	f.relay.flags(flags)
 	f.etcd.flags(flags)
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM file of the TLS certificate chain")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM file of the TLS private key")
@@ -87,6 +88,10 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.metrics, "metrics", string(server.Public), "who may read /metrics: public, private for this machine, or off")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
 	f.given = flags
+	f.limitFlags(flags)
+}
+
+func (f *serveOptions) limitFlags(flags *pflag.FlagSet) {
 	sizeVar(flags, &f.memory, "max-memory", "most memory that clients can make the server take, such as 512MiB or 2G; limits that are not given are lowered to fit (default half of the memory of the machine or container)")
 	l := &f.limits
 	sizeVar(flags, &l.ID, "max-id", "longest cluster or affiliate ID")
@@ -141,7 +146,7 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 		certificates = certificate.TLS()
 		group.Go(func() error { return certificate.Watch(ctx) })
 	}
-	listeners, err := f.open(ctx, certificates != nil)
+	open, err := f.open(ctx, certificates != nil, log)
 	if err != nil {
 		return err
 	}
@@ -150,13 +155,13 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 	}
 	kept, err := f.openStore(ctx, log)
 	if err != nil {
-		return errors.Join(err, closeAll(listeners))
+		return errors.Join(err, open.close())
 	}
 	o.Store = kept
-	if o.STUN, err = f.openSTUN(ctx, listeners, log); err != nil {
-		return errors.Join(err, closeAll(listeners), kept.Close())
+	if err := f.answer(&o, open, log); err != nil {
+		return errors.Join(err, open.close(), kept.Close())
 	}
-	for _, l := range listeners {
+	for _, l := range open.listeners {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
 	notifySystemd(log, daemon.SdNotifyReady)
@@ -174,7 +179,7 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 		notifySystemd(log, daemon.SdNotifyStopping)
 		return nil
 	})
-	group.Go(func() error { return server.Run(ctx, listeners, certificates, o) })
+	group.Go(func() error { return server.Run(ctx, open.listeners, certificates, o) })
 	return errors.Join(group.Wait(), kept.Close())
 }
 
@@ -216,7 +221,7 @@ func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
 			return o, fmt.Errorf("--%s is %d: want at least 1", flag, n)
 		}
 	}
-	return o, f.checkSigns()
+	return o, errors.Join(f.relay.check(), f.checkSigns())
 }
 
 // checkSigns returns an error for limits that would refuse every call.
@@ -234,29 +239,6 @@ func (f *serveOptions) checkSigns() error {
 	return err
 }
 
-// open listens, or takes the sockets that systemd passes. Addresses other than
-// loopback need TLS or --insecure.
-func (f *serveOptions) open(ctx context.Context, secure bool) ([]net.Listener, error) {
-	listeners, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("take sockets from systemd: %w", err)
-	}
-	if len(listeners) == 0 {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w%s", f.listen, err, listenHint(f.listen))
-		}
-		listeners = append(listeners, listener)
-	}
-	for _, l := range listeners {
-		if address, ok := l.Addr().(*net.TCPAddr); !secure && !f.insecure && (!ok || !address.IP.IsLoopback()) {
-			return nil, errors.Join(fmt.Errorf("%s can be reached from other machines: give --tls-cert and --tls-key, or --insecure", l.Addr()),
-				closeAll(listeners))
-		}
-	}
-	return listeners, nil
-}
-
 // listenHint says how an address is written that is only a port, or has none.
 func listenHint(address string) string {
 	if _, err := strconv.ParseUint(address, 10, 16); err == nil {
@@ -269,12 +251,4 @@ func listenHint(address string) string {
 		return "; want ADDRESS:PORT, such as 127.0.0.1:3000, or :3000 for all addresses of this machine"
 	}
 	return ""
-}
-
-func closeAll(listeners []net.Listener) error {
-	var err error
-	for _, l := range listeners {
-		err = errors.Join(err, l.Close())
-	}
-	return err
 }

@@ -31,8 +31,15 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 			given[flag.Name] = flag.Value.String()
 		}
 	})
-	usual := f.limits.Memory()
-	f.limits = f.limits.Within(f.memory)
+	usual, memory := f.limits.Memory(), f.memory
+	if f.relay.listen != "" {
+		if f.relay.limits.Memory() > memory/relayShare {
+			f.relay.limits = f.relay.limits.Within(memory / relayShare)
+			log.Info("limits of the relay lowered to fit the memory", "memory", human.Bytes(memory/relayShare), "machines", f.relay.limits.Members, "streams", f.relay.limits.Streams)
+		}
+		memory -= min(f.relay.limits.Memory(), memory/relayShare)
+	}
+	f.limits = f.limits.Within(memory)
 	var err error
 	for name, value := range given {
 		err = errors.Join(err, f.given.Set(name, value))
@@ -41,9 +48,9 @@ func (f *serveOptions) fitMemory(log *slog.Logger) error {
 		return err
 	}
 	switch most := f.limits.Memory(); {
-	case most > f.memory:
+	case most > memory || f.relay.listen != "" && f.relay.limits.Memory() > f.memory/relayShare:
 		log.Warn("the limits given allow more memory than --max-memory", "memory", human.Bytes(f.memory))
-	case usual > f.memory:
+	case usual > memory:
 		log.Info("limits lowered to fit the memory", "memory", human.Bytes(f.memory), "connections", f.limits.Connections.Connections,
 			"watches", f.limits.Watches, "affiliates", human.Bytes(f.limits.Store.Bytes))
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 
 	"github.com/spanmesh/span/discoveryhttp/stun"
+	"github.com/spanmesh/span/relay/udp"
 )
 
 // The values of --stun-listen beside an address.
@@ -15,9 +18,10 @@ const (
 	stunOff  = "off"
 )
 
-// openSTUN opens the sockets of STUN. Where another program has the UDP port of --listen, discovery is
-// served without them, unless the user has asked for the port.
-func (f *serveOptions) openSTUN(ctx context.Context, listeners []net.Listener, log *slog.Logger) ([]*net.UDPConn, error) {
+// openSTUN opens the sockets of STUN, besides those of the relay, where it is answered, too. Where
+// another program has the UDP port of --listen, discovery is served without them, unless the user has
+// asked for the port.
+func (f *serveOptions) openSTUN(ctx context.Context, listeners []net.Listener, relay []*udp.Conn, log *slog.Logger) ([]*net.UDPConn, error) {
 	switch f.stunListen {
 	case stunOff:
 		return nil, nil
@@ -31,7 +35,8 @@ func (f *serveOptions) openSTUN(ctx context.Context, listeners []net.Listener, l
 	}
 	var all []*net.UDPConn
 	for _, l := range listeners {
-		if _, is := l.Addr().(*net.TCPAddr); !is {
+		at, is := l.Addr().(*net.TCPAddr)
+		if !is || slices.ContainsFunc(relay, func(r *udp.Conn) bool { return covers(r.LocalAddr(), at) }) {
 			continue
 		}
 		conn, err := stun.Listen(ctx, l.Addr().String())
@@ -42,4 +47,9 @@ func (f *serveOptions) openSTUN(ctx context.Context, listeners []net.Listener, l
 		all = append(all, conn)
 	}
 	return all, nil
+}
+
+// covers reports whether a UDP socket has the address and port of a TCP socket.
+func covers(socket netip.AddrPort, at *net.TCPAddr) bool {
+	return int(socket.Port()) == at.Port && (socket.Addr().IsUnspecified() || socket.Addr() == at.AddrPort().Addr().Unmap())
 }

@@ -17,7 +17,7 @@ func TestOpenSTUN(t *testing.T) {
 	open := func(flag string) ([]*net.UDPConn, string, error) {
 		var log strings.Builder
 		f := &serveOptions{stunListen: flag}
-		conns, err := f.openSTUN(t.Context(), []net.Listener{listener}, slog.New(slog.NewTextHandler(&log, nil)))
+		conns, err := f.openSTUN(t.Context(), []net.Listener{listener}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		return conns, log.String(), err
 	}
 	if conns, log, err := open(stunOff); len(conns) != 0 || log != "" || err != nil {

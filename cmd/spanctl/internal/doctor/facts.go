@@ -58,6 +58,8 @@ type Facts struct {
 	Addresses map[netip.Addr]string
 	// Mapping is how a NAT maps the listen port, as peers have told the agent.
 	Mapping mesh.Mapping
+	// Router are the ports that the router maps to it, since the agent has asked for that.
+	Router []mesh.PortMapping
 }
 
 // Process is a process.

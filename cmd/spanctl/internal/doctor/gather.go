@@ -53,6 +53,8 @@ type Request struct {
 	Filtered []condition.Condition
 	// Mapping is how a NAT maps the listen port, as far as the agent knows.
 	Mapping mesh.Mapping
+	// Router are the ports that the router maps to it.
+	Router []mesh.PortMapping
 	// Peers asks for the ways to the peers; nil without an agent.
 	Peers func(context.Context) []Peer
 }
@@ -64,7 +66,7 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Filtered: r.Filtered, Mapping: r.Mapping,
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Filtered: r.Filtered, Mapping: r.Mapping, Router: r.Router,
 		ConfigDenied: r.ConfigDenied, SocketDenied: r.SocketDenied, Silent: r.Silent, Identity: r.Identity, IdentityFault: r.IdentityFault, IdentityInUse: r.IdentityInUse}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {
@@ -77,7 +79,7 @@ func Gather(ctx context.Context, r Request) *Facts {
 	if r.Config != nil {
 		kubespan := r.Config.KubeSpan()
 		f.Config = &Config{Link: kubespan.InterfaceName, ListenPort: kubespan.ListenPort, RulePriority: kubespan.RulePriority,
-			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.Offer}
+			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.OffersForwarding()}
 		if r.Config.Cluster.Discovery.Enabled {
 			f.Services = gatherServices(ctx, r, &work)
 			outsider, services := newOutsider(r.Config), r.Config.Cluster.Discovery.Registries.Service.URLs()

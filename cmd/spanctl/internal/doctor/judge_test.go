@@ -99,8 +99,8 @@ func TestJudge(t *testing.T) {
 			delete(f.Host.Sysctls, "ipv6/conf/all/forwarding")
 			f.Host.Sysctls["ipv4/ip_forward"] = "0"
 		},
-			[]string{"warn forwarding relay.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
-		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.offer is not set"}},
+			[]string{"warn forwarding relay.forwarding.offer is set, and forwarding of IPv6 and IPv4 is off, `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
+		{"no relay", func(f *Facts) { f.Config.RelayOffer = false }, []string{"skip forwarding relay.forwarding.offer is not set"}},
 		{"a rule in front", func(f *Facts) {
 			f.Host.Rules = append(f.Host.Rules, Rule{Family: "ipv6", Priority: 100, Table: 77}, Rule{Family: "ipv4", Priority: 101, Table: 77, Destination: "10.0.0.0/8"},
 				Rule{Family: "ipv4", Priority: 10, Protocol: unix.IPPROTO_TCP})
@@ -194,6 +194,11 @@ func TestJudge(t *testing.T) {
 			f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false
 		}, []string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +
 			"forward UDP 51820 on the router to this machine"}},
+		{"a router that drops what it does not map", func(f *Facts) {
+			atHome(f)
+			f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false
+			f.Router = []mesh.PortMapping{{Endpoint: netip.AddrPortFrom(ownAddress, 40001), Protocol: "PCP"}}
+		}, nil},
 		{"a NAT that forwards", atHome, nil},
 		{"a NAT with a port for each peer, and a server that hides addresses", func(f *Facts) {
 			atHome(f)
@@ -272,6 +277,15 @@ func TestTranslation(t *testing.T) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Kind: mesh.NATDependent, Address: ownAddress}
 		}, behind + "it gives UDP 51820 another port for each destination, so that peers behind such a NAT need a relay"},
+		{"the router maps a port", func(f *Facts) {
+			atHome(f)
+			f.Mapping = mesh.Mapping{Kind: mesh.NATDependent, Address: ownAddress}
+			f.Router = []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("203.0.113.9:40001"), Protocol: "PCP"}}
+		}, behind + "the router maps 203.0.113.9:40001 to UDP 51820 (PCP), which is announced"},
+		{"the router maps a port behind another NAT", func(f *Facts) {
+			atHome(f)
+			f.Router = []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("[2001:db8::1]:1"), Protocol: "PCP"}, {Endpoint: netip.MustParseAddrPort("100.64.0.9:40001"), Protocol: "NAT-PMP"}}
+		}, behind + "the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP), which is announced; another NAT lies in front of the router"},
 		{"another port for each peer", func(f *Facts) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}

@@ -148,7 +148,7 @@ func forwarding(f *Facts) []Finding {
 	case f.Config == nil:
 		return noConfig("forwarding")
 	case !f.Config.RelayOffer:
-		return one(Skip, "forwarding", "relay.offer is not set", "")
+		return one(Skip, "forwarding", "relay.forwarding.offer is not set", "")
 	}
 	on := func(sysctl string) bool { return f.Host.Sysctls[sysctl] == "1" }
 	if c, is := (health.Relay{Offered: true, IPv6: on("ipv6/conf/all/forwarding"), IPv4: on("ipv4/ip_forward")}).Condition(); is {

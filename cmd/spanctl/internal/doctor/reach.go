@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -78,6 +79,8 @@ func fromOutside(f *Facts) []Finding {
 			return Finding{Skip, "udp", o.URL + " could send nothing: its own firewall lets no UDP out", ""}
 		case o.Accepted >= o.Sent:
 			return Finding{OK, "udp", fmt.Sprintf("%d of %d datagrams from outside reach %s", o.Accepted, o.Sent, to), ""}
+		case o.Arrived == 0 && f.isMapped(o.Seen):
+			return Finding{OK, "udp", fmt.Sprintf("none of %d datagrams to %s arrive here; peers use the port that the router maps", o.Sent, to), ""}
 		case o.Arrived == 0:
 			return f.needed(f.noneArrives(o, to))
 		case o.Accepted == 0:
@@ -158,9 +161,36 @@ func translation(f *Facts) []Finding {
 	})
 }
 
+// routerMapping returns the router's port mapping of the IP version of an outer address.
+func (f *Facts) routerMapping(outer netip.Addr) (m mesh.PortMapping, found bool) {
+	i := slices.IndexFunc(f.Router, func(m mesh.PortMapping) bool { return m.Endpoint.Addr().Is4() == outer.Is4() })
+	if i < 0 {
+		return m, false
+	}
+	return f.Router[i], true
+}
+
+// isMapped reports whether the router maps a port of an outer address, so that peers reach it.
+func (f *Facts) isMapped(outer netip.Addr) bool {
+	m, found := f.routerMapping(outer)
+	return found && m.Endpoint.Addr() == outer
+}
+
+// routerText says what the router's port mapping is worth where machines see an outer address.
+func (f *Facts) routerText(m mesh.PortMapping, outer netip.Addr) string {
+	text := fmt.Sprintf("the router maps %v to UDP %d (%s), which is announced", m.Endpoint, f.Config.ListenPort, m.Protocol)
+	if m.Endpoint.Addr() != outer {
+		text += "; another NAT lies in front of the router, so that only machines behind that one reach it"
+	}
+	return text
+}
+
 // portOf says how the NAT at an address maps the listen port. The server sees TCP, so that only servers
 // of STUN and peers can tell.
 func (f *Facts) portOf(outer netip.Addr) string {
+	if m, found := f.routerMapping(outer); found {
+		return f.routerText(m, outer)
+	}
 	m, port := f.Mapping, f.Config.ListenPort
 	switch {
 	case m.Kind == mesh.NATIndependent && len(m.Ports) == 1:

@@ -101,5 +101,5 @@ func RTT(d time.Duration) string {
 	}
 }
 
-// IsRelayed reports whether another peer carries the traffic of a peer.
-func IsRelayed(p *agentpb.Peer) bool { return p.GetRelay() != "" }
+// IsRelayed reports whether a relay carries the traffic of a peer.
+func IsRelayed(p *agentpb.Peer) bool { return p.GetRelay() != "" || p.GetBlindRelay() != "" }

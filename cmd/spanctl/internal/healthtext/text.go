@@ -81,6 +81,9 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 	if nat := natText(h.GetMesh()); nat != "" {
 		head = append(head, [2]string{"nat", nat})
 	}
+	for _, m := range h.GetMesh().GetPortMappings() {
+		head = append(head, [2]string{"mapped", m.GetEndpoint() + " by the router (" + m.GetProtocol() + "), announced"})
+	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
 	}

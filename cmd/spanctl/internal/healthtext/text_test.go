@@ -36,6 +36,10 @@ func TestStatusText(t *testing.T) {
 		{"behind-nat-with-many-ports", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Mesh.Nat, h.Mesh.MappedAddress = "dependent", "203.0.113.9"
 		}},
+		{"behind-nat-that-maps-the-port", View{}, func(h *agentpb.GetHealthResponse) {
+			h.Mesh.Nat, h.Mesh.MappedAddress = "dependent", "203.0.113.9"
+			h.Mesh.PortMappings = []*agentpb.PortMapping{{Endpoint: "203.0.113.9:40001", Protocol: "PCP"}}
+		}},
 		{"info", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Conditions = []*agentpb.Condition{{Code: "ConfigOnTrial", Severity: "info", Cause: "the one before returns in 1m 40s",
 				Remedy: "`spanctl confirm` keeps it", Since: healthtest.Ago(20 * time.Second)}}

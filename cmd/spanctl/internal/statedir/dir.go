@@ -26,9 +26,11 @@ const (
 	// rotateFile has the key pair of a rotation that is under way.
 	rotateFile   = "rotate-key.yaml"
 	lastGoodFile = "endpoints.json"
-	eventsFile   = "events.json"
-	trialFile    = "trial.json"
-	downFile     = "down"
+	// portMappingsFile has the ports that the router maps.
+	portMappingsFile = "port-mappings.json"
+	eventsFile       = "events.json"
+	trialFile        = "trial.json"
+	downFile         = "down"
 	// oldCacheFile had the caches of all registries before each had a file of its own.
 	// It is removed: the registries are asked again.
 	oldCacheFile = "affiliates.json"

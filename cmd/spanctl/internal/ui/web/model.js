@@ -76,7 +76,7 @@ function sorted(names) {
 // where there is no such peer.
 export function linkState(peer) {
   if (!peer) return "none";
-  if (peer.state === "up" && peer.relay) return "relay";
+  if (peer.state === "up" && (peer.relay || peer.blindRelay)) return "relay";
   return peer.state;
 }
 

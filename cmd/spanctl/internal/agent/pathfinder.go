@@ -1,0 +1,178 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
+)
+
+// probeQueue is how many probes wait for the goroutine that answers them. More are lost.
+const probeQueue = 512
+
+// pathfinder finds direct paths to peers, by probes from WireGuard's port.
+type pathfinder struct {
+	// report takes what has changed.
+	report func(reconciler.Direct)
+	// nudged takes where a nudge of a relay comes from, or what looks like one.
+	nudged func(from netip.AddrPort)
+	log    *slog.Logger
+	// turns has the last turn of the loop, and probes what came to the port.
+	turns  lastTurn
+	probes chan heardProbe
+
+	// The fields below belong to run.
+
+	turn   reconciler.Turn
+	shared *sharing
+	prober path.Prober
+	told   reconciler.Direct
+	// explained is when it was last looked for why peers have no path.
+	explained time.Time
+	// toldAt is what explained was when something was last told.
+	toldAt time.Time
+}
+
+// heardProbe is a packet that has the form of a probe.
+type heardProbe struct {
+	from   netip.AddrPort
+	packet []byte
+}
+
+// newPathfinder returns a pathfinder for the mesh of a loop.
+func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
+	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+		shared: newSharing("no direct paths are looked for", openShared, log)}
+}
+
+// run looks for paths until ctx ends.
+func (f *pathfinder) run(ctx context.Context) {
+	defer f.shared.stop()
+	for {
+		var due <-chan time.Time
+		if next := f.step(time.Now()); !next.IsZero() {
+			due = time.After(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case f.turn = <-f.turns:
+		case <-due:
+		case p := <-f.probes:
+			f.hear(p)
+			for range len(f.probes) {
+				f.hear(<-f.probes)
+			}
+		case conn := <-f.shared.ended:
+			f.shared.lost(conn, time.Now())
+		}
+	}
+}
+
+// hear answers a probe.
+func (f *pathfinder) hear(p heardProbe) {
+	if f.shared.conn != nil {
+		f.send(f.prober.Heard(time.Now(), p.from, p.packet))
+	}
+}
+
+// step sends the probes that are due, and returns when the next step is due; zero for never.
+func (f *pathfinder) step(now time.Time) (next time.Time) {
+	if !f.looks() {
+		f.shared.stop()
+		f.rest()
+		return time.Time{}
+	}
+	if again := f.shared.keep(now, uint16(f.turn.Mesh.Port), f.turn.Config.KubeSpan().FirewallMark, f.take); !again.IsZero() {
+		f.rest()
+		return again
+	}
+	sent, next := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
+	f.send(sent)
+	f.tell(reconciler.Direct{On: true, Paths: f.prober.Proven(), Why: f.why(now)})
+	if explain := f.explained.Add(explainEvery); len(f.turn.Probing.Peers) > 0 && (next.IsZero() || explain.Before(next)) {
+		next = explain
+	}
+	return next
+}
+
+// explainEvery is how often it is looked for why peers have no path.
+const explainEvery = 5 * time.Second
+
+// why returns why peers have no path, as of a short while ago.
+func (f *pathfinder) why(now time.Time) map[mesh.Key]string {
+	if now.Sub(f.explained) < explainEvery && f.told.On {
+		return f.told.Why
+	}
+	f.explained = now
+	reasons := map[mesh.Key]string{}
+	for i := range f.turn.Probing.Peers {
+		peer := &f.turn.Probing.Peers[i]
+		if why := f.prober.Why(peer.Key); why != "" && peer.Relayed {
+			reasons[peer.Key] = why.Text()
+		}
+	}
+	return reasons
+}
+
+// rest forgets what was found.
+func (f *pathfinder) rest() {
+	f.prober = path.Prober{}
+	f.tell(reconciler.Direct{})
+}
+
+// looks reports whether there is a mesh whose config has paths looked for.
+func (f *pathfinder) looks() bool {
+	config := f.turn.Config
+	return config != nil && config.KubeSpan().Enabled && config.KubeSpan().NAT.Punch && f.turn.Mesh.Link != ""
+}
+
+// send sends probes. One that cannot be sent is as one that is lost.
+func (f *pathfinder) send(all []path.Send) {
+	for _, s := range all {
+		if err := f.shared.conn.Send(s.To, s.Payload, uint8(s.TTL)); err != nil {
+			f.log.Debug("probe not sent", "to", s.To.String(), "error", err)
+		}
+	}
+}
+
+// tell reports what has changed.
+func (f *pathfinder) tell(d reconciler.Direct) {
+	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
+	if d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
+		return
+	}
+	f.toldAt = f.explained
+	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
+		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
+	}) && maps.Equal(d.Why, f.told.Why)
+	f.told = d
+	if !same {
+		f.report(d)
+	}
+}
+
+// samePaths reports whether both are one list.
+func samePaths(a, b []mesh.Path) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// take takes what comes to the port. What is more than run takes in time is lost.
+func (f *pathfinder) take(from netip.AddrPort, payload []byte) {
+	if path.IsNudge(payload) {
+		f.nudged(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		return
+	}
+	if !path.IsProbe(payload) {
+		return
+	}
+	select {
+	case f.probes <- heardProbe{from, bytes.Clone(payload)}:
+	default:
+	}
+}

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
+	"github.com/spanmesh/span/schema"
+)
+
+// wire carries what pathfinders send to each other.
+type wire struct {
+	mu  sync.Mutex
+	at  map[netip.AddrPort]*wireConn
+	cut bool
+}
+
+// wireConn is a share of a port that the wire leads to.
+type wireConn struct {
+	wire   *wire
+	at     netip.AddrPort
+	in     chan heardProbe
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *wireConn) Send(to netip.AddrPort, payload []byte, _ uint8) error {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	if other := c.wire.at[to]; other != nil && !c.wire.cut {
+		select {
+		case other.in <- heardProbe{c.at, payload}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (c *wireConn) Receive(take func(netip.AddrPort, []byte)) error {
+	for {
+		select {
+		case p := <-c.in:
+			take(p.from, p.packet)
+		case <-c.closed:
+			return nil
+		}
+	}
+}
+
+func (c *wireConn) Close() error { c.once.Do(func() { close(c.closed) }); return nil }
+
+// finder is a pathfinder of a machine at an address, with one peer.
+type finder struct {
+	*pathfinder
+	turn reconciler.Turn
+	told chan reconciler.Direct
+}
+
+func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder {
+	t.Helper()
+	private := func(n byte) mesh.PrivateKey { return mesh.SecretKey([mesh.KeySize]byte{n}) }
+	config := &schema.Config{}
+	*config.KubeSpan() = schema.KubeSpan{Enabled: true, NAT: schema.NAT{Punch: true}}
+	endpoint := netip.MustParseAddrPort(at)
+	f := &finder{told: make(chan reconciler.Direct, 16)}
+	f.turn = reconciler.Turn{Config: config, Mesh: reconciler.Mesh{Link: "kubespan", Port: int(endpoint.Port())}, Probing: reconciler.Probing{
+		Self:  path.Self{Private: private(own), Public: private(own).Public(), NAT: mesh.NATIndependent},
+		Peers: []path.Peer{{Key: private(other).Public(), Endpoints: []netip.AddrPort{netip.MustParseAddrPort(there)}, NAT: mesh.NATIndependent, Up: true, Relayed: true}},
+	}}
+	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.told <- d }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) {
+			c := &wireConn{wire: w, at: endpoint, in: make(chan heardProbe, 64), closed: make(chan struct{})}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.at[endpoint] = c
+			return c, nil
+		}, slog.New(slog.DiscardHandler))}
+	return f
+}
+
+// await waits until it is told what is wanted.
+func (f *finder) await(t *testing.T, what string, is func(reconciler.Direct) bool) {
+	t.Helper()
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case d := <-f.told:
+			if is(d) {
+				return
+			}
+		case <-deadline:
+			t.Fatal("never: ", what)
+		}
+	}
+}
+
+// TestPathfindersMeet has two find each other, and forget all once the config says so.
+func TestPathfindersMeet(t *testing.T) {
+	w := &wire{at: map[netip.AddrPort]*wireConn{}}
+	one, two := newFinder(t, w, 1, 2, "192.0.2.1:51820", "198.51.100.2:40000"), newFinder(t, w, 2, 1, "198.51.100.2:40000", "192.0.2.1:51820")
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for _, f := range []*finder{one, two} {
+		turns := f.turns.after(nil)
+		turns(f.turn)
+		group.Go(func() { f.run(ctx) })
+	}
+	for _, f := range []*finder{one, two} {
+		f.await(t, "a path", func(d reconciler.Direct) bool {
+			return d.On && len(d.Paths) == 1 && d.Paths[0].Endpoint == f.turn.Probing.Peers[0].Endpoints[0] && d.Paths[0].Peer == f.turn.Probing.Peers[0].Key
+		})
+	}
+	off := *one.turn.Config
+	off.Machine.Network.KubeSpan.NAT.Punch = false
+	turn := one.turn
+	turn.Config = &off
+	one.turns.after(nil)(turn)
+	one.await(t, "nothing", func(d reconciler.Direct) bool { return !d.On && len(d.Paths) == 0 })
+	cancel()
+	group.Wait()
+}
+
+// TestPathfinderSaysWhyNot has a peer that does not answer.
+func TestPathfinderSaysWhyNot(t *testing.T) {
+	w := &wire{at: map[netip.AddrPort]*wireConn{}, cut: true}
+	f := newFinder(t, w, 1, 2, "192.0.2.1:51820", "198.51.100.2:40000")
+	f.pathfinder.turn = f.turn
+	now := time.Now()
+	for range 200 {
+		next := f.step(now)
+		if next.IsZero() {
+			t.Fatal("no step is due")
+		}
+		now = next
+	}
+	f.await(t, "a reason", func(d reconciler.Direct) bool {
+		return d.Why[f.turn.Probing.Peers[0].Key] == path.NoAnswer.Text()
+	})
+	f.shared.stop()
+}

@@ -1,0 +1,39 @@
+package payload
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spanmesh/span/discoveryhttp/clientpb"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// natKinds has the kinds of mapping at their numbers in an affiliate.
+var natKinds = []mesh.NAT{mesh.NATUnknown, mesh.NATNone, mesh.NATIndependent, mesh.NATDependent}
+
+// encodePaths sets what peers need to find a path to the machine.
+func encodePaths(k *mesh.KubeSpan, out *clientpb.KubeSpan) {
+	if k.Probes {
+		kind := uint32(max(slices.Index(natKinds, k.NAT), 0))
+		out.Mapping = &kind
+	}
+	for _, relay := range k.Registered {
+		out.RegisteredRelays = append(out.RegisteredRelays, relay[:])
+	}
+}
+
+// decodePaths is the inverse of encodePaths. What is more than a machine publishes is left out. Of a kind
+// of mapping that later versions may have, it is known that the machine answers probes.
+func decodePaths(in *clientpb.KubeSpan, k *mesh.KubeSpan) error {
+	if k.Probes = in.Mapping != nil; int(in.GetMapping()) < len(natKinds) {
+		k.NAT = natKinds[in.GetMapping()]
+	}
+	registered := in.GetRegisteredRelays()
+	for _, raw := range registered[:min(len(registered), mesh.MaxRegistered)] {
+		if len(raw) != mesh.KeySize {
+			return fmt.Errorf("is registered with a relay whose key has %d bytes", len(raw))
+		}
+		k.Registered = append(k.Registered, mesh.Key(raw))
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package reconciler
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
+)
+
+// Direct are the direct paths to peers, as probes beside WireGuard's packets have shown them. The zero
+// value is that of a machine that does not look for any.
+type Direct struct {
+	// On is set while the machine answers probes, which it then publishes.
+	On bool
+	// Paths are those that work, sorted by peer. The list is not to be changed.
+	Paths []mesh.Path
+	// Why says why there is none to a peer, in words that complete "no direct path: ...". The map is not
+	// to be changed.
+	Why map[mesh.Key]string
+}
+
+// SetDirect sets the direct paths to peers, and asks for a pass that uses them. It does not block.
+func (l *Loop) SetDirect(d Direct) {
+	l.direct.Store(&d)
+	l.Wake(PathsChanged)
+}
+
+// SetTunnels sets the endpoints on loopback by which WireGuard reaches blind relays over TCP, and asks
+// for a pass that knows them. It does not block.
+func (l *Loop) SetTunnels(endpoints map[mesh.Key]netip.AddrPort) {
+	l.tunnels.Store(&endpoints)
+	l.Wake(PathsChanged)
+}
+
+// Nudged tells that a relay at an endpoint does not know this machine any more, and asks for a handshake.
+// It does not block.
+func (l *Loop) Nudged(from netip.AddrPort) {
+	if l.nudged.Swap(&from) == nil {
+		l.Wake(PathsChanged)
+	}
+}
+
+// Probing is what paths are looked for with.
+type Probing struct {
+	Self path.Self
+	// Peers are those that answer probes, by key. It is another list when something has changed.
+	Peers []path.Peer
+}
+
+// probe sets what paths are looked for with.
+func (e *Engine) probe(p *Pass, networkChanges int) {
+	peers := make([]path.Peer, 0, len(e.probing.Peers))
+	for i := range p.peers {
+		c, spec := &p.peers[i], &p.specs[i]
+		if !spec.Probes {
+			continue
+		}
+		peers = append(peers, path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint, Relayed: !c.BlindRelay.IsZero()})
+	}
+	if slices.EqualFunc(peers, e.probing.Peers, func(a, b path.Peer) bool {
+		return a.Key == b.Key && a.NAT == b.NAT && a.Up == b.Up && a.Current == b.Current && a.Relayed == b.Relayed && slices.Equal(a.Endpoints, b.Endpoints)
+	}) {
+		peers = e.probing.Peers
+	}
+	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges}
+	// Not what NATs give: two machines behind one may have the same outside.
+	for _, a := range p.host.Own {
+		self.Endpoints = append(self.Endpoints, netip.AddrPortFrom(a, uint16(p.desired.Link.ListenPort)))
+	}
+	e.probing = Probing{Peers: peers, Self: self}
+}
+
+// publishPaths publishes what peers need to find a path to the machine.
+func (p *Pass) publishPaths(d Direct) {
+	if d.On {
+		p.Local.KubeSpan.Probes, p.Local.KubeSpan.NAT = true, p.outside.IPv4.Kind
+	}
+}

@@ -1,0 +1,147 @@
+package peer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// BlindRelay is a relay that cannot read what it carries, and with which this machine is registered.
+type BlindRelay struct {
+	Key mesh.Key
+	// Endpoint is where WireGuard reaches it. All peers behind it have this endpoint.
+	Endpoint netip.AddrPort
+}
+
+// behind returns the endpoints of the relays with which a peer is registered as well. Both ends have them
+// in the same order, and different pairs in different ones.
+func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
+	if len(in.Registered) == 0 || len(spec.Registered) == 0 {
+		return nil
+	}
+	first, second := in.Self, spec.PublicKey
+	if second.Compare(first) < 0 {
+		first, second = second, first
+	}
+	// Rendezvous hashing, as in mesh.PickRelay.
+	rank := func(r BlindRelay) []byte {
+		sum := sha256.Sum256(slices.Concat(first[:], second[:], r.Key[:]))
+		return sum[:]
+	}
+	common := slices.DeleteFunc(slices.Clone(in.Registered), func(r BlindRelay) bool { return !slices.Contains(spec.Registered, r.Key) })
+	slices.SortFunc(common, func(a, b BlindRelay) int { return bytes.Compare(rank(b), rank(a)) })
+	for _, r := range common {
+		endpoints = append(endpoints, r.Endpoint)
+	}
+	return endpoints
+}
+
+// relayAt returns the relay that has an endpoint; zero for none.
+func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
+	for i := range in.Relays {
+		if in.Relays[i].Has(e) {
+			return in.Relays[i].Key
+		}
+	}
+	return mesh.Key{}
+}
+
+// IsBlind reports whether a relay that cannot read it carries the peer's traffic.
+func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() }
+
+// candidates returns the endpoints of a peer in the order in which they are tried. Where probes look for
+// a direct path, the peer is reached by a relay meanwhile: endpoints that do not answer would keep it
+// waiting, and an initiation to them might spoil a NAT's mapping.
+func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path mesh.Path) []netip.AddrPort {
+	listed, relays := mesh.Rank(in.Links, lastGood, spec), in.behind(spec)
+	if path.Endpoint.IsValid() {
+		relays = append([]netip.AddrPort{path.Endpoint}, relays...)
+	}
+	switch {
+	case len(relays) == 0:
+		return listed
+	case in.Probing && spec.Probes:
+		return append(relays, listed...)
+	default:
+		return append(slices.Clip(listed), relays...)
+	}
+}
+
+// pathTo returns the direct path to a peer; its endpoint is not valid for none.
+func (in *Input) pathTo(key mesh.Key) (path mesh.Path) {
+	i, found := slices.BinarySearchFunc(in.Paths, key, func(p mesh.Path, k mesh.Key) int { return p.Peer.Compare(k) })
+	if found {
+		path = in.Paths[i]
+	}
+	return path
+}
+
+// follow moves a peer that is up to the direct path that probes have found, and back to a relay once it
+// is lost. The session stays, so that nothing is lost. Until the other end has moved too, WireGuard
+// follows its packets back; the next pass moves the peer again.
+func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
+	path, before := c.pathIn(now, in), c.Path
+	if path.Endpoint.IsValid() {
+		c.Path = path
+	}
+	if !c.IsUp() || c.Action.Endpoint.IsValid() {
+		return
+	}
+	current := c.Status.Endpoint
+	relay := in.relayAt(current)
+	wasThere := current.IsValid() && current == before.Endpoint
+	switch {
+	case path.Endpoint == current:
+	case path.Endpoint.IsValid():
+		if !relay.IsZero() || wasThere || !slices.Contains(spec.Endpoints, current) {
+			c.move(now, path.Endpoint)
+		}
+	case wasThere:
+		if relays := in.behind(spec); len(relays) > 0 {
+			c.move(now, relays[0])
+			c.Path = mesh.Path{}
+		}
+	case !relay.IsZero():
+		c.moveWith(now, in, relay)
+	}
+}
+
+// moveWith has WireGuard send to where a relay is reached now, such as over TCP.
+func (c *Connection) moveWith(now time.Time, in *Input, relay mesh.Key) {
+	for _, r := range in.Registered {
+		if r.Key == relay && r.Endpoint != c.Status.Endpoint {
+			c.move(now, r.Endpoint)
+		}
+	}
+}
+
+// What is between two uses of a path that was barred: it doubles.
+const firstBar, lastBar = 5 * time.Minute, time.Hour
+
+// bar keeps a path out of use on which the peer went down, although probes may pass it.
+func (c *Connection) bar(now time.Time, at netip.AddrPort) {
+	if at != c.barred {
+		c.bars = 0
+	}
+	c.barred, c.barredUntil = at, now.Add(min(firstBar<<min(c.bars, 10), lastBar))
+	c.bars++
+}
+
+// pathIn returns the direct path to the peer that may be used; its endpoint is not valid for none.
+func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
+	path := in.pathTo(c.Key)
+	if path.Endpoint == c.barred && now.Before(c.barredUntil) {
+		return mesh.Path{}
+	}
+	return path
+}
+
+// move has WireGuard send elsewhere. It is no trial: the new endpoint is known to work.
+func (c *Connection) move(now time.Time, to netip.AddrPort) {
+	c.Action.Endpoint = to
+	c.Status.Endpoint, c.Status.EndpointSince, c.Status.LastUsedEndpoint = to, now, to
+}

@@ -1,0 +1,203 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+var (
+	relayOne = netip.MustParseAddrPort("203.0.113.1:51821")
+	relayTwo = netip.MustParseAddrPort("203.0.113.2:51821")
+)
+
+// behindRelays is a machine that is registered with two relays.
+func behindRelays(specs []mesh.PeerSpec) Input {
+	return Input{Self: mesh.Key{200}, Specs: specs, Relays: []mesh.BlindRelay{{Key: mesh.Key{101}, Endpoints: []netip.AddrPort{relayOne}}, {Key: mesh.Key{102}, Endpoints: []netip.AddrPort{relayTwo}}},
+		Registered: []BlindRelay{{mesh.Key{101}, relayOne}, {mesh.Key{102}, relayTwo}}}
+}
+
+func TestRelaysAreTheLastCandidates(t *testing.T) {
+	list := specs(1, 2, 3)
+	list[1].Registered = []mesh.Key{{102}, {77}}
+	list[2].Registered = []mesh.Key{{101}, {102}}
+	in := behindRelays(list)
+	var tracker Tracker
+	next := tracker.Next(start, in)
+	if got := next[0].Candidates; !slices.Equal(got, []netip.AddrPort{one, two}) {
+		t.Errorf("of a peer that is not registered, the candidates are %v", got)
+	}
+	if got := next[1].Candidates; !slices.Equal(got, []netip.AddrPort{one, two, relayTwo}) {
+		t.Errorf("of one that shares a relay, they are %v", got)
+	}
+	if got := next[2].Candidates; len(got) != 4 || !slices.Contains(got, relayOne) || !slices.Contains(got, relayTwo) {
+		t.Errorf("of one that shares two, they are %v", got)
+	}
+	in.Registered = nil
+	if got := tracker.Next(start, in)[2].Candidates; !slices.Equal(got, []netip.AddrPort{one, two}) {
+		t.Errorf("a machine that is not registered has the candidates %v", got)
+	}
+}
+
+// TestBothEndsOrderRelaysAlike has different pairs prefer different relays, and both ends of a pair the same.
+func TestBothEndsOrderRelaysAlike(t *testing.T) {
+	preferred := map[netip.AddrPort]int{}
+	for i := range byte(64) {
+		in := behindRelays(nil)
+		there := mesh.PeerSpec{PublicKey: mesh.Key{i}, Registered: []mesh.Key{{101}, {102}}}
+		here := mesh.PeerSpec{PublicKey: in.Self, Registered: there.Registered}
+		order := in.behind(&there)
+		in.Self = there.PublicKey
+		if other := in.behind(&here); !slices.Equal(order, other) {
+			t.Errorf("%d: one end has %v, the other %v", i, order, other)
+		}
+		preferred[order[0]]++
+	}
+	if preferred[relayOne] < 16 || preferred[relayTwo] < 16 {
+		t.Errorf("the relays are preferred %v times", preferred)
+	}
+}
+
+// TestPeersBehindARelay has two peers at the endpoint of one relay.
+func TestPeersBehindARelay(t *testing.T) {
+	var tracker Tracker
+	list := specs(1, 2)
+	for i := range list {
+		list[i].Registered = []mesh.Key{{101}}
+	}
+	in := behindRelays(list)
+	in.Observed = []Observed{upAt(1, relayOne), upAt(2, relayOne)}
+	changed, lastGood := commit(t, &tracker, start, in)
+	if len(changed) != 2 || lastGood || len(tracker.LastGood()) > 0 {
+		t.Errorf("changed are %v, last good endpoints %v", changed, tracker.LastGood())
+	}
+	c := tracker.Connections()
+	if !c[0].IsBlind() || !c[1].IsBlind() || c[0].BlindRelay != (mesh.Key{101}) {
+		t.Errorf("connections are %+v", c)
+	}
+	if found := c.Harvest(at(1), in.Self, list); len(found) > 0 {
+		t.Errorf("the relay's endpoint is published as that of %v", found)
+	}
+	probed := slices.Clone(c)
+	probed[0].Status.probing.since = start
+	if taken := occupants(probed); taken == nil || len(taken) > 0 {
+		t.Errorf("one peer displaces another at %v", taken)
+	}
+	in.Observed = []Observed{upAt(1, away), upAt(2, relayOne)}
+	if changed, lastGood := commit(t, &tracker, at(1), in); !slices.Equal(changed, []mesh.Key{{1}}) || !lastGood {
+		t.Errorf("once one is reached directly, changed are %v", changed)
+	}
+}
+
+// TestPeersFollowPaths moves a peer from a relay to a direct path and back, without a trial.
+func TestPeersFollowPaths(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	in.Probing = true
+	pass := func(second int, endpoint netip.AddrPort) *Connection {
+		t.Helper()
+		in.Observed = []Observed{upAt(1, endpoint)}
+		in.Observed[0].ReceiveBytes += int64(second)
+		commit(t, &tracker, at(second), in)
+		c := &tracker.Connections()[0]
+		if !c.IsUp() {
+			t.Fatalf("second %d: the peer is %s", second, c.Status.State)
+		}
+		return c
+	}
+	if c := pass(0, relayOne); c.Action.Endpoint.IsValid() || !c.IsBlind() {
+		t.Fatalf("without a path: %+v", c)
+	}
+	in.Paths = []mesh.Path{{Peer: mesh.Key{1}, Endpoint: away}}
+	if c := pass(1, relayOne); c.Action.Endpoint != away || c.IsBlind() || c.LastGood != away {
+		t.Errorf("with a path, the peer is to have %v, last good %v", c.Action.Endpoint, c.LastGood)
+	}
+	if c := pass(2, away); c.Action.Endpoint.IsValid() {
+		t.Errorf("at its path, the peer is to have %v", c.Action.Endpoint)
+	}
+	// The other end has sent by the relay meanwhile.
+	if c := pass(3, relayOne); c.Action.Endpoint != away {
+		t.Errorf("back at the relay, the peer is to have %v", c.Action.Endpoint)
+	}
+	pass(4, away)
+	in.Paths[0].Endpoint = one
+	if c := pass(5, away); c.Action.Endpoint != one {
+		t.Errorf("with another path, the peer is to have %v", c.Action.Endpoint)
+	}
+	pass(6, one)
+	in.Paths = nil
+	if c := pass(7, one); c.Action.Endpoint != relayOne || !c.IsBlind() {
+		t.Errorf("without the path, the peer is to have %v", c.Action.Endpoint)
+	}
+	// An endpoint that no probe has shown is the peer's own affair.
+	in.Paths = nil
+	pass(8, two)
+	if c := pass(9, two); c.Action.Endpoint.IsValid() {
+		t.Errorf("at an endpoint of its own, the peer is to have %v", c.Action.Endpoint)
+	}
+}
+
+// TestPathThatWireGuardDoesNotPass has probes answered, and nothing else.
+func TestPathThatWireGuardDoesNotPass(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	in.Probing, in.Paths = true, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: away}}
+	in.Observed = []Observed{upAt(1, away)}
+	commit(t, &tracker, at(0), in)
+	second := 1
+	for ; tracker.Connections()[0].IsUp() && second < 600; second++ {
+		commit(t, &tracker, at(second), in)
+	}
+	if got := tracker.Connections()[0].Action.Endpoint; got != relayOne {
+		t.Fatalf("after %d s the peer is to have %v, want the relay", second, got)
+	}
+	in.Observed = []Observed{upAt(1, relayOne)}
+	in.Observed[0].LastHandshake, in.Observed[0].ReceiveBytes = at(second), 500
+	for range 60 {
+		second++
+		in.Observed[0].ReceiveBytes++
+		commit(t, &tracker, at(second), in)
+		if c := tracker.Connections()[0]; !c.IsUp() || c.Action.Endpoint.IsValid() {
+			t.Fatalf("at the relay, the peer is %s and to have %v", c.Status.State, c.Action.Endpoint)
+		}
+	}
+	for range 300 {
+		second++
+		in.Observed[0].ReceiveBytes++
+		in.Observed[0].LastHandshake = at(second)
+		commit(t, &tracker, at(second), in)
+		if tracker.Connections()[0].Action.Endpoint == away {
+			return
+		}
+	}
+	t.Error("the path is never tried again")
+}
+
+// TestProbedPeersBeginAtARelay has probes look for a path while a relay carries packets.
+func TestProbedPeersBeginAtARelay(t *testing.T) {
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	for _, c := range []struct {
+		name          string
+		probing, peer bool
+		path          netip.AddrPort
+		want          []netip.AddrPort
+	}{
+		{"both probe", true, true, netip.AddrPort{}, []netip.AddrPort{relayOne, one, two}},
+		{"a path is known", true, true, away, []netip.AddrPort{away, relayOne, one, two}},
+		{"the peer does not", true, false, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
+		{"this machine does not", false, true, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
+	} {
+		in.Probing, list[0].Probes, in.Paths = c.probing, c.peer, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: c.path}}
+		if got := in.candidates(netip.AddrPort{}, &list[0], in.pathTo(mesh.Key{1})); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package reconciler_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+var (
+	relayKey = mesh.Key{200}
+	relayAt  = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:51821"), netip.MustParseAddrPort("[2001:db8::1]:51821")}
+)
+
+// relaying is an engine of a machine that has joined a relay.
+type relaying struct {
+	*reconciler.Engine
+	t      *testing.T
+	kernel *fakeKernel
+	known  reconciler.Knowledge
+	text   string
+	now    time.Time
+}
+
+func newRelaying(t *testing.T) *relaying {
+	engine, kernel, _ := newEngine()
+	engine.AlwaysInitiate = true
+	known := complete(affiliate(1, "10.0.0.1:51820"))
+	known.Relays = []mesh.BlindRelay{{Key: relayKey, Endpoints: relayAt, Name: "relay.example"}}
+	return &relaying{engine, t, kernel, known, "", start}
+}
+
+// pass does a pass some time after the last.
+func (r *relaying) pass(after time.Duration) *reconciler.Pass {
+	r.t.Helper()
+	r.now = r.now.Add(after)
+	p, err := r.Run(r.t.Context(), r.now, config(r.t, r.text), r.known)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+// peer returns WireGuard's peer for the relay; nil for none.
+func (r *relaying) peer() *state.Peer {
+	r.kernel.mu.Lock()
+	defer r.kernel.mu.Unlock()
+	for i := range r.kernel.live.Peers {
+		if p := &r.kernel.live.Peers[i]; p.PublicKey == relayKey {
+			return p
+		}
+	}
+	return nil
+}
+
+// answers has the relay answer: a handshake, or a keepalive.
+func (r *relaying) answers(handshake bool) {
+	p := r.peer()
+	p.ReceiveBytes += 32
+	if handshake {
+		p.LastHandshake = r.now
+	}
+}
+
+func TestRelayIsAPeer(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] || p.Keepalive != state.RelayKeepalive || len(p.AllowedIPs) > 0 || !p.PresharedKey.IsZero() {
+		t.Fatalf("the relay's peer is %+v", p)
+	}
+	if got := r.pass(time.Second).Local.KubeSpan.Registered; len(got) > 0 {
+		t.Errorf("before a handshake, registered with %v", got)
+	}
+	r.answers(true)
+	if got := r.pass(time.Second).Local.KubeSpan.Registered; !slices.Equal(got, []mesh.Key{relayKey}) {
+		t.Errorf("after it, registered with %v", got)
+	}
+	for range 60 {
+		r.answers(false)
+		if p := r.pass(state.RelayKeepalive); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
+			t.Fatalf("while the relay answers: %v, registered with %v", p.Plan, p.Local.KubeSpan.Registered)
+		}
+		if r.now.Sub(r.peer().LastHandshake) > 2*time.Minute {
+			r.answers(true)
+		}
+	}
+}
+
+// TestRelayIsSilent has a relay that forgets the session, as one that was killed, and one that is gone.
+func TestRelayIsSilent(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	r.answers(true)
+	r.pass(time.Second)
+	if p := r.pass(21 * time.Second); len(p.Plan) > 0 {
+		t.Errorf("after 21 s: %v", p.Plan)
+	}
+	if diff, err := r.Plan(r.now.Add(5*time.Second), config(t, ""), r.known); err != nil || len(diff.Plan) > 0 {
+		t.Errorf("the difference is %v, %v", diff.Plan, err)
+	}
+	r.pass(2 * time.Second)
+	if p := r.peer(); p != nil {
+		t.Fatalf("after 23 s, the peer is still %+v", p)
+	}
+	if p := r.pass(time.Second); r.peer() == nil || p.Same {
+		t.Fatalf("the pass after it has made no peer, or one as a repair: %v", p.Plan)
+	}
+	if got := r.pass(time.Second).Local.KubeSpan.Registered; len(got) != 1 {
+		t.Errorf("soon after, registered with %v", got)
+	}
+	if got := r.pass(22 * time.Second).Local.KubeSpan.Registered; len(got) > 0 {
+		t.Errorf("without a handshake, registered with %v", got)
+	}
+	if p := r.peer(); p == nil || p.Endpoint != relayAt[1] {
+		t.Errorf("then the peer is %+v, want the other endpoint", p)
+	}
+	r.pass(25 * time.Second)
+	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] {
+		t.Errorf("then the peer is %+v, want the first endpoint again", p)
+	}
+}
+
+// TestRelayOfAnEarlierProcess is kept as it is.
+func TestRelayOfAnEarlierProcess(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	r.answers(true)
+	r.Engine = reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+	r.AlwaysInitiate = true
+	if p := r.pass(10 * time.Second); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
+		t.Errorf("another process does %v, registered with %v", p.Plan, p.Local.KubeSpan.Registered)
+	}
+	r.known.Relays = nil
+	if r.pass(time.Second); r.peer() != nil {
+		t.Error("a relay that the machine has left is still a peer")
+	}
+}
+
+// TestRelayWithTheKeyOfAMachine is what a hostile service may give.
+func TestRelayWithTheKeyOfAMachine(t *testing.T) {
+	r := newRelaying(t)
+	self, _ := identify("", mesh.Host{})
+	r.known.Relays = []mesh.BlindRelay{{Key: mesh.Key{1}, Endpoints: relayAt}, {Key: self.PublicKey, Endpoints: relayAt}, {Endpoints: relayAt}, {Key: relayKey}}
+	r.known.Relays[0].Key = r.known.Affiliates[0].KubeSpan.PublicKey
+	r.pass(0)
+	if peers := r.kernel.all(); len(peers) != 1 || len(peers[0].AllowedIPs) == 0 {
+		t.Errorf("the peers are %+v", peers)
+	}
+}
+
+func TestRelaysAreOff(t *testing.T) {
+	r := newRelaying(t)
+	r.text = "relay: use: false"
+	if r.pass(0); r.peer() != nil {
+		t.Error("the relay is a peer")
+	}
+}

@@ -1,0 +1,242 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/spanmesh/span/relay/wireguard"
+)
+
+// Key is a public or private key of WireGuard.
+type Key = wireguard.Key
+
+// Source is where a packet comes from or goes to.
+type Source struct {
+	// Addr is the other end's address. Of a stream, it is only for budgets.
+	Addr netip.AddrPort
+	// Stream is a stream's number, and 0 for UDP.
+	Stream uint64
+}
+
+// id is what a source is known by.
+func (s Source) id() Source {
+	if s.Stream != 0 {
+		return Source{Stream: s.Stream}
+	}
+	if s.Addr.Addr().Is4In6() {
+		return Source{Addr: netip.AddrPortFrom(s.Addr.Addr().Unmap(), s.Addr.Port())}
+	}
+	return s
+}
+
+// Packet is a packet that a front is to send.
+type Packet struct {
+	To   Source
+	Data []byte
+}
+
+// Router decides where packets go. It is for one goroutine.
+type Router struct {
+	responder *wireguard.Responder
+	mac       *wireguard.MAC
+	cookies   *wireguard.Cookies
+	limits    Limits
+	counts    Counts
+
+	// now is the time of the call, since made.
+	now  instant
+	made time.Time
+
+	members  map[Key]*member
+	clusters map[string]*cluster
+	sessions map[uint32]*session
+	// at has the ends by the ids of their sources.
+	at map[Source]*end
+	// ends are all ends, and swept is how far they were looked through for what is too old.
+	ends  []*end
+	swept int
+	// joined and guests count members and ends that are no member's, by network.
+	joined, guests map[netip.Addr]int
+	// named counts the machines without an agent, by the network that named them first, and allNamed
+	// all.
+	named    map[netip.Addr]int
+	allNamed int
+
+	handshakes, loadedHandshakes, trials, memberTrials meter
+	handshakesOf, scansOf, trialsOf, nudgesOf          meters
+
+	out    [1]Packet
+	answer []byte
+}
+
+// New returns a Router without members.
+func New(private Key, limits Limits) (*Router, error) {
+	if private == (Key{}) {
+		return nil, errors.New("relay: the private key is empty")
+	}
+	responder, err := wireguard.NewResponder(private)
+	if err != nil {
+		return nil, err
+	}
+	return newRouter(responder, limits), nil
+}
+
+func newRouter(responder *wireguard.Responder, limits Limits) *Router {
+	return &Router{
+		responder:    responder,
+		mac:          wireguard.NewMAC(responder.PublicKey()),
+		cookies:      wireguard.NewCookies(responder.PublicKey()),
+		limits:       limits,
+		members:      map[Key]*member{},
+		clusters:     map[string]*cluster{},
+		sessions:     map[uint32]*session{},
+		at:           map[Source]*end{},
+		joined:       map[netip.Addr]int{},
+		guests:       map[netip.Addr]int{},
+		named:        map[netip.Addr]int{},
+		handshakesOf: newMeters(),
+		scansOf:      newMeters(),
+		trialsOf:     newMeters(),
+		nudgesOf:     newMeters(),
+	}
+}
+
+// PublicKey returns the relay's public key.
+func (r *Router) PublicKey() Key { return r.responder.PublicKey() }
+
+// tick sets the time of a call.
+func (r *Router) tick(now time.Time) {
+	if r.made.IsZero() {
+		r.made = now
+	}
+	// Times never go back, so that nothing that has ended comes back.
+	r.now = max(r.now, now.Sub(r.made))
+}
+
+// Handle returns what is to be sent for a packet. Data is the packet, or a buffer of the router; it
+// is valid until the next call.
+func (r *Router) Handle(now time.Time, from Source, packet []byte) (out []Packet) {
+	kind, ok := wireguard.TypeOf(packet)
+	if !ok {
+		return r.drop(Malformed)
+	}
+	r.tick(now)
+	sender := r.at[from.id()]
+	switch kind {
+	case wireguard.Data:
+		return r.data(from, sender, packet)
+	case wireguard.Initiation:
+		return r.initiation(from, sender, packet)
+	case wireguard.Response:
+		return r.response(sender, packet)
+	default:
+		return r.cookieReply(sender, packet)
+	}
+}
+
+// drop counts a packet that goes nowhere.
+func (r *Router) drop(reason Reason) []Packet {
+	r.counts.Dropped[reason]++
+	return nil
+}
+
+// send returns a packet of the relay's own.
+func (r *Router) send(to Source, data []byte) []Packet {
+	r.answer = data
+	r.out[0] = Packet{To: to, Data: data}
+	return r.out[:]
+}
+
+// forward returns a packet of an end for another.
+func (r *Router) forward(from, to *end, packet []byte) []Packet {
+	if !to.located {
+		return r.drop(NotAddressed)
+	}
+	if limit := float64(r.limits.BytesPerSecond); limit > 0 &&
+		!from.bytes.take(r.now, float64(len(packet)), limit, max(limit/4, wireguard.MaxSize)) {
+		return r.drop(OverRate)
+	}
+	r.counts.Packets++
+	r.counts.Bytes += uint64(len(packet))
+	r.out[0] = Packet{To: to.source, Data: packet}
+	return r.out[:]
+}
+
+// nudgeTypes are the fifth byte of a nudge.
+const (
+	nudgeUnregistered = 3
+	nudgeUnknownFlow  = 5
+)
+
+// nudge answers data that goes nowhere, with what makes the agent of the sender do a handshake at
+// once: with the relay, or through it if the sender is registered.
+func (r *Router) nudge(to Source, sender *end, data []byte) []Packet {
+	a := to.id().Addr
+	if to.Stream != 0 {
+		var id [16]byte
+		binary.BigEndian.PutUint64(id[8:], to.Stream)
+		a = netip.AddrPortFrom(netip.AddrFrom16(id), 0)
+	}
+	reason := UnknownSender
+	if sender != nil {
+		reason = UnknownReceiver
+	}
+	r.counts.Dropped[reason]++
+	if !r.nudgesOf.of(a.Addr(), a.Port()).take(r.now, 1, 2, 1) {
+		return nil
+	}
+	r.counts.Nudges++
+	b := r.answer[:0]
+	b = append(b, "Spn\x01"...)
+	if sender != nil && sender.member != nil {
+		b = append(b, nudgeUnknownFlow, 0, 0, 0)
+		b = append(b, data[4:8]...)
+	} else {
+		b = append(b, nudgeUnregistered)
+	}
+	for len(b) < wireguard.DataSize {
+		b = append(b, 0)
+	}
+	return r.send(to, b)
+}
+
+// newIndex returns an index for a session of the relay with an end.
+func (r *Router) newIndex(with *end) uint32 {
+	for {
+		// An index is no secret. It only must not be one that the end has in use.
+		i := rand.Uint32()
+		if r.sessions[i] != nil {
+			continue
+		}
+		if with != nil {
+			if _, used := with.flows[i]; used {
+				continue
+			}
+		}
+		return i
+	}
+}
+
+// Registered reports whether a member is at a source.
+func (r *Router) Registered(at Source) bool {
+	e := r.at[at.id()]
+	return e != nil && e.member != nil
+}
+
+// Counts returns what the router has done and knows.
+func (r *Router) Counts() Counts {
+	c := r.counts
+	c.Members = len(r.members)
+	for _, e := range r.ends {
+		switch {
+		case e.member == nil:
+			c.Unregistered++
+		case e.located:
+			c.Registered++
+		}
+	}
+	return c
+}

@@ -1,0 +1,192 @@
+// Package tunnel makes a relay that is reached by a stream an address of UDP on loopback, for a
+// WireGuard device whose network lets no UDP through.
+//
+//	WireGuard ──UDP, loopback──▶ Tunnel ──stream, by TCP and TLS──▶ relay
+//
+// Since the relay tells packets apart by their indices, one address serves all peers behind it.
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/spanmesh/span/relay/stream"
+)
+
+const (
+	// waiting is how many packets wait for a stream that is being opened.
+	waiting = 16
+	// idleAfter is how long a stream stays open that WireGuard sends nothing to: several keepalives.
+	idleAfter = 90 * time.Second
+	// firstPause and lastPause are the first and the longest pause between two tries to open one.
+	firstPause, lastPause = time.Second, time.Minute
+	// bufferSize is what is asked for the socket's buffers in the kernel, in bytes.
+	bufferSize = 1 << 20
+)
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// Options are the inputs of a Tunnel.
+type Options struct {
+	// Target is the URL of the relay's streams.
+	Target string
+	Dialer stream.Dialer
+	// Port is that of WireGuard: nobody else's packets are carried.
+	Port uint16
+	Log  *slog.Logger
+}
+
+// Tunnel carries packets between a socket on loopback and a relay. A stream is open while WireGuard
+// sends.
+type Tunnel struct {
+	options   Options
+	conn      *net.UDPConn
+	wireguard netip.AddrPort
+
+	// mu guards the fields below.
+	mu     sync.Mutex
+	stream *stream.Conn
+	// opening is set while a stream is being opened. Packets wait for it in queue.
+	opening bool
+	queue   [][]byte
+	// again is when a stream may be opened again, and failures how many tries have failed in a row.
+	again    time.Time
+	failures int
+	// sent is when WireGuard has last sent something.
+	sent time.Time
+}
+
+// Open opens the socket of a tunnel.
+func Open(o Options) (*Tunnel, error) {
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	if err != nil {
+		return nil, err
+	}
+	_, _ = conn.SetReadBuffer(bufferSize), conn.SetWriteBuffer(bufferSize) // as much as an administrator allows
+	return &Tunnel{options: o, conn: conn, wireguard: netip.AddrPortFrom(loopback, o.Port)}, nil
+}
+
+// Endpoint returns where WireGuard reaches the relay.
+func (t *Tunnel) Endpoint() netip.AddrPort {
+	address, _ := t.conn.LocalAddr().(*net.UDPAddr)
+	return netip.AddrPortFrom(loopback, uint16(address.Port))
+}
+
+// Run carries packets until ctx ends, and closes the socket.
+func (t *Tunnel) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		_ = t.conn.Close()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.stream != nil {
+			_ = t.stream.Close()
+		}
+	})
+	defer stop()
+	packet := make([]byte, stream.MaxPacket+1)
+	for {
+		n, from, err := t.conn.ReadFromUDPAddrPort(packet)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, net.ErrClosed):
+			t.options.Log.Warn("tunnel to a relay ended", "relay", t.options.Target, "error", err)
+			return
+		case err != nil || netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) != t.wireguard || n > stream.MaxPacket:
+			continue
+		}
+		if t.carry(time.Now(), packet[:n]) {
+			group.Go(func() { t.open(ctx) })
+		}
+	}
+}
+
+// carry sends a packet to the relay, or keeps it for a stream. It reports whether one is to be opened.
+func (t *Tunnel) carry(now time.Time, packet []byte) (open bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent = now
+	if t.stream != nil && t.stream.Send(packet) == nil {
+		return false
+	}
+	if t.opening || now.Before(t.again) {
+		if t.opening && len(t.queue) < waiting {
+			t.queue = append(t.queue, bytes.Clone(packet))
+		}
+		return false
+	}
+	t.stream, t.opening = nil, true
+	t.queue = [][]byte{bytes.Clone(packet)}
+	return true
+}
+
+// open opens a stream, and passes on what comes by it until it ends.
+func (t *Tunnel) open(ctx context.Context) {
+	conn, err := t.options.Dialer.Open(ctx, t.options.Target)
+	if !t.opened(ctx, conn, err) {
+		return
+	}
+	idle := time.AfterFunc(idleAfter, func() { t.closeIdle(conn) })
+	defer idle.Stop()
+	packet := make([]byte, stream.MaxPacket)
+	for {
+		n, err := conn.Receive(packet)
+		if err != nil {
+			break
+		}
+		_, _ = t.conn.WriteToUDPAddrPort(packet[:n], t.wireguard) // as UDP, it may be lost
+		idle.Reset(idleAfter)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream == conn {
+		t.stream = nil
+	}
+}
+
+// opened takes a stream, or why there is none.
+func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	queue := t.queue
+	t.opening, t.queue = false, nil
+	switch {
+	case err != nil && ctx.Err() == nil:
+		pause := min(firstPause<<min(t.failures, 10), lastPause)
+		if t.failures++; t.failures == 1 {
+			t.options.Log.Warn("relay not reached by TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
+		}
+		t.again = time.Now().Add(pause)
+		return false
+	case err != nil:
+		return false
+	case ctx.Err() != nil:
+		_ = conn.Close()
+		return false
+	}
+	t.options.Log.Info("relay reached by TCP", "relay", t.options.Target)
+	t.stream, t.failures, t.again = conn, 0, time.Time{}
+	for _, p := range queue {
+		_ = conn.Send(p) // Receive has the error
+	}
+	return true
+}
+
+// closeIdle closes a stream that WireGuard has sent nothing to. It is called when nothing has come by it.
+func (t *Tunnel) closeIdle(conn *stream.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.sent) >= idleAfter {
+		_ = conn.Close()
+	}
+}
