@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/spanmesh/span/netlinkapply/detached"
 )
 
 // IsProcessOf reports whether a process is one that spanctl started for a link, in whichever network
@@ -33,15 +33,15 @@ func find(link string) *process {
 		if err != nil || !IsProcessOf(pid, link) || !serves(pid) {
 			continue
 		}
-		fd, err := unix.PidfdOpen(pid, 0)
+		opened, err := detached.Open(pid)
 		if err != nil {
 			continue
 		}
-		p := &process{link: link, pid: pid, fd: fd}
+		p := &process{Process: opened, link: link}
 		if p.isOurs() && p.isHere {
 			return p
 		}
-		p.close()
+		p.Close()
 	}
 	return nil
 }

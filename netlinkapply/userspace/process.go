@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/netlinkapply/detached"
 )
 
 const (
@@ -17,10 +18,6 @@ const (
 	connectTimeout = time.Second
 	// AnswerTimeout is how long the process may take to answer. 5,000 peers take a second.
 	AnswerTimeout = 5 * time.Second
-	// startTimeout is how long the process may take to serve, on a busy machine.
-	startTimeout = 30 * time.Second
-	// stopTimeout is how long to wait for the process to end, before and after each signal.
-	stopTimeout = 5 * time.Second
 )
 
 // UnresponsiveError is the error of a process that does not answer within AnswerTimeout.
@@ -60,8 +57,8 @@ func use(link string, talk func(net.Conn) error) error {
 	}
 	if err != nil {
 		if p := find(link); p != nil {
-			defer p.close()
-			return &UnresponsiveError{Link: link, PID: p.pid, Lost: true}
+			defer p.Close()
+			return &UnresponsiveError{Link: link, PID: p.PID, Lost: true}
 		}
 		return fmt.Errorf("connect to the WireGuard process of %s: %w", link, err)
 	}
@@ -72,11 +69,11 @@ func use(link string, talk func(net.Conn) error) error {
 	if err := talk(c); !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	pid, err := processOf(c)
+	pid, err := detached.PIDOf(c)
 	if err != nil {
 		return err
 	}
-	return &UnresponsiveError{Link: link, PID: pid, State: stateOf(pid)}
+	return &UnresponsiveError{Link: link, PID: pid, State: detached.StateOf(pid)}
 }
 
 // Exists reports whether there is a process for the link: it may be stopped, or have lost its control
@@ -91,7 +88,7 @@ func Exists(link string) bool {
 	}
 	p := find(link)
 	if p != nil {
-		p.close()
+		p.Close()
 	}
 	return p != nil
 }
@@ -104,48 +101,10 @@ func dial(link string) (*net.UnixConn, error) {
 	return c.(*net.UnixConn), nil
 }
 
-// processOf returns the ID of the process that serves a control socket (unix(7),
-// SO_PEERCRED).
-func processOf(c *net.UnixConn) (int, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var credentials *unix.Ucred
-	var failure error
-	err = raw.Control(func(fd uintptr) {
-		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(err, failure); err != nil {
-		return 0, err
-	}
-	return int(credentials.Pid), nil
-}
-
-// stateOf returns the state of a process; "" if it is not known.
-func stateOf(pid int) string {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-	// The name of the program, in parentheses, may have any character.
-	_, rest, _ := cutLast(string(stat), ") ")
-	state, _, _ := strings.Cut(rest, " ")
-	return state
-}
-
-func cutLast(s, separator string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, separator); i >= 0 {
-		return s[:i], s[i+len(separator):], true
-	}
-	return s, "", false
-}
-
-// process is a WireGuard process (pidfd_open(2)).
+// process is a WireGuard process.
 type process struct {
+	*detached.Process
 	link string
-	pid  int
-	fd   int
 	// isHere is set if the process is known to be in this network namespace. That of a process
 	// with more privileges is not known.
 	isHere bool
@@ -162,17 +121,17 @@ func openProcess(link string) (*process, error) {
 		return nil, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
 	}
 	defer func() { _ = c.Close() }()
-	pid, err := processOf(c)
+	pid, err := detached.PIDOf(c)
 	if err != nil {
 		return nil, fmt.Errorf("find the WireGuard process of %s: %w", link, err)
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	opened, err := detached.Open(pid)
 	if err != nil {
 		return nil, fmt.Errorf("find the WireGuard process %d of %s: %w", pid, link, err)
 	}
-	p := &process{link: link, pid: pid, fd: fd}
+	p := &process{Process: opened, link: link}
 	if !p.isOurs() {
-		p.close()
+		p.Close()
 		return nil, fmt.Errorf("process %d serves %s, and spanctl did not start it: stop that program", pid, socketPath(link))
 	}
 	return p, nil
@@ -181,40 +140,23 @@ func openProcess(link string) (*process, error) {
 // isOurs reports whether spanctl started the process for the link, in this network namespace.
 // Control sockets of several namespaces may be in one directory.
 func (p *process) isOurs() bool {
-	if !IsProcessOf(p.pid, p.link) {
+	if !IsProcessOf(p.PID, p.link) {
 		return false
 	}
 	here, err := os.Readlink("/proc/self/ns/net")
-	there, unknown := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.pid))
+	there, unknown := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.PID))
 	p.isHere = err == nil && unknown == nil && here == there
 	// While the process has not ended, no other has its ID.
-	return (p.isHere || unknown != nil) && !p.endedWithin(0)
+	return (p.isHere || unknown != nil) && !p.Ended()
 }
-
-func (p *process) close() { _ = unix.Close(p.fd) }
 
 // end sends a signal and reports whether the process then ends.
 func (p *process) end(ctx context.Context, signal unix.Signal) (bool, error) {
-	if err := unix.PidfdSendSignal(p.fd, signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return false, fmt.Errorf("end the WireGuard process %d of %s: %w", p.pid, p.link, err)
+	ended, err := p.End(ctx, signal)
+	if err != nil {
+		return false, fmt.Errorf("end the WireGuard process %d of %s: %w", p.PID, p.link, err)
 	}
-	return p.ended(ctx), nil
-}
-
-// ended waits up to stopTimeout for the process and reports whether it has ended.
-func (p *process) ended(ctx context.Context) bool {
-	const step = 100 * time.Millisecond
-	for deadline := time.Now().Add(stopTimeout); ctx.Err() == nil && time.Now().Before(deadline); {
-		if p.endedWithin(step) {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *process) endedWithin(d time.Duration) bool {
-	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, int(d.Milliseconds()))
-	return n > 0
+	return ended, nil
 }
 
 // Stop calls remove, which must delete the link, and waits for its process. The process ends by
@@ -224,11 +166,11 @@ func Stop(ctx context.Context, link string, remove func() error) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	if err := remove(); err != nil {
 		return err
 	}
-	if p.ended(ctx) {
+	if p.AwaitEnd(ctx) {
 		return nil
 	}
 	if ended, err := p.end(ctx, unix.SIGTERM); ended || err != nil {
@@ -243,9 +185,9 @@ func Kill(ctx context.Context, link string) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	if !p.isHere {
-		return fmt.Errorf("not permitted to see whether the WireGuard process %d of %s is in this network namespace: end it with `kill -KILL %d` if it is", p.pid, link, p.pid)
+		return fmt.Errorf("not permitted to see whether the WireGuard process %d of %s is in this network namespace: end it with `kill -KILL %d` if it is", p.PID, link, p.PID)
 	}
 	return p.kill(ctx)
 }
@@ -256,7 +198,7 @@ func (p *process) kill(ctx context.Context) error {
 		return err
 	}
 	if !ended {
-		return fmt.Errorf("the WireGuard process %d of %s does not end after SIGKILL: it waits in the kernel", p.pid, p.link)
+		return fmt.Errorf("the WireGuard process %d of %s does not end after SIGKILL: it waits in the kernel", p.PID, p.link)
 	}
 	// The next process would find that nobody serves it.
 	_ = os.Remove(socketPath(p.link))
@@ -270,6 +212,6 @@ func DeviceName(link string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer p.close()
-	return deviceOf(p.pid), nil
+	defer p.Close()
+	return deviceOf(p.PID), nil
 }

@@ -1,23 +1,21 @@
 package userspace
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/spanmesh/span/netlinkapply/detached"
 )
 
 // socketDir is the directory of control sockets; wireguard-go and wgctrl have it fixed.
@@ -29,7 +27,6 @@ const (
 	// The file descriptors that this process inherits.
 	tunFD    = 3
 	socketFD = 4
-	readyFD  = 5
 )
 
 // Command is the name of the command that calls Main. The link's name and the log follow it.
@@ -54,30 +51,26 @@ func Links() (links []string) {
 
 // Start runs command, which must call Main, and returns when the WireGuard process serves.
 func Start(ctx context.Context, command []string) error {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	var output bytes.Buffer
-	cmd.Stderr = &output
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("start userspace WireGuard: %w: %s", err, strings.TrimSpace(output.String()))
+	if err := detached.Start(ctx, command); err != nil {
+		return fmt.Errorf("start userspace WireGuard: %w", err)
 	}
 	return nil
 }
 
 // Main is the program of both processes. The one that serves writes its errors to the file log.
 func Main(link, log string) error {
-	if os.Getenv(inherited) != "" {
-		return serve(link)
+	if detached.Inherited(inherited) {
+		err := serve(link)
+		if err != nil && detached.Inherited(inherited) {
+			return errors.Join(err, detached.Ready(inherited, err))
+		}
+		return err
 	}
 	return spawn(link, log)
 }
 
 // spawn makes the device and the socket, and starts the process that serves them.
-func spawn(link, logPath string) error {
-	log, err := openLog(logPath)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
+func spawn(link, log string) error {
 	tunDevice, err := tun.CreateTUN(link, device.DefaultMTU)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
@@ -91,49 +84,14 @@ func spawn(link, logPath string) error {
 		return fmt.Errorf("open the control socket of %s: %w", link, err)
 	}
 	defer func() { _ = socket.Close() }()
-	executable, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	ready, signal, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ready.Close() }()
-	cmd := exec.Command(executable, os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inherited+"=1")
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{tunDevice.File(), socket, signal}
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := errors.Join(cmd.Start(), signal.Close()); err != nil {
+	if err := detached.Spawn(inherited, log, tunDevice.File(), socket); err != nil {
 		return fmt.Errorf("start the WireGuard process of %s: %w", link, err)
 	}
-	// The process writes to the pipe when it serves. If it dies before, the read returns nothing.
-	err = ready.SetReadDeadline(time.Now().Add(startTimeout))
-	if n, readErr := ready.Read(make([]byte, 1)); n == 0 {
-		_ = cmd.Process.Kill() // it may have been stopped
-		_ = cmd.Wait()
-		return fmt.Errorf("the WireGuard process of %s did not start (%w); see %s", link, errors.Join(err, readErr), logPath)
-	}
-	return cmd.Process.Release()
-}
-
-// openLog opens the log of the process. Where the disk takes none, what goes wrong is not kept, and
-// WireGuard runs all the same.
-func openLog(path string) (*os.File, error) {
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	}
-	return log, err
+	return nil
 }
 
 // serve runs WireGuard until its device is deleted or a signal ends the process.
 func serve(link string) error {
-	if err := os.Unsetenv(inherited); err != nil {
-		return err
-	}
 	if err := unix.SetNonblock(tunFD, true); err != nil {
 		return err
 	}
@@ -165,7 +123,7 @@ func serve(link string) error {
 			go wg.IpcHandle(c)
 		}
 	}()
-	if err := announceReady(); err != nil {
+	if err := detached.Ready(inherited, nil); err != nil {
 		return err
 	}
 	select {
@@ -174,13 +132,4 @@ func serve(link string) error {
 	case err = <-accepted:
 	}
 	return errors.Join(err, listener.Close())
-}
-
-// announceReady reports to spawn that this process serves.
-func announceReady() error {
-	ready := os.NewFile(readyFD, "ready")
-	if _, err := ready.Write([]byte{1}); err != nil {
-		return err
-	}
-	return ready.Close()
 }
