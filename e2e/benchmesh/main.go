@@ -31,14 +31,17 @@ func run() int {
 	idle := flag.Duration("idle", time.Minute, "how long to measure the large mesh at rest")
 	promises := flag.Bool("promises", true, "measure the times that users are promised")
 	only := flag.String("only", "", "measure only the times whose description contains this, and no large mesh")
+	paths := flag.Int("paths", 0, "measure only the ways between two machines, with so many turns each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	var err error
-	if *promises {
+	if *paths > 0 {
+		err = measurePaths(ctx, *paths)
+	} else if *promises {
 		err = checkPromises(ctx, *only)
 	}
-	if *only == "" {
+	if *only == "" && *paths == 0 {
 		err = errors.Join(err, measureLarge(ctx, *machines, *idle))
 	}
 	if err != nil {
@@ -190,6 +193,7 @@ type mesh struct {
 	lab    *lab.Lab
 	nodes  []*lab.Node
 	agents []*lab.Process
+	server *lab.Process
 }
 
 // limit bounds the work with one mesh.
@@ -197,6 +201,16 @@ const limit = 10 * time.Minute
 
 // withMesh makes a mesh of n machines, without agents, and passes it to use.
 func withMesh(ctx context.Context, n int, use func(context.Context, *mesh) error) (err error) {
+	return withLab(ctx, func(ctx context.Context, m *mesh) error {
+		if err := m.prepare(ctx, n); err != nil {
+			return err
+		}
+		return use(ctx, m)
+	})
+}
+
+// withLab makes a lab for a mesh, and passes it to use.
+func withLab(ctx context.Context, use func(context.Context, *mesh) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	binary, err := filepath.Abs(os.Getenv("SPANCTL_BINARY"))
@@ -208,28 +222,12 @@ func withMesh(ctx context.Context, n int, use func(context.Context, *mesh) error
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	m := &mesh{lab: l}
-	if err := m.prepare(ctx, n); err != nil {
-		return err
-	}
-	return use(ctx, m)
+	return use(ctx, &mesh{lab: l})
 }
 
 // prepare makes the machines, with a config each, and starts discovery.
 func (m *mesh) prepare(ctx context.Context, n int) error {
-	discovery, err := m.lab.AddNode("discovery")
-	if err != nil {
-		return err
-	}
-	server, err := lab.Start(discovery.Spanctl(ctx, "discovery", "serve", "--listen", ":3000", "--insecure", "--store", "memory"))
-	if err != nil {
-		return err
-	}
-	if _, err := server.Await(ctx, 0, "serving discovery"); err != nil {
-		return err
-	}
-	config, err := discovery.Spanctl(ctx, "gen", "config", "--with-kubespan",
-		"--discovery-endpoint", "http://"+discovery.Address.String()+":3000", "-o", "-").Output()
+	config, err := m.discover(ctx)
 	if err != nil {
 		return err
 	}
@@ -238,12 +236,34 @@ func (m *mesh) prepare(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(node.Config(), config, 0o600); err != nil {
+		if err := m.add(node, config); err != nil {
 			return err
 		}
-		m.nodes = append(m.nodes, node)
 	}
 	return nil
+}
+
+// discover starts discovery, and returns the config of machines that use it.
+func (m *mesh) discover(ctx context.Context, args ...string) (config []byte, err error) {
+	discovery, err := m.lab.AddNode("discovery")
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"discovery", "serve", "--listen", ":3000", "--insecure", "--store", "memory", "--state-dir", discovery.Dir}, args...)
+	if m.server, err = lab.Start(discovery.Spanctl(ctx, args...)); err != nil {
+		return nil, err
+	}
+	if _, err := m.server.Await(ctx, 0, "serving discovery"); err != nil {
+		return nil, err
+	}
+	return discovery.Spanctl(ctx, "gen", "config", "--with-kubespan",
+		"--discovery-endpoint", "http://"+discovery.Address.String()+":3000", "-o", "-").Output()
+}
+
+// add adds a machine with a config.
+func (m *mesh) add(node *lab.Node, config []byte) error {
+	m.nodes = append(m.nodes, node)
+	return os.WriteFile(node.Config(), config, 0o600)
 }
 
 // set adds a setting to the kubespan section of a machine's config.
@@ -259,7 +279,11 @@ func (m *mesh) set(machine int, setting string) error {
 
 // nodecmd runs a command of package nodecmd on a machine.
 func (m *mesh) nodecmd(ctx context.Context, machine int, name string, args ...string) error {
-	cmd, err := m.nodes[machine].Subcommand(ctx, name, args...)
+	return nodecmdOn(ctx, m.nodes[machine], name, args...)
+}
+
+func nodecmdOn(ctx context.Context, node *lab.Node, name string, args ...string) error {
+	cmd, err := node.Subcommand(ctx, name, args...)
 	if err != nil {
 		return err
 	}
