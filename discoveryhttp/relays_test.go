@@ -148,6 +148,13 @@ func TestRelayOfAService(t *testing.T) {
 		if relays := again.Snapshot().Relays; len(relays) != 1 || !relays[0].Equal(want) {
 			t.Errorf("the relays are %+v", relays)
 		}
+		again.run()
+		late := s.join("late").run()
+		late.Publish(local("late"))
+		again.await("b", "late") // so it has heard of the service
+		if relays := again.Snapshot().Relays; len(relays) != 1 {
+			t.Errorf("before the machine has published itself, the relays are %+v", relays)
+		}
 	})
 	t.Run("another key joins at once", func(t *testing.T) {
 		a.Publish(publicationAs(2))
