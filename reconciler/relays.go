@@ -37,6 +37,9 @@ type relayWatch struct {
 	// tried is the number of endpoints that were tried, and backToTCP how often UDP was left for TCP after
 	// it had been found to work.
 	tried, backToTCP int
+	// lost and forgotAt are those of path.RelayState that were reported last.
+	lost     bool
+	forgotAt time.Time
 	// unregistered is the last path.RelayState.Unregistered that a handshake was made for.
 	unregistered int
 	// overTCP is when the relay was last to be reached over TCP.
@@ -81,19 +84,17 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 		}
 		checked = e.direct.relay(r.Key, live[found].Endpoint)
 		next := w.step(now, r, &live[found], checked)
+		e.reportRelay(now, r, &w, checked)
 		if w.mayNudge(now) && e.nudged[live[found].Endpoint] {
-			next = nil
+			w.renew(now, &next)
 		}
 		p.register(w.registered(now, r, checked))
-		w.at = live[found].Endpoint
-		if next != nil {
-			w.at = next.Endpoint
-			p.relayPeers = append(p.relayPeers, *next)
-		}
+		w.at = next.Endpoint
+		p.relayPeers, p.relaysMoved = append(p.relayPeers, next), p.relaysMoved || next.Renew
 		watches[r.Key] = w
 		e.noteOverTCP(now, r, &w)
 	}
-	p.relaysMoved = !sameRelayPeers(e.relayPeers, p.relayPeers)
+	p.relaysMoved = p.relaysMoved || !sameRelayPeers(e.relayPeers, p.relayPeers)
 	if len(p.relays) > 0 {
 		p.NextCheck = min(p.NextCheck, peer.RestInterval)
 	}
@@ -104,6 +105,23 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 func (e *Engine) noteOverTCP(now time.Time, r *mesh.BlindRelay, w *relayWatch) {
 	if r.URL != "" && !w.overTCP.IsZero() && now.Sub(w.overTCP) < keepTunnel {
 		e.overTCP = append(e.overTCP, *r)
+	}
+}
+
+// reportRelay logs what checks have newly shown of a relay.
+func (e *Engine) reportRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, checked path.RelayState) {
+	log := e.log.With("relay", r.Name)
+	switch {
+	case checked.Lost && !w.lost:
+		log.Warn("blind relay lost", "endpoint", checked.At.String())
+		w.lost = true
+	case w.lost && !checked.Lost && w.heardAt.Equal(now):
+		log.Info("blind relay answers again", "endpoint", w.heardFrom.String())
+		w.lost = false
+	}
+	if !checked.ForgotAt.Equal(w.forgotAt) {
+		log.Info("blind relay has lost its table; sessions through it begin anew")
+		w.forgotAt = checked.ForgotAt
 	}
 }
 
@@ -127,29 +145,28 @@ func (w *relayWatch) registered(now time.Time, r *mesh.BlindRelay, checked path.
 // mayNudge reports whether a nudge of the relay makes a new handshake now.
 func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= nudgeEvery }
 
-// step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
-// handshake. Checked is what checks have shown of it.
-func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next *state.RelayPeer) {
+// step returns WireGuard's peer for a relay. Checked is what checks have shown of it.
+func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next state.RelayPeer) {
 	w.hear(now, r, live)
-	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
+	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	silent := w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence
 	switch {
 	case !r.Has(live.Endpoint):
-		w.redirect(now, next, w.endpoint(r))
+		w.redirect(now, &next, w.endpoint(r))
 	case checked.Unregistered != w.unregistered && w.mayNudge(now):
 		if w.unregistered = checked.Unregistered; w.unregistered > 0 {
-			return nil
+			w.renew(now, &next)
 		}
 	case silent && !live.LastHandshake.IsZero():
-		return nil
+		w.renew(now, &next)
 	case silent && w.ways(r) > 1:
 		w.tried++
-		w.redirect(now, next, w.endpoint(r))
+		w.redirect(now, &next, w.endpoint(r))
 	case w.triesTCP(r) && r.Local.IsValid() && live.Endpoint != r.Local && w.heardAt.Before(w.setAt):
-		w.redirect(now, next, r.Local) // the tunnel is there now
+		w.redirect(now, &next, r.Local) // the tunnel is there now
 	case live.Endpoint == r.Local && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
 		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
-		w.redirect(now, next, checked.Answers)
+		w.redirect(now, &next, checked.Answers)
 	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
 		w.backToTCP = 0
 	}
@@ -157,6 +174,11 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, c
 		w.overTCP = now
 	}
 	return next
+}
+
+// renew has WireGuard make a new handshake at once.
+func (w *relayWatch) renew(now time.Time, next *state.RelayPeer) {
+	next.Renew, w.setAt, w.received = true, now, 0
 }
 
 // redirect has WireGuard send elsewhere.

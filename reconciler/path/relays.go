@@ -18,7 +18,7 @@ const (
 	missedChecks = 3
 	// awayEvery is how often a relay that is reached over TCP is checked by UDP, and awayChecks how many
 	// answers in a row show that it can be reached so.
-	awayEvery, awayChecks = 5 * time.Second, 3
+	awayEvery, awayChecks = 2 * time.Second, 3
 	// restEvery is how often a lost relay is checked, and one that carries no peers while another does: it
 	// is known to be there when it is needed.
 	restEvery = 3 * time.Second
