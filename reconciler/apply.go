@@ -51,10 +51,10 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 	return p.Err()
 }
 
-// isTrial reports whether a change only puts another endpoint of a peer on trial.
+// isTrial reports whether a change only puts another endpoint of a peer on trial, or makes a new session.
 func isTrial(c state.Change) bool {
 	p, is := c.(state.PeerChange)
-	return is && p.Action() == state.Update && p.NewEndpoint() && !p.NewAllowedIPs() && !p.NewKeepalive() && !p.NewPresharedKey()
+	return is && (p.Old.Renew || p.New.Renew) || is && p.Action() == state.Update && p.NewEndpoint() && !p.NewAllowedIPs() && !p.NewKeepalive() && !p.NewPresharedKey()
 }
 
 // commit makes the connections of a pass the current ones and returns the peers whose state

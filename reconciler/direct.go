@@ -6,6 +6,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
+	"github.com/spanmesh/span/reconciler/peer"
 )
 
 // Direct are the direct paths to peers, as probes beside WireGuard's packets have shown them. The zero
@@ -18,6 +19,21 @@ type Direct struct {
 	// Why says why there is none to a peer, in words that complete "no direct path: ...". The map is not
 	// to be changed.
 	Why map[mesh.Key]string
+	// Relays are what checks of the blind relays have shown. The list is not to be changed.
+	Relays []path.RelayState
+}
+
+// relay returns what checks have shown of a relay where WireGuard reaches it.
+func (d *Direct) relay(key mesh.Key, at netip.AddrPort) (s path.RelayState) {
+	for _, r := range d.Relays {
+		if r.Key == key {
+			s = r
+		}
+	}
+	if s.At != at {
+		s.Lost, s.Unregistered = false, 0
+	}
+	return s
 }
 
 // SetDirect sets the direct paths to peers, and asks for a pass that uses them. It does not block.
@@ -33,6 +49,9 @@ func (l *Loop) SetTunnels(endpoints map[mesh.Key]netip.AddrPort) {
 	l.Wake(PathsChanged)
 }
 
+// RestoreTunnels is Loop.SetTunnels for what an earlier process has left.
+func (e *Engine) RestoreTunnels(endpoints map[mesh.Key]netip.AddrPort) { e.tunnels = endpoints }
+
 // Nudged tells that a relay at an endpoint does not know this machine any more, and asks for a handshake.
 // It does not block.
 func (l *Loop) Nudged(from netip.AddrPort) {
@@ -46,6 +65,8 @@ type Probing struct {
 	Self path.Self
 	// Peers are those that answer probes, by key. It is another list when something has changed.
 	Peers []path.Peer
+	// Relays are the blind relays that are checked. It is another list when something has changed.
+	Relays []path.Relay
 }
 
 // probe sets what paths are looked for with.
@@ -68,7 +89,27 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 	for _, a := range p.host.Own {
 		self.Endpoints = append(self.Endpoints, netip.AddrPortFrom(a, uint16(p.desired.Link.ListenPort)))
 	}
-	e.probing = Probing{Peers: peers, Self: self}
+	e.probing = Probing{Peers: peers, Self: self, Relays: p.checkedRelays(e.probing.Relays, e.relays)}
+}
+
+// checkedRelays returns the relays that are to be checked; the list of before if nothing has changed.
+func (p *Pass) checkedRelays(before []path.Relay, watches map[mesh.Key]relayWatch) []path.Relay {
+	relays := make([]path.Relay, 0, len(p.relays))
+	for i := range p.relays {
+		r := &p.relays[i]
+		relay := path.Relay{Key: r.Key, At: watches[r.Key].at}
+		if r.Local.IsValid() && relay.At == r.Local {
+			relay.Away = r.Endpoints
+		}
+		relay.Used = slices.ContainsFunc(p.peers, func(c peer.Connection) bool { return c.BlindRelay == relay.Key })
+		relays = append(relays, relay)
+	}
+	if slices.EqualFunc(relays, before, func(a, b path.Relay) bool {
+		return a.Key == b.Key && a.At == b.At && a.Used == b.Used && slices.Equal(a.Away, b.Away)
+	}) {
+		return before
+	}
+	return relays
 }
 
 // publishPaths publishes what peers need to find a path to the machine.

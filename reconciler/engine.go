@@ -203,6 +203,8 @@ type Engine struct {
 	// direct are the direct paths to peers, and probing is what they are looked for with.
 	direct  Direct
 	probing Probing
+	// overTCP are the relays that are to be reached over TCP in the last pass.
+	overTCP []mesh.BlindRelay
 	// nudged are the endpoints of relays that have asked for a handshake since the last pass.
 	nudged map[netip.AddrPort]bool
 	// tunnels are the endpoints on loopback of blind relays.
@@ -331,7 +333,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	p.resolveOwners(now, owners, live.Peers)
 	for i, found := range live.Peers {
 		if c := p.peers.Find(found.PublicKey, i); c != nil {
-			c.Action.Endpoint = netip.AddrPort{}
+			c.Action.Endpoint, c.Action.Renew = netip.AddrPort{}, false
 		}
 	}
 	if err := p.compare(now, config, known, live); err != nil {

@@ -186,7 +186,7 @@ func (k *fakeKernel) changePeer(c state.PeerChange, gone bool) {
 	if gone {
 		changed = c.Old
 	}
-	changed.Redirect, changed.Label = false, ""
+	changed.Redirect, changed.Renew, changed.Label = false, false, ""
 	for _, before := range k.live.Peers {
 		if before.PublicKey == changed.PublicKey {
 			changed.LastHandshake, changed.ReceiveBytes, changed.TransmitBytes = before.LastHandshake, before.ReceiveBytes, before.TransmitBytes

@@ -30,6 +30,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 	})
 	for i := range p.peers {
 		do := p.peers[i].Action
+		p.relaysMoved = p.relaysMoved || do.Renew
 		if address := probeAddress(&p.specs[i]); (do.Probe || do.Measure) && address.IsValid() {
 			p.probes = append(p.probes, peer.Probe{Peer: p.peers[i].Key, Address: address, EchoOnly: !do.Probe})
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -29,15 +30,30 @@ type relayWatch struct {
 	received  int64
 	heardAt   time.Time
 	heardFrom netip.AddrPort
+	// at is where WireGuard reaches it.
+	at netip.AddrPort
 	// setAt is when its peer or its endpoint was last set.
 	setAt time.Time
-	// tried counts the endpoints that were tried, and backToTCP how often UDP was tried in vain.
+	// tried is the number of endpoints that were tried, and backToTCP how often UDP was left for TCP after
+	// it had been found to work.
 	tried, backToTCP int
+	// lost and forgotAt are those of path.RelayState that were reported last.
+	lost     bool
+	forgotAt time.Time
+	// unregistered is the last path.RelayState.Unregistered that a handshake was made for.
+	unregistered int
+	// overTCP is when the relay was last to be reached over TCP.
+	overTCP time.Time
 }
 
-// udpPause is the first pause after which a relay that is reached over TCP is tried by UDP again, where
-// servers of STUN answer; it doubles up to maxUDPPause.
-const udpPause, maxUDPPause = 30 * time.Second, 10 * time.Minute
+const (
+	// udpPause is the first pause after which a relay that was left for TCP again is tried by UDP once
+	// more, if it answers there; it doubles up to maxUDPPause.
+	udpPause, maxUDPPause = 30 * time.Second, 10 * time.Minute
+	// keepTunnel is how long the way over TCP is kept that is not used any more: until all peers have
+	// moved, and for a network that changes back.
+	keepTunnel = 2 * time.Minute
+)
 
 // withTunnels returns the relays with their endpoints on loopback.
 func (e *Engine) withTunnels(relays []mesh.BlindRelay) []mesh.BlindRelay {
@@ -50,35 +66,63 @@ func (e *Engine) withTunnels(relays []mesh.BlindRelay) []mesh.BlindRelay {
 
 // stepRelays moves the connections to the blind relays on, from what WireGuard shows.
 func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
-	p.relays = e.withTunnels(p.relays)
+	p.relays, e.overTCP = e.withTunnels(p.relays), nil
 	watches := make(map[mesh.Key]relayWatch, len(p.relays))
 	for i := range p.relays {
 		r := &p.relays[i]
 		w := e.relays[r.Key]
+		checked := e.direct.relay(r.Key, netip.AddrPort{})
 		found, has := slices.BinarySearchFunc(live, r.Key, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
 		if !has {
 			// What carries packets goes on meanwhile.
-			w.setAt, w.received = now, 0
-			p.register(w.registered(now, r))
+			w.setAt, w.received, w.at = now, 0, w.endpoint(r)
+			p.register(w.registered(now, r, checked))
 			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: w.endpoint(r)})
 			watches[r.Key] = w
+			e.noteOverTCP(now, r, &w)
 			continue
 		}
-		next := w.step(now, r, &live[found], p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid())
+		checked = e.direct.relay(r.Key, live[found].Endpoint)
+		next := w.step(now, r, &live[found], checked)
+		e.reportRelay(now, r, &w, checked)
 		if w.mayNudge(now) && e.nudged[live[found].Endpoint] {
-			next = nil
+			w.renew(now, &next)
 		}
-		p.register(w.registered(now, r))
-		if next != nil {
-			p.relayPeers = append(p.relayPeers, *next)
-		}
+		p.register(w.registered(now, r, checked))
+		w.at = next.Endpoint
+		p.relayPeers, p.relaysMoved = append(p.relayPeers, next), p.relaysMoved || next.Renew
 		watches[r.Key] = w
+		e.noteOverTCP(now, r, &w)
 	}
-	p.relaysMoved = !sameRelayPeers(e.relayPeers, p.relayPeers)
+	p.relaysMoved = p.relaysMoved || !sameRelayPeers(e.relayPeers, p.relayPeers)
 	if len(p.relays) > 0 {
 		p.NextCheck = min(p.NextCheck, peer.RestInterval)
 	}
 	e.relays, e.relayPeers, e.nudged = watches, p.relayPeers, nil
+}
+
+// noteOverTCP notes a relay that is to be reached over TCP.
+func (e *Engine) noteOverTCP(now time.Time, r *mesh.BlindRelay, w *relayWatch) {
+	if r.URL != "" && !w.overTCP.IsZero() && now.Sub(w.overTCP) < keepTunnel {
+		e.overTCP = append(e.overTCP, *r)
+	}
+}
+
+// reportRelay logs what checks have newly shown of a relay.
+func (e *Engine) reportRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, checked path.RelayState) {
+	log := e.log.With("relay", r.Name)
+	switch {
+	case checked.Lost && !w.lost:
+		log.Warn("blind relay lost", "endpoint", checked.At.String())
+		w.lost = true
+	case w.lost && !checked.Lost && w.heardAt.Equal(now):
+		log.Info("blind relay answers again", "endpoint", w.heardFrom.String())
+		w.lost = false
+	}
+	if !checked.ForgotAt.Equal(w.forgotAt) {
+		log.Info("blind relay has lost its table; sessions through it begin anew")
+		w.forgotAt = checked.ForgotAt
+	}
 }
 
 // register notes that the machine is registered with a relay, if it has an endpoint.
@@ -91,43 +135,75 @@ func (p *Pass) register(r peer.BlindRelay) {
 
 // registered returns the machine's registration with a relay. It has no endpoint unless the relay has
 // been heard of late.
-func (w *relayWatch) registered(now time.Time, r *mesh.BlindRelay) peer.BlindRelay {
+func (w *relayWatch) registered(now time.Time, r *mesh.BlindRelay, checked path.RelayState) peer.BlindRelay {
 	if w.heardAt.IsZero() || now.Sub(w.heardAt) >= relayGone || !r.Has(w.heardFrom) {
 		return peer.BlindRelay{}
 	}
-	return peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom}
+	return peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom, Lost: checked.Lost, ForgotAt: checked.ForgotAt}
 }
 
 // mayNudge reports whether a nudge of the relay makes a new handshake now.
 func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= nudgeEvery }
 
-// step returns WireGuard's peer for a relay; nil to remove it, so that the next pass makes a new
-// handshake. UDP is set where servers answer by UDP.
-func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, udp bool) (next *state.RelayPeer) {
-	w.hear(now, live)
-	next = &state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
-	switch silent := w.silent(now); {
+// step returns WireGuard's peer for a relay. Checked is what checks have shown of it.
+func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next state.RelayPeer) {
+	w.hear(now, r, live)
+	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
+	silent := w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence
+	switch {
 	case !r.Has(live.Endpoint):
-		next.Endpoint, next.Redirect, w.setAt = r.Endpoints[0], true, now
+		w.redirect(now, &next, w.endpoint(r))
+	case checked.Unregistered != w.unregistered && w.mayNudge(now):
+		if w.unregistered = checked.Unregistered; w.unregistered > 0 {
+			w.renew(now, &next)
+		}
 	case silent && !live.LastHandshake.IsZero():
-		return nil
-	case silent && (len(r.Endpoints) > 1 || r.Local.IsValid()):
+		w.renew(now, &next)
+	case silent && w.ways(r) > 1:
 		w.tried++
-		next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
-	case live.Endpoint == r.Local && udp && now.Sub(w.setAt) >= min(udpPause<<min(w.backToTCP, 10), maxUDPPause):
-		w.tried, w.backToTCP = 0, w.backToTCP+1
-		next.Endpoint, next.Redirect, w.setAt = w.endpoint(r), true, now
+		w.redirect(now, &next, w.endpoint(r))
+	case w.triesTCP(r) && r.Local.IsValid() && live.Endpoint != r.Local && w.heardAt.Before(w.setAt):
+		w.redirect(now, &next, r.Local) // the tunnel is there now
+	case live.Endpoint == r.Local && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
+		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
+		w.redirect(now, &next, checked.Answers)
 	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
 		w.backToTCP = 0
+	}
+	if next.Endpoint == r.Local || w.triesTCP(r) {
+		w.overTCP = now
 	}
 	return next
 }
 
+// renew has WireGuard make a new handshake at once.
+func (w *relayWatch) renew(now time.Time, next *state.RelayPeer) {
+	next.Renew, w.setAt, w.received = true, now, 0
+}
+
+// redirect has WireGuard send elsewhere.
+func (w *relayWatch) redirect(now time.Time, next *state.RelayPeer, to netip.AddrPort) {
+	next.Endpoint, next.Redirect, w.setAt = to, true, now
+}
+
+// udpPause returns how long the relay is reached over TCP at least.
+func (w *relayWatch) udpPause() time.Duration {
+	if w.backToTCP == 0 {
+		return 0
+	}
+	return min(udpPause<<min(w.backToTCP-1, 10), maxUDPPause)
+}
+
 // hear takes what WireGuard shows of the relay.
-func (w *relayWatch) hear(now time.Time, live *state.Peer) {
+func (w *relayWatch) hear(now time.Time, r *mesh.BlindRelay, live *state.Peer) {
 	ofEarlierProcess := w.setAt.IsZero()
 	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
 		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
+		if live.Endpoint == r.Local {
+			w.tried = len(r.Endpoints)
+		} else if i := slices.Index(r.Endpoints, live.Endpoint); i >= 0 {
+			w.tried = i
+		}
 	}
 	if ofEarlierProcess {
 		w.setAt = now
@@ -147,16 +223,28 @@ func (w *relayWatch) silent(now time.Time) bool {
 	return now.Sub(since) >= relaySilence
 }
 
-// endpoint returns the endpoint that is to be tried: those of UDP in turn, and after them that on loopback.
+// ways returns how many ways to a relay there are: its endpoints of UDP, and TCP.
+func (w *relayWatch) ways(r *mesh.BlindRelay) int {
+	if r.URL == "" {
+		return len(r.Endpoints)
+	}
+	return len(r.Endpoints) + 1
+}
+
+// triesTCP reports whether it is TCP's turn.
+func (w *relayWatch) triesTCP(r *mesh.BlindRelay) bool { return w.tried%w.ways(r) == len(r.Endpoints) }
+
+// endpoint returns the endpoint that is to be tried: those of UDP in turn, and after them that on loopback,
+// if there is one yet.
 func (w *relayWatch) endpoint(r *mesh.BlindRelay) netip.AddrPort {
-	n := len(r.Endpoints)
-	if r.Local.IsValid() {
-		n++
-	}
-	if i := w.tried % n; i < len(r.Endpoints) {
+	switch i := w.tried % w.ways(r); {
+	case i < len(r.Endpoints):
 		return r.Endpoints[i]
+	case r.Local.IsValid():
+		return r.Local
+	default:
+		return r.Endpoints[0]
 	}
-	return r.Local
 }
 
 // planRelays is stepRelays for a plan that nobody carries out: a handshake or another endpoint that is
@@ -176,7 +264,7 @@ func sameRelayPeers(a, b []state.RelayPeer) bool {
 // shiftRelays moves all times after the machine's clock was stepped by some time.
 func (e *Engine) shiftRelays(by time.Duration) {
 	for k, w := range e.relays {
-		for _, t := range []*time.Time{&w.heardAt, &w.setAt} {
+		for _, t := range []*time.Time{&w.heardAt, &w.setAt, &w.overTCP} {
 			if !t.IsZero() {
 				*t = t.Add(by)
 			}

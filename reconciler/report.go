@@ -53,7 +53,7 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 		log.Info("peer endpoint changed", "from", was.LastGood.String(), "to", is.LastGood.String())
 	}
 	switch {
-	case was.IsBlind() == is.IsBlind():
+	case was.IsBlind() == is.IsBlind() && (!is.IsBlind() || was.BlindRelay == is.BlindRelay):
 	case is.IsBlind():
 		log.Info("peer reached through a blind relay", "relay", p.relay(is.BlindRelay))
 		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "is reached through the relay "+p.relay(is.BlindRelay)+", which cannot read its traffic")

@@ -38,6 +38,8 @@ type Turn struct {
 	Host mesh.Host
 	// Relays are the blind relays that the machine has joined. They are not to be changed.
 	Relays []mesh.BlindRelay
+	// OverTCP are those of them that are reached over TCP, or tried so.
+	OverTCP []mesh.BlindRelay
 	// Probing is what paths to peers are looked for with. It is not to be changed.
 	Probing Probing
 	// NetworkChanges counts the passes with Pass.NetworkChanged.
@@ -89,6 +91,7 @@ func (l *Loop) endTurn() {
 	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Down: l.down, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
 		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges, Probing: l.engine.probing}
 	if l.engine.gathered != nil {
+		turn.OverTCP = l.engine.overTCP
 		turn.Host, turn.Relays = l.engine.gathered.host, l.engine.gathered.relays
 	}
 	l.last.Store(&turn)

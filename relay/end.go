@@ -24,6 +24,9 @@ type end struct {
 	// source is where the end is, if located.
 	source  Source
 	located bool
+	// stream is one that a member has left for UDP and that is still open: what is on its way there is
+	// the member's as well. It is 0 for none.
+	stream uint64
 	// flows are by the receiver index of the packets that this end sends.
 	flows map[uint32]flow
 	// pairs are by the other end, and in the order of their last handshake.
@@ -279,6 +282,7 @@ func (r *Router) forget(e *end) {
 	e.names = nil
 	r.uncount(e)
 	r.leavePlace(e)
+	r.leaveStream(e)
 	last := r.ends[len(r.ends)-1]
 	r.ends[e.place], last.place = last, e.place
 	r.ends = r.ends[:len(r.ends)-1]
@@ -293,6 +297,24 @@ func (r *Router) leavePlace(e *end) {
 		delete(r.at, e.source.id())
 	}
 	e.located = false
+}
+
+// leaveStream forgets the stream that an end was at before.
+func (r *Router) leaveStream(e *end) {
+	if id := (Source{Stream: e.stream}); e.stream != 0 && r.at[id] == e {
+		delete(r.at, id)
+	}
+	e.stream = 0
+}
+
+// leaveFor has an end leave its address for another. A stream stays its own as well while it is open.
+func (r *Router) leaveFor(e *end, id Source) {
+	r.leaveStream(e)
+	if e.source.Stream != 0 && id.Stream == 0 {
+		e.stream, e.located = e.source.Stream, false
+		return
+	}
+	r.leavePlace(e)
 }
 
 // marks reports whether a handshake message is for an end.

@@ -53,6 +53,7 @@ func (r *Router) expireMembers() {
 		if len(m.sessions) == 0 && m.end != nil {
 			// Another machine may have the address by now.
 			r.leavePlace(m.end)
+			r.leaveStream(m.end)
 		}
 	}
 	for _, c := range r.clusters {

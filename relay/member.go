@@ -239,9 +239,12 @@ func (r *Router) Closed(stream uint64) {
 	if e == nil || stream == 0 {
 		return
 	}
-	if e.member == nil {
+	switch {
+	case e.member == nil:
 		r.forget(e)
-		return
+	case e.stream == stream:
+		r.leaveStream(e)
+	default:
+		r.leavePlace(e)
 	}
-	r.leavePlace(e)
 }

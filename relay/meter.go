@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 	"time"
@@ -37,6 +38,17 @@ func newMeters() meters { return meters{maphash.MakeSeed(), make([]meter, 4096)}
 func (m *meters) of(address netip.Addr, port uint16) *meter {
 	h := maphash.Comparable(m.seed, netip.AddrPortFrom(address, port))
 	return &m.slots[h%uint64(len(m.slots))]
+}
+
+// ofSource returns the meter of a source.
+func (m *meters) ofSource(s Source) *meter {
+	if s.Stream == 0 {
+		a := s.id().Addr
+		return m.of(a.Addr(), a.Port())
+	}
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[8:], s.Stream)
+	return m.of(netip.AddrFrom16(id), 0)
 }
 
 // network is what bounds by address count: an IPv4 address or an IPv6 /64.

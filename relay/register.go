@@ -110,16 +110,18 @@ func (r *Router) own(s *session, from Source, data []byte) []Packet {
 func (r *Router) locate(s *session, from Source) bool {
 	m, id := s.member, from.id()
 	e, there := m.end, r.at[id]
-	if e != nil && there == e {
+	if e != nil && there == e && e.source.id() == id {
 		e.source = from
 		return true
 	}
 	proven := s.proven && s.to.id() == id
-	if there != nil && !proven && r.inUse(there) {
+	if there != nil && there != e && !proven && r.inUse(there) {
 		return false
 	}
 	switch {
-	case there == nil:
+	case there == nil, there == e:
+	case there.stream != 0 && there.stream == id.Stream:
+		r.leaveStream(there)
 	case there.member != nil:
 		r.leavePlace(there)
 	case e == nil:
@@ -134,7 +136,7 @@ func (r *Router) locate(s *session, from Source) bool {
 	}
 	if e.located && e.source.id() != id {
 		r.counts.Moves++
-		r.leavePlace(e)
+		r.leaveFor(e, id)
 	}
 	e.source, e.located = from, true
 	r.at[id] = e

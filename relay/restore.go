@@ -40,6 +40,9 @@ func (r *Router) restore(now time.Time, saved []byte) error {
 		return errors.New("it is of another key")
 	}
 	l.gone = min(max(0, now.Sub(time.Unix(0, int64(l.u64())))), JoinFor)
+	if table := [tableSize]byte(l.take(tableSize)); table != ([tableSize]byte{}) {
+		r.table = table
+	}
 	ends := r.restoreEnds(l)
 	for range l.count("members", r.limits.Members, 60) {
 		r.restoreMember(l, ends)

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -66,7 +65,11 @@ type Router struct {
 	allNamed int
 
 	handshakes, loadedHandshakes, trials, memberTrials meter
-	handshakesOf, scansOf, trialsOf, nudgesOf          meters
+	handshakesOf, scansOf, trialsOf                    meters
+	nudgesOf, checksOf                                 meters
+
+	// table is what tells this table of flows from an earlier one.
+	table [tableSize]byte
 
 	out    [1]Packet
 	answer []byte
@@ -85,7 +88,7 @@ func New(private Key, limits Limits) (*Router, error) {
 }
 
 func newRouter(responder *wireguard.Responder, limits Limits) *Router {
-	return &Router{
+	r := &Router{
 		responder:    responder,
 		mac:          wireguard.NewMAC(responder.PublicKey()),
 		cookies:      wireguard.NewCookies(responder.PublicKey()),
@@ -101,7 +104,10 @@ func newRouter(responder *wireguard.Responder, limits Limits) *Router {
 		scansOf:      newMeters(),
 		trialsOf:     newMeters(),
 		nudgesOf:     newMeters(),
+		checksOf:     newMeters(),
 	}
+	r.renameTable()
+	return r
 }
 
 // PublicKey returns the relay's public key.
@@ -120,11 +126,14 @@ func (r *Router) tick(now time.Time) {
 // is valid until the next call.
 func (r *Router) Handle(now time.Time, from Source, packet []byte) (out []Packet) {
 	kind, ok := wireguard.TypeOf(packet)
-	if !ok {
+	if !ok && !isCheck(packet) {
 		return r.drop(Malformed)
 	}
 	r.tick(now)
 	sender := r.at[from.id()]
+	if !ok {
+		return r.check(from, sender, packet)
+	}
 	switch kind {
 	case wireguard.Data:
 		return r.data(from, sender, packet)
@@ -174,23 +183,17 @@ const (
 // nudge answers data that goes nowhere, with what makes the agent of the sender do a handshake at
 // once: with the relay, or through it if the sender is registered.
 func (r *Router) nudge(to Source, sender *end, data []byte) []Packet {
-	a := to.id().Addr
-	if to.Stream != 0 {
-		var id [16]byte
-		binary.BigEndian.PutUint64(id[8:], to.Stream)
-		a = netip.AddrPortFrom(netip.AddrFrom16(id), 0)
-	}
 	reason := UnknownSender
 	if sender != nil {
 		reason = UnknownReceiver
 	}
 	r.counts.Dropped[reason]++
-	if !r.nudgesOf.of(a.Addr(), a.Port()).take(r.now, 1, 2, 1) {
+	if !r.nudgesOf.ofSource(to).take(r.now, 1, 2, 1) {
 		return nil
 	}
 	r.counts.Nudges++
 	b := r.answer[:0]
-	b = append(b, "Spn\x01"...)
+	b = append(b, magic...)
 	if sender != nil && sender.member != nil {
 		b = append(b, nudgeUnknownFlow, 0, 0, 0)
 		b = append(b, data[4:8]...)

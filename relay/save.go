@@ -10,7 +10,7 @@ import (
 
 const (
 	// saveMagic begins what is saved; the last byte is the version.
-	saveMagic = "span relay\x02"
+	saveMagic = "span relay\x03"
 	// noEnd is instead of an end's number.
 	noEnd = ^uint32(0)
 )
@@ -87,6 +87,11 @@ func (r *Router) save(now time.Time, of []*end, sessions bool) []byte {
 	s := &saver{b: []byte(saveMagic), now: r.now}
 	s.key(r.PublicKey())
 	s.u64(uint64(now.UnixNano()))
+	table := r.table
+	if !sessions {
+		table = [tableSize]byte{}
+	}
+	s.b = append(s.b, table[:]...)
 	ends := s.keep(of)
 	s.u32(len(ends))
 	for _, e := range ends {

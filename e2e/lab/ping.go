@@ -39,6 +39,8 @@ type Pings struct {
 	Sent, Received int
 	// First is the time from the very first request to the first reply.
 	First time.Duration
+	// Gap is the longest time between two replies, or between the last and the end of the stream.
+	Gap time.Duration
 }
 
 // Lost returns how many requests had no reply.
@@ -126,6 +128,8 @@ type pinger struct {
 	// start is when the first request was sent.
 	start time.Time
 	pings Pings
+	// last is when the last reply came.
+	last time.Time
 	// done is closed when replies are no longer counted.
 	done chan struct{}
 }
@@ -181,6 +185,7 @@ func (p *pinger) run(stop <-chan os.Signal, replies <-chan int) {
 		case n := <-replies:
 			p.receivedReply(n)
 		case <-stop:
+			p.pings.Gap = max(p.pings.Gap, time.Since(p.last))
 			ticker.Stop()
 			over = time.After(lastReply)
 		case <-limit:
@@ -220,6 +225,11 @@ func (p *pinger) receivedReply(n int) {
 		}
 	}
 	if n >= p.first {
+		now := time.Now()
+		if !p.last.IsZero() {
+			p.pings.Gap = max(p.pings.Gap, now.Sub(p.last))
+		}
+		p.last = now
 		p.pings.Received++
 	}
 }

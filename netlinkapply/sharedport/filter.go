@@ -10,7 +10,7 @@ const (
 	// their kind follows.
 	probeMagic      = 0x53706E01
 	probeKindOffset = 4
-	lastProbeKind   = 3
+	lastProbeKind   = 7
 )
 
 // filter4 lets the messages of STUN and the probes to the port through. A raw socket of IPv4 sees IP's

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"net/netip"
 	"slices"
@@ -15,10 +16,16 @@ type BlindRelay struct {
 	Key mesh.Key
 	// Endpoint is where WireGuard reaches it. All peers behind it have this endpoint.
 	Endpoint netip.AddrPort
+	// Lost is set while it does not answer any more, and ForgotAt is when it has lost its table of flows;
+	// zero for never.
+	Lost     bool
+	ForgotAt time.Time
 }
 
+var lostLast = map[bool]int{true: 1}
+
 // behind returns the endpoints of the relays with which a peer is registered as well. Both ends have them
-// in the same order, and different pairs in different ones.
+// in the same order, and different pairs in different ones. Those that do not answer come last.
 func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
 	if len(in.Registered) == 0 || len(spec.Registered) == 0 {
 		return nil
@@ -33,7 +40,12 @@ func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
 		return sum[:]
 	}
 	common := slices.DeleteFunc(slices.Clone(in.Registered), func(r BlindRelay) bool { return !slices.Contains(spec.Registered, r.Key) })
-	slices.SortFunc(common, func(a, b BlindRelay) int { return bytes.Compare(rank(b), rank(a)) })
+	slices.SortFunc(common, func(a, b BlindRelay) int {
+		if a.Lost != b.Lost {
+			return cmp.Compare(lostLast[a.Lost], lostLast[b.Lost])
+		}
+		return bytes.Compare(rank(b), rank(a))
+	})
 	for _, r := range common {
 		endpoints = append(endpoints, r.Endpoint)
 	}
@@ -106,17 +118,37 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 			c.Path = mesh.Path{}
 		}
 	case !relay.IsZero():
-		c.moveWith(now, in, relay)
+		c.moveWith(now, in, spec, relay)
 	}
 }
 
-// moveWith has WireGuard send to where a relay is reached now, such as over TCP.
-func (c *Connection) moveWith(now time.Time, in *Input, relay mesh.Key) {
-	for _, r := range in.Registered {
-		if r.Key == relay && r.Endpoint != c.Status.Endpoint {
-			c.move(now, r.Endpoint)
+// moveWith has WireGuard send to where a relay is reached now, such as over TCP, or to another if it does
+// not answer any more.
+func (c *Connection) moveWith(now time.Time, in *Input, spec *mesh.PeerSpec, relay mesh.Key) {
+	r := in.registered(relay)
+	switch {
+	case r == nil:
+	case r.Lost:
+		others := in.behind(spec)
+		if len(others) == 0 {
+			return
+		}
+		if other := in.registered(in.relayAt(others[0])); other != nil && !other.Lost {
+			c.move(now, other.Endpoint)
+		}
+	case r.Endpoint != c.Status.Endpoint:
+		c.move(now, r.Endpoint)
+	}
+}
+
+// registered returns what is known of a relay with which the machine is registered; nil for another.
+func (in *Input) registered(relay mesh.Key) *BlindRelay {
+	for i := range in.Registered {
+		if in.Registered[i].Key == relay {
+			return &in.Registered[i]
 		}
 	}
+	return nil
 }
 
 // What is between two uses of a path that was barred: it doubles.

@@ -16,7 +16,7 @@ var (
 // behindRelays is a machine that is registered with two relays.
 func behindRelays(specs []mesh.PeerSpec) Input {
 	return Input{Self: mesh.Key{200}, Specs: specs, Relays: []mesh.BlindRelay{{Key: mesh.Key{101}, Endpoints: []netip.AddrPort{relayOne}}, {Key: mesh.Key{102}, Endpoints: []netip.AddrPort{relayTwo}}},
-		Registered: []BlindRelay{{mesh.Key{101}, relayOne}, {mesh.Key{102}, relayTwo}}}
+		Registered: []BlindRelay{{Key: mesh.Key{101}, Endpoint: relayOne}, {Key: mesh.Key{102}, Endpoint: relayTwo}}}
 }
 
 func TestRelaysAreTheLastCandidates(t *testing.T) {

@@ -36,6 +36,8 @@ type Connection struct {
 	barred      netip.AddrPort
 	barredUntil time.Time
 	bars        int
+
+	passage passage
 }
 
 // IsUp reports whether the peer is up.
@@ -62,13 +64,17 @@ func (cs Connections) Find(key mesh.Key, hint int) *Connection {
 
 // NextCheck returns how long the next reading of the peers may wait.
 func (cs Connections) NextCheck(now time.Time) time.Duration {
-	return NextCheck(now, func(yield func(*Status) bool) {
+	next := NextCheck(now, func(yield func(*Status) bool) {
 		for i := range cs {
 			if !yield(&cs[i].Status) {
 				return
 			}
 		}
 	}, len(cs))
+	for i := range cs {
+		next = min(next, cs[i].passage.next(now))
+	}
+	return next
 }
 
 // SameRelays reports whether both lists have the same peers behind the same relays.

@@ -217,6 +217,8 @@ type Action struct {
 	// Endpoint is the endpoint to set. It is invalid when WireGuard's own stays, as it
 	// always does while the peer is up, even if the peer has roamed.
 	Endpoint netip.AddrPort
+	// Renew has WireGuard make a new session, and drop the present one.
+	Renew bool
 	// Probe is set when a liveness probe is due: data through the tunnel, which the peer's
 	// WireGuard answers.
 	Probe bool

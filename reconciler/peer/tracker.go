@@ -94,6 +94,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		c.Candidates = in.candidates(c.LastGood, spec, c.pathIn(now, in))
 	}
 	wasUp, at := c.IsUp(), c.Status.Endpoint
+	c.passage.observe(&seen)
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
@@ -119,6 +120,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		c.bar(now, at)
 	}
 	c.follow(now, in, spec)
+	c.renew(now, in, spec, &seen)
 	c.BlindRelay = in.relayAt(c.Status.Endpoint)
 	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
 		c.LastGood = c.Status.Endpoint
@@ -158,7 +160,7 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 				after.Status = before.Status
 			}
 		}
-		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.IsBlind() != after.IsBlind() || before.LastGood != after.LastGood {
+		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.IsBlind() != after.IsBlind() || before.BlindRelay != after.BlindRelay || before.LastGood != after.LastGood {
 			transitions = append(transitions, Transition{before, after})
 		}
 		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
@@ -216,6 +218,7 @@ func (t *Tracker) Shift(by time.Duration) {
 		if !c.barredUntil.IsZero() {
 			c.barredUntil = c.barredUntil.Add(by)
 		}
+		c.passage.shift(by)
 	}
 }
 

@@ -194,6 +194,7 @@ func (in *Inputs) peer(spec *mesh.PeerSpec, c *peer.Connection, carried map[mesh
 	if c.Status.InitiationDeferred() {
 		p.Keepalive = 0
 	}
+	p.Renew = c.Action.Renew
 	if c.Action.Endpoint.IsValid() {
 		p.Endpoint, p.Redirect = c.Action.Endpoint, true
 	}

@@ -102,6 +102,12 @@ func (p *Plan) peers(desired, live []Peer) {
 		case order > 0:
 			p.add(PeerChange{Old: live[0]})
 			live = live[1:]
+		case desired[0].Renew:
+			old := live[0]
+			old.Renew = true
+			p.add(PeerChange{Old: old})
+			created.add(PeerChange{New: desired[0]})
+			desired, live = desired[1:], live[1:]
 		default:
 			if c := (PeerChange{Old: live[0], New: desired[0]}); c.differs() {
 				changed.add(t.of(c))

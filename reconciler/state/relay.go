@@ -18,8 +18,10 @@ type RelayPeer struct {
 	Endpoint netip.AddrPort
 	// Redirect is that of Peer.
 	Redirect bool
+	// Renew is that of Peer.
+	Renew bool
 }
 
 func (r RelayPeer) peer() Peer {
-	return Peer{PublicKey: r.Relay.Key, Endpoint: r.Endpoint, Redirect: r.Redirect, Keepalive: RelayKeepalive, Label: "blind relay " + r.Relay.Name}
+	return Peer{PublicKey: r.Relay.Key, Endpoint: r.Endpoint, Redirect: r.Redirect, Renew: r.Renew, Keepalive: RelayKeepalive, Label: "blind relay " + r.Relay.Name}
 }

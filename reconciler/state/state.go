@@ -190,6 +190,8 @@ type Peer struct {
 	Endpoint netip.AddrPort
 	// Redirect makes a desired Endpoint replace the live one.
 	Redirect bool
+	// Renew makes a peer that exists anew, which ends its session and begins another.
+	Renew bool
 	// Keepalive is in whole seconds; zero is off.
 	Keepalive  time.Duration
 	AllowedIPs []netip.Prefix

@@ -39,7 +39,9 @@ type Options struct {
 	Dialer stream.Dialer
 	// Port is that of WireGuard: nobody else's packets are carried.
 	Port uint16
-	Log  *slog.Logger
+	// Local is the port on loopback that the tunnel takes if it is free; 0 for any.
+	Local uint16
+	Log   *slog.Logger
 }
 
 // Tunnel carries packets between a socket on loopback and a relay. A stream is open while WireGuard
@@ -58,13 +60,18 @@ type Tunnel struct {
 	// again is when a stream may be opened again, and failures how many tries have failed in a row.
 	again    time.Time
 	failures int
+	// failure is why the last try failed; nil after one that did not.
+	failure error
 	// sent is when WireGuard has last sent something.
 	sent time.Time
 }
 
 // Open opens the socket of a tunnel.
 func Open(o Options) (*Tunnel, error) {
-	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, o.Local)))
+	if err != nil && o.Local != 0 {
+		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +83,20 @@ func Open(o Options) (*Tunnel, error) {
 func (t *Tunnel) Endpoint() netip.AddrPort {
 	address, _ := t.conn.LocalAddr().(*net.UDPAddr)
 	return netip.AddrPortFrom(loopback, uint16(address.Port))
+}
+
+// Idle reports whether WireGuard does not use the tunnel at a time.
+func (t *Tunnel) Idle(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stream == nil && !t.opening && now.Sub(t.sent) >= idleAfter
+}
+
+// Failure returns why the relay is not reached; nil if it is, or nothing was sent to it.
+func (t *Tunnel) Failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failure
 }
 
 // Run carries packets until ctx ends, and closes the socket.
@@ -162,6 +183,7 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 	t.opening, t.queue = false, nil
 	switch {
 	case err != nil && ctx.Err() == nil:
+		t.failure = err
 		pause := min(firstPause<<min(t.failures, 10), lastPause)
 		if t.failures++; t.failures == 1 {
 			t.options.Log.Warn("relay not reached by TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
@@ -175,7 +197,7 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 		return false
 	}
 	t.options.Log.Info("relay reached by TCP", "relay", t.options.Target)
-	t.stream, t.failures, t.again = conn, 0, time.Time{}
+	t.stream, t.failures, t.failure, t.again = conn, 0, nil, time.Time{}
 	for _, p := range queue {
 		_ = conn.Send(p) // Receive has the error
 	}

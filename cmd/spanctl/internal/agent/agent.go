@@ -128,7 +128,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
+	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
 	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()

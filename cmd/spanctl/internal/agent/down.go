@@ -206,6 +206,9 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 		if pass == nil {
 			return nil, err
 		}
+		if leaves || link == "" {
+			pass.Warn(d.tunnels.End(ctx))
+		}
 		pass.Warn(left)
 		warnLeft(pass, others)
 		if config == nil {

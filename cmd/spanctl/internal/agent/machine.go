@@ -3,15 +3,18 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/linklock"
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/tunnels"
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/userspace"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 )
 
@@ -36,6 +39,10 @@ type deps struct {
 	store  *resource.Store
 	engine *reconciler.Engine
 	locks  *linklock.Locks
+	// tunnels is the process that reaches relays over TCP, and adopted are its tunnels when this one began,
+	// by relay.
+	tunnels *tunnels.Process
+	adopted map[mesh.Key]netip.AddrPort
 	// pings has an element for each call of Ping under way.
 	pings chan struct{}
 	log   *slog.Logger
@@ -74,8 +81,14 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 			m.Log.Error("MTU not written for network plugins", "error", err)
 		}
 	}
-	d := &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, pings: make(chan struct{}, maxPings)}
+	process, err := m.newTunnelProcess(dir)
+	if err != nil {
+		kernel.Close()
+		return nil, err
+	}
+	d := &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, tunnels: process, pings: make(chan struct{}, maxPings)}
 	engine.Former = d.former
+	d.adoptTunnels(context.Background()) // which waits a few seconds at most
 	return d, nil
 }
 

@@ -17,7 +17,7 @@ import (
 // probeQueue is how many probes wait for the goroutine that answers them. More are lost.
 const probeQueue = 512
 
-// pathfinder finds direct paths to peers, by probes from WireGuard's port.
+// pathfinder finds direct paths to peers, and blind relays that are lost, by probes from WireGuard's port.
 type pathfinder struct {
 	// report takes what has changed.
 	report func(reconciler.Direct)
@@ -33,6 +33,7 @@ type pathfinder struct {
 	turn   reconciler.Turn
 	shared *sharing
 	prober path.Prober
+	relays path.RelayProber
 	told   reconciler.Direct
 	// explained is when it was last looked for why peers have no path.
 	explained time.Time
@@ -49,7 +50,7 @@ type heardProbe struct {
 // newPathfinder returns a pathfinder for the mesh of a loop.
 func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
 	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
-		shared: newSharing("no direct paths are looked for", openShared, log)}
+		shared: newSharing("direct paths are not looked for, and lost relays are noticed late", openShared, log)}
 }
 
 // run looks for paths until ctx ends.
@@ -67,25 +68,32 @@ func (f *pathfinder) run(ctx context.Context) {
 		case <-due:
 		case p := <-f.probes:
 			f.hear(p)
-			for range len(f.probes) {
-				f.hear(<-f.probes)
-			}
 		case conn := <-f.shared.ended:
 			f.shared.lost(conn, time.Now())
+		}
+		// What came before a step is heard before it: late is not lost.
+		for range len(f.probes) {
+			f.hear(<-f.probes)
 		}
 	}
 }
 
-// hear answers a probe.
+// hear answers a probe, or takes what a relay says.
 func (f *pathfinder) hear(p heardProbe) {
-	if f.shared.conn != nil {
+	switch {
+	case f.shared.conn == nil:
+	case path.IsNudge(p.packet):
+		f.relays.Hurry(p.from)
+	case path.IsCheckAnswer(p.packet):
+		f.relays.Heard(time.Now(), p.from, p.packet)
+	case f.punches():
 		f.send(f.prober.Heard(time.Now(), p.from, p.packet))
 	}
 }
 
 // step sends the probes that are due, and returns when the next step is due; zero for never.
 func (f *pathfinder) step(now time.Time) (next time.Time) {
-	if !f.looks() {
+	if !f.punches() && (!f.meshes() || len(f.turn.Probing.Relays) == 0) {
 		f.shared.stop()
 		f.rest()
 		return time.Time{}
@@ -94,9 +102,24 @@ func (f *pathfinder) step(now time.Time) (next time.Time) {
 		f.rest()
 		return again
 	}
-	sent, next := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
+	checks, next := f.relays.Step(now, f.turn.Probing.Relays)
+	f.send(checks)
+	found := reconciler.Direct{Relays: f.relays.States()}
+	if slices.Equal(found.Relays, f.told.Relays) {
+		found.Relays = f.told.Relays
+	}
+	if !f.punches() {
+		f.prober = path.Prober{}
+		f.tell(found)
+		return next
+	}
+	sent, due := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
 	f.send(sent)
-	f.tell(reconciler.Direct{On: true, Paths: f.prober.Proven(), Why: f.why(now)})
+	found.On, found.Paths, found.Why = true, f.prober.Proven(), f.why(now)
+	f.tell(found)
+	if next.IsZero() || !due.IsZero() && due.Before(next) {
+		next = due
+	}
 	if explain := f.explained.Add(explainEvery); len(f.turn.Probing.Peers) > 0 && (next.IsZero() || explain.Before(next)) {
 		next = explain
 	}
@@ -124,15 +147,18 @@ func (f *pathfinder) why(now time.Time) map[mesh.Key]string {
 
 // rest forgets what was found.
 func (f *pathfinder) rest() {
-	f.prober = path.Prober{}
+	f.prober, f.relays = path.Prober{}, path.RelayProber{}
 	f.tell(reconciler.Direct{})
 }
 
-// looks reports whether there is a mesh whose config has paths looked for.
-func (f *pathfinder) looks() bool {
+// meshes reports whether there is a mesh.
+func (f *pathfinder) meshes() bool {
 	config := f.turn.Config
-	return config != nil && config.KubeSpan().Enabled && config.KubeSpan().NAT.Punch && f.turn.Mesh.Link != ""
+	return config != nil && config.KubeSpan().Enabled && f.turn.Mesh.Link != ""
 }
+
+// punches reports whether there is a mesh whose config has paths looked for.
+func (f *pathfinder) punches() bool { return f.meshes() && f.turn.Config.KubeSpan().NAT.Punch }
 
 // send sends probes. One that cannot be sent is as one that is lost.
 func (f *pathfinder) send(all []path.Send) {
@@ -146,11 +172,12 @@ func (f *pathfinder) send(all []path.Send) {
 // tell reports what has changed.
 func (f *pathfinder) tell(d reconciler.Direct) {
 	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
-	if d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
+	sameRelays := slices.Equal(d.Relays, f.told.Relays)
+	if sameRelays && d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
 		return
 	}
 	f.toldAt = f.explained
-	same := d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
+	same := sameRelays && d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
 		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
 	}) && maps.Equal(d.Why, f.told.Why)
 	f.told = d
@@ -166,13 +193,11 @@ func samePaths(a, b []mesh.Path) bool { return len(a) == len(b) && (len(a) == 0 
 func (f *pathfinder) take(from netip.AddrPort, payload []byte) {
 	if path.IsNudge(payload) {
 		f.nudged(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
-		return
-	}
-	if !path.IsProbe(payload) {
+	} else if !path.IsProbe(payload) && !path.IsCheckAnswer(payload) {
 		return
 	}
 	select {
-	case f.probes <- heardProbe{from, bytes.Clone(payload)}:
+	case f.probes <- heardProbe{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), bytes.Clone(payload)}:
 	default:
 	}
 }

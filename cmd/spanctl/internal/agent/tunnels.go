@@ -2,113 +2,156 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
+	"maps"
 	"net/netip"
-	"sync"
+	"os"
+	"slices"
+	"time"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
+	"github.com/spanmesh/span/cmd/spanctl/internal/tunnels"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
-	"github.com/spanmesh/span/relay/stream"
-	"github.com/spanmesh/span/relay/tunnel"
 )
 
-// tunneler has an endpoint on loopback for each blind relay, by which WireGuard reaches the relay over
-// TCP where UDP is blocked.
+// tunnelCheck is how often it is looked whether the process of the tunnels still serves.
+const tunnelCheck = 5 * time.Second
+
+// tunnelProcess is tunnels.Process.
+type tunnelProcess interface {
+	Keep(ctx context.Context, all []tunnels.Tunnel, locals map[mesh.Key]netip.AddrPort) ([]tunnels.Status, error)
+}
+
+// tunneler has an endpoint on loopback for each blind relay that is reached over TCP, in a process that
+// outlives the agent.
 type tunneler struct {
 	// report takes what has changed.
-	report func(map[mesh.Key]netip.AddrPort)
-	log    *slog.Logger
+	report  func(map[mesh.Key]netip.AddrPort)
+	process tunnelProcess
+	log     *slog.Logger
 	// turns has the last turn of the loop.
 	turns lastTurn
-	// open are the tunnels that there are, for the goroutine of run.
-	open map[tunnelKey]openTunnel
+
+	// The fields below belong to run.
+
+	wanted []tunnels.Tunnel
+	// known is set once wanted is: until then, the tunnels of an earlier agent stay.
+	known     bool
+	endpoints map[mesh.Key]netip.AddrPort
+	// failures are the last of each relay, and failure that of the process.
+	failures map[mesh.Key]string
+	failure  string
 }
 
-// tunnelKey is what a tunnel depends on.
-type tunnelKey struct {
-	relay   mesh.Key
-	url, ca string
-	port    uint16
-	mark    uint32
+// newTunneler returns a tunneler that has the tunnels of an earlier agent.
+func (d *deps) newTunneler(loop *reconciler.Loop) *tunneler {
+	return &tunneler{report: loop.SetTunnels, process: d.tunnels, log: d.log, turns: newLastTurn(), endpoints: d.adopted, failures: map[mesh.Key]string{}}
 }
 
-type openTunnel struct {
-	endpoint netip.AddrPort
-	stop     context.CancelFunc
-}
-
-func newTunneler(loop *reconciler.Loop, log *slog.Logger) *tunneler {
-	return &tunneler{report: loop.SetTunnels, log: log, turns: newLastTurn(), open: map[tunnelKey]openTunnel{}}
-}
-
-// run keeps the tunnels until ctx ends.
+// run keeps the tunnels until ctx ends. It leaves them open.
 func (t *tunneler) run(ctx context.Context) {
-	var group sync.WaitGroup
-	defer group.Wait()
+	check := time.NewTicker(tunnelCheck)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case turn := <-t.turns:
-			t.keep(ctx, &group, turn)
+			wanted, known := t.tunnelsOf(&turn)
+			if !known || t.known && slices.Equal(wanted, t.wanted) {
+				continue
+			}
+			t.wanted, t.known = wanted, true
+		case <-check.C:
+			if len(t.wanted) == 0 {
+				continue
+			}
 		}
+		t.keep(ctx)
 	}
 }
 
-// keep opens the tunnels that a turn asks for, and closes the others.
-func (t *tunneler) keep(ctx context.Context, group *sync.WaitGroup, turn reconciler.Turn) {
-	wanted := map[tunnelKey]bool{}
-	for _, r := range turn.Relays {
-		if r.URL != "" && turn.Mesh.Link != "" {
-			wanted[tunnelKey{r.Key, r.URL, turn.Config.Cluster.Discovery.Registries.Service.CA, uint16(turn.Mesh.Port), turn.Config.KubeSpan().FirewallMark}] = true
-		}
+// tunnelsOf returns the tunnels that a turn asks for. It is not known before the first pass.
+func (t *tunneler) tunnelsOf(turn *reconciler.Turn) (wanted []tunnels.Tunnel, known bool) {
+	config := turn.Config
+	switch {
+	case config == nil:
+		return nil, false
+	case turn.Down || !config.KubeSpan().Enabled || !config.KubeSpan().Relay.UsesBlind():
+		return nil, true
+	case turn.Mesh.Link == "":
+		return nil, false
 	}
-	changed := false
-	for k, o := range t.open {
-		if !wanted[k] {
-			o.stop()
-			delete(t.open, k)
-			changed = true
-		}
-	}
-	for k := range wanted {
-		if _, is := t.open[k]; is {
-			continue
-		}
-		opened, err := tunnel.Open(tunnel.Options{Target: k.url, Port: k.port, Log: t.log, Dialer: stream.Dialer{TLS: trusting(k.ca), Dial: markedDialer(k.mark)}})
+	for _, r := range turn.OverTCP {
+		proxy, err := tunnels.ProxyOf(r.URL)
 		if err != nil {
-			t.log.Warn("relay not reached by TCP", "relay", k.url, "error", err)
+			t.note(r.Key, r.URL, "the proxy of the environment cannot be used: "+err.Error())
 			continue
 		}
-		own, stop := context.WithCancel(ctx)
-		group.Go(func() { opened.Run(own) })
-		t.open[k] = openTunnel{opened.Endpoint(), stop}
-		changed = true
+		wanted = append(wanted, tunnels.Tunnel{Relay: r.Key, URL: r.URL, CA: config.Cluster.Discovery.Registries.Service.CA, Proxy: proxy,
+			Port: uint16(turn.Mesh.Port), Mark: config.KubeSpan().FirewallMark})
 	}
-	if !changed {
+	return wanted, true
+}
+
+// keep has the process have the tunnels that are wanted, and reports where they are.
+func (t *tunneler) keep(ctx context.Context) {
+	all, err := t.process.Keep(ctx, t.wanted, t.endpoints)
+	if ctx.Err() != nil {
 		return
 	}
-	endpoints := make(map[mesh.Key]netip.AddrPort, len(t.open))
-	for k, o := range t.open {
-		endpoints[k.relay] = o.endpoint
+	text := ""
+	if err != nil {
+		text = err.Error()
 	}
-	t.report(endpoints)
+	if text != "" && text != t.failure {
+		t.log.Warn("relays not reached by TCP", "error", err)
+	}
+	if t.failure = text; err != nil && len(all) == 0 {
+		return
+	}
+	endpoints := make(map[mesh.Key]netip.AddrPort, len(all))
+	for _, s := range all {
+		endpoints[s.Relay] = s.Endpoint
+		for i := range t.wanted {
+			if w := &t.wanted[i]; w.Relay == s.Relay {
+				t.note(s.Relay, w.URL, s.Failure)
+			}
+		}
+	}
+	if !maps.Equal(endpoints, t.endpoints) {
+		t.endpoints = endpoints
+		t.report(endpoints)
+	}
 }
 
-// trusting returns a configuration of TLS that trusts the authorities in PEM besides those of the
-// system.
-func trusting(ca string) *tls.Config {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca == "" {
-		return config
+// note logs why a relay is not reached, once.
+func (t *tunneler) note(relay mesh.Key, url, failure string) {
+	if failure != "" && failure != t.failures[relay] {
+		t.log.Warn("relay not reached by TCP", "relay", url, "error", failure)
 	}
-	pool, err := x509.SystemCertPool()
+	t.failures[relay] = failure
+}
+
+// newTunnelProcess returns the process of the tunnels of the machine's agent.
+func (m Machine) newTunnelProcess(dir *statedir.Dir) (*tunnels.Process, error) {
+	executable, err := os.Executable()
 	if err != nil {
-		pool = x509.NewCertPool()
+		return nil, err
 	}
-	pool.AppendCertsFromPEM([]byte(ca)) // the client of discovery has refused one without certificates
-	config.RootCAs = pool
-	return config
+	return tunnels.At(m.Socket, executable, dir.TunnelsLog()), nil
+}
+
+// adoptTunnels finds the tunnels of an earlier agent: WireGuard may use them.
+func (d *deps) adoptTunnels(ctx context.Context) {
+	all, err := d.tunnels.Find(ctx)
+	if err != nil {
+		d.log.Warn("tunnels to relays over TCP not found", "error", err)
+	}
+	d.adopted = make(map[mesh.Key]netip.AddrPort, len(all))
+	for _, s := range all {
+		d.adopted[s.Relay] = s.Endpoint
+	}
+	d.engine.RestoreTunnels(d.adopted)
 }

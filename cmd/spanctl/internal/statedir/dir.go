@@ -100,6 +100,9 @@ func (d *Dir) WireguardLog(link string) string {
 	return filepath.Join(d.path, "wireguard-"+link+".log")
 }
 
+// TunnelsLog is where the process that carries packets to relays over TCP writes what goes wrong.
+func (d *Dir) TunnelsLog() string { return filepath.Join(d.path, "tunnels.log") }
+
 func (d *Dir) write(name string, data []byte) error {
 	return d.unwritable(d.Disk.Write(filepath.Join(d.path, name), data))
 }

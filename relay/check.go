@@ -1,0 +1,57 @@
+package relay
+
+import "crypto/rand"
+
+// magic is what packets begin with that are none of WireGuard's. Their kind follows.
+const magic = "Spn\x01"
+
+// A check asks whether the relay is there and still knows the sender. It has these fields; what is
+// between them is zero:
+//
+//	0 magic | 4 kind | 5 registered | 8 ID | 16 table
+//
+// The answer repeats the ID, which is the sender's and random, says whether a member is registered where
+// the check came from, and names the table of flows: it has another name once a relay has lost them.
+const (
+	checkKind       = 6
+	checkAnswerKind = 7
+	checkSize       = 32
+
+	kindOffset       = 4
+	registeredOffset = 5
+	checkIDOffset    = 8
+	tableOffset      = 16
+	tableSize        = 8
+)
+
+// checksPerSecond and checksAtOnce are the rate of the checks of one source.
+const checksPerSecond, checksAtOnce = 4, 8
+
+func isCheck(packet []byte) bool {
+	return len(packet) == checkSize && string(packet[:len(magic)]) == magic && packet[kindOffset] == checkKind
+}
+
+// check answers a check.
+func (r *Router) check(from Source, sender *end, packet []byte) []Packet {
+	if !r.checksOf.ofSource(from).take(r.now, 1, checksPerSecond, checksAtOnce) {
+		return r.drop(OverRate)
+	}
+	var b [checkSize]byte
+	copy(b[:], magic)
+	b[kindOffset] = checkAnswerKind
+	if sender != nil && sender.member != nil && sender.located && sender.source.id() == from.id() {
+		b[registeredOffset] = 1
+	}
+	copy(b[checkIDOffset:tableOffset], packet[checkIDOffset:])
+	copy(b[tableOffset:], r.table[:])
+	r.counts.Answered++
+	return r.send(from, append(r.answer[:0], b[:]...))
+}
+
+// renameTable gives the table a new name: what it had before is lost.
+func (r *Router) renameTable() {
+	_, _ = rand.Read(r.table[:]) // never fails
+	if r.table == ([tableSize]byte{}) {
+		r.table[0] = 1 // zero stands for none where a table is saved
+	}
+}
