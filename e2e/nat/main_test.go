@@ -7,4 +7,4 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m, harness.Everywhere, nil)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, harness.Everywhere, commands)) }
