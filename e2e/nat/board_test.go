@@ -30,8 +30,8 @@ type end struct{ at, to string }
 
 // record is what the agent at an end has said.
 type record struct {
-	// known is when it had the peer first.
-	known time.Time
+	// known is when it had the peer first, and up when it reached it first.
+	known, up time.Time
 	// now is how it reaches the peer, since a time.
 	now   way
 	since time.Time
@@ -73,6 +73,9 @@ func (b *board) note(at string, spec map[string]any) {
 	r.spec = spec
 	if w := wayOf(spec); w != r.now {
 		r.now, r.since = w, now
+		if r.up.IsZero() {
+			r.up = now
+		}
 	}
 	close(b.news)
 	b.news = make(chan struct{})
@@ -97,8 +100,8 @@ func wayOf(spec map[string]any) way {
 // meeting is how and when two machines met.
 type meeting struct {
 	how way
-	// after is how long it took since both knew of each other.
-	after time.Duration
+	// after is how long it took since both knew of each other, and moved since both were up.
+	after, moved time.Duration
 	// text has both ends as their agents see them.
 	text string
 }
@@ -112,7 +115,8 @@ func (b *board) meeting(one, other *place) meeting {
 		return meeting{text: "they do not know of each other"}
 	}
 	text := fmt.Sprintf("%v; %v", there.brief(), back.brief())
-	return meeting{met(one.kind, other.kind, there.now, back.now), later(there.since, back.since).Sub(later(there.known, back.known)), text}
+	since := later(there.since, back.since)
+	return meeting{met(one.kind, other.kind, there.now, back.now), since.Sub(later(there.known, back.known)), since.Sub(later(there.up, back.up)), text}
 }
 
 // brief returns how a peer is reached, in a line.

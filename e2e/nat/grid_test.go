@@ -82,7 +82,7 @@ func (m *mesh) pairs() (all []pair) {
 func (m *mesh) judge(pairs []pair) {
 	m.t.Helper()
 	type cell struct{ a, b lab.Kind }
-	hows, worst := map[cell]way{}, map[cell]time.Duration{}
+	hows, worst, moved := map[cell]way{}, map[cell]time.Duration{}, map[cell]time.Duration{}
 	for _, p := range pairs {
 		c, at := cell{min(p.one.kind, p.other.kind), max(p.one.kind, p.other.kind)}, m.board.meeting(p.one, p.other)
 		how := at.how
@@ -98,19 +98,20 @@ func (m *mesh) judge(pairs []pair) {
 		if hows[c] != "fail" {
 			hows[c] = how
 		}
-		worst[c] = max(worst[c], at.after)
+		worst[c], moved[c] = max(worst[c], at.after), max(moved[c], at.moved)
 	}
 	var table strings.Builder
 	for _, b := range gridKinds() {
 		fmt.Fprintf(&table, "%-23s", b)
 		for _, a := range gridKinds() {
-			if c := (cell{a, b}); hows[c] != none {
-				fmt.Fprintf(&table, " %-7s %5.1f", hows[c], worst[c].Seconds())
+			if c := (cell{a, b}); a <= b {
+				harness.Meeting(m.t, a, b, string(hows[c]))
+				fmt.Fprintf(&table, " %-7s %4.1f %4.1f", hows[c], worst[c].Seconds(), moved[c].Seconds())
 			}
 		}
 		table.WriteByte('\n')
 	}
-	m.t.Logf("how they met, and after how many seconds at most:\n%s", table.String())
+	m.t.Logf("how they met, after how many seconds at most since both knew of each other, and since both were up:\n%s", table.String())
 }
 
 // gatewayOf returns the gateway of a machine.
