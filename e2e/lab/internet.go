@@ -100,10 +100,13 @@ type Server struct {
 	Second, IPv6, Second6 netip.Addr
 }
 
+// publicBits is the length of the public networks of IPv4.
+const publicBits = 29
+
 // nextNetworks returns the public networks of the next place.
 func (in *Internet) nextNetworks() (ipv4, ipv6 netip.Prefix) {
 	in.links++
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(8 * in.links)}), 29),
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(8 * in.links)}), publicBits),
 		netip.MustParsePrefix("2001:db8:" + strconv.Itoa(in.links) + "::/64")
 }
 

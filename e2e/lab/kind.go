@@ -106,7 +106,7 @@ func (in *Internet) addBehindFirewall(place *Place, name string) error {
 		return err
 	}
 	// The core's link to the place is that of the router.
-	network := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(8 * in.links)}), 29)
+	network := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(8 * in.links)}), publicBits)
 	err = errors.Join(in.routeTo(network, router.Address), forwardPackets(router), router.filter(AnswersOnly))
 	if err != nil {
 		return err

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// routerTable is the table of a router.
+const routerTable = "router"
+
 // translator writes the nftables of a router.
 type translator struct {
 	conn                      *nftables.Conn
@@ -30,7 +33,7 @@ func (n *Node) translate(use func(*translator) error) error {
 		if err != nil {
 			return err
 		}
-		t := &translator{conn: conn, table: conn.AddTable(&nftables.Table{Name: "router", Family: nftables.TableFamilyIPv4})}
+		t := &translator{conn: conn, table: conn.AddTable(&nftables.Table{Name: routerTable, Family: nftables.TableFamilyIPv4})}
 		chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
 			return conn.AddChain(&nftables.Chain{Table: t.table, Name: name, Type: kind, Hooknum: hook, Priority: priority})
 		}

@@ -38,17 +38,9 @@ func TestGrid(t *testing.T) {
 	seen := startCapture(t, m.secret, m.spoken)
 	m.start()
 	m.speak()
-	cells := m.pairs()
-	m.board.await(t, harness.Patience, func() (missing []string) {
-		for _, c := range cells {
-			if at := m.board.meeting(c.one, c.other); at.how != wanted(c.one.kind, c.other.kind) {
-				missing = append(missing, fmt.Sprintf("%v: %q, want %q: %s", c, at.how, wanted(c.one.kind, c.other.kind), at.text))
-			}
-		}
-		return missing
-	})
+	m.await(t)
 	m.exchange()
-	m.judge(cells)
+	m.judge(m.pairs())
 	seen.end(t)
 	for _, machine := range m.machines() {
 		if seen.from(t, machine.Node).spoken == 0 {
@@ -61,6 +53,19 @@ func TestGrid(t *testing.T) {
 		}
 		p.CLI.AwaitNoDiff()
 	}
+}
+
+// await waits until all pairs meet as they are meant to.
+func (m *mesh) await(t *testing.T) {
+	t.Helper()
+	m.board.await(t, harness.Patience, func() (missing []string) {
+		for _, p := range m.pairs() {
+			if at, want := m.board.meeting(p.one, p.other), wanted(p.one.kind, p.other.kind); at.how != want {
+				missing = append(missing, fmt.Sprintf("%v: %q, want %q: %s", p, at.how, want, at.text))
+			}
+		}
+		return missing
+	})
 }
 
 // pair is two machines.
