@@ -67,7 +67,14 @@ test: setup-test build etcd ## Run the tests that need this workspace alone, wit
 # Under SPANCTL_TEST_ALL a test fails where it would otherwise be skipped.
 .PHONY: test-all
 test-all: export SPANCTL_TEST_ALL := 1
-test-all: $(TOOLS)/buf test test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
+test-all: $(TOOLS)/buf test test-nat test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
+
+# By itself, since all its machines meet at once.
+.PHONY: test-nat
+test-nat: setup-test build ## Run the tests of machines behind each kind of NAT and firewall, each kind with each
+	@mkdir -p $(SCENARIOS)
+	@rm -f $(SCENARIOS)/userspace-nat
+	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-nat $(RUN_TESTS) $(TESTFLAGS) ./e2e/nat
 
 .PHONY: test-kubernetes
 test-kubernetes: setup-kubernetes build etcd kubernetes $(TOOLS)/helm $(TOOLS)/flannel $(TOOLS)/talos-registry ## Run the tests with real API servers, kubeadm, flannel and Talos' registry
@@ -88,6 +95,7 @@ test-guest: setup-guest build ## Run the tests of the mesh on the kernel's own W
 	@mkdir -p .cache/guest $(SCENARIOS)
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/e2e.test ./e2e
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/guest.test ./e2e/guest
+	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/nat.test ./e2e/nat
 	CGO_ENABLED=0 go test -c -trimpath -o .cache/guest/netlinkapply.test ./netlinkapply
 	@rm -f $(SCENARIOS)/kernel
 	@tools/guest-tests $(SCENARIOS)/kernel -parallel $(GUEST_PARALLEL) $(TESTFLAGS)

@@ -32,8 +32,8 @@ type Lab struct {
 	mu    sync.Mutex
 	nodes []*Node
 	sites []*Site
-	// pods are the networks between the nodes and their pods.
-	pods []*segment
+	// networks are the others: those of pods, and those of an Internet.
+	networks []*segment
 }
 
 // segment is a network: a bridge that nodes are attached to.
@@ -96,7 +96,7 @@ func (l *Lab) Close() error {
 	for _, s := range l.sites {
 		err = errors.Join(err, s.segment.close())
 	}
-	for _, s := range l.pods {
+	for _, s := range l.networks {
 		err = errors.Join(err, s.close())
 	}
 	return errors.Join(err, l.segment.close(), os.RemoveAll(l.Dir))

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -73,9 +74,15 @@ func (n *Node) begin() error {
 	return nil
 }
 
+// Port returns the name of the other end of a link of the node, in this program's own network
+// namespace. All that the node sends and receives there passes it.
+func (n *Node) Port(link string) string {
+	return fmt.Sprintf("v%d-%s", n.holder.Process.Pid, strings.TrimPrefix(link, "eth"))
+}
+
 // attach connects the node to a network with a link of its own.
 func (n *Node) attach(name string, s *segment, prefix netip.Prefix) error {
-	outside := fmt.Sprintf("v%d-%s", n.holder.Process.Pid, name[len(name)-1:])
+	outside := n.Port(name)
 	veth := &netlink.Veth{
 		LinkAttrs:     netlink.LinkAttrs{Name: outside, MasterIndex: s.bridge.Attrs().Index},
 		PeerName:      name,

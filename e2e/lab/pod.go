@@ -20,7 +20,7 @@ func (n *Node) AddPod(name string, mtu int, networks ...netip.Prefix) (*Node, er
 	if err != nil {
 		return nil, err
 	}
-	l.pods = append(l.pods, segment)
+	l.networks = append(l.networks, segment)
 	pod := &Node{Name: name, Dir: filepath.Join(l.Dir, name), lab: l}
 	if err := pod.begin(); err != nil {
 		return nil, errors.Join(err, pod.end())

@@ -1,6 +1,6 @@
-// Command scenarios writes the tables of scenarios and of the states of trouble that they bring
-// about in docs/testing.md from the outcomes of the tests, and reports where the document is not
-// current.
+// Command scenarios writes the tables of scenarios, of the states of trouble that they bring about, and
+// of how machines meet, in docs/testing.md from the outcomes of the tests, and reports where the document
+// is not current.
 //
 //	scenarios [-update] DOCUMENT DIRECTORY
 //
@@ -27,10 +27,12 @@ var columns = []struct{ prefix, heading string }{
 
 // The tables are between these lines of the document.
 const (
-	begin       = "<!-- scenarios: written by `make test-scenarios UPDATE=1` -->"
-	end         = "<!-- end of scenarios -->"
-	beginStates = "<!-- states: written by `make test-scenarios UPDATE=1` -->"
-	endStates   = "<!-- end of states -->"
+	begin         = "<!-- scenarios: written by `make test-scenarios UPDATE=1` -->"
+	end           = "<!-- end of scenarios -->"
+	beginStates   = "<!-- states: written by `make test-scenarios UPDATE=1` -->"
+	endStates     = "<!-- end of states -->"
+	beginMeetings = "<!-- meetings: written by `make test-scenarios UPDATE=1` -->"
+	endMeetings   = "<!-- end of meetings -->"
 )
 
 func main() {
@@ -46,12 +48,15 @@ func main() {
 type outcomes map[string]string
 
 func run(update bool, document, directory string) error {
-	byColumn := make([]outcomes, len(columns))
+	byColumn, met := make([]outcomes, len(columns)), make([]meetings, len(columns))
 	only := map[string]string{}
 	var names []string
 	for i, c := range columns {
 		found, err := readColumn(directory, c.prefix, only)
 		if err != nil {
+			return err
+		}
+		if met[i], err = takeMeetings(found); err != nil {
 			return err
 		}
 		byColumn[i] = found
@@ -73,33 +78,38 @@ func run(update bool, document, directory string) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := fill(string(text), begin, end, table(names, byColumn))
-	if err == nil {
-		wanted, err = fill(wanted, beginStates, endStates, stateTable(byColumn))
-	}
+	wanted, err := fill(string(text), []part{
+		{begin, end, table(names, byColumn)}, {beginStates, endStates, stateTable(byColumn)}, {beginMeetings, endMeetings, picture(met)},
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", document, err)
 	}
-	failed := errors.Join(failures(names, byColumn), unseen(byColumn))
+	failed := errors.Join(failures(names, byColumn), unseen(byColumn), emptyCells(met))
 	switch {
 	case wanted == string(text):
 		return failed
 	case update:
 		return errors.Join(os.WriteFile(document, []byte(wanted), 0o644), failed)
 	default:
-		return fmt.Errorf("%s does not have the outcomes of the tests: run `make test-scenarios UPDATE=1`; the tables would be\n%s\n%s",
-			document, table(names, byColumn), stateTable(byColumn))
+		return fmt.Errorf("%s does not have the outcomes of the tests: run `make test-scenarios UPDATE=1`; the tables would be\n%s\n%s\n%s",
+			document, table(names, byColumn), stateTable(byColumn), picture(met))
 	}
 }
 
-// fill replaces what is between two lines of a text.
-func fill(text, begin, end, with string) (string, error) {
-	before, rest, found := strings.Cut(text, begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return "", fmt.Errorf("no lines %q and %q", begin, end)
+// part is what belongs between two lines of a document.
+type part struct{ begin, end, with string }
+
+// fill replaces the parts of a text.
+func fill(text string, parts []part) (string, error) {
+	for _, p := range parts {
+		before, rest, found := strings.Cut(text, p.begin)
+		_, after, closed := strings.Cut(rest, p.end)
+		if !found || !closed {
+			return "", fmt.Errorf("no lines %q and %q", p.begin, p.end)
+		}
+		text = before + p.begin + "\n" + p.with + p.end + after
 	}
-	return before + begin + "\n" + with + end + after, nil
+	return text, nil
 }
 
 // readColumn reads the outcomes of a column. It adds to only where scenarios run that do

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spanmesh/span/e2e/lab"
 )
 
 func write(t *testing.T, path, text string) {
@@ -15,7 +18,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // empty is a document without outcomes.
-const empty = begin + "\n" + end + "\n" + beginStates + "\n" + endStates + "\n"
+const empty = begin + "\n" + end + "\n" + beginStates + "\n" + endStates + "\n" + beginMeetings + "\n" + endMeetings + "\n"
 
 // allStates returns outcomes with which the scenarios of all states have passed.
 func allStates() string {
@@ -26,13 +29,25 @@ func allStates() string {
 	return b.String()
 }
 
+// allMeetings returns outcomes with which machines of all kinds have met.
+func allMeetings(how string) string {
+	var b strings.Builder
+	for i, one := range lab.Kinds {
+		for _, other := range lab.Kinds[i:] {
+			fmt.Fprintf(&b, "meeting: %s / %s\t%s\t\n", one, other, how)
+		}
+	}
+	return b.String()
+}
+
 func TestTableIsWrittenAndChecked(t *testing.T) {
 	dir := t.TempDir()
 	document := filepath.Join(dir, "testing.md")
 	write(t, document, "before\n"+empty+"after\n")
 	write(t, filepath.Join(dir, "userspace"), "two meet\tpass\t\na pod\tpass\tuserspace only\n"+allStates())
+	write(t, filepath.Join(dir, "userspace-nat"), allMeetings("punched"))
 	write(t, filepath.Join(dir, "userspace-host"), "a process dies\tpass\t\n")
-	write(t, filepath.Join(dir, "kernel"), "two meet\tpass\t\na process dies\tskip\tuserspace only\na clock\tpass\tguest only\n"+allStates())
+	write(t, filepath.Join(dir, "kernel"), "two meet\tpass\t\na process dies\tskip\tuserspace only\na clock\tpass\tguest only\nmeeting: none / none\tdirect\t\nmeeting: UDP blocked / none\tTLS\t\nmeeting: UDP blocked / UDP blocked\tTLS\t\n"+allStates())
 
 	if err := run(false, document, dir); err == nil {
 		t.Error("a document without the table is current")
@@ -47,6 +62,7 @@ func TestTableIsWrittenAndChecked(t *testing.T) {
 	for _, row := range []string{
 		"| two meet | pass | pass |", "| a pod | pass | userspace only |", "| a clock | guest only | pass |",
 		"| a process dies | pass | userspace only |",
+		"\n  3  address-restricted       P  P  P\n", "\n  1  none                     D\n  2  UDP blocked              T  T\n                              1  2\n",
 		"| the secret is wrong here | [SecretDiffers](conditions.md#secretdiffers) | 2 | pass | pass |",
 	} {
 		if !strings.Contains(string(text), row) {
@@ -59,11 +75,16 @@ func TestTableIsWrittenAndChecked(t *testing.T) {
 }
 
 func TestFailuresAreReported(t *testing.T) {
+	met := allMeetings("direct")
 	for _, c := range []struct{ name, userspace, kernel string }{
-		{"a test fails", "two meet\tfail\t\n", "two meet\tpass\t\n"},
-		{"a test fails and then passes", "two meet\tfail\t\ntwo meet\tpass\t\n", "two meet\tpass\t\n"},
-		{"a test did not run in one column", "two meet\tpass\t\n", ""},
-		{"a test was skipped", "two meet\tskip\t\n", "two meet\tpass\t\n"},
+		{"machines do not meet", "two meet\tpass\t\n" + allMeetings("fail"), "two meet\tpass\t\n"},
+		{"kinds are missing", "two meet\tpass\t\nmeeting: none / none\tdirect\t\n", "two meet\tpass\t\n"},
+		{"a pair is missing", "two meet\tpass\t\n" + met, "two meet\tpass\t\nmeeting: none / UDP blocked\tTLS\t\n"},
+		{"there is no such kind", "two meet\tpass\t\n" + met, "two meet\tpass\t\nmeeting: none / nowhere\tTLS\t\n"},
+		{"a test fails", "two meet\tfail\t\n" + met, "two meet\tpass\t\n"},
+		{"a test fails and then passes", "two meet\tfail\t\ntwo meet\tpass\t\n" + met, "two meet\tpass\t\n"},
+		{"a test did not run in one column", "two meet\tpass\t\n" + met, ""},
+		{"a test was skipped", "two meet\tskip\t\n" + met, "two meet\tpass\t\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/tun"
@@ -99,7 +98,12 @@ func serve(link string) error {
 	if err != nil {
 		return fmt.Errorf("take over TUN device %s: %w", link, err)
 	}
-	wg := device.NewDevice(tunDevice, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, "("+link+") "))
+	sockets, done := newBind(), make(chan struct{})
+	defer close(done)
+	if err := sockets.followRoutes(done); err != nil {
+		return fmt.Errorf("follow the routes: %w", err)
+	}
+	wg := device.NewDevice(tunDevice, sockets, device.NewLogger(device.LogLevelError, "("+link+") "))
 	defer wg.Close()
 	// Listening again makes this process the peer that clients see (unix(7), SO_PEERCRED).
 	if err := unix.Listen(socketFD, unix.SOMAXCONN); err != nil {

@@ -67,19 +67,20 @@ func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() 
 
 // candidates returns the endpoints of a peer in the order in which they are tried. Where probes look for
 // a direct path, the peer is reached by a relay meanwhile: endpoints that do not answer would keep it
-// waiting, and an initiation to them might spoil a NAT's mapping.
-func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path mesh.Path) []netip.AddrPort {
+// waiting, and an initiation to them might spoil a NAT's mapping. The first ones, ready of them, are then
+// known to carry packets.
+func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path mesh.Path) (all []netip.AddrPort, ready int) {
 	listed, relays := mesh.Rank(in.Links, lastGood, spec), in.behind(spec)
 	if path.Endpoint.IsValid() {
 		relays = append([]netip.AddrPort{path.Endpoint}, relays...)
 	}
 	switch {
 	case len(relays) == 0:
-		return listed
+		return listed, 0
 	case in.Probing && spec.Probes:
-		return append(relays, listed...)
+		return append(relays, listed...), len(relays)
 	default:
-		return append(slices.Clip(listed), relays...)
+		return append(slices.Clip(listed), relays...), 0
 	}
 }
 

@@ -91,6 +91,48 @@ func TestPeersBehindARelay(t *testing.T) {
 	}
 }
 
+// TestRelayEndsATrial has two machines register with a relay while an endpoint is on trial.
+func TestRelayEndsATrial(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		probing, answered bool
+		second            int
+		want              netip.AddrPort
+	}{
+		{name: "nothing was sent", probing: true, second: 3, want: relayOne},
+		{name: "it has just begun", probing: true},
+		{name: "it has an answer", probing: true, answered: true, second: 3},
+		{name: "nobody looks for paths", second: 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tracker Tracker
+			list := specs(1)
+			list[0].Probes = true
+			in := behindRelays(list)
+			in.Probing = c.probing
+			commit(t, &tracker, start, in)
+			if first := tracker.Connections()[0].Action.Endpoint; first != one {
+				t.Fatalf("the first endpoint on trial is %v", first)
+			}
+			in.Observed = []Observed{{Key: mesh.Key{1}, Present: true, Endpoint: one}}
+			commit(t, &tracker, start, in)
+			list[0].Registered = []mesh.Key{{101}}
+			if c.answered {
+				in.Observed[0].ReceiveBytes = 100
+			}
+			commit(t, &tracker, at(c.second), in)
+			if got := tracker.Connections()[0].Action.Endpoint; got != c.want {
+				t.Errorf("the next endpoint on trial is %v, want %v", got, c.want)
+			}
+			in.Observed[0].Endpoint = relayOne
+			commit(t, &tracker, at(c.second+1), in)
+			if got := tracker.Connections()[0].Action.Endpoint; c.want.IsValid() && got.IsValid() {
+				t.Errorf("the relay's trial is followed by that of %v at once", got)
+			}
+		})
+	}
+}
+
 // TestPeersFollowPaths moves a peer from a relay to a direct path and back, without a trial.
 func TestPeersFollowPaths(t *testing.T) {
 	var tracker Tracker
@@ -196,7 +238,7 @@ func TestProbedPeersBeginAtARelay(t *testing.T) {
 		{"this machine does not", false, true, netip.AddrPort{}, []netip.AddrPort{one, two, relayOne}},
 	} {
 		in.Probing, list[0].Probes, in.Paths = c.probing, c.peer, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: c.path}}
-		if got := in.candidates(netip.AddrPort{}, &list[0], in.pathTo(mesh.Key{1})); !slices.Equal(got, c.want) {
+		if got, _ := in.candidates(netip.AddrPort{}, &list[0], in.pathTo(mesh.Key{1})); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -33,6 +33,8 @@
 //	           WireGuard sends an initiation: at once, or within
 //	           initiationWithin (6s) if it had just sent another
 //
+// A trial without an answer ends early for a relay with which both ends have registered meanwhile.
+//
 // A peer that is up, has answered an echo before, and dies at 0 while data is sent to it:
 //
 //	0          1s      4s      5s   5.5s  6s           9s

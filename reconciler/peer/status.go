@@ -25,6 +25,9 @@ const (
 type Spec struct {
 	// Endpoints are the candidates, in the order in which they are tried.
 	Endpoints []netip.AddrPort
+	// Ready is how many of them, the first, are known to carry packets, such as those of relays: the
+	// trial of any other ends for them unless it has had an answer.
+	Ready int
 	// Addresses are the addresses that the peer publishes as its own.
 	Addresses []netip.Addr
 	// Listed are the peer's endpoints as discovery lists them.

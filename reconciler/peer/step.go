@@ -247,10 +247,18 @@ func (s *Status) nextDue(now time.Time, spec *Spec) bool {
 		s.Tried, s.Rounds = nil, 0
 		return true
 	case s.onTrial(now):
-		return false
+		return s.readyDue(now, spec)
 	}
 	only := len(spec.Endpoints) == 1 && spec.Endpoints[0] == s.LastUsedEndpoint && s.Endpoint == s.LastUsedEndpoint
 	return !only
+}
+
+// readyDue reports whether the trial of an endpoint ends for one that is known to carry packets, and came
+// to be known meanwhile. A trial whose initiations cannot be sent would go on for a long time.
+func (s *Status) readyDue(now time.Time, spec *Spec) bool {
+	ready := spec.Endpoints[:min(spec.Ready, len(spec.Endpoints))]
+	return !s.received && now.Sub(s.LastEndpointChange) >= minEndpointTrial && !slices.Contains(ready, s.Endpoint) &&
+		slices.ContainsFunc(ready, func(e netip.AddrPort) bool { return !slices.Contains(s.Tried, e) })
 }
 
 // nextEndpoint returns the first candidate that has not failed in this round. When all

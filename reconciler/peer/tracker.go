@@ -88,16 +88,18 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 
 // step moves a connection on from its status of the last pass.
 func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
+	var ready int
 	c.Candidates = spec.Endpoints
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
-		c.Candidates = in.candidates(c.LastGood, spec, c.pathIn(now, in))
+		c.Candidates, ready = in.candidates(c.LastGood, spec, c.pathIn(now, in))
 	}
 	wasUp, at := c.IsUp(), c.Status.Endpoint
 	c.passage.observe(&seen)
 	initiator := in.Self.Compare(spec.PublicKey) < 0
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
+		Ready:          ready,
 		Addresses:      spec.Addresses,
 		Listed:         spec.Endpoints,
 		Initiator:      in.AlwaysInitiate || initiator,

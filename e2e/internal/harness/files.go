@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,26 +97,30 @@ func (f Files) NodeID() string {
 	return id
 }
 
-// Certificate makes a self-signed certificate for the machine's address and returns the
+// Certificate makes a self-signed certificate for the machine's address and others, and returns the
 // paths of it and of its key.
-func (f Files) Certificate() (certificatePath, keyPath string) {
+func (f Files) Certificate(others ...netip.Addr) (certificatePath, keyPath string) {
 	f.m.t.Helper()
-	return f.CertificateWithin("cert", time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))
+	return f.CertificateWithin("cert", time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour), others...)
 }
 
 // CertificateWithin makes the certificate of Certificate for another time, in files of that name.
-func (f Files) CertificateWithin(name string, from, until time.Time) (certificatePath, keyPath string) {
+func (f Files) CertificateWithin(name string, from, until time.Time, others ...netip.Addr) (certificatePath, keyPath string) {
 	f.m.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		f.m.t.Fatal(err)
+	}
+	addresses := []net.IP{f.m.Address.AsSlice()}
+	for _, other := range others {
+		addresses = append(addresses, other.AsSlice())
 	}
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: f.m.Name},
 		NotBefore:             from,
 		NotAfter:              until,
-		IPAddresses:           []net.IP{f.m.Address.AsSlice()},
+		IPAddresses:           addresses,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 	}

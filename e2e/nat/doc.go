@@ -1,0 +1,6 @@
+// Package nat has machines behind each kind of NAT and firewall meet, each kind with each: how they
+// met, how long it took, that packets flow, and that nobody between them can read any.
+//
+// table.go has what is wanted of each pair. kinds_test.go proves that the routers of package lab are of
+// the kinds that they are named for, with sockets alone.
+package nat
