@@ -46,10 +46,10 @@ type heardProbe struct {
 	packet []byte
 }
 
-// newPathfinder returns a pathfinder for the mesh of a loop.
-func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
+// newPathfinder returns a pathfinder for the mesh of a loop, which shares a port of ports.
+func newPathfinder(loop *reconciler.Loop, ports *sharedPorts, log *slog.Logger) *pathfinder {
 	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
-		shared: newSharing("no direct paths are looked for", openShared, log)}
+		shared: ports.sharing(log)}
 }
 
 // run looks for paths until ctx ends.

@@ -74,13 +74,13 @@ func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder
 		Peers: []path.Peer{{Key: private(other).Public(), Endpoints: []netip.AddrPort{netip.MustParseAddrPort(there)}, NAT: mesh.NATIndependent, Up: true, Relayed: true}},
 	}}
 	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.told <- d }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
-		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) {
+		shared: newSharing(func(uint16, uint32) (sharedConn, error) {
 			c := &wireConn{wire: w, at: endpoint, in: make(chan heardProbe, 64), closed: make(chan struct{})}
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.at[endpoint] = c
 			return c, nil
-		}, slog.New(slog.DiscardHandler))}
+		}, func(error) {}, slog.New(slog.DiscardHandler))}
 	return f
 }
 
