@@ -129,7 +129,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
 	ports := newSharedPorts(openShared, o.Log)
-	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
+	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, d.store, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
 	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
