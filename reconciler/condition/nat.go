@@ -24,14 +24,14 @@ var natDefinitions = []Definition{
 	{
 		Code: PortMappingBehindNAT, Severity: SeverityInfo,
 		Summary: "the router maps the machine's UDP port, and another NAT is in front of the router, so that only machines behind that one reach it",
-		Check:   "`spanctl doctor`, check `nat`",
+		Check:   "`spanctl doctor`, check `mapping`",
 		Remedy:  "make the router a bridge, or forward the UDP port on the NAT in front of it; none, where peers are reached all the same",
 		After:   30 * time.Second,
 	},
 	{
 		Code: PortMappingRefused, Severity: SeverityInfo,
 		Summary: "the router was asked to map the machine's UDP port, and refuses",
-		Check:   "`spanctl doctor`, check `nat`",
+		Check:   "`spanctl doctor`, check `mapping`",
 		Remedy:  "allow PCP, NAT-PMP or UPnP for this machine on the router, or forward the UDP port there; `nat.portMapping: false` asks no more",
 	},
 	{
