@@ -58,15 +58,19 @@ type Router struct {
 	// ends are all ends, and swept is how far they were looked through for what is too old.
 	ends  []*end
 	swept int
-	// joined and guests count members and ends that are no member's, by network.
+	// joined and guests count members and ends that are no member's, by network, and allGuests the latter.
 	joined, guests map[netip.Addr]int
+	allGuests      int
 	// named counts the machines without an agent, by the network that named them first, and allNamed
 	// all.
 	named    map[netip.Addr]int
 	allNamed int
 
-	handshakes, loadedHandshakes, trials, memberTrials meter
-	handshakesOf, scansOf, trialsOf, nudgesOf          meters
+	// completed has until when a network without members is known to have completed a handshake with one.
+	completed map[netip.Addr]instant
+
+	handshakes, loadedHandshakes, trials, knownTrials, memberTrials meter
+	handshakesOf, scansOf, strangersOf, trialsOf, nudgesOf          meters
 
 	out    [1]Packet
 	answer []byte
@@ -97,8 +101,10 @@ func newRouter(responder *wireguard.Responder, limits Limits) *Router {
 		joined:       map[netip.Addr]int{},
 		guests:       map[netip.Addr]int{},
 		named:        map[netip.Addr]int{},
+		completed:    map[netip.Addr]instant{},
 		handshakesOf: newMeters(),
 		scansOf:      newMeters(),
+		strangersOf:  newMeters(),
 		trialsOf:     newMeters(),
 		nudgesOf:     newMeters(),
 	}
