@@ -86,12 +86,13 @@ type standing struct {
 	state          health.SessionState
 	watch, publish failure.Class
 	clockOff       bool
+	notJoined      string
 }
 
 // standing returns what a machine's conditions depend on. s.mu is held.
 func (s *service) standing(now time.Time) standing {
 	x := s.sessionLocked()
-	return standing{s.works.isSilent(now), x.State, x.Failure.Class, x.Unpublished.Class, health.IsOff(x.Skew)}
+	return standing{s.works.isSilent(now), x.State, x.Failure.Class, x.Unpublished.Class, health.IsOff(x.Skew), x.NotJoined.Text}
 }
 
 // note changes how well the service works, and reports it if there may be other conditions now.

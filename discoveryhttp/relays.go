@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/spanmesh/span/discoveryhttp/relaypb"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 )
@@ -24,6 +25,8 @@ const (
 	// join a relay. Most services have none.
 	firstRelayPause = time.Second
 	maxRelayPause   = 10 * time.Minute
+	// maxRefusedPause is the longest one with a service that has a relay.
+	maxRefusedPause = time.Minute
 	// joinEvery is the longest time between two calls.
 	joinEvery = 10 * time.Minute
 	// leastLease bounds how often a service makes machines join again.
@@ -66,6 +69,7 @@ func (s *service) relayLoop(ctx context.Context) {
 			wait = maxRelayPause
 		case next.as.IsZero():
 			last, wait = joined{}, maxRelayPause
+			s.noteJoining(nil)
 			s.setRelay(nil)
 		case next.as == last.as && now.Before(last.until) && slices.Equal(next.withoutAgent, last.withoutAgent):
 			wait = min(wait, last.until.Sub(now))
@@ -75,10 +79,13 @@ func (s *service) relayLoop(ctx context.Context) {
 				return
 			}
 			if err != nil {
-				wait = pauses.Next()
+				if wait = pauses.Next(); !isNoRelay(err) {
+					wait = min(wait, maxRefusedPause)
+				}
 				s.noteNoRelay(err, &failures, wait)
 				break
 			}
+			s.noteJoining(nil)
 			failures.resolved()
 			pauses.Reset()
 			// Often enough that a relay which has lost its table is soon of use again.
@@ -99,10 +106,22 @@ func (s *service) relayLoop(ctx context.Context) {
 // noteNoRelay notes why the relay was not joined.
 func (s *service) noteNoRelay(err error, failures *outage, wait time.Duration) {
 	if isNoRelay(err) {
+		s.noteJoining(nil)
 		s.setRelay(nil)
 		return
 	}
+	s.noteJoining(err)
 	s.client.log.Log(context.Background(), failures.level(), "relay not joined", "endpoint", s.endpoint, "error", err, "retry_in", roundPause(wait))
+}
+
+// noteJoining notes why the relay was not joined; nil if it was, or there is none to join.
+func (s *service) noteJoining(err error) {
+	s.note(func(now time.Time, _ *works) {
+		s.notJoined = failure.Failure{}
+		if err != nil {
+			s.notJoined = failureOf(now, err)
+		}
+	})
 }
 
 // isNoRelay reports whether an error is the answer of a service without a relay. One of gRPC alone

@@ -17,6 +17,7 @@ import (
 	"github.com/spanmesh/span/discoveryhttp/payload"
 	"github.com/spanmesh/span/discoveryhttp/serverpb"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/failure"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
 	"github.com/spanmesh/span/schema"
@@ -78,6 +79,8 @@ type service struct {
 	stood standing
 	// relay is that of the service; nil for none that this machine has joined.
 	relay *mesh.BlindRelay
+	// notJoined is why it was not joined at the last attempt; zero if it was, or there is none.
+	notJoined failure.Failure
 	// answered is closed when the service has sent its affiliates for the first time.
 	answered chan struct{}
 }

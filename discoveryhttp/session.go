@@ -48,7 +48,7 @@ func (s *service) sessionLocked() health.Session {
 	if !h.publish.since.IsZero() {
 		x.Unpublished, x.UnpublishedSince = h.publish.failure, h.publish.since
 	}
-	x.Listed = s.listed
+	x.NotJoined, x.Listed = s.notJoined, s.listed
 	x.Skew, x.SkewAt = s.dialer.clock()
 	return x
 }

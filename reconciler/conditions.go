@@ -60,7 +60,7 @@ func (e *Engine) snapshot() health.Snapshot {
 		found = append(found, c...)
 	}
 	s := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
-		Mesh: e.asked, Known: e.known, Peers: e.peers, Members: e.members, PathMTUs: e.paths.blackHoles()}
+		Mesh: e.asked, Known: e.known, Peers: e.peers, Relays: e.blindRelays, Members: e.members, PathMTUs: e.paths.blackHoles()}
 	if e.gathered != nil {
 		s.Offline = e.gathered.host.Offline
 		if !e.asked.Down {

@@ -14,6 +14,8 @@ import (
 type Direct struct {
 	// On is set while the machine answers probes, which it then publishes.
 	On bool
+	// Off is why it looks for none; empty if that is not known.
+	Off path.Reason
 	// Paths are those that work, sorted by peer. The list is not to be changed.
 	Paths []mesh.Path
 	// Why says why there is none to a peer, in words that complete "no direct path: ...". The map is not

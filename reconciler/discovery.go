@@ -45,8 +45,8 @@ type Discovery struct {
 	version atomic.Uint64
 	// outside is the last argument of SetOutside; nil before the first.
 	outside atomic.Pointer[mesh.Outside]
-	// router is the last argument of SetPortMappings; nil before the first.
-	router atomic.Pointer[[]mesh.PortMapping]
+	// router has the last arguments of SetPortMappings; nil before the first.
+	router atomic.Pointer[routerSays]
 	// knowledge is what was known at its version.
 	knowledge Knowledge
 }
@@ -241,7 +241,7 @@ func (d *Discovery) Knowledge() Knowledge {
 		d.knowledge.Outside = *outside
 	}
 	if router := d.router.Load(); router != nil {
-		d.knowledge.Outside.Router = *router
+		d.knowledge.Outside.Router, d.knowledge.Outside.RouterFaults = router.mappings, router.faults
 	}
 	d.knowledge.Version = version
 	d.knowledge.Complete = d.knowledge.Complete && d.opened
@@ -254,9 +254,16 @@ func (d *Discovery) SetOutside(outside mesh.Outside) {
 	d.version.Add(1)
 }
 
-// SetPortMappings sets the ports that the router maps to this machine's. It is safe for any goroutine.
-func (d *Discovery) SetPortMappings(router []mesh.PortMapping) {
-	d.router.Store(&router)
+// routerSays is what became of the port mappings that the router was asked for.
+type routerSays struct {
+	mappings []mesh.PortMapping
+	faults   []mesh.PortMappingFault
+}
+
+// SetPortMappings sets the ports that the router maps to this machine's, or why it maps none. It is safe
+// for any goroutine.
+func (d *Discovery) SetPortMappings(router []mesh.PortMapping, faults []mesh.PortMappingFault) {
+	d.router.Store(&routerSays{router, faults})
 	d.version.Add(1)
 }
 

@@ -100,13 +100,14 @@ func TestPortMappingsAreKnown(t *testing.T) {
 	router := []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("203.0.113.9:40001"), Protocol: "PCP"}}
 	d.SetOutside(outside)
 	before := d.Knowledge()
-	d.SetPortMappings(router)
-	outside.Router = router
+	faults := []mesh.PortMappingFault{{Router: netip.MustParseAddr("fe80::1"), Text: "PCP: no answer"}}
+	d.SetPortMappings(router, faults)
+	outside.Router, outside.RouterFaults = router, faults
 	if after := d.Knowledge(); !after.Outside.Equal(outside) || after.Version == before.Version {
 		t.Errorf("known before: %+v, after: %+v", before, after)
 	}
 	d.SetOutside(mesh.Outside{})
-	if after := d.Knowledge(); !after.Outside.Equal(mesh.Outside{Router: router}) {
+	if after := d.Knowledge(); !after.Outside.Equal(mesh.Outside{Router: router, RouterFaults: faults}) {
 		t.Errorf("known without what servers see: %+v", after.Outside)
 	}
 }

@@ -152,9 +152,10 @@ type Engine struct {
 	refused map[string]string
 	// conditions are what health.Assess returned last.
 	conditions []health.Condition
-	// peers and members are what the last pass knew of them.
-	peers   health.Peers
-	members health.Members
+	// peers, members and blindRelays are what the last pass knew of them.
+	peers       health.Peers
+	members     health.Members
+	blindRelays []health.BlindRelay
 	// healthState is what was published last.
 	healthState resource.HealthState
 	// found are the conditions of the last pass that succeeded.
@@ -360,7 +361,7 @@ func (e *Engine) Remove(ctx context.Context, now time.Time, scope state.Scope) (
 		return nil, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.lastRead = nil
-	e.peers, e.members = health.Peers{}, health.Members{}
+	e.peers, e.members, e.blindRelays = health.Peers{}, health.Members{}, nil
 	e.holdConditions(now, nil)
 	if e.mesh.Link == scope.LinkName {
 		e.mesh.Link = ""

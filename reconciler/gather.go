@@ -80,10 +80,11 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
-		g.makePeers(kubespan, known.PresharedKeys)
 		if kubespan.Relay.UsesBlind() {
-			g.relays = usableRelays(identity.PublicKey, known.Relays, g.specs)
+			g.relays = usableRelays(identity.PublicKey, known.Relays)
+			g.separateRelays(e.wasUp)
 		}
+		g.makePeers(kubespan, known.PresharedKeys)
 	}
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)

@@ -283,10 +283,10 @@ func (l *Loop) SetOutside(outside mesh.Outside) {
 	l.Wake(InputChanged)
 }
 
-// SetPortMappings sets the ports that the router maps to the machine's, and asks for a pass that
-// publishes them. It does not block.
-func (l *Loop) SetPortMappings(router []mesh.PortMapping) {
-	l.discovery.SetPortMappings(router)
+// SetPortMappings sets the ports that the router maps to the machine's, or why it maps none, and asks
+// for a pass that publishes them. It does not block.
+func (l *Loop) SetPortMappings(router []mesh.PortMapping, faults []mesh.PortMappingFault) {
+	l.discovery.SetPortMappings(router, faults)
 	l.Wake(InputChanged)
 }
 

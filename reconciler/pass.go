@@ -52,8 +52,8 @@ type Pass struct {
 	registered  []peer.BlindRelay
 	relayPeers  []state.RelayPeer
 	relaysMoved bool
-	// notDirect is Direct.Why.
-	notDirect map[mesh.Key]string
+	// direct is what is known of direct paths.
+	direct Direct
 	// ownersChanged is set when claims, states or owners of prefixes have changed.
 	ownersChanged bool
 	// moved is set when a prefix has another owner than in the last pass.

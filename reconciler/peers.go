@@ -36,7 +36,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		}
 	}
 	p.publishPaths(e.direct)
-	p.notDirect = e.direct.Why
+	p.direct = e.direct
 	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now))
 	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)

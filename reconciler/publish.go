@@ -1,9 +1,12 @@
 package reconciler
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
@@ -119,12 +122,33 @@ func (p *Pass) peerStatus(now time.Time, spec *mesh.PeerSpec, c *peer.Connection
 		shown.State, shown.Relay = peer.Up, p.name(c.Relay)
 	}
 	if c.IsBlind() {
-		shown.BlindRelay, shown.NotDirect = p.relay(c.BlindRelay), p.notDirect[c.Key]
+		shown.BlindRelay = p.relay(c.BlindRelay)
+	}
+	shown.Path = c.PathKind(p.isLocal(s.Endpoint))
+	if shown.Path.IsRelayed() {
+		shown.NotDirect = p.notDirect(spec)
 	}
 	if loss, known := s.Loss(now); known {
 		shown.Loss = resource.PercentOf(loss)
 	}
 	return shown
+}
+
+// isLocal reports whether an endpoint is one on loopback by which a relay is reached over TCP.
+func (p *Pass) isLocal(e netip.AddrPort) bool {
+	return e.IsValid() && slices.ContainsFunc(p.relays, func(r mesh.BlindRelay) bool { return r.Local == e })
+}
+
+// notDirect returns why no direct path leads to a peer; empty if it is not known.
+func (p *Pass) notDirect(spec *mesh.PeerSpec) string {
+	switch {
+	case !p.direct.On:
+		return p.direct.Off.Text()
+	case !spec.Probes:
+		return path.NoAgent.Text()
+	default:
+		return p.direct.Why[spec.PublicKey]
+	}
 }
 
 // publishConfig replaces the resource of the config in force.

@@ -1,10 +1,13 @@
 package reconciler
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/peer"
@@ -273,17 +276,65 @@ func (e *Engine) shiftRelays(by time.Duration) {
 	}
 }
 
-// usableRelays returns the relays that are none of the machines, whose keys a service might give, and
-// have an endpoint.
-func usableRelays(self mesh.Key, relays []mesh.BlindRelay, specs []mesh.PeerSpec) (usable []mesh.BlindRelay) {
+// usableRelays returns the relays that are not this machine, and have an endpoint.
+func usableRelays(self mesh.Key, relays []mesh.BlindRelay) (usable []mesh.BlindRelay) {
 	for _, r := range relays {
-		_, isPeer := slices.BinarySearchFunc(specs, r.Key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
 		r.Endpoints = slices.DeleteFunc(slices.Clone(r.Endpoints), func(e netip.AddrPort) bool { return !e.IsValid() || e.Port() == 0 })
-		if !isPeer && r.Key != self && !r.Key.IsZero() && len(r.Endpoints) > 0 {
+		if r.Key != self && !r.Key.IsZero() && len(r.Endpoints) > 0 {
 			usable = append(usable, r)
 		}
 	}
 	return usable
+}
+
+// separateRelays decides who has a key that both a relay of a discovery service and a machine claim. It is
+// the machine if it was up with it: a relay has no part in the cluster's secret, without which a machine
+// does not come up. Else it is the relay: a hostile member would turn it off for its cluster.
+func (g *gathered) separateRelays(wasUp func(mesh.Key) bool) {
+	var relays []mesh.BlindRelay
+	claimed := map[mesh.Key]string{}
+	for _, r := range g.relays {
+		i := slices.IndexFunc(g.good, func(a mesh.Affiliate) bool { return a.KubeSpan.PublicKey == r.Key })
+		if i >= 0 && (g.good[i].Static || wasUp(r.Key)) {
+			g.announcing = append(g.announcing, condition.Condition{Code: condition.RelayKeyClaimed, Subject: r.Name,
+				Cause:  fmt.Sprintf("the relay %s has the key of %s, and is not used", r.Name, nameOf(&g.good[i])),
+				Remedy: "find out who runs the discovery service"})
+			continue
+		}
+		relays = append(relays, r)
+		claimed[r.Key] = r.Name
+	}
+	g.relays = relays
+	g.refuseKeysOf(claimed)
+}
+
+// refuseKeysOf leaves out the machines that publish keys of relays, which are given with their names.
+func (g *gathered) refuseKeysOf(relays map[mesh.Key]string) {
+	var good []mesh.Affiliate
+	for i := range g.good {
+		a := &g.good[i]
+		relay, claims := relays[a.KubeSpan.PublicKey]
+		if !claims {
+			good = append(good, *a)
+			continue
+		}
+		g.refused[a.NodeID] = "claims the public key of the relay " + relay
+		g.announcing = append(g.announcing, condition.Condition{Code: condition.RelayKeyClaimed, Subject: nameOf(a),
+			Cause:  fmt.Sprintf("%s publishes the key of the relay %s as its own, and is ignored", nameOf(a), relay),
+			Remedy: "find who runs that machine: rotate its key if it is a mistake, or give the other machines a new cluster.secret"})
+	}
+	if len(good) < len(g.good) {
+		g.good = good
+	}
+}
+
+// nameOf returns the name of a machine for people.
+func nameOf(a *mesh.Affiliate) string { return cmp.Or(a.Nodename, a.NodeID) }
+
+// wasUp reports whether a peer was up since this process began.
+func (e *Engine) wasUp(key mesh.Key) bool {
+	c := e.tracker.Connections().Find(key, 0)
+	return c != nil && !c.Status.UpSince.IsZero()
 }
 
 // relay returns the name of a blind relay.

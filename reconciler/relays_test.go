@@ -1,12 +1,15 @@
 package reconciler_test
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
@@ -138,15 +141,48 @@ func TestRelayOfAnEarlierProcess(t *testing.T) {
 	}
 }
 
-// TestRelayWithTheKeyOfAMachine is what a hostile service may give.
+// TestRelayWithTheKeyOfAMachine has relays and machines that claim one key.
 func TestRelayWithTheKeyOfAMachine(t *testing.T) {
-	r := newRelaying(t)
 	self, _ := identify("", mesh.Host{})
-	r.known.Relays = []mesh.BlindRelay{{Key: mesh.Key{1}, Endpoints: relayAt}, {Key: self.PublicKey, Endpoints: relayAt}, {Endpoints: relayAt}, {Key: relayKey}}
-	r.known.Relays[0].Key = r.known.Affiliates[0].KubeSpan.PublicKey
-	r.pass(0)
-	if peers := r.kernel.all(); len(peers) != 1 || len(peers[0].AllowedIPs) == 0 {
-		t.Errorf("the peers are %+v", peers)
+	for _, test := range []struct {
+		name string
+		// relay is the relay's key; zero for that of the machine. WasUp is set if the machine was up before.
+		relay mesh.Key
+		wasUp bool
+		// allowed is set where the key is then the machine's.
+		allowed   bool
+		condition string
+	}{
+		{"a member publishes the relay's key", mesh.Key{}, false, false,
+			"RelayKeyClaimed name-b: name-b publishes the key of the relay relay.example as its own, and is ignored"},
+		{"a service gives the key of a machine that was up", mesh.Key{}, true, true,
+			"RelayKeyClaimed relay.example: the relay relay.example has the key of name-b, and is not used"},
+		{"a service gives this machine's key", self.PublicKey, false, true, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRelaying(t)
+			machine := r.known.Affiliates[0].KubeSpan.PublicKey
+			relays := []mesh.BlindRelay{{Key: cmp.Or(test.relay, machine), Endpoints: relayAt, Name: "relay.example"}, {Endpoints: relayAt}, {Key: relayKey}}
+			if r.known.Relays = nil; test.wasUp {
+				r.pass(0)
+				r.kernel.edit(func(s *state.State) { s.Peers[0].LastHandshake, s.Peers[0].ReceiveBytes = r.now, 100 })
+				r.pass(time.Second)
+			}
+			r.known.Relays, r.known.Version = relays, r.known.Version+1
+			p := r.pass(time.Second)
+			if peers := r.kernel.all(); len(peers) != 1 || len(peers[0].AllowedIPs) > 0 != test.allowed {
+				t.Errorf("the peers are %+v", peers)
+			}
+			found := ""
+			for _, c := range p.Conditions {
+				if c.Code == condition.RelayKeyClaimed {
+					found = c.String()
+				}
+			}
+			if !strings.HasPrefix(found, test.condition) || (found == "") != (test.condition == "") {
+				t.Errorf("the condition is %q, want %q", found, test.condition)
+			}
+		})
 	}
 }
 

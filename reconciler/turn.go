@@ -56,7 +56,9 @@ func (t *Turn) HealthAt(now time.Time) (report health.Report, live bool) {
 	stuck := health.Condition{Since: t.At, Shown: true, Condition: condition.Condition{Code: condition.AgentStuck,
 		Cause:  "the agent has worked on one pass since then; what is known of the mesh is as old",
 		Remedy: "restart the agent, which leaves the mesh up; its log has what it waits for"}}
-	return health.Report{State: health.Broken, Mapping: t.Health.Mapping, PortMappings: t.Health.PortMappings, Conditions: append([]health.Condition{stuck}, t.Health.Conditions...)}, false
+	report = t.Health
+	report.State, report.Ready, report.Conditions = health.Broken, false, append([]health.Condition{stuck}, t.Health.Conditions...)
+	return report, false
 }
 
 // Mesh is a machine's end of the mesh. It has no link where there is no mesh.

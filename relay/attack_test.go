@@ -86,6 +86,112 @@ func TestAFloodTakesBoundedMemory(t *testing.T) {
 	_ = b
 }
 
+// TestForgedInitiationsKeepNobodyOut floods the relay with initiations, while a machine that does not
+// register looks for a member. A second has 20 looks through all keys.
+func TestForgedInitiationsKeepNobodyOut(t *testing.T) {
+	const rate = 20
+	for _, test := range []struct {
+		name string
+		// perSecond is how many forged initiations come from each of some networks.
+		perSecond, networks int
+		// completed is set where the machine has met the member before.
+		completed bool
+		// tries is how many of the machine's initiations may be lost, one every 5 seconds.
+		tries int
+	}{
+		{"from one address", rate, 1, false, 1},
+		{"from one address, a thousand a second", 1000, 1, false, 1},
+		{"from a few addresses", rate, 4, false, 1},
+		{"from forged addresses, for a machine that was there before", 1, 500, true, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLab(t)
+			talos := l.machine(t, "198.51.100.3:3000", "10.0.0.3")
+			a := l.machine(t, "198.51.100.1:1000", "10.0.0.1")
+			private, _ := newKey(t)
+			limits := relay.DefaultLimits()
+			limits.UnregisteredTrials = rate * 100
+			l.Do(func() { l.router, _ = relay.New(private, limits) })
+			for i := range 99 {
+				l.join(t, "others", relay.Key{1, byte(i)})
+			}
+			l.join(t, "c", a.public, talos.public)
+			l.register(t, a)
+			a.knows(t, talos, relayAt)
+			l.await(t, "register", func(c relay.Counts) bool { return c.Registered == 1 })
+			if test.completed {
+				talos.knows(t, a, relayAt)
+				ping(t, talos, a)
+			}
+			l.Do(func() {
+				// It has been away for longer than its flows last.
+				now := time.Now().Add(5 * time.Minute)
+				for range 100 {
+					now = l.router.Expire(now)
+				}
+				lost := flooded(l, now, test.perSecond, test.networks, a.public)
+				if lost >= test.tries {
+					t.Errorf("%d initiations in a row were lost: %+v", lost, l.router.Counts())
+				}
+			})
+		})
+	}
+}
+
+// flooded floods for a minute, and then has a machine call a member until that is reached. It returns how
+// many of its initiations were lost.
+func flooded(l *lab, now time.Time, perSecond, networks int, member relay.Key) (lost int) {
+	machine := relay.Source{Addr: netip.MustParseAddrPort("198.51.100.3:3000")}
+	all := perSecond * networks
+	flood := func(seconds int) {
+		for i := range seconds * all {
+			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(i % networks >> 8), byte(i % networks)}), uint16(1+i))
+			now = now.Add(time.Second / time.Duration(all))
+			l.router.Handle(now, relay.Source{Addr: from}, forged(relay.Key{7}, uint32(i)))
+		}
+	}
+	for flood(60); lost < 20; lost++ {
+		before := l.router.Counts().Scans
+		l.router.Handle(now, machine, forged(member, uint32(lost)))
+		if l.router.Counts().Scans > before {
+			return lost
+		}
+		flood(5)
+	}
+	return lost
+}
+
+// TestStrangersLeaveRoom fills the table of a member with initiations that nobody has made, and has room
+// for who has completed a handshake.
+func TestStrangersLeaveRoom(t *testing.T) {
+	l := newLab(t)
+	a, talos := l.machine(t, "198.51.100.1:1000", "10.0.0.1"), l.machine(t, "198.51.100.3:3000", "10.0.0.3")
+	l.join(t, "c", a.public, talos.public)
+	l.register(t, a)
+	a.knows(t, talos, relayAt)
+	talos.knows(t, a, relayAt)
+	l.await(t, "register", func(c relay.Counts) bool { return c.Registered == 1 })
+	ping(t, talos, a)
+	l.Do(func() {
+		now := time.Now()
+		handle := func(from string, index uint32) int {
+			now = now.Add(5 * time.Millisecond)
+			return len(l.router.Handle(now, relay.Source{Addr: netip.MustParseAddrPort(from)}, forged(a.public, index)))
+		}
+		forwarded := 0
+		for i := range uint32(1000) {
+			forwarded += handle(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 9).String(), i)
+		}
+		if limit := relay.DefaultLimits().FlowsPerSource / 32; forwarded != limit-1 {
+			t.Errorf("%d of strangers were forwarded, and the limit is %d", forwarded, limit)
+		}
+		// The same machine, behind another port of its NAT.
+		if handle("198.51.100.3:4000", 5000) != 1 {
+			t.Errorf("the machine is kept out: %+v", l.router.Counts())
+		}
+	})
+}
+
 func TestHandshakesBeyondARateNeedACookie(t *testing.T) {
 	private, public := newKey(t)
 	limits := relay.DefaultLimits()

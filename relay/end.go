@@ -242,18 +242,28 @@ func (r *Router) room(from, to *end) bool {
 	if len(from.flows) >= fewFlows && r.counts.Flows >= r.limits.Flows/4*3 {
 		return false
 	}
-	// Strangers cannot take a member's table: a pair has eight flows at most, so half of it.
-	return from.pairs[to] != nil || from.member == nil || to.member != nil ||
-		from.strangers < max(1, r.limits.FlowsPerSource/16)
+	// Strangers cannot take a member's table: a pair has eight flows at most, so half of it. Half of that
+	// is for those that have completed a handshake.
+	strangers := max(1, r.limits.FlowsPerSource/32)
+	if to.member == nil && r.completed[network(to.source.Addr.Addr())] > r.now {
+		strangers = max(2, r.limits.FlowsPerSource/16)
+	}
+	return from.pairs[to] != nil || from.member == nil || to.member != nil || from.strangers < strangers
 }
 
-// guest returns an end for a source that is no member's; nil if there is no room.
+// guest returns an end for a source that is no member's; nil if there is no room. A quarter of it is for
+// networks that have completed a handshake.
 func (r *Router) guest(from Source) *end {
 	n := network(from.Addr.Addr())
-	if len(r.ends)-len(r.members) >= r.limits.Unregistered || r.guests[n] >= r.limits.UnregisteredPerAddress {
+	room := r.limits.Unregistered
+	if r.completed[n] <= r.now {
+		room -= room / 4
+	}
+	if r.allGuests >= room || r.guests[n] >= r.limits.UnregisteredPerAddress {
 		return nil
 	}
 	r.guests[n]++
+	r.allGuests++
 	e := r.newEnd()
 	e.source, e.located = from, true
 	r.at[from.id()] = e
@@ -266,6 +276,7 @@ func (r *Router) uncount(e *end) {
 		return
 	}
 	n := network(e.source.Addr.Addr())
+	r.allGuests--
 	if r.guests[n]--; r.guests[n] <= 0 {
 		delete(r.guests, n)
 	}

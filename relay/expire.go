@@ -56,6 +56,11 @@ func (r *Router) expireMembers() {
 			r.leaveStream(m.end)
 		}
 	}
+	for n, until := range r.completed {
+		if until <= r.now {
+			delete(r.completed, n)
+		}
+	}
 	for _, c := range r.clusters {
 		for _, f := range c.foreign {
 			if f.until <= r.now {

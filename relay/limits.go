@@ -21,7 +21,8 @@ type Limits struct {
 	Flows int
 	// FlowsPerSource bounds the flows of one source.
 	FlowsPerSource int
-	// Unregistered bounds the sources that are no member's.
+	// Unregistered bounds the sources that are no member's, and the networks of them that are known to
+	// have completed a handshake.
 	Unregistered int
 	// UnregisteredPerAddress bounds those of one address, or of one IPv6 /64.
 	UnregisteredPerAddress int

@@ -167,6 +167,7 @@ func (r *Router) restoreGuest(l *loader, e *end) {
 		l.fail(errContradiction)
 	}
 	r.guests[network(e.source.Addr.Addr())]++
+	r.allGuests++
 }
 
 func (r *Router) restoreFlows(l *loader, e *end, ends []*end) {
@@ -186,6 +187,9 @@ func (r *Router) restoreFlows(l *loader, e *end, ends []*end) {
 			f := e.flows[index]
 			f.until = uint32(max(0, until+time.Second-1) / time.Second)
 			e.flows[index] = f
+			if answered && to.member == nil {
+				r.complete(network(to.source.Addr.Addr()))
+			}
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/spanmesh/span/relay/wireguard"
 )
@@ -83,9 +85,7 @@ func (r *Router) takeScan(sender *end) bool {
 
 // scanAll finds a member for a source that is no member's, and so is in no cluster.
 func (r *Router) scanAll(from Source, sender *end, packet []byte) (*end, Reason) {
-	rate, trials := float64(r.limits.UnregisteredScansPerSecond), float64(r.limits.UnregisteredTrials)
-	if !r.scansOf.of(network(from.Addr.Addr()), 0).take(r.now, 1, rate, 4*rate) ||
-		!r.trials.take(r.now, min(trials, float64(len(r.members)+1)), trials, trials) {
+	if !r.takeStrangersScan(network(from.Addr.Addr())) {
 		return nil, OverRate
 	}
 	r.counts.Scans++
@@ -98,6 +98,37 @@ func (r *Router) scanAll(from Source, sender *end, packet []byte) (*end, Reason)
 		}
 	}
 	return nil, UnknownReceiver
+}
+
+// takeStrangersScan takes a look through all keys from what a network of no member may do. Half of all is
+// for networks that have completed a handshake, so that others do not keep them out by initiations with
+// forged addresses; of the other half, no network takes more than an eighth for long.
+func (r *Router) takeStrangersScan(n netip.Addr) bool {
+	rate, keys := float64(r.limits.UnregisteredScansPerSecond), float64(len(r.members)+1)
+	if !r.scansOf.of(n, 0).take(r.now, 1, rate, 4*rate) {
+		return false
+	}
+	half := float64(r.limits.UnregisteredTrials) / 2
+	if r.completed[n] > r.now {
+		return r.knownTrials.take(r.now, min(half, keys), half, half)
+	}
+	share, burst := half/8, half/2
+	return r.strangersOf.of(n, 0).take(r.now, min(burst, keys), share, burst) && r.trials.take(r.now, min(half, keys), half, half)
+}
+
+// completedFor is how long a network is known to have completed a handshake.
+const completedFor = time.Hour
+
+// complete notes that a member has answered a source that is no member's, which members do only for whom
+// they know.
+func (r *Router) complete(n netip.Addr) {
+	if _, known := r.completed[n]; !known && len(r.completed) >= r.limits.Unregistered {
+		for other := range r.completed {
+			delete(r.completed, other)
+			break
+		}
+	}
+	r.completed[n] = r.now + completedFor
 }
 
 func located(m *member) (*end, Reason) {
@@ -152,6 +183,7 @@ func (r *Router) response(sender *end, packet []byte) []Packet {
 		return r.drop(reason)
 	}
 	if to.member == nil {
+		r.complete(network(to.source.Addr.Addr()))
 		r.learn(sender, to, packet)
 	}
 	sender.pairs[to].last()

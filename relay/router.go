@@ -57,16 +57,20 @@ type Router struct {
 	// ends are all ends, and swept is how far they were looked through for what is too old.
 	ends  []*end
 	swept int
-	// joined and guests count members and ends that are no member's, by network.
+	// joined and guests count members and ends that are no member's, by network, and allGuests the latter.
 	joined, guests map[netip.Addr]int
+	allGuests      int
 	// named counts the machines without an agent, by the network that named them first, and allNamed
 	// all.
 	named    map[netip.Addr]int
 	allNamed int
 
-	handshakes, loadedHandshakes, trials, memberTrials meter
-	handshakesOf, scansOf, trialsOf                    meters
-	nudgesOf, checksOf                                 meters
+	// completed has until when a network without members is known to have completed a handshake with one.
+	completed map[netip.Addr]instant
+
+	handshakes, loadedHandshakes, trials, knownTrials, memberTrials meter
+	handshakesOf, scansOf, strangersOf, trialsOf                    meters
+	nudgesOf, checksOf                                              meters
 
 	// table is what tells this table of flows from an earlier one.
 	table [tableSize]byte
@@ -100,8 +104,10 @@ func newRouter(responder *wireguard.Responder, limits Limits) *Router {
 		joined:       map[netip.Addr]int{},
 		guests:       map[netip.Addr]int{},
 		named:        map[netip.Addr]int{},
+		completed:    map[netip.Addr]instant{},
 		handshakesOf: newMeters(),
 		scansOf:      newMeters(),
+		strangersOf:  newMeters(),
 		trialsOf:     newMeters(),
 		nudgesOf:     newMeters(),
 		checksOf:     newMeters(),

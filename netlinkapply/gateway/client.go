@@ -27,12 +27,8 @@ const (
 // waits are how long the answer to each try is waited for (RFC 6886, section 3.1, with an early end).
 var waits = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}
 
-var (
-	// errUnsupported is the error of a gateway that speaks another protocol.
-	errUnsupported = errors.New("not supported")
-	// errNoAddress is the error of a gateway that is not connected.
-	errNoAddress = errors.New("it has no outside address")
-)
+// errNoAddress is the error of a gateway that is not connected.
+var errNoAddress = errors.New("it has no outside address")
 
 // refusal is the error of a result code.
 func refusal(names map[uint32]string, code uint32) error {
@@ -63,7 +59,7 @@ func (c *Client) Do(ctx context.Context, call *portmap.Call) (answer portmap.Ans
 	case portmap.UPnP:
 		answer, err = c.byUPnP(ctx, call)
 	default:
-		err = errUnsupported
+		err = portmap.ErrUnsupported
 	}
 	if err == nil && call.Kind == portmap.Map && (!isOuter(answer.External.Addr()) || answer.External.Port() == 0) {
 		err = errNoAddress
@@ -88,7 +84,7 @@ func (c *Client) pcp(ctx context.Context, call *portmap.Call) (answer portmap.An
 // natPMP asks for the mapping, and for the outside address, which is another question.
 func (c *Client) natPMP(ctx context.Context, call *portmap.Call) (answer portmap.Answer, err error) {
 	if !call.Gateway.Is4() {
-		return answer, fmt.Errorf("%w: it is for IPv4 only", errUnsupported)
+		return answer, fmt.Errorf("%w: it is for IPv4 only", portmap.ErrUnsupported)
 	}
 	var outer portmap.Answer
 	if call.Kind != portmap.Release {

@@ -24,7 +24,7 @@ func TestClient(t *testing.T) {
 	}{
 		{"PCP", portmap.PCP, servePCP, nil},
 		{"NAT-PMP", portmap.NATPMP, serveNATPMP, nil},
-		{"PCP of a gateway with NAT-PMP only", portmap.PCP, serveNATPMP, errUnsupported},
+		{"PCP of a gateway with NAT-PMP only", portmap.PCP, serveNATPMP, portmap.ErrUnsupported},
 		{"a gateway without an outside address", portmap.PCP, func(request []byte) [][]byte {
 			m := servePCP(request)
 			put16(m[0][44:60], netip.IPv4Unspecified())

@@ -43,7 +43,7 @@ func natPMPMapRequest(c *portmap.Call) []byte {
 // parseNATPMP reads the header of an answer. done is false for what is none.
 func parseNATPMP(m []byte, opcode byte) (epoch time.Duration, done bool, err error) {
 	if len(m) >= pcpHeader && m[0] == pcpVersion && m[1]&pcpResponse != 0 {
-		return 0, true, fmt.Errorf("%w: it speaks PCP only", errUnsupported)
+		return 0, true, fmt.Errorf("%w: it speaks PCP only", portmap.ErrUnsupported)
 	}
 	if len(m) < 4 || len(m) > natPMPMapAnswer || m[0] != natPMPVersion {
 		return 0, false, nil

@@ -77,7 +77,7 @@ func answersPCP(c *portmap.Call, m []byte) bool {
 // parsePCP reads the answer to a call. done is false for what is none.
 func parsePCP(c *portmap.Call, m []byte) (a portmap.Answer, done bool, err error) {
 	if len(m) >= 4 && m[0] == natPMPVersion && m[1]&natPMPResponse != 0 {
-		return a, true, fmt.Errorf("%w: it speaks NAT-PMP only", errUnsupported)
+		return a, true, fmt.Errorf("%w: it speaks NAT-PMP only", portmap.ErrUnsupported)
 	}
 	if !answersPCP(c, m) {
 		return a, false, nil

@@ -60,7 +60,7 @@ type upnpService struct {
 // byUPnP asks by UPnP. What was found of the gateway is kept until it fails.
 func (c *Client) byUPnP(ctx context.Context, call *portmap.Call) (answer portmap.Answer, err error) {
 	if !call.Gateway.Is4() {
-		return answer, fmt.Errorf("%w: it is for IPv4 only here", errUnsupported)
+		return answer, fmt.Errorf("%w: it is for IPv4 only here", portmap.ErrUnsupported)
 	}
 	if c.upnp == nil || c.upnp.gateway != call.Gateway {
 		location, err := c.search(ctx, call)
@@ -107,11 +107,11 @@ func (c *Client) describe(ctx context.Context, call *portmap.Call, location *url
 	} else if s, err := internetgateway2.NewWANPPPConnection1ClientsFromRootDevice(root, location); err == nil {
 		found, under = s[0], &s[0].ServiceClient
 	} else {
-		return nil, fmt.Errorf("%w: it describes no service that maps ports", errUnsupported)
+		return nil, fmt.Errorf("%w: it describes no service that maps ports", portmap.ErrUnsupported)
 	}
 	under.SOAPClient.HTTPClient = *client
 	if !isAt(call.Gateway, &under.SOAPClient.EndpointURL) {
-		return nil, fmt.Errorf("%w: its service is at another address", errUnsupported)
+		return nil, fmt.Errorf("%w: its service is at another address", portmap.ErrUnsupported)
 	}
 	return found, nil
 }

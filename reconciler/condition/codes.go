@@ -61,7 +61,7 @@ type Definition struct {
 
 // definitions are all codes, sorted.
 // docs/conditions.md is made of them: go test ./reconciler/condition -update writes it.
-var definitions = slices.SortedFunc(slices.Values(slices.Concat(agentDefinitions, configDefinitions, hostDefinitions, peerDefinitions, registryDefinitions)),
+var definitions = slices.SortedFunc(slices.Values(slices.Concat(agentDefinitions, configDefinitions, hostDefinitions, natDefinitions, peerDefinitions, registryDefinitions)),
 	func(a, b Definition) int { return cmp.Compare(a.Code, b.Code) })
 
 // Definitions returns all codes, sorted.

@@ -121,7 +121,7 @@ var hostDefinitions = []Definition{
 		Check:    "`ip address`; `ip route`",
 		Remedy:   "plug it in, or see to the program that configures the network",
 		NotReady: true,
-		Hides:    []Code{DiscoverySilent, DiscoveryUnpublished, DiscoveryUnreachable, PeerDown, PeerUnreachable, UDPBlocked},
+		Hides:    []Code{DiscoverySilent, DiscoveryUnpublished, DiscoveryUnreachable, PeerDown, PeerUnreachable, RelayNotJoined, RelayUnreachable, UDPBlocked},
 	},
 	{
 		Code: NoNftables, Severity: SeverityError,

@@ -77,7 +77,7 @@ var registryDefinitions = []Definition{
 		Check:   "`curl -v` to the endpoint",
 		Remedy:  "check the endpoint, the service and the network on the way; known machines stay in the mesh",
 		Settles: true,
-		Hides:   []Code{NoOtherMembers},
+		Hides:   []Code{NoOtherMembers, RelayUnreachable},
 	},
 	{
 		Code: IdentityCloned, Severity: SeverityError,

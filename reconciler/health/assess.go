@@ -26,6 +26,8 @@ type Snapshot struct {
 	Outside mesh.Outside
 	// Peers are the connections to the peers.
 	Peers Peers
+	// Relays are the blind relays that the machine has joined.
+	Relays []BlindRelay
 	// Members are the machines of the cluster.
 	Members Members
 	// Sessions are the connections to registries.
@@ -66,6 +68,8 @@ var judges = []func(now time.Time, s *Snapshot) []condition.Condition{
 	judgePass,
 	judgeNetwork,
 	judgePeers,
+	judgePortMappings,
+	judgeRelays,
 	judgeMembers,
 	judgeSessions,
 	judgeMTU,
@@ -185,14 +189,27 @@ type Report struct {
 	Conditions []Condition
 	// Mapping is how a NAT maps the machine's UDP port, as far as it is known.
 	Mapping mesh.Mapping
-	// PortMappings are the ports that the router maps to that port. The list is not to be changed.
-	PortMappings []mesh.PortMapping
+	// PortMappings are the ports that the router maps to that port, BehindNAT those of them that another
+	// NAT is in front of, and PortMappingFaults why there are none. The lists are not to be changed.
+	PortMappings, BehindNAT []mesh.PortMapping
+	PortMappingFaults       []mesh.PortMappingFault
+	// Relays are the blind relays that the machine has joined. The list is not to be changed.
+	Relays []BlindRelay
 }
+
+// IsBehindNAT reports whether another NAT is in front of a router that maps a port.
+func (r *Report) IsBehindNAT(m mesh.PortMapping) bool { return slices.Contains(r.BehindNAT, m) }
 
 // Summarize makes the report of the conditions that Assess returned.
 func Summarize(now time.Time, s Snapshot, conditions []Condition) Report {
 	cutOff := s.Peers.Up == 0 && s.Peers.lacking(now, s.settled(now)) > 0
-	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping(), PortMappings: s.Outside.Router}
+	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping(), PortMappings: s.Outside.Router,
+		PortMappingFaults: s.Outside.RouterFaults, Relays: s.Relays}
+	for _, m := range s.Outside.Router {
+		if s.Outside.IsBehindNAT(m) {
+			r.BehindNAT = append(r.BehindNAT, m)
+		}
+	}
 	if !s.Converged {
 		r.State = Starting
 	}

@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -49,4 +50,28 @@ func symmetric(p *Peer, peers *Peers, here, there mesh.Mapping) condition.Condit
 		here.Address, there.Address, p.Name)
 	c.Remedy = "give a discovery server --relay; or set relay.forwarding.offer on a third machine that both reach, and relay.forwarding.use on both; or forward a UDP port at one of both; if a firewall is the cause, " + c.Remedy
 	return c
+}
+
+// judgePortMappings finds what is wrong with the ports that the router maps.
+func judgePortMappings(_ time.Time, s *Snapshot) (found []condition.Condition) {
+	for _, m := range s.Outside.Router {
+		if !s.Outside.IsBehindNAT(m) {
+			continue
+		}
+		c := condition.Condition{Code: condition.PortMappingBehindNAT, Subject: m.Endpoint.String(),
+			Cause:  fmt.Sprintf("the router maps it to UDP %d (%s), and %v is an address inside another NAT", s.Peers.Port, m.Protocol, m.Endpoint.Addr()),
+			Remedy: fmt.Sprintf("make the router a bridge, or forward a UDP port of the NAT in front of it to %v; none, where peers are reached all the same", m.Endpoint)}
+		if seen := s.Outside.IPv4.Address; seen.IsValid() {
+			c.Cause = fmt.Sprintf("the router maps it to UDP %d (%s), and servers see this machine at %v: there is another NAT in front of the router", s.Peers.Port, m.Protocol, seen)
+		}
+		found = append(found, c)
+	}
+	for _, f := range s.Outside.RouterFaults {
+		if f.Refused {
+			found = append(found, condition.Condition{Code: condition.PortMappingRefused, Subject: f.Router.String(),
+				Cause:  fmt.Sprintf("the router does not map UDP %d: %s", s.Peers.Port, f.Text),
+				Remedy: fmt.Sprintf("allow it for this machine on the router, or forward UDP %d there; nat.portMapping: false asks no more", s.Peers.Port)})
+		}
+	}
+	return found
 }

@@ -128,7 +128,7 @@ func judgePeers(now time.Time, s *Snapshot) []condition.Condition {
 	found := judgePackets(now, peers)
 	var silent, deaf []*Peer
 	here := s.mapping()
-	if len(s.Outside.Router) > 0 {
+	if s.Outside.IsMapped() {
 		here = mesh.Mapping{} // all peers have a port to call
 	}
 	heard, others := peers.Up > 0, false

@@ -187,10 +187,14 @@ func TestSymmetricNAT(t *testing.T) {
 		if found := judgePeers(start, &mapped); slices.ContainsFunc(found, func(c condition.Condition) bool { return c.Code == condition.SymmetricNAT }) {
 			t.Errorf("%s, and the router maps the port: %q", test.name, found)
 		}
-		found := judgePeers(start, &s)
-		found = slices.DeleteFunc(found, func(c condition.Condition) bool { return c.Subject == "b" || c.Code == condition.UDPBlocked })
-		if len(found) != 1 || !strings.HasPrefix(found[0].String(), test.want) {
-			t.Errorf("%s:\n got %q\nwant %q", test.name, found, test.want)
+		behind := s
+		behind.Outside.Router = []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("100.64.7.9:40001")}}
+		for _, seen := range []*Snapshot{&s, &behind} {
+			found := judgePeers(start, seen)
+			found = slices.DeleteFunc(found, func(c condition.Condition) bool { return c.Subject == "b" || c.Code == condition.UDPBlocked })
+			if len(found) != 1 || !strings.HasPrefix(found[0].String(), test.want) {
+				t.Errorf("%s:\n got %q\nwant %q", test.name, found, test.want)
+			}
 		}
 	}
 }

@@ -41,6 +41,8 @@ type Session struct {
 	// that began; zero while it does.
 	Unpublished      failure.Failure
 	UnpublishedSince time.Time
+	// NotJoined is why the registry's relay was not joined; zero if it was, or there is none.
+	NotJoined failure.Failure
 	// Listed are the endpoints of this machine in the registry: its own, and those at which peers
 	// see it. They are not to be changed.
 	Listed []netip.AddrPort

@@ -34,6 +34,7 @@ func judgeSessions(now time.Time, s *Snapshot) []condition.Condition {
 		if c := judgeSession(now, x, level); c.Code != "" {
 			found = append(found, c)
 		}
+		found = append(found, judgeJoining(x)...)
 		if x.Plain {
 			found = append(found, condition.Condition{Code: condition.DiscoveryPlain, Subject: x.subject(),
 				Cause:  "discovery uses plain HTTP: membership can be observed or blocked on the path",

@@ -53,17 +53,44 @@ type PortMapping struct {
 	Protocol string
 }
 
+// PortMappingFault is why a router maps no port of an IP version.
+type PortMappingFault struct {
+	// Router is its address.
+	Router netip.Addr
+	// Refused is set if it has refused; else it has not answered by any protocol.
+	Refused bool
+	// Text has what came of each protocol, for people.
+	Text string
+}
+
 // Outside is how the NATs in front of a machine map the UDP port of its WireGuard.
 type Outside struct {
 	// IPv4 and IPv6 are what servers see, by IP version.
 	IPv4, IPv6 Mapping
 	// Router are the port mappings of the router, at most one of each IP version.
 	Router []PortMapping
+	// RouterFaults are why there is none, at most one of each IP version.
+	RouterFaults []PortMappingFault
 }
 
 // Equal reports whether both are the same.
 func (o Outside) Equal(other Outside) bool {
-	return o.IPv4.Equal(other.IPv4) && o.IPv6.Equal(other.IPv6) && slices.Equal(o.Router, other.Router)
+	return o.IPv4.Equal(other.IPv4) && o.IPv6.Equal(other.IPv6) && slices.Equal(o.Router, other.Router) && slices.Equal(o.RouterFaults, other.RouterFaults)
+}
+
+// sharedNetwork has the addresses between providers' NATs and those of their customers (RFC 6598).
+var sharedNetwork = netip.MustParsePrefix("100.64.0.0/10")
+
+// IsBehindNAT reports whether another NAT is in front of a router that maps a port: its outer address is
+// none of the internet's, or not the one that servers see.
+func (o Outside) IsBehindNAT(m PortMapping) bool {
+	a := m.Endpoint.Addr()
+	return a.Is4() && (a.IsPrivate() || sharedNetwork.Contains(a) || o.IPv4.Address.IsValid() && o.IPv4.Address != a)
+}
+
+// IsMapped reports whether the router maps a port of IPv4 by which everybody reaches the machine.
+func (o Outside) IsMapped() bool {
+	return slices.ContainsFunc(o.Router, func(m PortMapping) bool { return m.Endpoint.Addr().Is4() && !o.IsBehindNAT(m) })
 }
 
 // Endpoints returns the endpoints at which all peers reach the machine behind a NAT. Those that the

@@ -45,7 +45,9 @@ type candidate struct {
 	low, left int
 	// tried and answered are set once a ping was sent in this round, and once one was answered.
 	tried, answered bool
-	rtt             time.Duration
+	// triedAt is when the last ping was sent.
+	triedAt time.Time
+	rtt     time.Duration
 	// backAt is when the last ping was sent back for one from there.
 	backAt time.Time
 	// heard is when the last ping came from there, and used when the last one on the peer's own path.
@@ -81,7 +83,7 @@ func (c *candidate) stop() { c.low, c.left = 0, 0 }
 func (c *candidate) expect(now time.Time, id ID) {
 	c.outstanding[c.sent%maxOutstanding] = outstanding{id, now}
 	c.sent++
-	c.tried = true
+	c.tried, c.triedAt = true, now
 }
 
 // accept takes the ID of a pong, and reports whether it is that of a ping which was sent to this

@@ -17,6 +17,8 @@ const (
 	NoAgent Reason = "no-agent"
 	// Off means that the config has no paths looked for.
 	Off Reason = "off"
+	// NotShared means that this machine cannot send from WireGuard's port.
+	NotShared Reason = "not-shared"
 	// NoEndpoints means that the peer has published none.
 	NoEndpoints Reason = "no-endpoints"
 	// Waiting means that others are looked for first.
@@ -36,6 +38,7 @@ const (
 var texts = map[Reason]string{
 	NoAgent:       "the peer answers no probes: it has no agent of this version",
 	Off:           "paths are not looked for: kubespan.nat.punch is false",
+	NotShared:     "paths are not looked for: the agent cannot send from WireGuard's port",
 	NoEndpoints:   "the peer has published no endpoint",
 	Waiting:       "waits for its turn to be probed",
 	Probing:       "endpoints are being probed",
@@ -72,7 +75,9 @@ type Candidate struct {
 	Why Reason
 	// Learnt is set where the peer has sent probes from it without having published it.
 	Learnt bool
-	// RTT is the round-trip time; zero without an answer.
+	// TriedAt is when the last probe was sent to it; zero for never, and while it is in use.
+	TriedAt time.Time
+	// RTT is the round-trip time; zero without an answer, and while it is in use.
 	RTT time.Duration
 }
 
@@ -102,12 +107,15 @@ func (p *Prober) Report(key mesh.Key) Report {
 		r.Path = p.pathOf(t)
 	}
 	for _, c := range t.candidates {
-		shown := Candidate{Endpoint: c.endpoint, Learnt: c.learnt, Outcome: c.outcome(t), RTT: c.rtt}
+		shown := Candidate{Endpoint: c.endpoint, Learnt: c.learnt, Outcome: c.outcome(t)}
 		if shown.Outcome == NotTried {
 			shown.Why = p.refused(t, c)
 		}
-		if !c.answered {
-			shown.RTT = 0
+		if shown.Outcome != InUse {
+			shown.TriedAt = c.triedAt
+		}
+		if shown.Outcome == Answered {
+			shown.RTT = c.rtt
 		}
 		r.Candidates = append(r.Candidates, shown)
 	}
@@ -127,15 +135,6 @@ func (c *candidate) outcome(t *target) Outcome {
 	default:
 		return NotTried
 	}
-}
-
-// Why returns why there is no path to a peer; empty if there is one.
-func (p *Prober) Why(key mesh.Key) Reason {
-	t := p.targets[key]
-	if t == nil {
-		return NoAgent
-	}
-	return p.why(t)
 }
 
 // why returns why there is no path to a peer.

@@ -22,6 +22,8 @@ const (
 var (
 	// ErrNoAnswer is the error of a gateway that does not answer by a protocol, or cannot be asked now.
 	ErrNoAnswer = errors.New("no answer")
+	// ErrUnsupported is the error of a gateway that speaks another protocol.
+	ErrUnsupported = errors.New("not supported")
 	// ErrForgotten is the error of a check that does not find the mapping.
 	ErrForgotten = errors.New("the gateway has no such mapping")
 )

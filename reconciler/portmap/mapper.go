@@ -82,9 +82,10 @@ type Mapper struct {
 	epoch        epoch
 	// busy is set while a call is under way.
 	busy bool
-	// next is the index of the protocol that is tried next, after faults of those before.
-	next   int
-	faults []Fault
+	// next is the index of the protocol that is tried next, after failed of those before in this round.
+	// Faults are those of the last whole round.
+	next           int
+	failed, faults []Fault
 	// rounds is how many times in a row all were tried in vain; again is when the next round is due.
 	rounds int
 	again  time.Time
@@ -102,9 +103,10 @@ func (m *Mapper) Restore(now time.Time, held Held) {
 // Held returns the mapping; nil for none. It is not to be changed.
 func (m *Mapper) Held() *Held { return m.held }
 
-// Faults returns why there is no mapping, for each protocol that was tried, in order. They stay until
-// there is one, or another is wanted.
-func (m *Mapper) Faults() []Fault { return m.faults }
+// Faults returns why there is no mapping, for each protocol, in order, once all were tried, and the
+// gateway that was asked. They stay until there is one, or another is wanted. The list is not to be
+// changed.
+func (m *Mapper) Faults() (gateway netip.Addr, faults []Fault) { return m.want.Gateway, m.faults }
 
 // Step returns the call that is due, if any, and when the next step is due; zero for not before the
 // call is Done, or something else is wanted.
@@ -143,8 +145,6 @@ func (m *Mapper) first(now time.Time, want Want) (call *Call, next time.Time) {
 		return nil, time.Time{}
 	case now.Before(m.again):
 		return nil, m.again
-	case m.next == 0:
-		m.faults = nil
 	}
 	return m.begin(Map, want.protocols()[m.next]), time.Time{}
 }
@@ -156,7 +156,7 @@ func (m *Mapper) ask(now time.Time, want Want) {
 		return
 	}
 	moved := m.want.Gateway != want.Gateway || m.want.Own != want.Own
-	m.want, m.next, m.faults, m.rounds, m.again = want, 0, nil, 0, time.Time{}
+	m.want, m.next, m.failed, m.faults, m.rounds, m.again = want, 0, nil, nil, 0, time.Time{}
 	switch {
 	case m.held == nil:
 	case moved && want.Port != 0:
@@ -215,7 +215,7 @@ func (m *Mapper) mapped(now time.Time, call Call, answer Answer, err error) {
 		keeps := min(max(answer.Lifetime, minLifetime), maxLifetime)
 		h.Until, m.renew = now.Add(keeps), now.Add(keeps/2)
 	}
-	m.held, m.next, m.faults, m.rounds, m.again = &h, 0, nil, 0, time.Time{}
+	m.held, m.next, m.failed, m.faults, m.rounds, m.again = &h, 0, nil, nil, 0, time.Time{}
 	m.check, m.epoch = now.Add(checkInterval), epoch{}
 	_ = m.epoch.follows(now, answer.Epoch) // the first of its epoch
 }
@@ -224,9 +224,9 @@ func (m *Mapper) mapped(now time.Time, call Call, answer Answer, err error) {
 // each time (RFC 6887, section 11.2.1).
 func (m *Mapper) refused(now time.Time, protocol Protocol, err error) {
 	if m.held == nil {
-		m.faults = append(m.faults, Fault{protocol, err})
+		m.failed = append(m.failed, Fault{protocol, err})
 		if m.next++; m.next == len(m.want.protocols()) {
-			m.next = 0
+			m.next, m.failed, m.faults = 0, nil, m.failed
 			m.rounds++
 			m.again = now.Add(retry.Pause(m.rounds, firstRetry, lastRetry))
 		}
@@ -245,5 +245,5 @@ func (m *Mapper) refused(now time.Time, protocol Protocol, err error) {
 
 // forget drops a mapping that the gateway has not any more, and tries all protocols.
 func (m *Mapper) forget(now time.Time) {
-	m.held, m.next, m.faults, m.again = nil, 0, nil, now
+	m.held, m.next, m.failed, m.faults, m.again = nil, 0, nil, nil, now
 }

@@ -21,6 +21,8 @@ var PeerStatuses = &Type{
 			switch {
 			case s.Relay != "":
 				return "relay " + s.Relay
+			case s.Path == peer.PathBlindRelayTCP:
+				return "blind relay " + s.BlindRelay + " over TCP"
 			case s.BlindRelay != "":
 				return "blind relay " + s.BlindRelay
 			case !s.Endpoint.IsValid():
@@ -39,6 +41,7 @@ var PeerStatuses = &Type{
 			return s.RTT.String()
 		}),
 		shows("lastHandshakeTime", wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime }))),
+		wide(columnOf("PATH", func(s PeerStatus) string { return string(s.Path) })),
 		wide(columnOf("RELAY", func(s PeerStatus) string { return s.Relay })),
 		wide(columnOf("NOT DIRECT", func(s PeerStatus) string { return s.NotDirect })),
 		shows("lastEndpointChange", wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange }))),
@@ -84,12 +87,16 @@ type PeerStatus struct {
 	EchoesSent int64 `json:"echoesSent,omitzero"`
 	// EchoesAnswered counts those that had an answer.
 	EchoesAnswered int64 `json:"echoesAnswered,omitzero"`
+	// Path is how packets go to the peer: "direct", "punched" (direct, for which the NATs of both ends
+	// had to be opened), "blind-relay", "blind-relay-tcp" (a relay that this machine reaches over TCP),
+	// "forwarding" (a member that can read) or "none".
+	Path peer.PathKind `json:"path"`
 	// Relay is the name of the peer that carries this one's traffic; empty for none.
 	Relay string `json:"relay,omitempty"`
 	// BlindRelay is the name of the relay that forwards WireGuard's packets to the peer, and cannot
 	// read them; empty for none.
 	BlindRelay string `json:"blindRelay,omitempty"`
-	// NotDirect is why no direct path leads to a peer behind a blind relay; empty if it is not known.
+	// NotDirect is why no direct path leads to a peer behind a relay; empty if it is not known.
 	NotDirect string `json:"notDirect,omitempty"`
 }
 

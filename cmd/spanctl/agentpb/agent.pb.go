@@ -2312,7 +2312,9 @@ type GetHealthResponse struct {
 	// The config in force; absent before the first.
 	Config *ConfigInForce `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
 	// The peers by name.
-	Peers         []*Peer `protobuf:"bytes,14,rep,name=peers,proto3" json:"peers,omitempty"`
+	Peers []*Peer `protobuf:"bytes,14,rep,name=peers,proto3" json:"peers,omitempty"`
+	// The blind relays that the machine has joined.
+	Relays        []*BlindRelay `protobuf:"bytes,15,rep,name=relays,proto3" json:"relays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2445,6 +2447,86 @@ func (x *GetHealthResponse) GetPeers() []*Peer {
 	return nil
 }
 
+func (x *GetHealthResponse) GetRelays() []*BlindRelay {
+	if x != nil {
+		return x.Relays
+	}
+	return nil
+}
+
+// BlindRelay is a relay that forwards WireGuard's packets, and cannot read them.
+type BlindRelay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Set while the machine is registered with it, so that it carries packets.
+	Registered bool `protobuf:"varint,2,opt,name=registered,proto3" json:"registered,omitempty"`
+	// Set where the machine reaches it over TCP, since its UDP port does not answer: a packet that is
+	// lost holds up those behind it, and each costs more of the processor.
+	OverTcp bool `protobuf:"varint,3,opt,name=over_tcp,json=overTcp,proto3" json:"over_tcp,omitempty"`
+	// The addresses of its UDP port.
+	Endpoints     []string `protobuf:"bytes,4,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlindRelay) Reset() {
+	*x = BlindRelay{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlindRelay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlindRelay) ProtoMessage() {}
+
+func (x *BlindRelay) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlindRelay.ProtoReflect.Descriptor instead.
+func (*BlindRelay) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *BlindRelay) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BlindRelay) GetRegistered() bool {
+	if x != nil {
+		return x.Registered
+	}
+	return false
+}
+
+func (x *BlindRelay) GetOverTcp() bool {
+	if x != nil {
+		return x.OverTcp
+	}
+	return false
+}
+
+func (x *BlindRelay) GetEndpoints() []string {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
 // Mesh is the machine's end of the mesh.
 type Mesh struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2466,14 +2548,16 @@ type Mesh struct {
 	// which is announced) or "dependent" (another for each). Empty where it is not known.
 	Nat string `protobuf:"bytes,8,opt,name=nat,proto3" json:"nat,omitempty"`
 	// The ports that the router maps to that of WireGuard, since it was asked to. They are announced.
-	PortMappings  []*PortMapping `protobuf:"bytes,9,rep,name=port_mappings,json=portMappings,proto3" json:"port_mappings,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PortMappings []*PortMapping `protobuf:"bytes,9,rep,name=port_mappings,json=portMappings,proto3" json:"port_mappings,omitempty"`
+	// Why the router maps no port, where it was asked to.
+	PortMappingFaults []*PortMappingFault `protobuf:"bytes,10,rep,name=port_mapping_faults,json=portMappingFaults,proto3" json:"port_mapping_faults,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Mesh) Reset() {
 	*x = Mesh{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2569,7 @@ func (x *Mesh) String() string {
 func (*Mesh) ProtoMessage() {}
 
 func (x *Mesh) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2582,7 @@ func (x *Mesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mesh.ProtoReflect.Descriptor instead.
 func (*Mesh) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Mesh) GetLink() string {
@@ -2564,20 +2648,29 @@ func (x *Mesh) GetPortMappings() []*PortMapping {
 	return nil
 }
 
+func (x *Mesh) GetPortMappingFaults() []*PortMappingFault {
+	if x != nil {
+		return x.PortMappingFaults
+	}
+	return nil
+}
+
 // PortMapping is a port that the router maps to that of WireGuard.
 type PortMapping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The address and port of the router outside.
 	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// By what the router was asked: "PCP", "NAT-PMP" or "UPnP".
-	Protocol      string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Set where another NAT is in front of the router, so that only machines behind that reach it.
+	BehindNat     bool `protobuf:"varint,3,opt,name=behind_nat,json=behindNat,proto3" json:"behind_nat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PortMapping) Reset() {
 	*x = PortMapping{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +2682,7 @@ func (x *PortMapping) String() string {
 func (*PortMapping) ProtoMessage() {}
 
 func (x *PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +2695,7 @@ func (x *PortMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
 func (*PortMapping) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PortMapping) GetEndpoint() string {
@@ -2615,6 +2708,77 @@ func (x *PortMapping) GetEndpoint() string {
 func (x *PortMapping) GetProtocol() string {
 	if x != nil {
 		return x.Protocol
+	}
+	return ""
+}
+
+func (x *PortMapping) GetBehindNat() bool {
+	if x != nil {
+		return x.BehindNat
+	}
+	return false
+}
+
+// PortMappingFault is why a router maps no port.
+type PortMappingFault struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The address of the router.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// Set if it has refused; else it has not answered by any protocol.
+	Refused bool `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	// What came of each protocol, for people.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortMappingFault) Reset() {
+	*x = PortMappingFault{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortMappingFault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortMappingFault) ProtoMessage() {}
+
+func (x *PortMappingFault) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortMappingFault.ProtoReflect.Descriptor instead.
+func (*PortMappingFault) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PortMappingFault) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *PortMappingFault) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+func (x *PortMappingFault) GetError() string {
+	if x != nil {
+		return x.Error
 	}
 	return ""
 }
@@ -2632,7 +2796,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2808,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2821,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Cluster) GetFingerprint() string {
@@ -2694,7 +2858,7 @@ type DiscoverySession struct {
 
 func (x *DiscoverySession) Reset() {
 	*x = DiscoverySession{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2870,7 @@ func (x *DiscoverySession) String() string {
 func (*DiscoverySession) ProtoMessage() {}
 
 func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2883,7 @@ func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscoverySession.ProtoReflect.Descriptor instead.
 func (*DiscoverySession) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DiscoverySession) GetRegistry() string {
@@ -2777,7 +2941,7 @@ type ConfigInForce struct {
 
 func (x *ConfigInForce) Reset() {
 	*x = ConfigInForce{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +2953,7 @@ func (x *ConfigInForce) String() string {
 func (*ConfigInForce) ProtoMessage() {}
 
 func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +2966,7 @@ func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigInForce.ProtoReflect.Descriptor instead.
 func (*ConfigInForce) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConfigInForce) GetPath() string {
@@ -2842,14 +3006,20 @@ type Peer struct {
 	// The name of the peer that carries the traffic; empty for none.
 	Relay string `protobuf:"bytes,10,opt,name=relay,proto3" json:"relay,omitempty"`
 	// The name of the relay that carries the traffic and cannot read it; empty for none.
-	BlindRelay    string `protobuf:"bytes,11,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
+	BlindRelay string `protobuf:"bytes,11,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
+	// How the packets go: "direct", "punched" (direct, for which the NATs of both ends had to be
+	// opened), "blind-relay", "blind-relay-tcp" (a relay that this machine reaches over TCP),
+	// "forwarding" (a peer that can read) or "none".
+	PathKind string `protobuf:"bytes,12,opt,name=path_kind,json=pathKind,proto3" json:"path_kind,omitempty"`
+	// Why no direct path leads to a peer behind a relay; empty if it is not known.
+	NotDirect     string `protobuf:"bytes,13,opt,name=not_direct,json=notDirect,proto3" json:"not_direct,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3031,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3044,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Peer) GetName() string {
@@ -2954,6 +3124,20 @@ func (x *Peer) GetBlindRelay() string {
 	return ""
 }
 
+func (x *Peer) GetPathKind() string {
+	if x != nil {
+		return x.PathKind
+	}
+	return ""
+}
+
+func (x *Peer) GetNotDirect() string {
+	if x != nil {
+		return x.NotDirect
+	}
+	return ""
+}
+
 type GetSupportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2962,7 +3146,7 @@ type GetSupportRequest struct {
 
 func (x *GetSupportRequest) Reset() {
 	*x = GetSupportRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3158,7 @@ func (x *GetSupportRequest) String() string {
 func (*GetSupportRequest) ProtoMessage() {}
 
 func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3171,7 @@ func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
 func (*GetSupportRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 type GetSupportResponse struct {
@@ -3004,7 +3188,7 @@ type GetSupportResponse struct {
 
 func (x *GetSupportResponse) Reset() {
 	*x = GetSupportResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3200,7 @@ func (x *GetSupportResponse) String() string {
 func (*GetSupportResponse) ProtoMessage() {}
 
 func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3213,7 @@ func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
 func (*GetSupportResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetSupportResponse) GetLog() []string {
@@ -3071,7 +3255,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3267,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3280,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PingRequest) GetPeer() string {
@@ -3158,7 +3342,7 @@ type PingResponse struct {
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3354,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3367,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PingResponse) GetPeer() string {
@@ -3256,7 +3440,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3452,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3465,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PathMTU) GetAnswers() bool {
@@ -3316,7 +3500,7 @@ type GetSamplesRequest struct {
 
 func (x *GetSamplesRequest) Reset() {
 	*x = GetSamplesRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3512,7 @@ func (x *GetSamplesRequest) String() string {
 func (*GetSamplesRequest) ProtoMessage() {}
 
 func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3525,7 @@ func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesRequest.ProtoReflect.Descriptor instead.
 func (*GetSamplesRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetSamplesRequest) GetPeer() string {
@@ -3374,7 +3558,7 @@ type GetSamplesResponse struct {
 
 func (x *GetSamplesResponse) Reset() {
 	*x = GetSamplesResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3570,7 @@ func (x *GetSamplesResponse) String() string {
 func (*GetSamplesResponse) ProtoMessage() {}
 
 func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3583,7 @@ func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesResponse.ProtoReflect.Descriptor instead.
 func (*GetSamplesResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetSamplesResponse) GetApiVersion() string {
@@ -3445,7 +3629,7 @@ type PeerSamples struct {
 
 func (x *PeerSamples) Reset() {
 	*x = PeerSamples{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3641,7 @@ func (x *PeerSamples) String() string {
 func (*PeerSamples) ProtoMessage() {}
 
 func (x *PeerSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3654,7 @@ func (x *PeerSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSamples.ProtoReflect.Descriptor instead.
 func (*PeerSamples) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PeerSamples) GetName() string {
@@ -3516,7 +3700,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3528,7 +3712,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3541,7 +3725,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3728,7 +3912,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\x12\n" +
-	"\x10GetHealthRequest\"\xd7\x04\n" +
+	"\x10GetHealthRequest\"\x8d\x05\n" +
 	"\x11GetHealthResponse\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x14\n" +
@@ -3747,7 +3931,16 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\acluster\x18\v \x01(\v2\x19.spanctl.agent.v1.ClusterR\acluster\x12@\n" +
 	"\tdiscovery\x18\f \x03(\v2\".spanctl.agent.v1.DiscoverySessionR\tdiscovery\x127\n" +
 	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
-	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\"\x98\x02\n" +
+	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\x124\n" +
+	"\x06relays\x18\x0f \x03(\v2\x1c.spanctl.agent.v1.BlindRelayR\x06relays\"y\n" +
+	"\n" +
+	"BlindRelay\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"registered\x18\x02 \x01(\bR\n" +
+	"registered\x12\x19\n" +
+	"\bover_tcp\x18\x03 \x01(\bR\aoverTcp\x12\x1c\n" +
+	"\tendpoints\x18\x04 \x03(\tR\tendpoints\"\xec\x02\n" +
 	"\x04Mesh\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -3757,10 +3950,18 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x0emapped_address\x18\x06 \x01(\tR\rmappedAddress\x12!\n" +
 	"\fmapped_ports\x18\a \x03(\rR\vmappedPorts\x12\x10\n" +
 	"\x03nat\x18\b \x01(\tR\x03nat\x12B\n" +
-	"\rport_mappings\x18\t \x03(\v2\x1d.spanctl.agent.v1.PortMappingR\fportMappings\"E\n" +
+	"\rport_mappings\x18\t \x03(\v2\x1d.spanctl.agent.v1.PortMappingR\fportMappings\x12R\n" +
+	"\x13port_mapping_faults\x18\n" +
+	" \x03(\v2\".spanctl.agent.v1.PortMappingFaultR\x11portMappingFaults\"d\n" +
 	"\vPortMapping\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x1a\n" +
-	"\bprotocol\x18\x02 \x01(\tR\bprotocol\"G\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x1d\n" +
+	"\n" +
+	"behind_nat\x18\x03 \x01(\bR\tbehindNat\"Z\n" +
+	"\x10PortMappingFault\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\bR\arefused\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"G\n" +
 	"\aCluster\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\x12\x1a\n" +
 	"\bmachines\x18\x02 \x01(\rR\bmachines\"\xeb\x01\n" +
@@ -3774,7 +3975,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\"U\n" +
 	"\rConfigInForce\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x89\x03\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc5\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -3790,7 +3991,10 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05relay\x18\n" +
 	" \x01(\tR\x05relay\x12\x1f\n" +
 	"\vblind_relay\x18\v \x01(\tR\n" +
-	"blindRelayB\x0e\n" +
+	"blindRelay\x12\x1b\n" +
+	"\tpath_kind\x18\f \x01(\tR\bpathKind\x12\x1d\n" +
+	"\n" +
+	"not_direct\x18\r \x01(\tR\tnotDirectB\x0e\n" +
 	"\f_rtt_secondsB\a\n" +
 	"\x05_loss\"\x13\n" +
 	"\x11GetSupportRequest\"\xbf\x01\n" +
@@ -3893,7 +4097,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(SampleSpan)(0),               // 1: spanctl.agent.v1.SampleSpan
@@ -3935,35 +4139,37 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*Metadata)(nil),              // 37: spanctl.agent.v1.Metadata
 	(*GetHealthRequest)(nil),      // 38: spanctl.agent.v1.GetHealthRequest
 	(*GetHealthResponse)(nil),     // 39: spanctl.agent.v1.GetHealthResponse
-	(*Mesh)(nil),                  // 40: spanctl.agent.v1.Mesh
-	(*PortMapping)(nil),           // 41: spanctl.agent.v1.PortMapping
-	(*Cluster)(nil),               // 42: spanctl.agent.v1.Cluster
-	(*DiscoverySession)(nil),      // 43: spanctl.agent.v1.DiscoverySession
-	(*ConfigInForce)(nil),         // 44: spanctl.agent.v1.ConfigInForce
-	(*Peer)(nil),                  // 45: spanctl.agent.v1.Peer
-	(*GetSupportRequest)(nil),     // 46: spanctl.agent.v1.GetSupportRequest
-	(*GetSupportResponse)(nil),    // 47: spanctl.agent.v1.GetSupportResponse
-	(*PingRequest)(nil),           // 48: spanctl.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 49: spanctl.agent.v1.PingResponse
-	(*PathMTU)(nil),               // 50: spanctl.agent.v1.PathMTU
-	(*GetSamplesRequest)(nil),     // 51: spanctl.agent.v1.GetSamplesRequest
-	(*GetSamplesResponse)(nil),    // 52: spanctl.agent.v1.GetSamplesResponse
-	(*PeerSamples)(nil),           // 53: spanctl.agent.v1.PeerSamples
-	(*Sample)(nil),                // 54: spanctl.agent.v1.Sample
-	nil,                           // 55: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 56: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 58: google.protobuf.Struct
+	(*BlindRelay)(nil),            // 40: spanctl.agent.v1.BlindRelay
+	(*Mesh)(nil),                  // 41: spanctl.agent.v1.Mesh
+	(*PortMapping)(nil),           // 42: spanctl.agent.v1.PortMapping
+	(*PortMappingFault)(nil),      // 43: spanctl.agent.v1.PortMappingFault
+	(*Cluster)(nil),               // 44: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 45: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 46: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 47: spanctl.agent.v1.Peer
+	(*GetSupportRequest)(nil),     // 48: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 49: spanctl.agent.v1.GetSupportResponse
+	(*PingRequest)(nil),           // 50: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 51: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 52: spanctl.agent.v1.PathMTU
+	(*GetSamplesRequest)(nil),     // 53: spanctl.agent.v1.GetSamplesRequest
+	(*GetSamplesResponse)(nil),    // 54: spanctl.agent.v1.GetSamplesResponse
+	(*PeerSamples)(nil),           // 55: spanctl.agent.v1.PeerSamples
+	(*Sample)(nil),                // 56: spanctl.agent.v1.Sample
+	nil,                           // 57: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 60: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	56, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	58, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	25, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	57, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	59, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	10, // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	57, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	57, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	59, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	59, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	25, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	10, // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	25, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -3974,7 +4180,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	28, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	27, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	26, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	57, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	59, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	29, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	34, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	36, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -3982,72 +4188,74 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	35, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	36, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	37, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	58, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	57, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	57, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	60, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	59, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	59, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	26, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	57, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	57, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
-	40, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
-	42, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
-	43, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
-	44, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
-	45, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	41, // 37: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
-	57, // 38: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	57, // 39: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	57, // 40: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	57, // 41: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	55, // 42: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	56, // 43: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
-	56, // 44: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
-	56, // 45: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
-	50, // 46: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
-	1,  // 47: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
-	57, // 48: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
-	56, // 49: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
-	53, // 50: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
-	54, // 51: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
-	57, // 52: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	2,  // 53: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	4,  // 54: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	6,  // 55: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	15, // 56: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	17, // 57: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	19, // 58: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	8,  // 59: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	11, // 60: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	13, // 61: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	21, // 62: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	23, // 63: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	30, // 64: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	32, // 65: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	38, // 66: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	46, // 67: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	48, // 68: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
-	51, // 69: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
-	3,  // 70: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	5,  // 71: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	7,  // 72: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	16, // 73: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	18, // 74: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	20, // 75: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	9,  // 76: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	12, // 77: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	14, // 78: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	22, // 79: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	24, // 80: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	31, // 81: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	33, // 82: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	39, // 83: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	47, // 84: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	49, // 85: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
-	52, // 86: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
-	70, // [70:87] is the sub-list for method output_type
-	53, // [53:70] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	59, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	59, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	41, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
+	44, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	45, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	46, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	47, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	40, // 37: spanctl.agent.v1.GetHealthResponse.relays:type_name -> spanctl.agent.v1.BlindRelay
+	42, // 38: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
+	43, // 39: spanctl.agent.v1.Mesh.port_mapping_faults:type_name -> spanctl.agent.v1.PortMappingFault
+	59, // 40: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	59, // 41: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	59, // 42: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	59, // 43: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	57, // 44: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	58, // 45: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	58, // 46: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	58, // 47: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	52, // 48: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 49: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
+	59, // 50: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
+	58, // 51: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
+	55, // 52: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
+	56, // 53: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
+	59, // 54: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	2,  // 55: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	4,  // 56: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	6,  // 57: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	15, // 58: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	17, // 59: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	19, // 60: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	8,  // 61: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	11, // 62: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	13, // 63: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	21, // 64: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	23, // 65: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	30, // 66: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	32, // 67: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	38, // 68: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	48, // 69: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	50, // 70: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	53, // 71: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
+	3,  // 72: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	5,  // 73: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	7,  // 74: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	16, // 75: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	18, // 76: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	20, // 77: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	9,  // 78: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	12, // 79: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	14, // 80: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	22, // 81: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	24, // 82: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	31, // 83: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	33, // 84: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	39, // 85: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	49, // 86: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	51, // 87: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	54, // 88: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
+	72, // [72:89] is the sub-list for method output_type
+	55, // [55:72] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -4056,15 +4264,15 @@ func file_spanctl_agent_v1_agent_proto_init() {
 		return
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[43].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[52].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[45].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -128,7 +128,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
+	ports := newSharedPorts(openShared, o.Log)
+	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, d.store, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
 	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
@@ -143,6 +144,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { loop.WatchStuck(ctx); return nil })
+	group.Go(func() error { ports.run(ctx, loop.Stand); return nil })
 	api := &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
 		health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler}
 	group.Go(func() error { return serve(ctx, listener, api) })

@@ -99,8 +99,14 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 			}
 		}
 		for _, mapped := range report.PortMappings {
-			h.Mesh.PortMappings = append(h.Mesh.PortMappings, &agentpb.PortMapping{Endpoint: mapped.Endpoint.String(), Protocol: mapped.Protocol})
+			h.Mesh.PortMappings = append(h.Mesh.PortMappings, &agentpb.PortMapping{Endpoint: mapped.Endpoint.String(), Protocol: mapped.Protocol, BehindNat: report.IsBehindNAT(mapped)})
 		}
+		for _, f := range report.PortMappingFaults {
+			h.Mesh.PortMappingFaults = append(h.Mesh.PortMappingFaults, &agentpb.PortMappingFault{Router: f.Router.String(), Refused: f.Refused, Error: f.Text})
+		}
+	}
+	for i := range report.Relays {
+		h.Relays = append(h.Relays, healthRelay(&report.Relays[i]))
 	}
 	if c := turn.File; c != nil && !c.Since.IsZero() {
 		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
@@ -139,9 +145,17 @@ func healthSession(s *health.Session) *agentpb.DiscoverySession {
 	return shown
 }
 
+func healthRelay(r *health.BlindRelay) *agentpb.BlindRelay {
+	shown := &agentpb.BlindRelay{Name: r.Name, Registered: r.Registered, OverTcp: r.OverTCP}
+	for _, e := range r.Endpoints {
+		shown.Endpoints = append(shown.Endpoints, e.String())
+	}
+	return shown
+}
+
 func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {
 	p := &agentpb.Peer{Name: s.Name, PublicKey: key, State: string(s.State), Relay: s.Relay, BlindRelay: s.BlindRelay, ReceivedBytes: float64(s.ReceiveBytes),
-		TransmittedBytes: float64(s.TransmitBytes)}
+		TransmittedBytes: float64(s.TransmitBytes), PathKind: string(s.Path), NotDirect: s.NotDirect}
 	switch {
 	case s.Relay != "":
 		p.Path = "relay " + s.Relay

@@ -40,7 +40,7 @@ func measure(now time.Time, turn reconciler.Turn, store *resource.Store) metrics
 			continue // not reached: the ID is the key
 		}
 		s.Peers = append(s.Peers, metrics.Peer{
-			Key: key, Name: status.Name, NodeID: status.NodeID, State: status.State, Relayed: status.Relay != "" || status.BlindRelay != "",
+			Key: key, Name: status.Name, NodeID: status.NodeID, State: status.State, Path: status.Path,
 			RTT: time.Duration(status.SmoothedRTT), LastHandshake: status.LastHandshakeTime,
 			ReceiveBytes: status.ReceiveBytes, TransmitBytes: status.TransmitBytes,
 		})

@@ -50,9 +50,9 @@ type stunAnswer struct {
 	seen netip.AddrPort
 }
 
-// newOutsider returns an outsider for the mesh of a loop.
-func newOutsider(loop *reconciler.Loop, log *slog.Logger) *outsider {
-	return makeOutsider(&outsider{report: loop.SetOutside, log: log, shared: newSharing("outside address not asked for", openShared, log),
+// newOutsider returns an outsider for the mesh of a loop, which shares a port of ports.
+func newOutsider(loop *reconciler.Loop, ports *sharedPorts, log *slog.Logger) *outsider {
+	return makeOutsider(&outsider{report: loop.SetOutside, log: log, shared: ports.sharing(log),
 		resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}})

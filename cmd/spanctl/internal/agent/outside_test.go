@@ -71,10 +71,10 @@ func outsideTurn(port int, mark uint32) reconciler.Turn {
 func TestOutsiderShares(t *testing.T) {
 	var opened []*fakeConn
 	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {},
-		shared: newSharing("nothing", func(port uint16, mark uint32) (sharedConn, error) {
+		shared: newSharing(func(port uint16, mark uint32) (sharedConn, error) {
 			opened = append(opened, &fakeConn{port: port, mark: mark, closed: make(chan struct{})})
 			return opened[len(opened)-1], nil
-		}, slog.New(slog.DiscardHandler)),
+		}, func(error) {}, slog.New(slog.DiscardHandler)),
 		resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("198.51.100.4"), netip.MustParseAddr("198.51.100.3"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("127.0.0.1")}, nil
 		}})
@@ -113,7 +113,7 @@ func TestOutsiderShares(t *testing.T) {
 func TestOutsiderTells(t *testing.T) {
 	var told []mesh.Outside
 	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(found mesh.Outside) { told = append(told, found) },
-		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil }, slog.New(slog.DiscardHandler)),
+		shared: newSharing(func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil }, func(error) {}, slog.New(slog.DiscardHandler)),
 		resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("198.51.100.2")}, nil
 		}})
@@ -137,15 +137,14 @@ func TestOutsiderTells(t *testing.T) {
 	}
 }
 
-// TestOutsiderWithoutRights warns once.
+// TestOutsiderWithoutRights tries again, and says why until it is turned off.
 func TestOutsiderWithoutRights(t *testing.T) {
-	var log strings.Builder
 	tries := 0
-	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {},
-		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) {
-			tries++
-			return nil, errors.Join(sharedport.ErrNotPermitted)
-		}, slog.New(slog.NewTextHandler(&log, nil)))})
+	ports := newSharedPorts(func(uint16, uint32) (sharedConn, error) {
+		tries++
+		return nil, errors.Join(sharedport.ErrNotPermitted)
+	}, slog.New(slog.DiscardHandler))
+	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {}, shared: ports.sharing(slog.New(slog.DiscardHandler))})
 	o.turn = outsideTurn(51820, 32)
 	now := time.Now()
 	for range 3 {
@@ -156,8 +155,13 @@ func TestOutsiderWithoutRights(t *testing.T) {
 		o.step(t.Context(), now)
 		now = again
 	}
-	if tries != 3 || strings.Count(log.String(), "CAP_NET_RAW") != 1 {
-		t.Errorf("after %d tries the log is %q", tries, log.String())
+	if found := notShared(ports.fault()); tries != 3 || len(found) != 1 || !strings.Contains(found[0].Remedy, "CAP_NET_RAW") {
+		t.Errorf("after %d tries the condition is %v", tries, found)
+	}
+	o.turn = reconciler.Turn{}
+	o.step(t.Context(), now)
+	if found := notShared(ports.fault()); len(found) > 0 {
+		t.Errorf("without a mesh the condition is %v", found)
 	}
 }
 

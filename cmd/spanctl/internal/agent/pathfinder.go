@@ -12,6 +12,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
+	"github.com/spanmesh/span/reconciler/resource"
 )
 
 // probeQueue is how many probes wait for the goroutine that answers them. More are lost.
@@ -23,7 +24,9 @@ type pathfinder struct {
 	report func(reconciler.Direct)
 	// nudged takes where a nudge of a relay comes from, or what looks like one.
 	nudged func(from netip.AddrPort)
-	log    *slog.Logger
+	// publish takes what probes have shown of each peer, by key.
+	publish func(paths map[string]any)
+	log     *slog.Logger
 	// turns has the last turn of the loop, and probes what came to the port.
 	turns  lastTurn
 	probes chan heardProbe
@@ -47,10 +50,11 @@ type heardProbe struct {
 	packet []byte
 }
 
-// newPathfinder returns a pathfinder for the mesh of a loop.
-func newPathfinder(loop *reconciler.Loop, log *slog.Logger) *pathfinder {
-	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
-		shared: newSharing("direct paths are not looked for, and lost relays are noticed late", openShared, log)}
+// newPathfinder returns a pathfinder for the mesh of a loop, which shares a port of ports.
+func newPathfinder(loop *reconciler.Loop, ports *sharedPorts, store *resource.Store, log *slog.Logger) *pathfinder {
+	publish := func(paths map[string]any) { store.Replace(time.Now(), resource.Paths, paths) }
+	return &pathfinder{report: loop.SetDirect, nudged: loop.Nudged, publish: publish, log: log, turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+		shared: ports.sharing(log)}
 }
 
 // run looks for paths until ctx ends.
@@ -95,11 +99,11 @@ func (f *pathfinder) hear(p heardProbe) {
 func (f *pathfinder) step(now time.Time) (next time.Time) {
 	if !f.punches() && (!f.meshes() || len(f.turn.Probing.Relays) == 0) {
 		f.shared.stop()
-		f.rest()
+		f.rest(path.Off)
 		return time.Time{}
 	}
 	if again := f.shared.keep(now, uint16(f.turn.Mesh.Port), f.turn.Config.KubeSpan().FirewallMark, f.take); !again.IsZero() {
-		f.rest()
+		f.rest(path.NotShared)
 		return again
 	}
 	checks, next := f.relays.Step(now, f.turn.Probing.Relays)
@@ -110,6 +114,8 @@ func (f *pathfinder) step(now time.Time) (next time.Time) {
 	}
 	if !f.punches() {
 		f.prober = path.Prober{}
+		found.Off = path.Off
+		f.publish(nil)
 		f.tell(found)
 		return next
 	}
@@ -136,19 +142,45 @@ func (f *pathfinder) why(now time.Time) map[mesh.Key]string {
 	}
 	f.explained = now
 	reasons := map[mesh.Key]string{}
+	labels, paths := f.labels(), map[string]any{}
 	for i := range f.turn.Probing.Peers {
 		peer := &f.turn.Probing.Peers[i]
-		if why := f.prober.Why(peer.Key); why != "" && peer.Relayed {
-			reasons[peer.Key] = why.Text()
+		r := f.prober.Report(peer.Key)
+		if r.Why != "" && (peer.Relayed || !peer.Up) {
+			reasons[peer.Key] = r.Why.Text()
 		}
+		paths[peer.Key.String()] = pathSpec(labels[peer.Key.String()], &r)
 	}
+	f.publish(paths)
 	return reasons
 }
 
-// rest forgets what was found.
-func (f *pathfinder) rest() {
+// labels returns what the peers call themselves, by key.
+func (f *pathfinder) labels() map[string]string {
+	labels := make(map[string]string, len(f.turn.Peers))
+	for _, r := range f.turn.Peers {
+		if s, is := r.Spec.(resource.PeerStatus); is {
+			labels[r.ID] = s.Label
+		}
+	}
+	return labels
+}
+
+// pathSpec returns what probes have shown of a peer, as it is published.
+func pathSpec(label string, r *path.Report) resource.Path {
+	spec := resource.Path{Label: label, Endpoint: r.Path.Endpoint, Punched: r.Path.Punched, Why: r.Why.Text(), OwnNAT: r.Own, PeerNAT: r.Peer, NextRound: r.Next}
+	for _, c := range r.Candidates {
+		spec.Candidates = append(spec.Candidates, resource.PathCandidate{Endpoint: c.Endpoint, Outcome: string(c.Outcome), Why: c.Why.Text(),
+			Learnt: c.Learnt, TriedAt: c.TriedAt, RTT: resource.Duration(c.RTT)})
+	}
+	return spec
+}
+
+// rest forgets what was found, since no paths are looked for.
+func (f *pathfinder) rest(why path.Reason) {
 	f.prober, f.relays = path.Prober{}, path.RelayProber{}
-	f.tell(reconciler.Direct{})
+	f.publish(nil)
+	f.tell(reconciler.Direct{Off: why})
 }
 
 // meshes reports whether there is a mesh.
@@ -173,11 +205,11 @@ func (f *pathfinder) send(all []path.Send) {
 func (f *pathfinder) tell(d reconciler.Direct) {
 	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
 	sameRelays := slices.Equal(d.Relays, f.told.Relays)
-	if sameRelays && d.On == f.told.On && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
+	if sameRelays && d.On == f.told.On && d.Off == f.told.Off && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
 		return
 	}
 	f.toldAt = f.explained
-	same := sameRelays && d.On == f.told.On && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
+	same := sameRelays && d.On == f.told.On && d.Off == f.told.Off && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
 		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
 	}) && maps.Equal(d.Why, f.told.Why)
 	f.told = d

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
+	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -60,6 +62,8 @@ type finder struct {
 	*pathfinder
 	turn reconciler.Turn
 	told chan reconciler.Direct
+	// published is what was published last.
+	published atomic.Pointer[map[string]any]
 }
 
 func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder {
@@ -73,14 +77,14 @@ func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder
 		Self:  path.Self{Private: private(own), Public: private(own).Public(), NAT: mesh.NATIndependent},
 		Peers: []path.Peer{{Key: private(other).Public(), Endpoints: []netip.AddrPort{netip.MustParseAddrPort(there)}, NAT: mesh.NATIndependent, Up: true, Relayed: true}},
 	}}
-	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.told <- d }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
-		shared: newSharing("nothing", func(uint16, uint32) (sharedConn, error) {
+	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.told <- d }, publish: func(paths map[string]any) { f.published.Store(&paths) }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+		shared: newSharing(func(uint16, uint32) (sharedConn, error) {
 			c := &wireConn{wire: w, at: endpoint, in: make(chan heardProbe, 64), closed: make(chan struct{})}
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.at[endpoint] = c
 			return c, nil
-		}, slog.New(slog.DiscardHandler))}
+		}, func(error) {}, slog.New(slog.DiscardHandler))}
 	return f
 }
 
@@ -141,5 +145,9 @@ func TestPathfinderSaysWhyNot(t *testing.T) {
 	f.await(t, "a reason", func(d reconciler.Direct) bool {
 		return d.Why[f.turn.Probing.Peers[0].Key] == path.NoAnswer.Text()
 	})
+	shown := (*f.published.Load())[f.turn.Probing.Peers[0].Key.String()].(resource.Path)
+	if shown.Why != path.NoAnswer.Text() || len(shown.Candidates) != 1 || shown.Candidates[0].Outcome != resource.CandidateSilent || shown.Candidates[0].TriedAt.IsZero() {
+		t.Errorf("published is %+v", shown)
+	}
 	f.shared.stop()
 }

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/statedir"
@@ -22,8 +24,8 @@ type portMapper struct {
 	// find returns the way to the internet of packets with a firewall mark, and ask asks the router.
 	find func(is4 bool, mark uint32) gateway.Route
 	ask  func(ctx context.Context, mark uint32, call *portmap.Call) (portmap.Answer, error)
-	// report takes the mappings, and save stores them, where they have changed.
-	report func([]mesh.PortMapping)
+	// report takes the mappings, or why there are none, and save stores them, where they have changed.
+	report func([]mesh.PortMapping, []mesh.PortMappingFault)
 	save   func(statedir.PortMappings) error
 	log    *slog.Logger
 
@@ -37,7 +39,9 @@ type portMapper struct {
 	// saved is what was stored last, if stored is set.
 	saved  []portmap.Held
 	stored bool
+	// told and faults are what was reported last.
 	told   []mesh.PortMapping
+	faults []mesh.PortMappingFault
 }
 
 // newPortMapper returns a mapper for the mesh of a loop, with the mappings of the process before.
@@ -190,7 +194,8 @@ func (p *portMapper) tell(held []portmap.Held) {
 	for _, h := range held {
 		found = append(found, mesh.PortMapping{Endpoint: h.External, Protocol: string(h.Protocol)})
 	}
-	if slices.Equal(found, p.told) {
+	faults := p.faultsOf(held)
+	if slices.Equal(found, p.told) && slices.Equal(faults, p.faults) {
 		return
 	}
 	for _, m := range p.told {
@@ -203,8 +208,37 @@ func (p *portMapper) tell(held []portmap.Held) {
 			p.log.Info("port mapped by the router", "endpoint", m.Endpoint.String(), "protocol", m.Protocol)
 		}
 	}
-	p.told = found
-	p.report(found)
+	p.told, p.faults = found, faults
+	p.report(found, faults)
+}
+
+// faultsOf returns why the routers that were asked map nothing.
+func (p *portMapper) faultsOf(held []portmap.Held) (faults []mesh.PortMappingFault) {
+	for _, m := range []*portmap.Mapper{&p.v4, &p.v6} {
+		router, tried := m.Faults()
+		if len(tried) > 0 && !slices.ContainsFunc(held, func(h portmap.Held) bool { return h.Gateway == router }) {
+			faults = append(faults, faultOf(router, tried))
+		}
+	}
+	return faults
+}
+
+// maxFaultText bounds the text of a router's fault, in bytes: a router may have chosen a part of it.
+const maxFaultText = 300
+
+// faultOf returns why a router maps nothing. That it refuses IPv6 is as with most routers: their firewall
+// is opened by hand.
+func faultOf(router netip.Addr, tried []portmap.Fault) mesh.PortMappingFault {
+	f := mesh.PortMappingFault{Router: router}
+	var texts []string
+	for _, t := range tried {
+		f.Refused = f.Refused || router.Is4() && !errors.Is(t.Err, portmap.ErrNoAnswer) && !errors.Is(t.Err, portmap.ErrUnsupported)
+		texts = append(texts, string(t.Protocol)+": "+t.Err.Error())
+	}
+	if f.Text = strings.Join(texts, "; "); len(f.Text) > maxFaultText {
+		f.Text = strings.ToValidUTF8(f.Text[:maxFaultText], "") + " ..."
+	}
+	return f
 }
 
 // releasePortMappings has routers delete what they map to a machine whose mesh is taken down without an

@@ -25,6 +25,8 @@ type fakeRouter struct {
 	asked    []string
 	marks    []uint32
 	told     [][]mesh.PortMapping
+	faults   []mesh.PortMappingFault
+	refuses  bool
 	stored   statedir.PortMappings
 }
 
@@ -47,10 +49,15 @@ func (f *fakeRouter) mapper(log *slog.Logger) *portMapper {
 			if call.Protocol != portmap.NATPMP {
 				return portmap.Answer{}, portmap.ErrNoAnswer
 			}
+			if f.refuses {
+				return portmap.Answer{}, errors.New("refused: not authorized")
+			}
 			return portmap.Answer{External: f.external, Lifetime: time.Hour}, ctx.Err()
 		},
-		report: func(m []mesh.PortMapping) { f.told = append(f.told, m) },
-		save:   func(m statedir.PortMappings) error { f.stored = m; return nil },
+		report: func(m []mesh.PortMapping, faults []mesh.PortMappingFault) {
+			f.told, f.faults = append(f.told, m), faults
+		},
+		save: func(m statedir.PortMappings) error { f.stored = m; return nil },
 	}, time.Now(), f.stored)
 }
 
@@ -198,5 +205,28 @@ func TestPortMapperLogsNoNonce(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "secret") || strings.Contains(log.String(), "115 101") {
 		t.Errorf("the log has the nonce: %s", log.String())
+	}
+}
+
+// TestPortMapperTellsFaults has a router that refuses, and then maps.
+func TestPortMapperTellsFaults(t *testing.T) {
+	f := newFakeRouter()
+	f.refuses = true
+	p := f.mapper(slog.New(slog.DiscardHandler))
+	p.turn = mappingTurn(51820)
+	for range 3 {
+		p.step(t.Context())
+	}
+	want := []mesh.PortMappingFault{{Router: f.route.Gateway, Refused: true, Text: "PCP: no answer; NAT-PMP: refused: not authorized"}}
+	if !slices.Equal(f.faults, want) {
+		t.Errorf("it tells %+v, want %+v", f.faults, want)
+	}
+	f.refuses = false
+	p.turn.NetworkChanges++
+	for range 3 {
+		p.step(t.Context())
+	}
+	if len(f.faults) > 0 || len(p.told) != 1 {
+		t.Errorf("it tells %+v and %+v", f.faults, p.told)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/netlinkapply/sharedport"
-	"github.com/spanmesh/span/reconciler"
 )
 
 // shareRetry is the pause after which the port is shared again that could not be.
@@ -25,10 +24,10 @@ func openShared(port uint16, mark uint32) (sharedConn, error) { return sharedpor
 
 // sharing is a share of WireGuard's port. But for its channel, it is for one goroutine.
 type sharing struct {
-	// without is what does not happen without it, for the log.
-	without string
-	open    func(port uint16, mark uint32) (sharedConn, error)
-	log     *slog.Logger
+	open func(port uint16, mark uint32) (sharedConn, error)
+	// note takes why the port cannot be shared; nil if it is, or is not to be.
+	note func(err error)
+	log  *slog.Logger
 	// ended has the connections that receive no more.
 	ended chan sharedConn
 
@@ -39,8 +38,8 @@ type sharing struct {
 	again time.Time
 }
 
-func newSharing(without string, open func(uint16, uint32) (sharedConn, error), log *slog.Logger) *sharing {
-	return &sharing{without: without, open: open, log: log, ended: make(chan sharedConn, 1)}
+func newSharing(open func(uint16, uint32) (sharedConn, error), note func(error), log *slog.Logger) *sharing {
+	return &sharing{open: open, note: note, log: log, ended: make(chan sharedConn, 1)}
 }
 
 // keep shares a port with a firewall mark, and has take called for what comes, in another goroutine. If
@@ -50,20 +49,18 @@ func (s *sharing) keep(now time.Time, port uint16, mark uint32, take func(from n
 	if same && (s.conn != nil || now.Before(s.again)) {
 		return s.again
 	}
-	s.stop()
+	s.close()
 	conn, err := s.open(port, mark)
 	s.port, s.mark = port, mark
+	s.note(err)
 	if err != nil {
 		s.again = now.Add(shareRetry)
-		if !same {
-			s.log.Warn("WireGuard's port cannot be shared", "without", s.without, "error", err)
-		}
 		return s.again
 	}
 	s.conn = conn
 	go func() {
 		if err := conn.Receive(take); err != nil {
-			s.log.Warn("nothing more is received from the shared port", "without", s.without, "error", err)
+			s.log.Debug("nothing more is received from the shared port", "error", err)
 			s.ended <- conn
 		}
 	}()
@@ -80,29 +77,15 @@ func (s *sharing) lost(conn sharedConn, now time.Time) {
 
 // stop shares nothing.
 func (s *sharing) stop() {
+	s.close()
+	s.note(nil)
+}
+
+func (s *sharing) close() {
 	if s.conn != nil {
 		if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			s.log.Debug("shared port not closed", "error", err)
 		}
 	}
 	s.port, s.mark, s.conn, s.again = 0, 0, nil, time.Time{}
-}
-
-// lastTurn has the last turn of a loop.
-type lastTurn chan reconciler.Turn
-
-func newLastTurn() lastTurn { return make(lastTurn, 1) }
-
-// after returns what a loop calls after each turn: it keeps the turn, and passes it on.
-func (l lastTurn) after(next func(reconciler.Turn)) func(reconciler.Turn) {
-	return func(turn reconciler.Turn) {
-		select {
-		case <-l:
-		default:
-		}
-		l <- turn // the loop alone sends
-		if next != nil {
-			next(turn)
-		}
-	}
 }

@@ -46,7 +46,8 @@ The checks are the agent, the config, the identity, rights, WireGuard and kernel
 order of rules, who has the UDP port, the modes of files, the name, proxy, certificate, clock and
 answer of each discovery service, the largest packet that passes to each of up to 8 peers, whether
 UDP reaches this machine from outside, and whether there is a NAT. For the last two, a discovery
-server of spanctl sends three datagrams to this machine.
+server of spanctl sends three datagrams to this machine. An agent adds the port that the router maps,
+the relays, and what each endpoint of the first 8 peers that answer probes did.
 
 The exit status is 0 if all is well, 1 if a check warns, and 2 if one fails, such as for a config
 that is missing. With --host and --nodes the command runs on other machines, and its exit status
@@ -103,14 +104,20 @@ func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
 	if err == nil {
 		r.InForce, r.Mapping, r.Router = isEarlierInForce(h), mappingOf(h.GetMesh()), routerMappings(h.GetMesh())
 		for _, c := range h.GetConditions() {
-			if c.GetCode() == string(condition.TunnelFiltered) {
-				r.Filtered = append(r.Filtered, condition.Condition{Code: condition.TunnelFiltered, Subject: c.GetSubject(), Cause: c.GetCause(), Remedy: c.GetRemedy()})
+			found := condition.Condition{Code: condition.Code(c.GetCode()), Subject: c.GetSubject(), Cause: c.GetCause(), Remedy: c.GetRemedy()}
+			switch found.Code {
+			case condition.TunnelFiltered:
+				r.Filtered = append(r.Filtered, found)
+			case condition.RelayNotJoined:
+				r.NotJoined = append(r.NotJoined, found)
 			}
 		}
+		r.RouterFaults, r.BehindNAT, r.Relays = routerFaults(h.GetMesh()), mappingsBehindNAT(h.GetMesh()), relaysOf(h)
 		r.IdentityInUse = slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool { return c.GetCode() == string(condition.IdentityDamaged) })
 	}
 	ctx, stop := context.WithTimeout(ctx, answerTimeout)
 	defer stop()
+	r.Paths = s.pathsOf(ctx)
 	if status, err := call(ctx, s.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
 		r.ConfigPath = status.GetConfigPath()
 	}
@@ -146,16 +153,6 @@ func mappingOf(m *agentpb.Mesh) mesh.Mapping {
 		seen.Ports = append(seen.Ports, uint16(port))
 	}
 	return seen
-}
-
-// routerMappings returns the port mappings of the router that the agent knows of.
-func routerMappings(m *agentpb.Mesh) (all []mesh.PortMapping) {
-	for _, mapped := range m.GetPortMappings() {
-		if endpoint, err := netip.ParseAddrPort(mapped.GetEndpoint()); err == nil {
-			all = append(all, mesh.PortMapping{Endpoint: endpoint, Protocol: mapped.GetProtocol()})
-		}
-	}
-	return all
 }
 
 // agentPID returns the process that has a socket; 0 for none, or if this user may not use it.

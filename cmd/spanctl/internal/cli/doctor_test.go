@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
@@ -40,12 +41,24 @@ func (damagedAgent) GetStatus(context.Context, *connect.Request[agentpb.GetStatu
 	return connect.NewResponse(&agentpb.GetStatusResponse{ConfigPath: "/etc/other.cue"}), nil
 }
 
+func (damagedAgent) List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
+	spec, err := structpb.NewStruct(map[string]any{"label": "db1", "why": "no endpoint of the peer has answered", "nextRound": "2026-11-28T12:00:00Z",
+		"candidates": []any{map[string]any{"endpoint": "203.0.113.9:51820", "outcome": "no answer", "triedAt": "2026-11-28T11:59:00Z", "rtt": "11ms"}}})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&agentpb.ListResponse{Resources: []*agentpb.Resource{{Spec: spec}}}), nil
+}
+
 func TestDoctorAsksTheAgent(t *testing.T) {
 	s := &agentSession{AgentServiceClient: damagedAgent{}, connector: &connector{}}
 	r := doctor.Request{ConfigPath: "machine.cue"}
 	s.askForDoctor(t.Context(), &r)
 	if !r.IdentityInUse || r.ConfigPath != "/etc/other.cue" || r.Silent.Code != "" {
 		t.Errorf("the request is %+v", r)
+	}
+	if len(r.Paths) != 1 || r.Paths[0].Label != "db1" || r.Paths[0].NextRound.IsZero() || len(r.Paths[0].Candidates) != 1 || r.Paths[0].Candidates[0].RTT != "11ms" {
+		t.Errorf("the paths are %+v", r.Paths)
 	}
 }
 

@@ -60,6 +60,19 @@ type Facts struct {
 	Mapping mesh.Mapping
 	// Router are the ports that the router maps to it, since the agent has asked for that.
 	Router []mesh.PortMapping
+	Known
+}
+
+// Known is what the agent knows of the ways through NATs.
+type Known struct {
+	// BehindNAT has those of Router that another NAT is in front of, RouterFaults why there are none.
+	BehindNAT    map[mesh.PortMapping]bool
+	RouterFaults []mesh.PortMappingFault
+	// Relays are the blind relays that the machine has joined, NotJoined the conditions of others.
+	Relays    []Relay
+	NotJoined []condition.Condition
+	// Paths is what probes have shown of each peer that answers them.
+	Paths []Path
 }
 
 // Process is a process.

@@ -55,6 +55,7 @@ type Request struct {
 	Mapping mesh.Mapping
 	// Router are the ports that the router maps to it.
 	Router []mesh.PortMapping
+	Known
 	// Peers asks for the ways to the peers; nil without an agent.
 	Peers func(context.Context) []Peer
 }
@@ -66,7 +67,7 @@ const patience = 30 * time.Second
 func Gather(ctx context.Context, r Request) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Filtered: r.Filtered, Mapping: r.Mapping, Router: r.Router,
+	f := &Facts{Now: time.Now(), Socket: r.Socket, Start: r.Start, Files: r.Files, Self: process(os.Getpid()), ConfigPath: r.ConfigPath, ConfigFault: r.ConfigFault, InForce: r.InForce, Filtered: r.Filtered, Mapping: r.Mapping, Router: r.Router, Known: r.Known,
 		ConfigDenied: r.ConfigDenied, SocketDenied: r.SocketDenied, Silent: r.Silent, Identity: r.Identity, IdentityFault: r.IdentityFault, IdentityInUse: r.IdentityInUse}
 	var work sync.WaitGroup
 	if r.AgentPID != 0 {

@@ -43,7 +43,7 @@ func (f Finding) String() string {
 // checks are all checks, in the order in which they are printed.
 var checks = []func(*Facts) []Finding{
 	agent, config, identity, rights, wireguard, modules, ipv6, reversePath, forwarding, ruleOrder, port, fileModes,
-	names, proxies, certificates, clocks, services, paths, fromOutside, translation,
+	names, proxies, certificates, clocks, services, paths, fromOutside, translation, mappings, relays, directPaths,
 }
 
 // Judge returns the findings.

@@ -205,6 +205,10 @@ func TestJudge(t *testing.T) {
 			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}
 			f.Outside[0].Seen = netip.Addr{}
 		}, []string{"skip nat"}},
+		{"a kind that STUN has told, and a server without Reflect", func(f *Facts) {
+			f.Mapping = mesh.Mapping{Kind: mesh.NATDependent, Address: ownAddress}
+			f.Outside[0] = Outside{URL: "https://disc.example.com/", Fault: noReflect}
+		}, []string{"skip udp"}},
 		{"a firewall with a limit", func(f *Facts) { f.Outside[0].Accepted = 1 }, []string{"warn udp 3 of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here, and this machine's firewall lets 1 through"}},
 		{"a network that loses", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived = 2, 2 }, []string{"warn udp 2 of 3 datagrams"}},
 		{"a server that cannot send", func(f *Facts) { f.Outside[0].Sent, f.Outside[0].Arrived, f.Outside[0].Accepted = 0, 0, 0 },
@@ -295,6 +299,55 @@ func TestTranslation(t *testing.T) {
 		c.changes(f)
 		if found := translation(f); len(found) != 1 || !strings.HasPrefix(found[0].String(), c.want) || found[0].Grade != OK {
 			t.Errorf("%s: %v, want %s", c.name, found, c.want)
+		}
+	}
+}
+
+// TestWays has what an agent knows of port mappings, relays and the endpoints of peers.
+func TestWays(t *testing.T) {
+	mapped := mesh.PortMapping{Endpoint: netip.MustParseAddrPort("100.64.0.9:40001"), Protocol: "NAT-PMP"}
+	router := netip.MustParseAddr("192.168.1.1")
+	for _, c := range []struct {
+		name    string
+		changes func(*Facts)
+		want    []string
+	}{
+		{"nothing", func(*Facts) {}, nil},
+		{"no agent", func(f *Facts) { f.Agent, f.Router = nil, []mesh.PortMapping{mapped} }, nil},
+		{"mapped", func(f *Facts) { f.Router = []mesh.PortMapping{mapped} }, []string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP)"}},
+		{"mapped behind a NAT", func(f *Facts) {
+			f.Router, f.BehindNAT = []mesh.PortMapping{mapped}, map[mesh.PortMapping]bool{mapped: true}
+		},
+			[]string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP); another NAT is in front of the router, so that only machines behind that one reach it, " +
+				"make the router a bridge, or forward a UDP port there to 100.64.0.9:40001"}},
+		{"refused, and no answer", func(f *Facts) {
+			f.RouterFaults = []mesh.PortMappingFault{{Router: router, Refused: true, Text: "PCP: refused: not authorized"}, {Router: router, Text: "PCP: no answer"}}
+		}, []string{"ok mapping the router 192.168.1.1 refuses to map UDP 51820: PCP: refused: not authorized, allow it there, or forward UDP 51820 there",
+			"ok mapping none: the router 192.168.1.1 maps no ports: PCP: no answer"}},
+		{"relays", func(f *Facts) {
+			f.NotJoined = []condition.Condition{{Code: condition.RelayNotJoined, Subject: "https://full.example.com/", Cause: "no room", Remedy: "raise it"}}
+			f.Relays = []Relay{{Name: "one", Registered: true}, {Name: "two", Registered: true, OverTCP: true, Ports: []string{"192.0.2.2:51821"}}, {Name: "three", Ports: []string{"192.0.2.3:51821"}}}
+		}, []string{"warn relay that of https://full.example.com/ was not joined: no room, raise it", "ok relay one is reached by UDP",
+			"ok relay two is reached over TCP: its UDP port (192.0.2.2:51821) does not answer, and TCP costs more, let UDP out to it",
+			"warn relay three does not answer, neither by UDP (192.0.2.3:51821) nor over TCP, let UDP out to it"}},
+		{"paths", func(f *Facts) {
+			f.Paths = []Path{
+				{Label: "db1", Endpoint: "203.0.113.7:4000", Punched: true, Candidates: []Candidate{{Endpoint: "203.0.113.7:4000", Outcome: "in use"}, {Endpoint: "10.0.0.7:51820", Outcome: "no answer", TriedAt: f.Now.Add(-12 * time.Second)}}},
+				{Label: "db2", Why: "both NATs use another port for each destination", NextRound: f.Now.Add(30 * time.Second),
+					Candidates: []Candidate{{Endpoint: "203.0.113.8:51820", Outcome: "not tried", Why: "both NATs"}, {Endpoint: "10.0.0.8:51820", Outcome: "answered", RTT: "11ms"}}},
+			}
+		}, []string{"ok path direct to db1: 203.0.113.7:4000, punched; 203.0.113.7:4000 in use, 10.0.0.7:51820 no answer 12s ago",
+			"ok path none to db2: both NATs use another port for each destination; 203.0.113.8:51820 not tried (both NATs), 10.0.0.8:51820 answered in 11ms; next in 30s"}},
+		{"many peers", func(f *Facts) { f.Paths = make([]Path, 10) }, append(slices.Repeat([]string{"ok path none to"}, 8), "skip path 2 more peers, `spanctl get paths -o yaml`")},
+	} {
+		f := well()
+		c.changes(f)
+		var got []string
+		for _, found := range slices.Concat(mappings(f), relays(f), directPaths(f)) {
+			got = append(got, string(found.Grade)+" "+found.String())
+		}
+		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%s:\n%s\nwant:\n%s", c.name, strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 		}
 	}
 }

@@ -147,7 +147,7 @@ func (f *Facts) isOwn(a netip.Addr) bool {
 
 // translation judges whether there is a NAT in front of this machine.
 func translation(f *Facts) []Finding {
-	return perFamily(f, "nat", func(o *Outside) Finding {
+	found := perFamily(f, "nat", func(o *Outside) Finding {
 		switch {
 		case !o.Seen.IsValid():
 			return Finding{Skip, "nat", o.URL + " does not tell the address that it sees", ""}
@@ -159,6 +159,15 @@ func translation(f *Facts) []Finding {
 			return Finding{OK, "nat", fmt.Sprintf("%s sees %v, and this machine has %v: there is a NAT (%s); %s", o.URL, o.Seen, o.Local, o.Family, f.portOf(o.Seen)), ""}
 		}
 	})
+	if m := f.Mapping; m.Kind != mesh.NATUnknown && !slices.ContainsFunc(found, func(x Finding) bool { return x.Grade == OK }) {
+		// Servers of STUN have told the agent.
+		return one(OK, "nat", map[mesh.NAT]string{
+			mesh.NATNone:        "none: servers of STUN see this machine's own address",
+			mesh.NATIndependent: fmt.Sprintf("servers of STUN see this machine at %v: %s", m.Address, f.portOf(m.Address)),
+			mesh.NATDependent:   fmt.Sprintf("servers of STUN see this machine at %v: %s", m.Address, f.portOf(m.Address)),
+		}[m.Kind], "")
+	}
+	return found
 }
 
 // routerMapping returns the router's port mapping of the IP version of an outer address.
@@ -189,8 +198,17 @@ func (f *Facts) routerText(m mesh.PortMapping, outer netip.Addr) string {
 // of STUN and peers can tell.
 func (f *Facts) portOf(outer netip.Addr) string {
 	if m, found := f.routerMapping(outer); found {
-		return f.routerText(m, outer)
+		text := f.routerText(m, outer)
+		if m.Endpoint.Addr() != outer {
+			text += "; " + f.keptPort(outer)
+		}
+		return text
 	}
+	return f.keptPort(outer)
+}
+
+// keptPort says whether the NAT at an address keeps the listen port.
+func (f *Facts) keptPort(outer netip.Addr) string {
 	m, port := f.Mapping, f.Config.ListenPort
 	switch {
 	case m.Kind == mesh.NATIndependent && len(m.Ports) == 1:

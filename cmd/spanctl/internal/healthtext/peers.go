@@ -3,6 +3,7 @@ package healthtext
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -10,6 +11,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/terminal"
 	"github.com/spanmesh/span/reconciler/human"
+	"github.com/spanmesh/span/reconciler/peer"
 )
 
 // The columns of peers.
@@ -73,13 +75,54 @@ func peerRow(p *agentpb.Peer, now time.Time) []string {
 	return []string{
 		ColumnPeer:      p.GetName(),
 		ColumnState:     p.GetState(),
-		ColumnPath:      cmp.Or(p.GetPath(), "-"),
+		ColumnPath:      PathText(p),
 		ColumnRTT:       rtt,
 		ColumnLoss:      loss,
 		ColumnHandshake: handshakeText(p.GetLastHandshake(), now),
 		ColumnRX:        human.Bytes(int64(p.GetReceivedBytes())),
 		ColumnTX:        human.Bytes(int64(p.GetTransmittedBytes())),
 	}
+}
+
+// PathText returns how a peer's packets go, such as "203.0.113.9:51820, punched".
+func PathText(p *agentpb.Peer) string {
+	text := cmp.Or(p.GetPath(), "-")
+	switch peer.PathKind(p.GetPathKind()) {
+	case peer.PathPunched:
+		text += ", punched"
+	case peer.PathBlindRelayTCP:
+		text += " over TCP"
+	}
+	return text
+}
+
+// namedPeers is how many peers a line names that have no direct path for one reason.
+const namedPeers = 5
+
+// notDirect returns lines about the peers behind relays: why no direct path leads to them, those with one
+// reason together.
+func (v View) notDirect(peers []*agentpb.Peer) (lines []string) {
+	var reasons []string
+	names := map[string][]string{}
+	for _, p := range peers {
+		why := p.GetNotDirect()
+		if why == "" {
+			continue
+		}
+		if names[why] == nil {
+			reasons = append(reasons, why)
+		}
+		names[why] = append(names[why], terminal.Plain(p.GetName()))
+	}
+	for _, why := range reasons {
+		all := names[why]
+		who := strings.Join(all[:min(len(all), namedPeers)], ", ")
+		if more := len(all) - namedPeers; more > 0 {
+			who += fmt.Sprintf(" and %d more", more)
+		}
+		lines = append(append(lines, "i no direct path to "+who), v.Paragraph(capitalized(sentence(terminal.Plain(why))))...)
+	}
+	return lines
 }
 
 func handshakeText(at *timestamppb.Timestamp, now time.Time) string {

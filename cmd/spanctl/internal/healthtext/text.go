@@ -66,6 +66,7 @@ func (v View) Text(h *agentpb.GetHealthResponse) string {
 	lines := append(v.Head(h), v.conditions(h)...)
 	if len(h.GetPeers()) > 0 {
 		lines = append(lines, v.Table(PeerColumns(), PeerRows(h.GetPeers(), now))...)
+		lines = append(lines, v.notDirect(h.GetPeers())...)
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -82,17 +83,20 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 		head = append(head, [2]string{"nat", nat})
 	}
 	for _, m := range h.GetMesh().GetPortMappings() {
-		head = append(head, [2]string{"mapped", m.GetEndpoint() + " by the router (" + m.GetProtocol() + "), announced"})
+		text := m.GetEndpoint() + " by the router (" + m.GetProtocol() + "), announced"
+		if m.GetBehindNat() {
+			text += "; it is behind another NAT"
+		}
+		head = append(head, [2]string{"mapped", text})
+	}
+	for i, r := range h.GetRelays() {
+		head = append(head, [2]string{firstOnly("relay", i), relayText(r)})
 	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
 	}
 	for i, s := range h.GetDiscovery() {
-		name := "discovery"
-		if i > 0 {
-			name = ""
-		}
-		head = append(head, [2]string{name, sessionText(s, now)})
+		head = append(head, [2]string{firstOnly("discovery", i), sessionText(s, now)})
 	}
 	if c := h.GetConfig(); c != nil {
 		since := dateText(c.GetSince().AsTime().In(v.Zone), now.In(v.Zone))
@@ -112,6 +116,26 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 		lines[i] = v.Cells.fill(line[0], width+gap) + text
 	}
 	return lines
+}
+
+// firstOnly returns the name of a line that is the first of several; "" for those after it.
+func firstOnly(name string, i int) string {
+	if i > 0 {
+		return ""
+	}
+	return name
+}
+
+// relayText says how the machine is registered with a relay.
+func relayText(r *agentpb.BlindRelay) string {
+	switch {
+	case !r.GetRegistered():
+		return r.GetName() + " joined, not registered: it does not answer"
+	case r.GetOverTcp():
+		return r.GetName() + " registered over TCP, since its UDP port does not answer: a lost packet holds up those behind it"
+	default:
+		return r.GetName() + " registered"
+	}
 }
 
 // natText says how a NAT maps the machine's port; "" where there is none, or its kind is not known.

@@ -40,6 +40,19 @@ func TestStatusText(t *testing.T) {
 			h.Mesh.Nat, h.Mesh.MappedAddress = "dependent", "203.0.113.9"
 			h.Mesh.PortMappings = []*agentpb.PortMapping{{Endpoint: "203.0.113.9:40001", Protocol: "PCP"}}
 		}},
+		{"behind-relays", View{Width: 100}, func(h *agentpb.GetHealthResponse) {
+			h.Mesh.Nat, h.Mesh.MappedAddress = "dependent", "203.0.113.9"
+			h.Mesh.PortMappings = []*agentpb.PortMapping{{Endpoint: "100.64.7.1:40001", Protocol: "NAT-PMP", BehindNat: true}}
+			h.Relays = []*agentpb.BlindRelay{{Name: "relay.example.com", Registered: true}, {Name: "tcp.example.com", Registered: true, OverTcp: true}, {Name: "gone.example.com"}}
+			const dependent = "both NATs use another port for each destination"
+			h.Peers[0].PathKind = "punched"
+			h.Peers[1] = &agentpb.Peer{Name: "db2", State: "up", Path: "blind relay relay.example.com", PathKind: "blind-relay", NotDirect: dependent}
+			h.Peers = append(h.Peers, &agentpb.Peer{Name: "db3", State: "up", Path: "blind relay tcp.example.com", PathKind: "blind-relay-tcp",
+				NotDirect: "neither a server nor a peer has answered over UDP: a firewall may block it"})
+			for i := range 6 {
+				h.Peers = append(h.Peers, &agentpb.Peer{Name: fmt.Sprintf("web%d", i), State: "up", Path: "blind relay relay.example.com", PathKind: "blind-relay", NotDirect: dependent})
+			}
+		}},
 		{"info", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Conditions = []*agentpb.Condition{{Code: "ConfigOnTrial", Severity: "info", Cause: "the one before returns in 1m 40s",
 				Remedy: "`spanctl confirm` keeps it", Since: healthtest.Ago(20 * time.Second)}}

@@ -38,8 +38,9 @@ type Peer struct {
 	// NodeID is empty if it is not known.
 	NodeID string
 	// State is up while a relay carries the peer's traffic.
-	State   peer.State
-	Relayed bool
+	State peer.State
+	// Path is how packets go to the peer.
+	Path peer.PathKind
 	// RTT is the smoothed round-trip time; zero if it is not known.
 	RTT time.Duration
 	// LastHandshake is zero if there was none.
@@ -103,6 +104,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	out.put(&ready, truth(s.Health.Ready))
 	out.conditions(s.Health.Conditions)
 	out.sessions(s.Sessions)
+	out.relays(s.Health.Relays)
 	out.putTime(&configApplied, s.ConfigApplied)
 	out.peers(s.Peers)
 	counts := c.counts(s.Peers)
@@ -130,6 +132,24 @@ func (out sink) conditions(present []health.Condition) {
 	}
 	for k, n := range counts {
 		out.put(&conditions, n, string(k.code), string(k.severity))
+	}
+}
+
+// relays adds the numbers of blind relays.
+func (out sink) relays(all []health.BlindRelay) {
+	counts := map[string]float64{"udp": 0, "tcp": 0, "none": 0}
+	for i := range all {
+		switch r := &all[i]; {
+		case !r.Registered:
+			counts["none"]++
+		case r.OverTCP:
+			counts["tcp"]++
+		default:
+			counts["udp"]++
+		}
+	}
+	for by, n := range counts {
+		out.put(&blindRelays, n, by)
 	}
 }
 
@@ -183,10 +203,18 @@ func nameOf(x *health.Session) string {
 // peers adds the numbers of peers.
 func (out sink) peers(all []Peer) {
 	counts := map[peer.State]float64{peer.Up: 0, peer.Down: 0, peer.Unknown: 0}
+	paths := map[peer.PathKind]float64{}
+	for _, kind := range peer.PathKinds() {
+		paths[kind] = 0
+	}
 	relayed := 0.0
 	for i := range all {
 		counts[all[i].State]++
-		relayed += truth(all[i].Relayed)
+		paths[all[i].Path]++
+		relayed += truth(all[i].Path.IsRelayed())
+	}
+	for kind, n := range paths {
+		out.put(&peersByPath, n, string(kind))
 	}
 	for state, n := range counts {
 		out.put(&peers, n, string(state))

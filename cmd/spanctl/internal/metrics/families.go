@@ -48,6 +48,8 @@ var (
 	conditions    = family(Gauge, "condition", "How many conditions with this code there are now. Those that are absent are 0.", "code", "severity")
 	peers         = family(Gauge, "peers", "Peers by state: up, down, or unknown while an endpoint is on trial. A relayed peer is up.", "state")
 	peersRelayed  = family(Gauge, "peers_relayed", "Peers whose traffic goes through a relay.")
+	peersByPath   = family(Gauge, "peers_by_path", "Peers by how packets go to them: direct, punched, blind-relay, blind-relay-tcp, forwarding, or none.", "path")
+	blindRelays   = family(Gauge, "blind_relays", "Blind relays that this machine has joined, by how it is registered with them: udp, tcp, or none.", "by")
 	connected     = family(Gauge, "registry_connected", "1 if the agent is connected to the registry, such as a discovery service, else 0.", "registry")
 	lastSuccess   = family(Gauge, "registry_last_success_timestamp_seconds", "When the registry last answered with success. It is absent if it never did.", "registry")
 	failures      = family(Counter, "registry_failures_total", "Failures of the connection to the registry, by reason.", "registry", "reason")
@@ -74,7 +76,7 @@ var (
 )
 
 // collected are the families that are collected from a State.
-var collected = []*Family{&buildInfo, &ready, &conditions, &peers, &peersRelayed, &connected, &lastSuccess, &failures, &clockOffset, &configApplied,
+var collected = []*Family{&buildInfo, &ready, &conditions, &peers, &peersRelayed, &peersByPath, &blindRelays, &connected, &lastSuccess, &failures, &clockOffset, &configApplied,
 	&peerUp, &peerRTT, &peerHandshake, &peerInfo, &peerReceived, &peerSent, &peerProbes}
 
 // Families are all families, in the order of the documentation.

@@ -39,7 +39,7 @@ func full() metrics.State {
 			{Condition: condition.Condition{Code: condition.RepeatedRepairs, Subject: "link kubespan"}},
 			{Condition: condition.Condition{Code: condition.RepeatedRepairs, Subject: "rule 1"}},
 			{Condition: condition.Condition{Code: condition.ConfigAmbiguous, Level: condition.SeverityInfo}},
-		}},
+		}, Relays: []health.BlindRelay{{Name: "one", Registered: true, OverTCP: true}, {Name: "two"}}},
 		Sessions: []health.Session{
 			{Registry: "service", URL: "https://user:hunter2@one.example/", State: health.Connected, Heard: at, Skew: -2 * time.Minute, SkewAt: at,
 				Failures: map[failure.Class]uint64{failure.Refused: 2}},
@@ -49,11 +49,11 @@ func full() metrics.State {
 		},
 		ConfigApplied: at,
 		Peers: []metrics.Peer{
-			{Key: mesh.Key{1}, Name: "db1", NodeID: "node-1", State: peer.Up, RTT: 11 * time.Millisecond, LastHandshake: at, ReceiveBytes: 7, TransmitBytes: 9},
-			{Key: mesh.Key{2}, Name: "db2", State: peer.Up, Relayed: true},
-			{Key: mesh.Key{3}, Name: "db3", State: peer.Down},
-			{Key: mesh.Key{4}, Name: "bad\xff", State: peer.Unknown},
-			{Key: mesh.Key{5}, Name: mesh.Key{5}.String(), State: peer.Unknown},
+			{Key: mesh.Key{1}, Name: "db1", NodeID: "node-1", State: peer.Up, Path: peer.PathPunched, RTT: 11 * time.Millisecond, LastHandshake: at, ReceiveBytes: 7, TransmitBytes: 9},
+			{Key: mesh.Key{2}, Name: "db2", State: peer.Up, Path: peer.PathBlindRelayTCP},
+			{Key: mesh.Key{3}, Name: "db3", State: peer.Down, Path: peer.PathNone},
+			{Key: mesh.Key{4}, Name: "bad\xff", State: peer.Unknown, Path: peer.PathNone},
+			{Key: mesh.Key{5}, Name: mesh.Key{5}.String(), State: peer.Unknown, Path: peer.PathNone},
 		},
 	}
 }

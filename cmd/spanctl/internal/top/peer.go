@@ -66,6 +66,9 @@ func (m *Model) facts(p *agentpb.Peer) []string {
 		{"sent", traffic(row[healthtext.ColumnTX], r.sent, r.known)},
 		{"key", p.GetPublicKey()},
 	}
+	if why := p.GetNotDirect(); why != "" {
+		facts = append(facts, [2]string{"no direct", why})
+	}
 	if a := m.details; a != nil && a.Err == nil {
 		facts = append(facts, [2]string{"address", cmp.Or(a.Details.Address, "-")}, [2]string{"node ID", cmp.Or(a.Details.NodeID, "-")})
 		if !a.Details.Moved.IsZero() {
