@@ -38,6 +38,8 @@ type Turn struct {
 	Host mesh.Host
 	// Relays are the blind relays that the machine has joined. They are not to be changed.
 	Relays []mesh.BlindRelay
+	// Admitted are the machines for which a relay on this one carries packets. They are not to be changed.
+	Admitted Admitted
 	// Probing is what paths to peers are looked for with. It is not to be changed.
 	Probing Probing
 	// NetworkChanges counts the passes with Pass.NetworkChanged.
@@ -90,6 +92,7 @@ func (l *Loop) endTurn() {
 		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges, Probing: l.engine.probing}
 	if l.engine.gathered != nil {
 		turn.Host, turn.Relays = l.engine.gathered.host, l.engine.gathered.relays
+		turn.Admitted = l.engine.gathered.admitted
 	}
 	l.last.Store(&turn)
 	l.takeBack(&turn)
