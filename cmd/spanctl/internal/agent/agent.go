@@ -129,7 +129,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
 	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
-	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
+	host := d.newRelayHost(ctx, loop)
+	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(o.Turned))))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -169,7 +170,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, d.saveEvents} {
+	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })

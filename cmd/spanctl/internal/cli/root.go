@@ -136,6 +136,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newSchema(), newExplain(),
 		newDiscovery(g),
 		newWireguardProcess(),
+		newRelayProcess(),
 		newDialStdio(g),
 	)
 	completeFlags(root)
