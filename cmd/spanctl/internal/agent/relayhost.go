@@ -35,7 +35,8 @@ type relayHost struct {
 	report func(reconciler.Offer)
 	stand  func(...condition.Condition)
 	log    *slog.Logger
-	// counts is what the relay has done; nil without one.
+	// Collector has the metrics of the relay, and counts what it has done; nil without one.
+	front.Collector
 	counts atomic.Pointer[front.Counts]
 
 	// turns has the last turn of the loop.
@@ -79,11 +80,17 @@ func (d relayDir) Start(ctx context.Context, port uint16, mark uint32) error {
 
 func (d relayDir) End(ctx context.Context) error { return relayprocess.End(ctx, string(d)) }
 
-// newRelayHost returns the host of the relay of a loop.
+// newRelayHost returns the host of the relay of a loop, which goes on to publish the one of the agent
+// before: peers would leave it otherwise.
 func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop) *relayHost {
-	return &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
+	h := &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
 		_ = loop.Stand(ctx, condition.RelayNotServing, found...) // it fails where the agent stops
 	}}
+	h.Collector = h.counts.Load
+	if state, err := h.relay.Ask(ctx, nil); err == nil {
+		h.tell(reconciler.Offer{Key: state.Key, Port: state.Port}, "")
+	}
+	return h
 }
 
 // run keeps the relay until ctx ends.
