@@ -3,8 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"os"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -65,10 +64,28 @@ func relayPID(t *testing.T, machine *harness.Machine) int {
 	return pid
 }
 
-// runs reports whether a process is there.
-func runs(pid int) bool {
-	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
-	return err == nil
+// runs reports whether a process has not ended.
+func runs(t *testing.T, pid int) bool {
+	t.Helper()
+	return !endsWithin(t, pid, 0)
+}
+
+// endsWithin waits for a process to end, which is no child of the test's, and reports whether it has.
+func endsWithin(t *testing.T, pid int, limit time.Duration) bool {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return true
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(limit.Milliseconds()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n > 0
 }
 
 // TestMemberRelay has two machines that no endpoint reaches, and a member that is a relay.
@@ -82,6 +99,11 @@ func TestMemberRelay(t *testing.T) {
 	harness.WantText(t, "the peers", m.one.CLI.Run("get", "peers"), "blind relay "+m.hub.Name)
 	m.AwaitUp()
 	m.AwaitNoDiff()
+	var is struct{ Version string }
+	if err := json.Unmarshal([]byte(m.one.CLI.Try("status", "-o", "json").Stdout), &is); err != nil {
+		t.Fatal(err)
+	}
+	upgraded, _ := anotherVersion(t, m.hub.Binary(), is.Version)
 
 	t.Run("nothing is in clear at the relay", func(t *testing.T) {
 		count, kinds := m.hub.Packets.Clear(func() {
@@ -102,17 +124,13 @@ func TestMemberRelay(t *testing.T) {
 		m.hub.Agent.Start()
 		m.hub.API.AwaitPeersUp(2)
 		m.hub.Agent.Kill()
-		var is struct{ Version string }
-		if err := json.Unmarshal([]byte(m.one.CLI.Try("status", "-o", "json").Stdout), &is); err != nil {
-			t.Fatal(err)
-		}
-		upgraded, _ := anotherVersion(t, m.hub.Binary(), is.Version)
 		m.hub.Agent.StartCommand(m.hub.Command(context.WithoutCancel(t.Context()), upgraded, "run"))
 		m.hub.API.AwaitPeersUp(2)
+		m.two.Packets.PingMany(m.one.API.MeshAddress(), 100)
 		if pings := pinging.Stop(); pings.Lost() > 0 {
 			t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
 		}
-		if strings.Contains(m.hub.Agent.Output(), "relay started") || !runs(pid) {
+		if strings.Contains(m.hub.Agent.Output(), "relay started") || !runs(t, pid) {
 			t.Errorf("process %d was replaced: %s", pid, m.hub.Agent.Output())
 		}
 	})
@@ -135,7 +153,9 @@ func TestMemberRelay(t *testing.T) {
 		m.awaitBlind()
 		pid := relayPID(t, m.hub)
 		m.hub.CLI.Run("down")
-		awaitGone(t, pid)
+		if !endsWithin(t, pid, time.Minute) {
+			t.Errorf("process %d goes on", pid)
+		}
 	})
 }
 
@@ -143,30 +163,19 @@ func TestMemberRelay(t *testing.T) {
 func (m *relayMesh) withdraw(t *testing.T, pid int) {
 	t.Helper()
 	m.hub.Agent.AwaitAfter(func() { m.hub.Files.WriteConfig(m.Config) }, "relay ended")
-	if runs(pid) {
+	if runs(t, pid) {
 		t.Errorf("process %d still runs", pid)
 	}
-	m.hub.Exec.Nodecmd("take-port", "51821", "0s")
+	blocker := m.hub.Exec.StartNodecmd("listen", "51821")
+	m.hub.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+	awaitShown(m.hub, "RelayNotServing", "UDP port 51821 of the relay", "is taken", "relay.port")
+	m.hub.CLI.Try("status").WantStatus(t, 1).WantStdout(t, "RelayNotServing")
+	blocker.Kill()
+	awaitNotShown(m.hub, "RelayNotServing")
+	m.hub.Agent.AwaitAfter(func() { m.hub.Files.WriteConfig(m.Config) }, "relay ended")
 	gone := func(spec map[string]any) bool { return !harness.IsUp(spec) && spec["blindRelay"] == nil }
 	m.one.API.AwaitPeer("two", gone)
 	m.two.API.AwaitPeer("one", gone)
-}
-
-// awaitGone waits for a process to end, which is no child of the test's.
-func awaitGone(t *testing.T, pid int) {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	const limit = time.Minute
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(limit.Milliseconds())); n == 0 || err != nil {
-		t.Fatalf("process %d goes on: %v", pid, err)
-	}
 }
 
 // TestRelayOfEarlierConfig has configs as they were written before there were blind relays.

@@ -43,6 +43,9 @@ const renewEvery = relay.JoinFor / 6
 // cluster names the one cluster of a relay.
 const cluster = "cluster"
 
+// everywhere is in place of the addresses of members, which are not known before they register.
+var everywhere = netip.IPv6Unspecified()
+
 // Main is the program of the process that Start runs, and of the relay that this starts.
 func Main(dir, port, mark string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -173,7 +176,7 @@ func (p *process) join(now time.Time) error {
 		named[i] = relay.Key(k)
 	}
 	for _, k := range p.admitted.Members {
-		if err := p.front.Join(now, cluster, relay.Key(k), netip.Addr{}, named); err != nil {
+		if err := p.front.Join(now, cluster, relay.Key(k), everywhere, named); err != nil {
 			return fmt.Errorf("admit %s: %w", k, err)
 		}
 		named = nil // once is enough
