@@ -24,6 +24,9 @@ const (
 	relayCheck = time.Second
 	// relayRetry is the pause after which a relay is started again that could not be.
 	relayRetry = 10 * time.Second
+	// relayPatience is how many requests in a row a relay may leave without an answer before it is replaced.
+	// Each waits 5 s.
+	relayPatience = 3
 )
 
 // relayHost keeps the process of the blind relay that this machine is for others. The process stays when
@@ -50,6 +53,8 @@ type relayHost struct {
 	// told is the process that was told of given.
 	told  int
 	given reconciler.Admitted
+	// silent counts the requests in a row that the process has not answered.
+	silent int
 	// offered and fault are what was reported last, and retry is when a start that failed is repeated.
 	offered reconciler.Offer
 	fault   string
@@ -145,6 +150,7 @@ func (h *relayHost) withdraw(ctx context.Context) {
 func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark uint32) {
 	state, err := h.ask(ctx)
 	if err == nil && state.Port == port && state.Mark == mark {
+		h.silent = 0
 		h.counts.Store(&state.Counts)
 		h.tell(reconciler.Offer{Key: state.Key, Port: port}, "")
 		return
@@ -152,6 +158,12 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 	if ctx.Err() != nil || now.Before(h.retry) {
 		return
 	}
+	if none := errors.Is(err, relayprocess.ErrNone); err != nil && !none {
+		if h.silent++; h.silent < relayPatience {
+			return // a machine may be busy
+		}
+	}
+	h.silent = 0
 	if !errors.Is(err, relayprocess.ErrNone) {
 		h.log.Info("relay is replaced", "port", port, "error", err)
 	}
