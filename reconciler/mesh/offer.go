@@ -25,6 +25,11 @@ type RelayOffer struct {
 // IsZero reports whether there is no relay.
 func (o RelayOffer) IsZero() bool { return o.Key.IsZero() }
 
+// Equal reports whether both are the same.
+func (o RelayOffer) Equal(other RelayOffer) bool {
+	return o.Key == other.Key && slices.Equal(o.Endpoints, other.Endpoints)
+}
+
 // or returns the other offer, if there is one.
 func (o RelayOffer) or(other RelayOffer) RelayOffer {
 	if other.IsZero() {

@@ -241,3 +241,11 @@ func (d *deps) endRelay(ctx context.Context) {
 		d.log.Warn("relay not ended", "error", err)
 	}
 }
+
+// resetRelay has the relay that the machine is for others get another key: the machine may be a clone,
+// and both would be one relay. The agent starts it again.
+func (m *configManager) resetRelay(ctx context.Context) {
+	if err := errors.Join(relayprocess.End(ctx, m.dir.Relay()), os.RemoveAll(m.dir.Relay())); err != nil {
+		m.log.Warn("relay's key not replaced", "error", err)
+	}
+}
