@@ -81,9 +81,9 @@ func TestDoctorFromOutside(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		open.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+		open.Files.WriteConfig(harness.Edit(m.Config, "relay: forwarding: offer: true"))
 		for _, machine := range []*harness.Machine{first, second} {
-			machine.Files.WriteConfig(harness.Edit(m.Config, "relay: use: true"))
+			machine.Files.WriteConfig(harness.Edit(m.Config, "relay: forwarding: use: true"))
 		}
 		awaitNotShown(first, "SymmetricNAT/second")
 		awaitNotShown(second, "SymmetricNAT/first")

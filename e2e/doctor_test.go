@@ -28,7 +28,7 @@ func TestDoctor(t *testing.T) {
 	m := harness.NewMesh(t, 2)
 	m.Serve()
 	node := m.Machines[0]
-	node.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+	node.Files.WriteConfig(harness.Edit(m.Config, "relay: forwarding: offer: true"))
 
 	bare := m.Add("bare")
 	bare.CLI.Try("doctor").WantStatus(t, 2).WantStdout(t, "skip agent nobody answers at", "fail config "+bare.Config()+" is missing, `spanctl apply -f FILE`", "skip port there is no config")

@@ -151,7 +151,7 @@ func TestMembersThatAreNone(t *testing.T) {
 	m := harness.NewMesh(t, 5)
 	relay, other, stranger, wrong, twin := m.Machines[0], m.Machines[1], m.Machines[2], m.Machines[3], m.Machines[4]
 	trouble.SetForwarding(t, relay, false, false)
-	relay.Files.WriteConfig(harness.Edit(m.Config, "relay: offer: true"))
+	relay.Files.WriteConfig(harness.Edit(m.Config, "relay: forwarding: offer: true"))
 	stranger.Files.WriteConfig(trouble.WithOtherID(m.Config))
 	wrong.Files.WriteConfig(trouble.WithOtherSecret(m.Config))
 	twin.Exec.Nodecmd("set-hostname", other.Name)

@@ -195,8 +195,8 @@ func TestSymmetricNATs(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared := m.Config
-	m.Config = harness.Edit(shared, "relay: use: true")
-	hub.Files.WriteConfig(harness.Edit(shared, "relay: offer: true"))
+	m.Config = harness.Edit(shared, "relay: forwarding: use: true")
+	hub.Files.WriteConfig(harness.Edit(shared, "relay: forwarding: offer: true"))
 	first, second := m.AddBehindNAT(lab.Symmetric, "first"), m.AddBehindNAT(lab.Symmetric, "second")
 	m.Start()
 	for _, machine := range []*harness.Machine{first, second} {

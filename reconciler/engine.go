@@ -213,6 +213,9 @@ type Engine struct {
 	// relays are the connections to the blind relays, and relayPeers those of the last pass.
 	relays     map[mesh.Key]relayWatch
 	relayPeers []state.RelayPeer
+	// offer is the relay that this machine is, and offerTries what became of those of members.
+	offer      Offer
+	offerTries offerTries
 	// neighbours are the other meshes of the machine in the last pass.
 	neighbours []state.Neighbour
 	// formerLink is the name of the link before Move, until a pass has replaced its tables.
@@ -328,7 +331,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return nil, err
 	}
 	e.replies = nil
-	p.planRelays()
+	e.planRelays(p, now)
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
 	p.resolveOwners(now, owners, live.Peers)

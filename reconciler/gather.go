@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
@@ -44,8 +45,10 @@ type gathered struct {
 	mtu int
 	// maxMTU is the largest MTU that fits the links to the peers.
 	maxMTU int
-	// relays are the blind relays of the machine.
-	relays []mesh.BlindRelay
+	// relays are the blind relays of the machine, and offered those that members are.
+	relays, offered []mesh.BlindRelay
+	// admitted are the machines for which a relay on this one carries packets.
+	admitted Admitted
 	// members is what is known of the machines of the cluster.
 	members health.Members
 }
@@ -84,7 +87,13 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 			g.relays = usableRelays(identity.PublicKey, known.Relays)
 			g.separateRelays(e.wasUp)
 		}
-		g.makePeers(kubespan, known.PresharedKeys)
+		g.makePeers(kubespan, known.PresharedKeys, e.isProvenRelay)
+		if kubespan.Relay.Offer {
+			g.admitted = admit(g.claimants)
+		}
+		if kubespan.Relay.UsesBlind() {
+			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, mesh.NewEndpointFilter(identity, host, kubespan), g.specs)
+		}
 	}
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)
@@ -93,9 +102,10 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	return nil
 }
 
-// makePeers makes the specs of the peers from the good affiliates.
-func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
-	g.claimants = mesh.Peers(g.identity, g.good)
+// makePeers makes the specs of the peers from the good affiliates. A member that publishes the key of a
+// relay as its own is none.
+func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey, isRelay func(mesh.Key) bool) {
+	g.claimants = slices.DeleteFunc(mesh.Peers(g.identity, g.good), func(a *mesh.Affiliate) bool { return isRelay(a.KubeSpan.PublicKey) })
 	g.specs = mesh.PeerSpecs(g.claimants)
 	mesh.NamePeers(g.specs, g.local.Nodename)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)

@@ -74,6 +74,8 @@ type Loop struct {
 	direct atomic.Pointer[Direct]
 	// tunnels is the last argument of SetTunnels; nil before the first.
 	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
+	// offer is the last argument of SetOffer; nil before the first.
+	offer atomic.Pointer[Offer]
 	// nudged is the last argument of Nudged; nil once the loop has taken it.
 	nudged atomic.Pointer[netip.AddrPort]
 	// judge has an element while known is to be taken.
@@ -238,6 +240,9 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		}
 		if tunnels := l.tunnels.Load(); tunnels != nil {
 			l.engine.tunnels = *tunnels
+		}
+		if offer := l.offer.Load(); offer != nil {
+			l.engine.offer = *offer
 		}
 		if from := l.nudged.Swap(nil); from != nil {
 			l.engine.nudged = map[netip.AddrPort]bool{*from: true}

@@ -14,7 +14,7 @@ import (
 func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Members {
 	kubespan, discovery := config.KubeSpan(), &config.Cluster.Discovery
 	m := health.Members{Repeated: repeated(g.good), Relay: health.Relay{
-		Offered: kubespan.Enabled && kubespan.Relay.OffersForwarding(), IPv6: g.host.Forwards, IPv4: g.host.ForwardsIPv4}}
+		Offered: kubespan.Enabled && kubespan.Relay.Forwarding.Offer, IPv6: g.host.Forwards, IPv4: g.host.ForwardsIPv4}}
 	if !discovery.Enabled {
 		return m
 	}

@@ -67,7 +67,7 @@ func TestConditionsOfMembers(t *testing.T) {
 			sealed(k)
 			k.Unreadable[0], k.Refused = affiliate(1).NodeID, map[string]string{affiliate(1).NodeID: "sealed"}
 		}, named(1, "db1")), []string{"SecretDiffers"}},
-		{"offered, not forwarding", "relay: offer: true", complete(named(1, "db1")), []string{"RelayNotForwarding"}},
+		{"offered, not forwarding", "relay: forwarding: offer: true", complete(named(1, "db1")), []string{"RelayNotForwarding"}},
 	} {
 		if got := conditionsOf(t, test.kubespan, test.known); !slices.Equal(got, test.want) {
 			t.Errorf("%s: conditions are %q, want %q", test.name, got, test.want)

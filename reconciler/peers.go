@@ -36,10 +36,11 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		}
 	}
 	p.publishPaths(e.direct)
+	p.publishOffer(e.offer)
 	p.direct = e.direct
 	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now))
 	if config.KubeSpan().Relay.UsesForwarding() {
-		p.Local.KubeSpan.Relays = p.peers.AssignRelays(p.identity.PublicKey, p.specs)
+		p.Local.KubeSpan.Relays = p.peers.AssignRelays(peer.Forwarding{Now: now, Self: p.identity.PublicKey, Relays: p.relays, Registered: p.registered}, p.specs)
 	}
 }
 

@@ -69,6 +69,7 @@ func (e *Engine) withTunnels(relays []mesh.BlindRelay) []mesh.BlindRelay {
 
 // stepRelays moves the connections to the blind relays on, from what WireGuard shows.
 func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
+	e.offerTries = e.addOffers(p, now)
 	p.relays, e.overTCP = e.withTunnels(p.relays), nil
 	watches := make(map[mesh.Key]relayWatch, len(p.relays))
 	for i := range p.relays {
@@ -252,7 +253,8 @@ func (w *relayWatch) endpoint(r *mesh.BlindRelay) netip.AddrPort {
 
 // planRelays is stepRelays for a plan that nobody carries out: a handshake or another endpoint that is
 // due is no difference.
-func (p *Pass) planRelays() {
+func (e *Engine) planRelays(p *Pass, now time.Time) {
+	e.addOffers(p, now)
 	for i := range p.relays {
 		p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: &p.relays[i], Endpoint: p.relays[i].Endpoints[0]})
 	}
@@ -274,6 +276,7 @@ func (e *Engine) shiftRelays(by time.Duration) {
 		}
 		e.relays[k] = w
 	}
+	e.offerTries.shift(by)
 }
 
 // usableRelays returns the relays that are not this machine, and have an endpoint.

@@ -40,6 +40,8 @@ type Turn struct {
 	Relays []mesh.BlindRelay
 	// OverTCP are those of them that are reached over TCP, or tried so.
 	OverTCP []mesh.BlindRelay
+	// Admitted are the machines for which a relay on this one carries packets. They are not to be changed.
+	Admitted Admitted
 	// Probing is what paths to peers are looked for with. It is not to be changed.
 	Probing Probing
 	// NetworkChanges counts the passes with Pass.NetworkChanged.
@@ -95,6 +97,7 @@ func (l *Loop) endTurn() {
 	if l.engine.gathered != nil {
 		turn.OverTCP = l.engine.overTCP
 		turn.Host, turn.Relays = l.engine.gathered.host, l.engine.gathered.relays
+		turn.Admitted = l.engine.gathered.admitted
 	}
 	l.last.Store(&turn)
 	l.takeBack(&turn)

@@ -21,3 +21,18 @@ func TestRelayOfEarlierVersions(t *testing.T) {
 		}
 	}
 }
+
+func TestRelayPort(t *testing.T) {
+	for _, c := range []struct {
+		name                string
+		relay, listen, want int
+	}{
+		{"both by default", 51821, 51820, 51821},
+		{"WireGuard has the relay's default", 51821, 51821, 51822},
+	} {
+		k := KubeSpan{ListenPort: c.listen, Relay: Relay{Port: c.relay}}
+		if got := k.RelayPort(); got != c.want {
+			t.Errorf("%s: %d", c.name, got)
+		}
+	}
+}

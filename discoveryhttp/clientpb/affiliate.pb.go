@@ -179,8 +179,10 @@ type KubeSpan struct {
 	Mapping *uint32 `protobuf:"varint,18003,opt,name=mapping,proto3,oneof" json:"mapping,omitempty"`
 	// The public keys of the relays that cannot read, with which this machine is registered.
 	RegisteredRelays [][]byte `protobuf:"bytes,18004,rep,name=registered_relays,json=registeredRelays,proto3" json:"registered_relays,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The relay that cannot read, which this machine is for the others.
+	BlindRelay    *BlindRelay `protobuf:"bytes,18005,opt,name=blind_relay,json=blindRelay,proto3,oneof" json:"blind_relay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KubeSpan) Reset() {
@@ -269,6 +271,68 @@ func (x *KubeSpan) GetRegisteredRelays() [][]byte {
 	return nil
 }
 
+func (x *KubeSpan) GetBlindRelay() *BlindRelay {
+	if x != nil {
+		return x.BlindRelay
+	}
+	return nil
+}
+
+// A relay that cannot read what it carries.
+type BlindRelay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The public key, 32 bytes.
+	PublicKey []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Where its UDP port may be reached.
+	Endpoints     []*Endpoint `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlindRelay) Reset() {
+	*x = BlindRelay{}
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlindRelay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlindRelay) ProtoMessage() {}
+
+func (x *BlindRelay) ProtoReflect() protoreflect.Message {
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlindRelay.ProtoReflect.Descriptor instead.
+func (*BlindRelay) Descriptor() ([]byte, []int) {
+	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BlindRelay) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *BlindRelay) GetEndpoints() []*Endpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
 type IPPrefix struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
@@ -279,7 +343,7 @@ type IPPrefix struct {
 
 func (x *IPPrefix) Reset() {
 	*x = IPPrefix{}
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[2]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +355,7 @@ func (x *IPPrefix) String() string {
 func (*IPPrefix) ProtoMessage() {}
 
 func (x *IPPrefix) ProtoReflect() protoreflect.Message {
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[2]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +368,7 @@ func (x *IPPrefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IPPrefix.ProtoReflect.Descriptor instead.
 func (*IPPrefix) Descriptor() ([]byte, []int) {
-	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{2}
+	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *IPPrefix) GetIp() []byte {
@@ -330,7 +394,7 @@ type ControlPlane struct {
 
 func (x *ControlPlane) Reset() {
 	*x = ControlPlane{}
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[3]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +406,7 @@ func (x *ControlPlane) String() string {
 func (*ControlPlane) ProtoMessage() {}
 
 func (x *ControlPlane) ProtoReflect() protoreflect.Message {
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[3]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +419,7 @@ func (x *ControlPlane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlPlane.ProtoReflect.Descriptor instead.
 func (*ControlPlane) Descriptor() ([]byte, []int) {
-	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{3}
+	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ControlPlane) GetApiServerPort() uint32 {
@@ -375,7 +439,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[4]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +451,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[4]
+	mi := &file_sidero_discovery_client_affiliate_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +464,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{4}
+	return file_sidero_discovery_client_affiliate_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Endpoint) GetIp() []byte {
@@ -436,7 +500,7 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x04left\x18ӌ\x01 \x01(\bR\x04left\x12\x1a\n" +
 	"\aversion\x18Ԍ\x01 \x01(\tR\aversionB\v\n" +
 	"\t_kubespanB\x10\n" +
-	"\x0e_control_plane\"\x8c\x03\n" +
+	"\x0e_control_plane\"\xe9\x03\n" +
 	"\bKubeSpan\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
@@ -446,9 +510,17 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x05relay\x18ь\x01 \x01(\bR\x05relay\x12\x18\n" +
 	"\x06relays\x18Ҍ\x01 \x03(\fR\x06relays\x12\x1f\n" +
 	"\amapping\x18ӌ\x01 \x01(\rH\x00R\amapping\x88\x01\x01\x12-\n" +
-	"\x11registered_relays\x18Ԍ\x01 \x03(\fR\x10registeredRelaysB\n" +
+	"\x11registered_relays\x18Ԍ\x01 \x03(\fR\x10registeredRelays\x12K\n" +
+	"\vblind_relay\x18Ռ\x01 \x01(\v2#.sidero.discovery.client.BlindRelayH\x01R\n" +
+	"blindRelay\x88\x01\x01B\n" +
 	"\n" +
-	"\b_mapping\".\n" +
+	"\b_mappingB\x0e\n" +
+	"\f_blind_relay\"l\n" +
+	"\n" +
+	"BlindRelay\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12?\n" +
+	"\tendpoints\x18\x02 \x03(\v2!.sidero.discovery.client.EndpointR\tendpoints\".\n" +
 	"\bIPPrefix\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\rR\x04bits\"6\n" +
@@ -470,24 +542,27 @@ func file_sidero_discovery_client_affiliate_proto_rawDescGZIP() []byte {
 	return file_sidero_discovery_client_affiliate_proto_rawDescData
 }
 
-var file_sidero_discovery_client_affiliate_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_sidero_discovery_client_affiliate_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_sidero_discovery_client_affiliate_proto_goTypes = []any{
 	(*Affiliate)(nil),    // 0: sidero.discovery.client.Affiliate
 	(*KubeSpan)(nil),     // 1: sidero.discovery.client.KubeSpan
-	(*IPPrefix)(nil),     // 2: sidero.discovery.client.IPPrefix
-	(*ControlPlane)(nil), // 3: sidero.discovery.client.ControlPlane
-	(*Endpoint)(nil),     // 4: sidero.discovery.client.Endpoint
+	(*BlindRelay)(nil),   // 2: sidero.discovery.client.BlindRelay
+	(*IPPrefix)(nil),     // 3: sidero.discovery.client.IPPrefix
+	(*ControlPlane)(nil), // 4: sidero.discovery.client.ControlPlane
+	(*Endpoint)(nil),     // 5: sidero.discovery.client.Endpoint
 }
 var file_sidero_discovery_client_affiliate_proto_depIdxs = []int32{
 	1, // 0: sidero.discovery.client.Affiliate.kubespan:type_name -> sidero.discovery.client.KubeSpan
-	3, // 1: sidero.discovery.client.Affiliate.control_plane:type_name -> sidero.discovery.client.ControlPlane
-	2, // 2: sidero.discovery.client.KubeSpan.additional_addresses:type_name -> sidero.discovery.client.IPPrefix
-	2, // 3: sidero.discovery.client.KubeSpan.exclude_advertised_addresses:type_name -> sidero.discovery.client.IPPrefix
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 1: sidero.discovery.client.Affiliate.control_plane:type_name -> sidero.discovery.client.ControlPlane
+	3, // 2: sidero.discovery.client.KubeSpan.additional_addresses:type_name -> sidero.discovery.client.IPPrefix
+	3, // 3: sidero.discovery.client.KubeSpan.exclude_advertised_addresses:type_name -> sidero.discovery.client.IPPrefix
+	2, // 4: sidero.discovery.client.KubeSpan.blind_relay:type_name -> sidero.discovery.client.BlindRelay
+	5, // 5: sidero.discovery.client.BlindRelay.endpoints:type_name -> sidero.discovery.client.Endpoint
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_sidero_discovery_client_affiliate_proto_init() }
@@ -503,7 +578,7 @@ func file_sidero_discovery_client_affiliate_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sidero_discovery_client_affiliate_proto_rawDesc), len(file_sidero_discovery_client_affiliate_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,6 +2,8 @@ package payload
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 	"slices"
 
 	"github.com/spanmesh/span/discoveryhttp/clientpb"
@@ -20,6 +22,12 @@ func encodePaths(k *mesh.KubeSpan, out *clientpb.KubeSpan) {
 	for _, relay := range k.Registered {
 		out.RegisteredRelays = append(out.RegisteredRelays, relay[:])
 	}
+	if o := &k.Offer; !o.IsZero() {
+		out.BlindRelay = &clientpb.BlindRelay{PublicKey: o.Key[:]}
+		for _, e := range o.Endpoints {
+			out.BlindRelay.Endpoints = append(out.BlindRelay.Endpoints, &clientpb.Endpoint{Ip: e.Addr().AsSlice(), Port: uint32(e.Port())})
+		}
+	}
 }
 
 // decodePaths is the inverse of encodePaths. What is more than a machine publishes is left out. Of a kind
@@ -34,6 +42,25 @@ func decodePaths(in *clientpb.KubeSpan, k *mesh.KubeSpan) error {
 			return fmt.Errorf("is registered with a relay whose key has %d bytes", len(raw))
 		}
 		k.Registered = append(k.Registered, mesh.Key(raw))
+	}
+	return decodeOffer(in.GetBlindRelay(), k)
+}
+
+// decodeOffer sets the relay that the machine offers to be.
+func decodeOffer(in *clientpb.BlindRelay, k *mesh.KubeSpan) error {
+	if in == nil {
+		return nil
+	}
+	if len(in.GetPublicKey()) != mesh.KeySize {
+		return fmt.Errorf("offers a relay whose key has %d bytes", len(in.GetPublicKey()))
+	}
+	k.Offer.Key = mesh.Key(in.GetPublicKey())
+	for _, raw := range in.GetEndpoints()[:min(len(in.GetEndpoints()), mesh.MaxOfferEndpoints)] {
+		address, ok := netip.AddrFromSlice(raw.GetIp())
+		if !ok || raw.GetPort() == 0 || raw.GetPort() > math.MaxUint16 {
+			return fmt.Errorf("offers a relay at an endpoint that is none, with %d bytes and port %d", len(raw.GetIp()), raw.GetPort())
+		}
+		k.Offer.Endpoints = append(k.Offer.Endpoints, netip.AddrPortFrom(address.Unmap(), uint16(raw.GetPort())))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +19,9 @@ func TestPathsRoundTrip(t *testing.T) {
 		"an earlier version":        {},
 		"a kind that is unknown":    {Probes: true},
 		"behind a NAT, with relays": {Probes: true, NAT: mesh.NATDependent, Registered: []mesh.Key{{1}, {2}}},
+		"a relay": {Offer: mesh.RelayOffer{Key: mesh.Key{3}, Endpoints: []netip.AddrPort{
+			netip.MustParseAddrPort("192.0.2.1:51821"), netip.MustParseAddrPort("[2001:db8::1]:65535")}}},
+		"a relay that is nowhere": {Offer: mesh.RelayOffer{Key: mesh.Key{3}}},
 	} {
 		var wire clientpb.KubeSpan
 		encodePaths(&k, &wire)
@@ -25,7 +29,7 @@ func TestPathsRoundTrip(t *testing.T) {
 		if err := decodePaths(&wire, &got); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if diff := cmp.Diff(k, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(k, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -39,7 +43,21 @@ func TestPathsOfOthers(t *testing.T) {
 	if err := decodePaths(many, &got); err != nil || !got.Probes || got.NAT != mesh.NATUnknown || len(got.Registered) != mesh.MaxRegistered {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	endpoint := &clientpb.Endpoint{Ip: []byte{192, 0, 2, 1}, Port: 1}
+	offer := &clientpb.KubeSpan{BlindRelay: &clientpb.BlindRelay{PublicKey: key, Endpoints: slices.Repeat([]*clientpb.Endpoint{endpoint}, 100)}}
+	if err := decodePaths(offer, &got); err != nil || len(got.Offer.Endpoints) != mesh.MaxOfferEndpoints {
+		t.Errorf("got %+v, %v", got.Offer, err)
+	}
+	relay := func(key []byte, ip []byte, port uint32) *clientpb.KubeSpan {
+		return &clientpb.KubeSpan{BlindRelay: &clientpb.BlindRelay{PublicKey: key, Endpoints: []*clientpb.Endpoint{{Ip: ip, Port: port}}}}
+	}
 	for name, bad := range map[string]*clientpb.KubeSpan{
+		"a relay without a key":                relay(nil, endpoint.GetIp(), 1),
+		"a relay at an address that is none":   relay(key, []byte{1}, 1),
+		"a relay at port 0":                    relay(key, endpoint.GetIp(), 0),
+		"a relay at a port that is too large":  relay(key, endpoint.GetIp(), 1<<16),
+		"a relay at an endpoint that is empty": {BlindRelay: &clientpb.BlindRelay{PublicKey: key, Endpoints: []*clientpb.Endpoint{nil}}},
+
 		"a short key": {RegisteredRelays: [][]byte{key[1:]}},
 		"a long key":  {RegisteredRelays: [][]byte{append(key, 0)}},
 	} {
@@ -49,18 +67,27 @@ func TestPathsOfOthers(t *testing.T) {
 	}
 }
 
-// TestPathsFit has the largest that a machine publishes about paths, for which mesh leaves 128 bytes of
-// the 2048 that discovery services take.
+// TestPathsFit has the largest that a machine publishes about paths and its relay, for which mesh leaves
+// 128 and 192 bytes of the 2048 that discovery services take.
 func TestPathsFit(t *testing.T) {
-	k := mesh.KubeSpan{Probes: true, NAT: mesh.NATDependent}
+	paths := mesh.KubeSpan{Probes: true, NAT: mesh.NATDependent}
 	for i := range mesh.MaxRegistered {
-		k.Registered = append(k.Registered, mesh.Key{byte(i)})
+		paths.Registered = append(paths.Registered, mesh.Key{byte(i)})
 	}
-	var wire clientpb.KubeSpan
-	encodePaths(&k, &wire)
-	if size := proto.Size(&wire); size > 128 {
-		t.Errorf("%d bytes", size)
-	} else {
-		t.Logf("%d bytes", size)
+	relay := mesh.KubeSpan{Offer: mesh.RelayOffer{Key: mesh.Key{1}}}
+	for range mesh.MaxOfferEndpoints {
+		relay.Offer.Endpoints = append(relay.Offer.Endpoints, netip.MustParseAddrPort("[2001:db8::1]:65535"))
+	}
+	for name, c := range map[string]struct {
+		k    *mesh.KubeSpan
+		room int
+	}{"paths": {&paths, 128}, "relay": {&relay, 192}} {
+		var wire clientpb.KubeSpan
+		encodePaths(c.k, &wire)
+		size := proto.Size(&wire)
+		t.Logf("%s: %d bytes", name, size)
+		if size > c.room {
+			t.Errorf("%s: more than %d bytes", name, c.room)
+		}
 	}
 }

@@ -37,6 +37,7 @@ const (
 	ofConflicts      = "conflicts over a table, a priority, a port or a name are errors before any change"
 	ofRepairs        = "another program keeps changing an object: repairs slow down and are reported"
 	ofFailover       = "of two machines with one network behind them, the other takes over when its owner dies or leaves"
+	ofMemberRelay    = "two machines behind symmetric NATs reach each other by a member's blind relay, which outlives its agent and cannot read"
 	ofRelay          = "two machines behind symmetric NATs talk through a relay"
 	ofEndpoints      = "endpoints that no machine can use are refused with a reason"
 	ofSettings       = "a filter that lets nothing through, an address of a link's network, a port of metrics that is taken, and configs side by side are named, and no longer once they are mended"
@@ -117,6 +118,7 @@ var states = []state{
 	{"two machines advertise one network", "AddressOverlap", "0", ofFailover},
 	{"a peer announces endpoints that nobody can use", "EndpointRefused", "1", ofEndpoints},
 	{"a relay does not forward", "RelayNotForwarding", "1", ofMembers},
+	{"the port of the relay that is offered is taken", "RelayNotServing", "1", ofMemberRelay},
 	{"the machine has more than 64 endpoints", "TooManyEndpoints", "1", ofAddresses},
 	{"no agent answers", "NoAgent", "3", ofStatus},
 	{"the agent is stuck", "AgentStuck", "2", ofStuckAgent},

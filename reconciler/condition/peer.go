@@ -33,8 +33,10 @@ const (
 	PeerFlapping Code = "PeerFlapping"
 	// PeerUnreachable is the code of a peer that was never reached while others are.
 	PeerUnreachable Code = "PeerUnreachable"
-	// RelayNotForwarding is the code of a machine that offers to relay and does not forward.
+	// RelayNotForwarding is the code of a machine that offers to forward for others and does not forward.
 	RelayNotForwarding Code = "RelayNotForwarding"
+	// RelayNotServing is the code of a machine that offers a blind relay, and cannot serve it.
+	RelayNotServing Code = "RelayNotServing"
 	// Relayed is the code of a peer whose traffic another one carries.
 	Relayed Code = "Relayed"
 	// SecretDiffers is the code of a machine that can read no other one.
@@ -147,9 +149,16 @@ var peerDefinitions = []Definition{
 	},
 	{
 		Code: RelayNotForwarding, Severity: SeverityWarning,
-		Summary: "the machine offers to relay, and does not forward packets",
+		Summary: "the machine offers to forward the traffic of others, and does not forward packets",
 		Check:   "`sysctl net.ipv6.conf.all.forwarding net.ipv4.ip_forward`",
 		Remedy:  "`sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`, and in a file under `/etc/sysctl.d`; or `relay.forwarding.offer: false`",
+	},
+	{
+		Code: RelayNotServing, Severity: SeverityWarning,
+		Summary: "the machine offers to be a relay, and cannot be one",
+		Check:   "`ss -lunp`, and the file `log` in the directory `relay` of the state directory",
+		Remedy:  "free the UDP port, or choose another one with `relay.port`; or `relay.offer: false`",
+		After:   10 * time.Second,
 	},
 	{
 		Code: Relayed, Severity: SeverityInfo,

@@ -59,6 +59,8 @@ type KubeSpan struct {
 	Probes bool `json:"probes,omitempty"`
 	// Registered are the blind relays with which the machine is registered.
 	Registered []Key `json:"registered,omitempty"`
+	// Offer is the blind relay that the machine is for the others.
+	Offer RelayOffer `json:"offer,omitzero"`
 }
 
 // IsZero reports whether the machine is not in the mesh.
@@ -117,6 +119,7 @@ func join(a, b Affiliate) Affiliate {
 			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
 			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
 			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
+			Offer:                     a.KubeSpan.Offer.or(b.KubeSpan.Offer),
 		},
 	}
 }

@@ -26,11 +26,17 @@ const (
 	// relaySize is for MaxRegistered keys.
 	relaySize  = 128
 	prefixSize = 24
+	// offerSize is for the key and the endpoints of the relay that the machine is.
+	offerSize = 192
 )
 
-// roomForAddresses returns how many addresses fit beside the networks of an affiliate.
-func roomForAddresses(k *KubeSpan) int {
+// roomForAddresses returns how many addresses fit beside the networks of an affiliate, and its relay if it
+// offers one.
+func roomForAddresses(k *KubeSpan, offers bool) int {
 	room := maxData - baseSize - relaySize - prefixSize*(len(k.AdditionalAddresses)+len(k.ExcludeAdvertisedNetworks))
+	if offers {
+		room -= offerSize
+	}
 	return min(max(room/addressSize, 1), maxAddresses)
 }
 

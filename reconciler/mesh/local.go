@@ -136,7 +136,7 @@ func LocalAffiliate(id Identity, config *schema.KubeSpan, host Host, seen []neti
 		ExcludeAdvertisedNetworks: config.Filters.ExcludeAdvertisedNetworks,
 		Relay:                     config.Relay.OffersForwarding() && host.Forwards,
 	}
-	a.Addresses = best(addresses, roomForAddresses(&a.KubeSpan)-len(config.Addresses), classOf)
+	a.Addresses = best(addresses, roomForAddresses(&a.KubeSpan, config.Relay.Offer)-len(config.Addresses), classOf)
 	found := tooMany("addresses", len(a.Addresses), len(addresses), "exclude links with machine.network.kubespan.filters.interfaces")
 	for _, address := range config.Addresses {
 		a.Addresses = unite(a.Addresses, []netip.Addr{address.Addr()})

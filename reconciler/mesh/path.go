@@ -32,6 +32,8 @@ type BlindRelay struct {
 	URL string
 	// Name is for people.
 	Name string
+	// Member is set where a member of the cluster is the relay.
+	Member bool
 }
 
 // maxRelayEndpoints is how many endpoints of a relay are kept.
@@ -55,7 +57,7 @@ func JoinRelays(known, told []BlindRelay) []BlindRelay {
 
 // Equal reports whether both are the same.
 func (r BlindRelay) Equal(other BlindRelay) bool {
-	return r.Key == other.Key && r.Name == other.Name && r.URL == other.URL && r.Local == other.Local && slices.Equal(r.Endpoints, other.Endpoints)
+	return r.Key == other.Key && r.Name == other.Name && r.Member == other.Member && r.URL == other.URL && r.Local == other.Local && slices.Equal(r.Endpoints, other.Endpoints)
 }
 
 // Has reports whether an endpoint is the relay's.

@@ -36,6 +36,8 @@ type PeerSpec struct {
 	NAT        NAT
 	Probes     bool
 	Registered []Key
+	// Offer is that of KubeSpan of the affiliate.
+	Offer RelayOffer
 }
 
 // PeerSpecs returns the specs of peers, in their order, without allowed IPs: package ownership
@@ -46,7 +48,7 @@ func PeerSpecs(peers []*Affiliate) []PeerSpec {
 		k := &a.KubeSpan
 		specs[i] = PeerSpec{PublicKey: k.PublicKey, NodeID: a.NodeID, Label: a.Nodename, Address: k.Address,
 			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays,
-			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered}
+			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered, Offer: k.Offer}
 	}
 	return specs
 }

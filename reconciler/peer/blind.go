@@ -52,10 +52,16 @@ func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
 	return endpoints
 }
 
-// relayAt returns the relay that has an endpoint; zero for none.
+// relayAt returns the relay that has an endpoint; zero for none. Of what a member says of its relay, only
+// the endpoint counts at which it has answered: it might list those of others.
 func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
+	for _, r := range in.Registered {
+		if e.IsValid() && r.Endpoint == e {
+			return r.Key
+		}
+	}
 	for i := range in.Relays {
-		if in.Relays[i].Has(e) {
+		if !in.Relays[i].Member && in.Relays[i].Has(e) {
 			return in.Relays[i].Key
 		}
 	}

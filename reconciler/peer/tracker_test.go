@@ -152,7 +152,7 @@ func TestAssignRelays(t *testing.T) {
 	down := Status{State: Down, Rounds: 1, LastUsedEndpoint: one}
 	connections := Connections{{Key: mesh.Key{1}, Status: Status{State: Up}}, {Key: mesh.Key{2}, Status: down},
 		{Key: mesh.Key{3}, Status: down}, {Key: mesh.Key{4}, Status: Status{State: Unknown, LastUsedEndpoint: one}}}
-	reached := connections.AssignRelays(mesh.Key{9}, list)
+	reached := connections.AssignRelays(Forwarding{Self: mesh.Key{9}}, list)
 	if want := []mesh.Key{{1}}; !slices.Equal(reached, want) {
 		t.Errorf("reached are %v, want %v", reached, want)
 	}

@@ -32,7 +32,7 @@ func TestDocsAreCurrent(t *testing.T) {
 	}
 	for key, text := range all {
 		owner, _, _ := strings.Cut(strings.TrimPrefix(key, "mesh."), ".")
-		if strings.HasPrefix(key, "resource.") || strings.HasPrefix(key, "mesh.") && slices.Contains([]string{"Affiliate", "KubeSpan", "ControlPlane"}, owner) {
+		if strings.HasPrefix(key, "resource.") || strings.HasPrefix(key, "mesh.") && slices.Contains([]string{"Affiliate", "KubeSpan", "ControlPlane", "RelayOffer"}, owner) {
 			used[key] = text
 		}
 	}

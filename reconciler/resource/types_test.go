@@ -49,7 +49,7 @@ func TestRowsHaveACellForEveryHeading(t *testing.T) {
 func changes(t reflect.Type, f func(path []int)) {
 	for _, field := range reflect.VisibleFields(t) {
 		inner := field.Type
-		if inner.Kind() == reflect.Struct && (inner.Name() == "KubeSpan" || inner.Name() == "ControlPlane" || inner.Name() == "Affiliate") {
+		if inner.Kind() == reflect.Struct && (inner.Name() == "KubeSpan" || inner.Name() == "ControlPlane" || inner.Name() == "RelayOffer" || inner.Name() == "Affiliate") {
 			if !field.Anonymous {
 				changes(inner, func(path []int) { f(append(append([]int{}, field.Index...), path...)) })
 			}

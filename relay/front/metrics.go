@@ -29,7 +29,22 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (*Front) Describe(out chan<- *prometheus.Desc) {
+func (*Front) Describe(out chan<- *prometheus.Desc) { Collector(nil).Describe(out) }
+
+// Collect implements prometheus.Collector.
+func (f *Front) Collect(out chan<- prometheus.Metric) {
+	Collector(func() *Counts {
+		c := f.Counts()
+		return &c
+	}).Collect(out)
+}
+
+// Collector collects the metrics of a relay, such as one in another process. It returns nil where there
+// is none.
+type Collector func() *Counts
+
+// Describe implements prometheus.Collector.
+func (Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{packetsTotal, bytesTotal, registrationsTotal, movesTotal, scansTotal, nudgesTotal, droppedTotal,
 		machinesGauge, flowsGauge, streamsGauge} {
 		out <- d
@@ -37,8 +52,11 @@ func (*Front) Describe(out chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (f *Front) Collect(out chan<- prometheus.Metric) {
-	c := f.Counts()
+func (read Collector) Collect(out chan<- prometheus.Metric) {
+	c := read()
+	if c == nil {
+		return
+	}
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}

@@ -44,6 +44,13 @@ func (s settings) Len(path string) int {
 	return int(n)
 }
 
+// Same implements check.Settings.
+func (s settings) Same(path, other string) bool {
+	one, err := at(s.full, path).Int64()
+	two, otherErr := at(s.full, other).Int64()
+	return err == nil && otherErr == nil && one == two
+}
+
 // checkComplete returns the problems of a config that lacks settings. It returns none for a part
 // of a config.
 func (l *loader) checkComplete(full cue.Value) (problems schema.Problems) {

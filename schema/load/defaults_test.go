@@ -25,6 +25,7 @@ var others = map[string]string{
 	"machine.network.kubespan.harvestExtraEndpoints":             "bool | *true",
 	"machine.network.kubespan.mtu":                               "int | *1400",
 	"machine.network.kubespan.relay.offer":                       "bool | *true",
+	"machine.network.kubespan.relay.port":                        "int | *51830",
 	"machine.network.kubespan.relay.use":                         "*true | false",
 	"machine.network.kubespan.nat.stun":                          "bool | *false",
 	"machine.network.kubespan.nat.punch":                         "bool | *false",

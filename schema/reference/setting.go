@@ -178,9 +178,10 @@ func source(e ast.Expr) string {
 // everyFault finds every fault in relations.
 type everyFault struct{}
 
-func (everyFault) Is(string, bool) bool { return true }
-func (everyFault) Missing(string) bool  { return true }
-func (everyFault) Len(string) int       { return 0 }
+func (everyFault) Is(string, bool) bool  { return true }
+func (everyFault) Missing(string) bool   { return true }
+func (everyFault) Len(string) int        { return 0 }
+func (everyFault) Same(_, _ string) bool { return true }
 
 // relations returns what settings need of each other, by their paths.
 func relations() map[string][]string {

@@ -116,7 +116,7 @@ var machineFaults = []Fault{
 	}},
 	{"RelayNotForwarding", "a relay does not forward", []string{"IPv6 and IPv4", "IPv6", "IPv4"}, func(s *Scene) Sign {
 		SetForwarding(s.t, s.On, s.Variant == "IPv4", s.Variant == "IPv6")
-		s.edit(s.On, "relay: offer: true")
+		s.edit(s.On, "relay: forwarding: offer: true")
 		s.startAll()
 		return s.sign(s.On, 1, "", "forwarding of "+s.Variant+" is off", "sysctl -w ")
 	}},

@@ -72,9 +72,9 @@ var peerFaults = []Fault{
 	}},
 	{"Relayed", "a peer is reached through a relay", []string{first, later}, func(s *Scene) Sign {
 		SetForwarding(s.t, s.Third, true, true)
-		s.Third.Files.WriteConfig(harness.Edit(s.Config, "relay: offer: true"))
-		s.edit(s.On, "relay: use: true")
-		s.edit(s.Other, "relay: use: true")
+		s.Third.Files.WriteConfig(harness.Edit(s.Config, "relay: forwarding: offer: true"))
+		s.edit(s.On, "relay: forwarding: use: true")
+		s.edit(s.Other, "relay: forwarding: use: true")
 		if s.Variant == later {
 			s.up()
 		}

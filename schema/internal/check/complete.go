@@ -11,6 +11,9 @@ const (
 	peers      = "cluster.discovery.registries.static.peers"
 	id         = "cluster.id"
 	secret     = "cluster.secret"
+	offer      = "machine.network.kubespan.relay.offer"
+	relayPort  = "machine.network.kubespan.relay.port"
+	listenPort = "machine.network.kubespan.listenPort"
 )
 
 // wantKey is the remedy for a missing ID or secret.
@@ -38,6 +41,8 @@ type Settings interface {
 	Missing(path string) bool
 	// Len returns the length of the list at path. It is 0 for a list with a fault.
 	Len(path string) int
+	// Same reports whether the settings at two paths are valid numbers and equal.
+	Same(path, other string) bool
 }
 
 // Complete returns the faults of settings that need each other.
@@ -58,6 +63,8 @@ func Complete(s Settings) (faults []Fault) {
 			Reason: "is missing, but discovery is enabled and needs it", Want: wantKey}},
 		{wanted && s.Missing(secret), Fault{Path: secret, AskedBy: discovery,
 			Reason: "is missing, but discovery is enabled and needs it", Want: wantKey}},
+		{s.Is(offer, true) && !s.Missing(relayPort) && s.Same(relayPort, listenPort), Fault{Path: relayPort, AskedBy: offer,
+			Reason: "is listenPort, but relay.offer is true and the relay needs a port of its own", Want: "another port than listenPort"}},
 	} {
 		if c.wrong {
 			faults = append(faults, c.fault)

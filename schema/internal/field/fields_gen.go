@@ -90,11 +90,12 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.nat.stun":                             {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.nat.upnp":                             {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.persistentKeepalive":                  {Kind: cue.IntKind, Want: "a whole number of seconds from 0 to 65535"},
-		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"use\", \"offer\", \"forwarding\"", Children: []string{"use", "offer", "forwarding"}},
+		"machine.network.kubespan.relay":                                {Kind: cue.StructKind, Want: "a struct with the fields \"use\", \"offer\", \"port\", \"forwarding\"", Children: []string{"use", "offer", "port", "forwarding"}},
 		"machine.network.kubespan.relay.forwarding":                     {Kind: cue.StructKind, Want: "a struct with the fields \"offer\", \"use\"", Children: []string{"offer", "use"}},
 		"machine.network.kubespan.relay.forwarding.offer":               {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.forwarding.use":                 {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.relay.offer":                          {Kind: cue.BoolKind, Want: "true or false"},
+		"machine.network.kubespan.relay.port":                           {Kind: cue.IntKind, Want: "a port number from 1 to 65535"},
 		"machine.network.kubespan.relay.use":                            {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.routeConnectedNetworks":               {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\""},
 		"machine.network.kubespan.routeConnectedNetworks.[]":            {Kind: cue.StringKind, Want: "a network in CIDR notation, such as \"10.0.0.0/8\" or \"fd00::/8\"", Check: "cidr"},
@@ -128,6 +129,7 @@ const Inlined = `#Machine: {
 			relay: {
 				use?: bool
 				offer: bool | *false
+				port: int & >=1 & <=65535 | *51821
 				forwarding: {
 					offer: bool | *false
 					use: bool | *false

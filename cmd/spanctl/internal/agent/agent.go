@@ -130,7 +130,9 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	sampler := newSampler(machineNow())
 	ports := newSharedPorts(openShared, o.Log)
 	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, d.store, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
-	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(o.Turned)))))
+	host := d.newRelayHost(ctx, loop)
+	meter.Add(host)
+	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(o.Turned))))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -171,7 +173,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, d.saveEvents} {
+	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })

@@ -316,6 +316,9 @@ func (m *configManager) resetIdentity(ctx context.Context) (reset statedir.Reset
 	err = m.locked(ctx, func() error {
 		pass, err = m.runner.ResetIdentity(ctx, func() error {
 			done, err := m.dir.ResetIdentity()
+			if err == nil {
+				m.resetRelay(ctx)
+			}
 			replaced <- done
 			return err
 		})

@@ -201,6 +201,7 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 		if leaves {
 			left = reconciler.LeaveDiscovery(ctx, d.newDiscovery(), config)
 			d.releasePortMappings(ctx, config.KubeSpan().FirewallMark)
+			d.endRelay(ctx)
 		}
 		pass, err := d.engine.RemoveAll(ctx, time.Now(), own)
 		if pass == nil {

@@ -93,6 +93,9 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 			return nil, err
 		}
 		discovery.SaveCaches()
+		if !config.KubeSpan().Enabled || !config.KubeSpan().Relay.Offer {
+			d.endRelay(ctx)
+		}
 		pass.WarnUntold(discovery.Announce(ctx, pass.Local))
 		return pass, err
 	})

@@ -135,7 +135,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newValidate(),
 		newSchema(), newExplain(),
 		newDiscovery(g),
-		newWireguardProcess(), newTunnelProcess(),
+		newWireguardProcess(), newTunnelProcess(), newRelayProcess(),
 		newDialStdio(g),
 	)
 	completeFlags(root)

@@ -80,7 +80,7 @@ func Gather(ctx context.Context, r Request) *Facts {
 	if r.Config != nil {
 		kubespan := r.Config.KubeSpan()
 		f.Config = &Config{Link: kubespan.InterfaceName, ListenPort: kubespan.ListenPort, RulePriority: kubespan.RulePriority,
-			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.OffersForwarding()}
+			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.Forwarding.Offer}
 		if r.Config.Cluster.Discovery.Enabled {
 			f.Services = gatherServices(ctx, r, &work)
 			outsider, services := newOutsider(r.Config), r.Config.Cluster.Discovery.Registries.Service.URLs()

@@ -31,6 +31,7 @@ const (
 	eventsFile       = "events.json"
 	trialFile        = "trial.json"
 	downFile         = "down"
+	relayDir         = "relay"
 	// oldCacheFile had the caches of all registries before each had a file of its own.
 	// It is removed: the registries are asked again.
 	oldCacheFile = "affiliates.json"
@@ -102,6 +103,10 @@ func (d *Dir) WireguardLog(link string) string {
 
 // TunnelsLog is where the process that carries packets to relays over TCP writes what goes wrong.
 func (d *Dir) TunnelsLog() string { return filepath.Join(d.path, "tunnels.log") }
+
+// Relay is the directory of the relay that the machine is for others: its key, its table, its log and
+// its control socket.
+func (d *Dir) Relay() string { return filepath.Join(d.path, relayDir) }
 
 func (d *Dir) write(name string, data []byte) error {
 	return d.unwritable(d.Disk.Write(filepath.Join(d.path, name), data))

@@ -14,6 +14,7 @@ func (d *Dir) Private() []health.File {
 	for _, name := range []string{kubespanFile, resetFile, rotateFile} {
 		wanted = append(wanted, health.File{Path: filepath.Join(d.path, name), Use: health.KeyFile})
 	}
+	wanted = append(wanted, health.File{Path: filepath.Join(d.Relay(), "key"), Use: health.KeyFile})
 	all, err := d.History()
 	if err == nil { // a history that cannot be read is no secret
 		for _, r := range all {

@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/relay/front"
+)
+
+const (
+	// relayCheck is how often it is looked whether the relay is still there.
+	relayCheck = time.Second
+	// relayRetry is the pause after which a relay is started again that could not be.
+	relayRetry = 10 * time.Second
+	// relayPatience is how many requests in a row a relay may leave without an answer before it is replaced.
+	// Each waits 5 s.
+	relayPatience = 3
+)
+
+// relayHost keeps the process of the blind relay that this machine is for others. The process stays when
+// the agent ends, and is taken up by the next one.
+type relayHost struct {
+	// relay starts, asks and ends the process.
+	relay relayControl
+	// report takes the offer, and stand what is wrong, where they have changed.
+	report func(reconciler.Offer)
+	stand  func(...condition.Condition)
+	log    *slog.Logger
+	// Collector has the metrics of the relay, and counts what it has done; nil without one.
+	front.Collector
+	counts atomic.Pointer[front.Counts]
+
+	// turns has the last turn of the loop.
+	turns lastTurn
+
+	// The fields below belong to run.
+
+	turn reconciler.Turn
+	// ended is set once the process was ended, as there is no offer.
+	ended bool
+	// told is the process that was told of given.
+	told  int
+	given reconciler.Admitted
+	// silent counts the requests in a row that the process has not answered.
+	silent int
+	// offered and fault are what was reported last, and retry is when a start that failed is repeated.
+	offered reconciler.Offer
+	fault   string
+	retry   time.Time
+}
+
+// relayControl is package relayprocess.
+type relayControl interface {
+	Ask(ctx context.Context, admit *relayprocess.Admission) (relayprocess.State, error)
+	Start(ctx context.Context, port uint16, mark uint32) error
+	End(ctx context.Context) error
+}
+
+// relayDir implements relayControl with a directory.
+type relayDir string
+
+func (d relayDir) Ask(ctx context.Context, admit *relayprocess.Admission) (relayprocess.State, error) {
+	return relayprocess.Ask(ctx, string(d), admit)
+}
+
+func (d relayDir) Start(ctx context.Context, port uint16, mark uint32) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return relayprocess.Start(ctx, program, string(d), port, mark)
+}
+
+func (d relayDir) End(ctx context.Context) error { return relayprocess.End(ctx, string(d)) }
+
+// newRelayHost returns the host of the relay of a loop, which goes on to publish the one of the agent
+// before: peers would leave it otherwise.
+func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop) *relayHost {
+	h := &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
+		_ = loop.Stand(ctx, condition.RelayNotServing, found...) // it fails where the agent stops
+	}}
+	h.Collector = h.counts.Load
+	if state, err := h.relay.Ask(ctx, nil); err == nil {
+		h.tell(reconciler.Offer{Key: state.Key, Port: state.Port}, "")
+	}
+	return h
+}
+
+// run keeps the relay until ctx ends.
+func (h *relayHost) run(ctx context.Context) {
+	tick := time.NewTicker(relayCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case h.turn = <-h.turns:
+		case <-tick.C:
+		}
+		h.step(ctx, time.Now())
+	}
+}
+
+// step makes the process what the last turn asks for. Before the first config is in force, and while
+// passes fail, what there is stays.
+func (h *relayHost) step(ctx context.Context, now time.Time) {
+	config := h.turn.Config
+	switch {
+	case config == nil:
+	case h.turn.Down || !config.KubeSpan().Enabled || !config.KubeSpan().Relay.Offer:
+		h.withdraw(ctx)
+	case h.turn.Mesh.Link != "":
+		h.ended = false
+		h.keep(ctx, now, uint16(config.KubeSpan().RelayPort()), config.KubeSpan().FirewallMark)
+	}
+}
+
+// withdraw ends the process.
+func (h *relayHost) withdraw(ctx context.Context) {
+	if h.ended {
+		return
+	}
+	h.tell(reconciler.Offer{}, "")
+	if err := h.relay.End(ctx); err != nil {
+		if ctx.Err() == nil {
+			h.log.Warn("relay not ended", "error", err)
+		}
+		return
+	}
+	if h.told != 0 {
+		h.log.Info("relay ended, as it is not offered any more")
+	}
+	h.ended, h.told = true, 0
+	h.counts.Store(nil)
+}
+
+// keep starts the process if need be, and tells it whom to carry packets for.
+func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark uint32) {
+	state, err := h.ask(ctx)
+	if err == nil && state.Port == port && state.Mark == mark {
+		h.silent = 0
+		h.counts.Store(&state.Counts)
+		h.tell(reconciler.Offer{Key: state.Key, Port: port}, "")
+		return
+	}
+	if ctx.Err() != nil || now.Before(h.retry) {
+		return
+	}
+	if none := errors.Is(err, relayprocess.ErrNone); err != nil && !none {
+		if h.silent++; h.silent < relayPatience {
+			return // a machine may be busy
+		}
+	}
+	h.silent = 0
+	if !errors.Is(err, relayprocess.ErrNone) {
+		h.log.Info("relay is replaced", "port", port, "error", err)
+	}
+	if err := h.start(ctx, port, mark); err != nil {
+		if ctx.Err() == nil {
+			h.retry = now.Add(relayRetry)
+			h.log.Warn("relay not started", "port", port, "error", err, "retry_in", relayRetry.String())
+			h.tell(reconciler.Offer{}, err.Error())
+		}
+		return
+	}
+	if state, err = h.ask(ctx); err == nil {
+		h.log.Info("relay started", "port", port, "process", state.PID)
+		h.tell(reconciler.Offer{Key: state.Key, Port: port}, "")
+	}
+}
+
+// start replaces the process, of which there may be none.
+func (h *relayHost) start(ctx context.Context, port uint16, mark uint32) error {
+	if err := h.relay.End(ctx); err != nil {
+		return err
+	}
+	return h.relay.Start(ctx, port, mark)
+}
+
+// ask asks the process, and tells it of whom it does not know yet.
+func (h *relayHost) ask(ctx context.Context) (state relayprocess.State, err error) {
+	admitted := h.turn.Admitted
+	same := slices.Equal(admitted.Members, h.given.Members) && slices.Equal(admitted.WithoutAgent, h.given.WithoutAgent)
+	if same {
+		if state, err = h.relay.Ask(ctx, nil); err != nil || state.PID == h.told {
+			return state, err
+		}
+	}
+	state, err = h.relay.Ask(ctx, &relayprocess.Admission{Members: admitted.Members, WithoutAgent: admitted.WithoutAgent})
+	if err == nil {
+		h.told, h.given = state.PID, admitted
+	}
+	return state, err
+}
+
+// tell reports what has changed.
+func (h *relayHost) tell(offer reconciler.Offer, fault string) {
+	if offer != h.offered {
+		h.report(offer)
+		h.offered = offer
+	}
+	if fault == h.fault {
+		return
+	}
+	h.fault = fault
+	if fault == "" {
+		h.stand()
+		return
+	}
+	h.stand(notServing(h.turn.Config.KubeSpan().RelayPort(), fault))
+}
+
+// notServing returns the condition of a relay that does not start.
+func notServing(port int, fault string) condition.Condition {
+	c := condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not start: %s", fault),
+		Remedy: "see the file log in the directory relay of the state directory"}
+	if strings.Contains(fault, unix.EADDRINUSE.Error()) { // the process has said it
+
+		c.Cause = fmt.Sprintf("the UDP port %d of the relay that relay.offer asks for is taken", port)
+		c.Remedy = fmt.Sprintf("end the program that `ss -lunp sport = :%d` shows, or set relay.port to a free port", port)
+	}
+	return c
+}
+
+// endRelay ends the relay of a machine whose mesh is taken down, or whose config offers none any more,
+// without an agent.
+func (d *deps) endRelay(ctx context.Context) {
+	if err := relayprocess.End(ctx, d.dir.Relay()); err != nil {
+		d.log.Warn("relay not ended", "error", err)
+	}
+}
+
+// resetRelay has the relay that the machine is for others get another key: the machine may be a clone,
+// and both would be one relay. The agent starts it again.
+func (m *configManager) resetRelay(ctx context.Context) {
+	if err := errors.Join(relayprocess.End(ctx, m.dir.Relay()), os.RemoveAll(m.dir.Relay())); err != nil {
+		m.log.Warn("relay's key not replaced", "error", err)
+	}
+}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
+	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/schema"
+)
+
+// fakeRelay is a process, and notes what happens to it.
+type fakeRelay struct {
+	state  relayprocess.State
+	pid    int
+	starts error
+	hangs  bool
+	did    []string
+}
+
+func (f *fakeRelay) note(format string, args ...any) {
+	f.did = append(f.did, fmt.Sprintf(format, args...))
+}
+
+func (f *fakeRelay) Ask(_ context.Context, admit *relayprocess.Admission) (relayprocess.State, error) {
+	switch {
+	case f.hangs:
+		return relayprocess.State{}, errors.New("it does not answer")
+	case f.state.PID == 0:
+		return relayprocess.State{}, relayprocess.ErrNone
+	case admit != nil:
+		f.note("admit %d", len(admit.Members))
+	}
+	return f.state, nil
+}
+
+func (f *fakeRelay) Start(_ context.Context, port uint16, mark uint32) error {
+	if f.starts != nil {
+		return f.starts
+	}
+	f.pid++
+	f.note("start %d", port)
+	f.state, f.hangs = relayprocess.State{PID: f.pid, Key: mesh.Key{1}, Port: port, Mark: mark}, false
+	return nil
+}
+
+func (f *fakeRelay) End(context.Context) error {
+	if f.state.PID != 0 {
+		f.note("end")
+	}
+	f.state = relayprocess.State{}
+	return nil
+}
+
+// relayTurn is a turn with a relay at a port; 0 for none.
+func relayTurn(port int, members ...mesh.Key) reconciler.Turn {
+	config := &schema.Config{}
+	k := config.KubeSpan()
+	k.Enabled, k.Relay.Offer, k.Relay.Port, k.FirewallMark = true, port != 0, port, 32
+	return reconciler.Turn{Config: config, Mesh: reconciler.Mesh{Link: "kubespan"}, Admitted: reconciler.Admitted{Members: members}}
+}
+
+func TestRelayIsKept(t *testing.T) {
+	down, failing, disabled := relayTurn(5), relayTurn(5), relayTurn(5)
+	down.Down, failing.Mesh.Link, disabled.Config.KubeSpan().Enabled = true, "", false
+	of := func(pid int, port uint16) relayprocess.State {
+		return relayprocess.State{PID: pid, Key: mesh.Key{1}, Port: port, Mark: 32}
+	}
+	for _, c := range []struct {
+		name   string
+		before relayprocess.State
+		turns  []reconciler.Turn
+		// did is what happened to the process, and port that of the offer.
+		did  string
+		port uint16
+	}{
+		{"nothing is known yet", of(7, 5), []reconciler.Turn{{}}, "", 0},
+		{"none is offered", relayprocess.State{}, []reconciler.Turn{relayTurn(0), relayTurn(0)}, "", 0},
+		{"one is offered", relayprocess.State{}, []reconciler.Turn{relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2})}, "start 5, admit 1", 5},
+		{"that of the agent before goes on", of(7, 5), []reconciler.Turn{relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2})}, "admit 1", 5},
+		{"members come", of(7, 5), []reconciler.Turn{relayTurn(5), relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2}, mesh.Key{3})}, "admit 0, admit 1, admit 2", 5},
+		{"passes fail", of(7, 5), []reconciler.Turn{failing}, "", 0},
+		{"another port", of(7, 5), []reconciler.Turn{relayTurn(6)}, "admit 0, end, start 6, admit 0", 6},
+		{"another mark", relayprocess.State{PID: 7, Port: 5, Mark: 64}, []reconciler.Turn{relayTurn(5)}, "admit 0, end, start 5, admit 0", 5},
+		{"withdrawn", of(7, 5), []reconciler.Turn{relayTurn(5), relayTurn(0)}, "admit 0, end", 0},
+		{"withdrawn while no agent ran", of(7, 5), []reconciler.Turn{relayTurn(0)}, "end", 0},
+		{"the mesh is taken down", of(7, 5), []reconciler.Turn{relayTurn(5), down}, "admit 0, end", 0},
+		{"and comes up again", of(7, 5), []reconciler.Turn{down, relayTurn(5)}, "end, start 5, admit 0", 5},
+		{"KubeSpan is turned off", of(7, 5), []reconciler.Turn{disabled}, "end", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := &fakeRelay{state: c.before, pid: 10}
+			var offer reconciler.Offer
+			h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offer = o },
+				stand: func(found ...condition.Condition) { t.Errorf("conditions %v", found) }}
+			for i, turn := range c.turns {
+				h.turn = turn
+				h.step(t.Context(), time.Unix(int64(i), 0))
+			}
+			if did := strings.Join(f.did, ", "); did != c.did || offer.Port != c.port {
+				t.Errorf("%q, and offered at %d", did, offer.Port)
+			}
+		})
+	}
+}
+
+func TestRelayIsStartedAgain(t *testing.T) {
+	f := &fakeRelay{starts: fmt.Errorf("listen: %w", unix.EADDRINUSE)}
+	var offers []uint16
+	var found []condition.Condition
+	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offers = append(offers, o.Port) },
+		stand: func(c ...condition.Condition) { found = c }, turn: relayTurn(5)}
+	now := time.Unix(0, 0)
+	h.step(t.Context(), now)
+	if len(found) != 1 || found[0].Code != condition.RelayNotServing || !strings.Contains(found[0].Cause, "UDP port 5 of the relay") || len(offers) > 0 {
+		t.Errorf("the port is taken: %v, offers %v", found, offers)
+	}
+	f.starts = nil
+	h.step(t.Context(), now.Add(relayRetry-1))
+	if f.state.PID != 0 {
+		t.Error("it was tried again too soon")
+	}
+	h.step(t.Context(), now.Add(relayRetry))
+	if f.state.PID != 1 || len(found) > 0 || !slices.Equal(offers, []uint16{5}) {
+		t.Errorf("the port is free: process %d, %v, offers %v", f.state.PID, found, offers)
+	}
+	for i, lose := range []func(){func() { f.state = relayprocess.State{} }, func() { f.hangs = true }} {
+		lose()
+		for range relayPatience {
+			h.step(t.Context(), now.Add(relayRetry+time.Second))
+		}
+		if f.state.PID != i+2 || !slices.Equal(offers, []uint16{5}) {
+			t.Errorf("after it was killed or stopped: process %d, offers %v", f.state.PID, offers)
+		}
+	}
+	f.starts = errors.New("no")
+	f.state = relayprocess.State{}
+	h.step(t.Context(), now.Add(time.Hour))
+	if !slices.Equal(offers, []uint16{5, 0}) || len(found) != 1 || !strings.Contains(found[0].Cause, "no") {
+		t.Errorf("it does not start: %v, offers %v", found, offers)
+	}
+}

@@ -1,0 +1,141 @@
+package relayprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spanmesh/span/netlinkapply/detached"
+	"github.com/spanmesh/span/reconciler/mesh"
+)
+
+// TestMain runs the processes of these tests.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == Command {
+		if err := Main(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// freePort returns a UDP port that was free a moment ago.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+}
+
+func start(t *testing.T, dir string, port uint16) error {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = End(context.Background(), dir) })
+	return Start(t.Context(), program, dir, port, 0)
+}
+
+func ask(t *testing.T, dir string, admit *Admission) State {
+	t.Helper()
+	state, err := Ask(t.Context(), dir, admit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func TestRelayOutlivesItsStarter(t *testing.T) {
+	t.Parallel()
+	dir, port := filepath.Join(t.TempDir(), "relay"), freePort(t)
+	if _, err := Ask(t.Context(), dir, nil); !errors.Is(err, ErrNone) {
+		t.Errorf("before the start: %v", err)
+	}
+	if err := start(t, dir, port); err != nil {
+		t.Fatal(err)
+	}
+	first := ask(t, dir, nil)
+	if first.PID == os.Getpid() || first.Port != port || first.Key.IsZero() || first.Counts.Members != 0 {
+		t.Errorf("the state is %+v", first)
+	}
+	if got := ask(t, dir, &Admission{Members: []mesh.Key{{1}, {2}, {3}}, WithoutAgent: []mesh.Key{{4}}}); got.Counts.Members != 3 || got.PID != first.PID {
+		t.Errorf("after three were admitted: %+v", got)
+	}
+	if got := ask(t, dir, &Admission{Members: []mesh.Key{{2}, {5}}}); got.Counts.Members != 2 {
+		t.Errorf("after one of them stayed, and another came: %d", got.Counts.Members)
+	}
+	for name, mode := range map[string]os.FileMode{"": 0o700, keyFile: 0o600, "control.sock": 0o600} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%q: %v %v", name, info, err)
+		}
+	}
+	if err := End(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(t, dir, port); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, dir, nil); got.Key != first.Key || got.PID == first.PID || got.Counts.Members != 2 {
+		t.Errorf("after another start: %+v", got)
+	}
+}
+
+func TestAsManyAsFitAreAdmitted(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "relay")
+	if err := start(t, dir, freePort(t)); err != nil {
+		t.Fatal(err)
+	}
+	many := make([]mesh.Key, 20_000)
+	for i := range many {
+		many[i] = mesh.Key{byte(i >> 8), byte(i), 1}
+	}
+	if got := ask(t, dir, &Admission{Members: many, WithoutAgent: slices.Clone(many)}); got.Counts.Members != maxMembers {
+		t.Errorf("%d are admitted", got.Counts.Members)
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	dir := filepath.Join(t.TempDir(), "relay")
+	if err := start(t, dir, conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := Ask(t.Context(), dir, nil); !errors.Is(err, ErrNone) {
+		t.Errorf("there is a relay: %v", err)
+	}
+}
+
+func TestRequestsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "relay")
+	if err := start(t, dir, freePort(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "{", `{"admit": {"members": ["x"]}}`, `[]`} {
+		answer, err := detached.Call(t.Context(), dir, socketName, []byte(text))
+		if err != nil || !strings.Contains(string(answer), `"fault"`) {
+			t.Errorf("%q: %s %v", text, answer, err)
+		}
+	}
+	if got := ask(t, dir, nil); got.Key.IsZero() {
+		t.Errorf("afterwards: %+v", got)
+	}
+}
