@@ -20,6 +20,9 @@ const (
 	keepInterval = 25 * time.Second
 	// firstRetry and lastRetry are the first and the longest pause after a round without an answer.
 	firstRetry, lastRetry = 30 * time.Second, 15 * time.Minute
+	// lossInterval is the least pause between two rounds where connections have ended, since the NAT may
+	// have another mapping by now.
+	lossInterval = 10 * time.Second
 	// maxMissed is how many rounds without an answer in a row are taken for the servers' silence: what
 	// was known stays.
 	maxMissed = 3
@@ -49,6 +52,9 @@ type Question struct {
 	Network int
 	// Kept is set where other packets from the port keep the NAT's mapping. It is no other question.
 	Kept bool
+	// Losses counts the connections through the NAT that have ended. It is no other question; the servers
+	// are asked soon.
+	Losses int
 }
 
 func (q *Question) same(other *Question) bool {
@@ -80,7 +86,9 @@ type Asker struct {
 	// ended is when the last round ended; zero before the first, and when the next is due at once.
 	ended time.Time
 	// missed is the number of rounds without an answer in a row.
-	missed  int
+	missed int
+	// losses are those of the question when the last round began.
+	losses  int
 	mapping mesh.Mapping
 }
 
@@ -98,6 +106,7 @@ func (a *Asker) Step(now time.Time, q Question) (send []Request, next time.Time)
 		if due := a.due(); now.Before(due) {
 			return nil, due
 		}
+		a.losses = q.Losses
 		for _, server := range q.Servers[:min(len(q.Servers), MaxServers)] {
 			a.round = append(a.round, exchange{Request: Request{server, a.NewID()}, next: now})
 		}
@@ -141,6 +150,8 @@ func (a *Asker) due() time.Time {
 		return time.Time{}
 	case a.missed > 0:
 		return a.ended.Add(retry.Pause(a.missed, firstRetry, lastRetry))
+	case a.question.Losses != a.losses:
+		return a.ended.Add(lossInterval)
 	case a.mapping.Kind == mesh.NATIndependent && !a.question.Kept:
 		return a.ended.Add(keepInterval)
 	default:

@@ -239,3 +239,31 @@ func TestManyServers(t *testing.T) {
 		t.Errorf("%v is sent", send)
 	}
 }
+
+// TestLosses has connections end through the NAT, which has another port from then on.
+func TestLosses(t *testing.T) {
+	w := newWorld(t, map[string]string{servers[0]: "203.0.113.9:40000", servers[1]: "203.0.113.9:40000"})
+	w.q.Kept = true
+	w.run(time.Minute)
+	w.want(mesh.NATIndependent, outer, 40000)
+	for s := range w.answers {
+		w.answers[s] = "203.0.113.9:40001"
+	}
+	w.run(2 * time.Minute)
+	w.want(mesh.NATIndependent, outer, 40000)
+	w.q.Losses += 3
+	w.run(2*time.Minute + time.Second)
+	w.want(mesh.NATIndependent, outer, 40001)
+	asked := w.sent[servers[0]]
+	for i := range 8 {
+		w.q.Losses++
+		w.run(2*time.Minute + time.Duration(i+2)*time.Second)
+	}
+	if more := w.sent[servers[0]] - asked; more > 0 {
+		t.Errorf("%d requests more within 10 seconds", more)
+	}
+	w.run(2*time.Minute + 20*time.Second)
+	if more := w.sent[servers[0]] - asked; more != 1 {
+		t.Errorf("%d requests more after 10 seconds, want 1", more)
+	}
+}

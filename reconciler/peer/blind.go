@@ -170,9 +170,13 @@ func (c *Connection) bar(now time.Time, at netip.AddrPort) {
 	c.bars++
 }
 
-// pathIn returns the direct path to the peer that may be used; its endpoint is not valid for none.
+// pathIn returns the direct path to the peer that may be used; its endpoint is not valid for none. What
+// probes do not pass any more is no longer barred: what they find later is another path.
 func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
 	path := in.pathTo(c.Key)
+	if path.Endpoint != c.barred {
+		c.barredUntil = time.Time{}
+	}
 	if path.Endpoint == c.barred && now.Before(c.barredUntil) {
 		return mesh.Path{}
 	}

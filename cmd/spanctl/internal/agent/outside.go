@@ -41,6 +41,10 @@ type outsider struct {
 	shared *sharing
 	found  finding
 	told   mesh.Outside
+	// beyond are the peers that are reached through the gateway and without a relay, and losses counts
+	// those that no longer are.
+	beyond map[string]bool
+	losses int
 }
 
 // stunAnswer is what a server has answered: it has seen the port at an address.
@@ -82,6 +86,7 @@ func (o *outsider) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case o.turn = <-o.turns:
+			o.countLosses()
 		case <-due:
 		case a := <-o.answers:
 			o.v4.Heard(a.from, a.id, a.seen)
@@ -154,7 +159,7 @@ func (o *outsider) question(is4 bool) outside.Question {
 	if !o.asks() {
 		return outside.Question{}
 	}
-	q := outside.Question{Port: uint16(o.turn.Mesh.Port), Network: o.turn.NetworkChanges, Kept: o.isKept(is4)}
+	q := outside.Question{Port: uint16(o.turn.Mesh.Port), Network: o.turn.NetworkChanges, Kept: o.isKept(is4), Losses: o.losses}
 	for _, a := range o.turn.Host.Own {
 		if a.Is4() == is4 && o.isOutside(a) {
 			q.Own = append(q.Own, a)
@@ -179,6 +184,20 @@ func (o *outsider) isKept(is4 bool) bool {
 		e, up := directly(r)
 		return up && e.Addr().Is4() == is4 && !o.isNear(e.Addr())
 	})
+}
+
+// countLosses counts the peers that were reached through the gateway, and are known and no longer reached
+// so: the NAT may map the port otherwise by now.
+func (o *outsider) countLosses() {
+	now := make(map[string]bool, len(o.turn.Peers))
+	for _, r := range o.turn.Peers {
+		e, up := directly(r)
+		now[r.ID] = up && !o.isNear(e.Addr())
+		if o.beyond[r.ID] && !now[r.ID] {
+			o.losses++
+		}
+	}
+	o.beyond = now
 }
 
 // isNear reports whether a link is attached to an address' network.

@@ -189,6 +189,28 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestCountLosses has a peer be reached in one way after the other.
+func TestCountLosses(t *testing.T) {
+	direct := resource.PeerStatus{Endpoint: netip.MustParseAddrPort("198.51.100.7:51820"), State: peer.Up}
+	near, down, relayed := direct, direct, direct
+	near.Endpoint, down.State, relayed.BlindRelay = netip.MustParseAddrPort("192.168.1.7:51820"), peer.Down, "relay"
+	o := &outsider{turn: outsideTurn(51820, 32)}
+	o.turn.Host.Links = []mesh.Link{{Networks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}}}
+	for i, c := range []struct {
+		status resource.PeerStatus
+		want   int
+	}{{direct, 0}, {direct, 0}, {relayed, 1}, {down, 1}, {direct, 1}, {down, 2}, {near, 2}, {down, 2}, {direct, 2}} {
+		o.turn.Peers = []resource.Resource{{ID: "peer", Spec: c.status}}
+		if o.countLosses(); o.losses != c.want {
+			t.Errorf("turn %d: %d losses, want %d", i, o.losses, c.want)
+		}
+	}
+	o.turn.Peers = nil
+	if o.countLosses(); o.losses != 2 {
+		t.Error("a peer that has left is lost")
+	}
+}
+
 func TestServersOfAConfig(t *testing.T) {
 	config := &schema.Config{}
 	service := &config.Cluster.Discovery.Registries.Service
