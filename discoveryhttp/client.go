@@ -65,6 +65,8 @@ type Client struct {
 	wanted *publication
 	// joinAs is Publication.JoinAs.
 	joinAs mesh.PrivateKey
+	// published is set once that is known: until then, relays that were joined before stay.
+	published bool
 	// own numbers this machine's publications.
 	own numbering
 }
@@ -200,7 +202,8 @@ func (c *Client) Cache() ([]byte, error) {
 func (c *Client) Publish(p reconciler.Publication) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.joinAs != p.JoinAs {
+	if first := !c.published; first || c.joinAs != p.JoinAs {
+		c.published = true
 		c.joinAs = p.JoinAs
 		for _, s := range c.services {
 			s.joinSoon()

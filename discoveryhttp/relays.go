@@ -59,8 +59,11 @@ func (s *service) relayLoop(ctx context.Context) {
 	var last joined
 	for {
 		wait := newPeersPause
-		next := joined{as: s.client.joiner(), withoutAgent: s.withoutAgent()}
+		as, known := s.client.joiner()
+		next := joined{as: as, withoutAgent: s.withoutAgent()}
 		switch now := time.Now(); {
+		case !known:
+			wait = maxRelayPause
 		case next.as.IsZero():
 			last, wait = joined{}, maxRelayPause
 			s.setRelay(nil)
@@ -109,11 +112,11 @@ func isNoRelay(err error) bool {
 	return is && (answer.Code() == connect.CodeUnimplemented || answer.Code() == connect.CodeUnknown)
 }
 
-// joiner returns the key to join relays with; zero for none.
-func (c *Client) joiner() mesh.PrivateKey {
+// joiner returns the key to join relays with; zero for none. It is not known before Publish.
+func (c *Client) joiner() (as mesh.PrivateKey, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.joinAs
+	return c.joinAs, c.published
 }
 
 // withoutAgent returns the keys of the machines that do not register with relays, sorted.
