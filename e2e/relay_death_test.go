@@ -24,19 +24,30 @@ func startRelay(machine *harness.Machine) *harness.Process {
 func TestRelayDies(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "the relay that connects two machines is killed, and they go on by another within seconds")
+	relayDies(t, false)
+}
+
+// TestRelayOverTCPDies is TestRelayDies where one of both machines reaches the relays over TCP.
+func TestRelayOverTCPDies(t *testing.T) {
+	t.Parallel()
+	harness.Scenario(t, "the relay that a machine reaches over TCP is killed, and it goes on by another within seconds")
+	relayDies(t, true)
+}
+
+func relayDies(t *testing.T, overTCP bool) {
 	m := harness.NewMesh(t, 0)
 	servers := []*harness.Machine{m.Discovery, m.Add("second")}
 	m.Config = strings.Replace(m.Config, `endpoint: "`+m.Endpoint()+`"`, `endpoints: ["`+m.Endpoint()+`", "`+harness.URL(servers[1])+`"]`, 1)
 	processes := []*harness.Process{startRelay(servers[0]), startRelay(servers[1])}
 	one, two := m.AddBehindNAT(lab.Symmetric, "one"), m.AddBehindNAT(lab.Symmetric, "two")
+	if overTCP {
+		m.RouterOf(one).Exec.Nodecmd("block", "udp", "51821", "in")
+	}
 	for _, machine := range m.Machines {
 		machine.Agent.Start()
 	}
 	by := func(server *harness.Machine) func(map[string]any) bool {
-		return func(spec map[string]any) bool {
-			endpoint, _ := spec["endpoint"].(string)
-			return harness.IsUp(spec) && strings.HasPrefix(endpoint, server.Address.String()+":")
-		}
+		return func(spec map[string]any) bool { return harness.IsUp(spec) && spec["blindRelay"] == server.Address.String() }
 	}
 	blind := func(spec map[string]any) bool { return harness.IsUp(spec) && spec["blindRelay"] != nil }
 	one.API.AwaitPeer("two", blind)

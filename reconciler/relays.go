@@ -20,8 +20,10 @@ const (
 	firstSilence = 7 * time.Second
 	// relayGone is how long it may be silent before this machine counts as not registered with it.
 	relayGone = 4*state.RelayKeepalive + 5*time.Second
-	// nudgeEvery is how often a relay's nudge makes a new handshake.
+	// nudgeEvery is how often a relay's nudge makes a new handshake. The pause doubles up to maxRefused times
+	// while a relay does not answer handshakes, such as one that has not admitted the machine.
 	nudgeEvery = time.Second
+	maxRefused = 5
 )
 
 // relayWatch is what is known of the connection to a blind relay.
@@ -40,8 +42,9 @@ type relayWatch struct {
 	// lost and forgotAt are those of path.RelayState that were reported last.
 	lost     bool
 	forgotAt time.Time
-	// unregistered is the last path.RelayState.Unregistered that a handshake was made for.
-	unregistered int
+	// unregistered is the last path.RelayState.Unregistered that a handshake was made for, and refused how
+	// many in a row have brought nothing.
+	unregistered, refused int
 	// overTCP is when the relay was last to be reached over TCP.
 	overTCP time.Time
 }
@@ -153,8 +156,9 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, c
 	switch {
 	case !r.Has(live.Endpoint):
 		w.redirect(now, &next, w.endpoint(r))
-	case checked.Unregistered != w.unregistered && w.mayNudge(now):
+	case checked.Unregistered != w.unregistered && now.Sub(w.setAt) >= nudgeEvery<<min(w.refused, maxRefused):
 		if w.unregistered = checked.Unregistered; w.unregistered > 0 {
+			w.refused++
 			w.renew(now, &next)
 		}
 	case silent && !live.LastHandshake.IsZero():
@@ -198,7 +202,7 @@ func (w *relayWatch) udpPause() time.Duration {
 func (w *relayWatch) hear(now time.Time, r *mesh.BlindRelay, live *state.Peer) {
 	ofEarlierProcess := w.setAt.IsZero()
 	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
-		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
+		w.received, w.heardAt, w.heardFrom, w.refused = live.ReceiveBytes, now, live.Endpoint, 0
 		if live.Endpoint == r.Local {
 			w.tried = len(r.Endpoints)
 		} else if i := slices.Index(r.Endpoints, live.Endpoint); i >= 0 {
