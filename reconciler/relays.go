@@ -152,7 +152,6 @@ func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= n
 func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next state.RelayPeer) {
 	w.hear(now, r, live)
 	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
-	silent := w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence
 	switch {
 	case !r.Has(live.Endpoint):
 		w.redirect(now, &next, w.endpoint(r))
@@ -161,23 +160,39 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, c
 			w.refused++
 			w.renew(now, &next)
 		}
-	case silent && !live.LastHandshake.IsZero():
-		w.renew(now, &next)
-	case silent && w.ways(r) > 1:
-		w.tried++
-		w.redirect(now, &next, w.endpoint(r))
-	case w.triesTCP(r) && r.Local.IsValid() && live.Endpoint != r.Local && w.heardAt.Before(w.setAt):
-		w.redirect(now, &next, r.Local) // the tunnel is there now
-	case live.Endpoint == r.Local && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
-		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
-		w.redirect(now, &next, checked.Answers)
-	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
-		w.backToTCP = 0
+	case w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence:
+		w.tryOther(now, r, live, &next)
+	default:
+		w.tryBetter(now, r, live, checked, &next)
 	}
 	if next.Endpoint == r.Local || w.triesTCP(r) {
 		w.overTCP = now
 	}
 	return next
+}
+
+// tryOther has a relay that is silent make a new handshake, or tries another way to it.
+func (w *relayWatch) tryOther(now time.Time, r *mesh.BlindRelay, live *state.Peer, next *state.RelayPeer) {
+	switch {
+	case !live.LastHandshake.IsZero():
+		w.renew(now, next)
+	case w.ways(r) > 1:
+		w.tried++
+		w.redirect(now, next, w.endpoint(r))
+	}
+}
+
+// tryBetter uses a tunnel that is there now, and UDP where the relay answers by it again.
+func (w *relayWatch) tryBetter(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState, next *state.RelayPeer) {
+	switch overTCP := live.Endpoint == r.Local; {
+	case !overTCP && w.triesTCP(r) && r.Local.IsValid() && w.heardAt.Before(w.setAt):
+		w.redirect(now, next, r.Local)
+	case overTCP && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
+		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
+		w.redirect(now, next, checked.Answers)
+	case !overTCP && now.Sub(w.setAt) >= maxUDPPause:
+		w.backToTCP = 0
+	}
 }
 
 // renew has WireGuard make a new handshake at once.
