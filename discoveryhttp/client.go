@@ -200,7 +200,7 @@ func (c *Client) Cache() ([]byte, error) {
 func (c *Client) Publish(p reconciler.Publication) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.joinAs != p.JoinAs {
+	if c.wanted == nil || c.joinAs != p.JoinAs {
 		c.joinAs = p.JoinAs
 		for _, s := range c.services {
 			s.joinSoon()

@@ -56,6 +56,9 @@ func TestTunnelsOutliveTheAgent(t *testing.T) {
 			}
 		}
 	}
+	t.Run("nothing happens", func(t *testing.T) {
+		lossless(t, func() { one.Packets.PingMany(two.API.MeshAddress(), 200) })
+	})
 	for name, end := range map[string]func(){
 		"the agent starts again": func() { one.Agent.Terminate() }, "the agent is killed": func() { one.Agent.Kill() },
 	} {

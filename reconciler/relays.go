@@ -23,8 +23,10 @@ const (
 	firstSilence = 7 * time.Second
 	// relayGone is how long it may be silent before this machine counts as not registered with it.
 	relayGone = 4*state.RelayKeepalive + 5*time.Second
-	// nudgeEvery is how often a relay's nudge makes a new handshake.
+	// nudgeEvery is how often a relay's nudge makes a new handshake. The pause doubles up to maxRefused times
+	// while a relay does not answer handshakes, such as one that has not admitted the machine.
 	nudgeEvery = time.Second
+	maxRefused = 5
 )
 
 // relayWatch is what is known of the connection to a blind relay.
@@ -43,8 +45,9 @@ type relayWatch struct {
 	// lost and forgotAt are those of path.RelayState that were reported last.
 	lost     bool
 	forgotAt time.Time
-	// unregistered is the last path.RelayState.Unregistered that a handshake was made for.
-	unregistered int
+	// unregistered is the last path.RelayState.Unregistered that a handshake was made for, and refused how
+	// many in a row have brought nothing.
+	unregistered, refused int
 	// overTCP is when the relay was last to be reached over TCP.
 	overTCP time.Time
 }
@@ -153,31 +156,47 @@ func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= n
 func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next state.RelayPeer) {
 	w.hear(now, r, live)
 	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
-	silent := w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence
 	switch {
 	case !r.Has(live.Endpoint):
 		w.redirect(now, &next, w.endpoint(r))
-	case checked.Unregistered != w.unregistered && w.mayNudge(now):
+	case checked.Unregistered != w.unregistered && now.Sub(w.setAt) >= nudgeEvery<<min(w.refused, maxRefused):
 		if w.unregistered = checked.Unregistered; w.unregistered > 0 {
+			w.refused++
 			w.renew(now, &next)
 		}
-	case silent && !live.LastHandshake.IsZero():
-		w.renew(now, &next)
-	case silent && w.ways(r) > 1:
-		w.tried++
-		w.redirect(now, &next, w.endpoint(r))
-	case w.triesTCP(r) && r.Local.IsValid() && live.Endpoint != r.Local && w.heardAt.Before(w.setAt):
-		w.redirect(now, &next, r.Local) // the tunnel is there now
-	case live.Endpoint == r.Local && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
-		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
-		w.redirect(now, &next, checked.Answers)
-	case live.Endpoint != r.Local && now.Sub(w.setAt) >= maxUDPPause:
-		w.backToTCP = 0
+	case w.silent(now) || checked.Lost && now.Sub(w.setAt) >= firstSilence:
+		w.tryOther(now, r, live, &next)
+	default:
+		w.tryBetter(now, r, live, checked, &next)
 	}
 	if next.Endpoint == r.Local || w.triesTCP(r) {
 		w.overTCP = now
 	}
 	return next
+}
+
+// tryOther has a relay that is silent make a new handshake, or tries another way to it.
+func (w *relayWatch) tryOther(now time.Time, r *mesh.BlindRelay, live *state.Peer, next *state.RelayPeer) {
+	switch {
+	case !live.LastHandshake.IsZero():
+		w.renew(now, next)
+	case w.ways(r) > 1:
+		w.tried++
+		w.redirect(now, next, w.endpoint(r))
+	}
+}
+
+// tryBetter uses a tunnel that is there now, and UDP where the relay answers by it again.
+func (w *relayWatch) tryBetter(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState, next *state.RelayPeer) {
+	switch overTCP := live.Endpoint == r.Local; {
+	case !overTCP && w.triesTCP(r) && r.Local.IsValid() && w.heardAt.Before(w.setAt):
+		w.redirect(now, next, r.Local)
+	case overTCP && checked.Answers.IsValid() && now.Sub(w.setAt) >= w.udpPause():
+		w.tried, w.backToTCP = max(0, slices.Index(r.Endpoints, checked.Answers)), w.backToTCP+1
+		w.redirect(now, next, checked.Answers)
+	case !overTCP && now.Sub(w.setAt) >= maxUDPPause:
+		w.backToTCP = 0
+	}
 }
 
 // renew has WireGuard make a new handshake at once.
@@ -202,7 +221,7 @@ func (w *relayWatch) udpPause() time.Duration {
 func (w *relayWatch) hear(now time.Time, r *mesh.BlindRelay, live *state.Peer) {
 	ofEarlierProcess := w.setAt.IsZero()
 	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
-		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
+		w.received, w.heardAt, w.heardFrom, w.refused = live.ReceiveBytes, now, live.Endpoint, 0
 		if live.Endpoint == r.Local {
 			w.tried = len(r.Endpoints)
 		} else if i := slices.Index(r.Endpoints, live.Endpoint); i >= 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -191,5 +192,118 @@ func TestRelaysAreOff(t *testing.T) {
 	r.text = "relay: use: false"
 	if r.pass(0); r.peer() != nil {
 		t.Error("the relay is a peer")
+	}
+}
+
+// checked has checks show a state of the relay where WireGuard reaches it.
+func (r *relaying) checked(s path.RelayState) {
+	s.Key = relayKey
+	if !s.At.IsValid() {
+		s.At = r.peer().Endpoint
+	}
+	r.SetDirect(reconciler.Direct{Relays: []path.RelayState{s}})
+}
+
+// TestRelayThatDoesNotKnowTheMachine has checks be answered that it is not registered.
+func TestRelayThatDoesNotKnowTheMachine(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	r.answers(true)
+	r.pass(time.Second)
+	r.checked(path.RelayState{Unregistered: 1})
+	if p := r.pass(time.Second); r.peer() == nil || !r.peer().LastHandshake.IsZero() || p.Same || len(p.Plan) != 2 {
+		t.Fatalf("the peer is %+v, by %v", r.peer(), p.Plan)
+	}
+	r.answers(true)
+	for range 5 {
+		if p := r.pass(time.Second); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
+			t.Errorf("for one answer, there is another handshake: %v", p.Plan)
+		}
+	}
+	r.checked(path.RelayState{Unregistered: 3})
+	if p := r.pass(time.Second); len(p.Plan) != 2 {
+		t.Errorf("after more such answers: %v", p.Plan)
+	}
+	r.answers(true)
+	r.checked(path.RelayState{Unregistered: 4, At: relayAt[1]})
+	if p := r.pass(2 * time.Second); len(p.Plan) > 0 {
+		t.Errorf("after one of another endpoint: %v", p.Plan)
+	}
+}
+
+// newOverTCP has a relay whose URL is known.
+func newOverTCP(t *testing.T) *relaying {
+	r := newRelaying(t)
+	r.known.Relays[0].URL = "https://relay.example/relay"
+	r.known.Relays[0].Endpoints = relayAt[:1]
+	return r
+}
+
+// TestRelayIsReachedOverTCP has a network that lets no UDP through, and later does.
+func TestRelayIsReachedOverTCP(t *testing.T) {
+	local := netip.MustParseAddrPort("127.0.0.1:40000")
+	r := newOverTCP(t)
+	r.pass(0)
+	if r.pass(6 * time.Second); len(r.OverTCP()) > 0 {
+		t.Fatalf("after 6 s, %v are to be reached over TCP", r.OverTCP())
+	}
+	if r.pass(2 * time.Second); len(r.OverTCP()) != 1 || r.peer().Endpoint != relayAt[0] {
+		t.Fatalf("after 8 s, %v are to be reached over TCP, and the peer is %+v", r.OverTCP(), r.peer())
+	}
+	r.RestoreTunnels(map[mesh.Key]netip.AddrPort{relayKey: local})
+	if r.pass(100 * time.Millisecond); r.peer().Endpoint != local {
+		t.Fatalf("once there is a tunnel, the peer is %+v", r.peer())
+	}
+	r.answers(true)
+	for range 100 {
+		r.answers(false)
+		if p := r.pass(state.RelayKeepalive); len(p.Plan) > 0 || len(r.OverTCP()) != 1 {
+			t.Fatalf("while UDP is blocked: %v, over TCP %v", p.Plan, r.OverTCP())
+		}
+		if r.now.Sub(r.peer().LastHandshake) > 2*time.Minute {
+			r.answers(true)
+		}
+	}
+	r.checked(path.RelayState{Answers: relayAt[0]})
+	if r.pass(time.Second); r.peer().Endpoint != relayAt[0] {
+		t.Fatalf("once it answers by UDP, the peer is %+v", r.peer())
+	}
+	r.answers(false)
+	r.pass(time.Minute)
+	if len(r.OverTCP()) != 1 {
+		t.Error("the tunnel is closed a minute after the last packet")
+	}
+	for range 10 {
+		r.answers(true)
+		r.pass(10 * time.Second)
+	}
+	if len(r.OverTCP()) > 0 {
+		t.Errorf("later, %v are to be reached over TCP", r.OverTCP())
+	}
+}
+
+// TestTunnelOfAnEarlierAgent is kept, and one that was lost is not waited for.
+func TestTunnelOfAnEarlierAgent(t *testing.T) {
+	local := netip.MustParseAddrPort("127.0.0.1:40000")
+	r := newOverTCP(t)
+	r.pass(0)
+	r.pass(8 * time.Second)
+	r.RestoreTunnels(map[mesh.Key]netip.AddrPort{relayKey: local})
+	r.pass(time.Second)
+	r.answers(true)
+	for name, tunnels := range map[string]map[mesh.Key]netip.AddrPort{"with it": {relayKey: local}, "without": nil} {
+		kernel := *r
+		kernel.Engine = reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+		kernel.AlwaysInitiate = true
+		kernel.RestoreTunnels(tunnels)
+		p := kernel.pass(time.Second)
+		want := relayAt[0]
+		if tunnels != nil {
+			want = local
+		}
+		if at := r.peer().Endpoint; at != want || tunnels != nil && (len(p.Plan) > 0 || len(kernel.OverTCP()) != 1) {
+			t.Errorf("%s: the peer is at %v, by %v", name, at, p.Plan)
+		}
+		r.peer().Endpoint = local
 	}
 }

@@ -239,6 +239,7 @@ func FuzzHandle(f *testing.F) {
 	_, member := newKey(f)
 	f.Add(forged(public, 1), uint16(1))
 	f.Add(forged(member, 1), uint16(2))
+	f.Add(check(1), uint16(3))
 	f.Fuzz(func(t *testing.T, p []byte, port uint16) {
 		r, _ := relay.New(private, relay.DefaultLimits())
 		if err := r.Join(time.Now(), "c", member, attacker.Addr(), nil); err != nil {

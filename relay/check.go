@@ -24,8 +24,9 @@ const (
 	tableSize        = 8
 )
 
-// checksPerSecond and checksAtOnce are the rate of the checks of one source.
-const checksPerSecond, checksAtOnce = 4, 8
+// checksPerSecond and checksAtOnce are the rate of the checks of one source. Machines send one or two a
+// second, and several may share a meter.
+const checksPerSecond, checksAtOnce = 20, 40
 
 func isCheck(packet []byte) bool {
 	return len(packet) == checkSize && string(packet[:len(magic)]) == magic && packet[kindOffset] == checkKind

@@ -12,6 +12,9 @@
 //   - A machine that does not register, as it has no agent, is found where a member's response to
 //     it has gone: the mac1 of the response names it.
 //
+// Anyone may check whether the relay is there. The answer says whether a member is registered at the
+// check's source, and names the table of flows, so that members notice when it was lost.
+//
 // Nothing that a Router sends is longer than what it answers, and one packet makes one at most.
 //
 // A Router opens no sockets and reads no clock. It is for one goroutine.

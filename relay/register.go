@@ -114,21 +114,11 @@ func (r *Router) locate(s *session, from Source) bool {
 		e.source = from
 		return true
 	}
-	proven := s.proven && s.to.id() == id
-	if there != nil && there != e && !proven && r.inUse(there) {
-		return false
-	}
-	switch {
-	case there == nil, there == e:
-	case there.stream != 0 && there.stream == id.Stream:
-		r.leaveStream(there)
-	case there.member != nil:
-		r.leavePlace(there)
-	case e == nil:
-		e = there
-		r.promote(e, m)
-	default:
-		r.absorb(e, there)
+	if there != nil && there != e {
+		if proven := s.proven && s.to.id() == id; !proven && r.inUse(there) {
+			return false
+		}
+		e = r.takePlace(m, there, id)
 	}
 	if e == nil {
 		e = r.newEnd()
@@ -141,6 +131,22 @@ func (r *Router) locate(s *session, from Source) bool {
 	e.source, e.located = from, true
 	r.at[id] = e
 	return true
+}
+
+// takePlace takes an address from the end that is there, for a member, and returns the member's end; nil if
+// it has none yet.
+func (r *Router) takePlace(m *member, there *end, id Source) *end {
+	switch e := m.end; {
+	case there.stream != 0 && there.stream == id.Stream:
+		r.leaveStream(there)
+	case there.member != nil:
+		r.leavePlace(there)
+	case e == nil:
+		r.promote(there, m)
+	default:
+		r.absorb(e, there)
+	}
+	return m.end
 }
 
 // inUse reports whether what is at an end's address would miss its packets.

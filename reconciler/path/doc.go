@@ -48,6 +48,15 @@
 //	3 missed                with 1 % of loss, a path that works is given up once in two weeks
 //	pong within 5 s         RekeyTimeout (WireGuard paper, section 6.1)
 //
+// # Relays
+//
+// A RelayProber checks the blind relays by packets of their own kind, of 32 bytes: whether each that
+// carries peers is there, still has the machine registered, and has kept its table of flows.
+//
+//	0 s      1 s     1.6 s   2.2 s   2.8 s
+//	| answer | check | check | check | lost: its peers move to another
+//	+--------+-------+-------+-------+--
+//
 // # What others can do
 //
 // A probe has 64 bytes, and so has its answer. Its MAC needs the private key of one of both ends. A copy of

@@ -377,6 +377,25 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
+// TestPeerIsRenewed has a peer be made anew where nothing else has changed.
+func TestPeerIsRenewed(t *testing.T) {
+	desired := state.Build(inputs(t, 3))
+	live := made(desired)
+	desired.Peers[1].Renew = true
+	plan := state.Diff(desired, live)
+	if len(plan) != 2 {
+		t.Fatalf("the plan is %v", lines(plan))
+	}
+	key := desired.Peers[1].PublicKey
+	removed, created := plan[0].(state.PeerChange), plan[1].(state.PeerChange)
+	if removed.Action() != state.Delete || removed.Old.PublicKey != key || created.Action() != state.Create || created.New.PublicKey != key {
+		t.Errorf("the plan is %v", lines(plan))
+	}
+	if plan := state.Diff(desired, state.State{Link: live.Link}); len(lines(plan)) == 0 {
+		t.Error("a peer that is not there is not made")
+	}
+}
+
 func BenchmarkDiff(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		desired := state.Build(inputs(b, n))

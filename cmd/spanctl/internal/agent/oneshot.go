@@ -92,6 +92,9 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 		if pass == nil {
 			return nil, err
 		}
+		if !config.KubeSpan().Enabled || !config.KubeSpan().Relay.UsesBlind() {
+			pass.Warn(d.tunnels.End(ctx))
+		}
 		discovery.SaveCaches()
 		if !config.KubeSpan().Enabled || !config.KubeSpan().Relay.Offer {
 			d.endRelay(ctx)

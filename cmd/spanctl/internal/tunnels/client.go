@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spanmesh/span/cmd/spanctl/internal/version"
 	"github.com/spanmesh/span/netlinkapply/detached"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -53,7 +55,8 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 	}
 	a, err := p.call(ctx, request{Keep: &keep})
 	replaced := err == nil && a.Version != p.version && a.Idle
-	if _, hangs := errors.AsType[*detached.UnresponsiveError](err); hangs || replaced {
+	_, hangs := errors.AsType[*detached.UnresponsiveError](err)
+	if hangs || replaced || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) { // or it has just died
 		for i := range keep {
 			if at := localOf(a.Tunnels, keep[i].Relay); at != 0 {
 				keep[i].Local = at

@@ -1,0 +1,9 @@
+package reconciler
+
+import "github.com/spanmesh/span/reconciler/mesh"
+
+// SetDirect is Loop.SetDirect.
+func (e *Engine) SetDirect(d Direct) { e.direct = d }
+
+// OverTCP returns the relays that the last pass wants to be reached over TCP.
+func (e *Engine) OverTCP() []mesh.BlindRelay { return e.overTCP }
