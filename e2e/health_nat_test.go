@@ -39,7 +39,7 @@ func TestTroubleOfRelaysIsNamed(t *testing.T) {
 		m.RouterOf(machine).Exec.Nodecmd("block", "udp", "51821", "in")
 	}
 	one.Agent.Start()
-	registeredWith(one)
+	one.API.Await("healthstates", func(specs harness.Specs) bool { return strings.Contains(fmt.Sprint(specs), "over TCP") })
 	harness.WantText(t, "status of one", one.CLI.Try("status").Stdout, m.Discovery.Address.String()+" registered over TCP, since its UDP port does not answer")
 	harness.WantText(t, "metrics of one", one.CLI.Run("metrics"), `spanctl_blind_relays{by="tcp"} 1`)
 	two.Agent.Start()
@@ -48,7 +48,7 @@ func TestTroubleOfRelaysIsNamed(t *testing.T) {
 
 	wantCondition(t, three, "RelayNotJoined", "warning", "no room for another member", "raise the limit")
 	wantCondition(t, two, "RelayUnreachable", "warning", "nothing comes from UDP "+m.Discovery.Address.String()+":51821, nor over TCP from ", "let UDP out")
-	harness.WantText(t, "doctor of three", three.CLI.Try("doctor").Stdout, "warn relay that of "+m.Endpoint()+"/ was not joined: it answers: ")
+	harness.WantText(t, "doctor of three", three.CLI.Try("doctor").Stdout, "warn relay that of "+m.Endpoint()+" was not joined: it answers: ")
 	harness.WantText(t, "doctor of two", two.CLI.Try("doctor").Stdout, "warn relay "+m.Discovery.Address.String()+" does not answer, neither by UDP")
 	harness.WantText(t, "doctor of one", one.CLI.Try("doctor").Stdout, "ok   relay "+m.Discovery.Address.String()+" is reached over TCP")
 
