@@ -29,6 +29,25 @@ func TestBlindRelay(t *testing.T) {
 	harness.WantText(t, "the peers", one.CLI.Run("get", "peers"), "blind relay "+m.Discovery.Address.String())
 	m.AwaitNoDiff()
 
+	t.Run("nothing at the relay is in clear", func(t *testing.T) {
+		canaries := one.Packets.SendCanaries(two.API.MeshAddress())
+		echoes := two.Packets.SendCanaries(one.API.MeshAddress())
+		count, kinds := m.Discovery.Packets.Clear(func() {
+			one.Packets.Transfer(two, two.API.MeshAddress(), 1<<20)
+			two.Packets.Transfer(one, one.API.MeshAddress(), 1<<20)
+		})
+		if count > 0 {
+			t.Errorf("%d packets were in clear:\n%s", count, kinds)
+		}
+		canaries.Terminate()
+		echoes.Terminate()
+		// What is in clear is seen there.
+		control := one.Packets.SendCanaries(m.Discovery.Address)
+		if count, _ := m.Discovery.Packets.Clear(func() { one.Packets.Transfer(two, two.API.MeshAddress(), 1<<20) }); count == 0 {
+			t.Error("the capture sees nothing")
+		}
+		control.Terminate()
+	})
 	t.Run("an agent starts again", func(t *testing.T) {
 		pinging := one.Packets.KeepPinging(two.API.MeshAddress())
 		for _, machine := range m.Machines {

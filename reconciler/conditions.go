@@ -167,5 +167,8 @@ func healthState(r *health.Report) resource.HealthState {
 	for _, m := range r.PortMappings {
 		spec.PortMappings = append(spec.PortMappings, m.Endpoint)
 	}
+	for i := range r.Relays {
+		spec.Relays = append(spec.Relays, r.Relays[i].String())
+	}
 	return spec
 }

@@ -49,6 +49,9 @@ const (
 	ofSecondAgent    = "a second agent with a state directory of its own is refused"
 	ofNodes          = "a cloned machine is seen in Kubernetes, on a Node of its own and on that of the original"
 	ofMTU            = "a path with an MTU of 1280 carries a TCP connection"
+	ofRelays         = "a relay that has no room for a machine, or answers it neither by UDP nor over TCP, is named, and no longer once that is mended"
+	ofRelayKey       = "a member publishes the key of the relay as its own: it is ignored and named, and the relay goes on"
+	ofRouters        = "an agent that cannot share WireGuard's port, a router that refuses to map it, and one that is behind another NAT are named, and no longer once that is mended"
 	ofFlapping       = "a peer goes down again and again: that is named"
 )
 
@@ -123,5 +126,11 @@ var states = []state{
 	{"no agent answers", "NoAgent", "3", ofStatus},
 	{"the agent is stuck", "AgentStuck", "2", ofStuckAgent},
 	{"both ends are behind a symmetric NAT, without a relay", "SymmetricNAT", "1", ofNATs},
+	{"a relay has no room for the machine", "RelayNotJoined", "1", ofRelays},
+	{"a relay answers neither by UDP nor over TCP", "RelayUnreachable", "1", ofRelays},
+	{"a member claims the key of a relay", "RelayKeyClaimed", "1", ofRelayKey},
+	{"the agent cannot share WireGuard's port", "PortNotShared", "1", ofRouters},
+	{"a router refuses to map the port", "PortMappingRefused", "0", ofRouters},
+	{"a router that maps the port is behind another NAT", "PortMappingBehindNAT", "0", ofRouters},
 	{"machines have different versions", "VersionsDiffer", "0", ofVersions},
 }

@@ -3,7 +3,6 @@ package health
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/condition"
@@ -21,10 +20,16 @@ type BlindRelay struct {
 	Registered, OverTCP bool
 }
 
-// Equal reports whether both are the same.
-func (r BlindRelay) Equal(other BlindRelay) bool {
-	return r.Name == other.Name && r.URL == other.URL && r.Registered == other.Registered && r.OverTCP == other.OverTCP &&
-		slices.Equal(r.Endpoints, other.Endpoints)
+// String returns the relay's name and how the machine is registered with it.
+func (r *BlindRelay) String() string {
+	switch {
+	case !r.Registered:
+		return r.Name + " not registered"
+	case r.OverTCP:
+		return r.Name + " over TCP"
+	default:
+		return r.Name + " by UDP"
+	}
 }
 
 // judgeRelays finds the blind relays that do not answer.

@@ -64,6 +64,7 @@ var docs = map[string]string{
 	"resource.HealthState.NAT":                "How a NAT in front of the machine maps its UDP port: \"none\", \"independent\" (one port for all destinations) or \"dependent\" (another for each); empty if that is not known.",
 	"resource.HealthState.PortMappings":       "The addresses and ports that the router maps to the machine's UDP port, since it was asked to.",
 	"resource.HealthState.Ready":              "Set when the mesh carries traffic.",
+	"resource.HealthState.Relays":             "The blind relays that the machine has joined, each with how it is registered: \"NAME by UDP\", \"NAME over TCP\" or \"NAME not registered\".",
 	"resource.HealthState.State":              "\"healthy\", \"starting\", \"degraded\" or \"broken\".",
 	"resource.IdentitySpec.Address":           "This machine's own address in the mesh.",
 	"resource.IdentitySpec.PublicKey":         "The public key of WireGuard, in base64.",

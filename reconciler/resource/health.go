@@ -16,6 +16,7 @@ var HealthStates = &Type{
 		columnOf("STATE", func(h HealthState) string { return h.State }),
 		columnOf("READY", func(h HealthState) string { return strconv.FormatBool(h.Ready) }),
 		wide(columnOf("NAT", func(h HealthState) string { return string(h.NAT) })),
+		wide(columnOf("RELAYS", func(h HealthState) string { return jsonCell(h.Relays) })),
 		wide(columnOf("PORT MAPPINGS", func(h HealthState) string { return jsonCell(h.PortMappings) })),
 	},
 	sample: HealthState{},
@@ -33,4 +34,7 @@ type HealthState struct {
 	// PortMappings are the addresses and ports that the router maps to the machine's UDP port, since it
 	// was asked to.
 	PortMappings []netip.AddrPort `json:"portMappings,omitempty"`
+	// Relays are the blind relays that the machine has joined, each with how it is registered: "NAME by
+	// UDP", "NAME over TCP" or "NAME not registered".
+	Relays []string `json:"relays,omitempty"`
 }

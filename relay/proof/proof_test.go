@@ -11,7 +11,7 @@ import (
 	"github.com/spanmesh/span/relay/proof"
 )
 
-func pair(t *testing.T) (private, public proof.Key) {
+func pair(t testing.TB) (private, public proof.Key) {
 	k, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -61,4 +61,25 @@ func TestProof(t *testing.T) {
 	if err := proof.Check(other, public, "mesh", now, now, made); err == nil {
 		t.Error("another relay takes the proof")
 	}
+}
+
+// FuzzCheck takes any proof, key and name: only what the key's owner has made for them is accepted.
+func FuzzCheck(f *testing.F) {
+	private, public := pair(f)
+	relayPrivate, relayPublic := pair(f)
+	now := time.Unix(1_800_000_000, 5)
+	made, err := proof.Make(private, relayPublic, "mesh", now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(made, public[:], "mesh", int64(0))
+	f.Add(made[:31], make([]byte, 32), "", int64(1)<<62)
+	f.Fuzz(func(t *testing.T, sent, member []byte, cluster string, after int64) {
+		var key proof.Key
+		copy(key[:], member)
+		at := now.Add(time.Duration(after))
+		if proof.Check(relayPrivate, key, cluster, at, now, sent) == nil && (key != public || cluster != "mesh" || at.Unix() != now.Unix() || !slices.Equal(sent, made)) {
+			t.Errorf("the proof %x of %x for %q at %v is accepted", sent, key, cluster, at)
+		}
+	})
 }

@@ -65,11 +65,19 @@ func Key(path string) (private [32]byte, err error) {
 	case content == nil:
 		return newKey(path)
 	}
+	if private, ok := parseKey(content); ok {
+		return private, nil
+	}
+	return private, fmt.Errorf("%s has no private key in base64; remove it to have a new one made", path)
+}
+
+// parseKey returns the key in the content of a file.
+func parseKey(content []byte) (private [32]byte, ok bool) {
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(content)))
 	if err != nil || len(raw) != len(private) {
-		return private, fmt.Errorf("%s has no private key in base64; remove it to have a new one made", path)
+		return private, false
 	}
-	return [32]byte(raw), nil
+	return [32]byte(raw), true
 }
 
 func newKey(path string) (private [32]byte, err error) {

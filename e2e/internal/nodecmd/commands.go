@@ -77,6 +77,7 @@ var Commands = map[string]lab.Subcommand{
 	"free-name":       freeName,
 	"kill-wireguard":  killWireguard,
 	"unprivileged":    unprivileged,
+	"without-raw":     withoutRaw,
 	"set-clock":       setClock,
 	"psk":             makePSK,
 	"public-key":      printPublicKey,

@@ -35,6 +35,8 @@ const (
 // portMapper is the PCP server of a site's router.
 type portMapper struct {
 	outer netip.Addr
+	// refuses is set where it refuses all.
+	refuses bool
 	// next is the outer port of the next mapping.
 	next uint16
 	// mapped are the mappings by the machine's port, nonces what they were made with.
@@ -43,7 +45,7 @@ type portMapper struct {
 }
 
 // mapPorts answers PCP on a site's router with the outer address args[0] until SIGTERM, and forwards the
-// ports that it maps. It prints what it does.
+// ports that it maps; with "refuse" as args[1], it maps none. It prints what it does.
 func mapPorts(args []string) error {
 	outer, err := netip.ParseAddr(args[0])
 	if err != nil {
@@ -53,7 +55,7 @@ func mapPorts(args []string) error {
 	if err != nil {
 		return err
 	}
-	p := &portMapper{outer, FirstMapped, map[netip.AddrPort]uint16{}, map[netip.AddrPort][12]byte{}}
+	p := &portMapper{outer, len(args) > 1 && args[1] == "refuse", FirstMapped, map[netip.AddrPort]uint16{}, map[netip.AddrPort][12]byte{}}
 	if err := errors.Join(letMapped(), p.write()); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (p *portMapper) answer(from netip.Addr, m []byte) (answer []byte, err error
 	}
 	inner, nonce := netip.AddrPortFrom(from, binary.BigEndian.Uint16(m[40:])), [12]byte(m[24:36])
 	port, known := p.mapped[inner]
-	if known && p.nonces[inner] != nonce {
+	if p.refuses || known && p.nonces[inner] != nonce {
 		fmt.Printf("refused %v\n", inner)
 		m[3] = pcpNotAuthorized
 		return m, nil

@@ -356,11 +356,17 @@ func killWireguard([]string) error {
 }
 
 // unprivileged runs the program args without the right to configure the network.
-func unprivileged(args []string) error {
+func unprivileged(args []string) error { return without(unix.CAP_NET_ADMIN, args) }
+
+// withoutRaw runs the program args without the right to open raw sockets.
+func withoutRaw(args []string) error { return without(unix.CAP_NET_RAW, args) }
+
+// without runs the program args without a capability.
+func without(capability uintptr, args []string) error {
 	// exec(2) keeps the capabilities of the calling thread.
 	runtime.LockOSThread()
-	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
-		return fmt.Errorf("drop CAP_NET_ADMIN: %w", err)
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop capability %d: %w", capability, err)
 	}
 	return syscall.Exec(args[0], args, os.Environ())
 }

@@ -208,7 +208,7 @@ func TestJudge(t *testing.T) {
 		{"a kind that STUN has told, and a server without Reflect", func(f *Facts) {
 			f.Mapping = mesh.Mapping{Kind: mesh.NATDependent, Address: ownAddress}
 			f.Outside[0] = Outside{URL: "https://disc.example.com/", Fault: noReflect}
-		}, []string{"skip udp"}},
+		}, []string{"skip udp", "skip nat"}},
 		{"a firewall with a limit", func(f *Facts) { f.Outside[0].Accepted = 1 }, []string{"warn udp 3 of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here, and this machine's firewall lets 1 through"}},
 		{"a network that loses", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived = 2, 2 }, []string{"warn udp 2 of 3 datagrams"}},
 		{"a server that cannot send", func(f *Facts) { f.Outside[0].Sent, f.Outside[0].Arrived, f.Outside[0].Accepted = 0, 0, 0 },

@@ -161,11 +161,11 @@ func translation(f *Facts) []Finding {
 	})
 	if m := f.Mapping; m.Kind != mesh.NATUnknown && !slices.ContainsFunc(found, func(x Finding) bool { return x.Grade == OK }) {
 		// Servers of STUN have told the agent.
-		return one(OK, "nat", map[mesh.NAT]string{
+		return append(found, one(OK, "nat", map[mesh.NAT]string{
 			mesh.NATNone:        "none: servers of STUN see this machine's own address",
 			mesh.NATIndependent: fmt.Sprintf("servers of STUN see this machine at %v: %s", m.Address, f.portOf(m.Address)),
 			mesh.NATDependent:   fmt.Sprintf("servers of STUN see this machine at %v: %s", m.Address, f.portOf(m.Address)),
-		}[m.Kind], "")
+		}[m.Kind], "")...)
 	}
 	return found
 }
