@@ -129,8 +129,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
 	outsider, paths, mapper, tunnels := newOutsider(loop, o.Log), newPathfinder(loop, o.Log), d.newPortMapper(loop), newTunneler(loop, o.Log)
-	host := d.newRelayHost(ctx, loop)
-	meter.Add(host)
+	host := d.newRelayHost(ctx, loop, meter)
 	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(o.Turned))))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
