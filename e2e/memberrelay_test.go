@@ -134,6 +134,18 @@ func TestMemberRelay(t *testing.T) {
 			t.Errorf("process %d was replaced: %s", pid, m.hub.Agent.Output())
 		}
 	})
+	t.Run("the agents of both ends start again", func(t *testing.T) {
+		pinging := m.one.Packets.KeepPinging(m.two.API.MeshAddress())
+		for _, machine := range []*harness.Machine{m.one, m.two} {
+			machine.Agent.Terminate()
+			machine.Agent.Start()
+			machine.API.AwaitPeersUp(2)
+		}
+		m.awaitBlind()
+		if pings := pinging.Stop(); pings.Lost() > 0 {
+			t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
+		}
+	})
 	t.Run("the relay is killed", func(t *testing.T) {
 		m.one.Packets.Ping(m.two.API.MeshAddress())
 		m.hub.Agent.AwaitAfter(func() {

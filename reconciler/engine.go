@@ -331,7 +331,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 		return nil, err
 	}
 	e.replies = nil
-	e.planRelays(p, now)
+	e.planRelays(p, now, live.Peers)
 	e.stepPeers(p, now, config, live, false)
 	owners := e.owners.clone()
 	p.resolveOwners(now, owners, live.Peers)

@@ -235,18 +235,7 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	if err == nil {
 		scope := state.ScopeOf(l.config.KubeSpan())
 		l.scope.Store(&scope)
-		if direct := l.direct.Load(); direct != nil {
-			l.engine.direct = *direct
-		}
-		if tunnels := l.tunnels.Load(); tunnels != nil {
-			l.engine.tunnels = *tunnels
-		}
-		if offer := l.offer.Load(); offer != nil {
-			l.engine.offer = *offer
-		}
-		if from := l.nudged.Swap(nil); from != nil {
-			l.engine.nudged = map[netip.AddrPort]bool{*from: true}
-		}
+		l.takePaths()
 		pass, err = l.engine.RunFor(ctx, now(), l.config, l.discovery.Knowledge(), t)
 	} else {
 		l.engine.holdFailure(now(), err)
@@ -271,6 +260,22 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	}
 	l.engine.probe(pass, l.networkChanges)
 	return pass, nil
+}
+
+// takePaths gives the engine what is known of paths and relays.
+func (l *Loop) takePaths() {
+	if direct := l.direct.Load(); direct != nil {
+		l.engine.direct = *direct
+	}
+	if tunnels := l.tunnels.Load(); tunnels != nil {
+		l.engine.tunnels = *tunnels
+	}
+	if offer := l.offer.Load(); offer != nil {
+		l.engine.offer = *offer
+	}
+	if from := l.nudged.Swap(nil); from != nil {
+		l.engine.nudged = map[netip.AddrPort]bool{*from: true}
+	}
 }
 
 // Scope returns the ownership marks of the config in force; none before the first.

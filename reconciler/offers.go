@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/state"
 )
 
 const (
@@ -29,9 +31,11 @@ type offerTries map[mesh.Key]offerTry
 // chooseOffers returns the first of the relays of members that answer, as many as there is room for, and
 // what is known of them next. All machines of a cluster have the relays in the same order: any two that
 // reach the same relays choose the same. One that does not answer is left out for some time, so that a
-// member which is off, or behind a NAT, keeps nobody from the others.
-func chooseOffers(now time.Time, room int, offered []mesh.BlindRelay, answers func(mesh.Key) bool, before offerTries) (chosen []mesh.BlindRelay, next offerTries) {
+// member which is off, or behind a NAT, keeps nobody from the others. Those that carry packets stay
+// meanwhile, as many again.
+func chooseOffers(now time.Time, room int, offered []mesh.BlindRelay, answers, carries func(mesh.Key) bool, before offerTries) (chosen []mesh.BlindRelay, next offerTries) {
 	next = offerTries{}
+	var kept []mesh.BlindRelay
 	for _, r := range offered {
 		try := before[r.Key]
 		if now.Before(try.until) {
@@ -39,6 +43,9 @@ func chooseOffers(now time.Time, room int, offered []mesh.BlindRelay, answers fu
 			continue
 		}
 		if len(chosen) >= room {
+			if len(kept) < room && carries(r.Key) {
+				kept = append(kept, r)
+			}
 			continue
 		}
 		switch {
@@ -53,7 +60,7 @@ func chooseOffers(now time.Time, room int, offered []mesh.BlindRelay, answers fu
 		next[r.Key] = try
 		chosen = append(chosen, r)
 	}
-	return chosen, next
+	return append(chosen, kept...), next
 }
 
 // shift returns what is known after the machine's clock was stepped by some time.
@@ -71,7 +78,7 @@ func (t offerTries) shift(by time.Duration) {
 // addOffers adds relays of members to those of the services, as far as there is room. What a service
 // says of its relay counts, and not what a member says of one with the same key. It returns what is known
 // of those of members next.
-func (e *Engine) addOffers(p *Pass, now time.Time) (next offerTries) {
+func (e *Engine) addOffers(p *Pass, now time.Time, live []state.Peer) (next offerTries) {
 	offered := slices.DeleteFunc(slices.Clone(p.offered), func(r mesh.BlindRelay) bool {
 		return r.Key == e.offer.Key || slices.ContainsFunc(p.relays, func(of mesh.BlindRelay) bool { return of.Key == r.Key })
 	})
@@ -83,9 +90,24 @@ func (e *Engine) addOffers(p *Pass, now time.Time) (next offerTries) {
 		w := e.relays[k]
 		return !w.heardAt.IsZero() && now.Sub(w.heardAt) < relayGone
 	}
-	chosen, next := chooseOffers(now, mesh.MaxRegistered-len(p.relays), offered, answers, before)
+	chosen, next := chooseOffers(now, mesh.MaxRegistered-len(p.relays), offered, answers, e.carriers(now, live), before)
 	p.relays = append(slices.Clip(p.relays), chosen...)
 	return next
+}
+
+// sessionLife is how long a session of WireGuard lasts (WireGuard paper, section 6.1).
+const sessionLife = 180 * time.Second
+
+// carriers returns what reports whether a relay carries packets of this machine, or has a session with
+// it that an earlier process of the agent has left.
+func (e *Engine) carriers(now time.Time, live []state.Peer) func(mesh.Key) bool {
+	return func(k mesh.Key) bool {
+		if _, known := e.relays[k]; !known {
+			i, has := slices.BinarySearchFunc(live, k, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
+			return has && now.Sub(live[i].LastHandshake) < sessionLife
+		}
+		return slices.ContainsFunc(e.tracker.Connections(), func(c peer.Connection) bool { return c.BlindRelay == k })
+	}
 }
 
 // isProvenRelay reports whether a relay has answered by a handshake with a key: no machine has that key.

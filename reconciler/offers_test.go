@@ -20,25 +20,30 @@ func TestRelaysOfMembersAreChosen(t *testing.T) {
 		room int
 		// answer are those that answer from the start, and want those that are chosen at the times.
 		answer string
-		want   map[time.Duration]string
+		// carry are those that carry packets.
+		carry string
+		want  map[time.Duration]string
 	}{
-		{"all answer", 3, "01234", map[time.Duration]string{0: "012", time.Hour: "012"}},
-		{"a service has one", 2, "01234", map[time.Duration]string{0: "01"}},
-		{"services have as many as there may be", 0, "01234", map[time.Duration]string{0: ""}},
-		{"the first does not answer", 3, "1234", map[time.Duration]string{0: "012", offerTrial - 1: "012", offerTrial: "123",
+		{"all answer", 3, "01234", "", map[time.Duration]string{0: "012", time.Hour: "012"}},
+		{"a service has one", 2, "01234", "", map[time.Duration]string{0: "01"}},
+		{"services have as many as there may be", 0, "01234", "", map[time.Duration]string{0: ""}},
+		{"the first does not answer", 3, "1234", "", map[time.Duration]string{0: "012", offerTrial - 1: "012", offerTrial: "123",
 			offerTrial + offerPause - 1: "123", offerTrial + offerPause: "012"}},
-		{"none answers", 3, "", map[time.Duration]string{0: "012", offerTrial: "34", 2 * offerTrial: ""}},
+		{"one of the last carries packets, after an agent's restart", 3, "01234", "4", map[time.Duration]string{0: "0124"}},
+		{"all carry packets", 1, "01234", "01234", map[time.Duration]string{0: "01"}},
+		{"none answers", 3, "", "", map[time.Duration]string{0: "012", offerTrial: "34", 2 * offerTrial: ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var tries offerTries
 			answers := func(k mesh.Key) bool { return slices.Contains([]byte(c.answer), '0'+k[0]) }
+			carries := func(k mesh.Key) bool { return slices.Contains([]byte(c.carry), '0'+k[0]) }
 			for at := time.Duration(0); at <= time.Hour; at += time.Second {
 				var chosen []mesh.BlindRelay
 				for _, moment := range []time.Duration{at - 1, at} {
 					if moment < 0 {
 						continue
 					}
-					chosen, tries = chooseOffers(start.Add(moment), c.room, offered, answers, tries)
+					chosen, tries = chooseOffers(start.Add(moment), c.room, offered, answers, carries, tries)
 					names := ""
 					for _, r := range chosen {
 						names += r.Name
@@ -59,10 +64,11 @@ func TestMachinesShareARelay(t *testing.T) {
 	for i := range 20 {
 		offered = append(offered, mesh.BlindRelay{Key: mesh.Key{byte(i)}})
 	}
+	carries := func(mesh.Key) bool { return false }
 	of := func(blocked ...byte) (chosen []mesh.BlindRelay) {
 		var tries offerTries
 		for at := time.Duration(0); at < 5*offerTrial; at += offerTrial {
-			chosen, tries = chooseOffers(start.Add(at), mesh.MaxRegistered, offered, func(k mesh.Key) bool { return !slices.Contains(blocked, k[0]) }, tries)
+			chosen, tries = chooseOffers(start.Add(at), mesh.MaxRegistered, offered, func(k mesh.Key) bool { return !slices.Contains(blocked, k[0]) }, carries, tries)
 		}
 		return chosen
 	}

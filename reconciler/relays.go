@@ -72,7 +72,7 @@ func (e *Engine) withTunnels(relays []mesh.BlindRelay) []mesh.BlindRelay {
 
 // stepRelays moves the connections to the blind relays on, from what WireGuard shows.
 func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
-	e.offerTries = e.addOffers(p, now)
+	e.offerTries = e.addOffers(p, now, live)
 	p.relays, e.overTCP = e.withTunnels(p.relays), nil
 	watches := make(map[mesh.Key]relayWatch, len(p.relays))
 	for i := range p.relays {
@@ -136,6 +136,8 @@ func (e *Engine) reportRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, c
 func (p *Pass) register(r peer.BlindRelay) {
 	if r.Endpoint.IsValid() {
 		p.registered = append(p.registered, r)
+	}
+	if r.Endpoint.IsValid() && len(p.Local.KubeSpan.Registered) < mesh.MaxRegistered {
 		p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
 	}
 }
@@ -272,8 +274,8 @@ func (w *relayWatch) endpoint(r *mesh.BlindRelay) netip.AddrPort {
 
 // planRelays is stepRelays for a plan that nobody carries out: a handshake or another endpoint that is
 // due is no difference.
-func (e *Engine) planRelays(p *Pass, now time.Time) {
-	e.addOffers(p, now)
+func (e *Engine) planRelays(p *Pass, now time.Time, live []state.Peer) {
+	e.addOffers(p, now, live)
 	for i := range p.relays {
 		p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: &p.relays[i], Endpoint: p.relays[i].Endpoints[0]})
 	}

@@ -307,3 +307,91 @@ func TestTunnelOfAnEarlierAgent(t *testing.T) {
 		r.peer().Endpoint = local
 	}
 }
+
+// offering is a member that offers a relay.
+func offering(n byte, relay mesh.Key, endpoints ...netip.AddrPort) mesh.Affiliate {
+	a := affiliate(n, "10.0.0.2:51820")
+	a.KubeSpan.Offer = mesh.RelayOffer{Key: relay, Endpoints: endpoints}
+	return a
+}
+
+// TestRelayOfAMember is used beside those of services.
+func TestRelayOfAMember(t *testing.T) {
+	r := newRelaying(t)
+	r.known = complete(affiliate(1, "10.0.0.1:51820"), offering(2, relayKey, relayAt...))
+	r.pass(0)
+	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] || len(p.AllowedIPs) > 0 {
+		t.Fatalf("the relay's peer is %+v", p)
+	}
+	r.answers(true)
+	if got := r.pass(time.Second).Local.KubeSpan.Registered; !slices.Equal(got, []mesh.Key{relayKey}) {
+		t.Errorf("registered with %v", got)
+	}
+	if diff, err := r.Plan(r.now.Add(time.Second), config(t, ""), r.known); err != nil || len(diff.Plan) > 0 {
+		t.Errorf("the difference is %v, %v", diff.Plan, err)
+	}
+	r.Engine = reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+	r.AlwaysInitiate = true
+	if p := r.pass(10 * time.Second); len(p.Plan) > 0 || len(p.Local.KubeSpan.Registered) != 1 {
+		t.Errorf("another process does %v, registered with %v", p.Plan, p.Local.KubeSpan.Registered)
+	}
+	r.known = complete(affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820"))
+	if r.pass(time.Second); r.peer() != nil {
+		t.Error("a relay that is not offered any more is still a peer")
+	}
+	r.known = complete(affiliate(1, "10.0.0.1:51820"), offering(2, relayKey, relayAt...))
+	r.text = "relay: use: false"
+	if r.pass(time.Second); r.peer() != nil {
+		t.Error("the relay is a peer although none is to be used")
+	}
+}
+
+// TestRelayThatAMemberClaims has members that say what is not so.
+func TestRelayThatAMemberClaims(t *testing.T) {
+	elsewhere := netip.MustParseAddrPort("192.0.2.66:51821")
+	services := []mesh.BlindRelay{{Key: relayKey, Endpoints: relayAt, Name: "relay.example"}}
+	for _, c := range []struct {
+		name     string
+		services []mesh.BlindRelay
+		honest   mesh.Affiliate
+		hostile  mesh.Affiliate
+		// tries are the endpoints at which the relay is looked for.
+		tries []netip.AddrPort
+	}{
+		{"the key of a service's relay", services, affiliate(2, "10.0.0.2:51820"), offering(3, relayKey, elsewhere), relayAt[:1]},
+		{"the key of a member's relay", nil, offering(2, relayKey, relayAt...), offering(3, relayKey, elsewhere), []netip.AddrPort{relayAt[0], elsewhere}},
+		{"the endpoint of a relay as its own", nil, offering(2, relayKey, relayAt...), affiliate(3, relayAt[0].String()), relayAt[:1]},
+		{"the key of a machine as that of a relay", services, affiliate(2, "10.0.0.2:51820"), offering(3, mesh.Key{2}, elsewhere), relayAt[:1]},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRelaying(t)
+			r.known = complete(c.honest, c.hostile)
+			r.known.Relays = c.services
+			r.pass(0)
+			if p := r.peer(); p == nil || !slices.Contains(c.tries, p.Endpoint) {
+				t.Fatalf("the relay's peer is %+v", p)
+			}
+			for _, p := range r.kernel.all() {
+				if p.PublicKey == (mesh.Key{2}) && (len(p.AllowedIPs) == 0 || p.Endpoint == elsewhere) {
+					t.Errorf("the honest member is %+v", p)
+				}
+			}
+		})
+	}
+}
+
+// TestKeyOfARelayAsAMachines has a member publish the key of a relay that has answered as its own.
+func TestKeyOfARelayAsAMachines(t *testing.T) {
+	r := newRelaying(t)
+	r.known = complete(offering(2, relayKey, relayAt...))
+	r.pass(0)
+	r.answers(true)
+	r.pass(time.Second)
+	hostile := affiliate(3, "10.0.0.3:51820")
+	hostile.KubeSpan.PublicKey = relayKey
+	r.known = complete(offering(2, relayKey, relayAt...), hostile)
+	got := r.pass(time.Second)
+	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] || len(p.AllowedIPs) > 0 || len(got.Local.KubeSpan.Registered) != 1 {
+		t.Errorf("the relay's peer is %+v, registered with %v", p, got.Local.KubeSpan.Registered)
+	}
+}

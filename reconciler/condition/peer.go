@@ -187,7 +187,7 @@ var peerDefinitions = []Definition{
 		Code: SymmetricNAT, Severity: SeverityWarning,
 		Summary: "the NATs of this machine and of a peer give both another port for each peer, so that neither can be called. It is known where peers have `harvestExtraEndpoints` set, and two are reached directly; elsewhere the code is PeerUnreachable. Every machine of the cluster can publish such endpoints, so the cause also has what was sent in vain",
 		Check:   "`spanctl doctor`, check `nat`, on both machines",
-		Remedy:  "`--relay` on a discovery server; or `relay.forwarding.offer` on a third machine that both reach, and `relay.forwarding.use` on both; or forward a UDP port at one of both",
+		Remedy:  "`--relay` on a discovery server, or `relay.offer` on a third machine that both reach; or forward a UDP port at one of both",
 		After:   30 * time.Second, Settles: true,
 	},
 	{

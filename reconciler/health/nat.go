@@ -48,7 +48,7 @@ func symmetric(p *Peer, peers *Peers, here, there mesh.Mapping) condition.Condit
 	c.Code = condition.SymmetricNAT
 	c.Cause += fmt.Sprintf("; by the endpoints that machines have published, neither end keeps its port: the NAT at %v gives this machine another for each peer, and that at %v gives %s another",
 		here.Address, there.Address, p.Name)
-	c.Remedy = "give a discovery server --relay; or set relay.forwarding.offer on a third machine that both reach, and relay.forwarding.use on both; or forward a UDP port at one of both; if a firewall is the cause, " + c.Remedy
+	c.Remedy = "give a discovery server --relay, or set relay.offer on a third machine that both reach; or forward a UDP port at one of both; if a firewall is the cause, " + c.Remedy
 	return c
 }
 

@@ -154,7 +154,7 @@ func TestSymmetricNAT(t *testing.T) {
 	const here, there = "192.168.1.5:51820 203.0.113.9:51820 ", "192.168.2.5:51820 198.51.100.1:51820 "
 	const symmetric = "SymmetricNAT a: 27 handshakes sent to 4 endpoints of a (192.168.2.5:51820, 198.51.100.1:51820, 198.51.100.1:3000, …), nothing came; others answer; " +
 		"by the endpoints that machines have published, neither end keeps its port: the NAT at 203.0.113.9 gives this machine another for each peer, and that at 198.51.100.1 gives a another: " +
-		"give a discovery server --relay; or set relay.forwarding.offer on a third machine that both reach, and relay.forwarding.use on both; or forward a UDP port at one of both; if a firewall is the cause, open UDP 51820, 3000, 4000 at a"
+		"give a discovery server --relay, or set relay.offer on a third machine that both reach; or forward a UDP port at one of both; if a firewall is the cause, open UDP 51820, 3000, 4000 at a"
 	relayed := with(cold("b"), func(p *Peer) { p.Relay = "r" })
 	perPeerHere, perPeerThere := here+"203.0.113.9:1000 203.0.113.9:2000", there+"198.51.100.1:3000 198.51.100.1:4000"
 	for _, test := range []struct {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/metrics"
 	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
@@ -87,11 +88,12 @@ func (d relayDir) End(ctx context.Context) error { return relayprocess.End(ctx, 
 
 // newRelayHost returns the host of the relay of a loop, which goes on to publish the one of the agent
 // before: peers would leave it otherwise.
-func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop) *relayHost {
+func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop, meter *metrics.Metrics) *relayHost {
 	h := &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
 		_ = loop.Stand(ctx, condition.RelayNotServing, found...) // it fails where the agent stops
 	}}
 	h.Collector = h.counts.Load
+	meter.Add(h)
 	if state, err := h.relay.Ask(ctx, nil); err == nil {
 		h.tell(reconciler.Offer{Key: state.Key, Port: state.Port}, "")
 	}
@@ -227,7 +229,6 @@ func notServing(port int, fault string) condition.Condition {
 	c := condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not start: %s", fault),
 		Remedy: "see the file log in the directory relay of the state directory"}
 	if strings.Contains(fault, unix.EADDRINUSE.Error()) { // the process has said it
-
 		c.Cause = fmt.Sprintf("the UDP port %d of the relay that relay.offer asks for is taken", port)
 		c.Remedy = fmt.Sprintf("end the program that `ss -lunp sport = :%d` shows, or set relay.port to a free port", port)
 	}
