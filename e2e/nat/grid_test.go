@@ -28,6 +28,7 @@ func gridKinds() []lab.Kind {
 
 // TestGrid has two machines of each kind in one mesh: each kind meets each other, and its own.
 func TestGrid(t *testing.T) {
+	t.Parallel()
 	harness.Scenario(t, "machines behind each kind of NAT and firewall meet, each kind with each: directly, between punched NATs, by a blind relay or over TLS; nothing is in clear")
 	m := newMesh(t, 1)
 	for _, kind := range gridKinds() {
