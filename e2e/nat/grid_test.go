@@ -44,7 +44,7 @@ func TestGrid(t *testing.T) {
 	m.speak()
 	m.await(t)
 	m.exchange()
-	m.judge(m.pairs())
+	m.judge(m.await(t))
 	seen.end(t)
 	for _, machine := range m.machines() {
 		if seen.from(t, machine.Node).spoken == 0 {
@@ -59,17 +59,20 @@ func TestGrid(t *testing.T) {
 	}
 }
 
-// await waits until all pairs meet as they are meant to.
-func (m *mesh) await(t *testing.T) {
+// await waits until all pairs meet as they are meant to, and returns how they did at that moment.
+func (m *mesh) await(t *testing.T) map[pair]meeting {
 	t.Helper()
+	met := map[pair]meeting{}
 	m.board.await(t, harness.Patience, func() (missing []string) {
 		for _, p := range m.pairs() {
-			if at, want := m.board.meeting(p.one, p.other), wanted(p.one.kind, p.other.kind); at.how != want {
-				missing = append(missing, fmt.Sprintf("%v: %q, want %q: %s", p, at.how, want, at.text))
+			met[p] = m.board.meeting(p.one, p.other)
+			if want := wanted(p.one.kind, p.other.kind); met[p].how != want {
+				missing = append(missing, fmt.Sprintf("%v: %q, want %q: %s", p, met[p].how, want, met[p].text))
 			}
 		}
 		return missing
 	})
+	return met
 }
 
 // pair is two machines.
@@ -88,12 +91,12 @@ func (m *mesh) pairs() (all []pair) {
 }
 
 // judge compares how the pairs meet with the table, cell by cell, and prints how long it took.
-func (m *mesh) judge(pairs []pair) {
+func (m *mesh) judge(meetings map[pair]meeting) {
 	m.t.Helper()
 	type cell struct{ a, b lab.Kind }
 	hows, worst, moved := map[cell]way{}, map[cell]time.Duration{}, map[cell]time.Duration{}
-	for _, p := range pairs {
-		c, at := cell{min(p.one.kind, p.other.kind), max(p.one.kind, p.other.kind)}, m.board.meeting(p.one, p.other)
+	for p, at := range meetings {
+		c := cell{min(p.one.kind, p.other.kind), max(p.one.kind, p.other.kind)}
 		how := at.how
 		switch {
 		case how != wanted(c.a, c.b):
