@@ -32,9 +32,9 @@ type end struct{ at, to string }
 type record struct {
 	// known is when it had the peer first, and up when it reached it first.
 	known, up time.Time
-	// now is how it reaches the peer, since a time.
+	// now is how it reaches the peer, and first when it first did so in each way.
 	now   way
-	since time.Time
+	first map[way]time.Time
 	// spec is the last status of the peer.
 	spec map[string]any
 }
@@ -67,15 +67,16 @@ func (b *board) note(at string, spec map[string]any) {
 	now, key := time.Now(), end{at, fmt.Sprint(spec["label"])}
 	r := b.ends[key]
 	if r == nil {
-		r = &record{known: now, since: now}
+		r = &record{known: now, first: map[way]time.Time{}}
 		b.ends[key] = r
 	}
 	r.spec = spec
-	if w := wayOf(spec); w != r.now {
-		r.now, r.since = w, now
-		if r.up.IsZero() {
-			r.up = now
-		}
+	r.now = wayOf(spec)
+	if r.first[r.now].IsZero() {
+		r.first[r.now] = now
+	}
+	if r.up.IsZero() && r.now != none {
+		r.up = now
 	}
 	close(b.news)
 	b.news = make(chan struct{})
@@ -100,7 +101,7 @@ func wayOf(spec map[string]any) way {
 // meeting is how and when two machines met.
 type meeting struct {
 	how way
-	// after is how long it took since both knew of each other, and moved since both were up.
+	// after is how long it first took since both knew of each other, and moved since both were up.
 	after, moved time.Duration
 	// text has both ends as their agents see them.
 	text string
@@ -115,7 +116,7 @@ func (b *board) meeting(one, other *place) meeting {
 		return meeting{text: "they do not know of each other"}
 	}
 	text := fmt.Sprintf("%v; %v", there.brief(), back.brief())
-	since := later(there.since, back.since)
+	since := later(there.first[there.now], back.first[back.now])
 	return meeting{met(one.kind, other.kind, there.now, back.now), since.Sub(later(there.known, back.known)), since.Sub(later(there.up, back.up)), text}
 }
 

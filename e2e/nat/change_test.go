@@ -13,7 +13,9 @@ import (
 // TestChange has what is between machines change while they are in touch. After each change all pairs
 // meet as their kinds allow.
 func TestChange(t *testing.T) {
+	t.Parallel()
 	harness.Scenario(t, "machines behind NATs meet again: a NAT reboots, addresses change, UDP is blocked and unblocked, a relay dies and comes back")
+	harness.SkipInGuest(t, "it is about time and WireGuard's other packets, and waits for minutes")
 	m := newMesh(t, 2)
 	home, office := m.add("home", lab.PortRestricted), m.add("office", lab.PortRestricted)
 	hotel, cloud := m.add("hotel", lab.PerDestination), m.add("cloud", lab.NoNAT)
@@ -43,21 +45,23 @@ func TestChange(t *testing.T) {
 		return nil
 	})
 	for _, p := range m.places {
-		p.Agent.AwaitOutput("relay joined")
-		p.API.Await("affiliates", func(specs harness.Specs) bool { return registeredEverywhere(specs, len(m.servers)) })
+		p.API.Await("affiliates", func(specs harness.Specs) bool { return registeredWith(specs, p.Name, len(m.servers)) })
 		p.CLI.AwaitNoDiff()
 	}
 }
 
-// registeredEverywhere reports whether all machines are registered with a number of relays.
-func registeredEverywhere(affiliates harness.Specs, relays int) bool {
+// registeredWith reports whether all machines but one, which is self, are registered with a number of relays.
+func registeredWith(affiliates harness.Specs, self string, relays int) bool {
 	for _, spec := range affiliates {
+		if spec["hostname"] == self {
+			continue
+		}
 		kubespan, _ := spec["kubespan"].(map[string]any)
 		if registered, _ := kubespan["registered"].([]any); len(registered) != relays {
 			return false
 		}
 	}
-	return len(affiliates) > 0
+	return len(affiliates) > 1
 }
 
 // relayOf returns the server whose relay is between two machines.

@@ -21,7 +21,7 @@ type socket struct {
 	t *testing.T
 }
 
-// within has open open something in the network namespace of a node, which it stays in.
+// within calls open in the network namespace of a node, in which stays what it opens.
 func within(t *testing.T, node *lab.Node, open func() error) {
 	t.Helper()
 	// The thread comes back: the lab ends programs by the namespace of their first thread.

@@ -76,16 +76,16 @@ func picture(byColumn []meetings) string {
 	return b.String()
 }
 
-// letter returns the first letter of how machines met; "?" where that is not known.
+// letter returns the first letter of how machines met; "." where they did not try.
 func letter(how string) string {
 	if how == "" {
-		return "?"
+		return "."
 	}
 	return strings.ToUpper(how[:1])
 }
 
-// emptyCells returns an error that lists the kinds that did not meet: in the first column all kinds
-// are to meet each, in others those that are there.
+// emptyCells returns an error that lists the kinds that did not meet. In the first column all kinds are to
+// meet each; in others those that are there meet each other, since there is one machine of each.
 func emptyCells(byColumn []meetings) error {
 	var errs []error
 	for i, m := range byColumn {
@@ -95,6 +95,9 @@ func emptyCells(byColumn []meetings) error {
 		}
 		for j, k := range kinds {
 			for _, other := range kinds[:j+1] {
+				if i > 0 && other == k {
+					continue
+				}
 				if how := m[[2]lab.Kind{other, k}]; how == "" || how == "fail" {
 					errs = append(errs, fmt.Errorf("machines behind %q and %q, %s: %s", other, k, columns[i].heading, cell(how)))
 				}
