@@ -16,6 +16,7 @@ import (
 func TestTunnelsOutliveTheAgent(t *testing.T) {
 	t.Parallel()
 	harness.Scenario(t, "a machine that reaches the relay over TLS loses no packet while its agent is restarted, upgraded or killed, nor on its way back to UDP")
+	harness.SkipInGuest(t, "its emulated processor is late by seconds, and streams drop packets while nothing happens")
 	m := harness.NewMesh(t, 0)
 	certificate, key := m.Discovery.Files.Certificate()
 	m.Server = m.Discovery.CLI.Start("discovery", "serve", "--listen", ":"+harness.DiscoveryPort, "--tls-cert", certificate, "--tls-key", key,

@@ -26,7 +26,7 @@ var (
 
 // passing are messages that the filter lets through, and stopped are others.
 var (
-	passing = []string{string(stun), "Spn\x01\x01\x00\x00\x00 ping", "Spn\x01\x02 pong", "Spn\x01\x03"}
+	passing = []string{string(stun), "Spn\x01\x01\x00\x00\x00 ping", "Spn\x01\x02 pong", "Spn\x01\x03", "Spn\x01\x07 answer"}
 	stopped = []string{string(other), "", "Spn", "Spn\x01", "Spn\x01\x00 kind", "Spn\x01\x08 kind", "Spn\x02\x01 version", "spn\x01\x01 letter",
 		"\x01\x01\x00\x00\x21\x12\xA4", "\x01\x01\x00\x00\x21\x12\xA4\x43 cookie"}
 )
