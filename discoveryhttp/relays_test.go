@@ -30,6 +30,8 @@ type fakeRelay struct {
 	mu     sync.Mutex
 	full   bool
 	joined []fakeJoin
+	// joins has an element when another has joined.
+	joins chan struct{}
 }
 
 type fakeJoin struct {
@@ -40,7 +42,7 @@ type fakeJoin struct {
 var _ server.Relay = (*fakeRelay)(nil)
 
 func newFakeRelay(key byte) *fakeRelay {
-	return &fakeRelay{key: mesh.Key{key}, Collector: prometheus.NewGauge(prometheus.GaugeOpts{Name: "relay_of_a_test"})}
+	return &fakeRelay{key: mesh.Key{key}, joins: make(chan struct{}, 1), Collector: prometheus.NewGauge(prometheus.GaugeOpts{Name: "relay_of_a_test"})}
 }
 
 func (f *fakeRelay) at(address string) func(*server.Options) {
@@ -72,6 +74,10 @@ func (f *fakeRelay) Join(_ time.Time, _ string, member [32]byte, _ netip.Addr, w
 		j.withoutAgent = append(j.withoutAgent, k)
 	}
 	f.joined = append(f.joined, j)
+	select {
+	case f.joins <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
@@ -158,11 +164,12 @@ func TestRelayOfAService(t *testing.T) {
 	})
 	t.Run("another key joins at once", func(t *testing.T) {
 		a.Publish(publicationAs(2))
-		for deadline := time.Now().Add(30 * time.Second); f.last().member != mesh.SecretKey([32]byte{2}).Public(); {
-			if time.Now().After(deadline) {
+		for deadline := time.After(30 * time.Second); f.last().member != mesh.SecretKey([32]byte{2}).Public(); {
+			select {
+			case <-f.joins:
+			case <-deadline:
 				t.Fatalf("joined as %+v", f.last())
 			}
-			<-time.After(time.Millisecond)
 		}
 	})
 	t.Run("a machine that wants none has none", func(t *testing.T) {

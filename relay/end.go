@@ -245,7 +245,7 @@ func (r *Router) room(from, to *end) bool {
 	// Strangers cannot take a member's table: a pair has eight flows at most, so half of it. Half of that
 	// is for those that have completed a handshake.
 	strangers := max(1, r.limits.FlowsPerSource/32)
-	if to.member == nil && r.completed[network(to.source.Addr.Addr())] > r.now {
+	if to.member == nil && r.completed[Network(to.source.Addr.Addr())] > r.now {
 		strangers = max(2, r.limits.FlowsPerSource/16)
 	}
 	return from.pairs[to] != nil || from.member == nil || to.member != nil || from.strangers < strangers
@@ -254,7 +254,7 @@ func (r *Router) room(from, to *end) bool {
 // guest returns an end for a source that is no member's; nil if there is no room. A quarter of it is for
 // networks that have completed a handshake.
 func (r *Router) guest(from Source) *end {
-	n := network(from.Addr.Addr())
+	n := Network(from.Addr.Addr())
 	room := r.limits.Unregistered
 	if r.completed[n] <= r.now {
 		room -= room / 4
@@ -275,7 +275,7 @@ func (r *Router) uncount(e *end) {
 	if e.member != nil {
 		return
 	}
-	n := network(e.source.Addr.Addr())
+	n := Network(e.source.Addr.Addr())
 	r.allGuests--
 	if r.guests[n]--; r.guests[n] <= 0 {
 		delete(r.guests, n)

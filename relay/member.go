@@ -70,7 +70,7 @@ func (r *Router) Join(now time.Time, cluster string, key Key, from netip.Addr, w
 	case key == (Key{}) || key == r.PublicKey():
 		return errors.New("relay: the key is no member's")
 	}
-	m, err := r.admit(key, network(from))
+	m, err := r.admit(key, Network(from))
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,9 @@ func (m *meters) ofSource(s Source) *meter {
 	return m.of(netip.AddrFrom16(id), 0)
 }
 
-// network is what bounds by address count: an IPv4 address or an IPv6 /64.
-func network(address netip.Addr) netip.Addr {
+// Network is what bounds by address count: an IPv4 address, or an IPv6 /64, the smallest network that a
+// site gets (RFC 6177).
+func Network(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")
 	if address.Is4() || !address.IsValid() {
 		return address

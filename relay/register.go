@@ -38,7 +38,7 @@ func (r *Router) register(from Source, initiation []byte) []Packet {
 			return r.send(from, r.cookies.AppendReply(r.answer[:0], r.clock(), initiation, from.Addr))
 		}
 		// As WireGuard under load, but machines behind one address are many.
-		if !r.handshakesOf.of(network(from.Addr.Addr()), 0).take(r.now, 1, 20, 50) ||
+		if !r.handshakesOf.of(Network(from.Addr.Addr()), 0).take(r.now, 1, 20, 50) ||
 			!r.loadedHandshakes.take(r.now, 1, 4*rate, rate) {
 			return r.drop(OverRate)
 		}

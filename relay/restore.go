@@ -166,7 +166,7 @@ func (r *Router) restoreGuest(l *loader, e *end) {
 	if !e.located {
 		l.fail(errContradiction)
 	}
-	r.guests[network(e.source.Addr.Addr())]++
+	r.guests[Network(e.source.Addr.Addr())]++
 	r.allGuests++
 }
 
@@ -188,7 +188,7 @@ func (r *Router) restoreFlows(l *loader, e *end, ends []*end) {
 			f.until = uint32(max(0, until+time.Second-1) / time.Second)
 			e.flows[index] = f
 			if answered && to.member == nil {
-				r.complete(network(to.source.Addr.Addr()))
+				r.complete(Network(to.source.Addr.Addr()))
 			}
 		}
 	}

@@ -85,7 +85,7 @@ func (r *Router) takeScan(sender *end) bool {
 
 // scanAll finds a member for a source that is no member's, and so is in no cluster.
 func (r *Router) scanAll(from Source, sender *end, packet []byte) (*end, Reason) {
-	if !r.takeStrangersScan(network(from.Addr.Addr())) {
+	if !r.takeStrangersScan(Network(from.Addr.Addr())) {
 		return nil, OverRate
 	}
 	r.counts.Scans++
@@ -183,7 +183,7 @@ func (r *Router) response(sender *end, packet []byte) []Packet {
 		return r.drop(reason)
 	}
 	if to.member == nil {
-		r.complete(network(to.source.Addr.Addr()))
+		r.complete(Network(to.source.Addr.Addr()))
 		r.learn(sender, to, packet)
 	}
 	sender.pairs[to].last()

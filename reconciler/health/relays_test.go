@@ -12,7 +12,7 @@ import (
 
 // TestRelaysAndNATs has what is wrong with blind relays, and with the router's port mappings.
 func TestRelaysAndNATs(t *testing.T) {
-	at := func(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
+	at := netip.MustParseAddrPort
 	relay := func(url string, registered bool) Snapshot {
 		return Snapshot{Relays: []BlindRelay{{Name: "r", Endpoints: []netip.AddrPort{at("192.0.2.1:51821"), at("[2001:db8::1]:51821")}, URL: url, Registered: registered}}}
 	}

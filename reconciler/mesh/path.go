@@ -3,7 +3,6 @@ package mesh
 import (
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Path is a way by which packets go to a peer directly, as probes beside WireGuard's own packets have
@@ -13,8 +12,6 @@ type Path struct {
 	Peer Key
 	// Endpoint is where the peer has answered.
 	Endpoint netip.AddrPort
-	// RTT is the round-trip time of the last probe.
-	RTT time.Duration
 	// Punched is set where both ends had to send first, so that their NATs let answers in.
 	Punched bool
 }

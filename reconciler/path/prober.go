@@ -236,8 +236,7 @@ func (p *Prober) admit(now time.Time) {
 	}
 }
 
-// Proven returns the paths that are known, by key, with the round-trip times of when the list was made.
-// It is the same list until a path changes. The caller does not change it.
+// Proven returns the paths that are known, by key. It is the same list until a path changes. The caller does not change it.
 func (p *Prober) Proven() []mesh.Path {
 	if !p.stale {
 		return p.proven
@@ -254,7 +253,7 @@ func (p *Prober) Proven() []mesh.Path {
 
 // pathOf returns the path in use; there is one.
 func (p *Prober) pathOf(t *target) mesh.Path {
-	return mesh.Path{Peer: t.peer.Key, Endpoint: t.path.endpoint, RTT: t.path.rtt, Punched: p.punched(t)}
+	return mesh.Path{Peer: t.peer.Key, Endpoint: t.path.endpoint, Punched: p.punched(t)}
 }
 
 func (p *Prober) newID() (id ID) {

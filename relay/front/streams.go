@@ -10,12 +10,8 @@ import (
 	"github.com/spanmesh/span/relay/stream"
 )
 
-const (
-	// registerTime is how long a stream may be open without a member's registration.
-	registerTime = 20 * time.Second
-	// subnetBits is the prefix length of the smallest IPv6 network that a site gets (RFC 6177).
-	subnetBits = 64
-)
+// registerTime is how long a stream may be open without a member's registration.
+const registerTime = 20 * time.Second
 
 // ErrStreams is that of a stream beyond a limit.
 var ErrStreams = errors.New("relay: too many streams are open")
@@ -28,23 +24,10 @@ type member struct {
 	registered time.Time
 }
 
-// network is what an address shares with the others of its site.
-func network(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if !a.Is6() {
-		return a
-	}
-	p, err := a.Prefix(subnetBits)
-	if err != nil {
-		return a // not reached: the length is valid
-	}
-	return p.Addr()
-}
-
 // ServeStream answers a request for a stream, and carries its packets until it ends. Caller is where
 // the request comes from, by what a trusted proxy says of it.
 func (f *Front) ServeStream(w http.ResponseWriter, r *http.Request, caller netip.AddrPort) error {
-	key := network(caller.Addr())
+	key := relay.Network(caller.Addr())
 	if !f.reserve(key) {
 		http.Error(w, "too many streams of relays are open", http.StatusServiceUnavailable)
 		return ErrStreams

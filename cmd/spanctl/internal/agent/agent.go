@@ -128,7 +128,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	meter := metrics.New(func() metrics.State { return measure(time.Now(), loop.Last(), d.store) })
 	d.engine.Meter = meter
 	sampler := newSampler(machineNow())
-	ports := newSharedPorts(openShared, o.Log)
+	ports := newSharedPorts(openShared, loop.Stand, o.Log)
 	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, d.store, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
 	host := d.newRelayHost(ctx, loop, meter)
 	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(o.Turned))))))
@@ -145,7 +145,6 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { loop.Run(ctx); return nil })
 	group.Go(func() error { loop.WatchStuck(ctx); return nil })
-	group.Go(func() error { ports.run(ctx, loop.Stand); return nil })
 	api := &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
 		health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler}
 	group.Go(func() error { return serve(ctx, listener, api) })
@@ -172,7 +171,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){mtus.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
+	for _, run := range []func(context.Context){mtus.run, ports.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })

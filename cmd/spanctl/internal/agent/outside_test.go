@@ -143,7 +143,7 @@ func TestOutsiderWithoutRights(t *testing.T) {
 	ports := newSharedPorts(func(uint16, uint32) (sharedConn, error) {
 		tries++
 		return nil, errors.Join(sharedport.ErrNotPermitted)
-	}, slog.New(slog.DiscardHandler))
+	}, nil, slog.New(slog.DiscardHandler))
 	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {}, shared: ports.sharing(slog.New(slog.DiscardHandler))})
 	o.turn = outsideTurn(51820, 32)
 	now := time.Now()

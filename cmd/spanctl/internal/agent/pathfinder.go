@@ -209,9 +209,7 @@ func (f *pathfinder) tell(d reconciler.Direct) {
 		return
 	}
 	f.toldAt = f.explained
-	same := sameRelays && d.On == f.told.On && d.Off == f.told.Off && slices.EqualFunc(d.Paths, f.told.Paths, func(a, b mesh.Path) bool {
-		return a.Peer == b.Peer && a.Endpoint == b.Endpoint && a.Punched == b.Punched
-	}) && maps.Equal(d.Why, f.told.Why)
+	same := sameRelays && d.On == f.told.On && d.Off == f.told.Off && slices.Equal(d.Paths, f.told.Paths) && maps.Equal(d.Why, f.told.Why)
 	f.told = d
 	if !same {
 		f.report(d)

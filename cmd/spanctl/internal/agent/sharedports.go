@@ -16,7 +16,9 @@ import (
 // safe for concurrent use.
 type sharedPorts struct {
 	open func(port uint16, mark uint32) (sharedConn, error)
-	log  *slog.Logger
+	// stand shows the conditions of a code.
+	stand func(context.Context, condition.Code, ...condition.Condition) error
+	log   *slog.Logger
 
 	mu    sync.Mutex
 	ports map[portAndMark]*portShare
@@ -40,8 +42,8 @@ type portShare struct {
 	sending sync.Mutex
 }
 
-func newSharedPorts(open func(uint16, uint32) (sharedConn, error), log *slog.Logger) *sharedPorts {
-	return &sharedPorts{open: open, log: log, ports: map[portAndMark]*portShare{}, faults: map[*sharing]error{}, changed: make(chan struct{}, 1)}
+func newSharedPorts(open func(uint16, uint32) (sharedConn, error), stand func(context.Context, condition.Code, ...condition.Condition) error, log *slog.Logger) *sharedPorts {
+	return &sharedPorts{open: open, stand: stand, log: log, ports: map[portAndMark]*portShare{}, faults: map[*sharing]error{}, changed: make(chan struct{}, 1)}
 }
 
 // sharing returns a share for a user.
@@ -74,8 +76,8 @@ func (p *sharedPorts) fault() error {
 	return nil
 }
 
-// run has stand show the condition of ports that cannot be shared, until ctx ends.
-func (p *sharedPorts) run(ctx context.Context, stand func(context.Context, condition.Code, ...condition.Condition) error) {
+// run shows the condition of ports that cannot be shared, until ctx ends.
+func (p *sharedPorts) run(ctx context.Context) {
 	shown := ""
 	for {
 		select {
@@ -90,7 +92,7 @@ func (p *sharedPorts) run(ctx context.Context, stand func(context.Context, condi
 		if text == shown {
 			continue
 		}
-		if stand(ctx, condition.PortNotShared, notShared(err)...) == nil {
+		if p.stand(ctx, condition.PortNotShared, notShared(err)...) == nil {
 			shown = text
 		}
 	}

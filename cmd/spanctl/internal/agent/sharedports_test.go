@@ -49,7 +49,7 @@ func TestOneShareForAll(t *testing.T) {
 		ports := newSharedPorts(func(uint16, uint32) (sharedConn, error) {
 			opened = append(opened, &portConn{in: make(chan string), failed: make(chan error)})
 			return opened[len(opened)-1], nil
-		}, slog.New(slog.DiscardHandler))
+		}, nil, slog.New(slog.DiscardHandler))
 		heard := make(chan string, 8)
 		ended := make(chan error, 2)
 		use := func(name string, port uint16) sharedConn {
@@ -89,7 +89,7 @@ func TestOneShareForAll(t *testing.T) {
 func TestAShareFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &portConn{in: make(chan string), failed: make(chan error)}
-		ports := newSharedPorts(func(uint16, uint32) (sharedConn, error) { return conn, nil }, slog.New(slog.DiscardHandler))
+		ports := newSharedPorts(func(uint16, uint32) (sharedConn, error) { return conn, nil }, nil, slog.New(slog.DiscardHandler))
 		ended := make(chan error, 2)
 		var users []sharedConn
 		for range 2 {
@@ -100,7 +100,7 @@ func TestAShareFails(t *testing.T) {
 		synctest.Wait()
 		failure := errors.New("the network is down")
 		conn.failed <- failure
-		if first, second := <-ended, <-ended; first != failure || second != failure || len(ports.ports) > 0 {
+		if first, second := <-ended, <-ended; !errors.Is(first, failure) || !errors.Is(second, failure) || len(ports.ports) > 0 {
 			t.Errorf("the users have %v and %v", first, second)
 		}
 		if err := errors.Join(users[0].Close(), users[1].Close(), users[0].Close()); err != nil || !conn.closed {
@@ -114,15 +114,15 @@ func TestNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		ports := newSharedPorts(nil, slog.New(slog.DiscardHandler))
 		stood := make(chan int, 8)
-		go ports.run(ctx, func(_ context.Context, code condition.Code, found ...condition.Condition) error {
+		ports := newSharedPorts(nil, func(_ context.Context, code condition.Code, found ...condition.Condition) error {
 			if code != condition.PortNotShared {
 				t.Errorf("%s", code)
 			}
 			stood <- len(found)
 			return nil
-		})
+		}, slog.New(slog.DiscardHandler))
+		go ports.run(ctx)
 		users := []*sharing{{}, {}}
 		for _, err := range []error{sharedport.ErrNotPermitted, nil} {
 			for _, u := range users {
