@@ -142,6 +142,7 @@ func TestMemberRelay(t *testing.T) {
 			machine.API.AwaitPeersUp(2)
 		}
 		m.awaitBlind()
+		m.two.Packets.PingMany(m.one.API.MeshAddress(), 100)
 		if pings := pinging.Stop(); pings.Lost() > 0 {
 			t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
 		}

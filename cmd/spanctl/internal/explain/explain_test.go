@@ -139,10 +139,9 @@ func TestPathsAreCompletedPartByPart(t *testing.T) {
 		return words
 	}
 	for prefix, want := range map[string][]string{
-		"mach":                         {"machine", "machine.", "machineconfigs"},
-		"machine.network.kubespan.rel": {"machine.network.kubespan.relay", "machine.network.kubespan.relay."},
-		"machine.network.kubespan.relay.": {"machine.network.kubespan.relay.use", "machine.network.kubespan.relay.offer", "machine.network.kubespan.relay.port",
-			"machine.network.kubespan.relay.forwarding", "machine.network.kubespan.relay.forwarding."},
+		"mach":                            {"machine", "machine.", "machineconfigs"},
+		"machine.network.kubespan.rel":    {"machine.network.kubespan.relay", "machine.network.kubespan.relay."},
+		"machine.network.kubespan.relay.": {"machine.network.kubespan.relay.use", "machine.network.kubespan.relay.offer", "machine.network.kubespan.relay.port", "machine.network.kubespan.relay.forwarding", "machine.network.kubespan.relay.forwarding."},
 		"cluster.discovery.registries.st": {"cluster.discovery.registries.static", "cluster.discovery.registries.static."},
 		"cluster.discovery.registries.static.peers.p": {"cluster.discovery.registries.static.peers.publicKey",
 			"cluster.discovery.registries.static.peers.presharedKey", "cluster.discovery.registries.static.peers.presharedKey."},
