@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go4.org/netipx"
+	"golang.org/x/sys/unix"
 )
 
 // Internet is a backbone that joins public networks of a lab, with IPv4 and IPv6. Each place on it has
@@ -147,7 +148,7 @@ func (in *Internet) routeTo(network netip.Prefix, router netip.Addr) error {
 // ForgetMappings makes a router lose the mappings of its NAT, as a reboot does.
 func (n *Node) ForgetMappings() error {
 	return n.Namespace(func(ns netns.NsHandle) error {
-		h, err := netlink.NewHandleAt(ns)
+		h, err := netlink.NewHandleAt(ns, unix.NETLINK_NETFILTER)
 		if err != nil {
 			return err
 		}
