@@ -8,7 +8,8 @@ import (
 	"github.com/spanmesh/span/reconciler/peer"
 )
 
-// healthOfRelays returns what is known of the blind relays after a pass.
+// healthOfRelays returns what is known of the blind relays after a pass. That the relay of a member is
+// not reached is no fault: many offer one behind a NAT, and another is used then.
 func (p *Pass) healthOfRelays() (all []health.BlindRelay) {
 	if p.config == nil {
 		return nil
@@ -18,6 +19,8 @@ func (p *Pass) healthOfRelays() (all []health.BlindRelay) {
 		shown := health.BlindRelay{Name: r.Name, Endpoints: r.Endpoints, URL: r.URL}
 		if at := p.registration(r.Key); at.Endpoint.IsValid() {
 			shown.Registered, shown.OverTCP = true, at.Endpoint == r.Local
+		} else if r.Member {
+			continue
 		}
 		all = append(all, shown)
 	}

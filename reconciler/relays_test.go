@@ -323,9 +323,15 @@ func TestRelayOfAMember(t *testing.T) {
 	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] || len(p.AllowedIPs) > 0 {
 		t.Fatalf("the relay's peer is %+v", p)
 	}
+	if got := r.Health(r.now).Relays; len(got) > 0 {
+		t.Errorf("before it has answered, it is shown as %+v", got)
+	}
 	r.answers(true)
 	if got := r.pass(time.Second).Local.KubeSpan.Registered; !slices.Equal(got, []mesh.Key{relayKey}) {
 		t.Errorf("registered with %v", got)
+	}
+	if got := r.Health(r.now).Relays; len(got) != 1 || !got[0].Registered {
+		t.Errorf("once it has, it is shown as %+v", got)
 	}
 	if diff, err := r.Plan(r.now.Add(time.Second), config(t, ""), r.known); err != nil || len(diff.Plan) > 0 {
 		t.Errorf("the difference is %v, %v", diff.Plan, err)

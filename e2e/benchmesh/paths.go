@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -60,28 +61,8 @@ func (w way) measure(ctx context.Context, m *mesh, turns int) error {
 			return err
 		}
 	}
-	if err := m.start(ctx); err != nil {
-		return err
-	}
-	if err := m.awaitUp(ctx); err != nil {
-		return err
-	}
-	address, err := m.address(ctx, 1)
+	address, err := m.sink(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := m.nodes[0].Ping(ctx, address); err != nil {
-		return err
-	}
-	cmd, err := m.nodes[1].Subcommand(ctx, "tcp-sink")
-	if err != nil {
-		return err
-	}
-	sink, err := lab.Start(cmd)
-	if err != nil {
-		return err
-	}
-	if _, err := sink.Await(ctx, 0, nodecmd.Ready); err != nil {
 		return err
 	}
 	var rates, prices []float64
@@ -110,6 +91,35 @@ func (w way) measure(ctx context.Context, m *mesh, turns int) error {
 	}
 	fmt.Printf("| %s | %.0f | %s |\n", w.name, rates[turns/2], price)
 	return nil
+}
+
+// sink starts the agents, and returns the address at which the second machine takes what the first sends.
+func (m *mesh) sink(ctx context.Context) (address netip.Addr, err error) {
+	if err := m.start(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	if err := m.awaitUp(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	address, err = m.address(ctx, 1)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if _, err := m.nodes[0].Ping(ctx, address); err != nil {
+		return netip.Addr{}, err
+	}
+	cmd, err := m.nodes[1].Subcommand(ctx, "tcp-sink")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	sink, err := lab.Start(cmd)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if _, err := sink.Await(ctx, 0, nodecmd.Ready); err != nil {
+		return netip.Addr{}, err
+	}
+	return address, nil
 }
 
 // cpuOf returns the processor time that processes have used together.

@@ -143,8 +143,6 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	}
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { loop.Run(ctx); return nil })
-	group.Go(func() error { loop.WatchStuck(ctx); return nil })
 	api := &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
 		health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler}
 	group.Go(func() error { return serve(ctx, listener, api) })
@@ -171,7 +169,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){mtus.run, ports.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
+	for _, run := range []func(context.Context){loop.Run, loop.WatchStuck, mtus.run, ports.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })
