@@ -68,6 +68,7 @@ func (r *relayed) refuse(t *testing.T, i int) harness.Outcome {
 
 // TestRelay connects machines over UDP and TCP, also when the server is started again.
 func TestRelay(t *testing.T) {
+	harness.Scenario(t, "machines of another implementation register with a relay over UDP and TCP, and reach each other by it, also after it was started again")
 	for name, streams := range map[string][2]bool{"UDP": {}, "TCP": {true, true}, "one of each": {true, false}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +103,7 @@ func TestRelay(t *testing.T) {
 // machines send to each other: nothing is lost.
 func TestRelayOfSystemd(t *testing.T) {
 	t.Parallel()
+	harness.Scenario(t, "a relay whose sockets systemd holds starts again: no packet is lost")
 	r := newRelayed(t, [2]bool{})
 	sockets := r.openSockets(t)
 	start := func() *harness.Process {
@@ -171,6 +173,7 @@ func (r *relayed) openSockets(t *testing.T) (files []*os.File) {
 // TestRelayRefusesAForgedProof has a machine join with the key of another.
 func TestRelayRefusesAForgedProof(t *testing.T) {
 	t.Parallel()
+	harness.Scenario(t, "a relay lets nobody in who does not show that the private key is its own")
 	r := newRelayed(t, [2]bool{})
 	r.serve()
 	r.members[0].Forged = true

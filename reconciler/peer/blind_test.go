@@ -98,8 +98,11 @@ func TestRelayEndsATrial(t *testing.T) {
 		probing, answered bool
 		second            int
 		want              netip.AddrPort
+		// renews is set where WireGuard is to send at once: the other end leaves that to this one.
+		renews bool
 	}{
 		{name: "nothing was sent", probing: true, second: 3, want: relayOne},
+		{name: "nothing was sent, and this end begins", probing: true, second: 3, want: relayOne, renews: true},
 		{name: "it has just begun", probing: true},
 		{name: "it has an answer", probing: true, answered: true, second: 3},
 		{name: "nobody looks for paths", second: 3},
@@ -110,6 +113,9 @@ func TestRelayEndsATrial(t *testing.T) {
 			list[0].Probes = true
 			in := behindRelays(list)
 			in.Probing = c.probing
+			if c.renews {
+				in.Self = mesh.Key{0, 1}
+			}
 			commit(t, &tracker, start, in)
 			if first := tracker.Connections()[0].Action.Endpoint; first != one {
 				t.Fatalf("the first endpoint on trial is %v", first)
@@ -121,8 +127,8 @@ func TestRelayEndsATrial(t *testing.T) {
 				in.Observed[0].ReceiveBytes = 100
 			}
 			commit(t, &tracker, at(c.second), in)
-			if got := tracker.Connections()[0].Action.Endpoint; got != c.want {
-				t.Errorf("the next endpoint on trial is %v, want %v", got, c.want)
+			if got := tracker.Connections()[0].Action; got.Endpoint != c.want || got.Renew != c.renews {
+				t.Errorf("the next endpoint on trial is %v, want %v; anew: %t", got.Endpoint, c.want, got.Renew)
 			}
 			in.Observed[0].Endpoint = relayOne
 			commit(t, &tracker, at(c.second+1), in)

@@ -82,6 +82,16 @@ func (c *Connection) renew(now time.Time, in *Input, spec *mesh.PeerSpec, seen *
 	c.Status.kernelHandshake = time.Time{}
 }
 
+// hasten has WireGuard send the first initiation to an endpoint that is known to carry packets at once,
+// by making the peer anew: after one to another endpoint it would wait for RekeyTimeout (WireGuard paper,
+// section 6.4).
+func (c *Connection) hasten(seen *Observed) {
+	if seen.Present && seen.LastHandshake.IsZero() {
+		c.Action.Renew = true
+		c.Status.InitiateAfter = time.Time{}
+	}
+}
+
 // next returns how long the next reading of the peer may wait.
 func (p *passage) next(now time.Time) time.Duration {
 	switch {

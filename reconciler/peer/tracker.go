@@ -3,6 +3,7 @@ package peer
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -93,6 +94,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
 		c.Candidates, ready = in.candidates(c.LastGood, spec, c.pathIn(now, in))
+		ready = min(ready, len(c.Candidates))
 	}
 	wasUp, at := c.IsUp(), c.Status.Endpoint
 	c.passage.observe(&seen)
@@ -118,6 +120,9 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 		p.allowance--
 	}
 	c.Relay = mesh.Key{} // AssignRelays decides anew
+	if initiator && slices.Contains(c.Candidates[:ready], c.Action.Endpoint) {
+		c.hasten(&seen)
+	}
 	if wasUp && !c.Status.isUp(now) && at.IsValid() && at == c.Path.Endpoint {
 		c.bar(now, at)
 	}
