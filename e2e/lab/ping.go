@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -113,7 +114,7 @@ const answered = "answered\n"
 
 // pinger is the state of a ping. Requests carry a number in their data.
 type pinger struct {
-	conn    *icmp.PacketConn
+	conn    *net.IPConn
 	to      netip.Addr
 	request icmp.Type
 	reply   icmp.Type
@@ -152,7 +153,7 @@ func ping(args []string) error {
 		p.request, p.reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
 		network, protocol = "ip6:ipv6-icmp", unix.IPPROTO_ICMPV6
 	}
-	if p.conn, err = icmp.ListenPacket(network, ""); err != nil {
+	if p.conn, err = listenForReplies(network); err != nil {
 		return err
 	}
 	stop := make(chan os.Signal, 1)
@@ -166,6 +167,40 @@ func ping(args []string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(p.pings)
+}
+
+// receiveBuffer is enough for some seconds in which the process does not run, on a busy machine.
+const receiveBuffer = 8 << 20
+
+// listenForReplies opens a raw socket that receives replies alone.
+func listenForReplies(network string) (*net.IPConn, error) {
+	conn, err := net.ListenIP(network, nil)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		var failed error
+		err = raw.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		})
+		err = errors.Join(err, failed)
+	}
+	if strings.HasPrefix(network, "ip6") {
+		var only ipv6.ICMPFilter
+		only.SetAll(true)
+		only.Accept(ipv6.ICMPTypeEchoReply)
+		err = errors.Join(err, ipv6.NewPacketConn(conn).SetICMPFilter(&only))
+	} else {
+		var only ipv4.ICMPFilter
+		only.SetAll(true)
+		only.Accept(ipv4.ICMPTypeEchoReply)
+		err = errors.Join(err, ipv4.NewPacketConn(conn).SetICMPFilter(&only))
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // run sends requests until there are enough, and then waits for the last replies.
