@@ -86,7 +86,8 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 	}) {
 		peers = e.probing.Peers
 	}
-	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges}
+	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges,
+		Heard: p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid()}
 	// Not what NATs give: two machines behind one may have the same outside.
 	for _, a := range p.host.Own {
 		self.Endpoints = append(self.Endpoints, netip.AddrPortFrom(a, uint16(p.desired.Link.ListenPort)))

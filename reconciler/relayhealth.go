@@ -17,7 +17,7 @@ func (p *Pass) healthOfRelays() (all []health.BlindRelay) {
 	for i := range p.relays {
 		r := &p.relays[i]
 		shown := health.BlindRelay{Name: r.Name, Endpoints: r.Endpoints, URL: r.URL}
-		if at := p.registration(r.Key); at.Endpoint.IsValid() {
+		if at := p.registration(r.Key); at.Endpoint.IsValid() && !at.Lost {
 			shown.Registered, shown.OverTCP = true, at.Endpoint == r.Local
 		} else if r.Member {
 			continue

@@ -24,6 +24,8 @@ type Self struct {
 	Public  mesh.Key
 	// NAT is the kind of NAT in front of its IPv4.
 	NAT mesh.NAT
+	// Heard is set where a server has answered over UDP.
+	Heard bool
 	// Endpoints are its own addresses with WireGuard's port, without those that NATs give it: another
 	// machine behind the same NAT may have published the same.
 	Endpoints []netip.AddrPort

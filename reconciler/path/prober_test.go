@@ -737,6 +737,19 @@ func TestLateDoubt(t *testing.T) {
 	}
 }
 
+// TestOneServerHasAnswered has a machine that knows from one server that UDP passes, and not which kind of
+// NAT there is.
+func TestOneServerHasAnswered(t *testing.T) {
+	for _, peer := range []mesh.NAT{mesh.NATDependent, mesh.NATIndependent} {
+		l := newLab(t, true, outer)
+		l.self.NAT, l.self.Heard, l.peers[0].NAT = mesh.NATUnknown, true, peer
+		l.run(20 * time.Second)
+		if r := l.report(); r.Why != path.NoAnswer {
+			t.Errorf("with a peer that is %q, the reason is %q", peer, r.Why)
+		}
+	}
+}
+
 // TestRefused has pairs that cannot punch, which are not tried.
 func TestRefused(t *testing.T) {
 	tests := []struct {
@@ -752,7 +765,8 @@ func TestRefused(t *testing.T) {
 		{mesh.NATIndependent, mesh.NATDependent, outer, path.OneDependent, true},
 		{mesh.NATIndependent, mesh.NATIndependent, outer, path.NoAnswer, true},
 		{mesh.NATNone, mesh.NATNone, outer, path.NoAnswer, true},
-		{mesh.NATDependent, mesh.NATUnknown, outer, path.OneDependent, true},
+		{mesh.NATDependent, mesh.NATUnknown, outer, path.NoAnswer, true},
+		{mesh.NATUnknown, mesh.NATDependent, outer, path.Blocked, true},
 		{mesh.NATUnknown, mesh.NATIndependent, outer, path.Blocked, true},
 	}
 	for _, test := range tests {

@@ -13,7 +13,7 @@ type Reason string
 
 // The reasons.
 const (
-	// NoAgent means that the peer answers no probes: it runs no agent of this version.
+	// NoAgent means that the peer answers no probes: it runs no agent of this version, or looks for none.
 	NoAgent Reason = "no-agent"
 	// Off means that the config has no paths looked for.
 	Off Reason = "off"
@@ -36,8 +36,8 @@ const (
 )
 
 var texts = map[Reason]string{
-	NoAgent:       "the peer answers no probes: it has no agent of this version",
-	Off:           "paths are not looked for: kubespan.nat.punch is false",
+	NoAgent:       "the peer answers no probes: it looks for no paths, or runs no agent of this version",
+	Off:           "paths are not looked for: machine.network.kubespan.nat.punch is false",
 	NotShared:     "paths are not looked for: the agent cannot send from WireGuard's port",
 	NoEndpoints:   "the peer has published no endpoint",
 	Waiting:       "waits for its turn to be probed",
@@ -154,9 +154,9 @@ func (p *Prober) why(t *target) Reason {
 		return Probing
 	case own && there:
 		return BothDependent
-	case p.self.NAT == mesh.NATUnknown && len(p.Proven()) == 0:
+	case p.self.NAT == mesh.NATUnknown && !p.self.Heard && len(p.Proven()) == 0:
 		return Blocked
-	case own || there:
+	case own && t.peer.NAT != mesh.NATUnknown || there && p.self.NAT != mesh.NATUnknown:
 		return OneDependent
 	default:
 		return NoAnswer

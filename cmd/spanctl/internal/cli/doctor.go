@@ -210,7 +210,8 @@ func (s *agentSession) pathsOfPeers(ctx context.Context) []doctor.Peer {
 		}
 		status := r.GetSpec().AsMap()
 		name, _ := status["label"].(string)
-		p := doctor.Peer{Name: name, Up: status["state"] == "up" && status["relay"] == nil && status["blindRelay"] == nil}
+		up, relayed := status["state"] == "up", status["relay"] != nil || status["blindRelay"] != nil
+		p := doctor.Peer{Name: name, Up: up && !relayed, Relayed: up && relayed}
 		if status["state"] != "up" && status["relay"] == nil {
 			p.Fault = fmt.Sprint("the peer is ", status["state"])
 		} else if err := s.measurePath(ctx, r.GetMetadata().GetId(), &p); err != nil {

@@ -179,8 +179,8 @@ type Outside struct {
 // Peer is the way to a peer.
 type Peer struct {
 	Name string
-	// Up is set while packets pass, without a relay.
-	Up bool
+	// Up is set while packets pass, without a relay, and Relayed while they do by one.
+	Up, Relayed bool
 	// Fault is why nothing is known of it.
 	Fault string
 	// Answers is set if it answers echoes.

@@ -185,6 +185,8 @@ func TestJudge(t *testing.T) {
 			"`firewall-cmd --permanent --add-port=51820/udp`, or `udp dport 51820 accept` in the input chain of nftables"}},
 		{"it drops, and all peers are up", func(f *Facts) { f.Outside[0].Accepted = 0 }, nil},
 		{"it drops, and no peer is up", func(f *Facts) { f.Outside[0].Accepted, f.Peers[0].Up = 0, false }, []string{"fail udp 3 of 3 datagrams"}},
+		{"it drops, and the peers are up by a relay", func(f *Facts) { f.Outside[0].Accepted, f.Peers[0].Up, f.Peers[0].Relayed = 0, false, true },
+			[]string{"warn udp 3 of 3 datagrams"}},
 		{"it drops, and there are no peers", func(f *Facts) { f.Outside[0].Accepted, f.Peers = 0, nil }, []string{"skip mtu there are no peers", "warn udp 3 of 3 datagrams"}},
 		{"a firewall in front drops", func(f *Facts) { f.Outside[0].Accepted, f.Outside[0].Arrived, f.Peers[0].Up = 0, 0, false },
 			[]string{"fail udp none of 3 datagrams to UDP 51820 of 203.0.113.9 arrive here: the router or a firewall in front of this machine drops them, or that of https://disc.example.com/, " +

@@ -121,17 +121,20 @@ func (f *Facts) openInFront(o *Outside) string {
 }
 
 // needed grades what drops UDP by the peers: it keeps the mesh from working if none is up, and is no
-// fault if all are.
+// fault if all are. Those that are up by a relay would have direct paths without it.
 func (f *Facts) needed(drops Finding) Finding {
-	up := 0
+	up, relayed := 0, 0
 	for _, p := range f.Peers {
 		if p.Up {
 			up++
 		}
+		if p.Relayed {
+			relayed++
+		}
 	}
 	switch {
 	case len(f.Peers) == 0:
-	case up == 0:
+	case up+relayed == 0:
 		drops.Grade = Fail
 	case up == len(f.Peers):
 		drops.Grade, drops.Remedy = OK, ""
@@ -147,6 +150,9 @@ func (f *Facts) isOwn(a netip.Addr) bool {
 
 // translation judges whether there is a NAT in front of this machine.
 func translation(f *Facts) []Finding {
+	if f.Config == nil {
+		return noConfig("nat")
+	}
 	found := perFamily(f, "nat", func(o *Outside) Finding {
 		switch {
 		case !o.Seen.IsValid():
