@@ -3,6 +3,7 @@ package reconciler
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
@@ -55,11 +56,34 @@ func (l *Loop) SetTunnels(endpoints map[mesh.Key]netip.AddrPort) {
 func (e *Engine) RestoreTunnels(endpoints map[mesh.Key]netip.AddrPort) { e.tunnels = endpoints }
 
 // Nudged tells that a relay at an endpoint does not know this machine any more, and asks for a handshake.
-// It does not block.
+// It does not block. The caller bounds how many there are.
 func (l *Loop) Nudged(from netip.AddrPort) {
-	if l.nudged.Swap(&from) == nil {
-		l.Wake(PathsChanged)
+	l.nudged.add(from)
+	l.Wake(PathsChanged)
+}
+
+// nudges is a set of the endpoints that nudges came from. It is safe for concurrent use.
+type nudges struct {
+	mu   sync.Mutex
+	from map[netip.AddrPort]bool
+}
+
+func (n *nudges) add(from netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.from == nil {
+		n.from = map[netip.AddrPort]bool{}
 	}
+	n.from[from] = true
+}
+
+// take returns the set, and empties it.
+func (n *nudges) take() map[netip.AddrPort]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	from := n.from
+	n.from = nil
+	return from
 }
 
 // Probing is what paths are looked for with.

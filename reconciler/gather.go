@@ -3,7 +3,6 @@ package reconciler
 import (
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
@@ -87,7 +86,8 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 			g.relays = usableRelays(identity.PublicKey, known.Relays)
 			g.separateRelays(e.wasUp)
 		}
-		g.makePeers(kubespan, known.PresharedKeys, e.isProvenRelay)
+		g.refuseKeysOf(e.provenRelays())
+		g.makePeers(kubespan, known.PresharedKeys)
 		if kubespan.Relay.Offer {
 			g.admitted = admit(g.claimants)
 		}
@@ -102,10 +102,9 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	return nil
 }
 
-// makePeers makes the specs of the peers from the good affiliates. A member that publishes the key of a
-// relay as its own is none.
-func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey, isRelay func(mesh.Key) bool) {
-	g.claimants = slices.DeleteFunc(mesh.Peers(g.identity, g.good), func(a *mesh.Affiliate) bool { return isRelay(a.KubeSpan.PublicKey) })
+// makePeers makes the specs of the peers from the good affiliates.
+func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
+	g.claimants = mesh.Peers(g.identity, g.good)
 	g.specs = mesh.PeerSpecs(g.claimants)
 	mesh.NamePeers(g.specs, g.local.Nodename)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)

@@ -76,8 +76,8 @@ type Loop struct {
 	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
 	// offer is the last argument of SetOffer; nil before the first.
 	offer atomic.Pointer[Offer]
-	// nudged is the last argument of Nudged; nil once the loop has taken it.
-	nudged atomic.Pointer[netip.AddrPort]
+	// nudged are the arguments of Nudged that the loop has not taken.
+	nudged nudges
 	// judge has an element while known is to be taken.
 	judge chan struct{}
 	// inForce is the config that the loop keeps in force; nil before the first.
@@ -273,8 +273,8 @@ func (l *Loop) takePaths() {
 	if offer := l.offer.Load(); offer != nil {
 		l.engine.offer = *offer
 	}
-	if from := l.nudged.Swap(nil); from != nil {
-		l.engine.nudged = map[netip.AddrPort]bool{*from: true}
+	if from := l.nudged.take(); from != nil {
+		l.engine.nudged = from
 	}
 }
 

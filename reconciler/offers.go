@@ -76,11 +76,11 @@ func (t offerTries) shift(by time.Duration) {
 }
 
 // addOffers adds relays of members to those of the services, as far as there is room. What a service
-// says of its relay counts, and not what a member says of one with the same key. It returns what is known
-// of those of members next.
+// says of its relay counts, and not what a member says of one with the same key, nor with that of a machine
+// which WireGuard still has. It returns what is known of those of members next.
 func (e *Engine) addOffers(p *Pass, now time.Time, live []state.Peer) (next offerTries) {
 	offered := slices.DeleteFunc(slices.Clone(p.offered), func(r mesh.BlindRelay) bool {
-		return r.Key == e.offer.Key || slices.ContainsFunc(p.relays, func(of mesh.BlindRelay) bool { return of.Key == r.Key })
+		return r.Key == e.offer.Key || hasMachine(live, r.Key) || slices.ContainsFunc(p.relays, func(of mesh.BlindRelay) bool { return of.Key == r.Key })
 	})
 	before := e.offerTries
 	if p.NetworkChanged {
@@ -110,8 +110,23 @@ func (e *Engine) carriers(now time.Time, live []state.Peer) func(mesh.Key) bool 
 	}
 }
 
-// isProvenRelay reports whether a relay has answered by a handshake with a key: no machine has that key.
-func (e *Engine) isProvenRelay(k mesh.Key) bool { return !e.relays[k].heardAt.IsZero() }
+// hasMachine reports whether WireGuard has a peer for a machine with a key. Peers are sorted by key.
+func hasMachine(live []state.Peer, k mesh.Key) bool {
+	i, has := slices.BinarySearchFunc(live, k, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
+	return has && isOfMachine(&live[i])
+}
+
+// provenRelays returns the names of the relays that have answered by a handshake, by key: no machine has
+// such a key, unless it was up with it.
+func (e *Engine) provenRelays() map[mesh.Key]string {
+	proven := map[mesh.Key]string{}
+	for i := range e.relayPeers {
+		if r := e.relayPeers[i].Relay; !e.relays[r.Key].heardAt.IsZero() && !e.wasUp(r.Key) {
+			proven[r.Key] = r.Name
+		}
+	}
+	return proven
+}
 
 // Offer is the blind relay that this machine is for others. The zero value is none.
 type Offer struct {

@@ -35,6 +35,10 @@ type relayWatch struct {
 	received  int64
 	heardAt   time.Time
 	heardFrom netip.AddrPort
+	// madeAt is when its peer was made; zero for one that an earlier process has made. answered is set once
+	// a handshake was completed with that peer.
+	madeAt   time.Time
+	answered bool
 	// at is where WireGuard reaches it.
 	at netip.AddrPort
 	// setAt is when its peer or its endpoint was last set.
@@ -82,7 +86,8 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 		found, has := slices.BinarySearchFunc(live, r.Key, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
 		if !has {
 			// What carries packets goes on meanwhile.
-			w.setAt, w.received, w.at = now, 0, w.endpoint(r)
+			w.at = w.endpoint(r)
+			w.make(now)
 			p.register(w.registered(now, r, checked))
 			p.relayPeers = append(p.relayPeers, state.RelayPeer{Relay: r, Endpoint: w.endpoint(r)})
 			watches[r.Key] = w
@@ -159,6 +164,9 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, c
 	w.hear(now, r, live)
 	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	switch {
+	case !w.isOwn(live):
+		w.renew(now, &next)
+		w.redirect(now, &next, w.endpoint(r))
 	case !r.Has(live.Endpoint):
 		w.redirect(now, &next, w.endpoint(r))
 	case checked.Unregistered != w.unregistered && now.Sub(w.setAt) >= nudgeEvery<<min(w.refused, maxRefused):
@@ -203,7 +211,23 @@ func (w *relayWatch) tryBetter(now time.Time, r *mesh.BlindRelay, live *state.Pe
 
 // renew has WireGuard make a new handshake at once.
 func (w *relayWatch) renew(now time.Time, next *state.RelayPeer) {
-	next.Renew, w.setAt, w.received = true, now, 0
+	next.Renew = true
+	w.make(now)
+}
+
+// make notes that the relay's peer is made now.
+func (w *relayWatch) make(now time.Time) {
+	w.setAt, w.madeAt, w.received, w.answered = now, now, 0, false
+}
+
+// isOwn reports whether WireGuard's peer was made for the relay, and not for a machine with its key.
+func (w *relayWatch) isOwn(live *state.Peer) bool {
+	return !isOfMachine(live) && (!w.setAt.IsZero() || live.Keepalive == state.RelayKeepalive)
+}
+
+// isOfMachine reports whether WireGuard's peer was made for a machine.
+func isOfMachine(live *state.Peer) bool {
+	return !live.PresharedKey.IsZero() || len(live.AllowedIPs) > 0
 }
 
 // redirect has WireGuard send elsewhere.
@@ -219,10 +243,15 @@ func (w *relayWatch) udpPause() time.Duration {
 	return min(udpPause<<min(w.backToTCP-1, 10), maxUDPPause)
 }
 
-// hear takes what WireGuard shows of the relay.
+// hear takes what WireGuard shows of the relay. Only who has the relay's private key completes a handshake
+// with its peer: initiations of a machine with that key count as received bytes, too.
 func (w *relayWatch) hear(now time.Time, r *mesh.BlindRelay, live *state.Peer) {
+	if !w.isOwn(live) {
+		return
+	}
 	ofEarlierProcess := w.setAt.IsZero()
-	if live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
+	w.answered = w.answered || !live.LastHandshake.IsZero() && !live.LastHandshake.Before(w.madeAt)
+	if w.answered && live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
 		w.received, w.heardAt, w.heardFrom, w.refused = live.ReceiveBytes, now, live.Endpoint, 0
 		if live.Endpoint == r.Local {
 			w.tried = len(r.Endpoints)
@@ -290,7 +319,7 @@ func sameRelayPeers(a, b []state.RelayPeer) bool {
 // shiftRelays moves all times after the machine's clock was stepped by some time.
 func (e *Engine) shiftRelays(by time.Duration) {
 	for k, w := range e.relays {
-		for _, t := range []*time.Time{&w.heardAt, &w.setAt, &w.overTCP} {
+		for _, t := range []*time.Time{&w.heardAt, &w.setAt, &w.madeAt, &w.overTCP} {
 			if !t.IsZero() {
 				*t = t.Add(by)
 			}

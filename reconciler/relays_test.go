@@ -400,4 +400,53 @@ func TestKeyOfARelayAsAMachines(t *testing.T) {
 	if p := r.peer(); p == nil || p.Endpoint != relayAt[0] || len(p.AllowedIPs) > 0 || len(got.Local.KubeSpan.Registered) != 1 {
 		t.Errorf("the relay's peer is %+v, registered with %v", p, got.Local.KubeSpan.Registered)
 	}
+	if !slices.ContainsFunc(got.Conditions, func(c condition.Condition) bool {
+		return c.Code == condition.RelayKeyClaimed && c.Subject == "name-d"
+	}) {
+		t.Errorf("the conditions are %v", got.Conditions)
+	}
+}
+
+// TestRelayWithTheKeyOfAPeer has a member offer a relay with the key of a machine that is missing for a
+// while, and that goes on sending initiations.
+func TestRelayWithTheKeyOfAPeer(t *testing.T) {
+	elsewhere := netip.MustParseAddrPort("192.0.2.66:51821")
+	victim, hostile := affiliate(1, "10.0.0.1:51820"), affiliate(2, "10.0.0.2:51820")
+	hostile.KubeSpan.Offer = mesh.RelayOffer{Key: victim.KubeSpan.PublicKey, Endpoints: []netip.AddrPort{elsewhere}}
+	r := newRelaying(t)
+	find := func() *state.Peer {
+		for i := range r.kernel.live.Peers {
+			if p := &r.kernel.live.Peers[i]; p.PublicKey == victim.KubeSpan.PublicKey {
+				return p
+			}
+		}
+		return nil
+	}
+	r.known = complete(victim, hostile)
+	r.pass(0)
+	p := find()
+	p.LastHandshake, p.ReceiveBytes = r.now, 1000
+	r.pass(time.Second)
+	for range 4 {
+		version := r.known.Version + 1
+		r.known = complete(hostile)
+		r.known.Version = version
+		for range 3 {
+			if got := r.pass(time.Second); len(got.Local.KubeSpan.Registered) > 0 {
+				t.Fatalf("registered with the machine that is missing: %v", got.Local.KubeSpan.Registered)
+			}
+			if p := find(); p != nil {
+				if isOf := !p.PresharedKey.IsZero() || len(p.AllowedIPs) > 0; isOf || !p.LastHandshake.IsZero() {
+					t.Fatalf("the machine's peer is taken for the relay's: %+v", p)
+				}
+				p.ReceiveBytes += 148
+			}
+		}
+		r.known = complete(victim, hostile)
+		r.known.Version = version + 1
+		r.pass(time.Second)
+		if p := find(); p == nil || p.PresharedKey.IsZero() || len(p.AllowedIPs) == 0 {
+			t.Fatalf("the machine is back, and its peer is %+v", p)
+		}
+	}
 }

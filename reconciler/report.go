@@ -53,20 +53,14 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 		log.Info("peer endpoint changed", "from", was.LastGood.String(), "to", is.LastGood.String())
 	}
 	switch {
-	case was.IsBlind() == is.IsBlind() && (!is.IsBlind() || was.BlindRelay == is.BlindRelay):
+	case was.Relay == is.Relay && was.IsBlind() == is.IsBlind() && (!is.IsBlind() || was.BlindRelay == is.BlindRelay):
+	case is.Relayed():
+		log.Info("peer relayed", "relay", p.name(is.Relay))
+		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
 	case is.IsBlind():
 		log.Info("peer reached through a blind relay", "relay", p.relay(is.BlindRelay))
 		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "is reached through the relay "+p.relay(is.BlindRelay)+", which cannot read its traffic")
 	case is.IsUp():
-		log.Info("peer reached directly")
-		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "its traffic goes directly again")
-	}
-	switch {
-	case was.Relay == is.Relay:
-	case is.Relayed():
-		log.Info("peer relayed", "relay", p.name(is.Relay))
-		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
-	default:
 		log.Info("peer reached directly")
 		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "its traffic goes directly again")
 	}

@@ -24,9 +24,14 @@ const (
 	tableSize        = 8
 )
 
-// checksPerSecond and checksAtOnce are the rate of the checks of one source. Machines send one or two a
-// second, and several may share a meter.
-const checksPerSecond, checksAtOnce = 20, 40
+const (
+	// checksPerSecond and checksAtOnce are the rate of the checks of one source. Machines send one or two a
+	// second, and several may share a meter.
+	checksPerSecond, checksAtOnce = 20, 40
+	// memberChecksPerSecond and memberChecksAtOnce are that of a member, which has a meter of its own: who
+	// forges its address takes from it, and it would count the relay lost.
+	memberChecksPerSecond, memberChecksAtOnce = 10_000, 10_000
+)
 
 func isCheck(packet []byte) bool {
 	return len(packet) == checkSize && string(packet[:len(magic)]) == magic && packet[kindOffset] == checkKind
@@ -34,13 +39,20 @@ func isCheck(packet []byte) bool {
 
 // check answers a check.
 func (r *Router) check(from Source, sender *end, packet []byte) []Packet {
-	if !r.checksOf.ofSource(from).take(r.now, 1, checksPerSecond, checksAtOnce) {
+	registered := sender != nil && sender.member != nil && sender.located && sender.source.id() == from.id()
+	var mayAnswer bool
+	if registered {
+		mayAnswer = sender.checks.take(r.now, 1, memberChecksPerSecond, memberChecksAtOnce)
+	} else {
+		mayAnswer = r.checksOf.ofSource(from).take(r.now, 1, checksPerSecond, checksAtOnce)
+	}
+	if !mayAnswer {
 		return r.drop(OverRate)
 	}
 	var b [checkSize]byte
 	copy(b[:], magic)
 	b[kindOffset] = checkAnswerKind
-	if sender != nil && sender.member != nil && sender.located && sender.source.id() == from.id() {
+	if registered {
 		b[registeredOffset] = 1
 	}
 	copy(b[checkIDOffset:tableOffset], packet[checkIDOffset:])

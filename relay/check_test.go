@@ -79,6 +79,25 @@ func TestChecksAreBounded(t *testing.T) {
 	}
 }
 
+// TestForgedChecks have the source of a member, which the relay is to answer all the same.
+func TestForgedChecks(t *testing.T) {
+	l := newLab(t)
+	pair(t, l)
+	member := relay.Source{Addr: netip.MustParseAddrPort("198.51.100.1:1000")}
+	l.Do(func() {
+		now := time.Now()
+		for i := range 20_000 {
+			now = now.Add(time.Millisecond)
+			if out := l.router.Handle(now, member, check(1)); len(out) != 1 {
+				t.Fatalf("check %d of a thousand a second is not answered", i)
+			}
+		}
+		if out := l.router.Handle(now, member, check(7)); len(out) != 1 || out[0].Data[8] != 7 {
+			t.Error("the member's own check is not answered")
+		}
+	})
+}
+
 // TestAMemberLeavesAStream has a member move from a stream to UDP, while packets are still on their way by
 // the stream.
 func TestAMemberLeavesAStream(t *testing.T) {

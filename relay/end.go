@@ -35,7 +35,7 @@ type end struct {
 	// strangers are the pairs with ends that are no member's.
 	strangers int
 
-	bytes, scans meter
+	bytes, scans, checks meter
 	// place is the index in the router's ends.
 	place int
 }

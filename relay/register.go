@@ -99,7 +99,7 @@ func (r *Router) own(s *session, from Source, data []byte) []Packet {
 	}
 	s.heard = r.now
 	if !r.locate(s, from) {
-		return r.nudge(from, nil, data)
+		return r.nudge(from, nil)
 	}
 	r.counts.Answered++
 	return r.send(from, s.AppendKeepalive(r.answer[:0]))

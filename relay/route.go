@@ -226,5 +226,5 @@ func (r *Router) data(from Source, sender *end, packet []byte) []Packet {
 	if s := r.sessions[index]; s != nil {
 		return r.own(s, from, packet)
 	}
-	return r.nudge(from, sender, packet)
+	return r.nudge(from, sender)
 }

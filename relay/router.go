@@ -180,32 +180,24 @@ func (r *Router) forward(from, to *end, packet []byte) []Packet {
 	return r.out[:]
 }
 
-// nudgeTypes are the fifth byte of a nudge.
-const (
-	nudgeUnregistered = 3
-	nudgeUnknownFlow  = 5
-)
+// nudgeKind is the fifth byte of a nudge.
+const nudgeKind = 3
 
-// nudge answers data that goes nowhere, with what makes the agent of the sender do a handshake at
-// once: with the relay, or through it if the sender is registered.
-func (r *Router) nudge(to Source, sender *end, data []byte) []Packet {
+// nudge answers data that goes nowhere. Where no member is registered, it makes the sender's agent do a
+// handshake with the relay at once.
+func (r *Router) nudge(to Source, sender *end) []Packet {
 	reason := UnknownSender
 	if sender != nil {
 		reason = UnknownReceiver
 	}
 	r.counts.Dropped[reason]++
-	if !r.nudgesOf.ofSource(to).take(r.now, 1, 2, 1) {
+	if sender != nil && sender.member != nil || !r.nudgesOf.ofSource(to).take(r.now, 1, 2, 1) {
 		return nil
 	}
 	r.counts.Nudges++
 	b := r.answer[:0]
 	b = append(b, magic...)
-	if sender != nil && sender.member != nil {
-		b = append(b, nudgeUnknownFlow, 0, 0, 0)
-		b = append(b, data[4:8]...)
-	} else {
-		b = append(b, nudgeUnregistered)
-	}
+	b = append(b, nudgeKind)
 	for len(b) < wireguard.DataSize {
 		b = append(b, 0)
 	}

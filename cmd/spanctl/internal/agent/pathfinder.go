@@ -22,7 +22,7 @@ const probeQueue = 512
 type pathfinder struct {
 	// report takes what has changed.
 	report func(reconciler.Direct)
-	// nudged takes where a nudge of a relay comes from, or what looks like one.
+	// nudged takes where a nudge of a relay comes from.
 	nudged func(from netip.AddrPort)
 	// publish takes what probes have shown of each peer, by key.
 	publish func(paths map[string]any)
@@ -35,6 +35,7 @@ type pathfinder struct {
 
 	turn   reconciler.Turn
 	shared *sharing
+	nudges map[mesh.Key]time.Time // the last of each relay that was taken
 	prober path.Prober
 	relays path.RelayProber
 	told   reconciler.Direct
@@ -87,12 +88,35 @@ func (f *pathfinder) hear(p heardProbe) {
 	switch {
 	case f.shared.conn == nil:
 	case path.IsNudge(p.packet):
-		f.relays.Hurry(p.from)
+		f.nudge(time.Now(), p.from)
 	case path.IsCheckAnswer(p.packet):
 		f.relays.Heard(time.Now(), p.from, p.packet)
 	case f.punches():
 		f.send(f.prober.Heard(time.Now(), p.from, p.packet))
 	}
+}
+
+// nudgePause is how long further nudges of a relay are ignored.
+const nudgePause = time.Second
+
+// nudge takes a nudge of a relay that is in use. Anybody can send what looks like one, also with the address
+// of a relay.
+func (f *pathfinder) nudge(now time.Time, from netip.AddrPort) {
+	i := slices.IndexFunc(f.turn.Probing.Relays, func(r path.Relay) bool { return r.At == from })
+	if i < 0 {
+		return
+	}
+	key := f.turn.Probing.Relays[i].Key
+	if last, known := f.nudges[key]; known && now.Sub(last) < nudgePause {
+		return
+	}
+	maps.DeleteFunc(f.nudges, func(_ mesh.Key, last time.Time) bool { return now.Sub(last) >= nudgePause })
+	if f.nudges == nil {
+		f.nudges = map[mesh.Key]time.Time{}
+	}
+	f.nudges[key] = now
+	f.relays.Hurry(from)
+	f.nudged(from)
 }
 
 // step sends the probes that are due, and returns when the next step is due; zero for never.
@@ -221,9 +245,7 @@ func samePaths(a, b []mesh.Path) bool { return len(a) == len(b) && (len(a) == 0 
 
 // take takes what comes to the port. What is more than run takes in time is lost.
 func (f *pathfinder) take(from netip.AddrPort, payload []byte) {
-	if path.IsNudge(payload) {
-		f.nudged(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
-	} else if !path.IsProbe(payload) && !path.IsCheckAnswer(payload) {
+	if !path.IsNudge(payload) && !path.IsProbe(payload) && !path.IsCheckAnswer(payload) {
 		return
 	}
 	select {

@@ -151,3 +151,29 @@ func TestPathfinderSaysWhyNot(t *testing.T) {
 	}
 	f.shared.stop()
 }
+
+// TestNudgesAreBounded has others than relays send nudges, and a relay many.
+func TestNudgesAreBounded(t *testing.T) {
+	w := &wire{at: map[netip.AddrPort]*wireConn{}}
+	f := newFinder(t, w, 1, 2, "192.0.2.1:51820", "198.51.100.2:40000")
+	relays := []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:51821"), netip.MustParseAddrPort("203.0.113.2:51821")}
+	f.turn.Probing.Relays = []path.Relay{{Key: mesh.Key{1}, At: relays[0]}, {Key: mesh.Key{2}, At: relays[1]}}
+	f.pathfinder.turn = f.turn
+	taken := map[netip.AddrPort]int{}
+	f.pathfinder.nudged = func(from netip.AddrPort) { taken[from]++ }
+	packet := make([]byte, 32)
+	copy(packet, "Spn\x01\x03")
+	f.take(relays[0], packet)
+	if len(taken) > 0 || len(f.probes) != 1 {
+		t.Fatalf("a nudge is taken where it is received: %v, %d wait", taken, len(f.probes))
+	}
+	now := time.Now()
+	for i := range 1000 {
+		at := now.Add(time.Duration(i) * 10 * time.Millisecond)
+		f.nudge(at, relays[i%2])
+		f.nudge(at, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.66"), uint16(i)))
+	}
+	if len(taken) != 2 || taken[relays[0]] != 10 || taken[relays[1]] != 10 {
+		t.Errorf("in 10 s, there are %v", taken)
+	}
+}
