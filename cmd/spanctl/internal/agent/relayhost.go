@@ -246,8 +246,7 @@ func notAdmitting(fault string) condition.Condition {
 		Remedy: "set relay.offer on other machines as well, and see the file log in the directory relay of the state directory"}
 }
 
-// endRelay ends the relay of a machine whose mesh is taken down, or whose config offers none any more,
-// without an agent.
+// endRelay ends the relay of a machine whose config offers none any more, without an agent.
 func (d *deps) endRelay(ctx context.Context) {
 	if err := relayprocess.End(ctx, d.dir.Relay()); err != nil {
 		d.log.Warn("relay not ended", "error", err)
