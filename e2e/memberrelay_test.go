@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -166,7 +168,24 @@ func TestMemberRelay(t *testing.T) {
 		m.awaitBlind()
 		pid := relayPID(t, m.hub)
 		m.hub.CLI.Run("down")
-		if !endsWithin(t, pid, time.Minute) {
+		if runs(t, pid) {
+			t.Errorf("process %d goes on", pid)
+		}
+	})
+	t.Run("the mesh is taken down without an agent, after its config is lost", func(t *testing.T) {
+		m.hub.Agent.AwaitAfter(func() { m.hub.CLI.Run("apply", "-f", m.hub.Config(), "--immediate") }, "relay started")
+		pid := relayPID(t, m.hub)
+		m.hub.Agent.Terminate()
+		if !runs(t, pid) {
+			t.Errorf("process %d has ended with the agent", pid)
+		}
+		for _, path := range []string{m.hub.Config(), filepath.Join(m.hub.StateDir(), "history")} {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.hub.CLI.Try("down").WantStatus(t, 0)
+		if runs(t, pid) {
 			t.Errorf("process %d goes on", pid)
 		}
 	})

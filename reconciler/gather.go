@@ -89,7 +89,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		g.refuseKeysOf(e.provenRelays())
 		g.makePeers(kubespan, known.PresharedKeys)
 		if kubespan.Relay.Offer {
-			g.admitted = admit(g.claimants)
+			g.admitted = admit(g.claimants, known.Complete)
 		}
 		if kubespan.Relay.UsesBlind() {
 			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, mesh.NewEndpointFilter(identity, host, kubespan), g.specs)

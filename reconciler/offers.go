@@ -150,10 +150,14 @@ func (p *Pass) publishOffer(o Offer) {
 type Admitted struct {
 	// Members register with the relay. WithoutAgent do not: they are found by what members send them.
 	Members, WithoutAgent []mesh.Key
+	// Complete is set where these are all. Before every registry has answered, others may be missing.
+	Complete bool
 }
 
-// admit returns whom a relay carries packets for of the machines of the cluster, sorted by key.
-func admit(machines []*mesh.Affiliate) (a Admitted) {
+// admit returns whom a relay carries packets for of the machines of the cluster, sorted by key. Complete
+// says whether they are all that there are.
+func admit(machines []*mesh.Affiliate, complete bool) Admitted {
+	a := Admitted{Complete: complete}
 	for _, m := range machines {
 		if k := &m.KubeSpan; m.Version != "" || k.Probes || len(k.Registered) > 0 {
 			a.Members = append(a.Members, k.PublicKey)

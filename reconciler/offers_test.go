@@ -83,3 +83,16 @@ func TestMachinesShareARelay(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoIsAdmitted(t *testing.T) {
+	of := func(key byte, version string) *mesh.Affiliate {
+		return &mesh.Affiliate{Version: version, KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{key}}}
+	}
+	machines := []*mesh.Affiliate{of(1, "1.0"), of(2, ""), of(3, "1.0")}
+	for _, complete := range []bool{false, true} {
+		a := admit(machines, complete)
+		if !slices.Equal(a.Members, []mesh.Key{{1}, {3}}) || !slices.Equal(a.WithoutAgent, []mesh.Key{{2}}) || a.Complete != complete {
+			t.Errorf("admitted are %+v", a)
+		}
+	}
+}

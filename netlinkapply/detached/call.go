@@ -35,6 +35,9 @@ func Call(ctx context.Context, dir, name string, request []byte) ([]byte, error)
 
 // Ask sends a request over a connection that Dial has made, and returns the answer.
 func Ask(c *net.UnixConn, request []byte) ([]byte, error) {
+	if len(request) > MaxMessage {
+		return nil, fmt.Errorf("the request has %d bytes, more than %d", len(request), MaxMessage)
+	}
 	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return nil, err
 	}
@@ -115,6 +118,9 @@ func End(ctx context.Context, dir, name string) error {
 		}
 		if ended {
 			return removeIfThere(filepath.Join(dir, name+socketSuffix))
+		}
+		if ctx.Err() != nil { // it has had no time to save what it knows
+			return fmt.Errorf("end process %d of %s: %w", pid, name, ctx.Err())
 		}
 	}
 	return fmt.Errorf("process %d of %s does not end after SIGKILL: it waits in the kernel", pid, name)

@@ -44,6 +44,16 @@ func program(dir, name, what string) error {
 	if what == "stubborn" {
 		signal.Ignore(unix.SIGTERM)
 	}
+	if what == "slow" {
+		ended := make(chan os.Signal, 1)
+		signal.Notify(ended, unix.SIGTERM)
+		go func() {
+			<-ended
+			time.Sleep(300 * time.Millisecond)
+			_ = os.WriteFile(filepath.Join(dir, "saved"), nil, 0o600)
+			os.Exit(0)
+		}()
+	}
 	socket, err := Listen(dir, name)
 	if err != nil {
 		return err
@@ -189,13 +199,34 @@ func TestStoppedAndStubbornProcesses(t *testing.T) {
 	}
 }
 
+// TestNoTimeToWait has a caller that does not wait for a process that saves what it knows.
+func TestNoTimeToWait(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := start(t, dir, "one", "slow"); err != nil {
+		t.Fatal(err)
+	}
+	p := ask(t, dir, "one")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := End(ctx, dir, "one"); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	if !p.AwaitEnd(t.Context()) {
+		t.Error("it goes on")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "saved")); err != nil {
+		t.Errorf("it had no time to save: %v", err)
+	}
+}
+
 func TestLongMessagesAreRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := start(t, dir, "one", "serve"); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := Call(t.Context(), dir, "one", make([]byte, MaxMessage+1)); err == nil && len(answer) > 0 {
-		t.Error("it was answered")
+	if _, err := Call(t.Context(), dir, "one", make([]byte, MaxMessage+1)); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("the error is %v", err)
 	}
 }

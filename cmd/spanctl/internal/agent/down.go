@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
 	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -201,14 +202,13 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 		if leaves {
 			left = reconciler.LeaveDiscovery(ctx, d.newDiscovery(), config)
 			d.releasePortMappings(ctx, config.KubeSpan().FirewallMark)
-			d.endRelay(ctx)
 		}
 		pass, err := d.engine.RemoveAll(ctx, time.Now(), own)
 		if pass == nil {
 			return nil, err
 		}
 		if leaves || link == "" {
-			pass.Warn(d.tunnels.End(ctx))
+			pass.Warn(d.endProcesses(ctx))
 		}
 		pass.Warn(left)
 		warnLeft(pass, others)
@@ -219,30 +219,45 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 	})
 }
 
-// Down implements Runner.
+// endProcesses ends the processes that serve the mesh, and go on without an agent.
+func (d *deps) endProcesses(ctx context.Context) error {
+	err := d.tunnels.End(ctx)
+	if failure := relayprocess.End(ctx, d.dir.Relay()); failure != nil {
+		err = errors.Join(err, fmt.Errorf("end the relay: %w", failure))
+	}
+	return err
+}
+
+// Down implements Runner. The loop has the processes ended as well, though it does not wait for that.
 func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) {
 	pass, err := r.loop.Down(ctx)
 	if err != nil && !errors.Is(err, reconciler.ErrNoConfig) {
 		return pass, err
 	}
-	fault := err
+	fault, ended := err, r.endProcesses(ctx)
 	more, err := r.remove(ctx, "")
 	if more == nil {
 		return pass, err
 	}
 	if fault != nil {
+		more.Warn(ended)
 		warnNoConfig(more, fault)
 		return more, err
 	}
 	more.Plan, more.Result.Done = append(pass.Plan, more.Plan...), append(pass.Result.Done, more.Result.Done...)
 	more.Warnings = pass.Warnings
+	more.Warn(ended)
 	return more, more.Err()
 }
 
 // DownLink implements linkRemover.
 func (r loopRunner) DownLink(ctx context.Context, link string) (*reconciler.Pass, error) {
 	if r.loop.Scope().LinkName == link {
-		return r.loop.Down(ctx)
+		pass, err := r.loop.Down(ctx)
+		if pass != nil {
+			pass.Warn(r.endProcesses(ctx))
+		}
+		return pass, err
 	}
 	return r.remove(ctx, link)
 }

@@ -154,7 +154,7 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 	if err == nil && state.Port == port && state.Mark == mark {
 		h.silent = 0
 		h.counts.Store(&state.Counts)
-		h.tell(reconciler.Offer{Key: state.Key, Port: port}, "")
+		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
 		return
 	}
 	if ctx.Err() != nil || now.Before(h.retry) {
@@ -179,7 +179,7 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 	}
 	if state, err = h.ask(ctx); err == nil {
 		h.log.Info("relay started", "port", port, "process", state.PID)
-		h.tell(reconciler.Offer{Key: state.Key, Port: port}, "")
+		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
 	}
 }
 
@@ -194,13 +194,13 @@ func (h *relayHost) start(ctx context.Context, port uint16, mark uint32) error {
 // ask asks the process, and tells it of whom it does not know yet.
 func (h *relayHost) ask(ctx context.Context) (state relayprocess.State, err error) {
 	admitted := h.turn.Admitted
-	same := slices.Equal(admitted.Members, h.given.Members) && slices.Equal(admitted.WithoutAgent, h.given.WithoutAgent)
+	same := admitted.Complete == h.given.Complete && slices.Equal(admitted.Members, h.given.Members) && slices.Equal(admitted.WithoutAgent, h.given.WithoutAgent)
 	if same {
 		if state, err = h.relay.Ask(ctx, nil); err != nil || state.PID == h.told {
 			return state, err
 		}
 	}
-	state, err = h.relay.Ask(ctx, &relayprocess.Admission{Members: admitted.Members, WithoutAgent: admitted.WithoutAgent})
+	state, err = h.relay.Ask(ctx, &relayprocess.Admission{Members: admitted.Members, WithoutAgent: admitted.WithoutAgent, Complete: admitted.Complete})
 	if err == nil {
 		h.told, h.given = state.PID, admitted
 	}
@@ -221,6 +221,11 @@ func (h *relayHost) tell(offer reconciler.Offer, fault string) {
 		h.stand()
 		return
 	}
+	if offer.Port != 0 {
+		h.log.Warn("relay does not admit every member", "error", fault)
+		h.stand(notAdmitting(fault))
+		return
+	}
 	h.stand(notServing(h.turn.Config.KubeSpan().RelayPort(), fault))
 }
 
@@ -235,8 +240,13 @@ func notServing(port int, fault string) condition.Condition {
 	return c
 }
 
-// endRelay ends the relay of a machine whose mesh is taken down, or whose config offers none any more,
-// without an agent.
+// notAdmitting returns the condition of a relay that serves, though not all that it was told of.
+func notAdmitting(fault string) condition.Condition {
+	return condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not serve every member: %s", fault),
+		Remedy: "set relay.offer on other machines as well, and see the file log in the directory relay of the state directory"}
+}
+
+// endRelay ends the relay of a machine whose config offers none any more, without an agent.
 func (d *deps) endRelay(ctx context.Context) {
 	if err := relayprocess.End(ctx, d.dir.Relay()); err != nil {
 		d.log.Warn("relay not ended", "error", err)

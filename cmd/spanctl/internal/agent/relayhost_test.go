@@ -39,7 +39,11 @@ func (f *fakeRelay) Ask(_ context.Context, admit *relayprocess.Admission) (relay
 	case f.state.PID == 0:
 		return relayprocess.State{}, relayprocess.ErrNone
 	case admit != nil:
-		f.note("admit %d", len(admit.Members))
+		more := ""
+		if !admit.Complete {
+			more = "+"
+		}
+		f.note("admit %d%s", len(admit.Members), more)
 	}
 	return f.state, nil
 }
@@ -67,11 +71,12 @@ func relayTurn(port int, members ...mesh.Key) reconciler.Turn {
 	config := &schema.Config{}
 	k := config.KubeSpan()
 	k.Enabled, k.Relay.Offer, k.Relay.Port, k.FirewallMark = true, port != 0, port, 32
-	return reconciler.Turn{Config: config, Mesh: reconciler.Mesh{Link: "kubespan"}, Admitted: reconciler.Admitted{Members: members}}
+	return reconciler.Turn{Config: config, Mesh: reconciler.Mesh{Link: "kubespan"}, Admitted: reconciler.Admitted{Members: members, Complete: true}}
 }
 
 func TestRelayIsKept(t *testing.T) {
-	down, failing, disabled := relayTurn(5), relayTurn(5), relayTurn(5)
+	down, failing, disabled, early := relayTurn(5), relayTurn(5), relayTurn(5), relayTurn(5)
+	early.Admitted.Complete = false
 	down.Down, failing.Mesh.Link, disabled.Config.KubeSpan().Enabled = true, "", false
 	of := func(pid int, port uint16) relayprocess.State {
 		return relayprocess.State{PID: pid, Key: mesh.Key{1}, Port: port, Mark: 32}
@@ -89,6 +94,7 @@ func TestRelayIsKept(t *testing.T) {
 		{"one is offered", relayprocess.State{}, []reconciler.Turn{relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2})}, "start 5, admit 1", 5},
 		{"that of the agent before goes on", of(7, 5), []reconciler.Turn{relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2})}, "admit 1", 5},
 		{"members come", of(7, 5), []reconciler.Turn{relayTurn(5), relayTurn(5, mesh.Key{2}), relayTurn(5, mesh.Key{2}, mesh.Key{3})}, "admit 0, admit 1, admit 2", 5},
+		{"not every registry has answered yet", of(7, 5), []reconciler.Turn{early, early, relayTurn(5)}, "admit 0+, admit 0", 5},
 		{"passes fail", of(7, 5), []reconciler.Turn{failing}, "", 0},
 		{"another port", of(7, 5), []reconciler.Turn{relayTurn(6)}, "admit 0, end, start 6, admit 0", 6},
 		{"another mark", relayprocess.State{PID: 7, Port: 5, Mark: 64}, []reconciler.Turn{relayTurn(5)}, "admit 0, end, start 5, admit 0", 5},
@@ -148,5 +154,28 @@ func TestRelayIsStartedAgain(t *testing.T) {
 	h.step(t.Context(), now.Add(time.Hour))
 	if !slices.Equal(offers, []uint16{5, 0}) || len(found) != 1 || !strings.Contains(found[0].Cause, "no") {
 		t.Errorf("it does not start: %v, offers %v", found, offers)
+	}
+}
+
+// TestRelayThatRefusesMembersIsKept has a relay that answers, and does not admit all.
+func TestRelayThatRefusesMembersIsKept(t *testing.T) {
+	f := &fakeRelay{state: relayprocess.State{PID: 7, Key: mesh.Key{1}, Port: 5, Mark: 32, Fault: "1 of 2 members"}}
+	var offer reconciler.Offer
+	var found []condition.Condition
+	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offer = o },
+		stand: func(c ...condition.Condition) { found = c }, turn: relayTurn(5, mesh.Key{2}, mesh.Key{3})}
+	for i := range 3 * relayPatience {
+		h.step(t.Context(), time.Unix(int64(i), 0))
+	}
+	if did := strings.Join(f.did, ", "); did != "admit 2" || offer.Port != 5 {
+		t.Errorf("%q, and offered at %d", did, offer.Port)
+	}
+	if len(found) != 1 || found[0].Code != condition.RelayNotServing || !strings.Contains(found[0].Cause, "1 of 2 members") {
+		t.Errorf("conditions %v", found)
+	}
+	f.state.Fault = ""
+	h.step(t.Context(), time.Unix(100, 0))
+	if len(found) > 0 {
+		t.Errorf("once all are admitted: %v", found)
 	}
 }

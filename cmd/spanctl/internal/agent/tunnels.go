@@ -64,7 +64,7 @@ func (t *tunneler) run(ctx context.Context) {
 			}
 			t.wanted, t.known = wanted, true
 		case <-check.C:
-			if len(t.wanted) == 0 {
+			if len(t.wanted) == 0 && t.failure == "" { // the process has ended
 				continue
 			}
 		}

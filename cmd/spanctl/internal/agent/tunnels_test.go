@@ -2,11 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spanmesh/span/cmd/spanctl/internal/tunnels"
 	"github.com/spanmesh/span/reconciler"
@@ -18,6 +21,8 @@ import (
 type fakeTunnels struct {
 	kept   chan []tunnels.Tunnel
 	locals map[mesh.Key]netip.AddrPort
+	// stubborn is how many times it does not end.
+	stubborn int
 }
 
 var tunnelAt = netip.MustParseAddrPort("127.0.0.1:40000")
@@ -27,8 +32,12 @@ func (f *fakeTunnels) Keep(_ context.Context, all []tunnels.Tunnel, locals map[m
 	for _, t := range all {
 		found = append(found, tunnels.Status{Relay: t.Relay, Endpoint: tunnelAt})
 	}
+	if len(all) == 0 && f.stubborn > 0 {
+		f.stubborn--
+		err = errors.New("it does not end")
+	}
 	f.kept <- slices.Clone(all)
-	return found, nil
+	return found, err
 }
 
 func TestTunneler(t *testing.T) {
@@ -91,4 +100,23 @@ func TestTunneler(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// TestEndOfTunnelsIsRepeated has a process that does not end at first.
+func TestEndOfTunnelsIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeTunnels{kept: make(chan []tunnels.Tunnel, 10), stubborn: 1}
+		n := &tunneler{report: func(map[mesh.Key]netip.AddrPort) {}, process: f, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), failures: map[mesh.Key]string{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go n.run(ctx)
+		n.turns.after(nil)(reconciler.Turn{Config: &schema.Config{}, Down: true})
+		for _, want := range []int{1, 2, 2} {
+			synctest.Wait()
+			if got := len(f.kept); got != want {
+				t.Errorf("it was ended %d times, want %d", got, want)
+			}
+			time.Sleep(tunnelCheck)
+		}
+		cancel()
+	})
 }

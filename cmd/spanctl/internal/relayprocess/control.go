@@ -3,7 +3,6 @@ package relayprocess
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -30,6 +29,8 @@ type Admission struct {
 	// Members register with the relay. WithoutAgent do not.
 	Members      []mesh.Key `json:"members"`
 	WithoutAgent []mesh.Key `json:"withoutAgent"`
+	// Complete is set where these are all: others leave.
+	Complete bool `json:"complete"`
 }
 
 // request asks a relay for its State.
@@ -49,7 +50,8 @@ type State struct {
 	Mark uint32 `json:"mark"`
 	// Counts are what it has done since it was started.
 	Counts front.Counts `json:"counts"`
-	// Fault says why the request was not carried out; empty if it was.
+	// Fault says why the request was not carried out in whole; empty if it was. The relay serves all the
+	// same.
 	Fault string `json:"fault,omitempty"`
 }
 
@@ -61,7 +63,7 @@ var ErrNone = detached.ErrNone
 func Ask(ctx context.Context, dir string, admit *Admission) (state State, err error) {
 	if admit != nil {
 		admit = &Admission{Members: admit.Members[:min(len(admit.Members), maxMembers)],
-			WithoutAgent: admit.WithoutAgent[:min(len(admit.WithoutAgent), maxWithoutAgent)]}
+			WithoutAgent: admit.WithoutAgent[:min(len(admit.WithoutAgent), maxWithoutAgent)], Complete: admit.Complete}
 	}
 	text, err := json.Marshal(request{admit})
 	if err != nil {
@@ -74,10 +76,7 @@ func Ask(ctx context.Context, dir string, admit *Admission) (state State, err er
 	if err := json.Unmarshal(answer, &state); err != nil {
 		return State{}, fmt.Errorf("ask the relay process: its answer has %d bytes and cannot be read: %w", len(answer), err)
 	}
-	if state.Fault != "" {
-		err = errors.New(state.Fault)
-	}
-	return state, err
+	return state, nil
 }
 
 // Start starts the relay of a directory at a UDP port, with the program at a path. It returns once the

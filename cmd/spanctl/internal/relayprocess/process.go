@@ -67,9 +67,11 @@ type process struct {
 	port  uint16
 	mark  uint32
 
-	// mu guards the admission.
+	// mu guards the fields below.
 	mu       sync.Mutex
 	admitted Admission
+	// fault says who of the admission was refused; empty for nobody.
+	fault string
 }
 
 // limits fit a cluster of 10,000 members, at about 120 MB.
@@ -142,8 +144,11 @@ func (p *process) answer(_ *net.UnixConn, text []byte) []byte {
 	var asked request
 	err := json.Unmarshal(text, &asked)
 	if err == nil && asked.Admit != nil {
-		err = p.admit(*asked.Admit)
+		p.admit(*asked.Admit)
 	}
+	p.mu.Lock()
+	state.Fault = p.fault
+	p.mu.Unlock()
 	if err != nil {
 		state.Fault = err.Error()
 	}
@@ -152,36 +157,74 @@ func (p *process) answer(_ *net.UnixConn, text []byte) []byte {
 	return answer
 }
 
-// admit carries packets for those of an admission, and for nobody else.
-func (p *process) admit(a Admission) error {
+// admit carries packets for those of an admission, and for nobody else if it is complete.
+func (p *process) admit(a Admission) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stay := make(map[mesh.Key]bool, len(a.Members))
-	for _, k := range a.Members {
-		stay[k] = true
+	p.admitted = following(p.admitted, a, mesh.Key(p.front.PublicKey()))
+	if a.Complete {
+		p.leave()
 	}
-	for _, k := range p.admitted.Members {
-		if !stay[k] {
-			p.front.Leave(cluster, relay.Key(k))
-		}
-	}
-	p.admitted = a
-	return p.join(time.Now())
+	p.join(time.Now())
 }
 
-// join admits those of the admission. The caller holds mu.
-func (p *process) join(now time.Time) error {
+// following returns whom a relay with a key carries packets for after an admission. Its own key is that
+// of no machine, though a member may publish it.
+func following(before, a Admission, own mesh.Key) Admission {
+	known := make(map[mesh.Key]bool, len(a.Members)+len(a.WithoutAgent)+1)
+	known[own] = true
+	add := func(to, keys []mesh.Key, most int) []mesh.Key {
+		for _, k := range keys {
+			if !known[k] && len(to) < most {
+				to, known[k] = append(to, k), true
+			}
+		}
+		return to
+	}
+	next := Admission{Complete: a.Complete}
+	next.Members = add(nil, a.Members, maxMembers)
+	next.WithoutAgent = add(nil, a.WithoutAgent, maxWithoutAgent)
+	if !a.Complete {
+		next.Members = add(next.Members, before.Members, maxMembers)
+		next.WithoutAgent = add(next.WithoutAgent, before.WithoutAgent, maxWithoutAgent)
+	}
+	return next
+}
+
+// leave ends what was allowed to others than those of the admission, among them members that the table
+// of an earlier process has. The caller holds mu.
+func (p *process) leave() {
+	stay := make(map[mesh.Key]bool, len(p.admitted.Members))
+	for _, k := range p.admitted.Members {
+		stay[k] = true
+	}
+	for _, k := range p.front.Members(cluster) {
+		if !stay[mesh.Key(k)] {
+			p.front.Leave(cluster, k)
+		}
+	}
+}
+
+// join admits those of the admission, and notes in fault whom the relay refuses. The caller holds mu.
+func (p *process) join(now time.Time) {
 	named := make([]relay.Key, len(p.admitted.WithoutAgent))
 	for i, k := range p.admitted.WithoutAgent {
 		named[i] = relay.Key(k)
 	}
+	refused, first := 0, ""
 	for _, k := range p.admitted.Members {
-		if err := p.front.Join(now, cluster, relay.Key(k), everywhere, named); err != nil {
-			return fmt.Errorf("admit %s: %w", k, err)
+		err := p.front.Join(now, cluster, relay.Key(k), everywhere, named)
+		if err == nil {
+			named = nil // once is enough
+			continue
 		}
-		named = nil // once is enough
+		if refused++; refused == 1 {
+			first = fmt.Sprintf("%s: %v", k, err)
+		}
 	}
-	return nil
+	if p.fault = ""; refused > 0 {
+		p.fault = fmt.Sprintf("%d of %d members are not admitted, the first of them %s", refused, len(p.admitted.Members), first)
+	}
 }
 
 // renew admits the members again before that ends, until ctx ends.
@@ -194,7 +237,7 @@ func (p *process) renew(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			p.mu.Lock()
-			_ = p.join(now) // there was room before
+			p.join(now)
 			p.mu.Unlock()
 		}
 	}

@@ -73,7 +73,7 @@ func TestRelayOutlivesItsStarter(t *testing.T) {
 	if got := ask(t, dir, &Admission{Members: []mesh.Key{{1}, {2}, {3}}, WithoutAgent: []mesh.Key{{4}}}); got.Counts.Members != 3 || got.PID != first.PID {
 		t.Errorf("after three were admitted: %+v", got)
 	}
-	if got := ask(t, dir, &Admission{Members: []mesh.Key{{2}, {5}}}); got.Counts.Members != 2 {
+	if got := ask(t, dir, &Admission{Members: []mesh.Key{{2}, {5}}, Complete: true}); got.Counts.Members != 2 {
 		t.Errorf("after one of them stayed, and another came: %d", got.Counts.Members)
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o700, keyFile: 0o600, "control.sock": 0o600} {
@@ -89,6 +89,53 @@ func TestRelayOutlivesItsStarter(t *testing.T) {
 	}
 	if got := ask(t, dir, nil); got.Key != first.Key || got.PID == first.PID || got.Counts.Members != 2 {
 		t.Errorf("after another start: %+v", got)
+	}
+	if got := ask(t, dir, &Admission{}); got.Counts.Members != 2 {
+		t.Errorf("after an agent's start that knows of nobody yet: %d", got.Counts.Members)
+	}
+	if got := ask(t, dir, &Admission{Members: []mesh.Key{{2}}, Complete: true}); got.Counts.Members != 1 {
+		t.Errorf("after one has left before the relay's start: %d", got.Counts.Members)
+	}
+}
+
+// TestBadKeysAreSkipped has a member that publishes the relay's key as its own, and a key that is none.
+func TestBadKeysAreSkipped(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "relay")
+	if err := start(t, dir, freePort(t)); err != nil {
+		t.Fatal(err)
+	}
+	own := ask(t, dir, nil).Key
+	got := ask(t, dir, &Admission{Members: []mesh.Key{own, {1}, {2}}, WithoutAgent: []mesh.Key{own, {3}}, Complete: true})
+	if got.Counts.Members != 2 || got.Fault != "" {
+		t.Errorf("beside its own key: %+v", got)
+	}
+	got = ask(t, dir, &Admission{Members: []mesh.Key{{}, {1}, {2}, {4}}, Complete: true})
+	if got.Counts.Members != 3 || !strings.Contains(got.Fault, "1 of 4 members are not admitted") {
+		t.Errorf("beside a key that is none: %+v", got)
+	}
+	if got := ask(t, dir, nil); got.Fault == "" {
+		t.Error("the fault is forgotten")
+	}
+	if got := ask(t, dir, &Admission{Members: []mesh.Key{{1}}, Complete: true}); got.Counts.Members != 1 || got.Fault != "" {
+		t.Errorf("after they have left: %+v", got)
+	}
+}
+
+func TestWhoFollows(t *testing.T) {
+	own := mesh.Key{9}
+	before := Admission{Members: []mesh.Key{{1}, {2}}, WithoutAgent: []mesh.Key{{3}, {4}}}
+	for name, c := range map[string]struct{ a, want Admission }{
+		"complete":          {Admission{Members: []mesh.Key{{1}, {5}}, Complete: true}, Admission{Members: []mesh.Key{{1}, {5}}}},
+		"incomplete":        {Admission{Members: []mesh.Key{{1}, {5}}}, Admission{Members: []mesh.Key{{1}, {5}, {2}}, WithoutAgent: []mesh.Key{{3}, {4}}}},
+		"nobody yet":        {Admission{}, before},
+		"one gets an agent": {Admission{Members: []mesh.Key{{3}}}, Admission{Members: []mesh.Key{{3}, {1}, {2}}, WithoutAgent: []mesh.Key{{4}}}},
+		"the relay's key":   {Admission{Members: []mesh.Key{own, {1}}, WithoutAgent: []mesh.Key{own}, Complete: true}, Admission{Members: []mesh.Key{{1}}}},
+	} {
+		got := following(before, c.a, own)
+		if !slices.Equal(got.Members, c.want.Members) || !slices.Equal(got.WithoutAgent, c.want.WithoutAgent) || got.Complete != c.a.Complete {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 
