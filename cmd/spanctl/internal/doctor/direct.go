@@ -69,7 +69,7 @@ func mappings(f *Facts) (found []Finding) {
 	return found
 }
 
-// relays judges the blind relays of the discovery services.
+// relays judges the blind relays that the machine has joined.
 func relays(f *Facts) (found []Finding) {
 	if !f.asked() {
 		return nil
