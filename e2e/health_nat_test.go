@@ -49,7 +49,7 @@ func TestTroubleOfRelaysIsNamed(t *testing.T) {
 	wantCondition(t, three, "RelayNotJoined", "warning", "no room for another member", "raise the limit")
 	wantCondition(t, two, "RelayUnreachable", "warning", "nothing comes from UDP "+m.Discovery.Address.String()+":51821, nor over TCP from ", "let UDP out")
 	harness.WantText(t, "doctor of three", three.CLI.Try("doctor").Stdout, "warn relay that of "+m.Endpoint()+" was not joined: it answers: ")
-	harness.WantText(t, "doctor of two", two.CLI.Try("doctor").Stdout, "warn relay "+m.Discovery.Address.String()+" does not answer, neither by UDP")
+	harness.WantText(t, "doctor of two", two.CLI.Try("doctor").Stdout, "warn relay "+m.Discovery.Address.String()+" does not answer by UDP")
 	harness.WantText(t, "doctor of one", one.CLI.Try("doctor").Stdout, "ok   relay "+m.Discovery.Address.String()+" is reached over TCP")
 
 	m.Server.Terminate()

@@ -32,7 +32,7 @@ type Reason int
 const (
 	// Malformed packets are none of WireGuard's.
 	Malformed Reason = iota
-	// UnknownReceiver packets are for nobody that their sender may reach.
+	// UnknownReceiver packets match no flow, and no machine that the sender may reach.
 	UnknownReceiver
 	// UnknownSender packets come from a source that has no flows.
 	UnknownSender

@@ -270,7 +270,7 @@ func (r *Router) guest(from Source) *end {
 	return e
 }
 
-// uncount takes an end from those that are no member's.
+// uncount removes an end from the counts of unregistered sources.
 func (r *Router) uncount(e *end) {
 	if e.member != nil {
 		return
@@ -302,7 +302,7 @@ func (r *Router) forget(e *end) {
 	}
 }
 
-// leavePlace makes an end have no address.
+// leavePlace removes an end's address.
 func (r *Router) leavePlace(e *end) {
 	if e.located && r.at[e.source.id()] == e {
 		delete(r.at, e.source.id())

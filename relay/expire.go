@@ -6,11 +6,11 @@ import (
 )
 
 const (
-	// sweepEvery is how often all is looked through for what is too old.
+	// sweepEvery is how often all ends are swept for what is too old.
 	sweepEvery = 8 * time.Second
-	// sweepParts are the calls in which many ends are looked through, so that none takes long.
+	// sweepParts is in how many calls many ends are swept, so that none takes long.
 	sweepParts = 64
-	// sweepAtOnce are as many ends as one call looks through.
+	// sweepAtOnce is the least number of ends that one call sweeps.
 	sweepAtOnce = 256
 )
 

@@ -66,7 +66,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// What a Router keeps for each of what it counts, at most, in bytes: a member has three sessions and
+// Upper bounds of what a Router keeps for each object, in bytes: a member has three sessions and
 // clusters of its own, and each flow is between two other machines.
 const (
 	memberMemory  = 3 << 10

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-var errCut = errors.New("it ends too early")
+var errCut = errors.New("truncated")
 
 // loader reads what a saver has written. After the first error, all is zero.
 type loader struct {
@@ -65,7 +65,7 @@ func (l *loader) address() netip.Addr {
 	b := l.short()
 	a, ok := netip.AddrFromSlice(b)
 	if !ok && len(b) > 0 && l.err == nil {
-		l.err = errors.New("an address has another size")
+		l.err = errors.New("an address has a bad length")
 	}
 	return a
 }
@@ -86,7 +86,7 @@ func (l *loader) end(ends []*end) *end {
 		return nil
 	}
 	if int64(i) >= int64(len(ends)) {
-		l.err = errors.New("an end is not there")
+		l.err = errors.New("unknown end")
 		return nil
 	}
 	return ends[i]

@@ -61,14 +61,15 @@ func (m *member) shares(other *member) bool {
 
 // Join lets a member of a cluster register for JoinFor. From is where the call came from.
 // WithoutAgent are the keys of machines of the cluster that do not register: as many of them as there is
-// room for are kept. An error wraps ErrFull if a limit is reached.
+// room for are kept. An error wraps ErrFull if a limit is reached. Join also fails for a cluster name that
+// is empty or longer than 256 bytes, for a key of zeros, and for the relay's own key.
 func (r *Router) Join(now time.Time, cluster string, key Key, from netip.Addr, withoutAgent []Key) error {
 	r.tick(now)
 	switch {
 	case cluster == "" || len(cluster) > maxCluster:
 		return fmt.Errorf("relay: the name of a cluster has 1 to %d bytes", maxCluster)
 	case key == (Key{}) || key == r.PublicKey():
-		return errors.New("relay: the key is no member's")
+		return errors.New("relay: the key is zero or the relay's own: join with the machine's WireGuard key")
 	}
 	m, err := r.admit(key, Network(from))
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 // saved, and no counter may be used twice.
 const skipCounters = 1 << 20
 
-var errContradiction = errors.New("it contradicts itself")
+var errContradiction = errors.New("inconsistent")
 
 // Restore takes over what another Router with the same key has saved, for a planned restart. What
 // was there before is gone. After an error, the router is as it was.
 func (r *Router) Restore(now time.Time, saved []byte) error {
 	n := newRouter(r.responder, r.limits)
 	if err := n.restore(now, saved); err != nil {
-		return fmt.Errorf("relay: restore: %w", err)
+		return fmt.Errorf("relay: restore the table: %w", err)
 	}
 	flows := n.counts.Flows
 	n.counts = r.counts
@@ -32,12 +32,12 @@ func (r *Router) Restore(now time.Time, saved []byte) error {
 func (r *Router) restore(now time.Time, saved []byte) error {
 	saved, ok := bytes.CutPrefix(saved, []byte(saveMagic))
 	if !ok {
-		return errors.New("it is of another version")
+		return errors.New("saved by another version")
 	}
 	r.tick(now)
 	l := &loader{b: saved, now: r.now}
 	if l.key() != r.PublicKey() {
-		return errors.New("it is of another key")
+		return errors.New("saved with another key")
 	}
 	l.gone = min(max(0, now.Sub(time.Unix(0, int64(l.u64())))), JoinFor)
 	if table := [tableSize]byte(l.take(tableSize)); table != ([tableSize]byte{}) {

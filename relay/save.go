@@ -72,7 +72,8 @@ func (s *saver) source(from Source, located bool) {
 	}
 }
 
-// Save returns what Restore takes. It has the keys of the sessions with the relay: it is a secret.
+// Save returns what Restore takes. It has the keys of the sessions with the relay: it is a secret. Its size
+// is bounded by the router's limits alone; see Limits.Memory.
 func (r *Router) Save(now time.Time) []byte {
 	return r.save(now, r.ends, true)
 }

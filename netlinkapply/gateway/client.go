@@ -28,7 +28,7 @@ const (
 var waits = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}
 
 // errNoAddress is the error of a gateway that is not connected.
-var errNoAddress = errors.New("it has no outside address")
+var errNoAddress = errors.New("the router has no outside address")
 
 // refusal is the error of a result code.
 func refusal(names map[uint32]string, code uint32) error {

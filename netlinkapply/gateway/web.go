@@ -84,13 +84,13 @@ func parseDescription(r io.Reader, location *url.URL) (*goupnp.RootDevice, error
 	decoder := xml.NewDecoder(r)
 	decoder.DefaultSpace = goupnp.DeviceXMLNamespace
 	if err := decoder.Decode(root); err != nil {
-		return nil, errors.New("it is no description of a device")
+		return nil, errors.New("the answer is not a UPnP device description")
 	}
 	base := location
 	if root.URLBaseStr != "" {
 		var err error
 		if base, err = url.Parse(root.URLBaseStr); err != nil {
-			return nil, errors.New("it has a faulty URL")
+			return nil, errors.New("the UPnP description has an invalid URL")
 		}
 	}
 	root.SetURLBase(base)

@@ -11,7 +11,7 @@ const (
 	PortMappingRefused Code = "PortMappingRefused"
 	// PortNotShared is the code of an agent that may not send from WireGuard's port.
 	PortNotShared Code = "PortNotShared"
-	// RelayKeyClaimed is the code of a machine that publishes the key of a blind relay as its own.
+	// RelayKeyClaimed is the code of a blind relay and a machine that have the same key.
 	RelayKeyClaimed Code = "RelayKeyClaimed"
 	// RelayNotJoined is the code of a discovery service with a relay that does not let this machine in.
 	RelayNotJoined Code = "RelayNotJoined"
@@ -42,9 +42,9 @@ var natDefinitions = []Definition{
 	},
 	{
 		Code: RelayKeyClaimed, Severity: SeverityWarning,
-		Summary: "a machine publishes the key of a discovery service's relay as its own, and is ignored",
+		Summary: "a relay of a discovery service and a machine have the same key, and one of the two is ignored",
 		Check:   "`spanctl get affiliates -o yaml`",
-		Remedy:  "find who runs that machine: `spanctl rotate-key` there if it is a mistake, or give the other machines a new `cluster.secret`",
+		Remedy:  "if the machine is ignored, find who runs it: `spanctl rotate-key` there if it is a mistake, or give the other machines a new `cluster.secret`; if the relay is, find who runs the discovery service",
 	},
 	{
 		Code: RelayNotJoined, Severity: SeverityWarning,

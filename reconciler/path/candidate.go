@@ -38,7 +38,8 @@ const (
 // candidate is an endpoint that may lead to a peer.
 type candidate struct {
 	endpoint netip.AddrPort
-	// learnt is set where the peer has not published it: its pings came from there, since a time.
+	// learnt is set where the peer has sent pings from here without having published it; since is when the
+	// first of them came.
 	learnt bool
 	since  time.Time
 	// low and left are how many pings with few hops are to be sent, and how many in all.
@@ -147,7 +148,7 @@ func (p *Prober) list(t *target) (added bool) {
 		if c == nil {
 			c, added = &candidate{endpoint: e}, true
 		}
-		// That WireGuard sends there does not mean that the peer has published it.
+		// WireGuard's endpoint need not be published by the peer.
 		c.learnt = c.learnt && i == len(t.peer.Endpoints)
 		list = append(list, c)
 	}

@@ -11,8 +11,8 @@
 //	 | <------------------ ping, new ID |  at once, where the peer has not used this endpoint so far
 //	 | pong --------------------------> |  the peer has a path
 //
-// A peer behind a NAT that gives another port to each destination is found by its own pings: the ping
-// back goes to where they come from.
+// A peer behind a NAT with a port for each destination is learnt from its own pings, and pinged where they
+// come from.
 //
 // # Rounds
 //
@@ -25,9 +25,9 @@
 //	 ^ every 250 ms                     the silence doubles, from 35 s to 5.5 minutes
 //
 // The first pings go a few hops: through this machine's NAT, and not to the peer's. A Linux router that
-// masquerades and drops nothing takes a ping that comes before its own machine has sent one for its own
-// flow, and gives that machine another port from then on, to which nobody sends. The silence has such
-// routers forget. Where both NATs give another port to each destination, endpoints of IPv4 are not tried.
+// masquerades without a drop rule treats a ping that arrives before its own machine has sent one as a flow
+// of its own. It then gives that machine another port, to which nobody sends. The silence lets such entries
+// expire. Where both NATs give another port to each destination, endpoints of IPv4 are not tried.
 //
 // # A path
 //
@@ -65,5 +65,5 @@
 // where it comes from, and proves nothing. Each source is answered 16 times a second, and a peer has 4
 // sources that it has not published. A peer takes 2 kB of memory with one endpoint, and 9 kB at most.
 //
-// A Prober is a pure function of what it is told, with the time passed in. It is for one goroutine.
+// A Prober depends only on what is passed to it, the time included. It is for one goroutine.
 package path

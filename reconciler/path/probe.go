@@ -37,7 +37,7 @@ const (
 // Kind is the kind of a probe.
 type Kind byte
 
-// The kinds of probes. Kind 3 is a relay's.
+// The kinds of probes. 3 is a relay's nudge, 4 is package reflection's, 6 and 7 are checks.
 const (
 	// Ping asks for a Pong.
 	Ping Kind = 1

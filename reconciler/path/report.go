@@ -27,7 +27,7 @@ const (
 	Probing Reason = "probing"
 	// BothDependent means that both ends are behind NATs that use another port for each destination.
 	BothDependent Reason = "both-dependent"
-	// OneDependent means that one end is, and that the other's takes only answers.
+	// OneDependent means that one end is, and that the other's lets no other port in.
 	OneDependent Reason = "one-dependent"
 	// Blocked means that no UDP comes to this machine, neither from servers nor from any peer.
 	Blocked Reason = "blocked"
@@ -43,7 +43,7 @@ var texts = map[Reason]string{
 	Waiting:       "waits for its turn to be probed",
 	Probing:       "endpoints are being probed",
 	BothDependent: "both NATs use another port for each destination",
-	OneDependent:  "one NAT uses another port for each destination, and the other lets only answers in",
+	OneDependent:  "one NAT uses another port for each destination, and the other lets no other port in",
 	Blocked:       "neither a server nor a peer has answered over UDP: a firewall may block it",
 	NoAnswer:      "no endpoint of the peer has answered",
 }

@@ -8,6 +8,6 @@
 //	         │ every 2 minutes: check ──the gateway has forgotten it──▶ map
 //	         └ another port, or turned off: release
 //
-// It is a pure function of what it is told, with the time passed in. A Mapper is for one IP version and
-// one goroutine; it has one call of the gateway under way at a time.
+// A Mapper depends only on what is passed to it, the time included. It is for one IP version and one
+// goroutine; it has one call of the gateway under way at a time.
 package portmap

@@ -60,10 +60,8 @@ type Path struct {
 	Candidates []PathCandidate `json:"candidates"`
 }
 
-// The outcomes of a candidate.
+// Outcomes of a candidate, as package path names them.
 const (
-	CandidateNotTried = "not tried"
-	CandidateProbing  = "probing"
 	CandidateSilent   = "no answer"
 	CandidateAnswered = "answered"
 	CandidateInUse    = "in use"

@@ -13,7 +13,8 @@ import (
 // registerTime is how long a stream may be open without a member's registration.
 const registerTime = 20 * time.Second
 
-// ErrStreams is that of a stream beyond a limit.
+// ErrStreams is returned by ServeStream when Limits.Streams or StreamsPerAddress is reached, or the relay
+// is stopping.
 var ErrStreams = errors.New("relay: too many streams are open")
 
 // member is a stream, probably a member's.
@@ -53,7 +54,7 @@ func (f *Front) reserve(key netip.Addr) bool {
 	return true
 }
 
-// unreserve ends reserve.
+// unreserve undoes reserve.
 func (f *Front) unreserve(key netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -26,7 +26,7 @@ const (
 
 var (
 	// ErrTime is that of a proof of another time.
-	ErrTime = errors.New("the clocks of the machine and the server are more than five minutes apart")
+	ErrTime = errors.New("the clocks of the machine and the server are more than five minutes apart; set the clock")
 	// ErrProof is that of a proof that the key's owner has not made.
 	ErrProof = errors.New("the proof was not made with the private key")
 )

@@ -2662,7 +2662,7 @@ type PortMapping struct {
 	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// By what the router was asked: "PCP", "NAT-PMP" or "UPnP".
 	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// Set where another NAT is in front of the router, so that only machines behind that reach it.
+	// Set where another NAT is in front of the router, so that only machines behind that NAT reach it.
 	BehindNat     bool `protobuf:"varint,3,opt,name=behind_nat,json=behindNat,proto3" json:"behind_nat,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -48,7 +48,7 @@ type portMapper struct {
 func (d *deps) newPortMapper(loop *reconciler.Loop) *portMapper {
 	before, err := d.dir.PortMappings()
 	if err != nil {
-		d.log.Warn("port mappings of before unreadable", "error", err)
+		d.log.Warn("stored port mappings not read", "error", err)
 	}
 	client := new(gateway.Client)
 	return makePortMapper(&portMapper{find: gateway.Find, report: loop.SetPortMappings, save: d.dir.SavePortMappings, log: d.log,
@@ -159,7 +159,7 @@ func (p *portMapper) do(ctx context.Context, is4 bool, call *portmap.Call) {
 		return
 	}
 	if err != nil {
-		p.log.Debug("router has not done what it was asked", "asked", call.Kind.String(), "protocol", string(call.Protocol), "router", call.Gateway.String(), "error", err)
+		p.log.Debug("port mapping request failed", "request", call.Kind.String(), "protocol", string(call.Protocol), "router", call.Gateway.String(), "error", err)
 	}
 	p.of(is4).Done(time.Now(), *call, answer, err)
 	p.tell(p.held())

@@ -198,7 +198,7 @@ func TestPortMapperLogsNoNonce(t *testing.T) {
 		p.turn = turn
 		p.step(t.Context())
 	}
-	for _, want := range []string{"port mapped by the router", "port mapping ended", "port mappings not written", "router has not done what it was asked", "203.0.113.9:40001"} {
+	for _, want := range []string{"port mapped by the router", "port mapping ended", "port mappings not written", "port mapping request failed", "203.0.113.9:40001"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q: %s", want, log.String())
 		}

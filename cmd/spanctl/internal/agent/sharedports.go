@@ -147,7 +147,7 @@ func (p *sharedPorts) receive(key portAndMark, share *portShare) {
 	if err == nil {
 		return
 	}
-	p.log.Warn("nothing more is received from WireGuard's port", "error", err)
+	p.log.Warn("shared port failed", "port", key.port, "error", err)
 	for u := range share.users {
 		u.ended <- err
 	}

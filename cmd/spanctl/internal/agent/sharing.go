@@ -67,7 +67,7 @@ func (s *sharing) keep(now time.Time, port uint16, mark uint32, take func(from n
 	return time.Time{}
 }
 
-// lost takes that a connection receives no more.
+// lost notes that a connection has failed.
 func (s *sharing) lost(conn sharedConn, now time.Time) {
 	if conn == s.conn {
 		_ = conn.Close() // it works no more

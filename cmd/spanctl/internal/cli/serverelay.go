@@ -37,8 +37,8 @@ func (o *relayOptions) flags(flags *pflag.FlagSet) {
 	l := &o.limits
 	flags.IntVar(&l.Members, "max-relay-machines", l.Members, "most machines that may use the relay")
 	flags.IntVar(&l.MembersPerAddress, "max-relay-machines-per-address", l.MembersPerAddress, "most machines of one address, or IPv6 /64, that may use the relay")
-	flags.IntVar(&l.Streams, "max-relay-streams", l.Streams, "most machines that reach the relay by TCP")
-	flags.IntVar(&l.StreamsPerAddress, "max-relay-streams-per-address", l.StreamsPerAddress, "most machines of one address, or IPv6 /64, that reach the relay by TCP")
+	flags.IntVar(&l.Streams, "max-relay-streams", l.Streams, "most machines that reach the relay over TCP")
+	flags.IntVar(&l.StreamsPerAddress, "max-relay-streams-per-address", l.StreamsPerAddress, "most machines of one address, or IPv6 /64, that reach the relay over TCP")
 	sizeVar(flags, &l.BytesPerSecond, "max-relay-rate", "most bytes per second that the relay forwards from one machine; 0 for no limit")
 }
 

@@ -50,13 +50,11 @@ func mappings(f *Facts) (found []Finding) {
 		return nil
 	}
 	for _, m := range f.Router {
-		what := fmt.Sprintf("the router maps %v to UDP %d (%s)", m.Endpoint, f.Config.ListenPort, m.Protocol)
-		if !f.BehindNAT[m] {
-			found = append(found, Finding{OK, "mapping", what, ""})
-			continue
+		remedy := ""
+		if f.BehindNAT[m] {
+			remedy = "make the router a bridge, or forward a UDP port there to " + m.Endpoint.String()
 		}
-		found = append(found, Finding{OK, "mapping", what + "; another NAT is in front of the router, so that only machines behind that one reach it",
-			"make the router a bridge, or forward a UDP port there to " + m.Endpoint.String()})
+		found = append(found, Finding{OK, "mapping", f.routerText(m), remedy})
 	}
 	for _, r := range f.RouterFaults {
 		if r.Refused {
@@ -69,7 +67,7 @@ func mappings(f *Facts) (found []Finding) {
 	return found
 }
 
-// relays judges the blind relays of the discovery services.
+// relays judges the blind relays that the machine has joined.
 func relays(f *Facts) (found []Finding) {
 	if !f.asked() {
 		return nil
@@ -82,7 +80,7 @@ func relays(f *Facts) (found []Finding) {
 		ports := strings.Join(r.Ports, ", ")
 		switch {
 		case !r.Registered:
-			found = append(found, Finding{Warn, "relay", fmt.Sprintf("%s does not answer, neither by UDP (%s) nor over TCP", r.Name, ports),
+			found = append(found, Finding{Warn, "relay", fmt.Sprintf("%s does not answer by UDP (%s), and is not reached over TCP", r.Name, ports),
 				"let UDP out to it, and open its UDP port at the relay"})
 		case r.OverTCP:
 			found = append(found, Finding{OK, "relay", fmt.Sprintf("%s is reached over TCP: its UDP port (%s) does not answer, and TCP costs more", r.Name, ports),

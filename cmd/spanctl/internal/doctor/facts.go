@@ -56,7 +56,7 @@ type Facts struct {
 	Outside []Outside
 	// Addresses are this machine's, with their links.
 	Addresses map[netip.Addr]string
-	// Mapping is how a NAT maps the listen port, as peers have told the agent.
+	// Mapping is how a NAT maps the listen port, as STUN servers or peers see it.
 	Mapping mesh.Mapping
 	// Router are the ports that the router maps to it, since the agent has asked for that.
 	Router []mesh.PortMapping

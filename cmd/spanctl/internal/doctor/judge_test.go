@@ -291,7 +291,8 @@ func TestTranslation(t *testing.T) {
 		{"the router maps a port behind another NAT", func(f *Facts) {
 			atHome(f)
 			f.Router = []mesh.PortMapping{{Endpoint: netip.MustParseAddrPort("[2001:db8::1]:1"), Protocol: "PCP"}, {Endpoint: netip.MustParseAddrPort("100.64.0.9:40001"), Protocol: "NAT-PMP"}}
-		}, behind + "the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP), which is announced; another NAT lies in front of the router"},
+			f.BehindNAT = map[mesh.PortMapping]bool{f.Router[1]: true}
+		}, behind + "the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP), which is announced; another NAT is in front of the router"},
 		{"another port for each peer", func(f *Facts) {
 			atHome(f)
 			f.Mapping = mesh.Mapping{Address: ownAddress, Ports: []uint16{1000, 2000}}
@@ -316,11 +317,11 @@ func TestWays(t *testing.T) {
 	}{
 		{"nothing", func(*Facts) {}, nil},
 		{"no agent", func(f *Facts) { f.Agent, f.Router = nil, []mesh.PortMapping{mapped} }, nil},
-		{"mapped", func(f *Facts) { f.Router = []mesh.PortMapping{mapped} }, []string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP)"}},
+		{"mapped", func(f *Facts) { f.Router = []mesh.PortMapping{mapped} }, []string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP), which is announced"}},
 		{"mapped behind a NAT", func(f *Facts) {
 			f.Router, f.BehindNAT = []mesh.PortMapping{mapped}, map[mesh.PortMapping]bool{mapped: true}
 		},
-			[]string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP); another NAT is in front of the router, so that only machines behind that one reach it, " +
+			[]string{"ok mapping the router maps 100.64.0.9:40001 to UDP 51820 (NAT-PMP), which is announced; another NAT is in front of the router, so that only machines behind that one reach it, " +
 				"make the router a bridge, or forward a UDP port there to 100.64.0.9:40001"}},
 		{"refused, and no answer", func(f *Facts) {
 			f.RouterFaults = []mesh.PortMappingFault{{Router: router, Refused: true, Text: "PCP: refused: not authorized"}, {Router: router, Text: "PCP: no answer"}}
@@ -331,7 +332,7 @@ func TestWays(t *testing.T) {
 			f.Relays = []Relay{{Name: "one", Registered: true}, {Name: "two", Registered: true, OverTCP: true, Ports: []string{"192.0.2.2:51821"}}, {Name: "three", Ports: []string{"192.0.2.3:51821"}}}
 		}, []string{"warn relay that of https://full.example.com/ was not joined: no room, raise it", "ok relay one is reached by UDP",
 			"ok relay two is reached over TCP: its UDP port (192.0.2.2:51821) does not answer, and TCP costs more, let UDP out to it",
-			"warn relay three does not answer, neither by UDP (192.0.2.3:51821) nor over TCP, let UDP out to it"}},
+			"warn relay three does not answer by UDP (192.0.2.3:51821), and is not reached over TCP, let UDP out to it"}},
 		{"paths", func(f *Facts) {
 			f.Paths = []Path{
 				{Label: "db1", Endpoint: "203.0.113.7:4000", Punched: true, Candidates: []Candidate{{Endpoint: "203.0.113.7:4000", Outcome: "in use"}, {Endpoint: "10.0.0.7:51820", Outcome: "no answer", TriedAt: f.Now.Add(-12 * time.Second)}}},

@@ -191,11 +191,11 @@ func (f *Facts) isMapped(outer netip.Addr) bool {
 	return found && m.Endpoint.Addr() == outer
 }
 
-// routerText says what the router's port mapping is worth where machines see an outer address.
-func (f *Facts) routerText(m mesh.PortMapping, outer netip.Addr) string {
+// routerText says what a port mapping of the router is worth.
+func (f *Facts) routerText(m mesh.PortMapping) string {
 	text := fmt.Sprintf("the router maps %v to UDP %d (%s), which is announced", m.Endpoint, f.Config.ListenPort, m.Protocol)
-	if m.Endpoint.Addr() != outer {
-		text += "; another NAT lies in front of the router, so that only machines behind that one reach it"
+	if f.BehindNAT[m] {
+		text += "; another NAT is in front of the router, so that only machines behind that one reach it"
 	}
 	return text
 }
@@ -204,7 +204,7 @@ func (f *Facts) routerText(m mesh.PortMapping, outer netip.Addr) string {
 // of STUN and peers can tell.
 func (f *Facts) portOf(outer netip.Addr) string {
 	if m, found := f.routerMapping(outer); found {
-		text := f.routerText(m, outer)
+		text := f.routerText(m)
 		if m.Endpoint.Addr() != outer {
 			text += "; " + f.keptPort(outer)
 		}
