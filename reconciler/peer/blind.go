@@ -68,6 +68,18 @@ func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
 	return mesh.Key{}
 }
 
+// leavesRelay reports whether the peer's endpoint was that of a relay until now, and is no more, such as
+// since relays are not to be used. It is to be left once: as long as the other end sends by the relay,
+// WireGuard follows it back, and the relay is what carries the packets.
+func (c *Connection) leavesRelay(in *Input) bool {
+	at := c.Status.Endpoint
+	if c.BlindRelay.IsZero() || !at.IsValid() || at == c.former.at || !in.relayAt(at).IsZero() {
+		return false
+	}
+	c.former = formerRelay{c.BlindRelay, at}
+	return true
+}
+
 // IsBlind reports whether a relay that cannot read it carries the peer's traffic.
 func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() }
 
@@ -119,6 +131,8 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 		if !relay.IsZero() || wasThere || !slices.Contains(spec.Endpoints, current) {
 			c.move(now, path.Endpoint)
 		}
+	case wasThere && !in.Probing && slices.Contains(spec.Endpoints, current):
+		c.Path = mesh.Path{} // which nobody has found lost
 	case wasThere:
 		if relays := in.behind(spec); len(relays) > 0 {
 			c.move(now, relays[0])

@@ -249,3 +249,51 @@ func TestProbedPeersBeginAtARelay(t *testing.T) {
 		}
 	}
 }
+
+// TestPeersLeaveARelay has a machine use relays no more.
+func TestPeersLeaveARelay(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	pass := func(second int, endpoint netip.AddrPort) Connection {
+		in.Observed = []Observed{upAt(1, endpoint)}
+		in.Observed[0].ReceiveBytes += int64(second)
+		commit(t, &tracker, at(second), in)
+		return tracker.Connections()[0]
+	}
+	pass(0, relayOne)
+	in.Registered, in.Relays = nil, nil
+	if c := pass(1, relayOne); c.Action.Endpoint != one || c.LastGood == relayOne {
+		t.Fatalf("the peer is to have %v, last good %v", c.Action.Endpoint, c.LastGood)
+	}
+	// The other end has not left it yet.
+	for second := range 3 {
+		if c := pass(2+second, relayOne); c.Action.Endpoint.IsValid() || !c.IsBlind() || c.BlindRelay != (mesh.Key{101}) || c.LastGood == relayOne {
+			t.Errorf("back at the relay, the peer is to have %v, by %v, last good %v", c.Action.Endpoint, c.BlindRelay, c.LastGood)
+		}
+	}
+	if c := pass(6, two); c.Action.Endpoint.IsValid() || c.IsBlind() || c.LastGood != two {
+		t.Errorf("elsewhere, the peer is to have %v, by %v, last good %v", c.Action.Endpoint, c.BlindRelay, c.LastGood)
+	}
+}
+
+// TestPathsStayWhereNobodyLooks has a machine look for paths no more.
+func TestPathsStayWhereNobodyLooks(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].Registered, list[0].Probes = []mesh.Key{{101}}, true
+	in := behindRelays(list)
+	in.Probing, in.Paths = true, []mesh.Path{{Peer: mesh.Key{1}, Endpoint: one}}
+	for second := range 5 {
+		if second == 2 {
+			in.Probing, in.Paths = false, nil
+		}
+		in.Observed = []Observed{upAt(1, one)}
+		in.Observed[0].ReceiveBytes += int64(second)
+		commit(t, &tracker, at(second), in)
+		if c := tracker.Connections()[0]; second > 0 && c.Action.Endpoint.IsValid() {
+			t.Errorf("second %d: the peer is to have %v", second, c.Action.Endpoint)
+		}
+	}
+}

@@ -38,6 +38,13 @@ type Connection struct {
 	bars        int
 
 	passage passage
+	// former is the endpoint of a relay that was in use, and is none for this machine any more.
+	former formerRelay
+}
+
+type formerRelay struct {
+	key mesh.Key
+	at  netip.AddrPort
 }
 
 // IsUp reports whether the peer is up.

@@ -28,6 +28,8 @@ type Spec struct {
 	// Ready is how many of them, the first, are known to carry packets, such as those of relays: the
 	// trial of any other ends for them unless it has had an answer.
 	Ready int
+	// Leave is set in the pass in which the endpoint in use is given up, although it may answer.
+	Leave bool
 	// Addresses are the addresses that the peer publishes as its own.
 	Addresses []netip.Addr
 	// Listed are the peer's endpoints as discovery lists them.

@@ -16,7 +16,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	after.resumeProbing(now)
 	after.observe(now, &before, &seen)
 	after.displaced = after.displaced || spec.Displaced && !after.lastReceived.After(before.lastReceived)
-	up := after.isUp(now)
+	up := after.isUp(now) && !spec.Leave
 	switch {
 	case up:
 		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, after.Contact.whileUp()
@@ -241,7 +241,7 @@ func (s *Status) nextDue(now time.Time, spec *Spec) bool {
 	switch {
 	case len(spec.Endpoints) == 0:
 		return false
-	case !s.LastUsedEndpoint.IsValid():
+	case spec.Leave || !s.LastUsedEndpoint.IsValid():
 		return true
 	case spec.NetworkChanged && now.Sub(s.LastEndpointChange) >= minEndpointTrial:
 		s.Tried, s.Rounds = nil, 0

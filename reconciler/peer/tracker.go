@@ -72,7 +72,7 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 		}
 		if len(before) > 0 && before[0].Key == spec.PublicKey {
 			*c = before[0]
-			c.Action, c.BlindRelay = Action{}, mesh.Key{}
+			c.Action = Action{}
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
@@ -91,7 +91,8 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
 	var ready int
 	c.Candidates = spec.Endpoints
-	stays := c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
+	leaves := c.leavesRelay(in)
+	stays := !leaves && c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
 	if !stays {
 		c.Candidates, ready = in.candidates(c.LastGood, spec, c.pathIn(now, in))
 		ready = min(ready, len(c.Candidates))
@@ -102,6 +103,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	c.Status, c.Action = Step(now, Spec{
 		Endpoints:      c.Candidates,
 		Ready:          ready,
+		Leave:          leaves,
 		Addresses:      spec.Addresses,
 		Listed:         spec.Endpoints,
 		Initiator:      in.AlwaysInitiate || initiator,
@@ -128,7 +130,9 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	}
 	c.follow(now, in, spec)
 	c.renew(now, in, spec, &seen)
-	c.BlindRelay = in.relayAt(c.Status.Endpoint)
+	if c.BlindRelay = in.relayAt(c.Status.Endpoint); c.BlindRelay.IsZero() && c.Status.Endpoint == c.former.at {
+		c.BlindRelay = c.former.key
+	}
 	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
 		c.LastGood = c.Status.Endpoint
 	}
