@@ -34,7 +34,7 @@ func (d *Direct) relay(key mesh.Key, at netip.AddrPort) (s path.RelayState) {
 		}
 	}
 	if s.At != at {
-		s.Lost, s.Unregistered = false, 0
+		s.Lost, s.Missed, s.Unregistered = false, 0, 0
 	}
 	return s
 }

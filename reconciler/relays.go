@@ -23,10 +23,15 @@ const (
 	firstSilence = 7 * time.Second
 	// relayGone is how long it may be silent before this machine counts as not registered with it.
 	relayGone = 4*state.RelayKeepalive + 5*time.Second
-	// nudgeEvery is how often a relay's nudge makes a new handshake. The pause doubles up to maxRefused times
-	// while a relay does not answer handshakes, such as one that has not admitted the machine.
-	nudgeEvery = time.Second
-	maxRefused = 5
+	// nudgeEvery is how often a relay's nudge, or the answer that it does not know the machine, makes a new
+	// handshake. The pause doubles up to maxRefused times, as both may be forged, until there was none for
+	// refusedRest: longer than the longest pause.
+	nudgeEvery  = time.Second
+	maxRefused  = 5
+	refusedRest = nudgeEvery << (maxRefused + 1)
+	// quietFor is how long nothing may come through a relay that does not answer checks, until it counts as
+	// lost. It is less than what is between two missed checks and the verdict (path.RelayState.Missed).
+	quietFor = time.Second
 )
 
 // relayWatch is what is known of the connection to a blind relay.
@@ -46,11 +51,16 @@ type relayWatch struct {
 	// tried is the number of endpoints that were tried, and backToTCP how often UDP was left for TCP after
 	// it had been found to work.
 	tried, backToTCP int
-	// lost and forgotAt are those of path.RelayState that were reported last.
-	lost     bool
-	forgotAt time.Time
+	// lost is the path.RelayState.Lost that was reported last. ForgotIn is the last path.RelayState.ForgotAt,
+	// and forgotAt the same by a clock that may have been stepped since.
+	lost               bool
+	forgotIn, forgotAt time.Time
+	// carried is what WireGuard has received from the relay and the peers behind it, and quietSince is when
+	// that was last seen to have grown.
+	carried    int64
+	quietSince time.Time
 	// unregistered is the last path.RelayState.Unregistered that a handshake was made for, and refused how
-	// many in a row have brought nothing.
+	// many were made in a row for that or for nudges.
 	unregistered, refused int
 	// overTCP is when the relay was last to be reached over TCP.
 	overTCP time.Time
@@ -95,9 +105,13 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 			continue
 		}
 		checked = e.direct.relay(r.Key, live[found].Endpoint)
+		if quiet := w.isQuiet(now, carriedBy(live, live[found].Endpoint)); checked.Lost && !quiet {
+			checked.Lost, p.NextCheck = false, min(p.NextCheck, quietFor)
+		}
 		next := w.step(now, r, &live[found], checked)
 		e.reportRelay(now, r, &w, checked)
-		if w.mayNudge(now) && e.nudged[live[found].Endpoint] {
+		if e.nudged[live[found].Endpoint] && w.mayRefuse(now) {
+			w.refused++
 			w.renew(now, &next)
 		}
 		p.register(w.registered(now, r, checked))
@@ -131,9 +145,9 @@ func (e *Engine) reportRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, c
 		log.Info("blind relay answers again", "endpoint", w.heardFrom.String())
 		w.lost = false
 	}
-	if !checked.ForgotAt.Equal(w.forgotAt) {
+	if !checked.ForgotAt.Equal(w.forgotIn) {
 		log.Info("blind relay has lost its table; sessions through it begin anew")
-		w.forgotAt = checked.ForgotAt
+		w.forgotIn, w.forgotAt = checked.ForgotAt, checked.ForgotAt.Round(0)
 	}
 }
 
@@ -153,15 +167,39 @@ func (w *relayWatch) registered(now time.Time, r *mesh.BlindRelay, checked path.
 	if w.heardAt.IsZero() || now.Sub(w.heardAt) >= relayGone || !r.Has(w.heardFrom) {
 		return peer.BlindRelay{}
 	}
-	return peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom, Lost: checked.Lost, ForgotAt: checked.ForgotAt}
+	return peer.BlindRelay{Key: r.Key, Endpoint: w.heardFrom, Lost: checked.Lost, ForgotAt: w.forgotAt}
 }
 
-// mayNudge reports whether a nudge of the relay makes a new handshake now.
-func (w *relayWatch) mayNudge(now time.Time) bool { return now.Sub(w.setAt) >= nudgeEvery }
+// mayRefuse reports whether what says that the relay does not know the machine makes a new handshake now.
+func (w *relayWatch) mayRefuse(now time.Time) bool {
+	return now.Sub(w.setAt) >= nudgeEvery<<min(w.refused, maxRefused)
+}
+
+// carriedBy returns what WireGuard has received from a relay and the peers behind it, which have its endpoint.
+func carriedBy(live []state.Peer, at netip.AddrPort) (bytes int64) {
+	for i := range live {
+		if live[i].Endpoint == at {
+			bytes += live[i].ReceiveBytes
+		}
+	}
+	return bytes
+}
+
+// isQuiet takes what was received through the relay, and reports whether there was nothing of late.
+func (w *relayWatch) isQuiet(now time.Time, carried int64) bool {
+	if carried > w.carried {
+		w.quietSince = now
+	}
+	w.carried = carried
+	return now.Sub(w.quietSince) >= quietFor
+}
 
 // step returns WireGuard's peer for a relay. Checked is what checks have shown of it.
 func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, checked path.RelayState) (next state.RelayPeer) {
 	w.hear(now, r, live)
+	if now.Sub(w.setAt) >= refusedRest {
+		w.refused = 0
+	}
 	next = state.RelayPeer{Relay: r, Endpoint: live.Endpoint}
 	switch {
 	case !w.isOwn(live):
@@ -169,7 +207,7 @@ func (w *relayWatch) step(now time.Time, r *mesh.BlindRelay, live *state.Peer, c
 		w.redirect(now, &next, w.endpoint(r))
 	case !r.Has(live.Endpoint):
 		w.redirect(now, &next, w.endpoint(r))
-	case checked.Unregistered != w.unregistered && now.Sub(w.setAt) >= nudgeEvery<<min(w.refused, maxRefused):
+	case checked.Unregistered != w.unregistered && w.mayRefuse(now):
 		if w.unregistered = checked.Unregistered; w.unregistered > 0 {
 			w.refused++
 			w.renew(now, &next)
@@ -252,7 +290,7 @@ func (w *relayWatch) hear(now time.Time, r *mesh.BlindRelay, live *state.Peer) {
 	ofEarlierProcess := w.setAt.IsZero()
 	w.answered = w.answered || !live.LastHandshake.IsZero() && !live.LastHandshake.Before(w.madeAt)
 	if w.answered && live.ReceiveBytes != w.received && live.ReceiveBytes > 0 || ofEarlierProcess && now.Sub(live.LastHandshake) < relayGone {
-		w.received, w.heardAt, w.heardFrom, w.refused = live.ReceiveBytes, now, live.Endpoint, 0
+		w.received, w.heardAt, w.heardFrom = live.ReceiveBytes, now, live.Endpoint
 		if live.Endpoint == r.Local {
 			w.tried = len(r.Endpoints)
 		} else if i := slices.Index(r.Endpoints, live.Endpoint); i >= 0 {
@@ -319,7 +357,7 @@ func sameRelayPeers(a, b []state.RelayPeer) bool {
 // shiftRelays moves all times after the machine's clock was stepped by some time.
 func (e *Engine) shiftRelays(by time.Duration) {
 	for k, w := range e.relays {
-		for _, t := range []*time.Time{&w.heardAt, &w.setAt, &w.madeAt, &w.overTCP} {
+		for _, t := range []*time.Time{&w.heardAt, &w.setAt, &w.madeAt, &w.forgotAt, &w.quietSince, &w.overTCP} {
 			if !t.IsZero() {
 				*t = t.Add(by)
 			}

@@ -231,6 +231,89 @@ func TestRelayThatDoesNotKnowTheMachine(t *testing.T) {
 	}
 }
 
+// TestRelayThatAnswersNoChecks is lost once nothing comes through it either.
+func TestRelayThatAnswersNoChecks(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	r.answers(true)
+	r.pass(time.Second)
+	// A peer is behind the relay.
+	behind := func() *state.Peer {
+		for i := range r.kernel.live.Peers {
+			if p := &r.kernel.live.Peers[i]; p.PublicKey != relayKey {
+				return p
+			}
+		}
+		return nil
+	}
+	behind().Endpoint = r.peer().Endpoint
+	behind().LastHandshake = r.now
+	r.pass(10 * time.Second)
+	r.checked(path.RelayState{Lost: true})
+	for range 8 {
+		behind().ReceiveBytes += 1000
+		if p := r.pass(time.Second); p.Relays()[0].Lost || r.peer().LastHandshake.IsZero() || p.NextCheck > time.Second {
+			t.Fatalf("while peers behind it are heard: %+v, the next pass in %v", p.Relays()[0], p.NextCheck)
+		}
+	}
+	if p := r.pass(time.Second); !p.Relays()[0].Lost || !r.peer().LastHandshake.IsZero() {
+		t.Errorf("once nothing is: %+v, peer %+v", p.Relays()[0], r.peer())
+	}
+}
+
+// TestForgedRefusals have every answer, or nudges, say that the relay does not know the machine.
+func TestForgedRefusals(t *testing.T) {
+	for name, forge := range map[string]func(r *relaying, i int){
+		"answers": func(r *relaying, i int) { r.checked(path.RelayState{Unregistered: i}) },
+		"nudges":  func(r *relaying, _ int) { r.Nudge(r.peer().Endpoint) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRelaying(t)
+			r.pass(0)
+			r.answers(true)
+			r.pass(2 * time.Second)
+			forged := func(passes int) (renewed int) {
+				for i := range passes {
+					r.answers(r.peer().LastHandshake.IsZero())
+					forge(r, i+1)
+					if r.pass(time.Second); r.peer().LastHandshake.IsZero() {
+						renewed++
+					}
+				}
+				return renewed
+			}
+			if n := forged(320); n < 10 || n > 15 {
+				t.Errorf("the relay's peer was made anew %d times", n)
+			}
+			r.checked(path.RelayState{})
+			for range 7 {
+				r.answers(r.peer().LastHandshake.IsZero())
+				r.pass(state.RelayKeepalive)
+			}
+			if n := forged(1); n != 1 {
+				t.Error("after a rest, it is not made anew at once")
+			}
+		})
+	}
+}
+
+// TestForgottenTableAfterAClockStep is told with the clock's time.
+func TestForgottenTableAfterAClockStep(t *testing.T) {
+	r := newRelaying(t)
+	r.pass(0)
+	r.answers(true)
+	forgot := r.now.Add(500 * time.Millisecond)
+	r.checked(path.RelayState{ForgotAt: forgot})
+	if p := r.pass(time.Second); !p.Relays()[0].ForgotAt.Equal(forgot) {
+		t.Fatalf("forgotten at %v, want %v", p.Relays()[0].ForgotAt, forgot)
+	}
+	r.now = r.now.Add(-time.Hour)
+	p, err := r.RunFor(t.Context(), r.now, config(t, ""), r.known, reconciler.Trigger{ClockStep: -time.Hour})
+	if err != nil || !p.Relays()[0].ForgotAt.Equal(forgot.Add(-time.Hour)) {
+		t.Errorf("forgotten at %v, %v", p.Relays()[0].ForgotAt, err)
+	}
+}
+
 // newOverTCP has a relay whose URL is known.
 func newOverTCP(t *testing.T) *relaying {
 	r := newRelaying(t)

@@ -22,6 +22,10 @@ const (
 	// restEvery is how often a lost relay is checked, and one that carries no peers while another does: it
 	// is known to be there when it is needed.
 	restEvery = 3 * time.Second
+	// firstForget is for how long a relay is not found to have lost its table once more: all sessions through
+	// it begin anew then, and answers may be forged. It doubles up to lastForget, until there was none for
+	// forgetRest.
+	firstForget, lastForget, forgetRest = 30 * time.Second, 5 * time.Minute, 15 * time.Minute
 )
 
 // Relay is a blind relay with which the machine is to be registered.
@@ -43,11 +47,14 @@ type RelayState struct {
 	Key mesh.Key
 	// At is what it is said of: Relay.At.
 	At netip.AddrPort
-	// Lost is set while it does not answer there, and did before.
-	Lost bool
+	// Lost is set while it does not answer there, and did before. Missed counts how often two checks in a
+	// row were not answered: it may be lost a second later.
+	Lost   bool
+	Missed int
 	// Unregistered counts the answers that the machine is not registered there.
 	Unregistered int
-	// ForgotAt is when it was found that the relay has lost its table of flows; zero for never.
+	// ForgotAt is when it was found that the relay has lost its table of flows; zero for never. It changes
+	// ever more rarely (firstForget).
 	ForgotAt time.Time
 	// Answers is one of Relay.Away that answers; invalid for none.
 	Answers netip.AddrPort
@@ -66,6 +73,8 @@ type relayChecks struct {
 	away  []checks
 	state RelayState
 	table Table
+	// forgets is how often in a row the table was lost.
+	forgets int
 }
 
 // checks are those of one endpoint.
@@ -139,6 +148,9 @@ func (r *relayChecks) step(now time.Time, used bool, send []Send) ([]Send, time.
 	add := func(c *checks, pause func() time.Duration) {
 		if !c.sent.Add(pause()).After(now) {
 			send = append(send, c.send(now))
+			if c == &r.here && c.answered > 0 && len(c.open) == 2 {
+				r.state.Missed++
+			}
 		}
 		if due := c.sent.Add(pause()); next.IsZero() || due.Before(next) {
 			next = due
@@ -211,13 +223,29 @@ func (p *RelayProber) Heard(now time.Time, from netip.AddrPort, packet []byte) b
 // hear takes an answer from where the relay is reached.
 func (r *relayChecks) hear(now time.Time, a checkAnswer) {
 	r.state.Lost = false
-	if r.table != (Table{}) && a.table != r.table {
-		r.state.ForgotAt = now
+	switch {
+	case r.table == a.table:
+	case r.table == (Table{}):
+		r.table = a.table
+	case r.mayForget(now):
+		r.table, r.state.ForgotAt = a.table, now
 	}
-	r.table = a.table
 	if !a.registered {
 		r.state.Unregistered++
 	}
+}
+
+// mayForget reports whether the relay is found to have lost its table now, and counts it.
+func (r *relayChecks) mayForget(now time.Time) bool {
+	since := now.Sub(r.state.ForgotAt)
+	if since >= forgetRest {
+		r.forgets = 0
+	}
+	if r.forgets > 0 && since < min(firstForget<<min(r.forgets-1, 10), lastForget) {
+		return false
+	}
+	r.forgets++
+	return true
 }
 
 // hearAway takes an answer from elsewhere.

@@ -157,6 +157,55 @@ func TestRelayThatForgets(t *testing.T) {
 	}
 }
 
+// TestRelayThatForgetsAllTheTime has each answer name another table, as forged ones may.
+func TestRelayThatForgetsAllTheTime(t *testing.T) {
+	c, relay := newChecking(t, Relay{Key: mesh.Key{1}, At: relayUDP, Used: true})
+	c.run(time.Second)
+	var found []time.Duration
+	last := time.Time{}
+	for range 1200 {
+		relay.table = 1 + relay.table%250
+		c.run(time.Second)
+		if at := c.States()[0].ForgotAt; !at.Equal(last) {
+			found, last = append(found, at.Sub(begin).Round(time.Second)), at
+		}
+	}
+	want := []time.Duration{2, 32, 92, 212, 452, 752, 1052}
+	for i := range want {
+		want[i] *= time.Second
+	}
+	if !slices.Equal(found, want) {
+		t.Errorf("it has lost its table after %v, want %v", found, want)
+	}
+	c.run(2 * forgetRest)
+	relay.table++
+	c.run(time.Second)
+	relay.table++
+	c.run(firstForget)
+	if at := c.States()[0].ForgotAt; !at.Equal(c.now) {
+		t.Errorf("of two losses after a rest, the last is found at %v, want %v", at, c.now)
+	}
+}
+
+// TestMissedChecksAreTold has the second in a row be told, and one alone not.
+func TestMissedChecksAreTold(t *testing.T) {
+	c, relay := newChecking(t, Relay{Key: mesh.Key{1}, At: relayUDP, Used: true})
+	c.run(10 * time.Second)
+	relay.dead = true
+	c.run(time.Second)
+	if s := c.States()[0]; s.Missed != 0 {
+		t.Errorf("after one: %+v", s)
+	}
+	c.run(checkAgain)
+	if s := c.States()[0]; s.Missed != 1 || s.Lost {
+		t.Errorf("after two: %+v", s)
+	}
+	c.run(2 * checkAgain)
+	if s := c.States()[0]; s.Missed != 1 || !s.Lost {
+		t.Errorf("after three: %+v", s)
+	}
+}
+
 func TestRelaysAtRest(t *testing.T) {
 	c, relay := newChecking(t, Relay{Key: mesh.Key{1}, At: relayUDP}, Relay{Key: mesh.Key{2}, At: relayAway})
 	c.run(time.Minute)
