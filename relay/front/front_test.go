@@ -2,10 +2,14 @@ package front_test
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,6 +156,47 @@ func TestKilled(t *testing.T) {
 	one.set(t, "public_key=%x\nremove=true\n", other.public)
 	one.knows(t, other, next.at)
 	ping(t, one, other)
+}
+
+// TestSessionsAreRestoredOnce has tables that cannot be written anew, which may be removed or not.
+func TestSessionsAreRestoredOnce(t *testing.T) {
+	s := start(t)
+	one, other := pair(t, s, s.at, s.at)
+	ping(t, one, other)
+	s.stop(t)
+	saved, err := os.ReadFile(s.options.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 250)) // no temporary file fits beside it
+	file, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	for _, c := range []struct {
+		name, table, at string
+		registered      int
+	}{
+		{"it is written", s.options.Table, s.options.Table, 2},
+		{"it is removed", long, long, 2},
+		{"it stays", fmt.Sprintf("/proc/self/fd/%d", file.Fd()), file.Name(), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(c.at, saved, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for i, registered := range []int{c.registered, 0} {
+				f, err := front.New(front.Options{Private: s.options.Private, Limits: s.options.Limits, Table: c.table, Log: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := f.Counts(); n.Registered != registered || i == 0 && n.Members != 2 {
+					t.Errorf("start %d: %d members, %d are registered, want %d", i, n.Members, n.Registered, registered)
+				}
+			}
+		})
+	}
 }
 
 // TestATableOfAnotherKey is not taken.

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/spanmesh/span/relay/savefile"
@@ -36,15 +37,35 @@ func (f *Front) restore() {
 		f.log.Warn("relay's table not restored; members register anew", "file", f.options.Table, "error", err)
 		return
 	}
+	f.restoreOnce(now)
 	c := f.router.Counts()
 	f.log.Info("relay's table restored", "members", c.Members, "registered", c.Registered, "flows", c.Flows)
-	f.write(f.router.SaveMembers(now))
 }
 
-func (f *Front) write(content []byte) {
-	if err := savefile.Write(f.options.Table, content); err != nil {
+// restoreOnce has the file lose the sessions that were restored: their counters must not be used twice.
+// Where it keeps them, they are given up.
+func (f *Front) restoreOnce(now time.Time) {
+	members := f.router.SaveMembers(now)
+	if f.write(members) == nil {
+		return
+	}
+	f.joined = true // the members are saved later
+	err := os.Remove(f.options.Table)
+	if err == nil {
+		return
+	}
+	f.log.Warn("relay's sessions not restored, as the table keeps them; members register anew", "file", f.options.Table, "error", err)
+	if err := f.router.Restore(now, members); err != nil {
+		f.log.Warn("relay's members not restored; they join anew", "error", err) // not reached: it was just made
+	}
+}
+
+func (f *Front) write(content []byte) error {
+	err := savefile.Write(f.options.Table, content)
+	if err != nil {
 		f.log.Warn("relay's table not saved; after a restart, members join and register anew", "file", f.options.Table, "error", err)
 	}
+	return err
 }
 
 // maintain forgets what is too old, and saves the members, until ctx ends.
@@ -92,7 +113,7 @@ func (f *Front) saveMembers() {
 	}
 	f.mu.Unlock()
 	if changed {
-		f.write(content)
+		_ = f.write(content)
 	}
 }
 
@@ -109,6 +130,6 @@ func (f *Front) stop() {
 	}
 	f.mu.Unlock()
 	if content != nil {
-		f.write(content)
+		_ = f.write(content)
 	}
 }

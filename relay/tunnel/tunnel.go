@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,6 +27,8 @@ const (
 	idleAfter = 90 * time.Second
 	// firstPause and lastPause are the first and the longest pause between two tries to open one.
 	firstPause, lastPause = time.Second, time.Minute
+	// shortest is how long a stream lasts that counts as one.
+	shortest = 10 * time.Second
 	// bufferSize is what is asked for the socket's buffers in the kernel, in bytes.
 	bufferSize = 1 << 20
 )
@@ -60,7 +63,7 @@ type Tunnel struct {
 	// again is when a stream may be opened again, and failures how many tries have failed in a row.
 	again    time.Time
 	failures int
-	// failure is why the last try failed; nil after one that did not.
+	// failure is why the last try failed; nil once something has come by a stream.
 	failure error
 	// sent is when WireGuard has last sent something.
 	sent time.Time
@@ -137,7 +140,8 @@ func (t *Tunnel) carry(now time.Time, packet []byte) (open bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sent = now
-	if t.stream != nil && t.stream.Send(packet) == nil {
+	if t.stream != nil {
+		_ = t.stream.Send(packet) // Receive has the error
 		return false
 	}
 	if t.opening || now.Before(t.again) {
@@ -146,7 +150,7 @@ func (t *Tunnel) carry(now time.Time, packet []byte) (open bool) {
 		}
 		return false
 	}
-	t.stream, t.opening = nil, true
+	t.opening = true
 	t.queue = [][]byte{bytes.Clone(packet)}
 	return true
 }
@@ -157,23 +161,72 @@ func (t *Tunnel) open(ctx context.Context) {
 	if !t.opened(ctx, conn, err) {
 		return
 	}
+	begun, received := time.Now(), false
 	idle := time.AfterFunc(idleAfter, func() { t.closeIdle(conn) })
 	defer idle.Stop()
 	packet := make([]byte, stream.MaxPacket)
 	for {
 		n, err := conn.Receive(packet)
 		if err != nil {
-			break
+			t.ended(ctx, time.Now(), conn, soonEnded(time.Since(begun), received, err), err)
+			return
+		}
+		if !received {
+			received = true
+			t.reached()
 		}
 		_, _ = t.conn.WriteToUDPAddrPort(packet[:n], t.wireguard) // as UDP, it may be lost
 		idle.Reset(idleAfter)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.stream == conn {
-		t.stream = nil
+}
+
+// soonEnded returns why a stream that ended counts as a try that failed; nil if it does not.
+func soonEnded(lasted time.Duration, received bool, err error) error {
+	switch {
+	case !received:
+		return fmt.Errorf("the stream was opened, and ended before anything came by it: %w", err)
+	case lasted < shortest:
+		return fmt.Errorf("the stream ended within %v: %w", shortest, err)
+	default:
+		return nil
 	}
 }
+
+// ended takes that a stream has ended, and as what failure that counts; nil for none.
+func (t *Tunnel) ended(ctx context.Context, now time.Time, conn *stream.Conn, failure, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream != conn || ctx.Err() != nil { // this end has closed it
+		return
+	}
+	t.stream = nil
+	if failure != nil {
+		t.fail(now, failure)
+		return
+	}
+	t.options.Log.Info("stream to a relay ended", "relay", t.options.Target, "error", err)
+	t.failures, t.again = 0, time.Time{}
+}
+
+// reached takes that something has come by a stream.
+func (t *Tunnel) reached() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failure = nil
+}
+
+// fail takes that a try has failed. The caller holds mu.
+func (t *Tunnel) fail(now time.Time, err error) {
+	t.failure = err
+	pause := pauseAfter(t.failures)
+	if t.failures++; t.failures == 1 {
+		t.options.Log.Warn("relay not reached by TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
+	}
+	t.again = now.Add(pause)
+}
+
+// pauseAfter returns the pause after a try that failed, as some before it in a row.
+func pauseAfter(before int) time.Duration { return min(firstPause<<min(before, 10), lastPause) }
 
 // opened takes a stream, or why there is none.
 func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool {
@@ -183,12 +236,7 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 	t.opening, t.queue = false, nil
 	switch {
 	case err != nil && ctx.Err() == nil:
-		t.failure = err
-		pause := min(firstPause<<min(t.failures, 10), lastPause)
-		if t.failures++; t.failures == 1 {
-			t.options.Log.Warn("relay not reached by TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
-		}
-		t.again = time.Now().Add(pause)
+		t.fail(time.Now(), err)
 		return false
 	case err != nil:
 		return false
@@ -197,7 +245,7 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 		return false
 	}
 	t.options.Log.Info("relay reached by TCP", "relay", t.options.Target)
-	t.stream, t.failures, t.failure, t.again = conn, 0, nil, time.Time{}
+	t.stream = conn
 	for _, p := range queue {
 		_ = conn.Send(p) // Receive has the error
 	}
@@ -208,7 +256,10 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 func (t *Tunnel) closeIdle(conn *stream.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.sent) >= idleAfter {
-		_ = conn.Close()
+	if time.Since(t.sent) < idleAfter {
+		return
+	}
+	if _ = conn.Close(); t.stream == conn {
+		t.stream = nil
 	}
 }

@@ -113,3 +113,45 @@ func TestTunnel(t *testing.T) {
 		t.Errorf("the socket is still open: %v", err)
 	}
 }
+
+// TestStreamsThatEndAtOnce has a relay that accepts each stream and closes it.
+func TestStreamsThatEndAtOnce(t *testing.T) {
+	opened := make(chan time.Time, 1000)
+	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, err := stream.Accept(w, r); err == nil {
+			_ = conn.Close()
+			opened <- time.Now()
+		}
+	}))
+	defer relay.Close()
+	wireguard := socket(t)
+	tun, err := tunnel.Open(tunnel.Options{Target: relay.URL + stream.Path, Port: wireguard.LocalAddr().(*net.UDPAddr).AddrPort().Port(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tun.Run(ctx)
+	}()
+	var times []time.Time
+	send := time.NewTicker(10 * time.Millisecond)
+	defer send.Stop()
+	for len(times) < 2 {
+		select {
+		case <-send.C:
+			_, _ = wireguard.WriteToUDPAddrPort([]byte("packet"), tun.Endpoint())
+		case at := <-opened:
+			times = append(times, at)
+		}
+	}
+	if pause := times[1].Sub(times[0]); pause < 900*time.Millisecond {
+		t.Errorf("the next stream was opened after %v", pause)
+	}
+	if tun.Failure() == nil {
+		t.Error("no failure is shown")
+	}
+	cancel()
+	<-done
+}

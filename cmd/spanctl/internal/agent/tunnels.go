@@ -113,7 +113,9 @@ func (t *tunneler) keep(ctx context.Context) {
 	}
 	endpoints := make(map[mesh.Key]netip.AddrPort, len(all))
 	for _, s := range all {
-		endpoints[s.Relay] = s.Endpoint
+		if s.Endpoint.IsValid() {
+			endpoints[s.Relay] = s.Endpoint
+		}
 		for i := range t.wanted {
 			if w := &t.wanted[i]; w.Relay == s.Relay {
 				t.note(s.Relay, w.URL, s.Failure)
@@ -151,7 +153,9 @@ func (d *deps) adoptTunnels(ctx context.Context) {
 	}
 	d.adopted = make(map[mesh.Key]netip.AddrPort, len(all))
 	for _, s := range all {
-		d.adopted[s.Relay] = s.Endpoint
+		if s.Endpoint.IsValid() {
+			d.adopted[s.Relay] = s.Endpoint
+		}
 	}
 	d.engine.RestoreTunnels(d.adopted)
 }

@@ -30,6 +30,10 @@ var tunnelAt = netip.MustParseAddrPort("127.0.0.1:40000")
 func (f *fakeTunnels) Keep(_ context.Context, all []tunnels.Tunnel, locals map[mesh.Key]netip.AddrPort) (found []tunnels.Status, err error) {
 	f.locals = maps.Clone(locals)
 	for _, t := range all {
+		if t.URL == "" {
+			found = append(found, tunnels.Status{Relay: t.Relay, Failure: "a tunnel without a URL"})
+			continue
+		}
 		found = append(found, tunnels.Status{Relay: t.Relay, Endpoint: tunnelAt})
 	}
 	if len(all) == 0 && f.stubborn > 0 {
@@ -119,4 +123,15 @@ func TestEndOfTunnelsIsRepeated(t *testing.T) {
 		}
 		cancel()
 	})
+}
+
+func TestRefusedTunnelHasNoEndpoint(t *testing.T) {
+	f := &fakeTunnels{kept: make(chan []tunnels.Tunnel, 1)}
+	var reported map[mesh.Key]netip.AddrPort
+	n := &tunneler{report: func(m map[mesh.Key]netip.AddrPort) { reported = m }, process: f, log: slog.New(slog.DiscardHandler), failures: map[mesh.Key]string{},
+		wanted: []tunnels.Tunnel{{Relay: mesh.Key{1}}, {Relay: mesh.Key{2}, URL: "https://relay.example/relay"}}}
+	n.keep(t.Context())
+	if len(reported) != 1 || reported[mesh.Key{2}] != tunnelAt || n.failures[mesh.Key{1}] == "" {
+		t.Errorf("reported are %v, failures %v", reported, n.failures)
+	}
 }

@@ -24,7 +24,13 @@ type Process struct {
 	dir, name string
 	program   []string
 	version   string
+	// silent counts the requests of Keep in a row without an answer.
+	silent int
 }
+
+// patience is how many requests in a row a process may leave without an answer before it is replaced.
+// Each waits 5 s.
+const patience = 3
 
 // At returns the process of the agent whose API is at a socket, which need not run. Executable is this
 // program, and log is the file in which the process writes what goes wrong.
@@ -44,7 +50,8 @@ func (p *Process) Find(ctx context.Context) ([]Status, error) {
 }
 
 // Keep opens tunnels and closes all others. It starts the process if need be, and ends it if there is
-// to be none. Locals are where relays were reached before: a new process takes these ports if it can.
+// to be none. Locals are where relays were reached before: a new process takes these ports if it can. It
+// is called by one goroutine at a time.
 func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]netip.AddrPort) ([]Status, error) {
 	if len(all) == 0 {
 		return nil, p.End(ctx)
@@ -53,9 +60,13 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 	for i, t := range all {
 		keep[i] = wanted{Tunnel: t, Local: locals[t.Relay].Port()}
 	}
-	a, err := p.call(ctx, request{Keep: &keep})
+	asked := request{Keep: &keep, CA: all[0].CA}
+	a, err := p.call(ctx, asked)
 	replaced := err == nil && a.Version != p.version && a.Idle
-	_, hangs := errors.AsType[*detached.UnresponsiveError](err)
+	hangs, wait := p.hangs(err)
+	if wait {
+		return nil, err
+	}
 	if hangs || replaced || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) { // or it has just died
 		for i := range keep {
 			if at := localOf(a.Tunnels, keep[i].Relay); at != 0 {
@@ -71,9 +82,22 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 		if err := detached.Start(ctx, p.program); err != nil {
 			return nil, fmt.Errorf("start the process of tunnels to relays: %w", err)
 		}
-		a, err = p.call(ctx, request{Keep: &keep})
+		a, err = p.call(ctx, asked)
 	}
 	return a.Tunnels, err
+}
+
+// hangs reports whether a process does not answer, and whether to wait for it: a machine may be busy.
+func (p *Process) hangs(err error) (hangs, wait bool) {
+	if _, hangs = errors.AsType[*detached.UnresponsiveError](err); !hangs {
+		p.silent = 0
+		return false, false
+	}
+	if p.silent++; p.silent < patience {
+		return true, true
+	}
+	p.silent = 0
+	return true, false
 }
 
 // localOf returns the port on loopback of the tunnel to a relay; 0 for none.

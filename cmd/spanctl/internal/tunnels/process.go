@@ -61,6 +61,8 @@ type keeper struct {
 
 	mu   sync.Mutex
 	open map[Tunnel]*running
+	// refused are those of the last request that cannot be opened.
+	refused []Status
 }
 
 // running is a tunnel that is open.
@@ -102,6 +104,7 @@ func (k *keeper) answer(text []byte) []byte {
 // keep opens the tunnels that are wanted, and closes the others first: another tunnel to the same relay
 // may take the port of one.
 func (k *keeper) keep(all []wanted) error {
+	all, k.refused = usable(all)
 	locals := map[string]uint16{}
 	for t, r := range k.open {
 		if !slices.ContainsFunc(all, func(w wanted) bool { return w.Tunnel == t }) {
@@ -151,7 +154,7 @@ func (t Tunnel) through(*http.Request) (*url.URL, error) {
 
 // status returns what there is at a time, sorted by relay.
 func (k *keeper) status(now time.Time) answer {
-	a := answer{Version: version.Version, Idle: true}
+	a := answer{Version: version.Version, Idle: true, Tunnels: slices.Clone(k.refused)}
 	for t, r := range k.open {
 		s := Status{Relay: t.Relay, Endpoint: r.Endpoint()}
 		if err := r.Failure(); err != nil {

@@ -13,8 +13,8 @@ import (
 const (
 	// maxTunnels is how many tunnels a process has at most: a machine joins mesh.MaxRegistered relays.
 	maxTunnels = 16
-	// maxURL and maxCA bound the texts of a tunnel, in bytes.
-	maxURL, maxCA = 2 << 10, 32 << 10
+	// maxURL and maxCA bound the texts of a tunnel, in bytes: the bundle of a distribution has 200 KiB.
+	maxURL, maxCA = 2 << 10, 512 << 10
 )
 
 // Tunnel is a way to a relay over TCP.
@@ -23,8 +23,9 @@ type Tunnel struct {
 	Relay mesh.Key `json:"relay"`
 	// URL is that of the relay's streams.
 	URL string `json:"url"`
-	// CA has authorities in PEM that are trusted besides those of the system.
-	CA string `json:"ca,omitempty"`
+	// CA has authorities in PEM that are trusted besides those of the system. It is the same for all
+	// tunnels: a request has it once.
+	CA string `json:"-"`
 	// Proxy is the URL of an HTTP proxy; empty for none.
 	Proxy string `json:"proxy,omitempty"`
 	// Port is that of WireGuard.
@@ -54,6 +55,8 @@ func (t *Tunnel) check() error {
 type request struct {
 	// Keep are the tunnels that there are to be.
 	Keep *[]wanted `json:"keep,omitempty"`
+	// CA is that of each.
+	CA string `json:"ca,omitempty"`
 }
 
 // wanted is a tunnel with the port on loopback that it had in an earlier process; 0 for none.
@@ -65,7 +68,7 @@ type wanted struct {
 // Status is what a process says of a tunnel.
 type Status struct {
 	Relay mesh.Key `json:"relay"`
-	// Endpoint is where WireGuard reaches the relay.
+	// Endpoint is where WireGuard reaches the relay; the zero value where the tunnel was refused.
 	Endpoint netip.AddrPort `json:"endpoint"`
 	// Failure is why the relay is not reached; empty if it is, or WireGuard sends nothing.
 	Failure string `json:"failure,omitempty"`
@@ -94,9 +97,19 @@ func parseRequest(text []byte) (r request, err error) {
 		return request{}, fmt.Errorf("more than %d tunnels", maxTunnels)
 	}
 	for i := range *r.Keep {
-		if err := (*r.Keep)[i].check(); err != nil {
-			return request{}, err
-		}
+		(*r.Keep)[i].CA = r.CA
 	}
 	return r, nil
+}
+
+// usable returns the tunnels that can be opened, and why others cannot.
+func usable(all []wanted) (good []wanted, refused []Status) {
+	for _, w := range all {
+		if err := w.check(); err != nil {
+			refused = append(refused, Status{Relay: w.Relay, Failure: err.Error()})
+			continue
+		}
+		good = append(good, w)
+	}
+	return good, refused
 }

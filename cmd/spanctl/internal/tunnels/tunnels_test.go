@@ -172,8 +172,13 @@ func TestRefusedRequests(t *testing.T) {
 		"no relay":               {`{"keep":[` + strings.Replace(good, "AQAA", "AAAA", 1) + `]}`, false},
 		"a proxy that is no URL": {`{"keep":[` + strings.Replace(good, `"port"`, `"proxy":"http://a:b","port"`, 1) + `]}`, false},
 	} {
-		if _, err := parseRequest([]byte(c.text)); err == nil != c.ok {
-			t.Errorf("%s: %v", name, err)
+		r, err := parseRequest([]byte(c.text))
+		var refused []Status
+		if err == nil && r.Keep != nil {
+			_, refused = usable(*r.Keep)
+		}
+		if (err == nil && len(refused) == 0) != c.ok {
+			t.Errorf("%s: %v, %v", name, err, refused)
 		}
 	}
 	var a answer
@@ -184,11 +189,73 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
+// TestBadTunnelIsRefusedAlone has one beside as many good ones as there may be, with many authorities.
+func TestBadTunnelIsRefusedAlone(t *testing.T) {
+	_, port := wireguard(t)
+	p := newProcess(t)
+	var all []Tunnel
+	for i := range maxTunnels {
+		all = append(all, Tunnel{Relay: mesh.Key{byte(i + 1)}, URL: "http://127.0.0.1:1/relay", Port: port, CA: strings.Repeat("authority\n", 25<<10)})
+	}
+	all[0].URL += strings.Repeat("x", maxURL)
+	found, err := p.Keep(t.Context(), all, nil)
+	if err != nil || len(found) != len(all) {
+		t.Fatalf("%d tunnels, %v", len(found), err)
+	}
+	for i, s := range found {
+		if bad := i == 0; s.Relay != all[i].Relay || (s.Failure != "") != bad || s.Endpoint.IsValid() == bad {
+			t.Errorf("tunnel %d is %+v", i, s)
+		}
+	}
+	all[0].URL = all[1].URL
+	if found, err := p.Keep(t.Context(), all, nil); err != nil || slices.ContainsFunc(found, func(s Status) bool { return s.Failure != "" }) {
+		t.Errorf("once it is mended: %v, %v", found, err)
+	}
+}
+
+// TestBusyProcessIsKept has one that is stopped for a while.
+func TestBusyProcessIsKept(t *testing.T) {
+	_, port := wireguard(t)
+	p := newProcess(t)
+	all := []Tunnel{{Relay: mesh.Key{1}, URL: "http://127.0.0.1:1/relay", Port: port}}
+	p.keep(t, all, nil)
+	pid := p.pid(t)
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Keep(t.Context(), all, nil); err == nil {
+		t.Error("a process that is stopped has answered")
+	}
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if p.keep(t, all, nil); p.pid(t) != pid {
+		t.Errorf("process %d was replaced", pid)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	p := &Process{}
+	silence := &detached.UnresponsiveError{}
+	for i, c := range []struct {
+		err         error
+		hangs, wait bool
+	}{{silence, true, true}, {nil, false, false}, {silence, true, true}, {silence, true, true}, {silence, true, false}, {silence, true, true}} {
+		if hangs, wait := p.hangs(c.err); hangs != c.hangs || wait != c.wait {
+			t.Errorf("request %d: hangs %v, wait %v", i, hangs, wait)
+		}
+	}
+}
+
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"keep":[{"relay":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","url":"https://a/relay","ca":"x","port":1,"mark":2,"local":3}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := parseRequest(text)
-		if err == nil && r.Keep != nil && slices.ContainsFunc(*r.Keep, func(w wanted) bool { return w.check() != nil }) {
+		if err != nil || r.Keep == nil {
+			return
+		}
+		good, refused := usable(*r.Keep)
+		if len(good)+len(refused) != len(*r.Keep) || slices.ContainsFunc(good, func(w wanted) bool { return w.check() != nil }) {
 			t.Error("it has a tunnel that is refused")
 		}
 	})
