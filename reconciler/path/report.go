@@ -140,7 +140,6 @@ func (c *candidate) outcome(t *target) Outcome {
 // why returns why there is no path to a peer.
 func (p *Prober) why(t *target) Reason {
 	tried := slices.ContainsFunc(t.candidates, func(c *candidate) bool { return p.refused(t, c) == "" })
-	own, there := p.self.NAT == mesh.NATDependent, t.peer.NAT == mesh.NATDependent
 	switch {
 	case t.path != nil:
 		return ""
@@ -152,11 +151,22 @@ func (p *Prober) why(t *target) Reason {
 		return Waiting
 	case t.active:
 		return Probing
-	case own && there:
+	default:
+		return p.whyByKind(t)
+	}
+}
+
+// whyByKind is why no candidate has answered, by the kinds of NAT in front of both ends.
+func (p *Prober) whyByKind(t *target) Reason {
+	own, there := p.self.NAT, t.peer.NAT
+	switch {
+	case own == mesh.NATDependent && there == mesh.NATDependent:
 		return BothDependent
-	case p.self.NAT == mesh.NATUnknown && !p.self.Heard && len(p.Proven()) == 0:
+	case own == mesh.NATUnknown && !p.self.Heard && len(p.Proven()) == 0:
 		return Blocked
-	case own && t.peer.NAT != mesh.NATUnknown || there && p.self.NAT != mesh.NATUnknown:
+	case own == mesh.NATUnknown || there == mesh.NATUnknown:
+		return NoAnswer
+	case own == mesh.NATDependent || there == mesh.NATDependent:
 		return OneDependent
 	default:
 		return NoAnswer

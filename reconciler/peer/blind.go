@@ -131,15 +131,23 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 		if !relay.IsZero() || wasThere || !slices.Contains(spec.Endpoints, current) {
 			c.move(now, path.Endpoint)
 		}
-	case wasThere && !in.Probing && slices.Contains(spec.Endpoints, current):
-		c.Path = mesh.Path{} // which nobody has found lost
 	case wasThere:
-		if relays := in.behind(spec); len(relays) > 0 {
-			c.move(now, relays[0])
-			c.Path = mesh.Path{}
-		}
+		c.leavePath(now, in, spec)
 	case !relay.IsZero():
 		c.moveWith(now, in, spec, relay)
+	}
+}
+
+// leavePath has WireGuard send by a relay, if there is one. Where nobody looks for paths any more, an
+// endpoint that the peer publishes stays in use: it was not found lost.
+func (c *Connection) leavePath(now time.Time, in *Input, spec *mesh.PeerSpec) {
+	if !in.Probing && slices.Contains(spec.Endpoints, c.Status.Endpoint) {
+		c.Path = mesh.Path{}
+		return
+	}
+	if relays := in.behind(spec); len(relays) > 0 {
+		c.move(now, relays[0])
+		c.Path = mesh.Path{}
 	}
 }
 

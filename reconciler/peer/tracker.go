@@ -89,14 +89,8 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 
 // step moves a connection on from its status of the last pass.
 func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
-	var ready int
-	c.Candidates = spec.Endpoints
 	leaves := c.leavesRelay(in)
-	stays := !leaves && c.IsUp() && seen.Endpoint == c.Status.Endpoint && c.Status.isUp(now)
-	if !stays {
-		c.Candidates, ready = in.candidates(c.LastGood, spec, c.pathIn(now, in))
-		ready = min(ready, len(c.Candidates))
-	}
+	ready := c.list(now, in, spec, !leaves && seen.Endpoint == c.Status.Endpoint)
 	wasUp, at := c.IsUp(), c.Status.Endpoint
 	c.passage.observe(&seen)
 	initiator := in.Self.Compare(spec.PublicKey) < 0
@@ -130,11 +124,28 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	}
 	c.follow(now, in, spec)
 	c.renew(now, in, spec, &seen)
-	if c.BlindRelay = in.relayAt(c.Status.Endpoint); c.BlindRelay.IsZero() && c.Status.Endpoint == c.former.at {
+	c.noteEndpoint(in)
+}
+
+// list lists the candidates for the peer's endpoint, and returns how many of them, the first, are known
+// to carry packets. A peer that is up where it was needs no others.
+func (c *Connection) list(now time.Time, in *Input, spec *mesh.PeerSpec, there bool) (ready int) {
+	if there && c.IsUp() && c.Status.isUp(now) {
+		c.Candidates = spec.Endpoints
+		return 0
+	}
+	c.Candidates, ready = in.candidates(c.LastGood, spec, c.pathIn(now, in))
+	return min(ready, len(c.Candidates))
+}
+
+// noteEndpoint notes whose the endpoint in use is.
+func (c *Connection) noteEndpoint(in *Input) {
+	at := c.Status.Endpoint
+	if c.BlindRelay = in.relayAt(at); c.BlindRelay.IsZero() && at == c.former.at {
 		c.BlindRelay = c.former.key
 	}
-	if c.IsUp() && c.Status.Endpoint.IsValid() && c.BlindRelay.IsZero() {
-		c.LastGood = c.Status.Endpoint
+	if c.IsUp() && at.IsValid() && c.BlindRelay.IsZero() {
+		c.LastGood = at
 	}
 }
 

@@ -160,7 +160,7 @@ func TestNudgesAreBounded(t *testing.T) {
 	f.turn.Probing.Relays = []path.Relay{{Key: mesh.Key{1}, At: relays[0]}, {Key: mesh.Key{2}, At: relays[1]}}
 	f.pathfinder.turn = f.turn
 	taken := map[netip.AddrPort]int{}
-	f.pathfinder.nudged = func(from netip.AddrPort) { taken[from]++ }
+	f.nudged = func(from netip.AddrPort) { taken[from]++ }
 	packet := make([]byte, 32)
 	copy(packet, "Spn\x01\x03")
 	f.take(relays[0], packet)
