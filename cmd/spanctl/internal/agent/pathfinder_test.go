@@ -141,6 +141,12 @@ func TestPathfinderSaysWhyNot(t *testing.T) {
 			t.Fatal("no step is due")
 		}
 		now = next
+		// Later it is probed again.
+		if p := f.published.Load(); p != nil {
+			if shown, is := (*p)[f.turn.Probing.Peers[0].Key.String()].(resource.Path); is && shown.Why == path.NoAnswer.Text() {
+				break
+			}
+		}
 	}
 	f.await(t, "a reason", func(d reconciler.Direct) bool {
 		return d.Why[f.turn.Probing.Peers[0].Key] == path.NoAnswer.Text()
