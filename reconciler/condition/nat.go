@@ -42,7 +42,7 @@ var natDefinitions = []Definition{
 	},
 	{
 		Code: RelayKeyClaimed, Severity: SeverityWarning,
-		Summary: "a machine publishes the key of a discovery service's relay as its own, and is ignored",
+		Summary: "a machine publishes the key of a relay as its own, and is ignored",
 		Check:   "`spanctl get affiliates -o yaml`",
 		Remedy:  "find who runs that machine: `spanctl rotate-key` there if it is a mistake, or give the other machines a new `cluster.secret`",
 	},
