@@ -264,7 +264,7 @@ bench-mesh: setup-demo build ## Measure meshes of many machines on this one, and
 .PHONY: bench-paths
 bench-paths: setup-demo build ## Measure what TCP reaches directly and through relays, and what a packet costs a relay
 	@CGO_ENABLED=0 go build -o .cache/benchmesh ./e2e/benchmesh
-	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/benchmesh -paths 5
+	@SPANCTL_BINARY=$(CURDIR)/bin/spanctl .cache/benchmesh -paths 3
 
 .PHONY: bench-ui
 bench-ui: setup-host ## Measure how long Chromium takes to draw a matrix of 100 machines

@@ -533,3 +533,42 @@ func TestRelayWithTheKeyOfAPeer(t *testing.T) {
 		}
 	}
 }
+
+// TestRelayWithTheKeyOfAFormerPeer has a service give the key of a machine whose peer is still there.
+func TestRelayWithTheKeyOfAFormerPeer(t *testing.T) {
+	for name, edit := range map[string]func(*state.Peer){
+		"with all":             func(*state.Peer) {},
+		"with a preshared key": func(p *state.Peer) { p.AllowedIPs = nil },
+		"with allowed IPs":     func(p *state.Peer) { p.PresharedKey = mesh.PrivateKey{} },
+		"with another keepalive": func(p *state.Peer) {
+			p.AllowedIPs, p.PresharedKey, p.Keepalive = nil, mesh.PrivateKey{}, 25*time.Second
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRelaying(t)
+			machine := affiliate(1, "10.0.0.1:51820")
+			r.known = complete(machine)
+			r.pass(0)
+			p := &r.kernel.live.Peers[0]
+			p.LastHandshake, p.ReceiveBytes = r.now, 1000
+			edit(p)
+			r.Engine = reconciler.NewEngine(r.kernel, identify, &resource.Store{}, discard())
+			r.known = complete()
+			r.known.Relays = []mesh.BlindRelay{{Key: machine.KubeSpan.PublicKey, Endpoints: relayAt, Name: "relay.example"}}
+			got := r.pass(time.Second)
+			p = &r.kernel.live.Peers[0]
+			if len(got.Local.KubeSpan.Registered) > 0 || !p.LastHandshake.IsZero() || p.Endpoint != relayAt[0] || !p.PresharedKey.IsZero() || len(p.AllowedIPs) > 0 {
+				t.Errorf("registered with %v, the peer is %+v", got.Local.KubeSpan.Registered, p)
+			}
+			p.ReceiveBytes += 148
+			if got := r.pass(time.Second); len(got.Local.KubeSpan.Registered) > 0 {
+				t.Error("registered without a handshake")
+			}
+			p = &r.kernel.live.Peers[0]
+			p.ReceiveBytes, p.LastHandshake = p.ReceiveBytes+92, r.now
+			if got := r.pass(time.Second); len(got.Local.KubeSpan.Registered) != 1 {
+				t.Error("not registered after a handshake")
+			}
+		})
+	}
+}
