@@ -42,11 +42,7 @@ var natDefinitions = []Definition{
 	},
 	{
 		Code: RelayKeyClaimed, Severity: SeverityWarning,
-<<<<<<< HEAD
-		Summary: "a relay of a discovery service and a machine have the same key, and one of the two is ignored",
-=======
-		Summary: "a machine publishes the key of a relay as its own, and is ignored",
->>>>>>> m-y
+		Summary: "a relay and a machine have the same key, and one of the two is ignored",
 		Check:   "`spanctl get affiliates -o yaml`",
 		Remedy:  "if the machine is ignored, find who runs it: `spanctl rotate-key` there if it is a mistake, or give the other machines a new `cluster.secret`; if the relay is, find who runs the discovery service",
 	},
