@@ -10,7 +10,7 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// TestBothFamilies sends to addresses of both IP versions in turn, from one bind.
+// TestBothFamilies sends to addresses of both IP versions in turn, and to another one of IPv6, from one bind.
 func TestBothFamilies(t *testing.T) {
 	b := newBind()
 	if _, _, err := b.Open(0); err != nil {
@@ -31,7 +31,12 @@ func TestBothFamilies(t *testing.T) {
 		}
 		receivers[i] = receiver
 	}
+	other, err := b.ParseEndpoint("[2001:db8:1:2:3:4:5:6]:9")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range rounds {
+		_ = b.Send([][]byte{[]byte("lost")}, other) // no route may lead there
 		for i, network := range []string{"udp4", "udp6"} {
 			if err := b.Send([][]byte{[]byte(network)}, to[i]); err != nil {
 				t.Errorf("send to %v: %v", to[i].DstToString(), err)
