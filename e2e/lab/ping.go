@@ -32,7 +32,7 @@ const (
 	PingInterval = 20 * time.Millisecond
 	// lastReply is how long to wait for missing replies after the last request. On a busy
 	// machine a reply takes a while.
-	lastReply = 5 * time.Second
+	lastReply = 15 * time.Second
 )
 
 // Pings counts requests from the first that was answered on.

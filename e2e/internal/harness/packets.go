@@ -43,8 +43,19 @@ func (p Packets) PingMany(to netip.Addr, n int) {
 	if err != nil {
 		p.m.t.Fatal(err)
 	}
-	if pings.Lost() > 0 {
-		p.m.t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
+	WantAnswers(p.m.t, pings)
+}
+
+// WantAnswers expects an answer to each of some pings. Of those in the guest one in a hundred may be
+// missing: its only processor is emulated, and at times stands still for longer than answers are awaited.
+func WantAnswers(t *testing.T, pings lab.Pings) {
+	t.Helper()
+	allowed := 0
+	if InGuest() {
+		allowed = 1 + pings.Sent/100
+	}
+	if pings.Lost() > allowed {
+		t.Errorf("%d of %d pings were lost", pings.Lost(), pings.Sent)
 	}
 }
 
