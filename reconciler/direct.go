@@ -133,11 +133,8 @@ func (p *Pass) probedPeers(before []path.Peer) []path.Peer {
 // probesSame reports whether before has the peers that were stepped as they are, of specs that are the same.
 func (p *Pass) probesSame(before []path.Peer) bool {
 	return !slices.ContainsFunc(p.stepped, func(i int) bool {
-		if !p.specs[i].Probes {
-			return false
-		}
 		at, found := slices.BinarySearchFunc(before, p.peers[i].Key, func(x path.Peer, k mesh.Key) int { return x.Key.Compare(k) })
-		return !found || !sameProbed(probedPeer(&p.specs[i], &p.peers[i]), before[at])
+		return found != p.specs[i].Probes || found && !sameProbed(probedPeer(&p.specs[i], &p.peers[i]), before[at])
 	})
 }
 
