@@ -95,16 +95,13 @@ func (e *Engine) addOffers(p *Pass, now time.Time, live []state.Peer) (next offe
 	return next
 }
 
-// sessionLife is how long a session of WireGuard lasts (WireGuard paper, section 6.1).
-const sessionLife = 180 * time.Second
-
 // carriers returns what reports whether a relay carries packets of this machine, or has a session with
 // it that an earlier process of the agent has left.
 func (e *Engine) carriers(now time.Time, live []state.Peer) func(mesh.Key) bool {
 	return func(k mesh.Key) bool {
 		if _, known := e.relays[k]; !known {
 			i, has := slices.BinarySearchFunc(live, k, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
-			return has && now.Sub(live[i].LastHandshake) < sessionLife
+			return has && now.Sub(live[i].LastHandshake) < peer.RejectAfterTime
 		}
 		return slices.ContainsFunc(e.tracker.Connections(), func(c peer.Connection) bool { return c.BlindRelay == k })
 	}

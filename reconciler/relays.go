@@ -51,7 +51,7 @@ type relayWatch struct {
 	// tried is the number of endpoints that were tried, and backToTCP how often UDP was left for TCP after
 	// it had been found to work.
 	tried, backToTCP int
-	// lost is the path.RelayState.Lost that was reported last. ForgotIn is the last path.RelayState.ForgotAt,
+	// lost is the path.RelayState.Lost that was reported last. forgotIn is the last path.RelayState.ForgotAt,
 	// and forgotAt the same by a clock that may have been stepped since.
 	lost               bool
 	forgotIn, forgotAt time.Time
@@ -153,11 +153,12 @@ func (e *Engine) reportRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, c
 
 // register notes that the machine is registered with a relay, if it has an endpoint.
 func (p *Pass) register(r peer.BlindRelay) {
-	if r.Endpoint.IsValid() {
-		p.registered = append(p.registered, r)
+	if !r.Endpoint.IsValid() {
+		return
 	}
-	if r.Endpoint.IsValid() && len(p.Local.KubeSpan.Registered) < mesh.MaxRegistered {
-		p.Local.KubeSpan.Registered = append(p.Local.KubeSpan.Registered, r.Key)
+	p.registered = append(p.registered, r)
+	if k := &p.Local.KubeSpan; len(k.Registered) < mesh.MaxRegistered {
+		k.Registered = append(k.Registered, r.Key)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -45,11 +46,15 @@ func program(dir, name, what string) error {
 		signal.Ignore(unix.SIGTERM)
 	}
 	if what == "slow" {
+		save, err := os.Open(filepath.Join(dir, "save"))
+		if err != nil {
+			return err
+		}
 		ended := make(chan os.Signal, 1)
 		signal.Notify(ended, unix.SIGTERM)
 		go func() {
 			<-ended
-			time.Sleep(300 * time.Millisecond)
+			_, _ = io.ReadAll(save) // until the test closes it
 			_ = os.WriteFile(filepath.Join(dir, "saved"), nil, 0o600)
 			os.Exit(0)
 		}()
@@ -203,6 +208,14 @@ func TestStoppedAndStubbornProcesses(t *testing.T) {
 func TestNoTimeToWait(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	pipe := filepath.Join(dir, "save")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	save, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := start(t, dir, "one", "slow"); err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +224,9 @@ func TestNoTimeToWait(t *testing.T) {
 	cancel()
 	if err := End(ctx, dir, "one"); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
+	}
+	if err := save.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if !p.AwaitEnd(t.Context()) {
 		t.Error("it goes on")

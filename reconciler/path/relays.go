@@ -95,9 +95,7 @@ func (p *RelayProber) Step(now time.Time, relays []Relay) (send []Send, next tim
 		r := p.relays[key]
 		var due time.Time
 		send, due = r.step(now, used, send)
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		next = earliest(next, due)
 	}
 	return send, next
 }

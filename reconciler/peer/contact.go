@@ -85,7 +85,7 @@ func (c *Contact) whileUp() Contact {
 // the session, during which data may pass, must have expired.
 func (s *Status) deaf(now time.Time) bool {
 	return s.echoes && s.Contact.Calls >= minCalls && s.Contact.echoes >= minEchoes ||
-		s.Contact.Calls >= minCallsExpired && now.Sub(s.LastHandshake) >= rejectAfterTime
+		s.Contact.Calls >= minCallsExpired && now.Sub(s.LastHandshake) >= RejectAfterTime
 }
 
 // noteContact notes that something was received or sent, of sizes in bytes.

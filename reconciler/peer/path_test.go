@@ -115,10 +115,10 @@ func (p *path) send(from *side, size int64, got func()) {
 // data sends data, if there is a session.
 func (p *path) data(from *side, got func()) {
 	age := p.now.Sub(from.seen.LastHandshake)
-	if age >= 120*time.Second && (from.spec.Initiator || age >= rejectAfterTime) {
+	if age >= 120*time.Second && (from.spec.Initiator || age >= RejectAfterTime) {
 		p.initiate(from)
 	}
-	if age >= rejectAfterTime {
+	if age >= RejectAfterTime {
 		return
 	}
 	if !from.dataSent.After(from.lastGot) {

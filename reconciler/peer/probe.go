@@ -91,7 +91,7 @@ func (p *probing) interval() time.Duration {
 // peer must answer echoes, and its session must not have expired: WireGuard would have to
 // make another first.
 func (s *Status) trusted(now time.Time) bool {
-	return s.echoes && !now.Before(s.distrustedUntil) && now.Sub(s.LastHandshake) < rejectAfterTime
+	return s.echoes && !now.Before(s.distrustedUntil) && now.Sub(s.LastHandshake) < RejectAfterTime
 }
 
 // startProbing begins a series of probes. The timeout is for a peer that is trusted to

@@ -41,7 +41,7 @@ func (p *passage) observe(seen *Observed) {
 
 // isStale reports whether a relay does not know the session that WireGuard has.
 func (p *passage) isStale(now time.Time, in *Input, relay mesh.Key) bool {
-	if relay.IsZero() || p.handshake.IsZero() || now.Sub(p.handshake) >= rejectAfterTime {
+	if relay.IsZero() || p.handshake.IsZero() || now.Sub(p.handshake) >= RejectAfterTime {
 		return false
 	}
 	r := in.registered(relay)

@@ -206,7 +206,7 @@ func (s *Status) isUp(now time.Time) bool {
 	}
 	age := now.Sub(s.LastHandshake)
 	handshake := s.LastHandshake.After(s.LastEndpointChange) && (age < handshakeExpiry || s.atRest(now))
-	return handshake || s.alive && age < rejectAfterTime
+	return handshake || s.alive && age < RejectAfterTime
 }
 
 // atRest reports whether a peer without keepalives, which was up, has had no reason to make

@@ -4,8 +4,8 @@ import "time"
 
 // Timers of the WireGuard protocol (WireGuard paper, section 6.1).
 const (
-	// rejectAfterTime is how long a session may be used after its handshake.
-	rejectAfterTime = 180 * time.Second
+	// RejectAfterTime is how long a session may be used after its handshake.
+	RejectAfterTime = 180 * time.Second
 	// rekeyTimeout is the pause between two handshake initiations, without jitter.
 	rekeyTimeout = 5 * time.Second
 	// rekeyAttemptTime is how long WireGuard goes on initiating.
@@ -28,7 +28,7 @@ const (
 	// handshakeExpiry is the age at which a handshake no longer shows that a peer is
 	// reachable: every session is unusable and WireGuard has given up on another.
 	// KubeSpan on Talos uses the same 275 seconds.
-	handshakeExpiry = rejectAfterTime + rekeyTimeout + rekeyAttemptTime
+	handshakeExpiry = RejectAfterTime + rekeyTimeout + rekeyAttemptTime
 	// endpointTrial is how long the answer to a handshake initiation may take. It has to
 	// end before the next initiation, after rekeyTimeout, which is then sent to the next
 	// endpoint; 3 seconds are left for a reading that comes late.

@@ -1,7 +1,7 @@
 // Package tunnel makes a relay that is reached by a stream an address of UDP on loopback, for a
 // WireGuard device whose network lets no UDP through.
 //
-//	WireGuard ──UDP, loopback──▶ Tunnel ──stream, by TCP and TLS──▶ relay
+//	WireGuard ──UDP, loopback──▶ Tunnel ──stream, TCP and TLS──▶ relay
 //
 // Since the relay tells packets apart by their indices, one address serves all peers behind it.
 package tunnel
@@ -220,7 +220,7 @@ func (t *Tunnel) fail(now time.Time, err error) {
 	t.failure = err
 	pause := pauseAfter(t.failures)
 	if t.failures++; t.failures == 1 {
-		t.options.Log.Warn("relay not reached by TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
+		t.options.Log.Warn("relay not reached over TCP", "relay", t.options.Target, "error", err, "retry_in", pause.String())
 	}
 	t.again = now.Add(pause)
 }
@@ -244,7 +244,7 @@ func (t *Tunnel) opened(ctx context.Context, conn *stream.Conn, err error) bool 
 		_ = conn.Close()
 		return false
 	}
-	t.options.Log.Info("relay reached by TCP", "relay", t.options.Target)
+	t.options.Log.Info("relay reached over TCP", "relay", t.options.Target)
 	t.stream = conn
 	for _, p := range queue {
 		_ = conn.Send(p) // Receive has the error

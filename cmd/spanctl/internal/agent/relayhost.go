@@ -51,9 +51,9 @@ type relayHost struct {
 	turn reconciler.Turn
 	// ended is set once the process was ended, as there is no offer.
 	ended bool
-	// told is the process that was told of given.
-	told  int
-	given reconciler.Admitted
+	// admitting is the ID of the process that has admitted; zero for none.
+	admitting int
+	admitted  reconciler.Admitted
 	// silent counts the requests in a row that the process has not answered.
 	silent int
 	// offered and fault are what was reported last, and retry is when a start that failed is repeated.
@@ -141,14 +141,14 @@ func (h *relayHost) withdraw(ctx context.Context) {
 		}
 		return
 	}
-	if h.told != 0 {
+	if h.admitting != 0 {
 		h.log.Info("relay ended, as it is not offered any more")
 	}
-	h.ended, h.told = true, 0
+	h.ended, h.admitting = true, 0
 	h.counts.Store(nil)
 }
 
-// keep starts the process if need be, and tells it whom to carry packets for.
+// keep starts the process if there is none, or another one is wanted, and sends it the admission.
 func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark uint32) {
 	state, err := h.ask(ctx)
 	if err == nil && state.Port == port && state.Mark == mark {
@@ -191,18 +191,18 @@ func (h *relayHost) start(ctx context.Context, port uint16, mark uint32) error {
 	return h.relay.Start(ctx, port, mark)
 }
 
-// ask asks the process, and tells it of whom it does not know yet.
+// ask returns the state of the process. It sends the admission if that has changed, or the process has.
 func (h *relayHost) ask(ctx context.Context) (state relayprocess.State, err error) {
 	admitted := h.turn.Admitted
-	same := admitted.Complete == h.given.Complete && slices.Equal(admitted.Members, h.given.Members) && slices.Equal(admitted.WithoutAgent, h.given.WithoutAgent)
+	same := admitted.Complete == h.admitted.Complete && slices.Equal(admitted.Members, h.admitted.Members) && slices.Equal(admitted.WithoutAgent, h.admitted.WithoutAgent)
 	if same {
-		if state, err = h.relay.Ask(ctx, nil); err != nil || state.PID == h.told {
+		if state, err = h.relay.Ask(ctx, nil); err != nil || state.PID == h.admitting {
 			return state, err
 		}
 	}
 	state, err = h.relay.Ask(ctx, &relayprocess.Admission{Members: admitted.Members, WithoutAgent: admitted.WithoutAgent, Complete: admitted.Complete})
 	if err == nil {
-		h.told, h.given = state.PID, admitted
+		h.admitting, h.admitted = state.PID, admitted
 	}
 	return state, err
 }

@@ -106,7 +106,7 @@ func (t *tunneler) keep(ctx context.Context) {
 		text = err.Error()
 	}
 	if text != "" && text != t.failure {
-		t.log.Warn("relays not reached by TCP", "error", err)
+		t.log.Warn("relays not reached over TCP", "error", err)
 	}
 	if t.failure = text; err != nil && len(all) == 0 {
 		return
@@ -131,7 +131,7 @@ func (t *tunneler) keep(ctx context.Context) {
 // note logs why a relay is not reached, once.
 func (t *tunneler) note(relay mesh.Key, url, failure string) {
 	if failure != "" && failure != t.failures[relay] {
-		t.log.Warn("relay not reached by TCP", "relay", url, "error", failure)
+		t.log.Warn("relay not reached over TCP", "relay", url, "error", failure)
 	}
 	t.failures[relay] = failure
 }

@@ -18,13 +18,13 @@ const Command = "relay-process"
 // socketName is the name of the control socket.
 const socketName = "control"
 
-// The most machines that a relay is told of: a request has at most detached.MaxMessage bytes.
+// The most machines of an Admission: a request has at most detached.MaxMessage bytes.
 const (
 	maxMembers      = 10_000
 	maxWithoutAgent = 5_000
 )
 
-// Admission is whom a relay carries packets for.
+// Admission has the public keys of the machines that may use a relay.
 type Admission struct {
 	// Members register with the relay. WithoutAgent do not.
 	Members      []mesh.Key `json:"members"`
@@ -41,7 +41,7 @@ type request struct {
 
 // State is what a relay is and has done.
 type State struct {
-	// PID is the ID of its process: another one has been told of nobody.
+	// PID is the ID of its process. A new process has no admission.
 	PID int `json:"pid"`
 	// Key is its public key.
 	Key mesh.Key `json:"key"`
@@ -58,8 +58,8 @@ type State struct {
 // ErrNone is the error of Ask where there is no relay.
 var ErrNone = detached.ErrNone
 
-// Ask returns the state of the relay of a directory, which it tells whom to carry packets for, unless
-// admit is nil.
+// Ask returns the state of the relay of a directory. If admit is not nil, it sets the admission first:
+// 10,000 members at most, and 5,000 machines without an agent.
 func Ask(ctx context.Context, dir string, admit *Admission) (state State, err error) {
 	if admit != nil {
 		admit = &Admission{Members: admit.Members[:min(len(admit.Members), maxMembers)],

@@ -74,7 +74,7 @@ type process struct {
 	fault string
 }
 
-// limits fit a cluster of 10,000 members, at about 120 MB.
+// limits fit a cluster of 10,000 members, with tables of 121 MB at most.
 func limits() front.Limits {
 	l := front.DefaultLimits()
 	l.MembersPerAddress, l.ClustersPerMember = l.Members, 1 // no addresses are known, and there is one cluster
