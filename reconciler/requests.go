@@ -95,6 +95,7 @@ func (l *Loop) SetConfig(ctx context.Context, config *schema.Config) (pass *Pass
 		l.engine.publishConfig(time.Now(), config)
 		l.Wake(InputChanged) // the registries answer after this pass
 		pass, err := l.pass(ctx, Trigger{})
+		warnOfConfig(l.log, config, pass)
 		if err == nil {
 			l.engine.recordNormal(now(), event.ConfigApplied, "", "a config was put in force")
 		}

@@ -26,6 +26,7 @@ func (c *Config) Warnings() (warnings []string) {
 			warnings = append(warnings, "machine.network.kubespan.filters."+one.name+" "+fault)
 		}
 	}
+	warnings = append(warnings, c.KubeSpan().settingWarnings()...)
 	if _, err := ParseKey(c.Cluster.ID); err != nil && c.Cluster.ID != "" {
 		warnings = append(warnings, "cluster.id "+err.Error()+": it is used as written, and every machine of the cluster needs the same")
 	}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
+	"github.com/spanmesh/span/schema"
 )
 
 const (
 	// MaxServers is how many servers are asked in a round.
-	MaxServers = 4
+	MaxServers = schema.MaxSTUNServers
 	// checkInterval is the pause between two rounds where something else keeps the mapping, and where
 	// there is none to keep.
 	checkInterval = 5 * time.Minute
