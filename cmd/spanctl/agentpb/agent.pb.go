@@ -2314,7 +2314,9 @@ type GetHealthResponse struct {
 	// The peers by name.
 	Peers []*Peer `protobuf:"bytes,14,rep,name=peers,proto3" json:"peers,omitempty"`
 	// The blind relays that the machine has joined.
-	Relays        []*BlindRelay `protobuf:"bytes,15,rep,name=relays,proto3" json:"relays,omitempty"`
+	Relays []*BlindRelay `protobuf:"bytes,15,rep,name=relays,proto3" json:"relays,omitempty"`
+	// The blind relay that the machine is for others; absent where it serves none.
+	OfferedRelay  *OfferedRelay `protobuf:"bytes,16,opt,name=offered_relay,json=offeredRelay,proto3" json:"offered_relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2454,6 +2456,76 @@ func (x *GetHealthResponse) GetRelays() []*BlindRelay {
 	return nil
 }
 
+func (x *GetHealthResponse) GetOfferedRelay() *OfferedRelay {
+	if x != nil {
+		return x.OfferedRelay
+	}
+	return nil
+}
+
+// OfferedRelay is the blind relay that a machine is for others.
+type OfferedRelay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its UDP port.
+	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// How many machines may register with it, and how many of them are registered.
+	Members       uint32 `protobuf:"varint,2,opt,name=members,proto3" json:"members,omitempty"`
+	Registered    uint32 `protobuf:"varint,3,opt,name=registered,proto3" json:"registered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedRelay) Reset() {
+	*x = OfferedRelay{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedRelay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedRelay) ProtoMessage() {}
+
+func (x *OfferedRelay) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedRelay.ProtoReflect.Descriptor instead.
+func (*OfferedRelay) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *OfferedRelay) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *OfferedRelay) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *OfferedRelay) GetRegistered() uint32 {
+	if x != nil {
+		return x.Registered
+	}
+	return 0
+}
+
 // BlindRelay is a relay that forwards WireGuard's packets, and cannot read them.
 type BlindRelay struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2471,7 +2543,7 @@ type BlindRelay struct {
 
 func (x *BlindRelay) Reset() {
 	*x = BlindRelay{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +2555,7 @@ func (x *BlindRelay) String() string {
 func (*BlindRelay) ProtoMessage() {}
 
 func (x *BlindRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +2568,7 @@ func (x *BlindRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlindRelay.ProtoReflect.Descriptor instead.
 func (*BlindRelay) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BlindRelay) GetName() string {
@@ -2557,7 +2629,7 @@ type Mesh struct {
 
 func (x *Mesh) Reset() {
 	*x = Mesh{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2641,7 @@ func (x *Mesh) String() string {
 func (*Mesh) ProtoMessage() {}
 
 func (x *Mesh) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2654,7 @@ func (x *Mesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mesh.ProtoReflect.Descriptor instead.
 func (*Mesh) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Mesh) GetLink() string {
@@ -2670,7 +2742,7 @@ type PortMapping struct {
 
 func (x *PortMapping) Reset() {
 	*x = PortMapping{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2754,7 @@ func (x *PortMapping) String() string {
 func (*PortMapping) ProtoMessage() {}
 
 func (x *PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2767,7 @@ func (x *PortMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
 func (*PortMapping) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PortMapping) GetEndpoint() string {
@@ -2734,7 +2806,7 @@ type PortMappingFault struct {
 
 func (x *PortMappingFault) Reset() {
 	*x = PortMappingFault{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +2818,7 @@ func (x *PortMappingFault) String() string {
 func (*PortMappingFault) ProtoMessage() {}
 
 func (x *PortMappingFault) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2831,7 @@ func (x *PortMappingFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMappingFault.ProtoReflect.Descriptor instead.
 func (*PortMappingFault) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PortMappingFault) GetRouter() string {
@@ -2796,7 +2868,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2880,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2893,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Cluster) GetFingerprint() string {
@@ -2858,7 +2930,7 @@ type DiscoverySession struct {
 
 func (x *DiscoverySession) Reset() {
 	*x = DiscoverySession{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2942,7 @@ func (x *DiscoverySession) String() string {
 func (*DiscoverySession) ProtoMessage() {}
 
 func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +2955,7 @@ func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscoverySession.ProtoReflect.Descriptor instead.
 func (*DiscoverySession) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DiscoverySession) GetRegistry() string {
@@ -2941,7 +3013,7 @@ type ConfigInForce struct {
 
 func (x *ConfigInForce) Reset() {
 	*x = ConfigInForce{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3025,7 @@ func (x *ConfigInForce) String() string {
 func (*ConfigInForce) ProtoMessage() {}
 
 func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3038,7 @@ func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigInForce.ProtoReflect.Descriptor instead.
 func (*ConfigInForce) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ConfigInForce) GetPath() string {
@@ -3019,7 +3091,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3103,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3116,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Peer) GetName() string {
@@ -3146,7 +3218,7 @@ type GetSupportRequest struct {
 
 func (x *GetSupportRequest) Reset() {
 	*x = GetSupportRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3230,7 @@ func (x *GetSupportRequest) String() string {
 func (*GetSupportRequest) ProtoMessage() {}
 
 func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3243,7 @@ func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
 func (*GetSupportRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 type GetSupportResponse struct {
@@ -3188,7 +3260,7 @@ type GetSupportResponse struct {
 
 func (x *GetSupportResponse) Reset() {
 	*x = GetSupportResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3272,7 @@ func (x *GetSupportResponse) String() string {
 func (*GetSupportResponse) ProtoMessage() {}
 
 func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3285,7 @@ func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
 func (*GetSupportResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetSupportResponse) GetLog() []string {
@@ -3255,7 +3327,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3339,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3352,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PingRequest) GetPeer() string {
@@ -3335,14 +3407,16 @@ type PingResponse struct {
 	// Which packets pass, if the request asks for that.
 	PathMtu *PathMTU `protobuf:"bytes,7,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
 	// The name of the relay that carries the traffic and cannot read it; empty for none.
-	BlindRelay    string `protobuf:"bytes,8,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
+	BlindRelay string `protobuf:"bytes,8,opt,name=blind_relay,json=blindRelay,proto3" json:"blind_relay,omitempty"`
+	// Set where this machine reaches that relay over TCP.
+	OverTcp       bool `protobuf:"varint,9,opt,name=over_tcp,json=overTcp,proto3" json:"over_tcp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3428,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3441,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PingResponse) GetPeer() string {
@@ -3426,6 +3500,13 @@ func (x *PingResponse) GetBlindRelay() string {
 	return ""
 }
 
+func (x *PingResponse) GetOverTcp() bool {
+	if x != nil {
+		return x.OverTcp
+	}
+	return false
+}
+
 type PathMTU struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set if the peer answers small packets. Otherwise the rest is not known.
@@ -3440,7 +3521,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3533,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3546,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PathMTU) GetAnswers() bool {
@@ -3500,7 +3581,7 @@ type GetSamplesRequest struct {
 
 func (x *GetSamplesRequest) Reset() {
 	*x = GetSamplesRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3593,7 @@ func (x *GetSamplesRequest) String() string {
 func (*GetSamplesRequest) ProtoMessage() {}
 
 func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3606,7 @@ func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesRequest.ProtoReflect.Descriptor instead.
 func (*GetSamplesRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetSamplesRequest) GetPeer() string {
@@ -3558,7 +3639,7 @@ type GetSamplesResponse struct {
 
 func (x *GetSamplesResponse) Reset() {
 	*x = GetSamplesResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3651,7 @@ func (x *GetSamplesResponse) String() string {
 func (*GetSamplesResponse) ProtoMessage() {}
 
 func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3664,7 @@ func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesResponse.ProtoReflect.Descriptor instead.
 func (*GetSamplesResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetSamplesResponse) GetApiVersion() string {
@@ -3629,7 +3710,7 @@ type PeerSamples struct {
 
 func (x *PeerSamples) Reset() {
 	*x = PeerSamples{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3641,7 +3722,7 @@ func (x *PeerSamples) String() string {
 func (*PeerSamples) ProtoMessage() {}
 
 func (x *PeerSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3654,7 +3735,7 @@ func (x *PeerSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSamples.ProtoReflect.Descriptor instead.
 func (*PeerSamples) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PeerSamples) GetName() string {
@@ -3700,7 +3781,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +3793,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +3806,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3912,7 +3993,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\x12\n" +
-	"\x10GetHealthRequest\"\x8d\x05\n" +
+	"\x10GetHealthRequest\"\xd2\x05\n" +
 	"\x11GetHealthResponse\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x14\n" +
@@ -3932,7 +4013,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\tdiscovery\x18\f \x03(\v2\".spanctl.agent.v1.DiscoverySessionR\tdiscovery\x127\n" +
 	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
 	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\x124\n" +
-	"\x06relays\x18\x0f \x03(\v2\x1c.spanctl.agent.v1.BlindRelayR\x06relays\"y\n" +
+	"\x06relays\x18\x0f \x03(\v2\x1c.spanctl.agent.v1.BlindRelayR\x06relays\x12C\n" +
+	"\roffered_relay\x18\x10 \x01(\v2\x1e.spanctl.agent.v1.OfferedRelayR\fofferedRelay\"\\\n" +
+	"\fOfferedRelay\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
+	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1e\n" +
+	"\n" +
+	"registered\x18\x03 \x01(\rR\n" +
+	"registered\"y\n" +
 	"\n" +
 	"BlindRelay\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
@@ -4011,7 +4099,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x125\n" +
 	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12-\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\x8a\x02\n" +
+	"\x03mtu\x18\x05 \x01(\bR\x03mtu\"\xa5\x02\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\rR\bsequence\x12+\n" +
@@ -4021,7 +4109,8 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x124\n" +
 	"\bpath_mtu\x18\a \x01(\v2\x19.spanctl.agent.v1.PathMTUR\apathMtu\x12\x1f\n" +
 	"\vblind_relay\x18\b \x01(\tR\n" +
-	"blindRelay\"O\n" +
+	"blindRelay\x12\x19\n" +
+	"\bover_tcp\x18\t \x01(\bR\aoverTcp\"O\n" +
 	"\aPathMTU\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\rR\x04full\x12\x16\n" +
@@ -4097,7 +4186,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(SampleSpan)(0),               // 1: spanctl.agent.v1.SampleSpan
@@ -4139,37 +4228,38 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*Metadata)(nil),              // 37: spanctl.agent.v1.Metadata
 	(*GetHealthRequest)(nil),      // 38: spanctl.agent.v1.GetHealthRequest
 	(*GetHealthResponse)(nil),     // 39: spanctl.agent.v1.GetHealthResponse
-	(*BlindRelay)(nil),            // 40: spanctl.agent.v1.BlindRelay
-	(*Mesh)(nil),                  // 41: spanctl.agent.v1.Mesh
-	(*PortMapping)(nil),           // 42: spanctl.agent.v1.PortMapping
-	(*PortMappingFault)(nil),      // 43: spanctl.agent.v1.PortMappingFault
-	(*Cluster)(nil),               // 44: spanctl.agent.v1.Cluster
-	(*DiscoverySession)(nil),      // 45: spanctl.agent.v1.DiscoverySession
-	(*ConfigInForce)(nil),         // 46: spanctl.agent.v1.ConfigInForce
-	(*Peer)(nil),                  // 47: spanctl.agent.v1.Peer
-	(*GetSupportRequest)(nil),     // 48: spanctl.agent.v1.GetSupportRequest
-	(*GetSupportResponse)(nil),    // 49: spanctl.agent.v1.GetSupportResponse
-	(*PingRequest)(nil),           // 50: spanctl.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 51: spanctl.agent.v1.PingResponse
-	(*PathMTU)(nil),               // 52: spanctl.agent.v1.PathMTU
-	(*GetSamplesRequest)(nil),     // 53: spanctl.agent.v1.GetSamplesRequest
-	(*GetSamplesResponse)(nil),    // 54: spanctl.agent.v1.GetSamplesResponse
-	(*PeerSamples)(nil),           // 55: spanctl.agent.v1.PeerSamples
-	(*Sample)(nil),                // 56: spanctl.agent.v1.Sample
-	nil,                           // 57: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 60: google.protobuf.Struct
+	(*OfferedRelay)(nil),          // 40: spanctl.agent.v1.OfferedRelay
+	(*BlindRelay)(nil),            // 41: spanctl.agent.v1.BlindRelay
+	(*Mesh)(nil),                  // 42: spanctl.agent.v1.Mesh
+	(*PortMapping)(nil),           // 43: spanctl.agent.v1.PortMapping
+	(*PortMappingFault)(nil),      // 44: spanctl.agent.v1.PortMappingFault
+	(*Cluster)(nil),               // 45: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 46: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 47: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 48: spanctl.agent.v1.Peer
+	(*GetSupportRequest)(nil),     // 49: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 50: spanctl.agent.v1.GetSupportResponse
+	(*PingRequest)(nil),           // 51: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 52: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 53: spanctl.agent.v1.PathMTU
+	(*GetSamplesRequest)(nil),     // 54: spanctl.agent.v1.GetSamplesRequest
+	(*GetSamplesResponse)(nil),    // 55: spanctl.agent.v1.GetSamplesResponse
+	(*PeerSamples)(nil),           // 56: spanctl.agent.v1.PeerSamples
+	(*Sample)(nil),                // 57: spanctl.agent.v1.Sample
+	nil,                           // 58: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 59: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 61: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	58, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	59, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	25, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	59, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	60, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	10, // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	59, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	59, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	60, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	60, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	25, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	10, // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	25, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -4180,7 +4270,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	28, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	27, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	26, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	59, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	60, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	29, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	34, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	36, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -4188,74 +4278,75 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	35, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	36, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	37, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	60, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	59, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	59, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	61, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	60, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	60, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	26, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	59, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	59, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
-	41, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
-	44, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
-	45, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
-	46, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
-	47, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	40, // 37: spanctl.agent.v1.GetHealthResponse.relays:type_name -> spanctl.agent.v1.BlindRelay
-	42, // 38: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
-	43, // 39: spanctl.agent.v1.Mesh.port_mapping_faults:type_name -> spanctl.agent.v1.PortMappingFault
-	59, // 40: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	59, // 41: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	59, // 42: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	59, // 43: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	57, // 44: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	58, // 45: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
-	58, // 46: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
-	58, // 47: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
-	52, // 48: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
-	1,  // 49: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
-	59, // 50: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
-	58, // 51: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
-	55, // 52: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
-	56, // 53: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
-	59, // 54: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	2,  // 55: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	4,  // 56: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	6,  // 57: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	15, // 58: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	17, // 59: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	19, // 60: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	8,  // 61: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	11, // 62: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	13, // 63: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	21, // 64: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	23, // 65: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	30, // 66: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	32, // 67: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	38, // 68: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	48, // 69: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	50, // 70: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
-	53, // 71: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
-	3,  // 72: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	5,  // 73: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	7,  // 74: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	16, // 75: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	18, // 76: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	20, // 77: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	9,  // 78: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	12, // 79: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	14, // 80: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	22, // 81: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	24, // 82: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	31, // 83: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	33, // 84: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	39, // 85: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	49, // 86: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	51, // 87: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
-	54, // 88: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
-	72, // [72:89] is the sub-list for method output_type
-	55, // [55:72] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	60, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	60, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	42, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
+	45, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	46, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	47, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	48, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	41, // 37: spanctl.agent.v1.GetHealthResponse.relays:type_name -> spanctl.agent.v1.BlindRelay
+	40, // 38: spanctl.agent.v1.GetHealthResponse.offered_relay:type_name -> spanctl.agent.v1.OfferedRelay
+	43, // 39: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
+	44, // 40: spanctl.agent.v1.Mesh.port_mapping_faults:type_name -> spanctl.agent.v1.PortMappingFault
+	60, // 41: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	60, // 42: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	60, // 43: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	60, // 44: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	58, // 45: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	59, // 46: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	59, // 47: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	59, // 48: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	53, // 49: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 50: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
+	60, // 51: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
+	59, // 52: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
+	56, // 53: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
+	57, // 54: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
+	60, // 55: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	2,  // 56: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	4,  // 57: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	6,  // 58: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	15, // 59: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	17, // 60: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	19, // 61: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	8,  // 62: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	11, // 63: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	13, // 64: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	21, // 65: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	23, // 66: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	30, // 67: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	32, // 68: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	38, // 69: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	49, // 70: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	51, // 71: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	54, // 72: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
+	3,  // 73: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	5,  // 74: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	7,  // 75: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	16, // 76: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	18, // 77: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	20, // 78: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	9,  // 79: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	12, // 80: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	14, // 81: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	22, // 82: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	24, // 83: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	31, // 84: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	33, // 85: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	39, // 86: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	50, // 87: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	52, // 88: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	55, // 89: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
+	73, // [73:90] is the sub-list for method output_type
+	56, // [56:73] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -4264,15 +4355,15 @@ func file_spanctl_agent_v1_agent_proto_init() {
 		return
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[45].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[54].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[46].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[55].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   56,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

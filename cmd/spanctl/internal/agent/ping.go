@@ -14,6 +14,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/netlinkapply/echo"
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -175,11 +176,12 @@ func (p pingPlan) run(ctx context.Context, conn *echo.Conn, answered func(*agent
 }
 
 // withPath completes a response by the peer's name and the way to it.
-func withPath(store *resource.Store, peer pingPeer, response *agentpb.PingResponse) *agentpb.PingResponse {
-	response.Peer = peer.name
+func withPath(store *resource.Store, to pingPeer, response *agentpb.PingResponse) *agentpb.PingResponse {
+	response.Peer = to.name
 	for _, r := range store.List(resource.PeerStatuses) {
-		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == peer.Key {
+		if status, is := r.Spec.(resource.PeerStatus); is && r.ID == to.Key {
 			response.Relay, response.BlindRelay = status.Relay, status.BlindRelay
+			response.OverTcp = status.Path == peer.PathBlindRelayTCP
 			if status.Endpoint.IsValid() {
 				response.Endpoint = status.Endpoint.String()
 			}

@@ -105,6 +105,9 @@ func (t *pingTally) add(p *agentpb.PingResponse) string {
 		way = "relay " + p.GetRelay()
 	} else if p.GetBlindRelay() != "" {
 		way = "blind relay " + p.GetBlindRelay()
+		if p.GetOverTcp() {
+			way += " over TCP"
+		}
 	}
 	if way != "" {
 		way = " via " + way

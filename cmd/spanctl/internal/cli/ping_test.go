@@ -30,6 +30,8 @@ func TestPingLines(t *testing.T) {
 	}{
 		{answer(11234 * time.Microsecond), "db1: 11.2 ms via 203.0.113.9:51820"},
 		{relayed, "db1: 24.0 ms via relay db2"},
+		{&agentpb.PingResponse{Peer: "db1", BlindRelay: "hub"}, "db1: no answer via blind relay hub"},
+		{&agentpb.PingResponse{Peer: "db1", BlindRelay: "hub", OverTcp: true}, "db1: no answer via blind relay hub over TCP"},
 		{answer(0), "db1: answered via 203.0.113.9:51820"},
 		{&agentpb.PingResponse{Peer: "db1", Endpoint: endpoint}, "db1: no answer via 203.0.113.9:51820"},
 		{&agentpb.PingResponse{Peer: "db1", Error: "required key not available"}, "db1: not sent: required key not available"},
@@ -42,7 +44,7 @@ func TestPingLines(t *testing.T) {
 	if err := tally.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	if want := "5 sent, 2 lost, min/avg/max 11.2 ms/17.6 ms/24.0 ms\n"; out.String() != want {
+	if want := "7 sent, 4 lost, min/avg/max 11.2 ms/17.6 ms/24.0 ms\n"; out.String() != want {
 		t.Errorf("the sums are %q, want %q", out.String(), want)
 	}
 
