@@ -66,7 +66,11 @@ func Spawn(variable, log string, files ...*os.File) error {
 	if err := awaitReady(ready); err != nil {
 		_ = cmd.Process.Kill() // it may have been stopped
 		_ = cmd.Wait()
-		return fmt.Errorf("it did not start: %w; see %s", err, log)
+		err = fmt.Errorf("it did not start: %w", err)
+		if reason := (*reasonError)(nil); errors.As(err, &reason) {
+			return err // the log has no more
+		}
+		return fmt.Errorf("%w; see %s", err, log)
 	}
 	return cmd.Process.Release()
 }
@@ -82,11 +86,16 @@ func awaitReady(ready *os.File) error {
 	case n == 0:
 		return err
 	case text[0] != readyMark:
-		return errors.New(string(text[:n]))
+		return &reasonError{string(text[:n])}
 	default:
 		return nil
 	}
 }
+
+// reasonError is why a process cannot serve, as it says itself.
+type reasonError struct{ text string }
+
+func (e *reasonError) Error() string { return e.text }
 
 // readyMark is what a process sends that is ready; one that is not sends the reason.
 const readyMark = 1

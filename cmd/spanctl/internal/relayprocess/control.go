@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/spanmesh/span/netlinkapply"
 	"github.com/spanmesh/span/netlinkapply/detached"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/relay/front"
@@ -87,6 +88,15 @@ func Start(ctx context.Context, program, dir string, port uint16, mark uint32) e
 		return err
 	}
 	return detached.Start(ctx, []string{program, Command, dir, strconv.Itoa(int(port)), strconv.FormatUint(uint64(mark), 10)})
+}
+
+// Try returns why no relay could be started at a UDP port; nil if one can. There must be none at it.
+func Try(ctx context.Context, port uint16, mark uint32) error {
+	conn, err := netlinkapply.ListenMarked(ctx, port, mark)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // End ends the relay of a directory. That there is none is no error.

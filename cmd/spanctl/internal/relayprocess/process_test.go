@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spanmesh/span/netlinkapply/detached"
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -162,8 +164,15 @@ func TestTakenPort(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	dir := filepath.Join(t.TempDir(), "relay")
-	if err := start(t, dir, conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	if err := start(t, dir, port); err == nil || !strings.Contains(err.Error(), "address already in use") || strings.Contains(err.Error(), "; see ") {
 		t.Errorf("the error is %v", err)
+	}
+	if err := Try(t.Context(), port, 0); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("the port that is taken can be used: %v", err)
+	}
+	if err := Try(t.Context(), freePort(t), 0); err != nil {
+		t.Error(err)
 	}
 	if _, err := Ask(t.Context(), dir, nil); !errors.Is(err, ErrNone) {
 		t.Errorf("there is a relay: %v", err)
