@@ -60,7 +60,7 @@ func (e *Engine) snapshot() health.Snapshot {
 		found = append(found, c...)
 	}
 	s := health.Snapshot{Started: e.Started, Converged: e.everConverged, Found: found, Failure: e.failure,
-		Mesh: e.asked, Known: e.known, Peers: e.peers, Relays: e.blindRelays, Members: e.members, PathMTUs: e.paths.blackHoles()}
+		Mesh: e.asked, Known: e.known, Peers: e.peers, Relays: e.blindRelays, Offered: e.serving, Members: e.members, PathMTUs: e.paths.blackHoles()}
 	if e.gathered != nil {
 		s.Offline = e.gathered.host.Offline
 		if !e.asked.Down {
@@ -163,7 +163,7 @@ func (e *Engine) publishHealth(now time.Time) {
 
 // healthState returns the health as a resource.
 func healthState(r *health.Report) resource.HealthState {
-	spec := resource.HealthState{State: string(r.State), Ready: r.Ready, NAT: r.Mapping.Kind}
+	spec := resource.HealthState{State: string(r.State), Ready: r.Ready, NAT: r.Mapping.Kind, OfferedRelay: r.Offered.String()}
 	for _, m := range r.PortMappings {
 		spec.PortMappings = append(spec.PortMappings, m.Endpoint)
 	}

@@ -215,6 +215,7 @@ type Engine struct {
 	relayPeers []state.RelayPeer
 	// offer is the relay that this machine is, and offerTries what became of those of members.
 	offer      Offer
+	serving    health.OfferedRelay
 	offerTries offerTries
 	// neighbours are the other meshes of the machine in the last pass.
 	neighbours []state.Neighbour

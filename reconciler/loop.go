@@ -76,6 +76,8 @@ type Loop struct {
 	tunnels atomic.Pointer[map[mesh.Key]netip.AddrPort]
 	// offer is the last argument of SetOffer; nil before the first.
 	offer atomic.Pointer[Offer]
+	// serving is the last argument of SetServing; nil once it was taken.
+	serving atomic.Pointer[health.OfferedRelay]
 	// nudged are the arguments of Nudged that the loop has not taken.
 	nudged nudges
 	// judge has an element while known is to be taken.

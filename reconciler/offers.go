@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
@@ -136,6 +137,16 @@ type Offer struct {
 func (l *Loop) SetOffer(o Offer) {
 	l.offer.Store(&o)
 	l.Wake(PathsChanged)
+}
+
+// SetServing sets what the relay that this machine is for others serves. It does not block, and asks for
+// no pass: nothing is published of it.
+func (l *Loop) SetServing(o health.OfferedRelay) {
+	l.serving.Store(&o)
+	select {
+	case l.judge <- struct{}{}:
+	default:
+	}
 }
 
 // publishOffer publishes the relay that this machine is.

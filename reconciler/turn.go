@@ -124,5 +124,8 @@ func (l *Loop) assess() {
 	if known := l.known.Swap(nil); known != nil {
 		l.engine.known = *known
 	}
+	if serving := l.serving.Swap(nil); serving != nil {
+		l.engine.serving = *serving
+	}
 	l.engine.assess(time.Now())
 }

@@ -28,6 +28,8 @@ type Snapshot struct {
 	Peers Peers
 	// Relays are the blind relays that the machine has joined.
 	Relays []BlindRelay
+	// Offered is the blind relay that it is for others.
+	Offered OfferedRelay
 	// Members are the machines of the cluster.
 	Members Members
 	// Sessions are the connections to registries.
@@ -195,6 +197,8 @@ type Report struct {
 	PortMappingFaults       []mesh.PortMappingFault
 	// Relays are the blind relays that the machine has joined. The list is not to be changed.
 	Relays []BlindRelay
+	// Offered is the blind relay that it is for others.
+	Offered OfferedRelay
 }
 
 // IsBehindNAT reports whether another NAT is in front of a router that maps a port.
@@ -204,7 +208,7 @@ func (r *Report) IsBehindNAT(m mesh.PortMapping) bool { return slices.Contains(r
 func Summarize(now time.Time, s Snapshot, conditions []Condition) Report {
 	cutOff := s.Peers.Up == 0 && s.Peers.lacking(now, s.settled(now)) > 0
 	r := Report{State: Healthy, Ready: s.Converged && !cutOff, Conditions: Shown(conditions), Mapping: s.mapping(), PortMappings: s.Outside.Router,
-		PortMappingFaults: s.Outside.RouterFaults, Relays: s.Relays}
+		PortMappingFaults: s.Outside.RouterFaults, Relays: s.Relays, Offered: s.Offered}
 	for _, m := range s.Outside.Router {
 		if s.Outside.IsBehindNAT(m) {
 			r.BehindNAT = append(r.BehindNAT, m)

@@ -32,6 +32,22 @@ func (r *BlindRelay) String() string {
 	}
 }
 
+// OfferedRelay is the blind relay that the machine is for others. The zero value is none.
+type OfferedRelay struct {
+	// Port is its UDP port.
+	Port uint16
+	// Members may register with it, and Registered of them are.
+	Members, Registered int
+}
+
+// String returns the port and how many machines are registered; "" for none.
+func (o OfferedRelay) String() string {
+	if o.Port == 0 {
+		return ""
+	}
+	return fmt.Sprintf("UDP %d, %d of %d machines registered", o.Port, o.Registered, o.Members)
+}
+
 // judgeRelays finds the blind relays that do not answer.
 func judgeRelays(_ time.Time, s *Snapshot) (found []condition.Condition) {
 	for i := range s.Relays {

@@ -62,6 +62,7 @@ var docs = map[string]string{
 	"resource.Event.Reason":                   "One word for programs, such as \"Repaired\".",
 	"resource.Event.Severity":                 "\"Normal\" or \"Warning\".",
 	"resource.HealthState.NAT":                "How a NAT in front of the machine maps its UDP port: \"none\", \"independent\" (one port for all destinations) or \"dependent\" (another for each); empty if that is not known.",
+	"resource.HealthState.OfferedRelay":       "The blind relay that the machine is for others, such as \"UDP 51821, 3 of 5 machines registered\"; empty for none.",
 	"resource.HealthState.PortMappings":       "The addresses and ports that the router maps to the machine's UDP port, since it was asked to.",
 	"resource.HealthState.Ready":              "Set when the mesh carries traffic.",
 	"resource.HealthState.Relays":             "The blind relays that the machine has joined, each with how it is registered: \"NAME by UDP\", \"NAME over TCP\" or \"NAME not registered\".",

@@ -17,6 +17,7 @@ var HealthStates = &Type{
 		columnOf("READY", func(h HealthState) string { return strconv.FormatBool(h.Ready) }),
 		wide(columnOf("NAT", func(h HealthState) string { return string(h.NAT) })),
 		wide(columnOf("RELAYS", func(h HealthState) string { return jsonCell(h.Relays) })),
+		wide(columnOf("OFFERED RELAY", func(h HealthState) string { return h.OfferedRelay })),
 		wide(columnOf("PORT MAPPINGS", func(h HealthState) string { return jsonCell(h.PortMappings) })),
 	},
 	sample: HealthState{},
@@ -37,4 +38,7 @@ type HealthState struct {
 	// Relays are the blind relays that the machine has joined, each with how it is registered: "NAME by
 	// UDP", "NAME over TCP" or "NAME not registered".
 	Relays []string `json:"relays,omitempty"`
+	// OfferedRelay is the blind relay that the machine is for others, such as "UDP 51821, 3 of 5 machines
+	// registered"; empty for none.
+	OfferedRelay string `json:"offeredRelay,omitempty"`
 }

@@ -108,6 +108,9 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 	for i := range report.Relays {
 		h.Relays = append(h.Relays, healthRelay(&report.Relays[i]))
 	}
+	if o := report.Offered; o.Port != 0 {
+		h.OfferedRelay = &agentpb.OfferedRelay{Port: uint32(o.Port), Members: uint32(o.Members), Registered: uint32(o.Registered)}
+	}
 	if c := turn.File; c != nil && !c.Since.IsZero() {
 		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/relay/front"
 )
 
@@ -38,6 +39,8 @@ type relayHost struct {
 	// report takes the offer, and stand what is wrong, where they have changed.
 	report func(reconciler.Offer)
 	stand  func(...condition.Condition)
+	// serves takes what the relay serves, where that has changed.
+	serves func(health.OfferedRelay)
 	log    *slog.Logger
 	// Collector has the metrics of the relay, and counts what it has done; nil without one.
 	front.Collector
@@ -60,11 +63,14 @@ type relayHost struct {
 	offered reconciler.Offer
 	fault   string
 	retry   time.Time
+	// served is what was given to serves last.
+	served health.OfferedRelay
 }
 
 // relayControl is package relayprocess.
 type relayControl interface {
 	Ask(ctx context.Context, admit *relayprocess.Admission) (relayprocess.State, error)
+	Try(ctx context.Context, port uint16, mark uint32) error
 	Start(ctx context.Context, port uint16, mark uint32) error
 	End(ctx context.Context) error
 }
@@ -74,6 +80,10 @@ type relayDir string
 
 func (d relayDir) Ask(ctx context.Context, admit *relayprocess.Admission) (relayprocess.State, error) {
 	return relayprocess.Ask(ctx, string(d), admit)
+}
+
+func (relayDir) Try(ctx context.Context, port uint16, mark uint32) error {
+	return relayprocess.Try(ctx, port, mark)
 }
 
 func (d relayDir) Start(ctx context.Context, port uint16, mark uint32) error {
@@ -89,7 +99,7 @@ func (d relayDir) End(ctx context.Context) error { return relayprocess.End(ctx, 
 // newRelayHost returns the host of the relay of a loop, which goes on to publish the one of the agent
 // before: peers would leave it otherwise.
 func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop, meter *metrics.Metrics) *relayHost {
-	h := &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
+	h := &relayHost{relay: relayDir(d.dir.Relay()), report: loop.SetOffer, serves: loop.SetServing, log: d.log, turns: newLastTurn(), stand: func(found ...condition.Condition) {
 		_ = loop.Stand(ctx, condition.RelayNotServing, found...) // it fails where the agent stops
 	}}
 	h.Collector = h.counts.Load
@@ -135,6 +145,7 @@ func (h *relayHost) withdraw(ctx context.Context) {
 		return
 	}
 	h.tell(reconciler.Offer{}, "")
+	h.count(nil)
 	if err := h.relay.End(ctx); err != nil {
 		if ctx.Err() == nil {
 			h.log.Warn("relay not ended", "error", err)
@@ -145,17 +156,18 @@ func (h *relayHost) withdraw(ctx context.Context) {
 		h.log.Info("relay ended, as it is not offered any more")
 	}
 	h.ended, h.admitting = true, 0
-	h.counts.Store(nil)
 }
 
 // keep starts the process if there is none, or another one is wanted, and sends it the admission.
 func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark uint32) {
 	state, err := h.ask(ctx)
-	if err == nil && state.Port == port && state.Mark == mark {
+	if err == nil {
 		h.silent = 0
-		h.counts.Store(&state.Counts)
-		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
-		return
+		h.count(&state)
+		if state.Port == port && state.Mark == mark {
+			h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
+			return
+		}
 	}
 	if ctx.Err() != nil || now.Before(h.retry) {
 		return
@@ -166,20 +178,52 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 		}
 	}
 	h.silent = 0
+	if err == nil && state.Port != port {
+		if fault := h.relay.Try(ctx, port, mark); fault != nil {
+			h.notStarted(ctx, now, port, fault, reconciler.Offer{Key: state.Key, Port: state.Port})
+			return
+		}
+	}
 	if !errors.Is(err, relayprocess.ErrNone) {
 		h.log.Info("relay is replaced", "port", port, "error", err)
 	}
 	if err := h.start(ctx, port, mark); err != nil {
-		if ctx.Err() == nil {
-			h.retry = now.Add(relayRetry)
-			h.log.Warn("relay not started", "port", port, "error", err, "retry_in", relayRetry.String())
-			h.tell(reconciler.Offer{}, err.Error())
-		}
+		h.notStarted(ctx, now, port, err, reconciler.Offer{})
 		return
 	}
 	if state, err = h.ask(ctx); err == nil {
 		h.log.Info("relay started", "port", port, "process", state.PID)
+		h.count(&state)
 		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
+	}
+}
+
+// notStarted reports that no relay could be started at a port. Stays is the one that goes on meanwhile; the
+// zero value if there is none.
+func (h *relayHost) notStarted(ctx context.Context, now time.Time, port uint16, fault error, stays reconciler.Offer) {
+	if ctx.Err() != nil {
+		return
+	}
+	h.retry = now.Add(relayRetry)
+	h.log.Warn("relay not started", "port", port, "error", fault, "retry_in", relayRetry.String())
+	if stays.Port == 0 {
+		h.count(nil)
+	}
+	h.tell(stays, fault.Error())
+}
+
+// count reports what a process serves; nil for none.
+func (h *relayHost) count(state *relayprocess.State) {
+	var served health.OfferedRelay
+	if state == nil {
+		h.counts.Store(nil)
+	} else {
+		h.counts.Store(&state.Counts)
+		served = health.OfferedRelay{Port: state.Port, Members: state.Counts.Members, Registered: state.Counts.Registered}
+	}
+	if served != h.served {
+		h.serves(served)
+		h.served = served
 	}
 }
 
@@ -221,21 +265,26 @@ func (h *relayHost) tell(offer reconciler.Offer, fault string) {
 		h.stand()
 		return
 	}
-	if offer.Port != 0 {
+	port := h.turn.Config.KubeSpan().RelayPort()
+	if int(offer.Port) == port {
 		h.log.Warn("relay does not admit every member", "error", fault)
 		h.stand(notAdmitting(fault))
 		return
 	}
-	h.stand(notServing(h.turn.Config.KubeSpan().RelayPort(), fault))
+	h.stand(notServing(port, int(offer.Port), fault))
 }
 
-// notServing returns the condition of a relay that does not start.
-func notServing(port int, fault string) condition.Condition {
-	c := condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not start: %s", fault),
-		Remedy: "see the file log in the directory relay of the state directory"}
+// notServing returns the condition of a relay that does not start at a port. Stays is the port at which one
+// goes on meanwhile; 0 for none.
+func notServing(port, stays int, fault string) condition.Condition {
+	c := condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not start at UDP %d: %s", port, fault),
+		Remedy: "mend what the error names, or leave relay.offer out"}
 	if strings.Contains(fault, unix.EADDRINUSE.Error()) { // the process has said it
 		c.Cause = fmt.Sprintf("the UDP port %d of the relay that relay.offer asks for is taken", port)
 		c.Remedy = fmt.Sprintf("end the program that `ss -lunp sport = :%d` shows, or set relay.port to a free port", port)
+	}
+	if stays != 0 {
+		c.Cause += fmt.Sprintf("; it goes on at UDP %d", stays)
 	}
 	return c
 }

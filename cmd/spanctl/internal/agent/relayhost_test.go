@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/internal/relayprocess"
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
@@ -24,6 +25,7 @@ type fakeRelay struct {
 	state  relayprocess.State
 	pid    int
 	starts error
+	taken  error
 	hangs  bool
 	did    []string
 }
@@ -47,6 +49,8 @@ func (f *fakeRelay) Ask(_ context.Context, admit *relayprocess.Admission) (relay
 	}
 	return f.state, nil
 }
+
+func (f *fakeRelay) Try(context.Context, uint16, uint32) error { return f.taken }
 
 func (f *fakeRelay) Start(_ context.Context, port uint16, mark uint32) error {
 	if f.starts != nil {
@@ -107,7 +111,7 @@ func TestRelayIsKept(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := &fakeRelay{state: c.before, pid: 10}
 			var offer reconciler.Offer
-			h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offer = o },
+			h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), serves: func(health.OfferedRelay) {}, report: func(o reconciler.Offer) { offer = o },
 				stand: func(found ...condition.Condition) { t.Errorf("conditions %v", found) }}
 			for i, turn := range c.turns {
 				h.turn = turn
@@ -124,7 +128,7 @@ func TestRelayIsStartedAgain(t *testing.T) {
 	f := &fakeRelay{starts: fmt.Errorf("listen: %w", unix.EADDRINUSE)}
 	var offers []uint16
 	var found []condition.Condition
-	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offers = append(offers, o.Port) },
+	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), serves: func(health.OfferedRelay) {}, report: func(o reconciler.Offer) { offers = append(offers, o.Port) },
 		stand: func(c ...condition.Condition) { found = c }, turn: relayTurn(5)}
 	now := time.Unix(0, 0)
 	h.step(t.Context(), now)
@@ -162,7 +166,7 @@ func TestRelayThatRefusesMembersIsKept(t *testing.T) {
 	f := &fakeRelay{state: relayprocess.State{PID: 7, Key: mesh.Key{1}, Port: 5, Mark: 32, Fault: "1 of 2 members"}}
 	var offer reconciler.Offer
 	var found []condition.Condition
-	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offer = o },
+	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), serves: func(health.OfferedRelay) {}, report: func(o reconciler.Offer) { offer = o },
 		stand: func(c ...condition.Condition) { found = c }, turn: relayTurn(5, mesh.Key{2}, mesh.Key{3})}
 	for i := range 3 * relayPatience {
 		h.step(t.Context(), time.Unix(int64(i), 0))
@@ -177,5 +181,37 @@ func TestRelayThatRefusesMembersIsKept(t *testing.T) {
 	h.step(t.Context(), time.Unix(100, 0))
 	if len(found) > 0 {
 		t.Errorf("once all are admitted: %v", found)
+	}
+}
+
+// TestRelayStaysWhileItsNewPortIsTaken has a relay whose port is changed to one that another program has.
+func TestRelayStaysWhileItsNewPortIsTaken(t *testing.T) {
+	f := &fakeRelay{state: relayprocess.State{PID: 7, Key: mesh.Key{1}, Port: 5, Mark: 32}, pid: 7, taken: unix.EADDRINUSE}
+	var offer reconciler.Offer
+	var found []condition.Condition
+	var served health.OfferedRelay
+	h := &relayHost{relay: f, log: slog.New(slog.DiscardHandler), report: func(o reconciler.Offer) { offer = o },
+		serves: func(o health.OfferedRelay) { served = o }, stand: func(c ...condition.Condition) { found = c }, turn: relayTurn(6, mesh.Key{2})}
+	f.state.Counts.Members, f.state.Counts.Registered = 3, 1
+	now := time.Unix(0, 0)
+	h.step(t.Context(), now)
+	if offer.Port != 5 || f.state.PID != 7 {
+		t.Errorf("offered at %d by process %d", offer.Port, f.state.PID)
+	}
+	if served != (health.OfferedRelay{Port: 5, Members: 3, Registered: 1}) {
+		t.Errorf("it serves %+v", served)
+	}
+	if len(found) != 1 || found[0].Cause != "the UDP port 6 of the relay that relay.offer asks for is taken; it goes on at UDP 5" {
+		t.Errorf("conditions %v", found)
+	}
+	f.taken = nil
+	h.step(t.Context(), now.Add(relayRetry))
+	if offer.Port != 6 || f.state.PID != 8 || len(found) > 0 || served.Port != 6 {
+		t.Errorf("once it is free: offered at %d by process %d, conditions %v, serving at %d", offer.Port, f.state.PID, found, served.Port)
+	}
+	h.turn = relayTurn(0)
+	h.step(t.Context(), now.Add(time.Minute))
+	if served != (health.OfferedRelay{}) {
+		t.Errorf("without relay.offer it serves %+v", served)
 	}
 }

@@ -92,6 +92,10 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 	for i, r := range h.GetRelays() {
 		head = append(head, [2]string{firstOnly("relay", i), relayText(r)})
 	}
+	if o := h.GetOfferedRelay(); o != nil {
+		offered := health.OfferedRelay{Port: uint16(o.GetPort()), Members: int(o.GetMembers()), Registered: int(o.GetRegistered())}
+		head = append(head, [2]string{"offers", "a relay, " + offered.String()})
+	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
 	}

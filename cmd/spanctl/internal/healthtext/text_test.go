@@ -53,6 +53,9 @@ func TestStatusText(t *testing.T) {
 				h.Peers = append(h.Peers, &agentpb.Peer{Name: fmt.Sprintf("web%d", i), State: "up", Path: "blind relay relay.example.com", PathKind: "blind-relay", NotDirect: dependent})
 			}
 		}},
+		{"is-a-relay", View{}, func(h *agentpb.GetHealthResponse) {
+			h.OfferedRelay = &agentpb.OfferedRelay{Port: 51821, Members: 3, Registered: 2}
+		}},
 		{"info", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Conditions = []*agentpb.Condition{{Code: "ConfigOnTrial", Severity: "info", Cause: "the one before returns in 1m 40s",
 				Remedy: "`spanctl confirm` keeps it", Since: healthtest.Ago(20 * time.Second)}}
