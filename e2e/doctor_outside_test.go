@@ -64,7 +64,7 @@ func TestDoctorFromOutside(t *testing.T) {
 
 	wantLines(t, firewalls(open), fmt.Sprintf("ok   udp 3 of 3 datagrams from outside reach UDP 51820 of %v", open.Address), own(open))
 	dropsHere := firewalls(closed)
-	wantLines(t, dropsHere, fmt.Sprintf("fail udp 3 of 3 datagrams to UDP 51820 of %v arrive here, and this machine's firewall drops them, open it here: `ufw allow 51820/udp`", closed.Address), own(closed))
+	wantLines(t, dropsHere, fmt.Sprintf("fail udp 3 of 3 datagrams to UDP 51820 of %v arrive here, and this machine's firewall drops them; open it here: `ufw allow 51820/udp`", closed.Address), own(closed))
 	awaitHealth(t, home, fmt.Sprintf(`"mappedAddress":"%v","mappedPorts":[%d]`, m.RouterOf(home).Address, lab.MappedPort))
 	dropsInFront := firewalls(home)
 	harness.WantText(t, "doctor behind a router", dropsInFront,

@@ -31,7 +31,7 @@ func TestDoctor(t *testing.T) {
 	node.Files.WriteConfig(harness.Edit(m.Config, "relay: forwarding: offer: true"))
 
 	bare := m.Add("bare")
-	bare.CLI.Try("doctor").WantStatus(t, 2).WantStdout(t, "skip agent nobody answers at", "fail config "+bare.Config()+" is missing, `spanctl apply -f FILE`", "skip port there is no config")
+	bare.CLI.Try("doctor").WantStatus(t, 2).WantStdout(t, "skip agent nobody answers at", "fail config "+bare.Config()+" is missing; `spanctl apply -f FILE`", "skip port there is no config")
 
 	t.Run("the port is taken", func(t *testing.T) {
 		listener := node.Exec.StartNodecmd("listen", "51820")

@@ -110,14 +110,17 @@ func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
 				r.Filtered = append(r.Filtered, found)
 			case condition.RelayNotJoined:
 				r.NotJoined = append(r.NotJoined, found)
+			case condition.RelayNotServing:
+				r.NotServing = append(r.NotServing, found)
 			}
 		}
 		r.RouterFaults, r.BehindNAT, r.Relays = routerFaults(h.GetMesh()), mappingsBehindNAT(h.GetMesh()), relaysOf(h)
+		r.Offered = offeredRelay(h)
 		r.IdentityInUse = slices.ContainsFunc(h.GetConditions(), func(c *agentpb.Condition) bool { return c.GetCode() == string(condition.IdentityDamaged) })
 	}
 	ctx, stop := context.WithTimeout(ctx, answerTimeout)
 	defer stop()
-	r.Paths = s.pathsOf(ctx)
+	r.Paths, r.Earlier = s.pathsOf(ctx), s.configInForce(ctx)
 	if status, err := call(ctx, s.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
 		r.ConfigPath = status.GetConfigPath()
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
 	"github.com/spanmesh/span/reconciler/condition"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
 )
 
 // TestDoctorAsksAnAgentThatHangsOnce: its process has the socket, which is no answer.
@@ -41,10 +44,30 @@ func (damagedAgent) GetStatus(context.Context, *connect.Request[agentpb.GetStatu
 	return connect.NewResponse(&agentpb.GetStatusResponse{ConfigPath: "/etc/other.cue"}), nil
 }
 
-func (damagedAgent) List(context.Context, *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
+func (damagedAgent) List(_ context.Context, req *connect.Request[agentpb.ListRequest]) (*connect.Response[agentpb.ListResponse], error) {
+	if req.Msg.GetType() == resource.MachineConfigs.Aliases[0] {
+		return configResource()
+	}
 	spec, err := structpb.NewStruct(map[string]any{"label": "db1", "why": "no endpoint of the peer has answered", "nextRound": "2026-11-28T12:00:00Z",
 		"candidates": []any{map[string]any{"endpoint": "203.0.113.9:51820", "outcome": "no answer", "triedAt": "2026-11-28T11:59:00Z", "rtt": "11ms"}}})
 	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&agentpb.ListResponse{Resources: []*agentpb.Resource{{Spec: spec}}}), nil
+}
+
+// configResource is the config in force, as an agent answers.
+func configResource() (*connect.Response[agentpb.ListResponse], error) {
+	config := &schema.Config{}
+	k := config.KubeSpan()
+	k.InterfaceName, k.ListenPort, k.FirewallMark, k.Relay.Offer = "kubespan", 51820, 1<<30, true
+	config.Cluster.Secret = schema.SecretText("secret")
+	text, err := json.Marshal(resource.MachineConfig{Config: config})
+	if err != nil {
+		return nil, err
+	}
+	spec := &structpb.Struct{}
+	if err := spec.UnmarshalJSON(text); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&agentpb.ListResponse{Resources: []*agentpb.Resource{{Spec: spec}}}), nil
@@ -59,6 +82,19 @@ func TestDoctorAsksTheAgent(t *testing.T) {
 	}
 	if len(r.Paths) != 1 || r.Paths[0].Label != "db1" || r.Paths[0].NextRound.IsZero() || len(r.Paths[0].Candidates) != 1 || r.Paths[0].Candidates[0].RTT != "11ms" {
 		t.Errorf("the paths are %+v", r.Paths)
+	}
+}
+
+// TestDoctorTakesTheConfigInForce is about a config file that is not valid.
+func TestDoctorTakesTheConfigInForce(t *testing.T) {
+	s := &agentSession{AgentServiceClient: damagedAgent{}, connector: &connector{}}
+	r := doctor.Request{}
+	s.askForDoctor(t.Context(), &r)
+	if r.Earlier == nil {
+		t.Fatal("the agent is not asked for it")
+	}
+	if k := r.Earlier.KubeSpan(); k.InterfaceName != "kubespan" || k.ListenPort != 51820 || k.FirewallMark != 1<<30 || !k.Relay.Offer {
+		t.Errorf("the settings are %+v", k)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/cmd/spanctl/internal/doctor"
+	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/schema"
 )
 
 // routerMappings returns the port mappings of the router that the agent knows of.
@@ -53,6 +55,27 @@ func relaysOf(h *agentpb.GetHealthResponse) (all []doctor.Relay) {
 		all = append(all, doctor.Relay{Name: r.GetName(), Registered: r.GetRegistered(), OverTCP: r.GetOverTcp(), Ports: r.GetEndpoints()})
 	}
 	return all
+}
+
+// offeredRelay returns the blind relay that the machine is for others.
+func offeredRelay(h *agentpb.GetHealthResponse) health.OfferedRelay {
+	o := h.GetOfferedRelay()
+	return health.OfferedRelay{Port: uint16(o.GetPort()), Members: int(o.GetMembers()), Registered: int(o.GetRegistered())}
+}
+
+// configInForce returns the config that the agent has in force, without its secrets; nil where it does not
+// say.
+func (s *agentSession) configInForce(ctx context.Context) *schema.Config {
+	response, err := call(ctx, s.List, &agentpb.ListRequest{Type: resource.MachineConfigs.Aliases[0]})
+	if err != nil || len(response.GetResources()) != 1 {
+		return nil // there is none
+	}
+	config := &schema.Config{}
+	text, err := response.GetResources()[0].GetSpec().MarshalJSON()
+	if err != nil || json.Unmarshal(text, config) != nil || config.KubeSpan().InterfaceName == "" {
+		return nil
+	}
+	return config
 }
 
 // pathsOf returns what the agent's probes have shown of the peers; nil where it does not say.

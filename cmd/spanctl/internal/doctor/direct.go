@@ -49,6 +49,9 @@ func mappings(f *Facts) (found []Finding) {
 	if !f.asked() || f.Config == nil {
 		return nil
 	}
+	if f.Config.NoPortMapping {
+		return one(Skip, "mapping", "nat.portMapping is false: no router is asked", "")
+	}
 	for _, m := range f.Router {
 		remedy := ""
 		if f.BehindNAT[m] {
@@ -67,11 +70,26 @@ func mappings(f *Facts) (found []Finding) {
 	return found
 }
 
-// relays judges the blind relays that the machine has joined.
+// offered judges the blind relay that the machine is for others.
+func offered(f *Facts) (found []Finding) {
+	for _, c := range f.NotServing {
+		found = append(found, Finding{Warn, "relay", c.Cause, c.Remedy})
+	}
+	switch {
+	case f.Offered.Port != 0:
+		found = append(found, Finding{OK, "relay", "this machine is one for others: " + f.Offered.String(), ""})
+	case len(found) == 0 && f.Config != nil && f.Config.BlindOffer:
+		found = append(found, Finding{Skip, "relay", "relay.offer is set, and the agent has not started one yet", ""})
+	}
+	return found
+}
+
+// relays judges the blind relays: that of this machine, and those that it has joined.
 func relays(f *Facts) (found []Finding) {
 	if !f.asked() {
 		return nil
 	}
+	found = offered(f)
 	for _, c := range f.NotJoined {
 		found = append(found, Finding{Warn, "relay", "that of " + c.Subject + " was not joined: " + c.Cause, c.Remedy})
 	}
@@ -83,8 +101,8 @@ func relays(f *Facts) (found []Finding) {
 			found = append(found, Finding{Warn, "relay", fmt.Sprintf("%s does not answer by UDP (%s), and is not reached over TCP", r.Name, ports),
 				"let UDP out to it, and open its UDP port at the relay"})
 		case r.OverTCP:
-			found = append(found, Finding{OK, "relay", fmt.Sprintf("%s is reached over TCP: its UDP port (%s) does not answer, and TCP costs more", r.Name, ports),
-				"let UDP out to it, for less delay"})
+			found = append(found, Finding{OK, "relay", fmt.Sprintf("%s is reached over TCP, since its UDP port (%s) does not answer: a lost packet holds up those behind it", r.Name, ports),
+				"let UDP out to it"})
 		default:
 			found = append(found, Finding{OK, "relay", r.Name + " is reached by UDP", ""})
 		}
@@ -102,6 +120,9 @@ type Relay struct {
 
 // directPaths says what came of each endpoint of the peers that probes were sent to.
 func directPaths(f *Facts) (found []Finding) {
+	if f.asked() && f.Config != nil && f.Config.NoPunch {
+		return one(Skip, "path", "nat.punch is false: no direct path is looked for", "")
+	}
 	for i := range f.Paths {
 		if i == maxPaths {
 			return append(found, Finding{Skip, "path", fmt.Sprintf("%d more peers", len(f.Paths)-i), "`spanctl get paths -o yaml`"})

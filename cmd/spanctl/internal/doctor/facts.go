@@ -34,8 +34,10 @@ type Facts struct {
 	IdentityInUse bool
 	// Self is this process.
 	Self Process
-	// Config is the config; nil if there is none.
-	Config *Config
+	// Config is the config; nil if there is none. Earlier is set where it is the one in force, since that
+	// in the file is missing or not valid.
+	Config  *Config
+	Earlier bool
 	// ConfigPath is where the config is looked for, ConfigFault why there is none.
 	ConfigPath, ConfigFault string
 	// ConfigDenied is set where this process may not read the config.
@@ -71,6 +73,9 @@ type Known struct {
 	// Relays are the blind relays that the machine has joined, NotJoined the conditions of others.
 	Relays    []Relay
 	NotJoined []condition.Condition
+	// Offered is the blind relay that the machine is for others, NotServing the conditions of it.
+	Offered    health.OfferedRelay
+	NotServing []condition.Condition
 	// Paths is what probes have shown of each peer that answers them.
 	Paths []Path
 }
@@ -89,7 +94,10 @@ type Config struct {
 	ListenPort   int
 	RulePriority int
 	RoutingTable int
-	RelayOffer   bool
+	// RelayOffer is relay.forwarding.offer, and BlindOffer relay.offer.
+	RelayOffer, BlindOffer bool
+	// NoPortMapping and NoPunch are set where the settings of nat are false.
+	NoPortMapping, NoPunch bool
 }
 
 // Host is the kernel's state.

@@ -37,6 +37,8 @@ type Request struct {
 	ConfigPath  string
 	Config      *schema.Config
 	ConfigFault string
+	// Earlier is the config in force, where Config is nil and an agent has told it.
+	Earlier *schema.Config
 	// ConfigDenied is set where the config may not be read, SocketDenied where the socket may not
 	// be used.
 	ConfigDenied, SocketDenied bool
@@ -77,10 +79,11 @@ func Gather(ctx context.Context, r Request) *Facts {
 			work.Go(func() { f.Peers = r.Peers(ctx) })
 		}
 	}
+	if r.Config == nil && r.Earlier != nil {
+		r.Config, f.Earlier = r.Earlier, true
+	}
 	if r.Config != nil {
-		kubespan := r.Config.KubeSpan()
-		f.Config = &Config{Link: kubespan.InterfaceName, ListenPort: kubespan.ListenPort, RulePriority: kubespan.RulePriority,
-			RoutingTable: kubespan.RoutingTable, RelayOffer: kubespan.Relay.Forwarding.Offer}
+		f.Config = settingsOf(r.Config.KubeSpan())
 		if r.Config.Cluster.Discovery.Enabled {
 			f.Services = gatherServices(ctx, r, &work)
 			outsider, services := newOutsider(r.Config), r.Config.Cluster.Discovery.Registries.Service.URLs()
@@ -90,6 +93,12 @@ func Gather(ctx context.Context, r Request) *Facts {
 	f.Host, f.Addresses = host(f.Config, r.Wireguard), localAddresses()
 	work.Wait()
 	return f
+}
+
+// settingsOf returns the settings that findings depend on.
+func settingsOf(k *schema.KubeSpan) *Config {
+	return &Config{Link: k.InterfaceName, ListenPort: k.ListenPort, RulePriority: k.RulePriority, RoutingTable: k.RoutingTable,
+		RelayOffer: k.Relay.Forwarding.Offer, BlindOffer: k.Relay.Offer, NoPortMapping: !k.NAT.PortMapping, NoPunch: !k.NAT.Punch}
 }
 
 // process reads what is known of a process.

@@ -31,11 +31,11 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// String returns "CHECK what, remedy".
+// String returns "CHECK what; remedy".
 func (f Finding) String() string {
 	text := f.Check + " " + f.What
 	if f.Remedy != "" {
-		text += ", " + f.Remedy
+		text += "; " + f.Remedy
 	}
 	return text
 }

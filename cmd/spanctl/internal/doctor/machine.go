@@ -30,8 +30,14 @@ func config(f *Facts) []Finding {
 	if f.InForce {
 		bad, stays = Warn, "; the one before stays in force"
 	}
+	if f.Earlier {
+		stays += ", and the checks below are of that one"
+		if !f.InForce {
+			stays = "; the checks below are of the one in force"
+		}
+	}
 	switch {
-	case f.Config != nil:
+	case f.Config != nil && !f.Earlier:
 		return one(OK, "config", f.ConfigPath+" is valid", "")
 	case f.ConfigDenied:
 		return one(Skip, "config", "this user may not read "+f.ConfigPath, runAsRoot)
@@ -144,13 +150,19 @@ func number(text string) int {
 }
 
 func forwarding(f *Facts) []Finding {
-	switch {
-	case f.Config == nil:
+	if f.Config == nil {
 		return noConfig("forwarding")
-	case !f.Config.RelayOffer:
-		return one(Skip, "forwarding", "relay.forwarding.offer is not set", "")
 	}
 	on := func(sysctl string) bool { return f.Host.Sysctls[sysctl] == "1" }
+	switch {
+	case f.Config.RelayOffer:
+	case f.Config.BlindOffer && on("ipv6/conf/all/forwarding"):
+		return one(OK, "forwarding", "is on: with relay.offer, this machine also forwards for machines of earlier versions, unencrypted inside of it", "")
+	case f.Config.BlindOffer:
+		return one(Skip, "forwarding", "relay.forwarding.offer is not set; relay.offer needs no forwarding, and check `relay` has it", "")
+	default:
+		return one(Skip, "forwarding", "relay.forwarding.offer is not set", "")
+	}
 	if c, is := (health.Relay{Offered: true, IPv6: on("ipv6/conf/all/forwarding"), IPv4: on("ipv4/ip_forward")}).Condition(); is {
 		return one(Warn, "forwarding", c.Cause, c.Remedy)
 	}
