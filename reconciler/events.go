@@ -46,6 +46,7 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 		}
 	}
 	e.recordEach(now, event.PeerUp, "is reached", up)
+	e.recordWays(now, p, transitions)
 	e.recordMoved(now, p, moved)
 	if e.told == e.gathered {
 		return
@@ -56,6 +57,30 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 		e.recordEach(now, event.PeerLeft, "has left the mesh", left)
 	}
 	e.told = e.gathered
+}
+
+// recordWays records peers that are reached in another way, those with the same way together if they are
+// many.
+func (e *Engine) recordWays(now time.Time, p *Pass, transitions []peer.Transition) {
+	var ways []way
+	names := map[way][]string{}
+	for _, t := range transitions {
+		was := peer.Connection{}
+		if t.Before != nil {
+			was = *t.Before
+		}
+		w := p.way(&was, t.After)
+		if w.reason == "" {
+			continue
+		}
+		if names[w] == nil {
+			ways = append(ways, w)
+		}
+		names[w] = append(names[w], p.name(t.After.Key))
+	}
+	for _, w := range ways {
+		e.recordEach(now, w.reason, w.what, names[w])
+	}
 }
 
 // recordMoved records peers that are reached at another endpoint, all together if they are many.

@@ -111,7 +111,7 @@ func (e *Engine) carriers(now time.Time, live []state.Peer) func(mesh.Key) bool 
 // hasMachine reports whether WireGuard has a peer for a machine with a key. Peers are sorted by key.
 func hasMachine(live []state.Peer, k mesh.Key) bool {
 	i, has := slices.BinarySearchFunc(live, k, func(x state.Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
-	return has && isOfMachine(&live[i])
+	return has && live[i].IsMachine()
 }
 
 // provenRelays returns the names of the relays that have answered by a handshake, by key: no machine has

@@ -2,7 +2,9 @@ package reconciler
 
 import (
 	"slices"
+	"time"
 
+	"github.com/spanmesh/span/reconciler/event"
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
@@ -34,4 +36,52 @@ func (p *Pass) registration(relay mesh.Key) peer.BlindRelay {
 		return peer.BlindRelay{}
 	}
 	return p.registered[i]
+}
+
+// relayWay is how a machine is registered with a blind relay.
+type relayWay string
+
+// The ways.
+const (
+	notRegistered relayWay = ""
+	byUDP         relayWay = "UDP"
+	overTCP       relayWay = "TCP"
+)
+
+// relayWayOf returns the way of a registration.
+func relayWayOf(r *mesh.BlindRelay, at peer.BlindRelay) relayWay {
+	switch {
+	case !at.Endpoint.IsValid() || at.Lost:
+		return notRegistered
+	case at.Endpoint == r.Local:
+		return overTCP
+	default:
+		return byUDP
+	}
+}
+
+// relayEvent returns the reason and the message of an event about a blind relay that is reached in another
+// way than before; both are empty where it is not.
+func relayEvent(was, is relayWay) (reason event.Reason, message string) {
+	switch {
+	case was == is:
+		return "", ""
+	case is == notRegistered:
+		return event.RelayLost, "the relay does not answer any more"
+	case is == overTCP:
+		return event.RelayOverTCP, "the relay is reached over TCP, since its UDP port does not answer"
+	case was == overTCP:
+		return event.RelayReached, "the relay is reached by UDP again, and not over TCP"
+	default:
+		return event.RelayReached, "the relay is reached by UDP"
+	}
+}
+
+// recordRelay records that a blind relay is reached in another way than before.
+func (e *Engine) recordRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, at peer.BlindRelay) {
+	is := relayWayOf(r, at)
+	if reason, message := relayEvent(w.reached, is); reason != "" {
+		e.recordNormal(now, reason, r.Name, message)
+	}
+	w.reached = is
 }

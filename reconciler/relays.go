@@ -53,7 +53,9 @@ type relayWatch struct {
 	tried, backToTCP int
 	// lost is the path.RelayState.Lost that was reported last. forgotIn is the last path.RelayState.ForgotAt,
 	// and forgotAt the same by a clock that may have been stepped since.
-	lost               bool
+	lost bool
+	// reached is how the machine was last registered with it.
+	reached            relayWay
 	forgotIn, forgotAt time.Time
 	// carried is what WireGuard has received from the relay and the peers behind it, and quietSince is when
 	// that was last seen to have grown.
@@ -114,7 +116,9 @@ func (e *Engine) stepRelays(p *Pass, now time.Time, live []state.Peer) {
 			w.refused++
 			w.renew(now, &next)
 		}
-		p.register(w.registered(now, r, checked))
+		at := w.registered(now, r, checked)
+		p.register(at)
+		e.recordRelay(now, r, &w, at)
 		w.at = next.Endpoint
 		p.relayPeers, p.relaysMoved = append(p.relayPeers, next), p.relaysMoved || next.Renew
 		watches[r.Key] = w
@@ -261,12 +265,7 @@ func (w *relayWatch) make(now time.Time) {
 
 // isOwn reports whether WireGuard's peer was made for the relay, and not for a machine with its key.
 func (w *relayWatch) isOwn(live *state.Peer) bool {
-	return !isOfMachine(live) && (!w.setAt.IsZero() || live.Keepalive == state.RelayKeepalive)
-}
-
-// isOfMachine reports whether WireGuard's peer was made for a machine.
-func isOfMachine(live *state.Peer) bool {
-	return !live.PresharedKey.IsZero() || len(live.AllowedIPs) > 0
+	return !live.IsMachine() && (!w.setAt.IsZero() || live.Keepalive == state.RelayKeepalive)
 }
 
 // redirect has WireGuard send elsewhere.

@@ -52,17 +52,48 @@ func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
 	if t.Moved() {
 		log.Info("peer endpoint changed", "from", was.LastGood.String(), "to", is.LastGood.String())
 	}
+	switch w := p.way(&was, is); {
+	case w.reason == "":
+	case is.Relayed():
+		log.Info("peer relayed", "relay", w.relay)
+	case is.IsBlind():
+		log.Info("peer reached through a blind relay", "relay", w.relay)
+	default:
+		log.Info("peer reached directly", "punched", w.reason == event.PeerPunched)
+	}
+}
+
+// way is how a peer is reached that was reached in another way before.
+type way struct {
+	// reason is that of an event about it; empty where there is none.
+	reason event.Reason
+	what   string
+	// relay is the name of the relay; empty for none.
+	relay string
+}
+
+// way returns the way of a peer, which has no reason if it is the same as before.
+func (p *Pass) way(was, is *peer.Connection) way {
+	const punched = "is reached directly, through NATs that both ends have opened"
+	opened := is.PathKind(false) == peer.PathPunched
 	switch {
 	case was.Relay == is.Relay && was.IsBlind() == is.IsBlind() && (!is.IsBlind() || was.BlindRelay == is.BlindRelay):
+		if opened && was.PathKind(false) != peer.PathPunched {
+			return way{event.PeerPunched, punched, ""}
+		}
+		return way{}
 	case is.Relayed():
-		log.Info("peer relayed", "relay", p.name(is.Relay))
-		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "cannot be reached; its traffic goes through the relay "+p.name(is.Relay))
+		relay := p.name(is.Relay)
+		return way{event.PeerRelayed, "cannot be reached; its traffic goes through the relay " + relay, relay}
 	case is.IsBlind():
-		log.Info("peer reached through a blind relay", "relay", p.relay(is.BlindRelay))
-		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "is reached through the relay "+p.relay(is.BlindRelay)+", which cannot read its traffic")
+		relay := p.relay(is.BlindRelay)
+		return way{event.PeerRelayed, "is reached through the relay " + relay + ", which cannot read its traffic", relay}
+	case opened:
+		return way{event.PeerPunched, punched, ""}
 	case is.IsUp():
-		log.Info("peer reached directly")
-		e.events.Record(now, resource.Normal, string(event.PeerRelayed), name, "its traffic goes directly again")
+		return way{event.PeerDirect, "its traffic goes directly again", ""}
+	default:
+		return way{}
 	}
 }
 

@@ -35,14 +35,24 @@ const (
 	NetworkChanged Reason = "NetworkChanged"
 	// PassRecovered is the reason of a pass that succeeds after some that failed.
 	PassRecovered Reason = "PassRecovered"
+	// PeerDirect is the reason of a peer whose traffic takes no relay any more.
+	PeerDirect Reason = "PeerDirect"
 	// PeerJoined is the reason of a new peer.
 	PeerJoined Reason = "PeerJoined"
 	// PeerLeft is the reason of a peer that is gone.
 	PeerLeft Reason = "PeerLeft"
-	// PeerRelayed is the reason of a peer whose traffic takes another relay, or none.
+	// PeerPunched is the reason of a peer that is reached directly, through NATs that both ends have opened.
+	PeerPunched Reason = "PeerPunched"
+	// PeerRelayed is the reason of a peer whose traffic takes a relay, or another one.
 	PeerRelayed Reason = "PeerRelayed"
 	// PeerUp is the reason of a peer that is reached.
 	PeerUp Reason = "PeerUp"
+	// RelayLost is the reason of a blind relay that does not answer any more.
+	RelayLost Reason = "RelayLost"
+	// RelayOverTCP is the reason of a blind relay that is reached over TCP.
+	RelayOverTCP Reason = "RelayOverTCP"
+	// RelayReached is the reason of a blind relay that is reached by UDP.
+	RelayReached Reason = "RelayReached"
 	// Repaired is the reason of an external change that was reverted.
 	Repaired Reason = "Repaired"
 	// WireGuardRestarted is the reason of another WireGuard process.
@@ -73,10 +83,15 @@ var definitions = []Definition{
 	{KeyRotated, "this machine has another WireGuard key"},
 	{NetworkChanged, "this machine's addresses or routes have changed, or it was suspended"},
 	{PassRecovered, "a pass succeeded after some that failed"},
+	{PeerDirect, "a peer's traffic goes directly again, and through no relay" + many},
 	{PeerJoined, "a peer has joined the mesh" + many},
 	{PeerLeft, "a peer has left the mesh" + many},
-	{PeerRelayed, "a peer's traffic goes through another relay, or directly again"},
+	{PeerPunched, "a peer is reached directly, through NATs that both ends have opened" + many},
+	{PeerRelayed, "a peer's traffic goes through a relay, or another one" + many},
 	{PeerUp, "a peer is reached" + many},
+	{RelayLost, "a relay that cannot read what it carries does not answer any more"},
+	{RelayOverTCP, "such a relay is reached over TCP, since its UDP port does not answer"},
+	{RelayReached, "such a relay is reached by UDP, also after it was lost, or reached over TCP"},
 	{Repaired, "what another program changed was put back"},
 	{WireGuardRestarted, "the WireGuard process did not answer, and another was started"},
 }

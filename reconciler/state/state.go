@@ -201,3 +201,7 @@ type Peer struct {
 	LastHandshake               time.Time
 	ReceiveBytes, TransmitBytes int64
 }
+
+// IsMachine reports whether a live peer was made for a machine, and not for a relay that cannot read what
+// it carries.
+func (p *Peer) IsMachine() bool { return !p.PresharedKey.IsZero() || len(p.AllowedIPs) > 0 }

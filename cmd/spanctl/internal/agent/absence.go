@@ -109,12 +109,22 @@ func (o *oneShot) leftLinks(ctx context.Context) ([]leftLink, error) {
 		_, peers, err := kernel.Device(scope)
 		switch {
 		case err == nil:
-			left = append(left, leftLink{scope.LinkName, len(peers)})
+			left = append(left, leftLink{scope.LinkName, machinesAmong(peers)})
 		case !errors.Is(err, unix.ENODEV):
 			left = append(left, leftLink{scope.LinkName, -1})
 		}
 	}
 	return left, nil
+}
+
+// machinesAmong returns how many of WireGuard's peers are machines: others are relays.
+func machinesAmong(peers []state.Peer) (n int) {
+	for i := range peers {
+		if peers[i].IsMachine() {
+			n++
+		}
+	}
+	return n
 }
 
 // hasUnit reports whether systemd runs the machine whose root directory is given, and has a unit of

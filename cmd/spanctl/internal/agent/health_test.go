@@ -13,8 +13,10 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -93,5 +95,12 @@ func TestHasUnit(t *testing.T) {
 	}
 	if hasUnit(root) {
 		t.Error("there is no unit")
+	}
+}
+
+func TestRelaysAreNoPeersOfALink(t *testing.T) {
+	network := []netip.Prefix{netip.MustParsePrefix("fd00::1/128")}
+	if n := machinesAmong([]state.Peer{{AllowedIPs: network}, {Keepalive: state.RelayKeepalive}, {PresharedKey: mesh.SecretKey([mesh.KeySize]byte{1})}}); n != 2 {
+		t.Errorf("%d", n)
 	}
 }
