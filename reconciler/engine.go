@@ -214,8 +214,10 @@ type Engine struct {
 	relays     map[mesh.Key]relayWatch
 	relayPeers []state.RelayPeer
 	// offer is the relay that this machine is, and offerTries what became of those of members.
-	offer      Offer
-	serving    health.OfferedRelay
+	offer   Offer
+	serving health.OfferedRelay
+	// returns counts how often a relay was reached by UDP again, after it was over TCP.
+	returns    int
 	offerTries offerTries
 	// neighbours are the other meshes of the machine in the last pass.
 	neighbours []state.Neighbour

@@ -12,6 +12,9 @@ import (
 // SetDirect is Loop.SetDirect.
 func (e *Engine) SetDirect(d Direct) { e.direct = d }
 
+// Returns is how often UDP has worked again.
+func (e *Engine) Returns() int { return e.returns }
+
 // OverTCP returns the relays that the last pass wants to be reached over TCP.
 func (e *Engine) OverTCP() []mesh.BlindRelay { return e.overTCP }
 

@@ -77,11 +77,15 @@ func relayEvent(was, is relayWay) (reason event.Reason, message string) {
 	}
 }
 
-// recordRelay records that a blind relay is reached in another way than before.
+// recordRelay records that a blind relay is reached in another way than before. A handshake by UDP shows
+// that UDP works again.
 func (e *Engine) recordRelay(now time.Time, r *mesh.BlindRelay, w *relayWatch, at peer.BlindRelay) {
 	is := relayWayOf(r, at)
 	if reason, message := relayEvent(w.reached, is); reason != "" {
 		e.recordNormal(now, reason, r.Name, message)
+	}
+	if w.reached == overTCP && is == byUDP {
+		e.returns++
 	}
 	w.reached = is
 }

@@ -363,6 +363,9 @@ func TestRelayIsReachedOverTCP(t *testing.T) {
 	if len(r.OverTCP()) > 0 {
 		t.Errorf("later, %v are to be reached over TCP", r.OverTCP())
 	}
+	if r.Returns() != 1 {
+		t.Errorf("UDP has worked again %d times", r.Returns())
+	}
 }
 
 // TestTunnelOfAnEarlierAgent is kept, and one that was lost is not waited for.

@@ -56,6 +56,9 @@ type Question struct {
 	// Losses counts the connections through the NAT that have ended. It is no other question; the servers
 	// are asked soon.
 	Losses int
+	// Returns counts how often UDP has worked again after it had not. It is no other question; the servers
+	// are asked soon, also where they were silent.
+	Returns int
 }
 
 func (q *Question) same(other *Question) bool {
@@ -88,8 +91,9 @@ type Asker struct {
 	ended time.Time
 	// missed is the number of rounds without an answer in a row.
 	missed int
-	// losses are those of the question when the last round began.
-	losses  int
+	// losses and returns are those of the question when the last round began.
+	losses, returns int
+
 	mapping mesh.Mapping
 }
 
@@ -107,7 +111,7 @@ func (a *Asker) Step(now time.Time, q Question) (send []Request, next time.Time)
 		if due := a.due(); now.Before(due) {
 			return nil, due
 		}
-		a.losses = q.Losses
+		a.losses, a.returns = q.Losses, q.Returns
 		for _, server := range q.Servers[:min(len(q.Servers), MaxServers)] {
 			a.round = append(a.round, exchange{Request: Request{server, a.NewID()}, next: now})
 		}
@@ -149,6 +153,8 @@ func (a *Asker) due() time.Time {
 	switch {
 	case a.ended.IsZero():
 		return time.Time{}
+	case a.question.Returns != a.returns:
+		return a.ended.Add(lossInterval)
 	case a.missed > 0:
 		return a.ended.Add(retry.Pause(a.missed, firstRetry, lastRetry))
 	case a.question.Losses != a.losses:

@@ -240,6 +240,17 @@ func TestManyServers(t *testing.T) {
 	}
 }
 
+// TestReturns has servers that are silent while UDP is blocked, for long.
+func TestReturns(t *testing.T) {
+	w := newWorld(t, map[string]string{servers[0]: "", servers[1]: ""})
+	w.run(time.Hour)
+	w.want(mesh.NATUnknown, netip.Addr{})
+	w.answers[servers[0]], w.answers[servers[1]] = "203.0.113.9:40000", "203.0.113.9:40000"
+	w.q.Returns++
+	w.run(time.Hour + 15*time.Second)
+	w.want(mesh.NATIndependent, outer, 40000)
+}
+
 // TestLosses has connections end through the NAT, which has another port from then on.
 func TestLosses(t *testing.T) {
 	w := newWorld(t, map[string]string{servers[0]: "203.0.113.9:40000", servers[1]: "203.0.113.9:40000"})

@@ -31,6 +31,8 @@ type Self struct {
 	Endpoints []netip.AddrPort
 	// Network differs after each change of the machine's network.
 	Network int
+	// Returns counts how often UDP has worked again after it had not.
+	Returns int
 }
 
 func (s *Self) same(other *Self) bool {
@@ -119,11 +121,15 @@ func (p *Prober) take(now time.Time, self Self, peers []Peer) {
 		peers = nil
 	}
 	moved := p.targets != nil && !p.self.same(&self)
+	returned := p.targets != nil && p.self.Returns != self.Returns
 	p.self = self
 	if p.targets == nil || !sameList(peers, p.peers) {
 		p.takePeers(now, peers)
 	}
 	if !moved {
+		if returned {
+			p.lookAgain(now)
+		}
 		return
 	}
 	for i := range peers {
@@ -134,6 +140,16 @@ func (p *Prober) take(now time.Time, self Self, peers []Peer) {
 		}
 		p.news(now, t)
 		p.schedule(t)
+	}
+}
+
+// lookAgain begins a round for each peer without a path: UDP works again.
+func (p *Prober) lookAgain(now time.Time) {
+	for i := range p.peers {
+		if t := p.targets[p.peers[i].Key]; t.path == nil {
+			p.news(now, t)
+			p.schedule(t)
+		}
 	}
 }
 

@@ -269,6 +269,7 @@ func TestNews(t *testing.T) {
 		{"the own NAT", func(l *lab) { l.self.NAT = mesh.NATNone }, true},
 		{"own endpoints", func(l *lab) { l.self.Endpoints = []netip.AddrPort{unknown} }, true},
 		{"the own network", func(l *lab) { l.self.Network++ }, true},
+		{"UDP works again", func(l *lab) { l.self.Returns++ }, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -279,6 +280,19 @@ func TestNews(t *testing.T) {
 				t.Errorf("pings are %+v", pings)
 			}
 		})
+	}
+}
+
+// TestReturnLeavesPaths has UDP work again where there is a path already.
+func TestReturnLeavesPaths(t *testing.T) {
+	l := newLab(t, true, outer)
+	l.run(20*time.Second, outer)
+	if !l.path().IsValid() {
+		t.Fatal("no path")
+	}
+	l.self.Returns++
+	if pings := l.step(); len(pings) > 0 {
+		t.Errorf("pings are %+v", pings)
 	}
 }
 

@@ -159,7 +159,7 @@ func (o *outsider) question(is4 bool) outside.Question {
 	if !o.asks() {
 		return outside.Question{}
 	}
-	q := outside.Question{Port: uint16(o.turn.Mesh.Port), Network: o.turn.NetworkChanges, Kept: o.isKept(is4), Losses: o.losses}
+	q := outside.Question{Port: uint16(o.turn.Mesh.Port), Network: o.turn.NetworkChanges, Kept: o.isKept(is4), Losses: o.losses, Returns: o.turn.Probing.Self.Returns}
 	for _, a := range o.turn.Host.Own {
 		if a.Is4() == is4 && o.isOutside(a) {
 			q.Own = append(q.Own, a)
