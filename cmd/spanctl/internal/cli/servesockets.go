@@ -100,6 +100,6 @@ func (f *serveOptions) answer(o *server.Options, s *serveSockets, log *slog.Logg
 	}
 	at := s.relay[0].LocalAddr()
 	o.Relay, o.RelayAddress = relay, f.relay.told(at)
-	log.Info("serving a relay", "address", at.String(), "told", o.RelayAddress)
+	log.Info("serving a relay", "address", at.String(), "announced", o.RelayAddress)
 	return nil
 }
