@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -33,6 +34,7 @@ var Paths = &Type{
 			return fmt.Sprintf("%d of %d", answered, len(p.Candidates))
 		})),
 		columnOf("WHY", func(p Path) string { return p.Why }),
+		shows("candidates", wide(columnOf("CANDIDATES", Path.outcomes))),
 		wide(columnOf("OWN NAT", func(p Path) string { return string(p.OwnNAT) })),
 		wide(columnOf("PEER NAT", func(p Path) string { return string(p.PeerNAT) })),
 	},
@@ -58,6 +60,26 @@ type Path struct {
 	NextRound time.Time `json:"nextRound,omitzero"`
 	// Candidates are the endpoints that may lead to the peer.
 	Candidates []PathCandidate `json:"candidates"`
+}
+
+// maxShown is how many candidates a cell of a table has.
+const maxShown = 8
+
+// outcomes returns the candidates with what became of them, such as "203.0.113.9:51820 no answer".
+func (p Path) outcomes() string {
+	var shown []string
+	for i, c := range p.Candidates {
+		if i == maxShown {
+			shown = append(shown, fmt.Sprintf("%d more", len(p.Candidates)-i))
+			break
+		}
+		text := c.Endpoint.String() + " " + c.Outcome
+		if c.Why != "" {
+			text += " (" + c.Why + ")"
+		}
+		shown = append(shown, text)
+	}
+	return strings.Join(shown, ", ")
 }
 
 // Outcomes of a candidate, as package path names them.

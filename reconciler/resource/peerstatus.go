@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"strconv"
@@ -42,7 +43,7 @@ var PeerStatuses = &Type{
 		}),
 		shows("lastHandshakeTime", wide(ageOf("HANDSHAKE", func(s PeerStatus) time.Time { return s.LastHandshakeTime }))),
 		wide(columnOf("PATH", func(s PeerStatus) string { return string(s.Path) })),
-		wide(columnOf("RELAY", func(s PeerStatus) string { return s.Relay })),
+		wide(columnOf("RELAY", func(s PeerStatus) string { return cmp.Or(s.Relay, s.BlindRelay) })),
 		wide(columnOf("NOT DIRECT", func(s PeerStatus) string { return s.NotDirect })),
 		shows("lastEndpointChange", wide(ageOf("ENDPOINT CHANGED", func(s PeerStatus) time.Time { return s.LastEndpointChange }))),
 	},

@@ -3,6 +3,8 @@ package resource
 import (
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,6 +44,34 @@ func TestRowsHaveACellForEveryHeading(t *testing.T) {
 		if row := typ.Row(time.Unix(1, 0), Resource{Type: typ, Spec: typ.sample}); len(row) != len(typ.Headings()) {
 			t.Errorf("%s: the row %v has not a cell for each of %v", typ.Name, row, typ.Headings())
 		}
+	}
+}
+
+// TestWideColumnsOfWays has what `get -o wide` shows of relays and endpoints.
+func TestWideColumnsOfWays(t *testing.T) {
+	one, two := netip.MustParseAddrPort("203.0.113.9:51820"), netip.MustParseAddrPort("10.0.0.7:51820")
+	many := Path{Candidates: make([]PathCandidate, maxShown+2)}
+	for _, c := range []struct {
+		typ     *Type
+		heading string
+		spec    any
+		want    string
+	}{
+		{PeerStatuses, "RELAY", PeerStatus{Relay: "db1"}, "db1"},
+		{PeerStatuses, "RELAY", PeerStatus{BlindRelay: "hub"}, "hub"},
+		{PeerStatuses, "RELAY", PeerStatus{}, ""},
+		{Paths, "CANDIDATES", Path{Candidates: []PathCandidate{{Endpoint: one, Outcome: CandidateSilent}, {Endpoint: two, Outcome: "not tried", Why: "both NATs"}}},
+			"203.0.113.9:51820 no answer, 10.0.0.7:51820 not tried (both NATs)"},
+		{Paths, "CANDIDATES", Path{}, ""},
+		{HealthStates, "OFFERED RELAY", HealthState{OfferedRelay: "UDP 51821"}, "UDP 51821"},
+	} {
+		i := slices.IndexFunc(c.typ.columns, func(x column) bool { return x.heading == c.heading })
+		if got := c.typ.columns[i].cell(time.Unix(1, 0), c.spec); got != c.want || !c.typ.columns[i].wide {
+			t.Errorf("%s of %+v: %q, want %q", c.heading, c.spec, got, c.want)
+		}
+	}
+	if got := many.outcomes(); !strings.HasSuffix(got, ", 2 more") {
+		t.Errorf("many candidates: %q", got)
 	}
 }
 
