@@ -172,21 +172,16 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 	if ctx.Err() != nil || now.Before(h.retry) {
 		return
 	}
-	if none := errors.Is(err, relayprocess.ErrNone); err != nil && !none {
-		if h.silent++; h.silent < relayPatience {
-			return // a machine may be busy
-		}
+	if h.isBusy(err) {
+		return
 	}
-	h.silent = 0
 	if err == nil && state.Port != port {
 		if fault := h.relay.Try(ctx, port, mark); fault != nil {
 			h.notStarted(ctx, now, port, fault, reconciler.Offer{Key: state.Key, Port: state.Port})
 			return
 		}
 	}
-	if !errors.Is(err, relayprocess.ErrNone) {
-		h.log.Info("relay is replaced", "port", port, "error", err)
-	}
+	h.noteReplaced(port, err)
 	if err := h.start(ctx, port, mark); err != nil {
 		h.notStarted(ctx, now, port, err, reconciler.Offer{})
 		return
@@ -195,6 +190,28 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 		h.log.Info("relay started", "port", port, "process", state.PID)
 		h.count(&state)
 		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
+	}
+}
+
+// isBusy reports whether a process that has not answered is waited for, as a machine may be busy.
+func (h *relayHost) isBusy(err error) bool {
+	if err != nil && !errors.Is(err, relayprocess.ErrNone) {
+		if h.silent++; h.silent < relayPatience {
+			return true
+		}
+	}
+	h.silent = 0
+	return false
+}
+
+// noteReplaced logs why a process is started. Err is that of the request to the one before.
+func (h *relayHost) noteReplaced(port uint16, err error) {
+	switch {
+	case !errors.Is(err, relayprocess.ErrNone):
+		h.log.Info("relay is replaced", "port", port, "error", err)
+	case h.admitting != 0:
+		h.log.Warn("relay has ended by itself; it is started again", "port", port, "process", h.admitting)
+		h.admitting = 0 // once
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -213,5 +214,25 @@ func TestRelayStaysWhileItsNewPortIsTaken(t *testing.T) {
 	h.step(t.Context(), now.Add(time.Minute))
 	if served != (health.OfferedRelay{}) {
 		t.Errorf("without relay.offer it serves %+v", served)
+	}
+}
+
+// TestRelayThatWasKilledIsNamedOnce has the process end, and another not start at first.
+func TestRelayThatWasKilledIsNamedOnce(t *testing.T) {
+	var said bytes.Buffer
+	f := &fakeRelay{}
+	h := &relayHost{relay: f, log: slog.New(slog.NewTextHandler(&said, nil)), report: func(reconciler.Offer) {}, serves: func(health.OfferedRelay) {},
+		stand: func(...condition.Condition) {}, turn: relayTurn(5, mesh.Key{2})}
+	now := time.Unix(0, 0)
+	h.step(t.Context(), now)
+	if strings.Contains(said.String(), "ended by itself") {
+		t.Errorf("at the start: %s", said.String())
+	}
+	f.state, f.starts = relayprocess.State{}, errors.New("no")
+	for i := range 3 {
+		h.step(t.Context(), now.Add(time.Duration(i+1)*relayRetry))
+	}
+	if n := strings.Count(said.String(), "level=WARN msg=\"relay has ended by itself; it is started again\" port=5 process=1"); n != 1 {
+		t.Errorf("%d lines: %s", n, said.String())
 	}
 }

@@ -142,7 +142,7 @@ func (m Machine) newTunnelProcess(dir *statedir.Dir) (*tunnels.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tunnels.At(m.Socket, executable, dir.TunnelsLog()), nil
+	return tunnels.At(m.Socket, executable, dir.TunnelsLog(), m.Log), nil
 }
 
 // adoptTunnels finds the tunnels of an earlier agent: WireGuard may use them.

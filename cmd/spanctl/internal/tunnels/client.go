@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -24,8 +25,12 @@ type Process struct {
 	dir, name string
 	program   []string
 	version   string
+	// log is told of a process that ended by itself, or was replaced.
+	log *slog.Logger
 	// silent counts the requests of Keep in a row without an answer.
 	silent int
+	// runs is set while the process is to run, as far as this agent knows.
+	runs bool
 }
 
 // patience is how many requests in a row a process may leave without an answer before it is replaced.
@@ -33,11 +38,11 @@ type Process struct {
 const patience = 3
 
 // At returns the process of the agent whose API is at a socket, which need not run. Executable is this
-// program, and log is the file in which the process writes what goes wrong.
-func At(agentSocket, executable, log string) *Process {
+// program, and file is the one in which the process writes what goes wrong.
+func At(agentSocket, executable, file string, log *slog.Logger) *Process {
 	dir := filepath.Dir(agentSocket)
 	name := strings.TrimSuffix(filepath.Base(agentSocket), ".sock") + "-tunnels"
-	return &Process{dir: dir, name: name, program: []string{executable, Command, dir, name, log}, version: version.Version}
+	return &Process{dir: dir, name: name, program: []string{executable, Command, dir, name, file}, version: version.Version, log: log}
 }
 
 // Find returns the tunnels of the process; none if it does not run.
@@ -46,6 +51,7 @@ func (p *Process) Find(ctx context.Context) ([]Status, error) {
 	if errors.Is(err, detached.ErrNone) {
 		return nil, nil
 	}
+	p.runs = err == nil
 	return a.Tunnels, err
 }
 
@@ -73,17 +79,26 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 				keep[i].Local = at
 			}
 		}
+		if hangs {
+			p.log.Warn("tunnel process replaced, as it does not answer", "error", err)
+		}
+		lost := p.runs && !hangs && !replaced
 		if err := p.End(ctx); err != nil {
 			return nil, err
 		}
-		err = detached.ErrNone
+		p.runs, err = lost, detached.ErrNone
 	}
 	if errors.Is(err, detached.ErrNone) {
+		if p.runs {
+			p.log.Warn("tunnel process has ended by itself; it is started again", "tunnels", len(all))
+			p.runs = false
+		}
 		if err := detached.Start(ctx, p.program); err != nil {
 			return nil, fmt.Errorf("start the process of tunnels to relays: %w", err)
 		}
 		a, err = p.call(ctx, asked)
 	}
+	p.runs = p.runs || err == nil
 	return a.Tunnels, err
 }
 
@@ -112,6 +127,7 @@ func localOf(all []Status, relay mesh.Key) uint16 {
 
 // End ends the process, if it runs.
 func (p *Process) End(ctx context.Context) error {
+	p.runs = false
 	if err := detached.End(ctx, p.dir, p.name); err != nil {
 		return fmt.Errorf("end the process of tunnels to relays: %w", err)
 	}

@@ -1,8 +1,10 @@
 package tunnels
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -49,7 +51,7 @@ func newProcess(t *testing.T) *Process {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := At(filepath.Join(dir, "agent.sock"), executable, filepath.Join(dir, "log"))
+	p := At(filepath.Join(dir, "agent.sock"), executable, filepath.Join(dir, "log"), slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { _ = detached.End(t.Context(), p.dir, p.name) })
 	t.Cleanup(func() {
 		if text, _ := os.ReadFile(filepath.Join(dir, "log")); t.Failed() {
@@ -87,6 +89,8 @@ func (p *Process) pid(t *testing.T) int {
 func TestProcess(t *testing.T) {
 	conn, port := wireguard(t)
 	p := newProcess(t)
+	var said bytes.Buffer
+	p.log = slog.New(slog.NewTextHandler(&said, nil))
 	if found, err := p.Find(t.Context()); err != nil || len(found) > 0 {
 		t.Fatalf("before the start: %v, %v", found, err)
 	}
@@ -131,10 +135,17 @@ func TestProcess(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	if said.Len() > 0 {
+		t.Errorf("before it was killed, the log has %q", said.String())
+	}
 	locals := map[mesh.Key]netip.AddrPort{{1}: endpoint}
 	if at := p.keep(t, all, locals); at != endpoint || p.pid(t) == pid {
 		t.Errorf("after it was killed, %v of process %d", at, p.pid(t))
 	}
+	if strings.Count(said.String(), "tunnel process has ended by itself") != 1 {
+		t.Errorf("after it was killed, the log has %q", said.String())
+	}
+	said.Reset()
 	// One that is not used is replaced by that of another version.
 	pid = p.pid(t)
 	if at := other.keep(t, all, nil); at != endpoint || other.pid(t) == pid {
@@ -142,6 +153,9 @@ func TestProcess(t *testing.T) {
 	}
 	if found, err := other.Keep(t.Context(), nil, nil); err != nil || len(found) > 0 {
 		t.Errorf("without tunnels: %v, %v", found, err)
+	}
+	if said.Len() > 0 {
+		t.Errorf("after it was replaced and ended, the log has %q", said.String())
 	}
 	if names := detached.Names(p.dir); len(names) > 0 {
 		t.Errorf("left are %v", names)
