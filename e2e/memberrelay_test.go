@@ -163,6 +163,8 @@ func TestMemberRelay(t *testing.T) {
 		m.hub.Agent.AwaitAfter(func() { m.hub.Files.WriteConfig(harness.Edit(m.Config, "relay: {offer: true, port: 4000}")) }, "relay started")
 		m.awaitBlind()
 		pid := relayPID(t, m.hub)
+		m.moveToTakenPort(t, pid)
+		pid = relayPID(t, m.hub)
 		m.hub.CLI.Run("down")
 		if runs(t, pid) {
 			t.Errorf("process %d goes on", pid)
@@ -204,6 +206,22 @@ func (m *relayMesh) withdraw(t *testing.T, pid int) {
 	gone := func(spec map[string]any) bool { return !harness.IsUp(spec) && spec["blindRelay"] == nil }
 	m.one.API.AwaitPeer("two", gone)
 	m.two.API.AwaitPeer("one", gone)
+}
+
+// moveToTakenPort changes the port of the relay, which is at 4000, to one that another program has.
+func (m *relayMesh) moveToTakenPort(t *testing.T, pid int) {
+	t.Helper()
+	blocker := m.hub.Exec.StartNodecmd("listen", "4001")
+	m.hub.Files.WriteConfig(harness.Edit(m.Config, "relay: {offer: true, port: 4001}"))
+	awaitShown(m.hub, "RelayNotServing", "UDP port 4001 of the relay", "is taken; it goes on at UDP 4000")
+	m.hub.CLI.Try("status").WantStatus(t, 1).WantStdout(t, "a relay, UDP 4000, ")
+	harness.WantText(t, "doctor of the relay", m.hub.CLI.Try("doctor").Stdout, "warn relay the UDP port 4001 ", "ok   relay this machine is one for others: UDP 4000, ")
+	if !runs(t, pid) {
+		t.Errorf("process %d has ended", pid)
+	}
+	m.hub.Agent.AwaitAfter(blocker.Kill, "relay started")
+	awaitNotShown(m.hub, "RelayNotServing")
+	m.awaitBlind()
 }
 
 // TestRelayOfEarlierConfig has configs as they were written before there were blind relays.
