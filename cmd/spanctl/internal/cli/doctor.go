@@ -120,7 +120,10 @@ func (s *agentSession) askForDoctor(ctx context.Context, r *doctor.Request) {
 	}
 	ctx, stop := context.WithTimeout(ctx, answerTimeout)
 	defer stop()
-	r.Paths, r.Earlier = s.pathsOf(ctx), s.configInForce(ctx)
+	r.Paths = s.pathsOf(ctx)
+	if r.InForce || h.GetMesh() != nil {
+		r.Earlier = s.configInForce(ctx)
+	}
 	if status, err := call(ctx, s.GetStatus, &agentpb.GetStatusRequest{}); err == nil {
 		r.ConfigPath = status.GetConfigPath()
 	}

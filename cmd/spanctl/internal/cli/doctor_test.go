@@ -37,7 +37,7 @@ func TestDoctorAsksAnAgentThatHangsOnce(t *testing.T) {
 type damagedAgent struct{ hanging }
 
 func (damagedAgent) GetHealth(context.Context, *connect.Request[agentpb.GetHealthRequest]) (*connect.Response[agentpb.GetHealthResponse], error) {
-	return connect.NewResponse(&agentpb.GetHealthResponse{Conditions: []*agentpb.Condition{{Code: string(condition.IdentityDamaged)}}}), nil
+	return connect.NewResponse(&agentpb.GetHealthResponse{Mesh: &agentpb.Mesh{Link: "kubespan"}, Conditions: []*agentpb.Condition{{Code: string(condition.IdentityDamaged)}}}), nil
 }
 
 func (damagedAgent) GetStatus(context.Context, *connect.Request[agentpb.GetStatusRequest]) (*connect.Response[agentpb.GetStatusResponse], error) {
