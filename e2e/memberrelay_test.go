@@ -233,6 +233,7 @@ func TestRelayOfEarlierConfig(t *testing.T) {
 	m.AwaitUp()
 	m.AwaitNoDiff()
 	m.hub.API.AwaitNoCondition("RelayNotForwarding")
+	harness.WantText(t, "the log of an end", m.one.Agent.Output(), "relay.use is true, which also turns on relay.forwarding.use")
 
 	t.Run("a firewall lets WireGuard alone in", func(t *testing.T) {
 		for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {

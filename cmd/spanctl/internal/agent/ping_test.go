@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spanmesh/span/cmd/spanctl/agentpb"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -140,5 +142,24 @@ func TestPingRefuses(t *testing.T) {
 	s.runner = &fakeRunner{alone: true}
 	if err := ping(&agentpb.PingRequest{Peer: "db1"}); connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("no agent: %v", err)
+	}
+}
+
+func TestPathOfAPing(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:40000")
+	for _, c := range []struct {
+		name   string
+		status resource.PeerStatus
+		want   *agentpb.PingResponse
+	}{
+		{"direct", resource.PeerStatus{Endpoint: at, Path: peer.PathDirect}, &agentpb.PingResponse{Peer: "db1", Endpoint: at.String()}},
+		{"a relay by UDP", resource.PeerStatus{BlindRelay: "hub", Path: peer.PathBlindRelay}, &agentpb.PingResponse{Peer: "db1", BlindRelay: "hub"}},
+		{"a relay over TCP", resource.PeerStatus{BlindRelay: "hub", Path: peer.PathBlindRelayTCP}, &agentpb.PingResponse{Peer: "db1", BlindRelay: "hub", OverTcp: true}},
+	} {
+		store := &resource.Store{}
+		store.Put(time.Unix(1, 0), resource.PeerStatuses, "key", c.status)
+		if got := withPath(store, pingPeer{PeerWords: resource.PeerWords{Key: "key"}, name: "db1"}, &agentpb.PingResponse{}); !proto.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }
