@@ -65,3 +65,12 @@ func TestRelaysAndNATs(t *testing.T) {
 		}
 	}
 }
+
+func TestOfferedRelay(t *testing.T) {
+	if got := (OfferedRelay{Port: 51821, Members: 3, Registered: 2}).String(); got != "UDP 51821, 2 of 3 machines registered" {
+		t.Errorf("%q", got)
+	}
+	if got := (OfferedRelay{}).String(); got != "" {
+		t.Errorf("none is %q", got)
+	}
+}

@@ -105,12 +105,7 @@ func healthOf(now, started time.Time, turn reconciler.Turn) *agentpb.GetHealthRe
 			h.Mesh.PortMappingFaults = append(h.Mesh.PortMappingFaults, &agentpb.PortMappingFault{Router: f.Router.String(), Refused: f.Refused, Error: f.Text})
 		}
 	}
-	for i := range report.Relays {
-		h.Relays = append(h.Relays, healthRelay(&report.Relays[i]))
-	}
-	if o := report.Offered; o.Port != 0 {
-		h.OfferedRelay = &agentpb.OfferedRelay{Port: uint32(o.Port), Members: uint32(o.Members), Registered: uint32(o.Registered)}
-	}
+	h.Relays, h.OfferedRelay = healthRelays(report.Relays), offeredRelay(report.Offered)
 	if c := turn.File; c != nil && !c.Since.IsZero() {
 		h.Config = &agentpb.ConfigInForce{Path: c.Path, Since: timestamppb.New(c.Since)}
 	}
@@ -148,12 +143,24 @@ func healthSession(s *health.Session) *agentpb.DiscoverySession {
 	return shown
 }
 
-func healthRelay(r *health.BlindRelay) *agentpb.BlindRelay {
-	shown := &agentpb.BlindRelay{Name: r.Name, Registered: r.Registered, OverTcp: r.OverTCP}
-	for _, e := range r.Endpoints {
-		shown.Endpoints = append(shown.Endpoints, e.String())
+func healthRelays(all []health.BlindRelay) (shown []*agentpb.BlindRelay) {
+	for i := range all {
+		r := &all[i]
+		one := &agentpb.BlindRelay{Name: r.Name, Registered: r.Registered, OverTcp: r.OverTCP}
+		for _, e := range r.Endpoints {
+			one.Endpoints = append(one.Endpoints, e.String())
+		}
+		shown = append(shown, one)
 	}
 	return shown
+}
+
+// offeredRelay returns the relay that the machine is for others; nil for none.
+func offeredRelay(o health.OfferedRelay) *agentpb.OfferedRelay {
+	if o.Port == 0 {
+		return nil
+	}
+	return &agentpb.OfferedRelay{Port: uint32(o.Port), Members: uint32(o.Members), Registered: uint32(o.Registered)}
 }
 
 func healthPeer(key string, s resource.PeerStatus) *agentpb.Peer {

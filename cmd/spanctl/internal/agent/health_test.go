@@ -104,3 +104,15 @@ func TestRelaysAreNoPeersOfALink(t *testing.T) {
 		t.Errorf("%d", n)
 	}
 }
+
+func TestHealthHasTheOfferedRelay(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	turn := reconciler.Turn{At: now, Health: health.Report{Offered: health.OfferedRelay{Port: 51821, Members: 3, Registered: 2}}}
+	if o := healthOf(now, now, turn).GetOfferedRelay(); o.GetPort() != 51821 || o.GetMembers() != 3 || o.GetRegistered() != 2 {
+		t.Errorf("it is %v", o)
+	}
+	turn.Health.Offered = health.OfferedRelay{}
+	if o := healthOf(now, now, turn).GetOfferedRelay(); o != nil {
+		t.Errorf("without one: %v", o)
+	}
+}

@@ -73,26 +73,15 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 	if wait {
 		return nil, err
 	}
-	if hangs || replaced || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) { // or it has just died
-		for i := range keep {
-			if at := localOf(a.Tunnels, keep[i].Relay); at != 0 {
-				keep[i].Local = at
-			}
-		}
-		if hangs {
-			p.log.Warn("tunnel process replaced, as it does not answer", "error", err)
-		}
-		lost := p.runs && !hangs && !replaced
+	p.noteGone(err)
+	if hangs || replaced || hasDied(err) {
+		takePorts(keep, a.Tunnels)
 		if err := p.End(ctx); err != nil {
 			return nil, err
 		}
-		p.runs, err = lost, detached.ErrNone
+		err = detached.ErrNone
 	}
 	if errors.Is(err, detached.ErrNone) {
-		if p.runs {
-			p.log.Warn("tunnel process has ended by itself; it is started again", "tunnels", len(all))
-			p.runs = false
-		}
 		if err := detached.Start(ctx, p.program); err != nil {
 			return nil, fmt.Errorf("start the process of tunnels to relays: %w", err)
 		}
@@ -100,6 +89,32 @@ func (p *Process) Keep(ctx context.Context, all []Tunnel, locals map[mesh.Key]ne
 	}
 	p.runs = p.runs || err == nil
 	return a.Tunnels, err
+}
+
+// hasDied reports whether the process has ended during a request.
+func hasDied(err error) bool { return errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) }
+
+// noteGone logs why a process that is to run is replaced, once. Err is that of the request to it.
+func (p *Process) noteGone(err error) {
+	if !p.runs || err == nil {
+		return
+	}
+	if _, hangs := errors.AsType[*detached.UnresponsiveError](err); hangs {
+		p.log.Warn("tunnel process does not answer, and is replaced", "error", err)
+		p.runs = false
+	} else if errors.Is(err, detached.ErrNone) || hasDied(err) {
+		p.log.Warn("tunnel process has ended by itself; it is started again")
+		p.runs = false
+	}
+}
+
+// takePorts has tunnels take the ports on loopback of those to the same relays.
+func takePorts(keep []wanted, of []Status) {
+	for i := range keep {
+		if at := localOf(of, keep[i].Relay); at != 0 {
+			keep[i].Local = at
+		}
+	}
 }
 
 // hangs reports whether a process does not answer, and whether to wait for it: a machine may be busy.
