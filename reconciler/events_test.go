@@ -129,3 +129,26 @@ func TestManyPeersAreOneEvent(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatIsServedIsShown has the relay that the machine is for others report what it serves.
+func TestWhatIsServedIsShown(t *testing.T) {
+	settled(t, func(t *testing.T, r *running) {
+		shown := func() string {
+			all := r.store.List(resource.HealthStates)
+			if len(all) != 1 {
+				t.Fatalf("%d states of health", len(all))
+			}
+			return all[0].Spec.(resource.HealthState).OfferedRelay
+		}
+		r.SetServing(health.OfferedRelay{Port: 51821, Members: 2, Registered: 1})
+		after(time.Second)
+		if got := shown(); got != "UDP 51821, 1 of 2 machines registered" || r.Last().Health.Offered.Port != 51821 {
+			t.Errorf("shown is %q, in the turn %+v", got, r.Last().Health.Offered)
+		}
+		r.SetServing(health.OfferedRelay{})
+		after(time.Second)
+		if got := shown(); got != "" {
+			t.Errorf("without one, shown is %q", got)
+		}
+	})
+}
