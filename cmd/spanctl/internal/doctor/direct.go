@@ -86,7 +86,10 @@ func offered(f *Facts) (found []Finding) {
 
 // relays judges the blind relays: that of this machine, and those that it has joined.
 func relays(f *Facts) (found []Finding) {
-	if !f.asked() {
+	switch {
+	case !f.asked() && f.Config != nil && f.Config.BlindOffer:
+		return one(Skip, "relay", "relay.offer is set, and there is no agent to ask", "")
+	case !f.asked():
 		return nil
 	}
 	found = offered(f)

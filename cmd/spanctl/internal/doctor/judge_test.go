@@ -349,6 +349,7 @@ func TestWays(t *testing.T) {
 			f.NotServing = []condition.Condition{{Code: condition.RelayNotServing, Cause: "the UDP port 51821 is taken", Remedy: "end the program"}}
 		}, []string{"warn relay the UDP port 51821 is taken; end the program"}},
 		{"a relay that is not started yet", func(f *Facts) { f.Config.BlindOffer = true }, []string{"skip relay relay.offer is set, and the agent has not started one yet"}},
+		{"a relay without an agent", func(f *Facts) { f.Agent, f.Config.BlindOffer = nil, true }, []string{"skip relay relay.offer is set, and there is no agent to ask"}},
 		{"turned off", func(f *Facts) {
 			f.Config.NoPortMapping, f.Config.NoPunch = true, true
 			f.Paths = make([]Path, 1)
