@@ -144,7 +144,7 @@ func (s *service) withoutAgent() (keys []mesh.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.membership.entries {
-		if k := &e.KubeSpan; !k.IsZero() && !k.Probes && len(k.Registered) == 0 {
+		if k := &e.KubeSpan; !k.IsZero() && k.WithoutAgent() {
 			keys = append(keys, k.PublicKey)
 		}
 	}

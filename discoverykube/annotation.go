@@ -58,7 +58,8 @@ func encode(a mesh.Affiliate) map[string]string {
 		set(annotationAddress, k.Address.String())
 	}
 	set(annotationPrefixes, join(k.AdditionalAddresses))
-	set(annotationEndpoints, join(k.Endpoints))
+	// There is no annotation that says which of them are relays'.
+	set(annotationEndpoints, join(k.OwnEndpoints()))
 	set(annotationExcluded, join(k.ExcludeAdvertisedNetworks))
 	return out
 }

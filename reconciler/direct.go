@@ -103,7 +103,8 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 		if !spec.Probes {
 			continue
 		}
-		peers = append(peers, path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint, Relayed: !c.BlindRelay.IsZero()})
+		peers = append(peers, path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint,
+			Relayed: !c.BlindRelay.IsZero() || slices.Contains(spec.RelayEndpoints, c.Status.Endpoint)})
 	}
 	if slices.EqualFunc(peers, e.probing.Peers, func(a, b path.Peer) bool {
 		return a.Key == b.Key && a.NAT == b.NAT && a.Up == b.Up && a.Current == b.Current && a.Relayed == b.Relayed && slices.Equal(a.Endpoints, b.Endpoints)

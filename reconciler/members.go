@@ -131,7 +131,7 @@ func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 		return health.Peers{}
 	}
 	kubespan := p.config.KubeSpan()
-	all := health.Peers{Port: kubespan.ListenPort, Announced: p.Local.KubeSpan.Endpoints, AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName}
+	all := health.Peers{Port: kubespan.ListenPort, Announced: slices.Concat(p.Local.KubeSpan.Endpoints, p.Local.KubeSpan.RelayEndpoints), AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName}
 	for i := range p.peers {
 		c := &p.peers[i]
 		if c.IsUp() || c.Relayed() {

@@ -180,9 +180,11 @@ type KubeSpan struct {
 	// The public keys of the relays that cannot read, with which this machine is registered.
 	RegisteredRelays [][]byte `protobuf:"bytes,18004,rep,name=registered_relays,json=registeredRelays,proto3" json:"registered_relays,omitempty"`
 	// The relay that cannot read, which this machine is for the others.
-	BlindRelay    *BlindRelay `protobuf:"bytes,18005,opt,name=blind_relay,json=blindRelay,proto3,oneof" json:"blind_relay,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BlindRelay *BlindRelay `protobuf:"bytes,18005,opt,name=blind_relay,json=blindRelay,proto3,oneof" json:"blind_relay,omitempty"`
+	// Those of the machine's endpoints that are relays' which cannot read. Some may have been withdrawn.
+	RelayEndpoints []*Endpoint `protobuf:"bytes,18006,rep,name=relay_endpoints,json=relayEndpoints,proto3" json:"relay_endpoints,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *KubeSpan) Reset() {
@@ -274,6 +276,13 @@ func (x *KubeSpan) GetRegisteredRelays() [][]byte {
 func (x *KubeSpan) GetBlindRelay() *BlindRelay {
 	if x != nil {
 		return x.BlindRelay
+	}
+	return nil
+}
+
+func (x *KubeSpan) GetRelayEndpoints() []*Endpoint {
+	if x != nil {
+		return x.RelayEndpoints
 	}
 	return nil
 }
@@ -500,7 +509,7 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x04left\x18ӌ\x01 \x01(\bR\x04left\x12\x1a\n" +
 	"\aversion\x18Ԍ\x01 \x01(\tR\aversionB\v\n" +
 	"\t_kubespanB\x10\n" +
-	"\x0e_control_plane\"\xe9\x03\n" +
+	"\x0e_control_plane\"\xb7\x04\n" +
 	"\bKubeSpan\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
@@ -512,7 +521,8 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\amapping\x18ӌ\x01 \x01(\rH\x00R\amapping\x88\x01\x01\x12-\n" +
 	"\x11registered_relays\x18Ԍ\x01 \x03(\fR\x10registeredRelays\x12K\n" +
 	"\vblind_relay\x18Ռ\x01 \x01(\v2#.sidero.discovery.client.BlindRelayH\x01R\n" +
-	"blindRelay\x88\x01\x01B\n" +
+	"blindRelay\x88\x01\x01\x12L\n" +
+	"\x0frelay_endpoints\x18\u058c\x01 \x03(\v2!.sidero.discovery.client.EndpointR\x0erelayEndpointsB\n" +
 	"\n" +
 	"\b_mappingB\x0e\n" +
 	"\f_blind_relay\"l\n" +
@@ -557,12 +567,13 @@ var file_sidero_discovery_client_affiliate_proto_depIdxs = []int32{
 	3, // 2: sidero.discovery.client.KubeSpan.additional_addresses:type_name -> sidero.discovery.client.IPPrefix
 	3, // 3: sidero.discovery.client.KubeSpan.exclude_advertised_addresses:type_name -> sidero.discovery.client.IPPrefix
 	2, // 4: sidero.discovery.client.KubeSpan.blind_relay:type_name -> sidero.discovery.client.BlindRelay
-	5, // 5: sidero.discovery.client.BlindRelay.endpoints:type_name -> sidero.discovery.client.Endpoint
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5, // 5: sidero.discovery.client.KubeSpan.relay_endpoints:type_name -> sidero.discovery.client.Endpoint
+	5, // 6: sidero.discovery.client.BlindRelay.endpoints:type_name -> sidero.discovery.client.Endpoint
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_sidero_discovery_client_affiliate_proto_init() }

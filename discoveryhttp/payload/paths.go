@@ -22,12 +22,29 @@ func encodePaths(k *mesh.KubeSpan, out *clientpb.KubeSpan) {
 	for _, relay := range k.Registered {
 		out.RegisteredRelays = append(out.RegisteredRelays, relay[:])
 	}
+	out.RelayEndpoints = encodeEndpoints(k.RelayEndpoints)
 	if o := &k.Offer; !o.IsZero() {
-		out.BlindRelay = &clientpb.BlindRelay{PublicKey: o.Key[:]}
-		for _, e := range o.Endpoints {
-			out.BlindRelay.Endpoints = append(out.BlindRelay.Endpoints, &clientpb.Endpoint{Ip: e.Addr().AsSlice(), Port: uint32(e.Port())})
-		}
+		out.BlindRelay = &clientpb.BlindRelay{PublicKey: o.Key[:], Endpoints: encodeEndpoints(o.Endpoints)}
 	}
+}
+
+func encodeEndpoints(endpoints []netip.AddrPort) (out []*clientpb.Endpoint) {
+	for _, e := range endpoints {
+		out = append(out, &clientpb.Endpoint{Ip: e.Addr().AsSlice(), Port: uint32(e.Port())})
+	}
+	return out
+}
+
+// decodeEndpoints returns the first of some endpoints.
+func decodeEndpoints(in []*clientpb.Endpoint, most int) (endpoints []netip.AddrPort, err error) {
+	for _, raw := range in[:min(len(in), most)] {
+		address, ok := netip.AddrFromSlice(raw.GetIp())
+		if !ok || raw.GetPort() == 0 || raw.GetPort() > math.MaxUint16 {
+			return nil, fmt.Errorf("an endpoint that is none, with %d bytes and port %d", len(raw.GetIp()), raw.GetPort())
+		}
+		endpoints = append(endpoints, netip.AddrPortFrom(address.Unmap(), uint16(raw.GetPort())))
+	}
+	return endpoints, nil
 }
 
 // decodePaths is the inverse of encodePaths. What is more than a machine publishes is left out. Of a kind
@@ -43,6 +60,10 @@ func decodePaths(in *clientpb.KubeSpan, k *mesh.KubeSpan) error {
 		}
 		k.Registered = append(k.Registered, mesh.Key(raw))
 	}
+	var err error
+	if k.RelayEndpoints, err = decodeEndpoints(in.GetRelayEndpoints(), mesh.MaxRelayEndpoints); err != nil {
+		return fmt.Errorf("names as that of a relay %w", err)
+	}
 	return decodeOffer(in.GetBlindRelay(), k)
 }
 
@@ -55,12 +76,10 @@ func decodeOffer(in *clientpb.BlindRelay, k *mesh.KubeSpan) error {
 		return fmt.Errorf("offers a relay whose key has %d bytes", len(in.GetPublicKey()))
 	}
 	k.Offer.Key = mesh.Key(in.GetPublicKey())
-	for _, raw := range in.GetEndpoints()[:min(len(in.GetEndpoints()), mesh.MaxOfferEndpoints)] {
-		address, ok := netip.AddrFromSlice(raw.GetIp())
-		if !ok || raw.GetPort() == 0 || raw.GetPort() > math.MaxUint16 {
-			return fmt.Errorf("offers a relay at an endpoint that is none, with %d bytes and port %d", len(raw.GetIp()), raw.GetPort())
-		}
-		k.Offer.Endpoints = append(k.Offer.Endpoints, netip.AddrPortFrom(address.Unmap(), uint16(raw.GetPort())))
+	endpoints, err := decodeEndpoints(in.GetEndpoints(), mesh.MaxOfferEndpoints)
+	if err != nil {
+		return fmt.Errorf("offers a relay at %w", err)
 	}
+	k.Offer.Endpoints = endpoints
 	return nil
 }

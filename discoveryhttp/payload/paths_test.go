@@ -19,6 +19,8 @@ func TestPathsRoundTrip(t *testing.T) {
 		"an earlier version":        {},
 		"a kind that is unknown":    {Probes: true},
 		"behind a NAT, with relays": {Probes: true, NAT: mesh.NATDependent, Registered: []mesh.Key{{1}, {2}}},
+		"listed at relays": {Registered: []mesh.Key{{1}}, RelayEndpoints: []netip.AddrPort{
+			netip.MustParseAddrPort("192.0.2.1:51821"), netip.MustParseAddrPort("[2001:db8::1]:65535")}},
 		"a relay": {Offer: mesh.RelayOffer{Key: mesh.Key{3}, Endpoints: []netip.AddrPort{
 			netip.MustParseAddrPort("192.0.2.1:51821"), netip.MustParseAddrPort("[2001:db8::1]:65535")}}},
 		"a relay that is nowhere": {Offer: mesh.RelayOffer{Key: mesh.Key{3}}},
@@ -48,6 +50,10 @@ func TestPathsOfOthers(t *testing.T) {
 	if err := decodePaths(offer, &got); err != nil || len(got.Offer.Endpoints) != mesh.MaxOfferEndpoints {
 		t.Errorf("got %+v, %v", got.Offer, err)
 	}
+	listed := &clientpb.KubeSpan{RelayEndpoints: slices.Repeat([]*clientpb.Endpoint{endpoint}, 100)}
+	if err := decodePaths(listed, &got); err != nil || len(got.RelayEndpoints) != mesh.MaxRelayEndpoints {
+		t.Errorf("got %+v, %v", got.RelayEndpoints, err)
+	}
 	relay := func(key []byte, ip []byte, port uint32) *clientpb.KubeSpan {
 		return &clientpb.KubeSpan{BlindRelay: &clientpb.BlindRelay{PublicKey: key, Endpoints: []*clientpb.Endpoint{{Ip: ip, Port: port}}}}
 	}
@@ -57,6 +63,10 @@ func TestPathsOfOthers(t *testing.T) {
 		"a relay at port 0":                    relay(key, endpoint.GetIp(), 0),
 		"a relay at a port that is too large":  relay(key, endpoint.GetIp(), 1<<16),
 		"a relay at an endpoint that is empty": {BlindRelay: &clientpb.BlindRelay{PublicKey: key, Endpoints: []*clientpb.Endpoint{nil}}},
+
+		"an endpoint of a relay that is none":  {RelayEndpoints: []*clientpb.Endpoint{{Ip: []byte{1}, Port: 1}}},
+		"an endpoint of a relay at port 0":     {RelayEndpoints: []*clientpb.Endpoint{{Ip: endpoint.GetIp()}}},
+		"an endpoint of a relay that is empty": {RelayEndpoints: []*clientpb.Endpoint{nil}},
 
 		"a short key": {RegisteredRelays: [][]byte{key[1:]}},
 		"a long key":  {RegisteredRelays: [][]byte{append(key, 0)}},
@@ -68,11 +78,14 @@ func TestPathsOfOthers(t *testing.T) {
 }
 
 // TestPathsFit has the largest that a machine publishes about paths and its relay, for which mesh leaves
-// 128 and 192 bytes of the 2048 that discovery services take.
+// 240 and 192 bytes of the 2048 that discovery services take.
 func TestPathsFit(t *testing.T) {
 	paths := mesh.KubeSpan{Probes: true, NAT: mesh.NATDependent}
 	for i := range mesh.MaxRegistered {
 		paths.Registered = append(paths.Registered, mesh.Key{byte(i)})
+	}
+	for range mesh.MaxRelayEndpoints {
+		paths.RelayEndpoints = append(paths.RelayEndpoints, netip.MustParseAddrPort("[2001:db8::1]:65535"))
 	}
 	relay := mesh.KubeSpan{Offer: mesh.RelayOffer{Key: mesh.Key{1}}}
 	for range mesh.MaxOfferEndpoints {
@@ -81,7 +94,7 @@ func TestPathsFit(t *testing.T) {
 	for name, c := range map[string]struct {
 		k    *mesh.KubeSpan
 		room int
-	}{"paths": {&paths, 128}, "relay": {&relay, 192}} {
+	}{"paths": {&paths, 240}, "relay": {&relay, 192}} {
 		var wire clientpb.KubeSpan
 		encodePaths(c.k, &wire)
 		size := proto.Size(&wire)

@@ -59,12 +59,28 @@ type KubeSpan struct {
 	Probes bool `json:"probes,omitempty"`
 	// Registered are the blind relays with which the machine is registered.
 	Registered []Key `json:"registered,omitempty"`
+	// RelayEndpoints are those of Endpoints that are blind relays', by which machines without an agent
+	// reach this one. Registries may still have some that were withdrawn.
+	RelayEndpoints []netip.AddrPort `json:"relayEndpoints,omitempty"`
 	// Offer is the blind relay that the machine is for the others.
 	Offer RelayOffer `json:"offer,omitzero"`
 }
 
 // IsZero reports whether the machine is not in the mesh.
 func (k KubeSpan) IsZero() bool { return k.PublicKey.IsZero() }
+
+// WithoutAgent reports whether no agent on the machine looks for paths or registers with relays: it is a
+// Talos node, or has an earlier version or another config.
+func (k *KubeSpan) WithoutAgent() bool { return !k.Probes && len(k.Registered) == 0 }
+
+// OwnEndpoints returns the endpoints that are not those of relays.
+func (k *KubeSpan) OwnEndpoints() []netip.AddrPort {
+	isOfRelay := func(e netip.AddrPort) bool { return slices.Contains(k.RelayEndpoints, e) }
+	if !slices.ContainsFunc(k.Endpoints, isOfRelay) {
+		return k.Endpoints
+	}
+	return slices.DeleteFunc(slices.Clone(k.Endpoints), isOfRelay)
+}
 
 // ControlPlane is the control plane part of an affiliate.
 type ControlPlane struct {
@@ -119,6 +135,7 @@ func join(a, b Affiliate) Affiliate {
 			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
 			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
 			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
+			RelayEndpoints:            unite(a.KubeSpan.RelayEndpoints, b.KubeSpan.RelayEndpoints),
 			Offer:                     a.KubeSpan.Offer.or(b.KubeSpan.Offer),
 		},
 	}

@@ -23,8 +23,8 @@ const (
 	// baseSize is for encryption, names, key and operating system.
 	baseSize    = 512
 	addressSize = 20
-	// relaySize is for MaxRegistered keys.
-	relaySize  = 128
+	// relaySize is for MaxRegistered keys and MaxRelayEndpoints endpoints.
+	relaySize  = 240
 	prefixSize = 24
 	// offerSize is for the key and the endpoints of the relay that the machine is.
 	offerSize = 192

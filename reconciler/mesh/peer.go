@@ -36,6 +36,11 @@ type PeerSpec struct {
 	NAT        NAT
 	Probes     bool
 	Registered []Key
+	// RelayEndpoints are those of KubeSpan of the affiliate. They are not among Endpoints.
+	RelayEndpoints []netip.AddrPort
+	// WithoutAgent is KubeSpan.WithoutAgent of the affiliate. It is not set for static peers, of which
+	// relays do not know.
+	WithoutAgent bool
 	// Offer is that of KubeSpan of the affiliate.
 	Offer RelayOffer
 }
@@ -47,10 +52,22 @@ func PeerSpecs(peers []*Affiliate) []PeerSpec {
 	for i, a := range peers {
 		k := &a.KubeSpan
 		specs[i] = PeerSpec{PublicKey: k.PublicKey, NodeID: a.NodeID, Label: a.Nodename, Address: k.Address,
-			Endpoints: k.Endpoints, Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays,
-			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered, Offer: k.Offer}
+			Endpoints: k.OwnEndpoints(), Addresses: a.Addresses, Relay: k.Relay, Relays: k.Relays,
+			NAT: k.NAT, Probes: k.Probes, Registered: k.Registered, Offer: k.Offer,
+			RelayEndpoints: k.RelayEndpoints, WithoutAgent: !a.Static && k.WithoutAgent(), Refused: refusedRelays(k)}
 	}
 	return specs
+}
+
+// refusedRelays returns the endpoints that a peer has named as relays'. This machine takes them for none of
+// the peer: it uses relays by their keys.
+func refusedRelays(k *KubeSpan) (refused []EndpointRefusal) {
+	for _, e := range k.Endpoints {
+		if slices.Contains(k.RelayEndpoints, e) {
+			refused = append(refused, EndpointRefusal{e, "is that of a relay", false})
+		}
+	}
+	return refused
 }
 
 // NamePeers sets the names of peers. Own is the nodename of this machine.

@@ -27,7 +27,8 @@ func (cs Connections) Harvest(now time.Time, self mesh.Key, specs []mesh.PeerSpe
 	for i := range cs {
 		c := &cs[i]
 		endpoint, unlisted := c.Status.Endpoint, now.Sub(c.Status.EndpointSince)
-		if c.IsUp() && c.BlindRelay.IsZero() && endpoint.IsValid() && !slices.Contains(specs[i].Endpoints, endpoint) && isHarvester(self, c.Key, len(cs), unlisted) {
+		listed := slices.Contains(specs[i].Endpoints, endpoint) || slices.Contains(specs[i].RelayEndpoints, endpoint)
+		if c.IsUp() && c.BlindRelay.IsZero() && endpoint.IsValid() && !listed && isHarvester(self, c.Key, len(cs), unlisted) {
 			found[c.NodeID] = []netip.AddrPort{endpoint}
 		}
 	}

@@ -37,6 +37,7 @@ var docs = map[string]string{
 	"mesh.KubeSpan.PublicKey":                 "The public key of WireGuard, in base64.",
 	"mesh.KubeSpan.Registered":                "The blind relays with which the machine is registered.",
 	"mesh.KubeSpan.Relay":                     "Set when the machine carries the traffic of others. KubeSpan on Talos does not publish it.",
+	"mesh.KubeSpan.RelayEndpoints":            "Those of Endpoints that are blind relays', by which machines without an agent reach this one. Registries may still have some that were withdrawn.",
 	"mesh.KubeSpan.Relays":                    "The relays that the machine reaches, if it wants its own traffic carried. KubeSpan on Talos does not publish them.",
 	"mesh.RelayOffer.Endpoints":               "Where its UDP port may be reached.",
 	"mesh.RelayOffer.Key":                     "The relay's public key. It is not the member's.",
