@@ -24,10 +24,11 @@ type BlindRelay struct {
 
 var lostLast = map[bool]int{true: 1}
 
-// behind returns the endpoints of the relays with which a peer is registered as well. Both ends have them
-// in the same order, and different pairs in different ones. Those that do not answer come last.
+// behind returns the endpoints of the relays by which a peer may be reached: those with which it is registered
+// as well. Both ends have them in the same order, and different pairs in different ones. A machine without an
+// agent registers with none: it may be behind any that knows this machine. Those that do not answer come last.
 func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
-	if len(in.Registered) == 0 || len(spec.Registered) == 0 {
+	if len(in.Registered) == 0 || len(spec.Registered) == 0 && !spec.WithoutAgent {
 		return nil
 	}
 	first, second := in.Self, spec.PublicKey
@@ -39,7 +40,9 @@ func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
 		sum := sha256.Sum256(slices.Concat(first[:], second[:], r.Key[:]))
 		return sum[:]
 	}
-	common := slices.DeleteFunc(slices.Clone(in.Registered), func(r BlindRelay) bool { return !slices.Contains(spec.Registered, r.Key) })
+	common := slices.DeleteFunc(slices.Clone(in.Registered), func(r BlindRelay) bool {
+		return !spec.WithoutAgent && !slices.Contains(spec.Registered, r.Key)
+	})
 	slices.SortFunc(common, func(a, b BlindRelay) int {
 		if a.Lost != b.Lost {
 			return cmp.Compare(lostLast[a.Lost], lostLast[b.Lost])
@@ -88,7 +91,7 @@ func (c *Connection) IsBlind() bool { return c.IsUp() && !c.BlindRelay.IsZero() 
 // waiting, and an initiation to them might spoil a NAT's mapping. The first ones, ready of them, are then
 // known to carry packets.
 func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path mesh.Path) (all []netip.AddrPort, ready int) {
-	listed, relays := mesh.Rank(in.Links, lastGood, spec), in.behind(spec)
+	listed, relays := in.ranked(lastGood, spec), in.behind(spec)
 	if path.Endpoint.IsValid() {
 		relays = append([]netip.AddrPort{path.Endpoint}, relays...)
 	}
@@ -100,6 +103,26 @@ func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path m
 	default:
 		return append(slices.Clip(listed), relays...), 0
 	}
+}
+
+// ranked returns the endpoints of a peer that are not relays', in the order in which they are tried.
+func (in *Input) ranked(lastGood netip.AddrPort, spec *mesh.PeerSpec) []netip.AddrPort {
+	isOfRelay := func(e netip.AddrPort) bool { return in.isOfRelay(spec, e) }
+	if isOfRelay(lastGood) {
+		lastGood = netip.AddrPort{}
+	}
+	ranked := mesh.Rank(in.Links, lastGood, spec)
+	if !slices.ContainsFunc(ranked, isOfRelay) {
+		return ranked
+	}
+	return slices.DeleteFunc(slices.Clone(ranked), isOfRelay)
+}
+
+// isOfRelay reports whether an endpoint is that of a relay: the peer has named it as such, or this machine is
+// registered there. What a service alone says of its relay does not keep an endpoint of a peer from use.
+func (in *Input) isOfRelay(spec *mesh.PeerSpec, e netip.AddrPort) bool {
+	return slices.Contains(spec.RelayEndpoints, e) ||
+		slices.ContainsFunc(in.Registered, func(r BlindRelay) bool { return e.IsValid() && r.Endpoint == e })
 }
 
 // pathTo returns the direct path to a peer; its endpoint is not valid for none.

@@ -297,3 +297,105 @@ func TestPathsStayWhereNobodyLooks(t *testing.T) {
 		}
 	}
 }
+
+// TestPeersWithoutAgentAreTriedAtRelays has machines that register with no relay.
+func TestPeersWithoutAgentAreTriedAtRelays(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		withoutAgent bool
+		registered   []BlindRelay
+		probing      bool
+		// want are the endpoints before those of relays, and relays how many of these follow.
+		want   []netip.AddrPort
+		relays int
+	}{
+		{"a Talos node", true, behindRelays(nil).Registered, false, []netip.AddrPort{one, two}, 2},
+		{"a Talos node, while paths to others are looked for", true, behindRelays(nil).Registered, true, []netip.AddrPort{one, two}, 2},
+		{"one relay has been lost", true, []BlindRelay{{Key: mesh.Key{101}, Endpoint: relayOne, Lost: true}, {Key: mesh.Key{102}, Endpoint: relayTwo}}, false,
+			[]netip.AddrPort{one, two, relayTwo}, 1},
+		{"this machine is registered with none", true, nil, false, []netip.AddrPort{one, two}, 0},
+		{"a static peer, or one with an agent", false, behindRelays(nil).Registered, false, []netip.AddrPort{one, two}, 0},
+	} {
+		list := specs(1)
+		list[0].WithoutAgent = c.withoutAgent
+		in := behindRelays(list)
+		in.Registered, in.Probing = c.registered, c.probing
+		got, ready := in.candidates(netip.AddrPort{}, &list[0], mesh.Path{})
+		if len(got) != len(c.want)+c.relays || !slices.Equal(got[:len(c.want)], c.want) || ready > 0 {
+			t.Errorf("%s: the candidates are %v, %d of them ready", c.name, got, ready)
+		}
+	}
+}
+
+// TestPeerWithoutAgentCallsByARelay has a Talos node answer nowhere, and then call by a relay.
+func TestPeerWithoutAgentCallsByARelay(t *testing.T) {
+	var tracker Tracker
+	list := specs(1)
+	list[0].WithoutAgent = true
+	in := behindRelays(list)
+	tried := map[netip.AddrPort]bool{}
+	second, endpoint := 0, netip.AddrPort{}
+	for ; second < 60; second++ {
+		in.Observed = []Observed{{Key: mesh.Key{1}, Present: true, Endpoint: endpoint, TransmitBytes: int64(148 * second)}}
+		commit(t, &tracker, at(second), in)
+		if e := tracker.Connections()[0].Action.Endpoint; e.IsValid() {
+			endpoint, tried[e] = e, true
+		}
+	}
+	if len(tried) != 4 || !tried[relayOne] || !tried[relayTwo] {
+		t.Errorf("it was tried at %v", tried)
+	}
+	in.Observed = []Observed{upAt(1, relayTwo)}
+	in.Observed[0].LastHandshake = at(second)
+	commit(t, &tracker, at(second), in)
+	if c := tracker.Connections()[0]; !c.IsUp() || c.BlindRelay != (mesh.Key{102}) || c.LastGood.IsValid() || c.Action.Endpoint.IsValid() {
+		t.Errorf("once it has called, the connection is %+v", c)
+	}
+	if found := tracker.Connections().Harvest(at(second), in.Self, list); len(found) > 0 {
+		t.Errorf("the relay's endpoint is published as that of %v", found)
+	}
+	// The relay is lost: the node tries the other by itself, and this end as well.
+	in.Registered[1].Lost = true
+	in.Observed[0].ReceiveBytes++
+	commit(t, &tracker, at(second+1), in)
+	if got := tracker.Connections()[0].Action.Endpoint; got != relayOne {
+		t.Errorf("once the relay is lost, it is to have %v", got)
+	}
+}
+
+// TestEndpointsOfRelaysAreNotThePeers has peers that list endpoints of relays, and that were reached there.
+func TestEndpointsOfRelaysAreNotThePeers(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		listed     []netip.AddrPort
+		named      []netip.AddrPort
+		registered bool
+		lastGood   netip.AddrPort
+		want       []netip.AddrPort
+	}{
+		{"named by the peer, which this machine does not know", []netip.AddrPort{one}, []netip.AddrPort{relayOne}, false, relayOne, []netip.AddrPort{one}},
+		{"of a relay of this machine, which another peer has added", []netip.AddrPort{one, relayOne}, nil, true, relayOne, []netip.AddrPort{one}},
+		{"nobody knows that it is a relay's", []netip.AddrPort{one, relayOne}, nil, false, netip.AddrPort{}, []netip.AddrPort{one, relayOne}},
+		{"all are relays'", []netip.AddrPort{relayOne}, nil, true, relayOne, nil},
+	} {
+		list := specs(1)
+		list[0].Endpoints, list[0].RelayEndpoints, list[0].Probes = c.listed, c.named, true
+		in := behindRelays(list)
+		if !c.registered {
+			in.Registered, in.Relays = nil, nil
+		}
+		if got, _ := in.candidates(c.lastGood, &list[0], mesh.Path{}); !slices.Equal(got, c.want) {
+			t.Errorf("%s: the candidates are %v, want %v", c.name, got, c.want)
+		}
+		var tracker Tracker
+		in.Observed = []Observed{upAt(1, relayOne)}
+		commit(t, &tracker, start, in)
+		isTheirs := slices.Contains(c.named, relayOne) || c.registered
+		if got := tracker.Connections()[0].LastGood; got.IsValid() == isTheirs {
+			t.Errorf("%s: the last good endpoint is %v", c.name, got)
+		}
+		if found := tracker.Connections().Harvest(at(1), in.Self, list); len(found) > 0 {
+			t.Errorf("%s: %v is harvested", c.name, found)
+		}
+	}
+}

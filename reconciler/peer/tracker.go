@@ -124,7 +124,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	}
 	c.follow(now, in, spec)
 	c.renew(now, in, spec, &seen)
-	c.noteEndpoint(in)
+	c.noteEndpoint(in, spec)
 }
 
 // list lists the candidates for the peer's endpoint, and returns how many of them, the first, are known
@@ -139,12 +139,12 @@ func (c *Connection) list(now time.Time, in *Input, spec *mesh.PeerSpec, there b
 }
 
 // noteEndpoint notes whose the endpoint in use is.
-func (c *Connection) noteEndpoint(in *Input) {
+func (c *Connection) noteEndpoint(in *Input, spec *mesh.PeerSpec) {
 	at := c.Status.Endpoint
 	if c.BlindRelay = in.relayAt(at); c.BlindRelay.IsZero() && at == c.former.at {
 		c.BlindRelay = c.former.key
 	}
-	if c.IsUp() && at.IsValid() && c.BlindRelay.IsZero() {
+	if c.IsUp() && at.IsValid() && c.BlindRelay.IsZero() && !in.isOfRelay(spec, at) {
 		c.LastGood = at
 	}
 }
