@@ -213,6 +213,8 @@ type Engine struct {
 	// relays are the connections to the blind relays, and relayPeers those of the last pass.
 	relays     map[mesh.Key]relayWatch
 	relayPeers []state.RelayPeer
+	// listed are the endpoints of relays that the machine lists among its own, or has withdrawn.
+	listed []listedRelay
 	// offer is the relay that this machine is, and offerTries what became of those of members.
 	offer   Offer
 	serving health.OfferedRelay
@@ -282,6 +284,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	p.NetworkChanged = t.NetworkChanged || last != nil && !last.host.Equal(p.host)
 	e.stepRelays(p, now, live.Peers)
 	e.stepPeers(p, now, config, live, p.NetworkChanged || e.deviceChanged)
+	e.publishRelays(p, now)
 	p.resolveOwners(now, &e.owners, live.Peers)
 	if p.config != nil {
 		e.gathered.specs = p.specs

@@ -364,6 +364,11 @@ func (e *Engine) shiftRelays(by time.Duration) {
 		}
 		e.relays[k] = w
 	}
+	for i := range e.listed {
+		if l := &e.listed[i]; !l.until.IsZero() {
+			l.until = l.until.Add(by)
+		}
+	}
 	e.offerTries.shift(by)
 }
 

@@ -34,7 +34,9 @@ type relaying struct {
 func newRelaying(t *testing.T) *relaying {
 	engine, kernel, _ := newEngine()
 	engine.AlwaysInitiate = true
-	known := complete(affiliate(1, "10.0.0.1:51820"))
+	other := affiliate(1, "10.0.0.1:51820")
+	other.KubeSpan.Probes = true
+	known := complete(other)
 	known.Relays = []mesh.BlindRelay{{Key: relayKey, Endpoints: relayAt, Name: "relay.example"}}
 	return &relaying{engine, t, kernel, known, "", start}
 }
@@ -573,5 +575,53 @@ func TestRelayWithTheKeyOfAFormerPeer(t *testing.T) {
 				t.Error("not registered after a handshake")
 			}
 		})
+	}
+}
+
+// TestRelaysAreListedForTalosNodes has a machine with a relay in clusters with and without machines that
+// have no agent.
+func TestRelaysAreListedForTalosNodes(t *testing.T) {
+	probing, registered, old := affiliate(2, "10.0.0.2:51820"), affiliate(3), affiliate(4, "10.0.0.4:51820")
+	probing.KubeSpan.Probes, probing.Version = true, "1.0"
+	registered.KubeSpan.Registered, registered.Version = []mesh.Key{relayKey}, "1.0"
+	old.Version = "0.9"
+	static := affiliate(5, "10.0.0.5:51820")
+	static.NodeID, static.Static = mesh.StaticID("phone"), true
+	for _, c := range []struct {
+		name   string
+		others []mesh.Affiliate
+		// at once is the number of relays' endpoints, and later that after a minute.
+		atOnce, later int
+	}{
+		{"agents alone", []mesh.Affiliate{probing, registered}, 0, 0},
+		{"a phone", []mesh.Affiliate{probing, static}, 0, 0},
+		{"a Talos node", []mesh.Affiliate{affiliate(1, "10.0.0.1:51820"), probing}, 2, 2},
+		{"a machine that may be starting", []mesh.Affiliate{old}, 0, 2},
+	} {
+		r := newRelaying(t)
+		r.known = complete(c.others...)
+		r.known.Relays = []mesh.BlindRelay{{Key: relayKey, Endpoints: relayAt, Name: "relay.example"}}
+		own := r.pass(0).Local.KubeSpan.Endpoints
+		r.pass(time.Second)
+		r.answers(true)
+		wants := func(want int) {
+			t.Helper()
+			r.answers(false)
+			k := r.pass(10 * time.Second).Local.KubeSpan
+			if !slices.Equal(k.Endpoints, slices.Concat(own, relayAt[:want])) || !slices.Equal(k.RelayEndpoints, relayAt[:want]) {
+				t.Errorf("%s: after %v it lists %v, and names %v as relays'", c.name, r.now.Sub(start), k.Endpoints, k.RelayEndpoints)
+			}
+		}
+		wants(c.atOnce)
+		for range 6 {
+			r.answers(false)
+			r.pass(10 * time.Second)
+		}
+		wants(c.later)
+		// The relay is silent.
+		k := r.pass(50 * time.Second).Local.KubeSpan
+		if len(k.Registered) > 0 || !slices.Equal(k.Endpoints, own) || len(k.RelayEndpoints) != c.later {
+			t.Errorf("%s: without a relay it lists %v, and names %v", c.name, k.Endpoints, k.RelayEndpoints)
+		}
 	}
 }

@@ -1,0 +1,128 @@
+package reconciler
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/peer"
+)
+
+const (
+	// keptFor is how long discovery services keep an endpoint that is not published any more
+	// (discoveryhttp.TTL).
+	keptFor = 30 * time.Minute
+	// agentStart is how long a machine with spanctl may have no agent that looks for paths or registers with
+	// relays, until it counts as one without: an agent that starts publishes first.
+	agentStart = time.Minute
+)
+
+// listedRelay is an endpoint of a relay that this machine lists among its own.
+type listedRelay struct {
+	relay mesh.Key
+	at    netip.AddrPort
+	// until is when services have forgotten an endpoint that was withdrawn; zero for one that is listed.
+	until time.Time
+}
+
+// listRelays returns the endpoints of relays that the machine lists next, at most mesh.MaxListedRelays, and
+// those that it has withdrawn of late. Choices are the endpoints of relays with which it is registered, the
+// best first, and own those of the machine itself.
+func listRelays(now time.Time, own []netip.AddrPort, choices, before []listedRelay) (next []listedRelay) {
+	room := min(mesh.MaxListedRelays, mesh.MaxEndpoints-len(own))
+	isKnown := func(e netip.AddrPort) bool {
+		return slices.Contains(own, e) || slices.ContainsFunc(next, func(l listedRelay) bool { return l.at == e })
+	}
+	for _, l := range choices {
+		if len(next) < room && !isKnown(l.at) {
+			next = append(next, l)
+		}
+	}
+	for _, l := range before {
+		if l.until.IsZero() {
+			l.until = now.Add(keptFor)
+		}
+		if now.Before(l.until) && !isKnown(l.at) && len(next) < mesh.MaxRelayEndpoints {
+			next = append(next, l)
+		}
+	}
+	return next
+}
+
+// relayChoices returns the endpoints at which relays carry packets for the machine: one of each, and then one
+// of the other IP version of each. An endpoint that is listed already stays the first of its relay.
+func relayChoices(registered []peer.BlindRelay, relays []mesh.BlindRelay, before []listedRelay) []listedRelay {
+	var first, second []listedRelay
+	for _, r := range registered {
+		i := slices.IndexFunc(relays, func(b mesh.BlindRelay) bool { return b.Key == r.Key })
+		if i < 0 {
+			continue
+		}
+		at := firstEndpoint(r, &relays[i], before)
+		first = append(first, listedRelay{relay: r.Key, at: at})
+		if relays[i].Member {
+			continue // it may have listed the endpoints of others
+		}
+		other := slices.IndexFunc(relays[i].Endpoints, func(e netip.AddrPort) bool { return e.Addr().Is4() != at.Addr().Is4() })
+		if other >= 0 {
+			second = append(second, listedRelay{relay: r.Key, at: relays[i].Endpoints[other]})
+		}
+	}
+	return append(first, second...)
+}
+
+// firstEndpoint returns the endpoint of a relay that others are to use. Of a member's relay, it is the one at
+// which the relay has answered. Of another that is reached over TCP, it is one of UDP all the same.
+func firstEndpoint(r peer.BlindRelay, known *mesh.BlindRelay, before []listedRelay) netip.AddrPort {
+	isListed := func(l listedRelay) bool {
+		return l.relay == r.Key && l.until.IsZero() && slices.Contains(known.Endpoints, l.at)
+	}
+	i := slices.IndexFunc(before, isListed)
+	switch {
+	case known.Member:
+		return r.Endpoint
+	case i >= 0:
+		return before[i].at
+	case r.Endpoint != known.Local:
+		return r.Endpoint
+	default:
+		return known.Endpoints[0]
+	}
+}
+
+// hasWithoutAgent reports whether there is a machine without an agent among the peers.
+func (p *Pass) hasWithoutAgent(now time.Time) bool {
+	for i := range p.specs {
+		isTalos := p.claimants[i].Version == ""
+		if p.specs[i].WithoutAgent && (isTalos || now.Sub(p.peers[i].Status.FirstSeen) >= agentStart) {
+			return true
+		}
+	}
+	return false
+}
+
+// publishRelays publishes the endpoints of the relays with which the machine is registered, after its own:
+// only by these do machines without an agent reach it behind a NAT. Where all have an agent, there are none.
+func (e *Engine) publishRelays(p *Pass, now time.Time) {
+	k := &p.Local.KubeSpan
+	if k.IsZero() {
+		return
+	}
+	var choices []listedRelay
+	if p.hasWithoutAgent(now) {
+		choices = relayChoices(p.registered, p.relays, e.listed)
+	}
+	e.listed = listRelays(now, k.Endpoints, choices, e.listed)
+	if len(e.listed) == 0 {
+		return
+	}
+	// The lists are those of what was gathered.
+	k.Endpoints, k.RelayEndpoints = slices.Clone(k.Endpoints), nil
+	for _, l := range e.listed {
+		if l.until.IsZero() {
+			k.Endpoints = append(k.Endpoints, l.at)
+		}
+		k.RelayEndpoints = append(k.RelayEndpoints, l.at)
+	}
+}
