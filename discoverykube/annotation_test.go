@@ -57,6 +57,11 @@ func TestDecodeTalos(t *testing.T) {
 	if again := encode(a); !maps.Equal(again, n.annotations) {
 		t.Errorf("encoded again: %v", again)
 	}
+	relay := netip.MustParseAddrPort("198.51.100.1:51821")
+	a.KubeSpan.Endpoints, a.KubeSpan.RelayEndpoints = append(a.KubeSpan.Endpoints, relay), []netip.AddrPort{relay}
+	if again := encode(a); !maps.Equal(again, n.annotations) {
+		t.Errorf("with the endpoint of a relay: %v", again)
+	}
 }
 
 func TestNodesThatAreNotInTheMesh(t *testing.T) {
