@@ -413,5 +413,12 @@ func (e *Engine) AffiliateAs(config *schema.Config, known Knowledge, identify Id
 		return mesh.Affiliate{}, fmt.Errorf("make another key: %w", err)
 	}
 	local, _ := mesh.LocalAffiliate(identity, config.KubeSpan(), host, known.Seen, known.Outside, known.Node)
+	e.identifySelf(&local)
 	return local, nil
+}
+
+// identifySelf has the machine's affiliate say what runs on it.
+func (e *Engine) identifySelf(local *mesh.Affiliate) {
+	local.Version = e.Version
+	local.KubeSpan.KnowsRelays = !e.Started.IsZero() && !local.KubeSpan.IsZero()
 }

@@ -36,6 +36,8 @@ type gathered struct {
 	claimants []*mesh.Affiliate
 	// specs are the specs of claimants, in their order.
 	specs []mesh.PeerSpec
+	// withoutAgent is set when one of them is of a machine without an agent.
+	withoutAgent bool
 	// territory is what stays at this machine whatever peers claim.
 	territory *mesh.Territory
 	// preshared are the preshared keys of the peers that do not use the cluster secret.
@@ -77,7 +79,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	}
 	g := gathered{config: config, version: known.Version, host: host, identity: identity, outside: known.Outside, refused: map[string]string{}}
 	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Outside, known.Node)
-	g.local.Version = e.Version
+	e.identifySelf(&g.local)
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
@@ -111,6 +113,7 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.K
 	filter := mesh.NewEndpointFilter(g.identity, g.host, kubespan)
 	for i := range g.specs {
 		filter.Filter(&g.specs[i])
+		g.withoutAgent = g.withoutAgent || g.specs[i].WithoutAgent
 	}
 	g.announcing = append(g.announcing, mesh.NoPeerEndpoint(kubespan, g.specs)...)
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)

@@ -9,14 +9,9 @@ import (
 	"github.com/spanmesh/span/reconciler/peer"
 )
 
-const (
-	// keptFor is how long discovery services keep an endpoint that is not published any more
-	// (discoveryhttp.TTL).
-	keptFor = 30 * time.Minute
-	// agentStart is how long a machine with spanctl may have no agent that looks for paths or registers with
-	// relays, until it counts as one without: an agent that starts publishes first.
-	agentStart = time.Minute
-)
+// keptFor is how long discovery services keep an endpoint that is not published any more
+// (discoveryhttp.TTL).
+const keptFor = 30 * time.Minute
 
 // listedRelay is an endpoint of a relay that this machine lists among its own.
 type listedRelay struct {
@@ -91,17 +86,6 @@ func firstEndpoint(r peer.BlindRelay, known *mesh.BlindRelay, before []listedRel
 	}
 }
 
-// hasWithoutAgent reports whether there is a machine without an agent among the peers.
-func (p *Pass) hasWithoutAgent(now time.Time) bool {
-	for i := range p.specs {
-		isTalos := p.claimants[i].Version == ""
-		if p.specs[i].WithoutAgent && (isTalos || now.Sub(p.peers[i].Status.FirstSeen) >= agentStart) {
-			return true
-		}
-	}
-	return false
-}
-
 // publishRelays publishes the endpoints of the relays with which the machine is registered, after its own:
 // only by these do machines without an agent reach it behind a NAT. Where all have an agent, there are none.
 func (e *Engine) publishRelays(p *Pass, now time.Time) {
@@ -110,7 +94,7 @@ func (e *Engine) publishRelays(p *Pass, now time.Time) {
 		return
 	}
 	var choices []listedRelay
-	if p.hasWithoutAgent(now) {
+	if p.withoutAgent {
 		choices = relayChoices(p.registered, p.relays, e.listed)
 	}
 	e.listed = listRelays(now, k.Endpoints, choices, e.listed)

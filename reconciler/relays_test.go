@@ -578,25 +578,46 @@ func TestRelayWithTheKeyOfAFormerPeer(t *testing.T) {
 	}
 }
 
+// TestAgentsSayThatTheyKnowRelays has an agent, which may use no relays, and a single pass.
+func TestAgentsSayThatTheyKnowRelays(t *testing.T) {
+	for _, started := range []time.Time{{}, start} {
+		for _, text := range []string{"", "relay: use: false"} {
+			r := newRelaying(t)
+			r.Started, r.Version, r.text = started, "1.0", text
+			published := r.pass(0).Local
+			next, err := r.AffiliateAs(config(t, text), r.known, identify)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range []mesh.Affiliate{published, next} {
+				if a.Version != "1.0" || a.KubeSpan.KnowsRelays == started.IsZero() {
+					t.Errorf("with %q, started at %v: %+v", text, started, a)
+				}
+			}
+		}
+	}
+}
+
 // TestRelaysAreListedForTalosNodes has a machine with a relay in clusters with and without machines that
 // have no agent.
 func TestRelaysAreListedForTalosNodes(t *testing.T) {
-	probing, registered, old := affiliate(2, "10.0.0.2:51820"), affiliate(3), affiliate(4, "10.0.0.4:51820")
-	probing.KubeSpan.Probes, probing.Version = true, "1.0"
-	registered.KubeSpan.Registered, registered.Version = []mesh.Key{relayKey}, "1.0"
+	probing, registered, starting, old := affiliate(2, "10.0.0.2:51820"), affiliate(3), affiliate(4), affiliate(6, "10.0.0.6:51820")
+	probing.KubeSpan.Probes = true
+	registered.KubeSpan.Registered = []mesh.Key{relayKey}
+	starting.KubeSpan.KnowsRelays = true
 	old.Version = "0.9"
 	static := affiliate(5, "10.0.0.5:51820")
 	static.NodeID, static.Static = mesh.StaticID("phone"), true
 	for _, c := range []struct {
 		name   string
 		others []mesh.Affiliate
-		// at once is the number of relays' endpoints, and later that after a minute.
-		atOnce, later int
+		// want is the number of relays' endpoints.
+		want int
 	}{
-		{"agents alone", []mesh.Affiliate{probing, registered}, 0, 0},
-		{"a phone", []mesh.Affiliate{probing, static}, 0, 0},
-		{"a Talos node", []mesh.Affiliate{affiliate(1, "10.0.0.1:51820"), probing}, 2, 2},
-		{"a machine that may be starting", []mesh.Affiliate{old}, 0, 2},
+		{"agents alone", []mesh.Affiliate{probing, registered, starting}, 0},
+		{"a phone", []mesh.Affiliate{probing, static}, 0},
+		{"a Talos node", []mesh.Affiliate{affiliate(1, "10.0.0.1:51820"), probing}, 2},
+		{"an earlier version", []mesh.Affiliate{old}, 2},
 	} {
 		r := newRelaying(t)
 		r.known = complete(c.others...)
@@ -604,23 +625,16 @@ func TestRelaysAreListedForTalosNodes(t *testing.T) {
 		own := r.pass(0).Local.KubeSpan.Endpoints
 		r.pass(time.Second)
 		r.answers(true)
-		wants := func(want int) {
-			t.Helper()
+		for range 6 {
 			r.answers(false)
 			k := r.pass(10 * time.Second).Local.KubeSpan
-			if !slices.Equal(k.Endpoints, slices.Concat(own, relayAt[:want])) || !slices.Equal(k.RelayEndpoints, relayAt[:want]) {
+			if !slices.Equal(k.Endpoints, slices.Concat(own, relayAt[:c.want])) || !slices.Equal(k.RelayEndpoints, relayAt[:c.want]) {
 				t.Errorf("%s: after %v it lists %v, and names %v as relays'", c.name, r.now.Sub(start), k.Endpoints, k.RelayEndpoints)
 			}
 		}
-		wants(c.atOnce)
-		for range 6 {
-			r.answers(false)
-			r.pass(10 * time.Second)
-		}
-		wants(c.later)
 		// The relay is silent.
 		k := r.pass(50 * time.Second).Local.KubeSpan
-		if len(k.Registered) > 0 || !slices.Equal(k.Endpoints, own) || len(k.RelayEndpoints) != c.later {
+		if len(k.Registered) > 0 || !slices.Equal(k.Endpoints, own) || len(k.RelayEndpoints) != c.want {
 			t.Errorf("%s: without a relay it lists %v, and names %v", c.name, k.Endpoints, k.RelayEndpoints)
 		}
 	}

@@ -183,8 +183,10 @@ type KubeSpan struct {
 	BlindRelay *BlindRelay `protobuf:"bytes,18005,opt,name=blind_relay,json=blindRelay,proto3,oneof" json:"blind_relay,omitempty"`
 	// Those of the machine's endpoints that are relays' which cannot read. Some may have been withdrawn.
 	RelayEndpoints []*Endpoint `protobuf:"bytes,18006,rep,name=relay_endpoints,json=relayEndpoints,proto3" json:"relay_endpoints,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether an agent runs on the machine that registers with the relays which it may use.
+	KnowsRelays   bool `protobuf:"varint,18007,opt,name=knows_relays,json=knowsRelays,proto3" json:"knows_relays,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KubeSpan) Reset() {
@@ -285,6 +287,13 @@ func (x *KubeSpan) GetRelayEndpoints() []*Endpoint {
 		return x.RelayEndpoints
 	}
 	return nil
+}
+
+func (x *KubeSpan) GetKnowsRelays() bool {
+	if x != nil {
+		return x.KnowsRelays
+	}
+	return false
 }
 
 // A relay that cannot read what it carries.
@@ -509,7 +518,7 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x04left\x18ӌ\x01 \x01(\bR\x04left\x12\x1a\n" +
 	"\aversion\x18Ԍ\x01 \x01(\tR\aversionB\v\n" +
 	"\t_kubespanB\x10\n" +
-	"\x0e_control_plane\"\xb7\x04\n" +
+	"\x0e_control_plane\"\xdc\x04\n" +
 	"\bKubeSpan\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
@@ -522,7 +531,8 @@ const file_sidero_discovery_client_affiliate_proto_rawDesc = "" +
 	"\x11registered_relays\x18Ԍ\x01 \x03(\fR\x10registeredRelays\x12K\n" +
 	"\vblind_relay\x18Ռ\x01 \x01(\v2#.sidero.discovery.client.BlindRelayH\x01R\n" +
 	"blindRelay\x88\x01\x01\x12L\n" +
-	"\x0frelay_endpoints\x18\u058c\x01 \x03(\v2!.sidero.discovery.client.EndpointR\x0erelayEndpointsB\n" +
+	"\x0frelay_endpoints\x18\u058c\x01 \x03(\v2!.sidero.discovery.client.EndpointR\x0erelayEndpoints\x12#\n" +
+	"\fknows_relays\x18\u05cc\x01 \x01(\bR\vknowsRelaysB\n" +
 	"\n" +
 	"\b_mappingB\x0e\n" +
 	"\f_blind_relay\"l\n" +

@@ -22,6 +22,7 @@ func encodePaths(k *mesh.KubeSpan, out *clientpb.KubeSpan) {
 	for _, relay := range k.Registered {
 		out.RegisteredRelays = append(out.RegisteredRelays, relay[:])
 	}
+	out.KnowsRelays = k.KnowsRelays
 	out.RelayEndpoints = encodeEndpoints(k.RelayEndpoints)
 	if o := &k.Offer; !o.IsZero() {
 		out.BlindRelay = &clientpb.BlindRelay{PublicKey: o.Key[:], Endpoints: encodeEndpoints(o.Endpoints)}
@@ -60,6 +61,7 @@ func decodePaths(in *clientpb.KubeSpan, k *mesh.KubeSpan) error {
 		}
 		k.Registered = append(k.Registered, mesh.Key(raw))
 	}
+	k.KnowsRelays = in.GetKnowsRelays()
 	var err error
 	if k.RelayEndpoints, err = decodeEndpoints(in.GetRelayEndpoints(), mesh.MaxRelayEndpoints); err != nil {
 		return fmt.Errorf("names as that of a relay %w", err)

@@ -19,6 +19,7 @@ func TestPathsRoundTrip(t *testing.T) {
 		"an earlier version":        {},
 		"a kind that is unknown":    {Probes: true},
 		"behind a NAT, with relays": {Probes: true, NAT: mesh.NATDependent, Registered: []mesh.Key{{1}, {2}}},
+		"an agent":                  {KnowsRelays: true},
 		"listed at relays": {Registered: []mesh.Key{{1}}, RelayEndpoints: []netip.AddrPort{
 			netip.MustParseAddrPort("192.0.2.1:51821"), netip.MustParseAddrPort("[2001:db8::1]:65535")}},
 		"a relay": {Offer: mesh.RelayOffer{Key: mesh.Key{3}, Endpoints: []netip.AddrPort{
@@ -80,7 +81,7 @@ func TestPathsOfOthers(t *testing.T) {
 // TestPathsFit has the largest that a machine publishes about paths and its relay, for which mesh leaves
 // 240 and 192 bytes of the 2048 that discovery services take.
 func TestPathsFit(t *testing.T) {
-	paths := mesh.KubeSpan{Probes: true, NAT: mesh.NATDependent}
+	paths := mesh.KubeSpan{Probes: true, KnowsRelays: true, NAT: mesh.NATDependent}
 	for i := range mesh.MaxRegistered {
 		paths.Registered = append(paths.Registered, mesh.Key{byte(i)})
 	}

@@ -57,6 +57,9 @@ type KubeSpan struct {
 	NAT NAT `json:"nat,omitempty"`
 	// Probes is set when an agent on the machine answers probes for paths. KubeSpan on Talos does not.
 	Probes bool `json:"probes,omitempty"`
+	// KnowsRelays is set when an agent on the machine registers with the blind relays that it may use.
+	// KubeSpan on Talos and earlier versions do not.
+	KnowsRelays bool `json:"knowsRelays,omitempty"`
 	// Registered are the blind relays with which the machine is registered.
 	Registered []Key `json:"registered,omitempty"`
 	// RelayEndpoints are those of Endpoints that are blind relays', by which machines without an agent
@@ -69,9 +72,9 @@ type KubeSpan struct {
 // IsZero reports whether the machine is not in the mesh.
 func (k KubeSpan) IsZero() bool { return k.PublicKey.IsZero() }
 
-// WithoutAgent reports whether no agent on the machine looks for paths or registers with relays: it is a
-// Talos node, or has an earlier version or another config.
-func (k *KubeSpan) WithoutAgent() bool { return !k.Probes && len(k.Registered) == 0 }
+// WithoutAgent reports whether no agent on the machine knows relays: it is a Talos node, has an earlier
+// version, or was set up by commands alone.
+func (k *KubeSpan) WithoutAgent() bool { return !k.KnowsRelays && !k.Probes && len(k.Registered) == 0 }
 
 // OwnEndpoints returns the endpoints that are not those of relays.
 func (k *KubeSpan) OwnEndpoints() []netip.AddrPort {
@@ -134,6 +137,7 @@ func join(a, b Affiliate) Affiliate {
 			Relays:                    unite(a.KubeSpan.Relays, b.KubeSpan.Relays),
 			NAT:                       cmp.Or(b.KubeSpan.NAT, a.KubeSpan.NAT),
 			Probes:                    a.KubeSpan.Probes || b.KubeSpan.Probes,
+			KnowsRelays:               a.KubeSpan.KnowsRelays || b.KubeSpan.KnowsRelays,
 			Registered:                unite(a.KubeSpan.Registered, b.KubeSpan.Registered),
 			RelayEndpoints:            unite(a.KubeSpan.RelayEndpoints, b.KubeSpan.RelayEndpoints),
 			Offer:                     a.KubeSpan.Offer.or(b.KubeSpan.Offer),

@@ -45,6 +45,7 @@ func TestListedRelaysAreNoEndpoints(t *testing.T) {
 		{name: "a Talos node", k: KubeSpan{Endpoints: listed}, want: listed, withoutAgent: true},
 		{name: "a static peer", k: KubeSpan{Endpoints: listed}, static: true, want: listed},
 		{name: "one that looks for paths", k: KubeSpan{Endpoints: listed, Probes: true}, want: listed},
+		{name: "one that uses no relays", k: KubeSpan{Endpoints: listed, KnowsRelays: true}, want: listed},
 		{name: "one that names a relay's", k: KubeSpan{Endpoints: listed, Registered: []Key{{9}}, RelayEndpoints: listed[1:]}, want: listed[:1], refused: 1},
 		{name: "one that has withdrawn it", k: KubeSpan{Endpoints: listed[:1], Registered: []Key{{9}}, RelayEndpoints: listed[1:]}, want: listed[:1]},
 		{name: "one that names all", k: KubeSpan{Endpoints: listed, Probes: true, RelayEndpoints: listed}, refused: 2},

@@ -40,5 +40,5 @@ func (a Affiliate) Equal(other any) bool {
 func equalKubeSpan(a, b mesh.KubeSpan) bool {
 	return a.PublicKey == b.PublicKey && a.Address == b.Address && a.Relay == b.Relay && slices.Equal(a.Relays, b.Relays) &&
 		slices.Equal(a.AdditionalAddresses, b.AdditionalAddresses) && slices.Equal(a.ExcludeAdvertisedNetworks, b.ExcludeAdvertisedNetworks) &&
-		slices.Equal(a.Endpoints, b.Endpoints) && a.NAT == b.NAT && a.Probes == b.Probes && slices.Equal(a.Registered, b.Registered) && slices.Equal(a.RelayEndpoints, b.RelayEndpoints) && a.Offer.Equal(b.Offer)
+		slices.Equal(a.Endpoints, b.Endpoints) && a.NAT == b.NAT && a.Probes == b.Probes && a.KnowsRelays == b.KnowsRelays && slices.Equal(a.Registered, b.Registered) && slices.Equal(a.RelayEndpoints, b.RelayEndpoints) && a.Offer.Equal(b.Offer)
 }

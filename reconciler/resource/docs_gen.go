@@ -31,6 +31,7 @@ var docs = map[string]string{
 	"mesh.KubeSpan.Address":                   "The machine's own address in the mesh.",
 	"mesh.KubeSpan.Endpoints":                 "Where the machine may be reached.",
 	"mesh.KubeSpan.ExcludeAdvertisedNetworks": "Networks that peers do not route to the machine.",
+	"mesh.KubeSpan.KnowsRelays":               "Set when an agent on the machine registers with the blind relays that it may use. KubeSpan on Talos and earlier versions do not.",
 	"mesh.KubeSpan.NAT":                       "How a NAT in front of the machine maps WireGuard's port.",
 	"mesh.KubeSpan.Offer":                     "The blind relay that the machine is for the others.",
 	"mesh.KubeSpan.Probes":                    "Set when an agent on the machine answers probes for paths. KubeSpan on Talos does not.",
