@@ -18,6 +18,7 @@ import (
 // Commands are what the test program runs inside of a node with this package.
 var Commands = map[string]lab.Subcommand{
 	"talos-peer":    talosPeer,
+	"talos-node":    talosNode,
 	"talos-service": talosService,
 	"talos-crowd":   talosCrowd,
 	"relay-member":  relayMember,
