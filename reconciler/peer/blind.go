@@ -105,6 +105,39 @@ func (in *Input) candidates(lastGood netip.AddrPort, spec *mesh.PeerSpec, path m
 	}
 }
 
+const (
+	// maxGuesses is how many machines without an agent that do not answer are tried at relays by turns, each
+	// for guessFor. A relay may not know where they are, and looks among all keys for the receiver of each
+	// initiation, of which there is one in 5 s; it does so 20 times a second (relay.Limits.ScansPerSecond).
+	maxGuesses = 32
+	guessFor   = 2 * time.Minute
+)
+
+// guesses says whose turn it is.
+type guesses struct {
+	// turns is how many there are, and turn the present one. Next is the place of the next machine.
+	turns, turn, next int
+}
+
+// newGuesses returns the turns at some time. Before are the connections after the last pass.
+func newGuesses(now time.Time, before Connections) guesses {
+	waiting := 0
+	for i := range before {
+		if before[i].withoutAgent && !before[i].IsUp() {
+			waiting++
+		}
+	}
+	turns := max(1, (waiting+maxGuesses-1)/maxGuesses)
+	return guesses{turns: turns, turn: int(now.Unix()/int64(guessFor/time.Second)) % turns}
+}
+
+// take returns whether it is the next machine's turn.
+func (g *guesses) take() bool {
+	turn := g.next / maxGuesses % g.turns
+	g.next++
+	return turn == g.turn
+}
+
 // ranked returns the endpoints of a peer that are not relays', in the order in which they are tried.
 func (in *Input) ranked(lastGood netip.AddrPort, spec *mesh.PeerSpec) []netip.AddrPort {
 	isOfRelay := func(e netip.AddrPort) bool { return in.isOfRelay(spec, e) }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
 )
@@ -397,5 +398,44 @@ func TestEndpointsOfRelaysAreNotThePeers(t *testing.T) {
 		if found := tracker.Connections().Harvest(at(1), in.Self, list); len(found) > 0 {
 			t.Errorf("%s: %v is harvested", c.name, found)
 		}
+	}
+}
+
+// TestFewMachinesAreTriedAtRelaysAtOnce has many machines without an agent, of which none answers.
+func TestFewMachinesAreTriedAtRelaysAtOnce(t *testing.T) {
+	var numbers []byte
+	for i := range byte(2*maxGuesses + 5) {
+		numbers = append(numbers, i)
+	}
+	list := specs(numbers...)
+	for i := range list {
+		list[i].WithoutAgent = true
+	}
+	in, tried := behindRelays(list), map[mesh.Key]bool{}
+	var tracker Tracker
+	endpoints := make([]netip.AddrPort, len(list))
+	for second := range 3 * int(guessFor/time.Second) {
+		in.Observed = nil
+		for i := range list {
+			in.Observed = append(in.Observed, Observed{Key: list[i].PublicKey, Present: true, Endpoint: endpoints[i], TransmitBytes: int64(148 * second)})
+		}
+		commit(t, &tracker, at(second), in)
+		guesses := 0
+		for i, c := range tracker.Connections() {
+			if c.Action.Endpoint.IsValid() {
+				endpoints[i] = c.Action.Endpoint
+			}
+			if !c.BlindRelay.IsZero() {
+				guesses++
+				tried[c.Key] = true
+			}
+		}
+		// What is on trial when the turn ends goes on.
+		if guesses > 2*maxGuesses {
+			t.Fatalf("second %d: %d are tried at relays", second, guesses)
+		}
+	}
+	if len(tried) < len(list) {
+		t.Errorf("%d of %d were tried at relays", len(tried), len(list))
 	}
 }

@@ -37,6 +37,9 @@ type Connection struct {
 	barredUntil time.Time
 	bars        int
 
+	// withoutAgent is mesh.PeerSpec.WithoutAgent.
+	withoutAgent bool
+
 	passage passage
 	// former is the endpoint of a relay that was in use, and is none for this machine any more.
 	former formerRelay

@@ -13,6 +13,8 @@ type pace struct {
 	measureAfter time.Duration
 	// allowance is how many more probes this pass may send that can as well be sent later.
 	allowance int
+	// guesses says which machines without an agent are tried at relays.
+	guesses guesses
 	// occupants has the time of the latest handshake at each endpoint; nil while no peer is
 	// being probed.
 	occupants map[netip.AddrPort]time.Time
@@ -26,6 +28,7 @@ func newPace(now time.Time, before Connections, count int) pace {
 		elapsed = min(max(now.Sub(before[0].Status.readAt), 0), maxProbeGap)
 	}
 	return pace{
+		guesses:      newGuesses(now, before),
 		round:        time.Duration(count) * time.Second / maxIdleRate,
 		measureAfter: max(measureAfter, time.Duration(count)*time.Second/maxMeasureRate),
 		allowance:    1 + int(elapsed*(maxIdleRate+maxMeasureRate)/time.Second),

@@ -91,6 +91,9 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
 	leaves := c.leavesRelay(in)
 	ready := c.list(now, in, spec, !leaves && seen.Endpoint == c.Status.Endpoint)
+	if c.withoutAgent = spec.WithoutAgent; c.withoutAgent && !c.IsUp() && !p.guesses.take() {
+		c.Candidates = in.ranked(c.LastGood, spec)
+	}
 	wasUp, at := c.IsUp(), c.Status.Endpoint
 	c.passage.observe(&seen)
 	initiator := in.Self.Compare(spec.PublicKey) < 0
