@@ -114,3 +114,18 @@ func TestWhichEndpointsOfRelays(t *testing.T) {
 		}
 	}
 }
+
+// TestRelaysAreNotProbed has a peer at an endpoint that it has named as a relay's.
+func TestRelaysAreNotProbed(t *testing.T) {
+	relay, own := endpointOf('a'), endpointOf('b')
+	for _, at := range []netip.AddrPort{relay, own} {
+		p := &Pass{peers: peer.Connections{{Key: mesh.Key{1}, Status: peer.Status{Endpoint: at}}}}
+		p.specs = mesh.PeerSpecs([]*mesh.Affiliate{{KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{1}, Probes: true,
+			Endpoints: []netip.AddrPort{own, relay}, RelayEndpoints: []netip.AddrPort{relay}}}})
+		var e Engine
+		e.probe(p, 0)
+		if got := e.probing.Peers[0]; got.Relayed != (at == relay) || !slices.Equal(got.Endpoints, []netip.AddrPort{own}) {
+			t.Errorf("at %v: %+v", at, got)
+		}
+	}
+}
