@@ -50,6 +50,8 @@ type Kernel struct {
 	// unresponsiveSince is when the WireGuard process did not answer for the first time; zero
 	// while it does.
 	unresponsiveSince time.Time
+	// firewall has the nftables tables as they were read last.
+	firewall firewall.Reader
 	// echoes are those to peers.
 	echoes echo.Socket
 }
@@ -115,7 +117,7 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	}{
 		{"routes", k.observeRoutes},
 		{"rules", k.observeRules},
-		{"nftables", observeFirewall},
+		{"nftables", k.observeFirewall},
 	} {
 		err := read.from(&s, scope)
 		if err != nil && withoutIPv6 != nil {
@@ -130,8 +132,8 @@ func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	return s, nil
 }
 
-func observeFirewall(s *state.State, scope state.Scope) (err error) {
-	s.Firewall, s.Neighbours, err = firewall.Observe(scope)
+func (k *Kernel) observeFirewall(s *state.State, scope state.Scope) (err error) {
+	s.Firewall, s.Neighbours, err = k.firewall.Observe(scope, time.Now())
 	return err
 }
 

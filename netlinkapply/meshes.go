@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -63,7 +64,7 @@ func (k *Kernel) Meshes() ([]Mesh, error) {
 		named(name)
 		byIndex[index] = name
 	}
-	_, tables, err := firewall.Observe(state.Scope{})
+	_, tables, err := new(firewall.Reader).Observe(state.Scope{}, time.Now())
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -14,57 +14,58 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-// Observe reads the tables in scope, and the other meshes of the machine. The Firewall is zero
-// if there is no table.
-func Observe(scope state.Scope) (state.Firewall, []state.Neighbour, error) {
-	var firewall state.Firewall
+// readTables reads the tables in scope, and those of other meshes.
+func readTables(scope state.Scope) (reading, error) {
 	conn, err := nft()
 	if err != nil {
-		return firewall, nil, err
+		return reading{}, err
 	}
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return firewall, nil, &condition.Error{Condition: condition.Condition{
+		return reading{}, &condition.Error{Condition: condition.Condition{
 			Code:   condition.NoNftables,
 			Cause:  "this kernel has no nftables, which sends packets into the tunnel",
 			Remedy: "load the module with `modprobe nf_tables`, outside of the container if this is one, or boot a kernel that has it",
 		}, Err: err}
 	}
 	if err != nil {
-		return firewall, nil, fmt.Errorf("list tables: %w", err)
+		return reading{}, fmt.Errorf("list tables: %w", err)
 	}
-	r := reader{conn: conn, scope: scope}
+	r := collector{conn: conn, scope: scope}
 	if r.chains, err = conn.ListChainsOfTableFamily(nftables.TableFamilyINet); err != nil {
-		return firewall, nil, fmt.Errorf("list chains: %w", err)
+		return reading{}, fmt.Errorf("list chains: %w", err)
 	}
 	for _, t := range tables {
 		if err := r.read(t); err != nil {
-			return firewall, nil, err
+			return reading{}, err
 		}
 	}
-	return r.firewall, r.neighbours, nil
+	live := state.State{Firewall: r.firewall}
+	live.Normalize() // once: its lists are shared
+	return reading{firewall: live.Firewall, neighbours: r.neighbours, counted: r.counted}, nil
 }
 
-// reader collects what tables contain.
-type reader struct {
+// collector collects what tables contain.
+type collector struct {
 	conn *nftables.Conn
 	// chains are those of all tables.
 	chains     []*nftables.Chain
 	scope      state.Scope
 	firewall   state.Firewall
 	neighbours []state.Neighbour
+	counted    []countedChain
 }
 
 // read reads a table, if it is of spanctl.
-func (r *reader) read(t *nftables.Table) (err error) {
+func (r *collector) read(t *nftables.Table) (err error) {
 	link, ours := state.LinkOfTable(t.Name)
 	switch {
 	case t.Name == r.scope.FirewallTable:
 		r.firewall.Table = t.Name
-		r.firewall.Chains, r.firewall.Networks, err = r.content(t, &r.firewall.Dropped)
+		r.firewall.Chains, r.firewall.Networks, err = r.content(t)
 	case t.Name == r.scope.GuardTable:
 		r.firewall.Guard.Table = t.Name
-		r.firewall.Guard.Chains, r.firewall.Guard.Networks, err = r.content(t, &r.firewall.Dropped)
+		r.firewall.Guard.Chains, r.firewall.Guard.Networks, err = r.content(t)
 	case ours && link == r.scope.FormerLink:
 		r.firewall.Former = append(r.firewall.Former, t.Name)
 	case ours:
@@ -76,8 +77,8 @@ func (r *reader) read(t *nftables.Table) (err error) {
 }
 
 // content returns the chains of a table and its networks. It adds to what was dropped.
-func (r *reader) content(t *nftables.Table, dropped *state.Dropped) ([]state.Chain, []netip.Prefix, error) {
-	chains, err := r.observeChains(t, dropped)
+func (r *collector) content(t *nftables.Table) ([]state.Chain, []netip.Prefix, error) {
+	chains, err := r.observeChains(t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,7 +94,7 @@ func (r *reader) content(t *nftables.Table, dropped *state.Dropped) ([]state.Cha
 }
 
 // readFormer reads the table of an earlier version. It is of this mesh if a rule names the link.
-func (r *reader) readFormer(t *nftables.Table) error {
+func (r *collector) readFormer(t *nftables.Table) error {
 	return r.comments(t, func(s state.Statement) bool {
 		ours := (s.Op == state.DropLoop || s.Op == state.DropOwnLoop) && (s.Link == r.scope.LinkName || s.Link == r.scope.FormerLink)
 		if ours {
@@ -105,7 +106,7 @@ func (r *reader) readFormer(t *nftables.Table) error {
 
 // readNeighbour reads a table of another mesh. Its first rule that accepts a mark has the mark of
 // that mesh, and its port.
-func (r *reader) readNeighbour(t *nftables.Table, link string) error {
+func (r *collector) readNeighbour(t *nftables.Table, link string) error {
 	known := func(n state.Neighbour) bool { return n.LinkName == link }
 	if slices.ContainsFunc(r.neighbours, known) {
 		return nil // from its other table
@@ -121,7 +122,7 @@ func (r *reader) readNeighbour(t *nftables.Table, link string) error {
 
 // comments calls each for the statements that the comments of a table's rules name, until it
 // returns true. The rules may be those of another version.
-func (r *reader) comments(t *nftables.Table, each func(state.Statement) bool) error {
+func (r *collector) comments(t *nftables.Table, each func(state.Statement) bool) error {
 	for _, c := range r.chains {
 		if c.Table.Name != t.Name {
 			continue
@@ -139,7 +140,7 @@ func (r *reader) comments(t *nftables.Table, each func(state.Statement) bool) er
 	return nil
 }
 
-func (r *reader) observeChains(t *nftables.Table, dropped *state.Dropped) ([]state.Chain, error) {
+func (r *collector) observeChains(t *nftables.Table) ([]state.Chain, error) {
 	var out []state.Chain
 	for _, c := range r.chains {
 		if c.Table.Name != t.Name {
@@ -153,12 +154,17 @@ func (r *reader) observeChains(t *nftables.Table, dropped *state.Dropped) ([]sta
 		if err != nil {
 			return nil, fmt.Errorf("list the rules of %s: %w", c.Name, err)
 		}
+		counts := false
 		for _, rule := range rules {
 			s := recognize(rule)
 			chain.Statements = append(chain.Statements, s)
 			if c := counterIn(rule); c != nil {
-				dropped.Add(s.Op, c.Packets)
+				r.firewall.Dropped.Add(s.Op, c.Packets)
+				counts = counts || isDrop(s.Op)
 			}
+		}
+		if counts {
+			r.counted = append(r.counted, countedChain{t.Name, c.Name, chain.Statements})
 		}
 		out = append(out, chain)
 	}

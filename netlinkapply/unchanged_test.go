@@ -1,0 +1,63 @@
+package netlinkapply_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/nftables"
+
+	"github.com/spanmesh/span/netlinkapply"
+	"github.com/spanmesh/span/reconciler/state"
+)
+
+// TestUnchangedTablesAreNotReadAgain counts what a reading allocates: each network of a set that is
+// read is several allocations.
+func TestUnchangedTablesAreNotReadAgain(t *testing.T) {
+	const peers = 1600
+	k := open(t)
+	in := inputs(t, peers)
+	desired := state.Build(in)
+	desired.Peers = nil
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, desired)
+	scope := state.ScopeOf(&in.KubeSpan)
+	observe := func(k *netlinkapply.Kernel) state.State {
+		t.Helper()
+		live, err := k.Observe(scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return live
+	}
+	again := testing.AllocsPerRun(3, func() { observe(k) })
+	whole := testing.AllocsPerRun(1, func() {
+		fresh := open(t)
+		observe(fresh)
+	})
+	if again > 4*peers || whole < 20*peers {
+		t.Errorf("a reading is %.0f allocations, the first one %.0f", again, whole)
+	}
+	// A caller may sort and cut what it was given.
+	changed := observe(k)
+	clear(changed.Firewall.Chains)
+	clear(changed.Firewall.Guard.Chains)
+
+	conn := &nftables.Conn{}
+	foreign := conn.AddTable(&nftables.Table{Name: "foreign", Family: nftables.TableFamilyINet})
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.DelTable(foreign)
+		if err := conn.Flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, what := range []string{"the generation has changed", "it is the same"} {
+		if diff := cmp.Diff(observe(open(t)).Firewall, observe(k).Firewall, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+}
