@@ -63,12 +63,13 @@ func (r *Reader) Observe(scope state.Scope, now time.Time) (state.Firewall, []st
 	before, _ := g.now()
 	if r.last.holds(before, scope, now) {
 		dropped, err := readDropped(r.last.counted)
-		if after, _ := g.now(); err == nil && after == before {
+		after, _ := g.now()
+		if err == nil && after == before {
 			r.last.firewall.Dropped = dropped
 			firewall, neighbours := r.last.share()
 			return firewall, neighbours, nil
 		}
-		before, _ = g.now()
+		before = after
 	}
 	r.last = reading{}
 	read, err := readTables(scope)
