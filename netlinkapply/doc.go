@@ -17,8 +17,9 @@
 //   - Watch reports changes in the kernel and of the clock.
 //
 // Each kind of object has a file, with its reading and its changes: link.go, address.go,
-// route.go, rule.go, peer.go (the kernel's WireGuard messages are in genl.go) and path.go
-// (packets' paths). own.go finds spanctl's link, also under another name. host.go,
+// route.go, rule.go, peer.go (the kernel's WireGuard messages are written in genl.go and read in
+// genlread.go) and path.go (packets' paths). Package wgdevice keeps the device that was read last, so
+// that reading it again makes no garbage. own.go finds spanctl's link, also under another name. host.go,
 // announce.go and territory.go read the machine's addresses and networks, ipv6.go whether IPv6
 // is disabled. The nftables tables have package firewall, the echoes have package echo.
 // Changes are watched in watch.go and clock.go.

@@ -50,6 +50,8 @@ type Kernel struct {
 	// unresponsiveSince is when the WireGuard process did not answer for the first time; zero
 	// while it does.
 	unresponsiveSince time.Time
+	// last is the WireGuard device that was read last.
+	last lastDevice
 	// firewall has the nftables tables as they were read last.
 	firewall firewall.Reader
 	// echoes are those to peers.
@@ -91,7 +93,8 @@ func explain(err error) error {
 	return err
 }
 
-// Observe reads the objects in the kernel that have the ownership marks of scope.
+// Observe reads the objects in the kernel that have the ownership marks of scope. The caller may sort
+// and cut the lists of the state. Networks and statements are shared and must not be changed.
 func (k *Kernel) Observe(scope state.Scope) (state.State, error) {
 	var s state.State
 	link, err := k.findLink(scope)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -11,7 +12,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/spanmesh/span/netlinkapply/userspace"
-	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/netlinkapply/wgdevice"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -29,20 +30,20 @@ func (k *Kernel) observeLink(s *state.State, scope state.Scope, link netlink.Lin
 		return err
 	}
 	observeDevice(s, device)
+	s.Peers = slices.Clone(s.Peers) // the state holds for longer than until the next reading
 	s.StrictReversePath = isStrict(attrs.Name)
 	s.IPv6Off = isIPv6Off(attrs.Name)
 	return k.observeAddresses(s, link)
 }
 
 // observeDevice adds the settings and peers of the device.
-func observeDevice(s *state.State, device *wgtypes.Device) {
-	s.Link.PrivateKey = mesh.SecretKey(device.PrivateKey)
-	s.Link.ListenPort = device.ListenPort
-	s.Link.FirewallMark = uint32(device.FirewallMark)
-	s.Peers = observePeers(device.Peers)
+func observeDevice(s *state.State, device *wgdevice.Device) {
+	s.Link.PrivateKey, s.Link.ListenPort, s.Link.FirewallMark = device.PrivateKey, device.ListenPort, device.FirewallMark
+	s.Peers = device.Peers()
 }
 
-// Device reads the settings of the WireGuard device, and its peers in the order of their keys.
+// Device reads the settings of the WireGuard device, and its peers in the order of their keys. The
+// list of peers holds until the next reading, by Device or Observe.
 func (k *Kernel) Device(scope state.Scope) (state.Link, []state.Peer, error) {
 	link, err := k.findLink(scope)
 	if err != nil {
@@ -57,21 +58,32 @@ func (k *Kernel) Device(scope state.Scope) (state.Link, []state.Peer, error) {
 	}
 	s := state.State{Link: state.Link{Name: scope.LinkName}}
 	observeDevice(&s, device)
-	s.Normalize()
 	return s.Link, s.Peers, nil
 }
 
 // readDevice reads WireGuard's settings and peers of a link.
-func (k *Kernel) readDevice(scope state.Scope, link netlink.Link) (device *wgtypes.Device, err error) {
+func (k *Kernel) readDevice(scope state.Scope, link netlink.Link) (*wgdevice.Device, error) {
 	if link.Type() == kindTUN {
-		device, err = userspace.Read(scope.LinkName)
-		return device, k.explainUnresponsive(err)
+		device := k.deviceOf(scope.LinkName, kindTUN)
+		return device, k.explainUnresponsive(userspace.Read(scope.LinkName, device))
 	}
-	err = wireguard(func(c *wgctrl.Client) error {
-		device, err = c.Device(link.Attrs().Name)
-		return err
-	})
-	return device, err
+	device := k.deviceOf(link.Attrs().Name, kindWireguard)
+	return device, readDevice(link.Attrs().Name, device)
+}
+
+// lastDevice is the device that was read last, of a link and its kind.
+type lastDevice struct {
+	link, kind string
+	device     *wgdevice.Device
+}
+
+// deviceOf returns the device of a link to read into: that which was read last, if it is of the same
+// link.
+func (k *Kernel) deviceOf(link, kind string) *wgdevice.Device {
+	if k.last.device == nil || k.last.link != link || k.last.kind != kind {
+		k.last = lastDevice{link, kind, new(wgdevice.Device)}
+	}
+	return k.last.device
 }
 
 func (k *Kernel) changeLink(ctx context.Context, scope state.Scope, c state.LinkChange) error {

@@ -60,12 +60,12 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	if err != nil || link == nil || link.Type() == kindWireguard {
 		return err
 	}
-	device, err := userspace.Read(scope.LinkName)
-	if err != nil {
+	device := k.deviceOf(scope.LinkName, link.Type())
+	if err := userspace.Read(scope.LinkName, device); err != nil {
 		return err
 	}
 	return userspace.ConfigurePeers(scope.LinkName, func(yield func(userspace.PeerSetting) bool) {
-		for _, p := range observePeers(device.Peers) {
+		for _, p := range device.Peers() {
 			if p.Endpoint.IsValid() && !yield(userspace.PeerSetting{PublicKey: p.PublicKey, UpdateOnly: true, Endpoint: p.Endpoint}) {
 				return
 			}

@@ -3,41 +3,11 @@ package netlinkapply
 import (
 	"errors"
 	"iter"
-	"net/netip"
 	"slices"
 
-	"go4.org/netipx"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
-
 	"github.com/spanmesh/span/netlinkapply/userspace"
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 )
-
-func observePeers(peers []wgtypes.Peer) []state.Peer {
-	out := make([]state.Peer, len(peers))
-	for i, p := range peers {
-		out[i] = state.Peer{
-			PublicKey:     mesh.Key(p.PublicKey),
-			PresharedKey:  mesh.SecretKey(p.PresharedKey),
-			Keepalive:     p.PersistentKeepaliveInterval,
-			LastHandshake: p.LastHandshakeTime,
-			ReceiveBytes:  p.ReceiveBytes,
-			TransmitBytes: p.TransmitBytes,
-		}
-		if p.Endpoint != nil {
-			if address, ok := netipx.FromStdAddr(p.Endpoint.IP, p.Endpoint.Port, p.Endpoint.Zone); ok {
-				out[i].Endpoint = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
-			}
-		}
-		for _, allowed := range p.AllowedIPs {
-			if prefix, ok := netipx.FromStdIPNet(&allowed); ok {
-				out[i].AllowedIPs = append(out[i].AllowedIPs, prefix)
-			}
-		}
-	}
-	return out
-}
 
 // changePeers creates, updates and deletes peers together. It never replaces the list of peers,
 // which would end every session.
