@@ -61,3 +61,31 @@ func TestUnchangedTablesAreNotReadAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestUnchangedPeersMakeNoGarbage counts what readings of a device allocate that does not change.
+func TestUnchangedPeersMakeNoGarbage(t *testing.T) {
+	const peers = 1000
+	k := open(t)
+	in := inputs(t, peers)
+	in.KubeSpan.PersistentKeepalive = 0
+	scope := state.ScopeOf(&in.KubeSpan)
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, state.Build(in))
+	read := func() {
+		if _, read, err := k.Device(scope); err != nil || len(read) != peers {
+			t.Error(len(read), err)
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(5, read); n > peers/2 {
+		t.Errorf("a reading of %d peers is %.0f allocations", peers, n)
+	}
+	live, err := k.Observe(scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(live.Peers) // the caller may change the list
+	if _, read, err := k.Device(scope); err != nil || len(read) != peers || len(read[peers-1].AllowedIPs) != 2 || !read[peers-1].Endpoint.IsValid() {
+		t.Errorf("%d peers, %v", len(read), err)
+	}
+}

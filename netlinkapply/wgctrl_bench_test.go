@@ -61,6 +61,42 @@ func BenchmarkConfigurePeers(b *testing.B) {
 	}
 }
 
+// BenchmarkReadPeers compares two ways to read the peers of a device that does not change: that of
+// Kernel.Device, and wgctrl. Both include what the device takes to answer.
+func BenchmarkReadPeers(b *testing.B) {
+	for _, n := range []int{1000, 5000} {
+		of := newPeersBench(b, n)
+		of.apply(b, of.full)
+		b.Run(fmt.Sprintf("peers=%d/by=spanctl", n), func(b *testing.B) { of.readPeers(b) })
+		b.Run(fmt.Sprintf("peers=%d/by=wgctrl", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if peers := readByWgctrl(b); peers != n {
+					b.Fatal(peers)
+				}
+			}
+		})
+		of.apply(b, state.State{})
+	}
+}
+
+// readByWgctrl returns the number of peers.
+func readByWgctrl(tb testing.TB) int {
+	tb.Helper()
+	client, err := wgctrl.New()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	device, err := client.Device("kubespan")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := client.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return len(device.Peers)
+}
+
 // changedPeers returns the plan that moves n peers to another endpoint and takes one of two
 // networks from each, and the plan that leads back.
 func changedPeers(full state.State, n int) (there, back state.Plan) {
