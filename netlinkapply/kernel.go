@@ -52,8 +52,8 @@ type Kernel struct {
 	unresponsiveSince time.Time
 	// last is the WireGuard device that was read last.
 	last lastDevice
-	// firewall has the nftables tables as they were read last.
-	firewall firewall.Reader
+	// firewall are the nftables tables.
+	firewall firewall.Tables
 	// echoes are those to peers.
 	echoes echo.Socket
 }
@@ -79,6 +79,7 @@ func Open(mode Mode, userspace Userspace) (*Kernel, error) {
 func (k *Kernel) Close() {
 	k.handle.Close()
 	k.routes.Close()
+	k.firewall.Close()
 	k.echoes.Close()
 }
 
@@ -210,9 +211,9 @@ func (k *Kernel) change(ctx context.Context, scope state.Scope, c state.Change) 
 	case state.RuleChange:
 		return k.changeRule(c)
 	case state.FirewallChange:
-		return firewall.Apply(c)
+		return k.firewall.Apply(c)
 	case state.NetworksChange:
-		return firewall.ApplyNetworks(c)
+		return k.firewall.ApplyNetworks(c)
 	case state.ReversePathChange:
 		return loosen(c)
 	case state.IPv6Change:

@@ -64,7 +64,9 @@ func (k *Kernel) Meshes() ([]Mesh, error) {
 		named(name)
 		byIndex[index] = name
 	}
-	_, tables, err := new(firewall.Reader).Observe(state.Scope{}, time.Now())
+	var nftables firewall.Tables
+	_, tables, err := nftables.Observe(state.Scope{}, time.Now())
+	nftables.Close()
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -89,3 +89,23 @@ func TestUnchangedPeersMakeNoGarbage(t *testing.T) {
 		t.Errorf("%d peers, %v", len(read), err)
 	}
 }
+
+// TestFailedTransactionLeavesNoAnswer has transactions that the kernel refuses with an error for each of
+// their messages, before others on the same socket.
+func TestFailedTransactionLeavesNoAnswer(t *testing.T) {
+	k := open(t)
+	desired := state.Build(inputs(t, 3))
+	t.Cleanup(func() { reach(t, k, state.State{}) })
+	reach(t, k, desired)
+	networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	bad := state.NetworksChange{Table: "missing", Guard: "missing-too", Added: networks}
+	for range 3 {
+		if r := k.Apply(t.Context(), scopeOf(t), state.Plan{bad}); r.Err == nil {
+			t.Fatal("a change of no table is no error")
+		}
+		desired.Firewall.Networks, desired.Firewall.Guard.Networks = desired.Firewall.Networks[1:], desired.Firewall.Guard.Networks[1:]
+		if n := reach(t, k, desired); n != 1 {
+			t.Errorf("took %d changes", n)
+		}
+	}
+}

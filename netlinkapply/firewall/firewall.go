@@ -18,14 +18,15 @@ import (
 // size, such a transaction fails with "message too long".
 const socketBuffer = 32 << 20
 
-// nft opens a connection for one use. Setting the buffers may fail: above the system's limit
-// it needs CAP_NET_ADMIN in the initial user namespace. Only very large tables need them.
-func nft() (*nftables.Conn, error) {
-	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
+// nft opens a connection, which uses a socket for each operation without other options. Setting
+// the buffers may fail: above the system's limit it needs CAP_NET_ADMIN in the initial user
+// namespace. Only very large tables need them.
+func nft(options ...nftables.ConnOption) (*nftables.Conn, error) {
+	conn, err := nftables.New(append(options, nftables.WithSockOptions(func(c *netlink.Conn) error {
 		_ = c.SetWriteBuffer(socketBuffer)
 		_ = c.SetReadBuffer(socketBuffer)
 		return nil
-	}))
+	}))...)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
@@ -62,11 +63,11 @@ var hooks = map[string]*nftables.ChainHook{
 // already stays. If a table is replaced as a whole, a packet may pass between the old chain,
 // which is empty by then, and the new one. For the same reason, tables of former names go in a
 // transaction of their own, once the others stand.
-func Apply(c state.FirewallChange) error {
-	conn, err := nft()
-	if err != nil {
-		return err
-	}
+func (t *Tables) Apply(c state.FirewallChange) error {
+	return t.use(func(conn *nftables.Conn) error { return apply(conn, c) })
+}
+
+func apply(conn *nftables.Conn, c state.FirewallChange) error {
 	for _, part := range parts(c.Old, c.New) {
 		if err := part.change(conn); err != nil {
 			return err

@@ -13,21 +13,25 @@ import (
 // in this network namespace, whosever. What rules have counted does not change it.
 type generations struct{ conn *netlink.Conn }
 
-func openGenerations() (generations, error) {
+func openGenerations() (*generations, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return generations{}, fmt.Errorf("open a netlink socket for nftables: %w", err)
+		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
-	return generations{conn}, nil
+	return &generations{conn}, nil
 }
 
-func (g generations) close() { _ = g.conn.Close() }
+func (g *generations) close() {
+	if g != nil {
+		_ = g.conn.Close()
+	}
+}
 
 // nfHeader is the length of the header before the attributes of nftables (struct nfgenmsg).
 const nfHeader = 4
 
 // now returns the present generation; 0, which no generation is, with an error.
-func (g generations) now() (uint32, error) {
+func (g *generations) now() (uint32, error) {
 	const kind = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN
 	messages, err := g.conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: kind, Flags: netlink.Request},

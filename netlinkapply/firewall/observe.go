@@ -15,21 +15,10 @@ import (
 )
 
 // readTables reads the tables in scope, and those of other meshes.
-func readTables(scope state.Scope) (reading, error) {
-	conn, err := nft()
-	if err != nil {
-		return reading{}, err
-	}
+func readTables(conn *nftables.Conn, scope state.Scope) (reading, error) {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return reading{}, &condition.Error{Condition: condition.Condition{
-			Code:   condition.NoNftables,
-			Cause:  "this kernel has no nftables, which sends packets into the tunnel",
-			Remedy: "load the module with `modprobe nf_tables`, outside of the container if this is one, or boot a kernel that has it",
-		}, Err: err}
-	}
 	if err != nil {
-		return reading{}, fmt.Errorf("list tables: %w", err)
+		return reading{}, explainMissing(fmt.Errorf("list tables: %w", err))
 	}
 	r := collector{conn: conn, scope: scope}
 	if r.chains, err = conn.ListChainsOfTableFamily(nftables.TableFamilyINet); err != nil {
@@ -43,6 +32,18 @@ func readTables(scope state.Scope) (reading, error) {
 	live := state.State{Firewall: r.firewall}
 	live.Normalize() // once: its lists are shared
 	return reading{firewall: live.Firewall, neighbours: r.neighbours, counted: r.counted}, nil
+}
+
+// explainMissing gives the error of a kernel without nftables its condition.
+func explainMissing(err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return &condition.Error{Condition: condition.Condition{
+			Code:   condition.NoNftables,
+			Cause:  "this kernel has no nftables, which sends packets into the tunnel",
+			Remedy: "load the module with `modprobe nf_tables`, outside of the container if this is one, or boot a kernel that has it",
+		}, Err: err}
+	}
+	return err
 }
 
 // collector collects what tables contain.

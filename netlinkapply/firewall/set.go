@@ -20,11 +20,11 @@ import (
 const setChunk = 500
 
 // ApplyNetworks adds and removes networks in one transaction.
-func ApplyNetworks(n state.NetworksChange) error {
-	conn, err := nft()
-	if err != nil {
-		return err
-	}
+func (t *Tables) ApplyNetworks(n state.NetworksChange) error {
+	return t.use(func(conn *nftables.Conn) error { return applyNetworks(conn, n) })
+}
+
+func applyNetworks(conn *nftables.Conn, n state.NetworksChange) error {
 	for _, name := range []string{n.Table, n.Guard} {
 		if name == "" {
 			continue

@@ -14,11 +14,58 @@ import (
 // its generations from the start.
 const maxAge = 10 * time.Minute
 
-// Reader reads the tables. It reads them anew only when they may have changed. Its zero value is
-// ready for use. It is for one goroutine.
-type Reader struct{ last reading }
+// Tables reads and changes the tables. It reads them anew only when they may have changed. Its zero
+// value is ready for use. It is for one goroutine. The user must call Close.
+//
+// The sockets stay open. When one is closed, the kernel waits until it has freed what transactions
+// have replaced (nft_rcv_nl_event), which takes longer than a transaction.
+type Tables struct {
+	conn        *nftables.Conn
+	generations *generations
+	last        reading
+}
 
-// reading is what a Reader has read last.
+// Close closes the sockets. The next use opens them again.
+func (t *Tables) Close() {
+	if t.conn != nil {
+		_ = t.conn.CloseLasting()
+	}
+	t.conn = nil
+	t.generations.close()
+	t.generations = nil
+}
+
+// use calls do with the connection. After an error it closes the socket, in which an answer may be
+// left.
+func (t *Tables) use(do func(*nftables.Conn) error) (err error) {
+	if t.conn == nil {
+		if t.conn, err = nft(nftables.AsLasting()); err != nil {
+			return explainMissing(err)
+		}
+	}
+	if err := do(t.conn); err != nil {
+		t.Close()
+		return err
+	}
+	return nil
+}
+
+// generation returns the present generation; 0 if it is unknown.
+func (t *Tables) generation() (n uint32) {
+	var err error
+	if t.generations == nil {
+		if t.generations, err = openGenerations(); err != nil {
+			return 0
+		}
+	}
+	if n, err = t.generations.now(); err != nil {
+		t.generations.close()
+		t.generations = nil
+	}
+	return n
+}
+
+// reading is what was read last.
 type reading struct {
 	// generation is that of nftables before and after the reading; 0 if it changed or is unknown.
 	generation uint32
@@ -53,45 +100,49 @@ func (l *reading) share() (state.Firewall, []state.Neighbour) {
 // Observe returns the tables in scope, and the other meshes of the machine. The Firewall is zero
 // if there is no table. While the kernel's generation is that of the last reading, only the
 // counters are read: the sets may have thousands of networks.
-func (r *Reader) Observe(scope state.Scope, now time.Time) (state.Firewall, []state.Neighbour, error) {
-	g, err := openGenerations()
-	if err != nil {
-		return state.Firewall{}, nil, err
-	}
-	defer g.close()
-	// Without nftables, this fails, and the full reading returns why.
-	before, _ := g.now()
-	if r.last.holds(before, scope, now) {
-		dropped, err := readDropped(r.last.counted)
-		after, _ := g.now()
-		if err == nil && after == before {
-			r.last.firewall.Dropped = dropped
-			firewall, neighbours := r.last.share()
-			return firewall, neighbours, nil
+func (t *Tables) Observe(scope state.Scope, now time.Time) (state.Firewall, []state.Neighbour, error) {
+	generation := t.generation()
+	if !t.last.holds(generation, scope, now) || !t.recount(generation) {
+		if err := t.read(scope, now); err != nil {
+			return state.Firewall{}, nil, err
 		}
-		before = after
 	}
-	r.last = reading{}
-	read, err := readTables(scope)
-	if err != nil {
-		return state.Firewall{}, nil, err
-	}
-	if after, _ := g.now(); after == before {
-		read.generation = before
-	}
-	read.scope, read.at = scope, now
-	r.last = read
-	firewall, neighbours := r.last.share()
+	firewall, neighbours := t.last.share()
 	return firewall, neighbours, nil
 }
 
-// readDropped reads the counters of chains whose rules are known.
-func readDropped(chains []countedChain) (state.Dropped, error) {
-	var dropped state.Dropped
-	conn, err := nft()
+// recount reads the counters, and reports whether the last reading still holds after that.
+func (t *Tables) recount(generation uint32) bool {
+	err := t.use(func(conn *nftables.Conn) (err error) {
+		t.last.firewall.Dropped, err = readDropped(conn, t.last.counted)
+		return err
+	})
+	return err == nil && t.generation() == generation
+}
+
+// read reads all.
+func (t *Tables) read(scope state.Scope, now time.Time) error {
+	t.last = reading{}
+	before := t.generation()
+	var read reading
+	err := t.use(func(conn *nftables.Conn) (err error) {
+		read, err = readTables(conn, scope)
+		return err
+	})
 	if err != nil {
-		return dropped, err
+		return err
 	}
+	if t.generation() == before {
+		read.generation = before
+	}
+	read.scope, read.at = scope, now
+	t.last = read
+	return nil
+}
+
+// readDropped reads the counters of chains whose rules are known.
+func readDropped(conn *nftables.Conn, chains []countedChain) (state.Dropped, error) {
+	var dropped state.Dropped
 	for _, c := range chains {
 		rules, err := conn.GetRules(table(c.table), &nftables.Chain{Name: c.name})
 		if err != nil {
