@@ -15,6 +15,7 @@ import (
 	rtnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/netlinkapply/netattr"
 	"github.com/spanmesh/span/netlinkapply/wgdevice"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
@@ -92,7 +93,7 @@ func receiveDatagram(socket syscall.RawConn, buffer []byte) (n int, err error) {
 	return n, os.NewSyscallError("read", errors.Join(waiting, err))
 }
 
-// errCutOff is the error of a message or an attribute that is longer than what has it.
+// errCutOff is the error of a message that is longer than what has it.
 var errCutOff = errors.New("a message of the kernel's WireGuard is cut off")
 
 // deviceDump reads the answer to WG_CMD_GET_DEVICE (linux/wireguard.h). The peers are in several
@@ -118,7 +119,7 @@ func (d *deviceDump) add(datagram []byte) error {
 			return errCutOff
 		}
 		content := rest[unix.SizeofNlMsghdr:length]
-		rest = rest[min(align(int(length)), len(rest)):]
+		rest = rest[min(netattr.Align(int(length)), len(rest)):]
 		if sequence != d.sequence {
 			continue // of a request before
 		}
@@ -161,28 +162,28 @@ func dumpError(content []byte) error {
 
 // settings reads the attributes of the device.
 func (d *deviceDump) settings(message []byte) (err error) {
-	list := attributeList{rest: message}
-	for list.next() && err == nil {
-		switch list.kind {
+	list := netattr.NewList(message)
+	for list.Next() && err == nil {
+		switch list.Kind {
 		case unix.WGDEVICE_A_PRIVATE_KEY:
-			d.device.PrivateKey, err = secretOf(list.value)
+			d.device.PrivateKey, err = secretOf(list.Value)
 		case unix.WGDEVICE_A_LISTEN_PORT:
-			d.device.ListenPort = int(list.number(2))
+			d.device.ListenPort = int(list.Number(2))
 		case unix.WGDEVICE_A_FWMARK:
-			d.device.FirewallMark = uint32(list.number(4))
+			d.device.FirewallMark = uint32(list.Number(4))
 		case unix.WGDEVICE_A_PEERS:
-			err = d.peers(list.value)
+			err = d.peers(list.Value)
 		}
 	}
-	return errors.Join(err, list.err)
+	return errors.Join(err, list.Err)
 }
 
 func (d *deviceDump) peers(value []byte) (err error) {
-	list := attributeList{rest: value}
-	for list.next() && err == nil {
-		err = d.peer(list.value)
+	list := netattr.NewList(value)
+	for list.Next() && err == nil {
+		err = d.peer(list.Value)
 	}
-	return errors.Join(err, list.err)
+	return errors.Join(err, list.Err)
 }
 
 // peer reads a peer, or the rest of one.
@@ -195,43 +196,43 @@ func (d *deviceDump) peer(value []byte) error {
 	if err != nil {
 		return err
 	}
-	list := attributeList{rest: value}
-	for list.next() && err == nil {
+	list := netattr.NewList(value)
+	for list.Next() && err == nil {
 		err = d.setPeer(p, &list)
 	}
-	return errors.Join(err, list.err)
+	return errors.Join(err, list.Err)
 }
 
 func keyOf(peer []byte) (mesh.Key, error) {
-	list := attributeList{rest: peer}
-	for list.next() {
-		if list.kind == unix.WGPEER_A_PUBLIC_KEY && len(list.value) == mesh.KeySize {
-			return mesh.Key(list.value), nil
+	list := netattr.NewList(peer)
+	for list.Next() {
+		if list.Kind == unix.WGPEER_A_PUBLIC_KEY && len(list.Value) == mesh.KeySize {
+			return mesh.Key(list.Value), nil
 		}
 	}
-	return mesh.Key{}, errors.Join(errors.New("the kernel's WireGuard has a peer without a key"), list.err)
+	return mesh.Key{}, errors.Join(errors.New("the kernel's WireGuard has a peer without a key"), list.Err)
 }
 
-func (d *deviceDump) setPeer(p *state.Peer, a *attributeList) (err error) {
-	switch a.kind {
+func (d *deviceDump) setPeer(p *state.Peer, a *netattr.List) (err error) {
+	switch a.Kind {
 	case unix.WGPEER_A_PRESHARED_KEY:
-		p.PresharedKey, err = secretOf(a.value)
+		p.PresharedKey, err = secretOf(a.Value)
 	case unix.WGPEER_A_ENDPOINT:
-		return d.device.Endpoint(a.value)
+		return d.device.Endpoint(a.Value)
 	case unix.WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
-		p.Keepalive = time.Duration(a.number(2)) * time.Second
+		p.Keepalive = time.Duration(a.Number(2)) * time.Second
 	case unix.WGPEER_A_LAST_HANDSHAKE_TIME:
-		p.LastHandshake, err = timeOf(a.value)
+		p.LastHandshake, err = timeOf(a.Value)
 	case unix.WGPEER_A_RX_BYTES:
-		p.ReceiveBytes = int64(min(a.number(8), math.MaxInt64))
+		p.ReceiveBytes = int64(min(a.Number(8), math.MaxInt64))
 	case unix.WGPEER_A_TX_BYTES:
-		p.TransmitBytes = int64(min(a.number(8), math.MaxInt64))
+		p.TransmitBytes = int64(min(a.Number(8), math.MaxInt64))
 	case unix.WGPEER_A_ALLOWEDIPS:
-		if err := d.device.Networks(a.value); err != nil {
+		if err := d.device.Networks(a.Value); err != nil {
 			return err
 		}
-		var padding [alignment]byte // the rest of the list may follow
-		return d.device.Networks(padding[:align(len(a.value))-len(a.value)])
+		var padding [netattr.Alignment]byte // the rest of the list may follow
+		return d.device.Networks(padding[:netattr.Align(len(a.Value))-len(a.Value)])
 	}
 	return err
 }
@@ -275,21 +276,21 @@ func endpointOf(raw []byte) (netip.AddrPort, error) {
 }
 
 func networksOf(raw []byte) (all []netip.Prefix, err error) {
-	networks := attributeList{rest: raw}
-	for networks.next() {
+	networks := netattr.NewList(raw)
+	for networks.Next() {
 		var address netip.Addr
 		bits := -1
-		list := attributeList{rest: networks.value}
-		for list.next() {
-			switch list.kind {
+		list := netattr.NewList(networks.Value)
+		for list.Next() {
+			switch list.Kind {
 			case unix.WGALLOWEDIP_A_IPADDR:
-				address, _ = netip.AddrFromSlice(list.value)
+				address, _ = netip.AddrFromSlice(list.Value)
 			case unix.WGALLOWEDIP_A_CIDR_MASK:
-				bits = int(list.number(1))
+				bits = int(list.Number(1))
 			}
 		}
-		if list.err != nil {
-			return nil, list.err
+		if list.Err != nil {
+			return nil, list.Err
 		}
 		prefix := netip.PrefixFrom(address, bits)
 		if !prefix.IsValid() {
@@ -297,55 +298,5 @@ func networksOf(raw []byte) (all []netip.Prefix, err error) {
 		}
 		all = append(all, prefix)
 	}
-	return all, networks.err
+	return all, networks.Err
 }
-
-// attributeList reads netlink attributes (netlink(7)) one behind the other.
-type attributeList struct {
-	rest []byte
-	// kind and value are those of the present attribute.
-	kind  uint16
-	value []byte
-	err   error
-}
-
-// next reads an attribute. It returns false behind the last one, and after an error.
-func (l *attributeList) next() bool {
-	if len(l.rest) == 0 || l.err != nil {
-		return false
-	}
-	if len(l.rest) < attributeHeader {
-		l.err = errCutOff
-		return false
-	}
-	length := int(binary.NativeEndian.Uint16(l.rest))
-	if length < attributeHeader || length > len(l.rest) {
-		l.err = errCutOff
-		return false
-	}
-	l.kind = binary.NativeEndian.Uint16(l.rest[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-	l.value = l.rest[attributeHeader:length]
-	l.rest = l.rest[min(align(length), len(l.rest)):]
-	return true
-}
-
-// number returns the value, a number of some bytes.
-func (l *attributeList) number(size int) uint64 {
-	if len(l.value) != size {
-		l.err = fmt.Errorf("a number of the kernel's WireGuard has %d bytes, not %d", len(l.value), size)
-		return 0
-	}
-	switch size {
-	case 1:
-		return uint64(l.value[0])
-	case 2:
-		return uint64(binary.NativeEndian.Uint16(l.value))
-	case 4:
-		return uint64(binary.NativeEndian.Uint32(l.value))
-	default:
-		return binary.NativeEndian.Uint64(l.value)
-	}
-}
-
-// align returns the length of an attribute or message with its padding.
-func align(length int) int { return (length + alignment - 1) &^ (alignment - 1) }

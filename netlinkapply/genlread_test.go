@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/spanmesh/span/netlinkapply/netattr"
 	"github.com/spanmesh/span/netlinkapply/wgdevice"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
@@ -32,7 +33,7 @@ func message(datagram []byte, kind, flags uint16, content []byte) []byte {
 	datagram = binary.NativeEndian.AppendUint32(datagram, testSequence)
 	datagram = binary.NativeEndian.AppendUint32(datagram, 1234)
 	datagram = append(datagram, content...)
-	return append(datagram, make([]byte, align(len(datagram))-len(datagram))...)
+	return append(datagram, make([]byte, netattr.Align(len(datagram))-len(datagram))...)
 }
 
 // part appends a message of WireGuard with attributes.
@@ -192,7 +193,7 @@ func TestDeviceDump(t *testing.T) {
 // TestEarlierDumpIsSkipped has what is left of a request before.
 func TestEarlierDumpIsSkipped(t *testing.T) {
 	left := finish(part(nil, unix.NLM_F_DUMP_INTR, func(a *attributes) { a.peers(func() { a.moreOf(mesh.Key{9}) }) }), 0)
-	for at := 0; at < len(left); at += align(int(binary.NativeEndian.Uint32(left[at:]))) {
+	for at := 0; at < len(left); at += netattr.Align(int(binary.NativeEndian.Uint32(left[at:]))) {
 		binary.NativeEndian.PutUint32(left[at+8:], testSequence-1)
 	}
 	var d wgdevice.Device

@@ -20,9 +20,10 @@ const maxAge = 10 * time.Minute
 // The sockets stay open. When one is closed, the kernel waits until it has freed what transactions
 // have replaced (nft_rcv_nl_event), which takes longer than a transaction.
 type Tables struct {
-	conn        *nftables.Conn
-	generations *generations
-	last        reading
+	conn *nftables.Conn
+	// questions is for generations and counters.
+	questions *socket
+	last      reading
 }
 
 // Close closes the sockets. The next use opens them again.
@@ -31,8 +32,8 @@ func (t *Tables) Close() {
 		_ = t.conn.CloseLasting()
 	}
 	t.conn = nil
-	t.generations.close()
-	t.generations = nil
+	t.questions.close()
+	t.questions = nil
 }
 
 // use calls do with the connection. After an error it closes the socket, in which an answer may be
@@ -50,18 +51,27 @@ func (t *Tables) use(do func(*nftables.Conn) error) (err error) {
 	return nil
 }
 
-// generation returns the present generation; 0 if it is unknown.
-func (t *Tables) generation() (n uint32) {
-	var err error
-	if t.generations == nil {
-		if t.generations, err = openGenerations(); err != nil {
-			return 0
+// ask calls do with the socket for questions, and closes it after an error.
+func (t *Tables) ask(do func(*socket) error) (err error) {
+	if t.questions == nil {
+		if t.questions, err = openSocket(); err != nil {
+			return err
 		}
 	}
-	if n, err = t.generations.now(); err != nil {
-		t.generations.close()
-		t.generations = nil
+	if err := do(t.questions); err != nil {
+		t.questions.close()
+		t.questions = nil
+		return err
 	}
+	return nil
+}
+
+// generation returns the present generation; 0 if it is unknown.
+func (t *Tables) generation() (n uint32) {
+	_ = t.ask(func(s *socket) (err error) {
+		n, err = s.generation()
+		return err
+	})
 	return n
 }
 
@@ -113,8 +123,8 @@ func (t *Tables) Observe(scope state.Scope, now time.Time) (state.Firewall, []st
 
 // recount reads the counters, and reports whether the last reading still holds after that.
 func (t *Tables) recount(generation uint32) bool {
-	err := t.use(func(conn *nftables.Conn) (err error) {
-		t.last.firewall.Dropped, err = readDropped(conn, t.last.counted)
+	err := t.ask(func(s *socket) (err error) {
+		t.last.firewall.Dropped, err = readDropped(s, t.last.counted)
 		return err
 	})
 	return err == nil && t.generation() == generation
@@ -141,20 +151,18 @@ func (t *Tables) read(scope state.Scope, now time.Time) error {
 }
 
 // readDropped reads the counters of chains whose rules are known.
-func readDropped(conn *nftables.Conn, chains []countedChain) (state.Dropped, error) {
+func readDropped(s *socket, chains []countedChain) (state.Dropped, error) {
 	var dropped state.Dropped
 	for _, c := range chains {
-		rules, err := conn.GetRules(table(c.table), &nftables.Chain{Name: c.name})
+		packets, err := s.packets(c.table, c.name)
 		if err != nil {
 			return dropped, fmt.Errorf("read the counters of %s in %s: %w", c.name, c.table, err)
 		}
-		if len(rules) != len(c.statements) {
-			return dropped, fmt.Errorf("%s in %s has %d rules, and had %d", c.name, c.table, len(rules), len(c.statements))
+		if len(packets) != len(c.statements) {
+			return dropped, fmt.Errorf("%s in %s has %d rules, and had %d", c.name, c.table, len(packets), len(c.statements))
 		}
-		for i, rule := range rules {
-			if counter := counterIn(rule); counter != nil {
-				dropped.Add(c.statements[i].Op, counter.Packets)
-			}
+		for i, n := range packets {
+			dropped.Add(c.statements[i].Op, n)
 		}
 	}
 	return dropped, nil

@@ -45,6 +45,50 @@ func TestParseGeneration(t *testing.T) {
 	}
 }
 
+func TestParsePackets(t *testing.T) {
+	list := func(attributes ...netlink.Attribute) []byte {
+		data, err := netlink.MarshalAttributes(attributes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	expression := func(name string, data ...netlink.Attribute) netlink.Attribute {
+		return netlink.Attribute{Type: unix.NFTA_LIST_ELEM, Data: list(
+			netlink.Attribute{Type: unix.NFTA_EXPR_NAME, Data: []byte(name + "\x00")}, netlink.Attribute{Type: unix.NFTA_EXPR_DATA, Data: list(data...)})}
+	}
+	rule := func(expressions ...netlink.Attribute) []byte {
+		return list(netlink.Attribute{Type: unix.NFTA_RULE_TABLE, Data: []byte("t\x00")}, netlink.Attribute{Type: unix.NFTA_RULE_EXPRESSIONS, Data: list(expressions...)})
+	}
+	counter := func(packets ...byte) netlink.Attribute {
+		return expression("counter", netlink.Attribute{Type: unix.NFTA_COUNTER_BYTES, Data: []byte{9, 9, 9, 9, 9, 9, 9, 9}},
+			netlink.Attribute{Type: unix.NFTA_COUNTER_PACKETS, Data: packets})
+	}
+	verdict := netlink.Attribute{Type: unix.NFTA_LIST_ELEM, Data: list(netlink.Attribute{Type: unix.NFTA_EXPR_NAME, Data: []byte("notrack\x00")})}
+	three := counter(0, 0, 0, 0, 0, 0, 1, 3)
+	for _, c := range []struct {
+		name string
+		rule []byte
+		want uint64
+		bad  bool
+	}{
+		{name: "a counter", rule: rule(three), want: 0x103},
+		{name: "among other expressions", rule: rule(expression("cmp", netlink.Attribute{Type: 2, Data: make([]byte, 8)}), verdict, three, verdict), want: 0x103},
+		{name: "the first of two", rule: rule(three, counter(1, 0, 0, 0, 0, 0, 0, 0)), want: 0x103},
+		{name: "no counter", rule: rule(verdict)},
+		{name: "no expressions", rule: list(netlink.Attribute{Type: unix.NFTA_RULE_TABLE, Data: []byte("t\x00")})},
+		{name: "nothing"},
+		{name: "a short counter", rule: rule(counter(1)), bad: true},
+		{name: "a counter without packets", rule: rule(expression("counter")), bad: true},
+		{name: "cut off", rule: rule(three)[:13], bad: true},
+		{name: "cut off in an expression", rule: rule(netlink.Attribute{Type: unix.NFTA_LIST_ELEM, Data: []byte{99, 0, 1, 0}}), bad: true},
+	} {
+		if got, err := parsePackets(c.rule); got != c.want || (err != nil) != c.bad {
+			t.Errorf("%s: %d, %v, want %d", c.name, got, err, c.want)
+		}
+	}
+}
+
 func TestHolds(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	scope := state.Scope{LinkName: "kubespan", FirewallTable: "spanctl-kubespan"}
