@@ -190,6 +190,29 @@ func TestDeviceDump(t *testing.T) {
 	}
 }
 
+// TestListWithoutPadding has a list of networks that ends without padding, and goes on in another
+// message.
+func TestListWithoutPadding(t *testing.T) {
+	network := prefixes("10.0.0.0/24", "10.1.0.0/24")
+	datagram := part(nil, 0, func(a *attributes) {
+		a.peers(func() {
+			at := a.open(0)
+			a.add(unix.WGPEER_A_PUBLIC_KEY, make32(1))
+			var list attributes
+			list.network(network[0])
+			const padding = 3 // of the mask, which is the last attribute
+			binary.NativeEndian.PutUint16(list.buffer, uint16(len(list.buffer)-padding))
+			a.add(unix.WGPEER_A_ALLOWEDIPS, list.buffer[:len(list.buffer)-padding])
+			a.end(at)
+			a.moreOf(mesh.Key{1}, network[1])
+		})
+	})
+	var d wgdevice.Device
+	if err := readDump(&d, finish(datagram, 0)); err != nil || len(d.Peers()) != 1 || !slices.Equal(d.Peers()[0].AllowedIPs, network) {
+		t.Errorf("read %v, %v", d.Peers(), err)
+	}
+}
+
 // TestEarlierDumpIsSkipped has what is left of a request before.
 func TestEarlierDumpIsSkipped(t *testing.T) {
 	left := finish(part(nil, unix.NLM_F_DUMP_INTR, func(a *attributes) { a.peers(func() { a.moreOf(mesh.Key{9}) }) }), 0)

@@ -181,6 +181,20 @@ func TestFailedReadings(t *testing.T) {
 	}
 }
 
+// TestFailedReadingsDoNotAddUp has other peers in each reading.
+func TestFailedReadingsDoNotAddUp(t *testing.T) {
+	var d Device
+	for i := range 10 {
+		d.Begin(Format{})
+		if _, _, err := d.Peer(mesh.Key{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(d.at) != 1 || len(d.peers) != 1 {
+		t.Errorf("%d peers are kept", len(d.at))
+	}
+}
+
 func TestTooManyPeers(t *testing.T) {
 	var d Device
 	d.Begin(Format{})
