@@ -14,6 +14,7 @@ import (
 
 	"github.com/spanmesh/span/netlinkapply/echo"
 	"github.com/spanmesh/span/netlinkapply/userspace"
+	"github.com/spanmesh/span/netlinkapply/wgdevice"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/state"
 )
@@ -60,8 +61,9 @@ func (k *Kernel) ClearSources(scope state.Scope) error {
 	if err != nil || link == nil || link.Type() == kindWireguard {
 		return err
 	}
-	device := k.deviceOf(scope.LinkName, link.Type())
-	if err := userspace.Read(scope.LinkName, device); err != nil {
+	// The peers of the last reading, in whose place others would be read, may still be in use.
+	var device wgdevice.Device
+	if err := userspace.Read(scope.LinkName, &device); err != nil {
 		return err
 	}
 	return userspace.ConfigurePeers(scope.LinkName, func(yield func(userspace.PeerSetting) bool) {
