@@ -20,19 +20,18 @@ type pace struct {
 	occupants map[netip.AddrPort]time.Time
 }
 
-// newPace returns the pace of a pass over count peers. Before are the connections after the
-// last pass.
-func newPace(now time.Time, before Connections, count int) pace {
+// newPace returns the pace of a pass over count peers, whose last reading was at a time; zero for none.
+func newPace(now, lastRead time.Time, taken map[netip.AddrPort]time.Time, count int) pace {
 	elapsed := RestInterval
-	if len(before) > 0 {
-		elapsed = min(max(now.Sub(before[0].Status.readAt), 0), maxProbeGap)
+	if !lastRead.IsZero() {
+		elapsed = min(max(now.Sub(lastRead), 0), maxProbeGap)
 	}
 	return pace{
 		guesses:      newGuesses(now, before),
 		round:        time.Duration(count) * time.Second / maxIdleRate,
 		measureAfter: max(measureAfter, time.Duration(count)*time.Second/maxMeasureRate),
 		allowance:    1 + int(elapsed*(maxIdleRate+maxMeasureRate)/time.Second),
-		occupants:    occupants(before),
+		occupants:    taken,
 	}
 }
 

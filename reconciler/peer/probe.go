@@ -175,14 +175,19 @@ func (s *Status) measureDue(now time.Time, spec *Spec) bool {
 	if spec.MeasureAfter == 0 || !spec.MayProbeIdle || spec.LeaveAtRest && now.Sub(s.lastReceived) >= unansweredAfter {
 		return false
 	}
-	wait := spec.MeasureAfter
+	return now.Sub(s.lastProbe) >= s.measureWait(now, spec.MeasureAfter)
+}
+
+// measureWait returns the pause after an echo before the next.
+func (s *Status) measureWait(now time.Time, measureAfter time.Duration) time.Duration {
+	wait := measureAfter
 	if _, known := s.Loss(now); known && (s.Echoes.open || s.Echoes.recent() >= lossEnds) {
 		wait = min(wait, lossyInterval) // so that it is soon known when the loss begins and ends
 	}
 	if !s.echoes && s.measured < firstEchoes {
 		wait = firstEchoInterval
 	}
-	return now.Sub(s.lastProbe) >= wait
+	return wait
 }
 
 // takeReply notes a peer's answer to an echo. That the peer is up is seen from the bytes

@@ -20,6 +20,31 @@ type Tracker struct {
 	lastGood map[mesh.Key]netip.AddrPort
 	// byNode has the same by node ID, for a peer with a new key.
 	byNode map[string]netip.AddrPort
+
+	// rests has the rest of each of connections; nil if that is not known. Those at rest lack the time of
+	// the last reading, which is readAt.
+	rests  []rest
+	readAt time.Time
+	// input is that of the last step.
+	input Input
+	// spare is the list before connections, which is as long and differs at the indexes of changed;
+	// nil for none. All that are not at rest are among changed.
+	spare   Connections
+	changed []int
+	// pending is what the last Next has stepped.
+	pending pending
+}
+
+// pending is what Next has stepped.
+type pending struct {
+	// open is set until it is committed.
+	open bool
+	// all is set if all connections were stepped; otherwise stepped are their indexes. Rests are theirs.
+	all     bool
+	stepped []int
+	rests   []rest
+	input   Input
+	now     time.Time
 }
 
 // Input is what the next connections depend on, besides the present ones.
@@ -54,35 +79,55 @@ type Input struct {
 	Probing bool
 }
 
-// Connections returns the connections that were committed last. They must not be changed.
+// Connections returns the connections that were committed last. They must not be changed. The times
+// LastUp of those at rest may be of an earlier reading.
 func (t *Tracker) Connections() Connections { return t.connections }
 
-// Next returns the next connection to each peer of in.Specs, in their order.
+// Next returns the next connection to each peer of in.Specs, in their order. The list of the Next before
+// the last committed one is used again.
 func (t *Tracker) Next(now time.Time, in Input) Connections {
+	all := !t.keepsRest(now, &in)
+	t.pending = pending{open: true, all: all, now: now, input: in, stepped: t.pending.stepped[:0], rests: t.pending.rests[:0]}
+	if all {
+		return t.nextAll(now, &in)
+	}
+	return t.nextChanged(now, &in)
+}
+
+// nextAll is Next that steps all peers.
+func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 	next := make(Connections, len(in.Specs))
-	before, observed := t.connections, in.Observed
-	p := newPace(now, before, len(in.Specs))
+	t.spare = nil
+	before, rests, observed := t.connections, t.rests, in.Observed
+	var lastRead time.Time
+	if len(before) > 0 {
+		first := before[0]
+		if rests != nil {
+			first.catchUp(&rests[0], t.readAt)
+		}
+		lastRead = first.Status.readAt
+	}
+	p := newPace(now, lastRead, occupants(before), len(in.Specs))
+	at := 0
 	for i := range in.Specs {
 		spec, c := &in.Specs[i], &next[i]
-		for len(before) > 0 && before[0].Key.Compare(spec.PublicKey) < 0 {
-			before = before[1:]
+		for at < len(before) && before[at].Key.Compare(spec.PublicKey) < 0 {
+			at++
 		}
 		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
 			observed = observed[1:]
 		}
-		if len(before) > 0 && before[0].Key == spec.PublicKey {
-			*c = before[0]
-			c.Action = Action{}
+		if at < len(before) && before[at].Key == spec.PublicKey {
+			*c = before[at]
+			if rests != nil {
+				c.catchUp(&rests[at], t.readAt)
+			}
 		}
 		var seen Observed
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
 			seen = observed[0]
 		}
-		c.Key, c.NodeID = spec.PublicKey, spec.NodeID
-		if !c.LastGood.IsValid() {
-			c.LastGood = t.recall(spec)
-		}
-		c.step(now, &in, &p, spec, seen)
+		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, &seen))
 	}
 	return next
 }
@@ -172,11 +217,22 @@ func (t Transition) Moved() bool {
 	return t.Before != nil && t.Before.LastGood.IsValid() && t.After.LastGood.IsValid() && t.Before.LastGood != t.After.LastGood
 }
 
-// Commit makes next the present connections. A peer in notDone, whose change did not
-// reach WireGuard, keeps its present status, so that the next pass decides again. Commit
+// Commit makes next, which the last Next has returned, the present connections. A peer in notDone, whose
+// change did not reach WireGuard, keeps its present status, so that the next pass decides again. Commit
 // returns the peers whose state, relay or last good endpoint changed, and reports whether LastGood did.
 func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitions []Transition, lastGood bool) {
-	for i := range next {
+	stepped := t.pending.stepped
+	whole := t.pending.all || len(notDone) > 0
+	if len(notDone) > 0 {
+		t.wake(next)
+	}
+	if whole {
+		stepped = stepped[:0]
+		for i := range next {
+			stepped = append(stepped, i)
+		}
+	}
+	for _, i := range stepped {
 		after := &next[i]
 		before := t.connections.Find(after.Key, i)
 		if notDone[after.Key] {
@@ -192,8 +248,49 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 			lastGood = t.remember(after) || lastGood
 		}
 	}
-	t.connections = next
+	t.adopt(next, stepped, whole, len(notDone) > 0)
 	return transitions, t.forget() || lastGood
+}
+
+// adopt makes next the present connections.
+func (t *Tracker) adopt(next Connections, stepped []int, whole, failed bool) {
+	before := t.connections
+	t.connections, t.input, t.readAt = next, t.pending.input, t.pending.now
+	t.input.Observed = nil
+	t.pending.open = false
+	switch {
+	case failed:
+		t.rests, t.spare = nil, nil
+		return
+	case whole:
+		t.rests, t.spare = slices.Clone(t.pending.rests), nil
+	default:
+		for at, i := range stepped {
+			t.rests[i] = t.pending.rests[at]
+		}
+		t.spare = before
+	}
+	t.changed = append(t.changed[:0], stepped...)
+}
+
+// wake gives the connections at rest of both lists the times of their readings.
+func (t *Tracker) wake(next Connections) {
+	rests := t.rests
+	if rests == nil {
+		return
+	}
+	for i := range t.connections {
+		t.connections[i].catchUp(&rests[i], t.readAt)
+	}
+	if t.pending.all {
+		return // those of next were stepped
+	}
+	for _, i := range t.pending.stepped {
+		rests[i] = rest{}
+	}
+	for i := range next {
+		next[i].catchUp(&rests[i], t.pending.now)
+	}
 }
 
 // remember keeps the last good endpoint of a connection and reports whether it is new.
@@ -239,12 +336,16 @@ func (t *Tracker) Shift(by time.Duration) {
 	}
 	for i := range t.connections {
 		c := &t.connections[i]
+		if t.rests != nil {
+			c.catchUp(&t.rests[i], t.readAt)
+		}
 		c.Status = c.Status.Shift(by)
 		if !c.barredUntil.IsZero() {
 			c.barredUntil = c.barredUntil.Add(by)
 		}
 		c.passage.shift(by)
 	}
+	t.rests, t.spare = nil, nil
 }
 
 // LastGood returns a copy of the last good endpoints by key.
