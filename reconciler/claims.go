@@ -99,6 +99,16 @@ func because(owner, other ownership.Contender) string {
 
 // ownerConditions returns the conditions about the prefixes of peers.
 func (p *Pass) ownerConditions(o *owners) []condition.Condition {
+	if o.found != nil && len(p.claimants) > 0 {
+		return slices.Concat(*o.found, p.clashing)
+	}
+	found := p.claimConditions(o)
+	o.found = &found
+	return slices.Concat(found, p.clashing)
+}
+
+// claimConditions returns the conditions about the prefixes that peers claim.
+func (p *Pass) claimConditions(o *owners) []condition.Condition {
 	var found []condition.Condition
 	reported := map[netip.Prefix]bool{}
 	for i := range o.contests {
@@ -113,16 +123,16 @@ func (p *Pass) ownerConditions(o *owners) []condition.Condition {
 			found = append(found, refusalConditions(p.specs[i].Name, p.nodeID(key), refusals)...)
 		}
 	}
-	return append(found, p.clashes()...)
+	return found
 }
 
 // clashes returns the conditions about affiliates that are refused because they have this
 // machine's address.
-func (p *Pass) clashes() []condition.Condition {
+func (g *gathered) clashes() []condition.Condition {
 	var found []condition.Condition
-	for i := range p.merged {
-		a := &p.merged[i]
-		if p.refused[a.NodeID] == "" || a.KubeSpan.Address != p.identity.Address.Addr() || a.KubeSpan.PublicKey == p.identity.PublicKey {
+	for i := range g.merged {
+		a := &g.merged[i]
+		if g.refused[a.NodeID] == "" || a.KubeSpan.Address != g.identity.Address.Addr() || a.KubeSpan.PublicKey == g.identity.PublicKey {
 			continue
 		}
 		found = append(found, condition.Condition{Code: condition.AddressClash, Subject: a.KubeSpan.Address.String(),

@@ -97,20 +97,11 @@ type Probing struct {
 
 // probe sets what paths are looked for with.
 func (e *Engine) probe(p *Pass, networkChanges int) {
-	peers := make([]path.Peer, 0, len(e.probing.Peers))
-	for i := range p.peers {
-		c, spec := &p.peers[i], &p.specs[i]
-		if !spec.Probes {
-			continue
-		}
-		peers = append(peers, path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint,
-			Relayed: !c.BlindRelay.IsZero() || slices.Contains(spec.RelayEndpoints, c.Status.Endpoint)})
+	peers := e.probing.Peers
+	if p.allStepped || !isSame(e.probed, p.specs) || !p.probesSame(peers) {
+		peers = p.probedPeers(peers)
 	}
-	if slices.EqualFunc(peers, e.probing.Peers, func(a, b path.Peer) bool {
-		return a.Key == b.Key && a.NAT == b.NAT && a.Up == b.Up && a.Current == b.Current && a.Relayed == b.Relayed && slices.Equal(a.Endpoints, b.Endpoints)
-	}) {
-		peers = e.probing.Peers
-	}
+	e.probed = p.specs
 	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges, Returns: e.returns,
 		Heard: p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid()}
 	// Not what NATs give: two machines behind one may have the same outside.
@@ -118,6 +109,40 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 		self.Endpoints = append(self.Endpoints, netip.AddrPortFrom(a, uint16(p.desired.Link.ListenPort)))
 	}
 	e.probing = Probing{Peers: peers, Self: self, Relays: p.checkedRelays(e.probing.Relays, e.relays)}
+}
+
+// probedPeer returns a peer to which paths are looked for.
+func probedPeer(spec *mesh.PeerSpec, c *peer.Connection) path.Peer {
+	return path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint, Relayed: !c.BlindRelay.IsZero()}
+}
+
+// probedPeers returns those to which paths are looked for; the list of before if nothing has changed.
+func (p *Pass) probedPeers(before []path.Peer) []path.Peer {
+	peers := make([]path.Peer, 0, len(before))
+	for i := range p.peers {
+		if p.specs[i].Probes {
+			peers = append(peers, probedPeer(&p.specs[i], &p.peers[i]))
+		}
+	}
+	if slices.EqualFunc(peers, before, sameProbed) {
+		return before
+	}
+	return peers
+}
+
+// probesSame reports whether before has the peers that were stepped as they are, of specs that are the same.
+func (p *Pass) probesSame(before []path.Peer) bool {
+	return !slices.ContainsFunc(p.stepped, func(i int) bool {
+		if !p.specs[i].Probes {
+			return false
+		}
+		at, found := slices.BinarySearchFunc(before, p.peers[i].Key, func(x path.Peer, k mesh.Key) int { return x.Key.Compare(k) })
+		return !found || !sameProbed(probedPeer(&p.specs[i], &p.peers[i]), before[at])
+	})
+}
+
+func sameProbed(a, b path.Peer) bool {
+	return a.Key == b.Key && a.NAT == b.NAT && a.Up == b.Up && a.Current == b.Current && a.Relayed == b.Relayed && slices.Equal(a.Endpoints, b.Endpoints)
 }
 
 // checkedRelays returns the relays that are to be checked; the list of before if nothing has changed.
@@ -129,7 +154,7 @@ func (p *Pass) checkedRelays(before []path.Relay, watches map[mesh.Key]relayWatc
 		if r.Local.IsValid() && relay.At == r.Local {
 			relay.Away = r.Endpoints
 		}
-		relay.Used = slices.ContainsFunc(p.peers, func(c peer.Connection) bool { return c.BlindRelay == relay.Key })
+		relay.Used = slices.ContainsFunc(p.stepped, func(i int) bool { return p.peers[i].BlindRelay == relay.Key })
 		relays = append(relays, relay)
 	}
 	if slices.EqualFunc(relays, before, func(a, b path.Relay) bool {

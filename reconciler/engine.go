@@ -146,6 +146,12 @@ type Engine struct {
 	probesFail bool
 	// filtered are the peers to whom this machine's firewall let the last probe not out.
 	filtered map[mesh.Key]bool
+	// observed is what the last pass has seen of the peers.
+	observed []peer.Observed
+	// overAll has each pass work on all peers: others are held to what it does then.
+	overAll bool
+	// document builds the desired state of the passes.
+	document document
 	// replies are the answers to echoes that this pass has read.
 	replies []peer.Reply
 	// refused are the reasons of the last pass, by node ID.
@@ -171,8 +177,11 @@ type Engine struct {
 	// due is how long after the last assessment a condition is shown or ends by time alone; zero
 	// for never.
 	due time.Duration
-	// statuses are the resource.PeerStatuses of the last pass.
+	// statuses are the resource.PeerStatuses of the last pass, and shown what they were made of.
 	statuses []resource.Resource
+	shown    shown
+	// followed are the specs that paths were made of.
+	followed []mesh.PeerSpec
 	// shadows are the rules of other programs that lead packets elsewhere.
 	shadows shadows
 	// drops are the packets that were dropped instead of leaving in clear.
@@ -204,6 +213,8 @@ type Engine struct {
 	// direct are the direct paths to peers, and probing is what they are looked for with.
 	direct  Direct
 	probing Probing
+	// probed are the specs that probing was made of.
+	probed []mesh.PeerSpec
 	// overTCP are the relays that are to be reached over TCP in the last pass.
 	overTCP []mesh.BlindRelay
 	// nudged are the endpoints of relays that have asked for a handshake since the last pass.
@@ -291,7 +302,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 	}
 	p.Same = last == e.gathered && last != nil && e.isSame(p, live)
 	e.neighbours = live.Neighbours
-	if err := p.compare(now, config, known, live); err != nil {
+	if err := p.compare(now, config, known, live, &e.document); err != nil {
 		e.converged = false
 		return nil, err
 	}
@@ -312,7 +323,7 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 // isSame reports whether the last pass converged, and relays, owners and the other meshes of the
 // machine are as they were then.
 func (e *Engine) isSame(p *Pass, live state.State) bool {
-	return e.converged && !p.moved && !p.relaysMoved && p.peers.SameRelays(e.tracker.Connections()) && slices.Equal(e.neighbours, live.Neighbours)
+	return e.converged && !p.moved && !p.relaysMoved && p.peers.SameRelays(e.tracker.Connections(), p.stepped) && slices.Equal(e.neighbours, live.Neighbours)
 }
 
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,
@@ -346,7 +357,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 			c.Action.Endpoint, c.Action.Renew = netip.AddrPort{}, false
 		}
 	}
-	if err := p.compare(now, config, known, live); err != nil {
+	if err := p.compare(now, config, known, live, &document{}); err != nil {
 		return p, err
 	}
 	p.findConditions(config.KubeSpan().Addresses, known, live, owners)

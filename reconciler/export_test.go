@@ -7,6 +7,8 @@ import (
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
+	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/state"
 )
 
 // SetDirect is Loop.SetDirect.
@@ -26,3 +28,21 @@ func (e *Engine) Nudge(from netip.AddrPort) { e.nudged = map[netip.AddrPort]bool
 
 // Relays are the registrations with blind relays.
 func (p *Pass) Relays() []peer.BlindRelay { return p.registered }
+
+// PassOverAll has the next pass work on all peers, as the first does.
+func (e *Engine) PassOverAll() { e.overAll = true }
+
+// Probe is what a Loop does after a pass.
+func (e *Engine) Probe(p *Pass) { e.probe(p, 0) }
+
+// Probing is Turn.Probing.
+func (e *Engine) Probing() Probing { return e.probing }
+
+// Statuses are Turn.Peers.
+func (e *Engine) Statuses() []resource.Resource { return e.statuses }
+
+// Desired is what the plan leads to.
+func (p *Pass) Desired() state.State { return p.desired }
+
+// Probes are to be sent.
+func (p *Pass) Probes() []peer.Probe { return p.probes }

@@ -46,6 +46,9 @@ type gathered struct {
 	mtu int
 	// maxMTU is the largest MTU that fits the links to the peers.
 	maxMTU int
+	// invalid are the conditions of endpoints that no machine can use, and clashing those of machines with
+	// this one's address.
+	invalid, clashing []condition.Condition
 	// relays are the blind relays of the machine, and offered those that members are.
 	relays, offered []mesh.BlindRelay
 	// admitted are the machines for which a relay on this one carries packets.
@@ -97,6 +100,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, mesh.NewEndpointFilter(identity, host, kubespan), g.specs)
 		}
 	}
+	g.invalid, g.clashing = invalidEndpoints(g.specs), g.clashes()
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)
 	g.members.Before = e.before(g.members.Unreadable)

@@ -132,7 +132,16 @@ func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 	}
 	kubespan := p.config.KubeSpan()
 	all := health.Peers{Port: kubespan.ListenPort, Announced: slices.Concat(p.Local.KubeSpan.Endpoints, p.Local.KubeSpan.RelayEndpoints), AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName}
-	for i := range p.peers {
+	// Peers at rest are up, directly, and not notable.
+	all.Up = len(p.peers) - len(p.stepped)
+	looked := p.stepped
+	if len(filtered) > 0 && !p.allStepped {
+		all.Up, looked = 0, nil
+		for i := range p.peers {
+			looked = append(looked, i)
+		}
+	}
+	for _, i := range looked {
 		c := &p.peers[i]
 		if c.IsUp() || c.Relayed() {
 			all.Up++

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/mesh/ownership"
 	"github.com/spanmesh/span/reconciler/peer"
@@ -22,6 +23,8 @@ type owners struct {
 	claimants []*mesh.Affiliate
 	// contests are the prefixes that several peers claim.
 	contests []ownership.Contest
+	// found are the conditions about them; nil if they are to be found anew.
+	found *[]condition.Condition
 	// probe are the owners whose state has to be known soon, since others claim the same.
 	probe map[mesh.Key]bool
 }
@@ -84,7 +87,17 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 		o.removeDeparted(p.specs)
 		o.claimants = p.claimants
 	}
-	for i := range p.specs {
+	if p.allStepped {
+		o.found = nil
+	}
+	for at := range p.specs {
+		i := at
+		if !fresh {
+			if at >= len(p.stepped) {
+				break
+			}
+			i = p.stepped[at] // nothing of the others has changed
+		}
 		o.claim(now, p, i)
 		o.table.SetState(p.specs[i].PublicKey, stateOf(&p.peers[i]))
 	}
@@ -93,6 +106,7 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	if !p.ownersChanged {
 		return
 	}
+	o.found = nil
 	o.probe = o.table.Challenged()
 	if len(o.probe) > 0 {
 		p.NextCheck = 0
@@ -106,6 +120,9 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 // assign sets the allowed IPs of the peers: of all, or of those that have won or lost a
 // prefix.
 func (p *Pass) assign(o *owners, all bool, moves []ownership.Move) {
+	if !all && len(moves) == 0 {
+		return
+	}
 	touched := make(map[mesh.Key]bool, 2*len(moves))
 	for _, m := range moves {
 		touched[m.From], touched[m.To] = true, true
@@ -130,6 +147,7 @@ func (o *owners) claim(now time.Time, p *Pass, i int) {
 	if !known {
 		before.firstSeen = now
 	}
+	o.found = nil
 	claimed, refusals := p.territory.Claims(p.claimants[i], p.specs[i].Endpoints, working)
 	o.table.Set(key, before.firstSeen, claimed)
 	if o.peers == nil {

@@ -47,6 +47,10 @@ type Pass struct {
 	whole bool
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
+	// stepped are the indexes of the peers that the pass has stepped, and allStepped is set if these are
+	// all. The others are at rest, and as the last pass has left them.
+	stepped    []int
+	allStepped bool
 	// registered are the blind relays with which the machine is registered, and relayPeers what
 	// WireGuard is to have for all. relaysMoved is set if the last pass had others.
 	registered  []peer.BlindRelay
@@ -120,7 +124,7 @@ func (e *ApplyError) Error() string {
 func (e *ApplyError) Unwrap() error { return e.Result.Err }
 
 // compare makes the plan.
-func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, live state.State) error {
+func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, live state.State, d *document) error {
 	kubespan := config.KubeSpan()
 	if !kubespan.Enabled {
 		p.Plan = state.Diff(state.State{}, live)
@@ -147,7 +151,7 @@ func (p *Pass) compare(now time.Time, config *schema.Config, known Knowledge, li
 	if !known.Complete {
 		in.Retain = state.Retained(in, live)
 	}
-	p.desired = state.Build(in)
+	p.desired = d.build(p, in)
 	p.Plan = state.Diff(p.desired, live)
 	if kubespan.HarvestExtraEndpoints {
 		p.Harvested = p.peers.Harvest(now, p.identity.PublicKey, p.specs)

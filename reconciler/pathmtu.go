@@ -37,6 +37,13 @@ func (e *Engine) followPaths(p *Pass) {
 	if e.PathChanged == nil {
 		return
 	}
+	if !p.allStepped && isSame(e.followed, p.specs) {
+		for _, path := range e.paths.followStepped(p) {
+			e.PathChanged(path)
+		}
+		return
+	}
+	e.followed = p.specs
 	var found []Path
 	for i := range p.peers {
 		c := &p.peers[i]
@@ -47,6 +54,24 @@ func (e *Engine) followPaths(p *Pass) {
 	for _, path := range e.paths.follow(found) {
 		e.PathChanged(path)
 	}
+}
+
+// followStepped is follow of the peers that a pass has stepped: the ways to the others are as they were.
+func (p *paths) followStepped(pass *Pass) (changed []Path) {
+	for _, i := range pass.stepped {
+		path, reached := pathOf(pass, &pass.specs[i], &pass.peers[i])
+		before, is := p.known[path.Peer]
+		switch {
+		case reached && (!is || before != path):
+			delete(p.holes, path.Peer)
+			p.known[path.Peer] = path
+			changed = append(changed, path)
+		case !reached && is:
+			delete(p.holes, path.Peer)
+			delete(p.known, path.Peer)
+		}
+	}
+	return changed
 }
 
 // pathOf returns the way to a peer, if it is reached and takes echoes.

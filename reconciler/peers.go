@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -12,11 +13,14 @@ import (
 
 // stepPeers moves the connection to every peer on, from what WireGuard shows.
 func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live state.State, networkChanged bool) {
+	if e.overAll {
+		e.tracker.StepAll()
+	}
 	p.peers = e.tracker.Next(now, peer.Input{
 		Self:           p.identity.PublicKey,
 		Links:          p.host.Links,
 		Specs:          p.specs,
-		Observed:       observe(live.Peers, e.replies),
+		Observed:       e.observe(live.Peers),
 		NetworkChanged: networkChanged,
 		AlwaysInitiate: e.AlwaysInitiate,
 		KeepalivesOff:  config.KubeSpan().PersistentKeepalive == 0,
@@ -28,7 +32,8 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		Paths:          e.direct.Paths,
 		Probing:        e.direct.On,
 	})
-	for i := range p.peers {
+	p.stepped, p.allStepped = e.tracker.Stepped()
+	for _, i := range p.stepped {
 		do := p.peers[i].Action
 		p.relaysMoved = p.relaysMoved || do.Renew
 		if address := probeAddress(&p.specs[i]); (do.Probe || do.Measure) && address.IsValid() {
@@ -38,16 +43,17 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 	p.publishPaths(e.direct)
 	p.publishOffer(e.offer)
 	p.direct = e.direct
-	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now))
+	p.NextCheck = min(p.NextCheck, p.peers.NextCheck(now, p.stepped))
 	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(peer.Forwarding{Now: now, Self: p.identity.PublicKey, Relays: p.relays, Registered: p.registered}, p.specs)
 	}
 }
 
 // observe returns what WireGuard and the answers to echoes show of the peers. Both lists are
-// sorted by key.
-func observe(peers []state.Peer, replies []peer.Reply) []peer.Observed {
-	observed := make([]peer.Observed, len(peers))
+// sorted by key. The list is used again by the next pass.
+func (e *Engine) observe(peers []state.Peer) []peer.Observed {
+	observed, replies := slices.Grow(e.observed[:0], len(peers))[:len(peers)], e.replies
+	e.observed = observed
 	for i := range peers {
 		seen := &peers[i]
 		o := &observed[i]

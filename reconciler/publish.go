@@ -82,18 +82,74 @@ func refusedEndpoints(refused []mesh.EndpointRefusal) []resource.RefusedEndpoint
 
 // publishConnections replaces the resources that change with every reading of the peers.
 func (e *Engine) publishConnections(now time.Time, p *Pass) {
+	if !p.allStepped && len(p.specs) > 0 && isSame(e.shown.specs, p.specs) {
+		e.publishStepped(now, p)
+		return
+	}
+	e.shown = shown{specs: p.specs, at: make([]int, len(p.peers)), endpoints: make([]resource.Endpoint, len(p.peers))}
 	statuses, endpoints := make(map[string]any, len(p.peers)), make(map[string]any, len(p.peers))
 	for i := range p.peers {
 		c := &p.peers[i]
 		id := c.Key.String()
 		statuses[id] = p.peerStatus(now, &p.specs[i], c)
-		if c.IsUp() && c.Status.Endpoint.IsValid() {
-			endpoints[id] = resource.Endpoint{AffiliateID: c.NodeID, Label: p.specs[i].Label, Endpoint: c.Status.Endpoint}
+		if endpoint := p.endpoint(i); endpoint != (resource.Endpoint{}) {
+			e.shown.endpoints[i] = endpoint
+			endpoints[id] = endpoint
 		}
 	}
 	e.store.Replace(now, resource.PeerStatuses, statuses)
 	e.statuses = e.store.List(resource.PeerStatuses)
+	at := make(map[string]int, len(e.statuses))
+	for i := range e.statuses {
+		at[e.statuses[i].ID] = i
+	}
+	for i := range p.peers {
+		e.shown.at[i] = at[p.peers[i].Key.String()]
+	}
 	e.store.Replace(now, resource.Endpoints, endpoints)
+}
+
+// shown is what the connections were published with.
+type shown struct {
+	specs []mesh.PeerSpec
+	// at has the index of each peer in Engine.statuses, and endpoints what was published; zero for nothing.
+	at        []int
+	endpoints []resource.Endpoint
+}
+
+// publishStepped replaces the resources of the peers that the pass has stepped: those of the others are as
+// they were.
+func (e *Engine) publishStepped(now time.Time, p *Pass) {
+	copied := false
+	for _, i := range p.stepped {
+		at := e.shown.at[i]
+		id := e.statuses[at].ID
+		status := p.peerStatus(now, &p.specs[i], &p.peers[i])
+		if before, is := e.statuses[at].Spec.(resource.PeerStatus); !is || before != status {
+			if !copied {
+				e.statuses, copied = slices.Clone(e.statuses), true // turns have the old list
+			}
+			e.statuses[at] = e.store.Put(now, resource.PeerStatuses, id, status)
+		}
+		switch endpoint := p.endpoint(i); {
+		case endpoint == e.shown.endpoints[i]:
+			continue
+		case endpoint == resource.Endpoint{}:
+			e.store.Delete(resource.Endpoints, id)
+		default:
+			e.store.Put(now, resource.Endpoints, id, endpoint)
+		}
+		e.shown.endpoints[i] = p.endpoint(i)
+	}
+}
+
+// endpoint returns what is published of where a peer is up; zero for nothing.
+func (p *Pass) endpoint(i int) resource.Endpoint {
+	c := &p.peers[i]
+	if !c.IsUp() || !c.Status.Endpoint.IsValid() {
+		return resource.Endpoint{}
+	}
+	return resource.Endpoint{AffiliateID: c.NodeID, Label: p.specs[i].Label, Endpoint: c.Status.Endpoint}
 }
 
 func (p *Pass) peerStatus(now time.Time, spec *mesh.PeerSpec, c *peer.Connection) resource.PeerStatus {

@@ -119,7 +119,7 @@ func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live st
 	p.Report(live.Conditions...)
 	p.Report(p.host.Conditions...)
 	p.Report(p.announcing...)
-	p.Report(invalidEndpoints(p.specs)...)
+	p.Report(p.invalid...)
 	p.Report(known.Conditions...)
 	p.Report(onLinks(addresses, p.host.Links)...)
 	p.Report(p.ownerConditions(o)...)

@@ -72,22 +72,35 @@ func (cs Connections) Find(key mesh.Key, hint int) *Connection {
 	return &cs[i]
 }
 
-// NextCheck returns how long the next reading of the peers may wait.
-func (cs Connections) NextCheck(now time.Time) time.Duration {
+// NextCheck returns how long the next reading of the peers may wait. Stepped are the indexes of those that
+// Tracker.Next has stepped.
+func (cs Connections) NextCheck(now time.Time, stepped []int) time.Duration {
 	next := NextCheck(now, func(yield func(*Status) bool) {
-		for i := range cs {
+		for _, i := range stepped {
 			if !yield(&cs[i].Status) {
 				return
 			}
 		}
 	}, len(cs))
-	for i := range cs {
+	if len(cs) > 0 {
+		next = min(next, RestInterval)
+	}
+	for _, i := range stepped {
 		next = min(next, cs[i].passage.next(now))
 	}
 	return next
 }
 
-// SameRelays reports whether both lists have the same peers behind the same relays.
-func (cs Connections) SameRelays(other Connections) bool {
-	return slices.EqualFunc(cs, other, func(a, b Connection) bool { return a.Key == b.Key && a.Relay == b.Relay })
+// SameRelays reports whether both lists have the same peers behind the same relays. Stepped are the indexes
+// of those that Tracker.Next has stepped after other was committed.
+func (cs Connections) SameRelays(other Connections, stepped []int) bool {
+	if len(cs) != len(other) {
+		return false
+	}
+	for _, i := range stepped {
+		if cs[i].Key != other[i].Key || cs[i].Relay != other[i].Relay {
+			return false
+		}
+	}
+	return true
 }

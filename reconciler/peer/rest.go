@@ -204,7 +204,13 @@ func (t *Tracker) probed() bool {
 	})
 }
 
+// StepAll has the next Next step all connections.
+func (t *Tracker) StepAll() {
+	t.wake(nil)
+	t.rests, t.spare = nil, nil
+}
+
 // Stepped returns the indexes of the connections that the last Next has stepped. The others are at rest:
 // they are up at an endpoint of the peer, there is nothing to do about them, and but for the time of the
-// last reading they are as they were committed. All is set where all were stepped.
+// last reading they are as they were committed. All is set where all were stepped. The list is used again.
 func (t *Tracker) Stepped() (indexes []int, all bool) { return t.pending.stepped, t.pending.all }

@@ -164,8 +164,7 @@ func TestPeersAtRestAreAsIfStepped(t *testing.T) {
 			step := h.next()
 			tracker.Shift(step)
 			reference.Shift(step)
-			reference.wake(nil)
-			reference.rests = nil
+			reference.StepAll()
 			want, got := reference.Next(h.now, h.in), tracker.Next(h.now, h.in)
 			if stepped, whole := tracker.Stepped(); !whole {
 				atRest += len(got) - len(stepped)

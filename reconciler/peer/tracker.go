@@ -39,12 +39,14 @@ type Tracker struct {
 type pending struct {
 	// open is set until it is committed.
 	open bool
-	// all is set if all connections were stepped; otherwise stepped are their indexes. Rests are theirs.
-	all     bool
+	// stepped are the indexes of the connections that were stepped; all is set if these are all. Rests are
+	// theirs.
 	stepped []int
+	all     bool
 	rests   []rest
 	input   Input
 	now     time.Time
+	next    Connections
 }
 
 // Input is what the next connections depend on, besides the present ones.
@@ -89,9 +91,11 @@ func (t *Tracker) Next(now time.Time, in Input) Connections {
 	all := !t.keepsRest(now, &in)
 	t.pending = pending{open: true, all: all, now: now, input: in, stepped: t.pending.stepped[:0], rests: t.pending.rests[:0]}
 	if all {
-		return t.nextAll(now, &in)
+		t.pending.next = t.nextAll(now, &in)
+	} else {
+		t.pending.next = t.nextChanged(now, &in)
 	}
-	return t.nextChanged(now, &in)
+	return t.pending.next
 }
 
 // nextAll is Next that steps all peers.
@@ -127,6 +131,7 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
 			seen = observed[0]
 		}
+		t.pending.stepped = append(t.pending.stepped, i)
 		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, &seen))
 	}
 	return next
@@ -217,22 +222,25 @@ func (t Transition) Moved() bool {
 	return t.Before != nil && t.Before.LastGood.IsValid() && t.After.LastGood.IsValid() && t.Before.LastGood != t.After.LastGood
 }
 
-// Commit makes next, which the last Next has returned, the present connections. A peer in notDone, whose
+// Commit makes next the present connections: what the last Next has returned, or none. A peer in notDone, whose
 // change did not reach WireGuard, keeps its present status, so that the next pass decides again. Commit
 // returns the peers whose state, relay or last good endpoint changed, and reports whether LastGood did.
 func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitions []Transition, lastGood bool) {
-	stepped := t.pending.stepped
-	whole := t.pending.all || len(notDone) > 0
-	if len(notDone) > 0 {
+	failed := len(notDone) > 0
+	if !t.pending.open || !isSame(next, t.pending.next) {
+		t.rests, t.spare, t.pending = nil, nil, pending{}
+	}
+	if failed {
 		t.wake(next)
 	}
-	if whole {
-		stepped = stepped[:0]
-		for i := range next {
-			stepped = append(stepped, i)
+	for at := range next {
+		i := at
+		if !failed {
+			if at >= len(t.pending.stepped) {
+				break
+			}
+			i = t.pending.stepped[at]
 		}
-	}
-	for _, i := range stepped {
 		after := &next[i]
 		before := t.connections.Find(after.Key, i)
 		if notDone[after.Key] {
@@ -241,19 +249,25 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 				after.Status = before.Status
 			}
 		}
-		if before == nil || before.Status.State != after.Status.State || before.Relay != after.Relay || before.IsBlind() != after.IsBlind() || before.BlindRelay != after.BlindRelay || before.LastGood != after.LastGood {
+		if before == nil || before.differs(after) {
 			transitions = append(transitions, Transition{before, after})
 		}
 		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
 			lastGood = t.remember(after) || lastGood
 		}
 	}
-	t.adopt(next, stepped, whole, len(notDone) > 0)
+	t.adopt(next, failed)
 	return transitions, t.forget() || lastGood
 }
 
-// adopt makes next the present connections.
-func (t *Tracker) adopt(next Connections, stepped []int, whole, failed bool) {
+// differs reports whether the peer's state, relay or last good endpoint is another one after a pass.
+func (c *Connection) differs(after *Connection) bool {
+	return c.Status.State != after.Status.State || c.Relay != after.Relay || c.IsBlind() != after.IsBlind() ||
+		c.BlindRelay != after.BlindRelay || c.LastGood != after.LastGood
+}
+
+// adopt makes next the present connections. Failed is set if some of them are as before.
+func (t *Tracker) adopt(next Connections, failed bool) {
 	before := t.connections
 	t.connections, t.input, t.readAt = next, t.pending.input, t.pending.now
 	t.input.Observed = nil
@@ -262,15 +276,15 @@ func (t *Tracker) adopt(next Connections, stepped []int, whole, failed bool) {
 	case failed:
 		t.rests, t.spare = nil, nil
 		return
-	case whole:
+	case t.pending.all:
 		t.rests, t.spare = slices.Clone(t.pending.rests), nil
 	default:
-		for at, i := range stepped {
+		for at, i := range t.pending.stepped {
 			t.rests[i] = t.pending.rests[at]
 		}
 		t.spare = before
 	}
-	t.changed = append(t.changed[:0], stepped...)
+	t.changed = append(t.changed[:0], t.pending.stepped...)
 }
 
 // wake gives the connections at rest of both lists the times of their readings.

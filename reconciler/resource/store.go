@@ -52,26 +52,27 @@ func (s *Store) of(t *Type) map[string]Resource {
 }
 
 // Put adds a resource, or replaces its spec, which must not change afterwards. One with an equal
-// spec keeps its version.
-func (s *Store) Put(now time.Time, t *Type, id string, spec any) {
+// spec keeps its version. Put returns the resource.
+func (s *Store) Put(now time.Time, t *Type, id string, spec any) Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(now, t, s.of(t), id, spec)
+	return s.put(now, t, s.of(t), id, spec)
 }
 
 // put is Put with s.mu held.
-func (s *Store) put(now time.Time, t *Type, known map[string]Resource, id string, spec any) {
+func (s *Store) put(now time.Time, t *Type, known map[string]Resource, id string, spec any) Resource {
 	r, exists := known[id]
 	switch {
 	case !exists:
 		r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
 	case equal(r.Spec, spec):
-		return
+		return r
 	default:
 		r.Version, r.Updated, r.Spec = r.Version+1, now, spec
 	}
 	known[id] = r
 	s.publish(Change{Resource: r})
+	return r
 }
 
 // Delete removes a resource, if there is one with the ID.

@@ -174,9 +174,10 @@ func (c PeerChange) NewAllowedIPs() bool { return !slices.Equal(c.Old.AllowedIPs
 
 // NewEndpoint reports whether the change sets another endpoint. A live endpoint stays
 // unless the desired peer has Redirect, since it may have roamed.
-func (c PeerChange) NewEndpoint() bool {
-	wanted, live := c.New.Endpoint, c.Old.Endpoint
-	return wanted.IsValid() && wanted != live && (c.New.Redirect || !live.IsValid())
+func (c PeerChange) NewEndpoint() bool { return newEndpoint(&c.Old, &c.New) }
+
+func newEndpoint(live, desired *Peer) bool {
+	return desired.Endpoint.IsValid() && desired.Endpoint != live.Endpoint && (desired.Redirect || !live.Endpoint.IsValid())
 }
 
 // differs reports whether the change sets anything.
@@ -186,7 +187,8 @@ func (c LinkChange) differs() bool {
 	return before != after || c.NewPrivateKey()
 }
 
-// differs reports whether the change sets anything.
-func (c PeerChange) differs() bool {
-	return c.NewPresharedKey() || c.NewKeepalive() || c.NewAllowedIPs() || c.NewEndpoint()
+// unlike reports whether a live peer is to be changed.
+func unlike(live, desired *Peer) bool {
+	return live.PresharedKey != desired.PresharedKey || live.Keepalive != desired.Keepalive ||
+		newEndpoint(live, desired) || !slices.Equal(live.AllowedIPs, desired.AllowedIPs)
 }

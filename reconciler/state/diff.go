@@ -109,8 +109,8 @@ func (p *Plan) peers(desired, live []Peer) {
 			created.add(PeerChange{New: desired[0]})
 			desired, live = desired[1:], live[1:]
 		default:
-			if c := (PeerChange{Old: live[0], New: desired[0]}); c.differs() {
-				changed.add(t.of(c))
+			if unlike(&live[0], &desired[0]) {
+				changed.add(t.of(PeerChange{Old: live[0], New: desired[0]}))
 			}
 			desired, live = desired[1:], live[1:]
 		}
@@ -185,7 +185,10 @@ func sameChains(a, b []Chain) bool {
 func Missing(a, b []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, prefix := range a {
-		if _, found := slices.BinarySearchFunc(b, prefix, comparePrefixes); !found {
+		for len(b) > 0 && comparePrefixes(b[0], prefix) < 0 {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != prefix {
 			out = append(out, prefix)
 		}
 	}
