@@ -113,7 +113,8 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 
 // probedPeer returns a peer to which paths are looked for.
 func probedPeer(spec *mesh.PeerSpec, c *peer.Connection) path.Peer {
-	return path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint, Relayed: !c.BlindRelay.IsZero()}
+	return path.Peer{Key: c.Key, Endpoints: spec.Endpoints, NAT: spec.NAT, Up: c.IsUp(), Current: c.Status.Endpoint,
+		Relayed: !c.BlindRelay.IsZero() || slices.Contains(spec.RelayEndpoints, c.Status.Endpoint)}
 }
 
 // probedPeers returns those to which paths are looked for; the list of before if nothing has changed.
@@ -133,11 +134,8 @@ func (p *Pass) probedPeers(before []path.Peer) []path.Peer {
 // probesSame reports whether before has the peers that were stepped as they are, of specs that are the same.
 func (p *Pass) probesSame(before []path.Peer) bool {
 	return !slices.ContainsFunc(p.stepped, func(i int) bool {
-		if !p.specs[i].Probes {
-			return false
-		}
 		at, found := slices.BinarySearchFunc(before, p.peers[i].Key, func(x path.Peer, k mesh.Key) int { return x.Key.Compare(k) })
-		return !found || !sameProbed(probedPeer(&p.specs[i], &p.peers[i]), before[at])
+		return found != p.specs[i].Probes || found && !sameProbed(probedPeer(&p.specs[i], &p.peers[i]), before[at])
 	})
 }
 

@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -9,15 +8,15 @@ import (
 // changed. The zero value has none.
 type document struct {
 	state.Document
-	// claimants, specs and relays are what the last one was built of.
-	claimants []*mesh.Affiliate
-	specs     []mesh.PeerSpec
+	// gathered is gathered.id of what it was built of; 0 for nothing.
+	gathered uint64
 }
 
 // build returns what state.Build does.
 func (d *document) build(p *Pass, in state.Inputs) state.State {
-	if p.allStepped || len(p.specs) == 0 || !sameList(d.claimants, p.claimants) || !isSame(d.specs, p.specs) {
-		d.claimants, d.specs = p.claimants, p.specs
+	follows := len(p.specs) > 0 && p.follows(d.gathered)
+	d.gathered = p.id
+	if !follows {
 		return d.Build(in)
 	}
 	return d.Rebuild(in, p.stepped)

@@ -148,6 +148,10 @@ type Engine struct {
 	filtered map[mesh.Key]bool
 	// observed is what the last pass has seen of the peers.
 	observed []peer.Observed
+	// planning is set while a plan is made that nobody carries out.
+	planning bool
+	// gatherings counts what was gathered.
+	gatherings uint64
 	// overAll has each pass work on all peers: others are held to what it does then.
 	overAll bool
 	// document builds the desired state of the passes.
@@ -177,8 +181,10 @@ type Engine struct {
 	// due is how long after the last assessment a condition is shown or ends by time alone; zero
 	// for never.
 	due time.Duration
-	// statuses are the resource.PeerStatuses of the last pass, and shown what they were made of.
+	// statuses are the resource.PeerStatuses of the last pass, and shown what they were made of. Shared is
+	// set once others have the list.
 	statuses []resource.Resource
+	shared   bool
 	shown    shown
 	// followed are the specs that paths were made of.
 	followed []mesh.PeerSpec
@@ -192,8 +198,8 @@ type Engine struct {
 	lastReadAt time.Time
 	// gathered is what the last pass made of its inputs.
 	gathered *gathered
-	// published is what was gathered when all resources were last published.
-	published *gathered
+	// published is gathered.id when resources were last published; 0 for none.
+	published uint64
 	// converged is set when the last pass applied its whole plan.
 	converged bool
 	// everConverged is set once a pass has succeeded.
@@ -342,7 +348,9 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 			e.formerLink = before.LinkName
 		}
 	}
+	e.planning = true
 	p, live, err := e.read(now, config, known, Trigger{})
+	e.planning = false
 	e.lastRead, e.lastReadAt, e.gathered, e.formerLink = lastRead, lastReadAt, gathered, formerLink
 	if err != nil {
 		return nil, err
@@ -350,6 +358,7 @@ func (e *Engine) Plan(now time.Time, config *schema.Config, known Knowledge) (*P
 	e.replies = nil
 	e.planRelays(p, now, live.Peers)
 	e.stepPeers(p, now, config, live, false)
+	p.specs = slices.Clone(p.specs) // the engine has the old list
 	owners := e.owners.clone()
 	p.resolveOwners(now, owners, live.Peers)
 	for i, found := range live.Peers {

@@ -537,6 +537,7 @@ func manyAffiliates(n int) []mesh.Affiliate {
 		a.KubeSpan.Endpoints = []netip.AddrPort{netip.AddrPortFrom(v4, 51820)}
 		all[i] = a
 	}
+	slices.SortFunc(all, func(a, b mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
 	return all
 }
 
@@ -579,16 +580,20 @@ func BenchmarkPass(b *testing.B) {
 				want := run.changes
 				if want > 0 {
 					want++ // the networks of the peers, and one change of those that are routed
-					known.Affiliates = slices.Clone(known.Affiliates)
+				}
+				var variants [2][]mesh.Affiliate
+				for v := range variants {
+					variants[v] = slices.Clone(known.Affiliates)
 					for i := range run.changes {
-						a := &known.Affiliates[i].KubeSpan
-						a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24))
+						a := &variants[v][i].KubeSpan
+						a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(16 + v), byte(i), 0}), 24))
 					}
 				}
 				b.ReportAllocs()
 				for b.Loop() {
 					if run.changes > 0 {
 						known.Version++
+						known.Affiliates = variants[known.Version%2]
 					}
 					pass(want)
 				}

@@ -51,7 +51,7 @@ func (e *Engine) recordPeers(now time.Time, p *Pass, transitions []peer.Transiti
 	if e.told == e.gathered {
 		return
 	}
-	if e.told != nil {
+	if e.told != nil && !isSame(e.told.specs, p.specs) {
 		joined, left := without(p.specs, e.told.specs), without(e.told.specs, p.specs)
 		e.recordEach(now, event.PeerJoined, "has joined the mesh", joined)
 		e.recordEach(now, event.PeerLeft, "has left the mesh", left)

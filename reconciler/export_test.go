@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/health"
@@ -39,7 +40,7 @@ func (e *Engine) Probe(p *Pass) { e.probe(p, 0) }
 func (e *Engine) Probing() Probing { return e.probing }
 
 // Statuses are Turn.Peers.
-func (e *Engine) Statuses() []resource.Resource { return e.statuses }
+func (e *Engine) Statuses() []resource.Resource { return slices.Clone(e.statuses) }
 
 // Desired is what the plan leads to.
 func (p *Pass) Desired() state.State { return p.desired }

@@ -16,6 +16,15 @@ type gathered struct {
 	config *schema.Config
 	// version is Knowledge.Version.
 	version uint64
+	// known is what registries know.
+	known Knowledge
+	// id is another number whenever anything else is another one.
+	id uint64
+	// patchable is what isPatchable returns.
+	patchable bool
+	// joinable are the relays of registries, and proven those that no machine has the keys of.
+	joinable []mesh.BlindRelay
+	proven   map[mesh.Key]string
 
 	host     mesh.Host
 	identity mesh.Identity
@@ -38,6 +47,10 @@ type gathered struct {
 	specs []mesh.PeerSpec
 	// withoutAgent is set when one of them is of a machine without an agent.
 	withoutAgent bool
+	// unreachable is the condition of a filter that lets no endpoint of any peer through, and endpoints
+	// is that filter.
+	unreachable []condition.Condition
+	endpoints   *mesh.EndpointFilter
 	// territory is what stays at this machine whatever peers claim.
 	territory *mesh.Territory
 	// preshared are the preshared keys of the peers that do not use the cluster secret.
@@ -79,8 +92,16 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		p.gathered = *last
 		p.Local = last.local
 		return nil
+	} else if last != nil && last.identity == identity && last.host.Equal(host) && last.host.SameTerritory(host) && !e.overAll && !e.planning {
+		var ok bool
+		if p.patched, ok = e.patch(config, known); ok {
+			p.gathered, p.Local = *e.gathered, e.gathered.local
+			return nil
+		}
 	}
-	g := gathered{config: config, version: known.Version, host: host, identity: identity, outside: known.Outside, refused: map[string]string{}}
+	e.gatherings++
+	g := gathered{config: config, version: known.Version, known: known, id: e.gatherings, host: host, identity: identity,
+		outside: known.Outside, refused: map[string]string{}, proven: e.provenRelays()}
 	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Outside, known.Node)
 	e.identifySelf(&g.local)
 	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
@@ -88,22 +109,24 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
 		if kubespan.Relay.UsesBlind() {
-			g.relays = usableRelays(identity.PublicKey, known.Relays)
+			g.joinable = usableRelays(identity.PublicKey, known.Relays)
+			g.relays = g.joinable
 			g.separateRelays(e.wasUp)
 		}
-		g.refuseKeysOf(e.provenRelays())
+		g.refuseKeysOf(g.proven)
 		g.makePeers(kubespan, known.PresharedKeys)
 		if kubespan.Relay.Offer {
 			g.admitted = admit(g.claimants, known.Complete)
 		}
 		if kubespan.Relay.UsesBlind() {
-			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, mesh.NewEndpointFilter(identity, host, kubespan), g.specs)
+			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, g.endpoints, g.specs)
 		}
 	}
 	g.invalid, g.clashing = invalidEndpoints(g.specs), g.clashes()
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)
 	g.members.Before = e.before(g.members.Unreadable)
+	g.patchable = g.isPatchable()
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
 }
@@ -114,13 +137,17 @@ func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.K
 	g.specs = mesh.PeerSpecs(g.claimants)
 	mesh.NamePeers(g.specs, g.local.Nodename)
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
-	filter := mesh.NewEndpointFilter(g.identity, g.host, kubespan)
+	g.endpoints = mesh.NewEndpointFilter(g.identity, g.host, kubespan)
 	for i := range g.specs {
-		filter.Filter(&g.specs[i])
+		g.endpoints.Filter(&g.specs[i])
 		g.withoutAgent = g.withoutAgent || g.specs[i].WithoutAgent
 	}
-	g.announcing = append(g.announcing, mesh.NoPeerEndpoint(kubespan, g.specs)...)
+	g.unreachable = mesh.NoPeerEndpoint(kubespan, g.specs)
 	g.preshared = mesh.PresharedKeys(g.good, presharedKeys)
+	g.setMTU(kubespan)
+}
+
+func (g *gathered) setMTU(kubespan *schema.KubeSpan) {
 	g.maxMTU = mesh.PathMTU(g.host.Links, g.specs)
 	if g.mtu = int(kubespan.MTU); kubespan.MTU == schema.AutoMTU {
 		g.mtu = g.maxMTU

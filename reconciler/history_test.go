@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,10 +62,12 @@ type history struct {
 	known   reconciler.Knowledge
 	trigger reconciler.Trigger
 	configs []*schema.Config
+	// calm is set where machines neither join nor leave, nor become others.
+	calm bool
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
-	h := &history{Rand: rand.New(rand.NewPCG(seed, 2)), now: start}
+	h := &history{Rand: rand.New(rand.NewPCG(seed, 2)), now: start, calm: seed%2 == 0}
 	for _, settings := range []string{"", "allowDownPeerBypass: true", "relay: use: true", "harvestExtraEndpoints: true", "persistentKeepalive: 0", "enabled: false"} {
 		h.configs = append(h.configs, config(t, settings))
 	}
@@ -92,7 +95,7 @@ func (h *history) next() (edits []func(*fakeKernel)) {
 		h.known.Complete = !h.known.Complete
 		h.known.Version++
 	}
-	if h.IntN(8) == 0 {
+	if h.IntN(8) == 0 || h.calm && h.IntN(3) == 0 {
 		h.learn()
 	}
 	moved, roamed, gone, fails := h.IntN(6), h.IntN(100) == 0, h.IntN(150) == 0, h.IntN(80) == 0
@@ -147,10 +150,13 @@ func (h *history) learn() {
 	h.known.Version++
 	all := slices.Clone(h.known.Affiliates)
 	n := byte(h.IntN(30) + 1)
-	at, found := slices.BinarySearchFunc(all, affiliate(n).NodeID, func(a mesh.Affiliate, id string) int {
-		return cmpStrings(a.NodeID, id)
-	})
+	at, found := slices.BinarySearchFunc(all, affiliate(n).NodeID, byNodeID)
 	what := h.IntN(14)
+	if h.calm {
+		n = n%20 + 1
+		at, found = slices.BinarySearchFunc(all, affiliate(n).NodeID, byNodeID)
+		what = []int{1, 1, 2, 2, 3, 4, 5, 9, 10, 11, 13}[h.IntN(11)]
+	}
 	switch {
 	case !found:
 		all = slices.Insert(all, at, affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n)))
@@ -162,20 +168,11 @@ func (h *history) learn() {
 	h.known.Affiliates = all
 }
 
-func cmpStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	default:
-		return 0
-	}
-}
+func byNodeID(a mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) }
 
 // change changes an affiliate.
 func (h *history) change(a *mesh.Affiliate, what int, n byte) {
-	network := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(h.IntN(6)), 0}), 24)
+	network := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(h.IntN(40)), 0}), 24)
 	k := &a.KubeSpan
 	switch what {
 	case 1:

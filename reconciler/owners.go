@@ -19,8 +19,8 @@ type owners struct {
 	started bool
 	// peers are those of the last pass.
 	peers map[mesh.Key]claims
-	// claimants are the affiliates whose claims are in the table.
-	claimants []*mesh.Affiliate
+	// gathered is gathered.id of the affiliates whose claims are in the table; 0 for none.
+	gathered uint64
 	// contests are the prefixes that several peers claim.
 	contests []ownership.Contest
 	// found are the conditions about them; nil if they are to be found anew.
@@ -82,11 +82,11 @@ func (o *owners) restore(live []state.Peer) {
 // have moved on.
 func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	o.restore(live)
-	fresh := !sameList(o.claimants, p.claimants)
+	fresh := !p.follows(o.gathered)
 	if fresh {
 		o.removeDeparted(p.specs)
-		o.claimants = p.claimants
 	}
+	o.gathered = p.id
 	if p.allStepped {
 		o.found = nil
 	}
@@ -112,29 +112,46 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 		p.NextCheck = 0
 	}
 	moves := o.table.Resolve()
+	before := o.contests
 	o.contests = o.table.Contests()
 	p.moved = len(moves) > 0
-	p.assign(o, fresh, moves)
-}
-
-// assign sets the allowed IPs of the peers: of all, or of those that have won or lost a
-// prefix.
-func (p *Pass) assign(o *owners, all bool, moves []ownership.Move) {
-	if !all && len(moves) == 0 {
+	if fresh {
+		for i := range p.specs {
+			p.specs[i].AllowedIPs = o.table.Owned(p.specs[i].PublicKey)
+		}
 		return
 	}
-	touched := make(map[mesh.Key]bool, 2*len(moves))
+	p.assign(o, moves)
+	p.respecify(before, o.contests)
+}
+
+// assign sets the allowed IPs of the peers that have won or lost a prefix.
+func (p *Pass) assign(o *owners, moves []ownership.Move) {
+	p.respecified = make(map[mesh.Key]bool, 2*len(moves))
 	for _, m := range moves {
-		touched[m.From], touched[m.To] = true, true
+		p.respecified[m.From], p.respecified[m.To] = true, true
 	}
-	specs := make([]mesh.PeerSpec, len(p.specs)) // others have the old list
-	copy(specs, p.specs)
-	for i := range specs {
-		if s := &specs[i]; all || touched[s.PublicKey] {
-			s.AllowedIPs = o.table.Owned(s.PublicKey)
+	stepped := slices.Clone(p.stepped)
+	for key := range p.respecified {
+		if i, found := p.specAt(key); found {
+			p.specs[i].AllowedIPs = o.table.Owned(key)
+			stepped = append(stepped, i)
 		}
 	}
-	p.specs = specs
+	slices.Sort(stepped)
+	p.stepped = slices.Compact(stepped)
+}
+
+// respecify notes whose claims are contested, or were.
+func (p *Pass) respecify(lists ...[]ownership.Contest) {
+	for _, contests := range lists {
+		for i := range contests {
+			p.respecified[contests[i].Owner.Key] = true
+			for _, c := range contests[i].Others {
+				p.respecified[c.Key] = true
+			}
+		}
+	}
 }
 
 // claim sets what the peer at an index claims, if that has changed.
@@ -183,9 +200,4 @@ func stateOf(c *peer.Connection) ownership.State {
 	default:
 		return ownership.Unknown
 	}
-}
-
-// sameList reports whether two lists are one in memory.
-func sameList(a, b []*mesh.Affiliate) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

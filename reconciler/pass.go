@@ -43,6 +43,10 @@ type Pass struct {
 	Warnings []string
 
 	gathered
+	// patched is how that differs from what the last pass has gathered.
+	patched patched
+	// respecified are the peers whose prefixes have changed hands, are contested, or were, by key.
+	respecified map[mesh.Key]bool
 	// whole is set when the pass has read all of the kernel's state, and not only the peers.
 	whole bool
 	// peers are the connections to the peers of gathered.specs, in the same order.

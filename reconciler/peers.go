@@ -20,6 +20,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 		Self:           p.identity.PublicKey,
 		Links:          p.host.Links,
 		Specs:          p.specs,
+		Changed:        p.patched.specs,
 		Observed:       e.observe(live.Peers),
 		NetworkChanged: networkChanged,
 		AlwaysInitiate: e.AlwaysInitiate,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/mesh/ownership"
 	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
@@ -16,20 +17,51 @@ import (
 // changes rarely, so it is published only after a change.
 func (e *Engine) publish(now time.Time, p *Pass) {
 	e.publishConnections(now, p)
-	if e.gathered != nil && e.published == e.gathered && p.config != nil {
-		if p.ownersChanged {
-			e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
-		}
+	before := e.published
+	e.published = p.id
+	if p.config != nil && (before == p.id && !p.ownersChanged || p.follows(before)) {
+		e.publishChanged(now, p)
 		return
 	}
-	e.published = nil
-	if p.config != nil {
-		e.published = e.gathered
+	if before == 0 || before != p.id {
+		e.store.Replace(now, resource.Identities, p.identities())
+		e.store.Replace(now, resource.Affiliates, p.affiliates())
+		e.store.Replace(now, resource.Members, p.memberSpecs())
 	}
-	e.store.Replace(now, resource.Identities, p.identities())
 	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
-	e.store.Replace(now, resource.Affiliates, p.affiliates())
-	e.store.Replace(now, resource.Members, p.memberSpecs())
+}
+
+// publishChanged replaces the resources of what a pass has changed.
+func (e *Engine) publishChanged(now time.Time, p *Pass) {
+	for _, i := range p.patched.nodes {
+		a := &p.merged[i]
+		e.store.Put(now, resource.Affiliates, a.NodeID, resource.Affiliate{Affiliate: *a})
+		shared, is := e.store.Get(resource.Members, a.Nodename+"/"+a.NodeID)
+		if is {
+			before, member := shared.Spec.(resource.Member)
+			is = member && before.NodeID == a.NodeID
+		}
+		if m, is := mesh.MemberOf(a, is); is {
+			e.store.Put(now, resource.Members, m.ID, memberSpec(&m))
+		}
+	}
+	if len(p.respecified)+len(p.patched.specs) == 0 {
+		return
+	}
+	contests := contestsByPrefix(e.owners.contests)
+	publish := func(i int) {
+		e.store.Put(now, resource.PeerSpecs, p.specs[i].PublicKey.String(), p.peerSpec(&e.owners, &p.specs[i], contests))
+	}
+	for _, i := range p.patched.specs {
+		if !p.respecified[p.specs[i].PublicKey] {
+			publish(i)
+		}
+	}
+	for key := range p.respecified {
+		if i, found := p.specAt(key); found {
+			publish(i)
+		}
+	}
 }
 
 func (p *Pass) identities() map[string]any {
@@ -53,23 +85,30 @@ func (p *Pass) affiliates() map[string]any {
 
 func (p *Pass) memberSpecs() map[string]any {
 	specs := map[string]any{}
-	for _, m := range mesh.Members(p.good) {
-		specs[m.ID] = resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
-			MachineType: m.MachineType, OperatingSystem: m.OperatingSystem, Version: m.Version}
+	members := mesh.Members(p.good)
+	for i := range members {
+		specs[members[i].ID] = memberSpec(&members[i])
 	}
 	return specs
+}
+
+func memberSpec(m *mesh.Member) resource.Member {
+	return resource.Member{NodeID: m.NodeID, Addresses: m.Addresses, Hostname: m.Hostname,
+		MachineType: m.MachineType, OperatingSystem: m.OperatingSystem, Version: m.Version}
 }
 
 func (p *Pass) peerSpecs(o *owners) map[string]any {
 	contests := contestsByPrefix(o.contests)
 	specs := make(map[string]any, len(p.specs))
 	for i := range p.specs {
-		spec := &p.specs[i]
-		specs[spec.PublicKey.String()] = resource.PeerSpec{Address: spec.Address, AllowedIPs: spec.AllowedIPs,
-			Endpoints: spec.Endpoints, Label: spec.Label, Claims: p.claimsOf(o, spec.PublicKey, contests),
-			RefusedEndpoints: refusedEndpoints(spec.Refused)}
+		specs[p.specs[i].PublicKey.String()] = p.peerSpec(o, &p.specs[i], contests)
 	}
 	return specs
+}
+
+func (p *Pass) peerSpec(o *owners, spec *mesh.PeerSpec, contests map[netip.Prefix]*ownership.Contest) resource.PeerSpec {
+	return resource.PeerSpec{Address: spec.Address, AllowedIPs: spec.AllowedIPs, Endpoints: spec.Endpoints, Label: spec.Label,
+		Claims: p.claimsOf(o, spec.PublicKey, contests), RefusedEndpoints: refusedEndpoints(spec.Refused)}
 }
 
 func refusedEndpoints(refused []mesh.EndpointRefusal) []resource.RefusedEndpoint {
@@ -98,7 +137,7 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 		}
 	}
 	e.store.Replace(now, resource.PeerStatuses, statuses)
-	e.statuses = e.store.List(resource.PeerStatuses)
+	e.statuses, e.shared = e.store.List(resource.PeerStatuses), false
 	at := make(map[string]int, len(e.statuses))
 	for i := range e.statuses {
 		at[e.statuses[i].ID] = i
@@ -120,14 +159,13 @@ type shown struct {
 // publishStepped replaces the resources of the peers that the pass has stepped: those of the others are as
 // they were.
 func (e *Engine) publishStepped(now time.Time, p *Pass) {
-	copied := false
 	for _, i := range p.stepped {
 		at := e.shown.at[i]
 		id := e.statuses[at].ID
 		status := p.peerStatus(now, &p.specs[i], &p.peers[i])
 		if before, is := e.statuses[at].Spec.(resource.PeerStatus); !is || before != status {
-			if !copied {
-				e.statuses, copied = slices.Clone(e.statuses), true // turns have the old list
+			if e.shared {
+				e.statuses, e.shared = slices.Clone(e.statuses), false
 			}
 			e.statuses[at] = e.store.Put(now, resource.PeerStatuses, id, status)
 		}

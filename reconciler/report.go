@@ -107,7 +107,7 @@ func (g *gathered) name(key mesh.Key) string {
 
 // spec returns the spec of the peer with a key, or nil.
 func (g *gathered) spec(key mesh.Key) *mesh.PeerSpec {
-	i, found := slices.BinarySearchFunc(g.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+	i, found := g.specAt(key)
 	if !found {
 		return nil
 	}
@@ -119,6 +119,7 @@ func (p *Pass) findConditions(addresses []netip.Prefix, known Knowledge, live st
 	p.Report(live.Conditions...)
 	p.Report(p.host.Conditions...)
 	p.Report(p.announcing...)
+	p.Report(p.unreachable...)
 	p.Report(p.invalid...)
 	p.Report(known.Conditions...)
 	p.Report(onLinks(addresses, p.host.Links)...)

@@ -92,6 +92,7 @@ func (l *Loop) Last() Turn { return *l.last.Load() }
 // endTurn makes the present state that of the last turn.
 func (l *Loop) endTurn() {
 	now := time.Now()
+	l.engine.shared = true
 	turn := Turn{At: now, Health: l.engine.health(now), Config: l.config, Down: l.down, Mesh: l.engine.mesh, Sessions: l.discovery.Sessions(),
 		Peers: l.engine.statuses, File: l.engine.known.Config, NetworkChanges: l.networkChanges, Probing: l.engine.probing}
 	if l.engine.gathered != nil {

@@ -183,30 +183,51 @@ func Members(affiliates []Affiliate) []Member {
 		named[affiliates[i].Nodename]++
 	}
 	members := make([]Member, 0, len(affiliates))
-	for _, a := range affiliates {
-		if a.Nodename == "" {
-			continue
+	for i := range affiliates {
+		if m, is := MemberOf(&affiliates[i], named[affiliates[i].Nodename] > 1); is {
+			members = append(members, m)
 		}
-		m := Member{
-			ID:              a.Nodename,
-			Nodename:        a.Nodename,
-			NodeID:          a.NodeID,
-			Addresses:       slices.Clone(a.Addresses),
-			Hostname:        a.Hostname,
-			MachineType:     a.MachineType,
-			OperatingSystem: a.OperatingSystem,
-			Version:         a.Version,
-		}
-		if a.KubeSpan.Address.IsValid() && !slices.Contains(m.Addresses, a.KubeSpan.Address) {
-			m.Addresses = append(m.Addresses, a.KubeSpan.Address)
-		}
-		if named[a.Nodename] > 1 {
-			m.ID += "/" + a.NodeID
-		}
-		members = append(members, m)
 	}
 	slices.SortFunc(members, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Nodename, b.Nodename), cmp.Compare(a.NodeID, b.NodeID))
 	})
 	return members
+}
+
+// MemberOf returns the member that an affiliate is, if it has a nodename. Shared is set where others have that
+// too.
+func MemberOf(a *Affiliate, shared bool) (m Member, is bool) {
+	if a.Nodename == "" {
+		return m, false
+	}
+	m = Member{
+		ID:              a.Nodename,
+		Nodename:        a.Nodename,
+		NodeID:          a.NodeID,
+		Addresses:       slices.Clone(a.Addresses),
+		Hostname:        a.Hostname,
+		MachineType:     a.MachineType,
+		OperatingSystem: a.OperatingSystem,
+		Version:         a.Version,
+	}
+	if a.KubeSpan.Address.IsValid() && !slices.Contains(m.Addresses, a.KubeSpan.Address) {
+		m.Addresses = append(m.Addresses, a.KubeSpan.Address)
+	}
+	if shared {
+		m.ID += "/" + a.NodeID
+	}
+	return m, true
+}
+
+// Equal reports whether both are the same.
+func (a *Affiliate) Equal(b *Affiliate) bool {
+	return a.NodeID == b.NodeID && a.Hostname == b.Hostname && a.Nodename == b.Nodename && a.MachineType == b.MachineType &&
+		a.OperatingSystem == b.OperatingSystem && a.Version == b.Version && a.ControlPlane == b.ControlPlane && a.Static == b.Static &&
+		slices.Equal(a.Configured, b.Configured) && slices.Equal(a.Addresses, b.Addresses) && a.KubeSpan.equal(&b.KubeSpan)
+}
+
+func (k *KubeSpan) equal(o *KubeSpan) bool {
+	return k.PublicKey == o.PublicKey && k.Address == o.Address && k.Relay == o.Relay && k.NAT == o.NAT && k.Probes == o.Probes &&
+		slices.Equal(k.AdditionalAddresses, o.AdditionalAddresses) && slices.Equal(k.ExcludeAdvertisedNetworks, o.ExcludeAdvertisedNetworks) &&
+		slices.Equal(k.Endpoints, o.Endpoints) && slices.Equal(k.Relays, o.Relays) && slices.Equal(k.Registered, o.Registered) && k.Offer.Equal(o.Offer)
 }

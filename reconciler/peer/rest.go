@@ -133,7 +133,7 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 	if t.probed() {
 		p.occupants = occupants(t.connections)
 	}
-	same := isSame(in.Specs, t.input.Specs)
+	same, changed := isSame(in.Specs, t.input.Specs), in.Changed
 	for i := range in.Specs {
 		spec, r := &in.Specs[i], &t.rests[i]
 		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
@@ -145,7 +145,11 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 		} else {
 			seen = &Observed{}
 		}
-		if r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
+		unchanged := true
+		if len(changed) > 0 && changed[0] == i {
+			unchanged, changed = false, changed[1:]
+		}
+		if unchanged && r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
 			(p.occupants == nil || !p.displaced(&t.connections[i].Status)) {
 			continue
 		}

@@ -57,6 +57,8 @@ type Input struct {
 	Links []mesh.Link
 	// Specs are the peers, sorted by key.
 	Specs []mesh.PeerSpec
+	// Changed are the indexes of those that have changed in a list that is the one of the last step.
+	Changed []int
 	// Observed is what WireGuard shows, sorted by key.
 	Observed []Observed
 	// NetworkChanged is Spec.NetworkChanged for all peers.
@@ -270,7 +272,7 @@ func (c *Connection) differs(after *Connection) bool {
 func (t *Tracker) adopt(next Connections, failed bool) {
 	before := t.connections
 	t.connections, t.input, t.readAt = next, t.pending.input, t.pending.now
-	t.input.Observed = nil
+	t.input.Observed, t.input.Changed = nil, nil
 	t.pending.open = false
 	switch {
 	case failed:

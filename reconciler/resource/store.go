@@ -112,6 +112,14 @@ func equal(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
+// Get returns the resource with an ID, if there is one.
+func (s *Store) Get(t *Type, id string) (r Resource, exists bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, exists = s.types[t][id]
+	return r, exists
+}
+
 // List returns the resources of a type, sorted by ID.
 func (s *Store) List(t *Type) []Resource {
 	s.mu.Lock()

@@ -58,8 +58,14 @@ func ScopeOf(k *schema.KubeSpan) Scope {
 
 // Build returns the desired state. It is empty if KubeSpan is not enabled.
 func Build(in Inputs) State {
+	s, _ := build(&in)
+	return s
+}
+
+// build is Build that also returns what is routed.
+func build(in *Inputs) (State, routed) {
 	if !in.KubeSpan.Enabled {
-		return State{}
+		return State{}, routed{}
 	}
 	scope, marks := ScopeOf(&in.KubeSpan), mesh.MarksOf(in.KubeSpan.FirewallMark)
 	s := State{
@@ -73,7 +79,7 @@ func Build(in Inputs) State {
 		},
 		Addresses: append([]netip.Prefix{in.Identity.LinkAddress(), Dummy}, in.KubeSpan.Addresses...),
 		Peers:     make([]Peer, 0, len(in.Peers)+len(in.Retain)),
-		Firewall:  firewall(scope, marks, in),
+		Firewall:  firewall(scope, marks, *in),
 	}
 	s.addRouting(scope, marks, in.Identity, in.MTU)
 	carried := in.carried()
@@ -99,7 +105,7 @@ func Build(in Inputs) State {
 	s.Firewall.Networks = Without(routes.networks(), in.KubeSpan.Bypass)
 	s.Normalize()
 	s.Firewall.Guard.Networks = s.Firewall.Networks
-	return s
+	return s, routes
 }
 
 // addRouting adds the routes and rules that lead packets into the tunnel. While the link is

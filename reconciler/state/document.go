@@ -1,6 +1,7 @@
 package state
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -12,53 +13,67 @@ type Document struct {
 	// relays are the relays of s, and neighbours its neighbours.
 	relays     []mesh.Key
 	neighbours []Neighbour
-	// fixed is set if the networks do not depend on the states of the peers.
+	// routes is what is routed.
+	routes routed
+	// fixed is set if that does not depend on the states of the peers.
 	fixed bool
 }
 
-// Build is the function Build. The lists of the state are valid until the next call.
+// Build is the function Build. The peers of the state are valid until the next call.
 func (d *Document) Build(in Inputs) State {
-	d.s = Build(in)
+	d.s, d.routes = build(&in)
 	d.relays, d.neighbours = d.relays[:0], in.Neighbours
 	for _, r := range in.Relays {
 		d.relays = append(d.relays, r.Relay.Key)
 	}
-	d.fixed = !in.KubeSpan.AllowDownPeerBypass && len(in.Retain) == 0
+	d.fixed = in.KubeSpan.Enabled && !in.KubeSpan.AllowDownPeerBypass && len(in.KubeSpan.Bypass) == 0 && len(in.Retain) == 0
 	for i := range in.Connections {
 		d.fixed = d.fixed && !in.Connections[i].Relayed()
 	}
 	return d.s
 }
 
-// Rebuild is Build for inputs that differ from the last ones in the connections at some indexes, in Relays
-// and in Neighbours only. Connections has one for each peer.
+// Rebuild is Build for inputs that differ from the last ones in the connections and the peers at some
+// indexes, none of which is another peer, in Relays, Retain and Neighbours only. There is a connection for
+// each peer.
 func (d *Document) Rebuild(in Inputs, changed []int) State {
 	relayed := slices.ContainsFunc(changed, func(i int) bool { return in.Connections[i].Relayed() })
 	sameRelays := slices.EqualFunc(in.Relays, d.relays, func(r RelayPeer, k mesh.Key) bool { return r.Relay.Key == k })
-	if !d.fixed || relayed || !sameRelays || len(in.Retain) > 0 || !in.KubeSpan.Enabled || !slices.Equal(in.Neighbours, d.neighbours) {
+	if !d.fixed || relayed || !sameRelays || len(in.Retain) > 0 || !slices.Equal(in.Neighbours, d.neighbours) {
 		return d.Build(in)
 	}
+	var removed, added []netip.Prefix
 	for _, i := range changed {
 		p := in.peer(&in.Peers[i], &in.Connections[i], nil)
-		p.AllowedIPs = canonical(p.AllowedIPs)
-		if !d.replace(p) {
+		if !isCanonical(p.AllowedIPs) {
+			return d.Build(in)
+		}
+		before, ok := d.replace(p)
+		if !ok {
+			return d.Build(in)
+		}
+		removed, added = append(removed, Missing(before, p.AllowedIPs)...), append(added, Missing(p.AllowedIPs, before)...)
+	}
+	for _, r := range in.Relays {
+		if _, ok := d.replace(r.peer()); !ok {
 			return d.Build(in)
 		}
 	}
-	for _, r := range in.Relays {
-		if !d.replace(r.peer()) {
-			return d.Build(in)
-		}
+	if len(removed)+len(added) > 0 {
+		d.routes.replace(removed, added)
+		d.s.Firewall.Networks = outermost(d.routes.in)
+		d.s.Firewall.Guard.Networks = d.s.Firewall.Networks
 	}
 	return d.s
 }
 
-// replace replaces the peer with the same key, if it is the only one.
-func (d *Document) replace(p Peer) bool {
+// replace replaces the peer with the same key, if it is the only one, and returns the networks that it had.
+func (d *Document) replace(p Peer) (before []netip.Prefix, ok bool) {
 	i, found := slices.BinarySearchFunc(d.s.Peers, p.PublicKey, func(x Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
 	if !found || i+1 < len(d.s.Peers) && d.s.Peers[i+1].PublicKey == p.PublicKey {
-		return false
+		return nil, false
 	}
+	before = d.s.Peers[i].AllowedIPs
 	d.s.Peers[i] = p
-	return true
+	return before, true
 }

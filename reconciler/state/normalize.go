@@ -28,12 +28,19 @@ func (s *State) Normalize() {
 // each once, and sorted. It changes networks only where they are not so already: the list may
 // be shared.
 func canonical(networks []netip.Prefix) []netip.Prefix {
-	for i, n := range networks {
-		if n != asKept(n) || i > 0 && comparePrefixes(networks[i-1], n) >= 0 {
-			return makeCanonical(networks)
-		}
+	if !isCanonical(networks) {
+		return makeCanonical(networks)
 	}
 	return networks
+}
+
+func isCanonical(networks []netip.Prefix) bool {
+	for i, n := range networks {
+		if n != asKept(n) || i > 0 && comparePrefixes(networks[i-1], n) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func makeCanonical(networks []netip.Prefix) []netip.Prefix {

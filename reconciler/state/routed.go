@@ -14,6 +14,8 @@ type routed struct {
 	// subnet is that of the mesh, which has a rule already.
 	subnet netip.Prefix
 	in     []netip.Prefix
+	// spare is a list that replace uses again.
+	spare []netip.Prefix
 	// out are networks that are not routed, even as part of a wider one.
 	out []netip.Prefix
 }
@@ -36,12 +38,42 @@ func (r *routed) networks() []netip.Prefix {
 		return r.byLength()
 	}
 	slices.SortFunc(r.in, comparePrefixes)
-	var last netip.Prefix
-	return slices.DeleteFunc(r.in, func(n netip.Prefix) bool {
-		if last.IsValid() && last.Contains(n.Addr()) {
+	return outermost(r.in)
+}
+
+// outermost returns the networks of a sorted list that are in no other one.
+func outermost(networks []netip.Prefix) []netip.Prefix {
+	outer := make([]netip.Prefix, 0, len(networks))
+	for _, n := range networks {
+		if len(outer) == 0 || !outer[len(outer)-1].Contains(n.Addr()) {
+			outer = append(outer, n)
+		}
+	}
+	return outer
+}
+
+// replace routes the networks of added and no longer those of removed, where nothing is left out.
+func (r *routed) replace(removed, added []netip.Prefix) {
+	a, b := routed{subnet: r.subnet}, routed{subnet: r.subnet}
+	a.add(removed)
+	b.add(added)
+	slices.SortFunc(a.in, comparePrefixes)
+	slices.SortFunc(b.in, comparePrefixes)
+	merged := slices.Grow(r.spare[:0], len(r.in)+len(b.in))
+	gone, more := a.in, b.in
+	for _, n := range r.in {
+		for len(more) > 0 && comparePrefixes(more[0], n) <= 0 {
+			merged, more = append(merged, more[0]), more[1:]
+		}
+		merged = append(merged, n)
+	}
+	merged = append(merged, more...)
+	r.spare = r.in
+	r.in = slices.DeleteFunc(merged, func(n netip.Prefix) bool {
+		if len(gone) > 0 && gone[0] == n {
+			gone = gone[1:]
 			return true
 		}
-		last = n
 		return false
 	})
 }
