@@ -564,6 +564,7 @@ func BenchmarkPass(b *testing.B) {
 		}{
 			{"unchanged", 0, reconciler.Trigger{}}, {"device-only", 0, reconciler.Trigger{DeviceOnly: true}},
 			{"changed=1", 1, reconciler.Trigger{}}, {"changed=100", 100, reconciler.Trigger{}},
+			{"left=1", -1, reconciler.Trigger{}},
 		} {
 			b.Run(fmt.Sprintf("%s/peers=%d", run.name, n), func(b *testing.B) {
 				engine := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
@@ -584,6 +585,9 @@ func BenchmarkPass(b *testing.B) {
 				var variants [2][]mesh.Affiliate
 				for v := range variants {
 					variants[v] = slices.Clone(known.Affiliates)
+					if run.changes < 0 && v > 0 {
+						variants[v] = variants[v][1:]
+					}
 					for i := range run.changes {
 						a := &variants[v][i].KubeSpan
 						a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(16 + v), byte(i), 0}), 24))
@@ -591,9 +595,12 @@ func BenchmarkPass(b *testing.B) {
 				}
 				b.ReportAllocs()
 				for b.Loop() {
-					if run.changes > 0 {
+					if run.changes != 0 {
 						known.Version++
 						known.Affiliates = variants[known.Version%2]
+					}
+					if run.changes < 0 {
+						want = 2 * int(known.Version%2) // of a peer that has left, and of its networks
 					}
 					pass(want)
 				}
