@@ -20,6 +20,8 @@ type gathered struct {
 	known Knowledge
 	// id is another number whenever anything else is another one.
 	id uint64
+	// heir is the id of what peers were taken over from; 0 for nothing.
+	heir uint64
 	// patchable is what isPatchable returns.
 	patchable bool
 	// joinable are the relays of registries, and proven those that no machine has the keys of.
@@ -115,6 +117,12 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		}
 		g.refuseKeysOf(g.proven)
 		g.makePeers(kubespan, known.PresharedKeys)
+		if last := e.gathered; e.overAll || e.planning {
+			g.inherit(nil)
+		} else {
+			g.inherit(last)
+			p.last = last
+		}
 		if kubespan.Relay.Offer {
 			g.admitted = admit(g.claimants, known.Complete)
 		}

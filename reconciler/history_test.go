@@ -91,6 +91,9 @@ func (h *history) next() (edits []func(*fakeKernel)) {
 	case 2:
 		h.trigger.ClockStep = time.Duration(h.IntN(200)-100) * time.Second
 		h.now = h.now.Add(h.trigger.ClockStep)
+	case 4:
+		links := []mesh.Link{{Name: "eth0", MTU: 1500 - h.IntN(2), Networks: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(8 * h.IntN(3))}), 29)}}}
+		edits = append(edits, func(k *fakeKernel) { k.links = links })
 	case 3:
 		h.known.Complete = !h.known.Complete
 		h.known.Version++

@@ -83,6 +83,8 @@ func (o *owners) restore(live []state.Peer) {
 func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	o.restore(live)
 	fresh := !p.follows(o.gathered)
+	p.inherits = fresh && o.gathered != 0 && p.last != nil && p.heir == o.gathered
+	p.respecified = map[mesh.Key]bool{}
 	if fresh {
 		o.removeDeparted(p.specs)
 	}
@@ -115,19 +117,30 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	before := o.contests
 	o.contests = o.table.Contests()
 	p.moved = len(moves) > 0
-	if fresh {
+	if fresh && !p.inherits {
 		for i := range p.specs {
 			p.specs[i].AllowedIPs = o.table.Owned(p.specs[i].PublicKey)
 		}
 		return
 	}
+	if p.inherits {
+		p.assignJoined(o)
+	}
 	p.assign(o, moves)
 	p.respecify(before, o.contests)
 }
 
+// assignJoined sets the allowed IPs of the peers that have joined.
+func (p *Pass) assignJoined(o *owners) {
+	for i := range p.specs {
+		if p.specs[i].AllowedIPs == nil {
+			p.specs[i].AllowedIPs = o.table.Owned(p.specs[i].PublicKey)
+		}
+	}
+}
+
 // assign sets the allowed IPs of the peers that have won or lost a prefix.
 func (p *Pass) assign(o *owners, moves []ownership.Move) {
-	p.respecified = make(map[mesh.Key]bool, 2*len(moves))
 	for _, m := range moves {
 		p.respecified[m.From], p.respecified[m.To] = true, true
 	}
@@ -165,6 +178,7 @@ func (o *owners) claim(now time.Time, p *Pass, i int) {
 		before.firstSeen = now
 	}
 	o.found = nil
+	p.respecified[key] = true
 	claimed, refusals := p.territory.Claims(p.claimants[i], p.specs[i].Endpoints, working)
 	o.table.Set(key, before.firstSeen, claimed)
 	if o.peers == nil {

@@ -45,7 +45,12 @@ type Pass struct {
 	gathered
 	// patched is how that differs from what the last pass has gathered.
 	patched patched
-	// respecified are the peers whose prefixes have changed hands, are contested, or were, by key.
+	// last is what was gathered before, if this pass has gathered anew; nil otherwise.
+	last *gathered
+	// inherits is set if peers that are as before have their prefixes from last.
+	inherits bool
+	// respecified are the peers whose claims were asked for anew, and those whose prefixes have changed
+	// hands, are contested, or were, by key.
 	respecified map[mesh.Key]bool
 	// whole is set when the pass has read all of the kernel's state, and not only the peers.
 	whole bool

@@ -25,8 +25,12 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 	}
 	if before == 0 || before != p.id {
 		e.store.Replace(now, resource.Identities, p.identities())
-		e.store.Replace(now, resource.Affiliates, p.affiliates())
 		e.store.Replace(now, resource.Members, p.memberSpecs())
+		if p.inherits && p.heir == before {
+			e.publishJoined(now, p, p.last)
+			return
+		}
+		e.store.Replace(now, resource.Affiliates, p.affiliates())
 	}
 	e.store.Replace(now, resource.PeerSpecs, p.peerSpecs(&e.owners))
 }

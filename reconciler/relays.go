@@ -406,6 +406,9 @@ func (g *gathered) separateRelays(wasUp func(mesh.Key) bool) {
 
 // refuseKeysOf leaves out the machines that publish keys of relays, which are given with their names.
 func (g *gathered) refuseKeysOf(relays map[mesh.Key]string) {
+	if !g.claimAnyOf(relays) {
+		return
+	}
 	var good []mesh.Affiliate
 	for i := range g.good {
 		a := &g.good[i]
@@ -419,9 +422,20 @@ func (g *gathered) refuseKeysOf(relays map[mesh.Key]string) {
 			Cause:  fmt.Sprintf("%s publishes the key of the relay %s as its own, and is ignored", nameOf(a), relay),
 			Remedy: "find who runs that machine: rotate its key if it is a mistake, or give the other machines a new cluster.secret"})
 	}
-	if len(good) < len(g.good) {
-		g.good = good
+	g.good = good
+}
+
+// claimAnyOf reports whether machines publish keys of relays.
+func (g *gathered) claimAnyOf(relays map[mesh.Key]string) bool {
+	if len(relays) == 0 {
+		return false
 	}
+	for i := range g.good {
+		if _, claims := relays[g.good[i].KubeSpan.PublicKey]; claims {
+			return true
+		}
+	}
+	return false
 }
 
 // nameOf returns the name of a machine for people.

@@ -102,6 +102,9 @@ const (
 // affiliate with the node ID of a static peer is left out unless it is Static. The result is
 // sorted by node ID.
 func Merge(registries ...[]Affiliate) []Affiliate {
+	if len(registries) == 2 && isSorted(registries[0]) && isSorted(registries[1]) {
+		return mergeSorted(registries[0], registries[1])
+	}
 	merged := map[string]Affiliate{}
 	for _, registry := range registries {
 		for _, a := range registry {
@@ -115,6 +118,41 @@ func Merge(registries ...[]Affiliate) []Affiliate {
 		}
 	}
 	return slices.SortedFunc(maps.Values(merged), func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+}
+
+// isSorted reports whether affiliates are sorted by node ID, each once.
+func isSorted(affiliates []Affiliate) bool {
+	for i := 1; i < len(affiliates); i++ {
+		if affiliates[i-1].NodeID >= affiliates[i].NodeID {
+			return false
+		}
+	}
+	return true
+}
+
+// mergeSorted is Merge of two lists that are sorted.
+func mergeSorted(a, b []Affiliate) []Affiliate {
+	merged := make([]Affiliate, 0, len(a)+len(b))
+	add := func(x *Affiliate) {
+		if !x.Static && isStaticID(x.NodeID) {
+			return
+		}
+		if last := len(merged) - 1; last >= 0 && merged[last].NodeID == x.NodeID {
+			merged[last] = join(merged[last], *x)
+			return
+		}
+		merged = append(merged, *x)
+	}
+	for len(a) > 0 || len(b) > 0 {
+		if len(b) == 0 || len(a) > 0 && a[0].NodeID <= b[0].NodeID {
+			add(&a[0])
+			a = a[1:]
+			continue
+		}
+		add(&b[0])
+		b = b[1:]
+	}
+	return merged
 }
 
 func join(a, b Affiliate) Affiliate {

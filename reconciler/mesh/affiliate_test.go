@@ -1,7 +1,10 @@
 package mesh
 
 import (
+	"math/rand/v2"
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,5 +69,26 @@ func TestMembers(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
+	}
+}
+
+// TestMergeSorted has lists merged as they are, and in an order in which they are no longer sorted.
+func TestMergeSorted(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 500 {
+		var lists [2][]Affiliate
+		for i := range lists {
+			for _, id := range []string{"a", "b", "c", "static:x", "static:y"} {
+				if r.IntN(2) == 0 {
+					lists[i] = append(lists[i], Affiliate{NodeID: id, Hostname: []string{"", "h", "k"}[r.IntN(3)], Static: id == "static:y"})
+				}
+			}
+		}
+		shuffled := [2][]Affiliate{slices.Clone(lists[0]), slices.Clone(lists[1])}
+		slices.Reverse(shuffled[0])
+		slices.Reverse(shuffled[1])
+		if want, got := Merge(nil, shuffled[0], shuffled[1]), Merge(lists[0], lists[1]); len(want)+len(got) > 0 && !reflect.DeepEqual(want, got) {
+			t.Fatalf("%v and %v are %v, want %v", lists[0], lists[1], got, want)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package peer
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -62,14 +61,27 @@ type Connections []Connection
 // Find returns the connection to the peer with a key, or nil. Other lists of peers have the
 // same order: the connection is first looked for at index hint.
 func (cs Connections) Find(key mesh.Key, hint int) *Connection {
-	if hint < len(cs) && cs[hint].Key == key {
-		return &cs[hint]
-	}
-	i, found := slices.BinarySearchFunc(cs, key, func(c Connection, k mesh.Key) int { return c.Key.Compare(k) })
+	i, found := cs.find(key, hint)
 	if !found {
 		return nil
 	}
 	return &cs[i]
+}
+
+func (cs Connections) find(key mesh.Key, hint int) (i int, found bool) {
+	if hint < len(cs) && cs[hint].Key == key {
+		return hint, true
+	}
+	first, last := 0, len(cs)
+	for first < last {
+		middle := (first + last) / 2
+		if cs[middle].Key.Compare(key) < 0 {
+			first = middle + 1
+		} else {
+			last = middle
+		}
+	}
+	return first, first < len(cs) && cs[first].Key == key
 }
 
 // NextCheck returns how long the next reading of the peers may wait. Stepped are the indexes of those that

@@ -235,6 +235,7 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 	if failed {
 		t.wake(next)
 	}
+	hint := 0
 	for at := range next {
 		i := at
 		if !failed {
@@ -244,7 +245,13 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 			i = t.pending.stepped[at]
 		}
 		after := &next[i]
-		before := t.connections.Find(after.Key, i)
+		var before *Connection
+		if !t.pending.all {
+			hint = i
+		}
+		if j, found := t.connections.find(after.Key, hint); found {
+			before, hint = &t.connections[j], j+1
+		}
 		if notDone[after.Key] {
 			after.Status = Status{}
 			if before != nil {
