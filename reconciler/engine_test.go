@@ -541,6 +541,22 @@ func manyAffiliates(n int) []mesh.Affiliate {
 	return all
 }
 
+// variantsOf returns two lists of affiliates, of which the first ones have different networks; if changes is
+// negative, the second lacks the first one.
+func variantsOf(all []mesh.Affiliate, changes int) (variants [2][]mesh.Affiliate) {
+	for v := range variants {
+		variants[v] = slices.Clone(all)
+		for i := range changes {
+			a := &variants[v][i].KubeSpan
+			a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(16 + v), byte(i), 0}), 24))
+		}
+	}
+	if changes < 0 {
+		variants[1] = variants[1][1:]
+	}
+	return variants
+}
+
 // BenchmarkPass measures passes without a kernel: what an agent computes.
 func BenchmarkPass(b *testing.B) {
 	c := config(b, "")
@@ -582,17 +598,7 @@ func BenchmarkPass(b *testing.B) {
 				if want > 0 {
 					want++ // the networks of the peers, and one change of those that are routed
 				}
-				var variants [2][]mesh.Affiliate
-				for v := range variants {
-					variants[v] = slices.Clone(known.Affiliates)
-					if run.changes < 0 && v > 0 {
-						variants[v] = variants[v][1:]
-					}
-					for i := range run.changes {
-						a := &variants[v][i].KubeSpan
-						a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(16 + v), byte(i), 0}), 24))
-					}
-				}
+				variants := variantsOf(known.Affiliates, run.changes)
 				b.ReportAllocs()
 				for b.Loop() {
 					if run.changes != 0 {

@@ -90,16 +90,9 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	if err != nil {
 		return fmt.Errorf("establish the machine's identity: %w", err)
 	}
-	if last := e.gathered; last != nil && last.holds(config, known) && last.identity == identity && last.host.Equal(host) && last.host.SameTerritory(host) {
-		p.gathered = *last
-		p.Local = last.local
+	if e.regather(p, config, known, host, identity) {
+		p.gathered, p.Local = *e.gathered, e.gathered.local
 		return nil
-	} else if last != nil && last.identity == identity && last.host.Equal(host) && last.host.SameTerritory(host) && !e.overAll && !e.planning {
-		var ok bool
-		if p.patched, ok = e.patch(config, known); ok {
-			p.gathered, p.Local = *e.gathered, e.gathered.local
-			return nil
-		}
 	}
 	e.gatherings++
 	g := gathered{config: config, version: known.Version, known: known, id: e.gatherings, host: host, identity: identity,
@@ -110,25 +103,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
-		if kubespan.Relay.UsesBlind() {
-			g.joinable = usableRelays(identity.PublicKey, known.Relays)
-			g.relays = g.joinable
-			g.separateRelays(e.wasUp)
-		}
-		g.refuseKeysOf(g.proven)
-		g.makePeers(kubespan, known.PresharedKeys)
-		if last := e.gathered; e.overAll || e.planning {
-			g.inherit(nil)
-		} else {
-			g.inherit(last)
-			p.last = last
-		}
-		if kubespan.Relay.Offer {
-			g.admitted = admit(g.claimants, known.Complete)
-		}
-		if kubespan.Relay.UsesBlind() {
-			g.offered = mesh.OfferedRelays(identity.PublicKey, host.Links, g.endpoints, g.specs)
-		}
+		e.gatherPeers(p, &g, kubespan)
 	}
 	g.invalid, g.clashing = invalidEndpoints(g.specs), g.clashes()
 	g.members = g.membersOf(config, known)
@@ -137,6 +112,45 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.patchable = g.isPatchable()
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
+}
+
+// regather reports whether what the last pass has gathered holds, or could be changed so that it does.
+func (e *Engine) regather(p *Pass, config *schema.Config, known Knowledge, host mesh.Host, identity mesh.Identity) (ok bool) {
+	last := e.gathered
+	if last == nil || last.identity != identity || !last.host.Equal(host) || !last.host.SameTerritory(host) {
+		return false
+	}
+	if last.holds(config, known) {
+		return true
+	}
+	if e.overAll || e.planning {
+		return false
+	}
+	p.patched, ok = e.patch(config, known)
+	return ok
+}
+
+// gatherPeers gathers what there is where the mesh is enabled.
+func (e *Engine) gatherPeers(p *Pass, g *gathered, kubespan *schema.KubeSpan) {
+	if kubespan.Relay.UsesBlind() {
+		g.joinable = usableRelays(g.identity.PublicKey, g.known.Relays)
+		g.relays = g.joinable
+		g.separateRelays(e.wasUp)
+	}
+	g.refuseKeysOf(g.proven)
+	g.makePeers(kubespan, g.known.PresharedKeys)
+	if e.overAll || e.planning {
+		g.inherit(nil)
+	} else {
+		g.inherit(e.gathered)
+		p.last = e.gathered
+	}
+	if kubespan.Relay.Offer {
+		g.admitted = admit(g.claimants, g.known.Complete)
+	}
+	if kubespan.Relay.UsesBlind() {
+		g.offered = mesh.OfferedRelays(g.identity.PublicKey, g.host.Links, g.endpoints, g.specs)
+	}
 }
 
 // makePeers makes the specs of the peers from the good affiliates.

@@ -89,20 +89,7 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 		o.removeDeparted(p.specs)
 	}
 	o.gathered = p.id
-	if p.allStepped {
-		o.found = nil
-	}
-	for at := range p.specs {
-		i := at
-		if !fresh {
-			if at >= len(p.stepped) {
-				break
-			}
-			i = p.stepped[at] // nothing of the others has changed
-		}
-		o.claim(now, p, i)
-		o.table.SetState(p.specs[i].PublicKey, stateOf(&p.peers[i]))
-	}
+	o.note(now, p, fresh)
 	p.ownersChanged = fresh || o.table.Unresolved()
 	o.probe = nil // the step before has seen them
 	if !p.ownersChanged {
@@ -128,6 +115,26 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	}
 	p.assign(o, moves)
 	p.respecify(before, o.contests)
+}
+
+// note notes the claims and states of the peers: of all, or of those that were stepped.
+func (o *owners) note(now time.Time, p *Pass, all bool) {
+	if p.allStepped {
+		o.found = nil
+	}
+	one := func(i int) {
+		o.claim(now, p, i)
+		o.table.SetState(p.specs[i].PublicKey, stateOf(&p.peers[i]))
+	}
+	if !all {
+		for _, i := range p.stepped {
+			one(i)
+		}
+		return
+	}
+	for i := range p.specs {
+		one(i)
+	}
 }
 
 // assignJoined sets the allowed IPs of the peers that have joined.

@@ -97,26 +97,16 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 	g.id, g.version, g.known, p.from = e.gatherings, known.Version, known, last.id
 	g.claimants = slices.Clone(g.claimants)
 	kubespan := g.config.KubeSpan()
-	invalid, endpoints, versions, offers := false, false, false, false
+	endpoints, versions, offers := false, false, false
 	for at, i := range changed {
 		a := known.Affiliates[i]
 		versions = versions || a.Version != g.merged[p.nodes[at]].Version
 		g.merged[p.nodes[at]] = a
-		spec, found := g.specAt(a.KubeSpan.PublicKey)
-		if !found {
-			continue
+		if spec, found := g.specAt(a.KubeSpan.PublicKey); found {
+			before, after := g.replaceSpec(spec, &a)
+			endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
+			offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
 		}
-		before := g.specs[spec]
-		after := mesh.PeerSpecs([]*mesh.Affiliate{&a})[0]
-		after.Name, after.AllowedIPs = before.Name, before.AllowedIPs
-		g.endpoints.Filter(&after)
-		g.claimants[spec], g.specs[spec] = &a, after
-		invalid = invalid || len(before.Refused)+len(after.Refused) > 0
-		endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints)
-		offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
-	}
-	if invalid {
-		g.invalid = invalidEndpoints(g.specs)
 	}
 	g.unreachable = mesh.NoPeerEndpoint(kubespan, g.specs)
 	if kubespan.Relay.Offer {
@@ -133,11 +123,21 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 	}
 	if endpoints {
 		before := g.mtu
+		g.invalid = invalidEndpoints(g.specs)
 		if g.setMTU(kubespan); g.mtu != before {
 			g.specs, *p = slices.Clone(g.specs), patched{} // that concerns all
 		}
 	}
 	return &g
+}
+
+// replaceSpec makes the spec of a peer anew.
+func (g *gathered) replaceSpec(i int, a *mesh.Affiliate) (before, after mesh.PeerSpec) {
+	before, after = g.specs[i], mesh.PeerSpecs([]*mesh.Affiliate{a})[0]
+	after.Name, after.AllowedIPs = before.Name, before.AllowedIPs
+	g.endpoints.Filter(&after)
+	g.claimants[i], g.specs[i] = a, after
+	return before, after
 }
 
 // specAt returns the index of the spec of the peer with a key.

@@ -139,18 +139,16 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
 			observed = observed[1:]
 		}
-		var seen *Observed
+		seen := &Observed{}
 		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
 			seen = &observed[0]
-		} else {
-			seen = &Observed{}
 		}
 		unchanged := true
 		if len(changed) > 0 && changed[0] == i {
 			unchanged, changed = false, changed[1:]
 		}
 		if unchanged && r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
-			(p.occupants == nil || !p.displaced(&t.connections[i].Status)) {
+			!p.displaced(&t.connections[i].Status) {
 			continue
 		}
 		c := &next[i]

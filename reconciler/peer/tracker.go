@@ -252,21 +252,29 @@ func (t *Tracker) Commit(next Connections, notDone map[mesh.Key]bool) (transitio
 		if j, found := t.connections.find(after.Key, hint); found {
 			before, hint = &t.connections[j], j+1
 		}
-		if notDone[after.Key] {
-			after.Status = Status{}
-			if before != nil {
-				after.Status = before.Status
-			}
-		}
-		if before == nil || before.differs(after) {
+		differs, good := t.commit(before, after, notDone[after.Key])
+		if differs {
 			transitions = append(transitions, Transition{before, after})
 		}
-		if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
-			lastGood = t.remember(after) || lastGood
-		}
+		lastGood = lastGood || good
 	}
 	t.adopt(next, failed)
 	return transitions, t.forget() || lastGood
+}
+
+// commit makes after the present connection, and reports whether it is another one in something that
+// matters, and has another last good endpoint.
+func (t *Tracker) commit(before, after *Connection, notDone bool) (differs, lastGood bool) {
+	switch {
+	case notDone && before != nil:
+		after.Status = before.Status
+	case notDone:
+		after.Status = Status{}
+	}
+	if before == nil || before.LastGood != after.LastGood || before.NodeID != after.NodeID {
+		lastGood = t.remember(after)
+	}
+	return before == nil || before.differs(after), lastGood
 }
 
 // differs reports whether the peer's state, relay or last good endpoint is another one after a pass.
