@@ -3,6 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -117,10 +118,9 @@ func (p *Pass) claimConditions(o *owners) []condition.Condition {
 			found = append(found, c)
 		}
 	}
-	for i := range p.specs {
-		key := p.specs[i].PublicKey
-		if refusals := o.peers[key].refusals; len(refusals) > 0 {
-			found = append(found, refusalConditions(p.specs[i].Name, p.nodeID(key), refusals)...)
+	for _, key := range slices.SortedFunc(maps.Keys(o.refusing), mesh.Key.Compare) {
+		if spec := p.spec(key); spec != nil {
+			found = append(found, refusalConditions(spec.Name, p.nodeID(key), o.peers[key].refusals)...)
 		}
 	}
 	return found

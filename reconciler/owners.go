@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -19,6 +20,8 @@ type owners struct {
 	started bool
 	// peers are those of the last pass.
 	peers map[mesh.Key]claims
+	// refusing are those of them that do not get all that they claim.
+	refusing map[mesh.Key]bool
 	// gathered is gathered.id of the affiliates whose claims are in the table; 0 for none.
 	gathered uint64
 	// contests are the prefixes that several peers claim.
@@ -47,6 +50,7 @@ func (o *owners) clone() *owners {
 	for key, claimed := range o.peers {
 		c.peers[key] = claimed
 	}
+	c.refusing = maps.Clone(o.refusing)
 	return &c
 }
 
@@ -189,7 +193,10 @@ func (o *owners) claim(now time.Time, p *Pass, i int) {
 	claimed, refusals := p.territory.Claims(p.claimants[i], p.specs[i].Endpoints, working)
 	o.table.Set(key, before.firstSeen, claimed)
 	if o.peers == nil {
-		o.peers = map[mesh.Key]claims{}
+		o.peers, o.refusing = map[mesh.Key]claims{}, map[mesh.Key]bool{}
+	}
+	if delete(o.refusing, key); len(refusals) > 0 {
+		o.refusing[key] = true
 	}
 	o.peers[key] = claims{affiliate: p.claimants[i], territory: p.territory, working: working, firstSeen: before.firstSeen, refusals: refusals}
 }
@@ -204,6 +211,7 @@ func (o *owners) removeDeparted(specs []mesh.PeerSpec) {
 		if !present[key] {
 			o.table.Remove(key)
 			delete(o.peers, key)
+			delete(o.refusing, key)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (t *takings) carrier(network netip.Prefix) *Peer {
 		return t.search(network)
 	}
 	if t.carriers == nil {
-		t.carriers = make(map[netip.Prefix]int, len(t.live))
+		t.carriers = make(map[netip.Prefix]int, 3*len(t.live))
 		for i := range t.live {
 			for _, n := range t.live[i].AllowedIPs {
 				t.carriers[n] = i
