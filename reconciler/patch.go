@@ -97,7 +97,7 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 	g.id, g.version, g.known, p.from = e.gatherings, known.Version, known, last.id
 	g.claimants = slices.Clone(g.claimants)
 	kubespan := g.config.KubeSpan()
-	endpoints, versions, offers := false, false, false
+	endpoints, versions, offers, agents := false, false, false, false
 	for at, i := range changed {
 		a := known.Affiliates[i]
 		versions = versions || a.Version != g.merged[p.nodes[at]].Version
@@ -106,6 +106,7 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 			before, after := g.replaceSpec(spec, &a)
 			endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
 			offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
+			agents = agents || before.WithoutAgent != after.WithoutAgent
 		}
 	}
 	g.unreachable = mesh.NoPeerEndpoint(kubespan, g.specs)
@@ -114,6 +115,9 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 	}
 	if offers && kubespan.Relay.UsesBlind() {
 		g.offered = mesh.OfferedRelays(g.identity.PublicKey, g.host.Links, g.endpoints, g.specs)
+	}
+	if agents {
+		g.withoutAgent = slices.ContainsFunc(g.specs, func(s mesh.PeerSpec) bool { return s.WithoutAgent })
 	}
 	if versions {
 		g.members.Versions = g.otherVersions()

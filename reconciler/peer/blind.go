@@ -119,16 +119,18 @@ type guesses struct {
 	turns, turn, next int
 }
 
-// newGuesses returns the turns at some time. Before are the connections after the last pass.
-func newGuesses(now time.Time, before Connections) guesses {
-	waiting := 0
-	for i := range before {
-		if before[i].withoutAgent && !before[i].IsUp() {
-			waiting++
-		}
-	}
+// newGuesses returns the turns at some time, with some machines that wait for theirs.
+func newGuesses(now time.Time, waiting int) guesses {
 	turns := max(1, (waiting+maxGuesses-1)/maxGuesses)
 	return guesses{turns: turns, turn: int(now.Unix()/int64(guessFor/time.Second)) % turns}
+}
+
+// guessed returns 1 for a machine that waits for its turn, else 0.
+func (c *Connection) guessed() int {
+	if c.withoutAgent && !c.IsUp() {
+		return 1
+	}
+	return 0
 }
 
 // take returns whether it is the next machine's turn.

@@ -21,13 +21,14 @@ type pace struct {
 }
 
 // newPace returns the pace of a pass over count peers, whose last reading was at a time; zero for none.
-func newPace(now, lastRead time.Time, taken map[netip.AddrPort]time.Time, count int) pace {
+// Taken is pace.occupants.
+func newPace(now, lastRead time.Time, taken map[netip.AddrPort]time.Time, turns guesses, count int) pace {
 	elapsed := RestInterval
 	if !lastRead.IsZero() {
 		elapsed = min(max(now.Sub(lastRead), 0), maxProbeGap)
 	}
 	return pace{
-		guesses:      newGuesses(now, before),
+		guesses:      turns,
 		round:        time.Duration(count) * time.Second / maxIdleRate,
 		measureAfter: max(measureAfter, time.Duration(count)*time.Second/maxMeasureRate),
 		allowance:    1 + int(elapsed*(maxIdleRate+maxMeasureRate)/time.Second),

@@ -71,13 +71,13 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 	case handshake:
 		until = earlier(until, s.LastHandshake.Add(handshakeExpiry))
 	default:
-		until = earlier(until, s.LastHandshake.Add(rejectAfterTime))
+		until = earlier(until, s.LastHandshake.Add(RejectAfterTime))
 	}
 	// trusted and Loss
 	if now.Before(s.distrustedUntil) {
 		until = earlier(until, s.distrustedUntil)
 	}
-	if end := s.LastHandshake.Add(rejectAfterTime); now.Before(end) {
+	if end := s.LastHandshake.Add(RejectAfterTime); now.Before(end) {
 		until = earlier(until, end)
 	}
 	// probeDue
@@ -122,14 +122,18 @@ func isSame[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &
 // sameSteps reports whether a step of a peer at rest is the same with two specs.
 func sameSteps(a, b *mesh.PeerSpec) bool {
 	return a.NodeID == b.NodeID && a.Probes == b.Probes && slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Addresses, b.Addresses) &&
-		slices.Equal(a.Registered, b.Registered)
+		slices.Equal(a.Registered, b.Registered) && slices.Equal(a.RelayEndpoints, b.RelayEndpoints) && a.WithoutAgent == b.WithoutAgent
 }
 
 // nextChanged is Next that leaves peers at rest alone.
 func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 	t.catchUpSpare()
 	next, observed := t.spare, in.Observed
-	p := newPace(now, t.readAt, nil, len(in.Specs))
+	waiting := 0
+	for _, i := range t.changed {
+		waiting += t.connections[i].guessed()
+	}
+	p := newPace(now, t.readAt, nil, newGuesses(now, waiting), len(in.Specs))
 	if t.probed() {
 		p.occupants = occupants(t.connections)
 	}

@@ -113,7 +113,11 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 		}
 		lastRead = first.Status.readAt
 	}
-	p := newPace(now, lastRead, occupants(before), len(in.Specs))
+	waiting := 0
+	for i := range before {
+		waiting += before[i].guessed()
+	}
+	p := newPace(now, lastRead, occupants(before), newGuesses(now, waiting), len(in.Specs))
 	at := 0
 	for i := range in.Specs {
 		spec, c := &in.Specs[i], &next[i]
