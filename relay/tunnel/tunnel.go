@@ -108,7 +108,9 @@ func (t *Tunnel) Run(ctx context.Context) {
 	defer group.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
 		_ = t.conn.Close()
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -116,7 +118,11 @@ func (t *Tunnel) Run(ctx context.Context) {
 			_ = t.stream.Close()
 		}
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-closed // a read may end before the port is free
+		}
+	}()
 	packet := make([]byte, stream.MaxPacket+1)
 	for {
 		n, from, err := t.conn.ReadFromUDPAddrPort(packet)
