@@ -48,9 +48,8 @@ func TestRuleBySource(t *testing.T) {
 		node.Agent.AwaitAfter(func() { node.Files.WriteConfig(m.Config) }, "condition code=RoutesShadowed")
 	})
 	t.Run("without the rule", func(t *testing.T) {
-		node.Agent.AwaitAfter(func() {
-			trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(rule) })
-		}, "condition cleared")
+		trouble.OnLink(t, node, func(h *netlink.Handle, _ netlink.Link) error { return h.RuleDel(rule) })
+		node.API.AwaitNoCondition("RoutesShadowed")
 	})
 	t.Run("a rule for TCP alone", func(t *testing.T) {
 		tcp := netlink.NewRule()
