@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spanmesh/span/e2e/internal/nodecmd"
 )
 
@@ -53,6 +55,7 @@ func (e Exec) StartNodecmd(name string, args ...string) *Process {
 		e.m.t.Fatal(err)
 	}
 	p := StartProcess(e.m.t, cmd)
+	e.m.t.Cleanup(func() { _ = p.Stop(unix.SIGKILL) }) // the lab does not find one that has left the machine's namespaces
 	p.AwaitOutput(nodecmd.Ready)
 	return p
 }
