@@ -33,7 +33,7 @@ func (c cost) perSecond() float64 { return float64(c.count) / c.wall.Seconds() }
 
 // timed returns what work took, with the server's processor time.
 func timed(s *server, count int, work func() error) (cost, error) {
-	before, err := s.cpu()
+	before, err := s.CPU()
 	if err != nil {
 		return cost{}, err
 	}
@@ -42,7 +42,7 @@ func timed(s *server, count int, work func() error) (cost, error) {
 		return cost{}, err
 	}
 	wall := time.Since(started)
-	after, err := s.cpu()
+	after, err := s.CPU()
 	return cost{after - before, wall, count}, err
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/spanmesh/span/e2e/internal/process"
 )
 
 // bench measures one server of a build.
@@ -103,15 +105,15 @@ func (b *bench) serve(ctx context.Context, kind string) (s *server, stop func(),
 			return nil, nil, failed
 		}
 		if s, err = serve(ctx, b.binary, "etcd:"+url); err != nil {
-			etcd.stop()
+			etcd.Stop()
 			return nil, nil, err
 		}
-		return s, func() { s.stop(); etcd.stop() }, nil
+		return s, func() { s.Stop(); etcd.Stop() }, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, s.stop, nil
+	return s, s.Stop, nil
 }
 
 func (b *bench) boltPath() string { return filepath.Join(b.dir, "discovery.db") }
@@ -167,8 +169,8 @@ func joining(ctx context.Context, b *bench) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.memory()
-	return []float64{j.wall.Seconds(), j.cpu.Seconds(), float64(j.messages), float64(m.most) / (1 << 20), float64(j.lost)}, err
+	m, err := s.Memory()
+	return []float64{j.wall.Seconds(), j.cpu.Seconds(), float64(j.messages), float64(m.Most) / (1 << 20), float64(j.lost)}, err
 }
 
 // listing measures the list of a cluster.
@@ -197,8 +199,8 @@ func starting(ctx context.Context, b *bench) ([]float64, error) {
 		return nil, err
 	}
 	time.Sleep(settle)
-	m, err := s.memory()
-	return []float64{float64(m.resident) / (1 << 20), float64(m.anonymous) / (1 << 20)}, err
+	m, err := s.Memory()
+	return []float64{float64(m.Resident) / (1 << 20), float64(m.Anonymous) / (1 << 20)}, err
 }
 
 // filling measures the memory of affiliates: what is resident when they have come. For
@@ -209,15 +211,15 @@ func filling(kind string) func(context.Context, *bench) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		before, err := s.memory()
+		before, err := s.Memory()
 		n := filled / b.scale
 		err = errors.Join(err, flood(ctx, s, n, filled/clusters))
-		after, failed := s.memory()
+		after, failed := s.Memory()
 		stop()
 		if err := errors.Join(err, failed); err != nil {
 			return nil, err
 		}
-		bytesOf := func(m memory) float64 { return float64(m.resident-before.resident) / float64(n) }
+		bytesOf := func(m process.Memory) float64 { return float64(m.Resident-before.Resident) / float64(n) }
 		if kind != "bolt" {
 			return []float64{bytesOf(after)}, nil
 		}
@@ -227,7 +229,7 @@ func filling(kind string) func(context.Context, *bench) ([]float64, error) {
 		}
 		defer stop()
 		took := time.Since(started)
-		again, err := s.memory()
+		again, err := s.Memory()
 		return []float64{bytesOf(after), bytesOf(again), took.Seconds()}, errors.Join(err, os.Remove(b.boltPath()))
 	}
 }
