@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+
+	"github.com/spanmesh/span/e2e/internal/process"
+	"github.com/spanmesh/span/e2e/internal/simulated"
+)
+
+// The environment of a process with machines.
+const (
+	kindVariable     = "SPANCTL_FLEET_KIND"
+	endpointVariable = "SPANCTL_FLEET_ENDPOINT"
+	profilesVariable = "SPANCTL_FLEET_PROFILES"
+)
+
+// isCrowd reports whether this process is one with machines.
+func isCrowd() bool { return os.Getenv(kindVariable) != "" }
+
+// duplex joins the two ends of a process's pipes.
+type duplex struct {
+	io.Reader
+	io.WriteCloser
+}
+
+// runCrowd serves the process that started this one, until that ends.
+func runCrowd() int {
+	if err := serveCrowd(simulated.Kind(os.Getenv(kindVariable)), os.Getenv(profilesVariable)); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		return 1
+	}
+	return 0
+}
+
+func serveCrowd(kind simulated.Kind, profiles string) error {
+	cluster, err := simulated.NewCluster(os.Getenv(endpointVariable))
+	if err != nil {
+		return err
+	}
+	server := rpc.NewServer()
+	if err := server.RegisterName("Crowd", simulated.NewCrowd(kind, cluster)); err != nil {
+		return err
+	}
+	stop := func() error { return nil }
+	if profiles != "" {
+		if stop, err = profile(filepath.Join(profiles, string(kind))); err != nil {
+			return err
+		}
+	}
+	server.ServeConn(duplex{os.Stdin, os.Stdout})
+	return stop()
+}
+
+// profile begins a profile of the processor. Stop ends it and writes one of the heap.
+func profile(name string) (stop func() error, err error) {
+	cpu, err := os.Create(name + ".cpu")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, err
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		heap, err := os.Create(name + ".heap")
+		if err != nil {
+			return err
+		}
+		return errors.Join(cpu.Close(), pprof.WriteHeapProfile(heap), heap.Close())
+	}, nil
+}
+
+// crowd is a process with machines of one kind.
+type crowd struct {
+	*process.Process
+	client *rpc.Client
+}
+
+// startCrowd starts a process with machines of a kind, without any yet.
+func startCrowd(kind simulated.Kind, endpoint, profiles string) (*crowd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), kindVariable+"="+string(kind), endpointVariable+"="+endpoint, profilesVariable+"="+profiles)
+	cmd.Stderr = os.Stderr
+	to, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	from, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p, err := process.Start(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return &crowd{p, rpc.NewClient(duplex{from, to})}, nil
+}
+
+// do begins a change.
+func (c *crowd) do(change simulated.Change) *rpc.Call {
+	return c.client.Go("Crowd.Do", change, new(struct{}), make(chan *rpc.Call, 1))
+}
+
+func (c *crowd) status() (s simulated.Status, err error) {
+	err = c.client.Call("Crowd.Status", struct{}{}, &s)
+	return s, err
+}
+
+func (c *crowd) heap() (bytes int64, err error) {
+	err = c.client.Call("Crowd.Heap", struct{}{}, &bytes)
+	return bytes, err
+}
+
+// close ends the machines and their process.
+func (c *crowd) close() {
+	_ = c.client.Close()
+	c.Stop()
+}
