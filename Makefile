@@ -7,7 +7,7 @@ MODULES := schema reconciler discoveryhttp discoverykube netlinkapply relay cmd/
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.
-TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs internal/soak internal/trouble interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs fleet internal/simulated internal/soak internal/trouble interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
 HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh ui)
@@ -231,6 +231,11 @@ bench: setup-bench build $(TOOLS)/benchstat $(TOOLS)/cue ## Run the benchmarks a
 bench-discovery: build etcd $(BASE_BINARY) ## Measure the discovery server under load, beside the commit BASE
 	@go build -o .cache/load ./e2e/load
 	@.cache/load -binary bin/spanctl -base $(BASE_BINARY) -etcd $(TOOLS)/etcd $(LOADFLAGS)
+
+.PHONY: bench-fleet
+bench-fleet: build ## Measure the discovery server and agents in a cluster of 5,000 simulated machines; FLEETFLAGS='-machines 500 -quick'
+	@CGO_ENABLED=0 go build -o .cache/fleet ./e2e/fleet
+	@.cache/fleet -binary bin/spanctl $(FLEETFLAGS)
 
 $(BASE_BINARY):
 	@echo "building spanctl of commit $(BASE), once"

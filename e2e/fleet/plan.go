@@ -42,7 +42,7 @@ const (
 	// knowDeadline bounds the time until all know all.
 	knowDeadline = 2 * time.Minute
 	// quickly divides the lengths of quick phases.
-	quickly = 40
+	quickly = 100
 	// grace is how much longer than planned paced steps may take, as a part of their time.
 	grace = 0.5
 )

@@ -126,8 +126,8 @@ func (k *kernel) Apply(_ context.Context, _ state.Scope, plan state.Plan) state.
 	defer k.mu.Unlock()
 	var made []tunnel
 	for _, c := range plan {
-		if c, is := c.(state.PeerChange); is {
-			made = k.changePeer(c, made)
+		if ofPeer, is := c.(state.PeerChange); is {
+			made = k.changePeer(ofPeer, made)
 		} else {
 			k.change(c)
 			k.live.Normalize()

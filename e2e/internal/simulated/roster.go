@@ -1,21 +1,10 @@
 package simulated
 
-import "math/bits"
-
 // Roster is a set of machines, by number. The zero value is empty. It is for one goroutine at
 // a time.
 type Roster struct{ words []uint64 }
 
 const wordBits = 64
-
-// NewRoster returns a set of machines.
-func NewRoster(numbers ...int) *Roster {
-	r := new(Roster)
-	for _, n := range numbers {
-		r.Add(n)
-	}
-	return r
-}
 
 // Add adds a machine. Negative numbers are no machines.
 func (r *Roster) Add(number int) {
@@ -37,14 +26,6 @@ func (r *Roster) Remove(number int) {
 
 // Clear removes all machines.
 func (r *Roster) Clear() { clear(r.words) }
-
-// Len returns the number of machines.
-func (r *Roster) Len() (n int) {
-	for _, w := range r.words {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
 
 // Compare reports whether r lacks some of the machines of all but one, and whether it has others.
 // A negative one leaves out none.
