@@ -146,7 +146,7 @@ const aimedFar = 100_000
 func (c costs) tables() string {
 	var b strings.Builder
 	row(&b, "what was measured", "")
-	row(&b, slicesOf("---", 2)...)
+	row(&b, rule(2)...)
 	row(&b, "an affiliate on the wire", number(c.affiliateBytes, 0)+" bytes")
 	row(&b, "server, delivering an affiliate", number(1e6*c.perAffiliate, 2)+" µs")
 	row(&b, "server, a message beside its affiliates", number(1e6*c.perMessage, 1)+" µs")
@@ -169,7 +169,7 @@ func (c costs) bills(b *strings.Builder, machines float64) {
 		{"and has tunnels to", func(b bill) string { return grouped(int64(b.tunnels)) }},
 		{"heap of its agent, MiB", func(b bill) string { return number(b.heap/mebibyte, 1) }},
 		{"WireGuard in the kernel, MiB", func(b bill) string { return number(b.kernel/mebibyte, 1) }},
-		{"WireGuard in userspace, MiB", func(b bill) string { return inUserspace(b) }},
+		{"WireGuard in userspace, MiB", inUserspace},
 		{"keepalives a second", func(b bill) string { return number(b.keepalives, 0) }},
 		{"handshakes a second", func(b bill) string { return number(b.handshakes, 1) }},
 		{"to join it reads, MB", func(b bill) string { return number(b.joinBytes/1e6, 2) }},
@@ -184,7 +184,7 @@ func (c costs) bills(b *strings.Builder, machines float64) {
 		heads = append(heads, d.name)
 	}
 	row(b, heads...)
-	row(b, slicesOf("---", len(heads))...)
+	row(b, rule(len(heads))...)
 	for _, l := range lines {
 		cells := []string{l.name}
 		for _, d := range designs() {

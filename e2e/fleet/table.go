@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -81,7 +83,7 @@ func (r *record) tables() string {
 	fmt.Fprintf(&b, "%d machines, %d of them whole; store %s; %d cores, %s; all on one machine\n\n", r.Machines, r.Whole, r.Store, r.Cores, r.Go)
 	row(&b, "phase", "s", "all know all after, s", "whole ones, s", "server: processor time, s", "of a core", "most memory, MiB",
 		"messages to ghosts", "affiliates in them", "MiB from the server", "a whole machine: of a core", "know some that are gone")
-	row(&b, slicesOf("---", 12)...)
+	row(&b, rule(12)...)
 	for _, d := range r.Phases {
 		row(&b, string(d.Name), number(d.Lasted, 1), number(d.Known, 1), number(d.KnownWhole, 1), number(d.Server, 2), percent(d.Server/d.Lasted),
 			number(float64(d.Most)/mebibyte, 0), grouped(d.Messages), grouped(d.Affiliates), number(float64(d.Read)/mebibyte, 1),
@@ -89,7 +91,7 @@ func (r *record) tables() string {
 	}
 	b.WriteByte('\n')
 	row(&b, "", "measured", "target", "")
-	row(&b, slicesOf("---", 4)...)
+	row(&b, rule(4)...)
 	for _, t := range targets() {
 		if v, known := t.value(r); known {
 			row(&b, t.name, number(v, 1), "at most "+number(t.bound, 0), t.verdict(r))
@@ -98,9 +100,8 @@ func (r *record) tables() string {
 	return b.String()
 }
 
-func slicesOf(text string, n int) []string {
-	return strings.Split(strings.Repeat(text+" ", n-1)+text, " ")
-}
+// rule returns the cells below the head of a table.
+func rule(columns int) []string { return slices.Repeat([]string{"---"}, columns) }
 
 // row writes a row of a table.
 func row(b *strings.Builder, cells ...string) {
@@ -119,7 +120,7 @@ func percent(v float64) string {
 
 // grouped prints a number with commas between thousands.
 func grouped(n int64) string {
-	text := fmt.Sprint(n)
+	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}
