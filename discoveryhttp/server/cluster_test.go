@@ -150,7 +150,7 @@ func TestChangesThatWaitTogether(t *testing.T) {
 		}
 		expect(t, o)
 		o.take()
-		expect(t, o, "+a=2 +c=1 +d=1", "-b")
+		expect(t, o, "+b=1 +a=2 +c=1 +d=1", "-b")
 	})
 }
 

@@ -182,21 +182,26 @@ func split(events []*store.Event) [][]*store.Event {
 	return [][]*store.Event{updates, deletions}
 }
 
-// latest returns the last event of each affiliate.
+// latest returns the last event of each affiliate, and its last update. A machine that leaves says
+// so in an update before its deletion: others that see the deletion alone keep it until they know
+// that it does not come back.
 func latest(events []*store.Event) []*store.Event {
 	if len(events) < 2 {
 		return events
 	}
-	last := make(map[string]int, len(events))
+	last, updated := make(map[string]int, len(events)), map[string]int{}
 	for i, e := range events {
 		last[e.Affiliate.ID] = i
+		if !e.Deleted {
+			updated[e.Affiliate.ID] = i
+		}
 	}
 	if len(last) == len(events) {
 		return events
 	}
-	kept := make([]*store.Event, 0, len(last))
+	kept := make([]*store.Event, 0, len(events))
 	for i, e := range events {
-		if last[e.Affiliate.ID] == i {
+		if at, has := updated[e.Affiliate.ID]; last[e.Affiliate.ID] == i || has && at == i {
 			kept = append(kept, e)
 		}
 	}
