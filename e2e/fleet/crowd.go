@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"time"
 
 	"github.com/spanmesh/span/e2e/internal/process"
 	"github.com/spanmesh/span/e2e/internal/simulated"
@@ -77,10 +78,19 @@ func profile(name string) (stop func() error, err error) {
 	}, nil
 }
 
+// answerSoon is how long a sample waits for an answer.
+const answerSoon = 20 * time.Millisecond
+
 // crowd is a process with machines of one kind.
 type crowd struct {
 	*process.Process
 	client *rpc.Client
+	// asked is the question for its status that is not answered yet, and known the last answer.
+	asked *rpc.Call
+	known simulated.Status
+	// asks is how many questions there were, answers how many of them were answered, and fresh is
+	// the number of the first one whose answer is recent enough.
+	asks, answers, fresh int
 }
 
 // startCrowd starts a process with machines of a kind, without any yet.
@@ -104,7 +114,7 @@ func startCrowd(kind simulated.Kind, endpoint, profiles string) (*crowd, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &crowd{p, rpc.NewClient(duplex{from, to})}, nil
+	return &crowd{Process: p, client: rpc.NewClient(duplex{from, to})}, nil
 }
 
 // do begins a change.
@@ -112,9 +122,24 @@ func (c *crowd) do(change simulated.Change) *rpc.Call {
 	return c.client.Go("Crowd.Do", change, new(struct{}), make(chan *rpc.Call, 1))
 }
 
-func (c *crowd) status() (s simulated.Status, err error) {
-	err = c.client.Call("Crowd.Status", struct{}{}, &s)
-	return s, err
+// status returns the last status that is known. A process that is busy takes a while to answer, in
+// which the server goes on being watched.
+func (c *crowd) status() (simulated.Status, error) {
+	if c.asked == nil {
+		c.asks++
+		c.asked = c.client.Go("Crowd.Status", struct{}{}, new(simulated.Status), make(chan *rpc.Call, 1))
+	}
+	select {
+	case answer := <-c.asked.Done:
+		c.asked = nil
+		if answer.Error != nil {
+			return c.known, answer.Error
+		}
+		c.known = *answer.Reply.(*simulated.Status)
+		c.answers++
+	case <-time.After(answerSoon):
+	}
+	return c.known, nil
 }
 
 func (c *crowd) heap() (bytes int64, err error) {
@@ -125,5 +150,5 @@ func (c *crowd) heap() (bytes int64, err error) {
 // close ends the machines and their process.
 func (c *crowd) close() {
 	_ = c.client.Close()
-	c.Stop()
+	c.Wait()
 }

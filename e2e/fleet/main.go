@@ -3,7 +3,7 @@
 // ones, which are agents with a kernel in memory, and ghosts, which a server cannot tell from them
 // (package simulated). It prints tables, and draws what happened.
 //
-//	fleet -binary bin/spanctl -machines 5000 -whole 50
+//	fleet -binary bin/spanctl -machines 5000 -whole 20
 //
 // Server and machines share the processors, so times depend on them all. What each process used
 // of the processors is its own.
@@ -52,7 +52,7 @@ func run() int {
 	flag.StringVar(&o.binary, "binary", "bin/spanctl", "spanctl program to measure")
 	flag.StringVar(&o.store, "store", "memory", "store of the server: memory, or bolt for one that survives restarts")
 	flag.IntVar(&o.machines, "machines", 5000, "number of machines")
-	flag.IntVar(&o.whole, "whole", 50, "how many of them are whole; the others are ghosts")
+	flag.IntVar(&o.whole, "whole", 20, "how many of them are whole; the others are ghosts")
 	flag.BoolVar(&o.quick, "quick", false, "let phases last a fraction of their time, to test this program")
 	flag.StringVar(&o.only, "only", "", "comma-separated phases to run after the storm: "+strings.Join(phaseNames()[1:], ", "))
 	flag.StringVar(&o.images, "images", "", "directory to draw pictures in")

@@ -61,10 +61,12 @@ func (f *fleet) rest(ctx context.Context, p phase, done *phaseRecord, first samp
 	return err
 }
 
-// until takes samples until done reports true or the deadline has passed, and reports which.
+// until takes samples until done reports true or the deadline has passed, and reports which. The
+// state of the machines in a sample may be older than the call, unless that is fresh.
 func (f *fleet) until(ctx context.Context, deadline time.Duration, done func(sample) bool) (in bool, err error) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	f.ghosts.fresh, f.wholes.fresh = f.ghosts.asks+1, f.wholes.asks+1
 	end := time.Now().Add(deadline)
 	for {
 		s, err := f.sample()
@@ -94,6 +96,8 @@ func (f *fleet) until(ctx context.Context, deadline time.Duration, done func(sam
 func (f *fleet) awaitKnown(ctx context.Context, p phase, since time.Time, done *phaseRecord) error {
 	in, err := f.until(ctx, p.deadline, func(s sample) bool {
 		switch {
+		case !s.fresh:
+			return false
 		case s.KnowingWhole < f.o.whole:
 			done.KnownWhole = 0
 		case done.KnownWhole == 0:
@@ -148,7 +152,7 @@ func (f *fleet) restart(ctx context.Context) (back time.Time, err error) {
 	if err := f.kill(); err != nil {
 		return back, err
 	}
-	in, err := f.until(ctx, lostDeadline, func(s sample) bool { return s.Following == 0 })
+	in, err := f.until(ctx, lostDeadline, func(s sample) bool { return s.fresh && s.Following == 0 })
 	if err == nil && !in {
 		err = fmt.Errorf("machines have not noticed within %v that the server is gone", lostDeadline)
 	}

@@ -35,8 +35,8 @@ const (
 	// churnRate is the part of the machines that are replaced in a minute of churn.
 	churnRate = 0.10
 	// The length of phases.
-	restLasts    = 30 * time.Second
-	churnLasts   = 40 * time.Second
+	restLasts    = 20 * time.Second
+	churnLasts   = 30 * time.Second
 	cutLasts     = 15 * time.Second
 	rollingLasts = time.Minute
 	// knowDeadline bounds the time until all know all.

@@ -15,7 +15,7 @@ func TestPhases(t *testing.T) {
 			t.Errorf("phase %d is %s", i, p.name)
 		}
 	}
-	if churn := all[2]; churn.steps != 400 || churn.lasts != 40*time.Second {
+	if churn := all[2]; churn.steps != 300 || churn.lasts != 30*time.Second {
 		t.Errorf("churn: %d steps in %v, want a tenth of 6,000 a minute", churn.steps, churn.lasts)
 	}
 	if rolling := all[5]; rolling.steps != 6000 {

@@ -31,11 +31,13 @@ type sample struct {
 	Read, Written int64
 	// Dials are connections.
 	Dials int64
+	// fresh is set if the machines' state is not older than what waits for it.
+	fresh bool
 }
 
 // sample appends a sample.
 func (f *fleet) sample() (s sample, err error) {
-	s = sample{At: time.Since(f.began).Seconds(), Phase: f.phase}
+	s = sample{At: time.Since(f.began).Seconds(), Phase: f.phase, fresh: true}
 	if s.Server, s.Resident, err = f.serverUsage(); err != nil {
 		return s, err
 	}
@@ -53,6 +55,7 @@ func (f *fleet) sample() (s sample, err error) {
 		} else {
 			s.Wholes, s.KnowingWhole = used.Seconds(), status.Knowing
 		}
+		s.fresh = s.fresh && c.answers >= c.fresh
 		s.Following += status.Following
 		s.Knowing += status.Knowing
 		s.Outdated += status.Outdated

@@ -70,7 +70,7 @@ func TestCosts(t *testing.T) {
 	c := costsOf(measured())
 	perMessage := (20 - 15./25e6*3e6*5000/4950) / (4e5 * 5000 / 4950)
 	atRest := 15. / 30 / 50 / 4999
-	perChange := (85./50 - 0.01*40) / (5000 * 0.1 / 60 * 2 * 40)
+	perChange := (85./50 - 0.01*40) / (5000 * 0.1 / 60 * 2 * churnLasts.Seconds())
 	for _, test := range []struct {
 		name      string
 		got, want float64

@@ -98,6 +98,15 @@ func (p *Process) Stop() {
 	}
 }
 
+// Wait waits until the process has ended by itself. It stops one that takes 20 seconds.
+func (p *Process) Wait() {
+	select {
+	case <-p.ended:
+	case <-time.After(stopTimeout):
+		p.Stop()
+	}
+}
+
 // Kill kills the process, and waits until it has ended.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
