@@ -32,6 +32,10 @@ const (
 	// mostPoints is how many points a line has at most.
 	mostPoints = 240
 	fontSize   = 9
+	// margin is what labels of ticks need at the right.
+	margin = 8 * vg.Millimeter
+	// headroom is how much higher than the highest value a panel is: there are legends and marks.
+	headroom = 1.4
 )
 
 // series is a line of a panel.
@@ -78,7 +82,7 @@ func thinned(points plotter.XYs) plotter.XYs {
 
 // style makes a plot legible on white and on black.
 func style(p *plot.Plot) {
-	p.BackgroundColor = color.Transparent
+	p.BackgroundColor = nil // that of the page
 	face := font.Font{Typeface: "Liberation", Variant: "Sans", Size: fontSize}
 	for _, s := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
 		s.Color, s.Font = grey, face
@@ -114,7 +118,7 @@ func (n panel) plot() (*plot.Plot, error) {
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 		return p, nil
 	}
-	p.Y.Min, p.Y.Max = 0, math.Max(1, 1.15*top)
+	p.Y.Min, p.Y.Max = 0, math.Max(1, headroom*top)
 	return p, n.addMarks(p)
 }
 
@@ -152,7 +156,7 @@ func picture(path string, panels ...panel) error {
 	}
 	canvas := vgsvg.New(pictureWidth, panelHeight*vg.Length(len(panels)))
 	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadY: vg.Millimeter * 3}
-	for i, row := range plot.Align(plots, tiles, draw.New(canvas)) {
+	for i, row := range plot.Align(plots, tiles, draw.Crop(draw.New(canvas), 0, -margin, 0, 0)) {
 		plots[i][0].Draw(row[0])
 	}
 	var b bytes.Buffer
@@ -198,7 +202,7 @@ func (r *record) panels(samples []sample, marks []mark) []panel {
 		unnamed[i].x = m.x
 	}
 	return []panel{
-		{title: "machines, % of all", marks: marks, series: []series{
+		{title: "machines, % of all", marks: unnamed, series: []series{
 			line("follow the server", amber, samples, func(i int) float64 { return 100 * float64(samples[i].Following) / float64(r.Machines) }),
 			line("know all others", green, samples, func(i int) float64 { return 100 * float64(samples[i].Knowing) / float64(r.Machines) }),
 		}},
@@ -207,7 +211,7 @@ func (r *record) panels(samples []sample, marks []mark) []panel {
 			line("all whole machines", red, samples, core(func(s sample) float64 { return s.Wholes })),
 			line("server", blue, samples, core(func(s sample) float64 { return s.Server })),
 		}},
-		{title: "memory of the server, MiB", marks: unnamed, xLabel: "seconds", series: []series{
+		{title: "memory of the server, MiB", marks: marks, xLabel: "seconds", series: []series{
 			line("server", blue, samples, func(i int) float64 { return float64(samples[i].Resident) / mebibyte }),
 		}},
 	}
