@@ -47,3 +47,6 @@ func (p *Pass) Desired() state.State { return p.desired }
 
 // Probes are to be sent.
 func (p *Pass) Probes() []peer.Probe { return p.probes }
+
+// CachePause is cachePause.
+var CachePause = cachePause

@@ -10,8 +10,12 @@ import (
 )
 
 const (
-	// cacheDelay is how long changes are collected before the cache is written.
-	cacheDelay = time.Second
+	// cacheDelay is how long changes are collected before the cache is written, and cacheRest the
+	// least time between two writes, as a multiple of what one took: all machines are written
+	// again, and in a large cluster something always changes. maxCacheDelay bounds both.
+	cacheDelay    = time.Second
+	cacheRest     = 100
+	maxCacheDelay = 30 * time.Second
 	// cacheInterval is how often the cache is written without a change: it has the times
 	// at which machines were last seen.
 	cacheInterval = 5 * time.Minute
@@ -63,6 +67,7 @@ func (s *discoverySession) keepCache(ctx context.Context) {
 	ticker := time.NewTicker(cacheInterval)
 	defer ticker.Stop()
 	defer s.saveCache()
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,12 +76,19 @@ func (s *discoverySession) keepCache(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(cacheDelay):
+			case <-time.After(cachePause(took)):
 			}
 		case <-ticker.C:
 		}
+		began := time.Now()
 		s.saveCache()
+		took = time.Since(began)
 	}
+}
+
+// cachePause returns how long changes are collected, if the last write took some time.
+func cachePause(took time.Duration) time.Duration {
+	return min(max(cacheDelay, cacheRest*took), maxCacheDelay)
 }
 
 // saveCache writes the cache. The mesh works without it, so a failure is only logged.
