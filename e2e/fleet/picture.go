@@ -88,7 +88,7 @@ func style(p *plot.Plot) {
 		s.Color, s.Font = grey, face
 	}
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		a.Color, a.Tick.LineStyle.Color = grey, grey
+		a.Color, a.Tick.Color = grey, grey
 	}
 	p.Legend.Top, p.Legend.Left = true, true
 }
