@@ -112,19 +112,26 @@ func (o options) recorded(ctx context.Context) (r *record, err error) {
 	}
 	defer f.close()
 	r = &record{Machines: o.machines, Whole: o.whole, Store: o.store, Cores: runtime.NumCPU(), Go: runtime.Version(), At: time.Now().UTC()}
+	err = r.runAll(ctx, f, phases)
+	r.Samples = f.samples
+	if o.record != "" {
+		// What was measured before an error is of use.
+		err = errors.Join(err, r.write(o.record))
+	}
+	return r, err
+}
+
+// runAll runs phases, and records those that end.
+func (r *record) runAll(ctx context.Context, f *fleet, phases []phase) error {
 	for _, p := range phases {
 		done, err := f.run(ctx, p)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		r.Phases = append(r.Phases, done)
 		fmt.Fprintf(os.Stderr, "%s: %s\n", p.name, done.summary())
 	}
-	r.Samples = f.samples
-	if o.record != "" {
-		err = r.write(o.record)
-	}
-	return r, err
+	return nil
 }
 
 // report prints the tables and draws the pictures.
