@@ -152,3 +152,29 @@ func TestReturnToARelay(t *testing.T) {
 		})
 	}
 }
+
+// TestCountersGoOnWhenAPeerIsMadeAnew has WireGuard's counters start at zero again, as with a new session,
+// a process that was restarted, or another program that removes the peer.
+func TestCountersGoOnWhenAPeerIsMadeAnew(t *testing.T) {
+	var s Status
+	now := start
+	for _, c := range []struct {
+		name                  string
+		seen                  Observed
+		received, transmitted int64
+	}{
+		{"those of an earlier process", Observed{Present: true, ReceiveBytes: 1000, TransmitBytes: 2000}, 1000, 2000},
+		{"they grow", Observed{Present: true, ReceiveBytes: 1100, TransmitBytes: 2000}, 1100, 2000},
+		{"the peer is gone", Observed{}, 1100, 2000},
+		{"it is back", Observed{Present: true, TransmitBytes: 148}, 1100, 2148},
+		{"they grow again", Observed{Present: true, ReceiveBytes: 92, TransmitBytes: 180}, 1192, 2180},
+		{"it was made anew between two readings", Observed{Present: true, ReceiveBytes: 92, TransmitBytes: 148}, 1284, 2328},
+		{"nothing changes", Observed{Present: true, ReceiveBytes: 92, TransmitBytes: 148}, 1284, 2328},
+	} {
+		now = now.Add(time.Second)
+		s, _ = Step(now, Spec{}, s, c.seen)
+		if s.Received != c.received || s.Transmitted != c.transmitted {
+			t.Errorf("%s: received %d, transmitted %d, want %d and %d", c.name, s.Received, s.Transmitted, c.received, c.transmitted)
+		}
+	}
+}

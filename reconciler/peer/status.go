@@ -104,10 +104,13 @@ type Status struct {
 	// has not; zero when nothing is deferred. Until then the peer has no keepalives, since
 	// they would make WireGuard initiate.
 	InitiateAfter time.Time
-	// ReceiveBytes is WireGuard's counter.
+	// ReceiveBytes is WireGuard's counter, which starts at zero again when the peer is made anew.
 	ReceiveBytes int64
 	// TransmitBytes is WireGuard's counter.
 	TransmitBytes int64
+	// Received and Transmitted count the bytes since the peer was first seen, and what WireGuard had counted
+	// by then. They do not fall.
+	Received, Transmitted int64
 	// RTT is the round-trip time through the tunnel.
 	RTT RTT
 	// Tried are the endpoints that failed in this round.

@@ -78,7 +78,7 @@ func (s *Status) act(now time.Time, up bool, before *Status, spec *Spec, seen *O
 
 // observe copies WireGuard's reading of the peer.
 func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
-	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
+	s.count(before, seen)
 	handshake := !seen.LastHandshake.Equal(s.kernelHandshake)
 	if handshake {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
@@ -117,6 +117,18 @@ func (s *Status) adopt(now time.Time, seen *Observed) {
 	if seen.Endpoint.IsValid() && now.Sub(seen.LastHandshake) >= handshakeExpiry {
 		s.LastEndpointChange = now
 	}
+}
+
+// count copies WireGuard's counters, and adds what they have grown by. Those of a peer that was made anew
+// have started at zero.
+func (s *Status) count(before *Status, seen *Observed) {
+	received, transmitted := before.ReceiveBytes, before.TransmitBytes
+	if seen.ReceiveBytes < received || seen.TransmitBytes < transmitted {
+		received, transmitted = 0, 0
+	}
+	s.Received += seen.ReceiveBytes - received
+	s.Transmitted += seen.TransmitBytes - transmitted
+	s.ReceiveBytes, s.TransmitBytes = seen.ReceiveBytes, seen.TransmitBytes
 }
 
 // readCounters derives what was received and sent since the last step. The counters start

@@ -113,11 +113,11 @@ var docs = map[string]string{
 	"resource.PeerStatus.NotDirect":           "Why no direct path leads to a peer behind a relay; empty if it is not known.",
 	"resource.PeerStatus.Path":                "How packets go to the peer: \"direct\", \"punched\" (direct, for which the NATs of both ends had to be opened), \"blind-relay\", \"blind-relay-tcp\" (a relay that this machine reaches over TCP), \"forwarding\" (a member that can read) or \"none\".",
 	"resource.PeerStatus.RTT":                 "The last round-trip time of an echo through the tunnel; zero if the peer has answered none.",
-	"resource.PeerStatus.ReceiveBytes":        "How many bytes came from the peer.",
+	"resource.PeerStatus.ReceiveBytes":        "How many bytes came from the peer since it was first seen.",
 	"resource.PeerStatus.Relay":               "The name of the peer that carries this one's traffic; empty for none.",
 	"resource.PeerStatus.SmoothedRTT":         "Its moving average.",
 	"resource.PeerStatus.State":               "\"up\", \"down\", or \"unknown\" while an endpoint is on trial. A peer whose traffic a relay carries is up.",
-	"resource.PeerStatus.TransmitBytes":       "How many bytes went to the peer.",
+	"resource.PeerStatus.TransmitBytes":       "How many bytes went to the peer since it was first seen.",
 	"resource.RefusedEndpoint.Endpoint":       "The address and port.",
 	"resource.RefusedEndpoint.Reason":         "Reason says why.",
 }

@@ -66,9 +66,9 @@ type PeerStatus struct {
 	// State is "up", "down", or "unknown" while an endpoint is on trial. A peer whose traffic a
 	// relay carries is up.
 	State peer.State `json:"state"`
-	// ReceiveBytes is how many bytes came from the peer.
+	// ReceiveBytes is how many bytes came from the peer since it was first seen.
 	ReceiveBytes int64 `json:"receiveBytes"`
-	// TransmitBytes is how many bytes went to the peer.
+	// TransmitBytes is how many bytes went to the peer since it was first seen.
 	TransmitBytes int64 `json:"transmitBytes"`
 	// LastHandshakeTime is when the last handshake ended.
 	LastHandshakeTime time.Time `json:"lastHandshakeTime,omitzero"`

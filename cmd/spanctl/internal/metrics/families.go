@@ -60,8 +60,8 @@ var (
 	peerRTT       = family(Gauge, "peer_rtt_seconds", "Smoothed round-trip time to the peer through the tunnel. It is absent if the peer has answered no echo.", "peer")
 	peerHandshake = family(Gauge, "peer_last_handshake_timestamp_seconds", "When WireGuard's last handshake with the peer ended. It is absent if there was none.", "peer")
 	peerInfo      = family(Gauge, "peer_info", "1; the labels have the keys of the peer.", "peer", "public_key", "node_id")
-	peerReceived  = family(Counter, "peer_receive_bytes_total", "Bytes that came from the peer, by WireGuard's counter.", "peer")
-	peerSent      = family(Counter, "peer_transmit_bytes_total", "Bytes that went to the peer, by WireGuard's counter.", "peer")
+	peerReceived  = family(Counter, "peer_receive_bytes_total", "Bytes that came from the peer, by WireGuard's counter. A new session does not set it back.", "peer")
+	peerSent      = family(Counter, "peer_transmit_bytes_total", "Bytes that went to the peer, by WireGuard's counter. A new session does not set it back.", "peer")
 	peerProbes    = family(Counter, "peer_probes_total", "Echoes to a peer that answers echoes: answered, or lost if there was no answer before the next.", "peer", "result")
 )
 
