@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"path"
 	"time"
@@ -61,12 +62,21 @@ func newMetrics(s Store) *metrics {
 	return m
 }
 
-// codeOf returns the result code of a call.
+// codeOf returns the result code of a call. One that its caller has given up has the error of its context.
 func codeOf(err error) string {
-	if err == nil {
+	var answered *connect.Error
+	switch {
+	case err == nil:
 		return "ok"
+	case errors.As(err, &answered):
+		return answered.Code().String()
+	case errors.Is(err, context.Canceled):
+		return connect.CodeCanceled.String()
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.CodeDeadlineExceeded.String()
+	default:
+		return connect.CodeUnknown.String()
 	}
-	return connect.CodeOf(err).String()
 }
 
 // observe records a call that began at started and has ended with err.

@@ -26,8 +26,12 @@ const (
 func Run(ctx context.Context, listeners []net.Listener, certificates *tls.Config, o Options) error {
 	limits := o.Limits.Connections
 	limits.TrustedProxies = o.TrustedProxies
-	entrance := door.New(limits, certificates, o.Log)
-	s := New(ctx, o)
+	return New(ctx, o).run(ctx, door.New(limits, certificates, o.Log), listeners)
+}
+
+// run serves what entrance lets in from listeners, until ctx ends.
+func (s *Server) run(ctx context.Context, entrance *door.Door, listeners []net.Listener) error {
+	o := &s.options
 	s.metrics.registry.MustRegister(connectionMetrics(entrance)...)
 	s.connections = entrance.Stats
 	group, groupCtx := errgroup.WithContext(ctx)
