@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,3 +51,20 @@ func (p *Pass) Probes() []peer.Probe { return p.probes }
 
 // CachePause is cachePause.
 var CachePause = cachePause
+
+// Kept returns how much the engine keeps of each thing that comes and goes.
+func (l *Loop) Kept(ctx context.Context) (map[string]int, error) {
+	return onLoop(ctx, l, func(context.Context) (map[string]int, error) { return l.engine.kept(), nil })
+}
+
+func (e *Engine) kept() map[string]int {
+	return map[string]int{"connections": len(e.tracker.Connections()), "last good": len(e.tracker.LastGood()), "remembered": len(e.remembered),
+		"sessions": len(e.sessionsBefore), "owners": len(e.owners.peers) + len(e.owners.refusing) + len(e.owners.contests) + len(e.owners.probe),
+		"paths": len(e.paths.known) + len(e.paths.holes), "filtered": len(e.filtered), "refused": len(e.refused),
+		"conditions": len(e.conditions) + len(e.found), "standing": len(e.standing), "statuses": len(e.statuses) + len(e.shown.at) + len(e.shown.endpoints),
+		"repairs": len(e.unconverged), "relays": len(e.relays) + len(e.relayPeers) + len(e.listed) + len(e.offerTries) + len(e.overTCP),
+		"probing": len(e.probing.Peers) + len(e.probing.Relays), "nudged": len(e.nudged), "shadows": len(e.shadows.paths)}
+}
+
+// Remembered returns of how many machines the names are kept.
+func (e *Engine) Remembered() int { return len(e.remembered) }

@@ -108,6 +108,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.invalid, g.clashing = invalidEndpoints(g.specs), g.clashes()
 	g.members = g.membersOf(config, known)
 	e.remember(g.good)
+	e.forget(g.good, g.members.Unreadable, known.Complete)
 	g.members.Before = e.before(g.members.Unreadable)
 	g.patchable = g.isPatchable()
 	p.gathered, p.Local, e.gathered = g, g.local, &g

@@ -39,9 +39,6 @@ func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Memb
 	return m
 }
 
-// maxRemembered is of how many machines the names are kept.
-const maxRemembered = 10_000
-
 // remember keeps what the machines are that can be read, by node ID.
 func (e *Engine) remember(affiliates []mesh.Affiliate) {
 	if e.remembered == nil {
@@ -52,15 +49,28 @@ func (e *Engine) remember(affiliates []mesh.Affiliate) {
 		if a.Static || a.Nodename == "" {
 			continue
 		}
-		if _, known := e.remembered[a.NodeID]; !known && len(e.remembered) >= maxRemembered {
-			continue
-		}
 		text := a.Nodename
 		if len(a.Addresses) > 0 {
 			text += " (" + a.Addresses[0].String() + ")"
 		}
 		e.remembered[a.NodeID] = text
 	}
+}
+
+// maxGone is of how many machines that are gone the names are kept, beyond the number of those that are there.
+const maxGone = 64
+
+// forget drops the names of machines that are gone, once there are many. Nobody is taken to be gone before
+// all registries have answered: after a change of the cluster's secret, the machines are those that cannot
+// be read.
+func (e *Engine) forget(affiliates []mesh.Affiliate, unreadable []string, complete bool) {
+	if !complete || len(e.remembered) <= 2*(len(affiliates)+len(unreadable))+maxGone {
+		return
+	}
+	before := e.before(unreadable)
+	clear(e.remembered)
+	maps.Copy(e.remembered, before)
+	e.remember(affiliates)
 }
 
 // before returns what machines were when they could be read last, by node ID.

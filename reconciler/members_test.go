@@ -3,6 +3,7 @@ package reconciler_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,4 +103,33 @@ func TestMachineThatCannotBeReadAnyMoreIsNamed(t *testing.T) {
 		}
 	}
 	t.Error("SecretDiffersThere is missing")
+}
+
+// TestNamesOfMachinesThatAreGone has the names of machines forgotten once many are gone, and not those of machines
+// that cannot be read any more, nor before all registries have answered.
+func TestNamesOfMachinesThatAreGone(t *testing.T) {
+	engine, _, _ := newEngine()
+	known := complete()
+	for n := byte(1); n <= 100; n++ {
+		known.Affiliates = append(known.Affiliates, affiliate(n))
+	}
+	slices.SortFunc(known.Affiliates, func(a, b mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
+	gone, sealed := reconciler.Knowledge{Version: 2}, complete()
+	sealed.Version, sealed.Refused, sealed.Unreadable = 3, map[string]string{affiliate(1).NodeID: "sealed"}, []string{affiliate(1).NodeID}
+	for i, step := range []struct {
+		name  string
+		known reconciler.Knowledge
+		want  int
+	}{
+		{"all are there", known, 101},
+		{"a registry has not answered", gone, 101},
+		{"one cannot be read, the others are gone", sealed, 2},
+	} {
+		if _, err := engine.Run(t.Context(), start.Add(time.Duration(i)*time.Second), config(t, ""), step.known); err != nil {
+			t.Fatal(err)
+		}
+		if got := engine.Remembered(); got != step.want {
+			t.Errorf("%s: %d names are kept, want %d", step.name, got, step.want)
+		}
+	}
 }
