@@ -24,9 +24,9 @@ func (m *configManager) changedNow() {
 	}
 }
 
-// keepKnown calls tell with the state of the agent's files whenever that may have changed, until ctx
+// keepKnown calls report with the state of the agent's files whenever that may have changed, until ctx
 // ends.
-func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(health.Known)) {
+func (m *configManager) keepKnown(ctx context.Context, socket string, report func(health.Known)) {
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	var known health.Known
@@ -41,7 +41,7 @@ func (m *configManager) keepKnown(ctx context.Context, socket string, tell func(
 		known.Files = privateFiles(secrets, m.dir, socket, m.file.Path())
 		known.Disk = m.dir.Writable()
 		if news || known.Disk != before.Disk || !slices.Equal(known.Files, before.Files) {
-			tell(known)
+			report(known)
 		}
 		select {
 		case <-ctx.Done():

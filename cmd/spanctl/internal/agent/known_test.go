@@ -182,19 +182,19 @@ func TestPrivateFilesOfACommand(t *testing.T) {
 func TestKnownIsToldWhenItChanges(t *testing.T) {
 	b := newAgentBench(t)
 	ctx, stop := context.WithCancel(t.Context())
-	told, ended := make(chan health.Known), make(chan struct{})
+	reports, ended := make(chan health.Known), make(chan struct{})
 	go func() {
 		defer close(ended)
 		b.configs.keepKnown(ctx, filepath.Join(t.TempDir(), "sock"), func(k health.Known) {
 			select {
-			case told <- k:
+			case reports <- k:
 			case <-ctx.Done():
 			}
 		})
 	}()
 	await := func(what string, is func(health.Known) bool) {
 		t.Helper()
-		for k := range told {
+		for k := range reports {
 			if k.Config != nil && is(k) {
 				return
 			}

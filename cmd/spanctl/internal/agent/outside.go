@@ -40,7 +40,8 @@ type outsider struct {
 	v4, v6 outside.Asker
 	shared *sharing
 	found  finding
-	told   mesh.Outside
+	// reported is what was reported last.
+	reported mesh.Outside
 	// beyond are the peers that are reached through the gateway and without a relay, and losses counts
 	// those that no longer are.
 	beyond map[string]bool
@@ -122,7 +123,7 @@ func (o *outsider) step(ctx context.Context, now time.Time) (next time.Time) {
 			next = due
 		}
 	}
-	o.tell(mesh.Outside{IPv4: o.v4.Mapping(), IPv6: o.v6.Mapping()})
+	o.reportNew(mesh.Outside{IPv4: o.v4.Mapping(), IPv6: o.v6.Mapping()})
 	return next
 }
 
@@ -131,7 +132,7 @@ func (o *outsider) forget(now time.Time) {
 	for _, a := range []*outside.Asker{&o.v4, &o.v6} {
 		_, _ = a.Step(now, outside.Question{}) // nothing is sent
 	}
-	o.tell(mesh.Outside{})
+	o.reportNew(mesh.Outside{})
 }
 
 // asks reports whether there is a mesh whose config asks.
@@ -140,12 +141,12 @@ func (o *outsider) asks() bool {
 	return config != nil && config.KubeSpan().Enabled && config.KubeSpan().NAT.STUN && o.turn.Mesh.Link != ""
 }
 
-// tell reports what has changed.
-func (o *outsider) tell(found mesh.Outside) {
-	if found.Equal(o.told) {
+// reportNew reports what was found, if that has changed.
+func (o *outsider) reportNew(found mesh.Outside) {
+	if found.Equal(o.reported) {
 		return
 	}
-	o.told = found
+	o.reported = found
 	for _, m := range []mesh.Mapping{found.IPv4, found.IPv6} {
 		if m.Address.IsValid() {
 			o.log.Info("outside address found", "address", m.Address.String(), "nat", string(m.Kind), "ports", m.Ports)

@@ -111,8 +111,8 @@ func TestOutsiderShares(t *testing.T) {
 
 // TestOutsiderTells answers from both servers, and has one report of it.
 func TestOutsiderTells(t *testing.T) {
-	var told []mesh.Outside
-	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(found mesh.Outside) { told = append(told, found) },
+	var reports []mesh.Outside
+	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(found mesh.Outside) { reports = append(reports, found) },
 		shared: newSharing(func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil }, func(error) {}, slog.New(slog.DiscardHandler)),
 		resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("198.51.100.2")}, nil
@@ -127,13 +127,13 @@ func TestOutsiderTells(t *testing.T) {
 	}
 	o.step(t.Context(), time.Now())
 	o.step(t.Context(), time.Now())
-	if len(told) != 1 || !slices.Equal(told[0].Endpoints(), []netip.AddrPort{seen}) {
-		t.Errorf("it has told %+v", told)
+	if len(reports) != 1 || !slices.Equal(reports[0].Endpoints(), []netip.AddrPort{seen}) {
+		t.Errorf("it has reported %+v", reports)
 	}
 	o.turn.Mesh.Link = ""
 	o.step(t.Context(), time.Now())
-	if len(told) != 2 || !told[1].Equal(mesh.Outside{}) {
-		t.Errorf("without the mesh it has told %+v", told)
+	if len(reports) != 2 || !reports[1].Equal(mesh.Outside{}) {
+		t.Errorf("without the mesh it has reported %+v", reports)
 	}
 }
 

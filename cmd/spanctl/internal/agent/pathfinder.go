@@ -38,11 +38,12 @@ type pathfinder struct {
 	nudges map[mesh.Key]time.Time // the last of each relay that was taken
 	prober path.Prober
 	relays path.RelayProber
-	told   reconciler.Direct
+	// reported is what was reported last.
+	reported reconciler.Direct
 	// explained is when it was last looked for why peers have no path.
 	explained time.Time
-	// toldAt is what explained was when something was last told.
-	toldAt time.Time
+	// reportedAt is what explained was when something was last reported.
+	reportedAt time.Time
 }
 
 // heardProbe is a packet that has the form of a probe.
@@ -133,20 +134,20 @@ func (f *pathfinder) step(now time.Time) (next time.Time) {
 	checks, next := f.relays.Step(now, f.turn.Probing.Relays)
 	f.send(checks)
 	found := reconciler.Direct{Relays: f.relays.States()}
-	if slices.Equal(found.Relays, f.told.Relays) {
-		found.Relays = f.told.Relays
+	if slices.Equal(found.Relays, f.reported.Relays) {
+		found.Relays = f.reported.Relays
 	}
 	if !f.punches() {
 		f.prober = path.Prober{}
 		found.Off = path.Off
 		f.publish(nil)
-		f.tell(found)
+		f.reportNew(found)
 		return next
 	}
 	sent, due := f.prober.Step(now, f.turn.Probing.Self, f.turn.Probing.Peers)
 	f.send(sent)
 	found.On, found.Paths, found.Why = true, f.prober.Proven(), f.why(now)
-	f.tell(found)
+	f.reportNew(found)
 	if next.IsZero() || !due.IsZero() && due.Before(next) {
 		next = due
 	}
@@ -161,8 +162,8 @@ const explainEvery = 5 * time.Second
 
 // why returns why peers have no path, as of a short while ago.
 func (f *pathfinder) why(now time.Time) map[mesh.Key]string {
-	if now.Sub(f.explained) < explainEvery && f.told.On {
-		return f.told.Why
+	if now.Sub(f.explained) < explainEvery && f.reported.On {
+		return f.reported.Why
 	}
 	f.explained = now
 	reasons := map[mesh.Key]string{}
@@ -204,7 +205,7 @@ func pathSpec(label string, r *path.Report) resource.Path {
 func (f *pathfinder) rest(why path.Reason) {
 	f.prober, f.relays = path.Prober{}, path.RelayProber{}
 	f.publish(nil)
-	f.tell(reconciler.Direct{Off: why})
+	f.reportNew(reconciler.Direct{Off: why})
 }
 
 // meshes reports whether there is a mesh.
@@ -225,16 +226,16 @@ func (f *pathfinder) send(all []path.Send) {
 	}
 }
 
-// tell reports what has changed.
-func (f *pathfinder) tell(d reconciler.Direct) {
+// reportNew reports what was found, if that has changed.
+func (f *pathfinder) reportNew(d reconciler.Direct) {
 	// While nothing has changed, both are what they were: anybody can send what looks like a probe.
-	sameRelays := slices.Equal(d.Relays, f.told.Relays)
-	if sameRelays && d.On == f.told.On && d.Off == f.told.Off && samePaths(d.Paths, f.told.Paths) && f.toldAt.Equal(f.explained) {
+	sameRelays := slices.Equal(d.Relays, f.reported.Relays)
+	if sameRelays && d.On == f.reported.On && d.Off == f.reported.Off && samePaths(d.Paths, f.reported.Paths) && f.reportedAt.Equal(f.explained) {
 		return
 	}
-	f.toldAt = f.explained
-	same := sameRelays && d.On == f.told.On && d.Off == f.told.Off && slices.Equal(d.Paths, f.told.Paths) && maps.Equal(d.Why, f.told.Why)
-	f.told = d
+	f.reportedAt = f.explained
+	same := sameRelays && d.On == f.reported.On && d.Off == f.reported.Off && slices.Equal(d.Paths, f.reported.Paths) && maps.Equal(d.Why, f.reported.Why)
+	f.reported = d
 	if !same {
 		f.report(d)
 	}

@@ -60,8 +60,8 @@ func (c *wireConn) Close() error { c.once.Do(func() { close(c.closed) }); return
 // finder is a pathfinder of a machine at an address, with one peer.
 type finder struct {
 	*pathfinder
-	turn reconciler.Turn
-	told chan reconciler.Direct
+	turn    reconciler.Turn
+	reports chan reconciler.Direct
 	// published is what was published last.
 	published atomic.Pointer[map[string]any]
 }
@@ -72,12 +72,12 @@ func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder
 	config := &schema.Config{}
 	*config.KubeSpan() = schema.KubeSpan{Enabled: true, NAT: schema.NAT{Punch: true}}
 	endpoint := netip.MustParseAddrPort(at)
-	f := &finder{told: make(chan reconciler.Direct, 16)}
+	f := &finder{reports: make(chan reconciler.Direct, 16)}
 	f.turn = reconciler.Turn{Config: config, Mesh: reconciler.Mesh{Link: "kubespan", Port: int(endpoint.Port())}, Probing: reconciler.Probing{
 		Self:  path.Self{Private: private(own), Public: private(own).Public(), NAT: mesh.NATIndependent},
 		Peers: []path.Peer{{Key: private(other).Public(), Endpoints: []netip.AddrPort{netip.MustParseAddrPort(there)}, NAT: mesh.NATIndependent, Up: true, Relayed: true}},
 	}}
-	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.told <- d }, publish: func(paths map[string]any) { f.published.Store(&paths) }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
+	f.pathfinder = &pathfinder{report: func(d reconciler.Direct) { f.reports <- d }, publish: func(paths map[string]any) { f.published.Store(&paths) }, log: slog.New(slog.DiscardHandler), turns: newLastTurn(), probes: make(chan heardProbe, probeQueue),
 		shared: newSharing(func(uint16, uint32) (sharedConn, error) {
 			c := &wireConn{wire: w, at: endpoint, in: make(chan heardProbe, 64), closed: make(chan struct{})}
 			w.mu.Lock()
@@ -88,12 +88,12 @@ func newFinder(t *testing.T, w *wire, own, other byte, at, there string) *finder
 	return f
 }
 
-// await waits until it is told what is wanted.
+// await waits until what is wanted is reported.
 func (f *finder) await(t *testing.T, what string, is func(reconciler.Direct) bool) {
 	t.Helper()
 	for deadline := time.After(30 * time.Second); ; {
 		select {
-		case d := <-f.told:
+		case d := <-f.reports:
 			if is(d) {
 				return
 			}

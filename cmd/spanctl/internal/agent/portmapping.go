@@ -39,9 +39,9 @@ type portMapper struct {
 	// saved is what was stored last, if stored is set.
 	saved  []portmap.Held
 	stored bool
-	// told and faults are what was reported last.
-	told   []mesh.PortMapping
-	faults []mesh.PortMappingFault
+	// reported and faults are what was reported last.
+	reported []mesh.PortMapping
+	faults   []mesh.PortMappingFault
 }
 
 // newPortMapper returns a mapper for the mesh of a loop, with the mappings of the process before.
@@ -106,7 +106,7 @@ func (p *portMapper) step(ctx context.Context) (next time.Time) {
 		now := time.Now()
 		call, due := p.of(is4).Step(now, want)
 		if call == nil || call.Kind != portmap.Release {
-			p.tell(p.held())
+			p.reportNew(p.held())
 		}
 		if call != nil || p.stored {
 			p.keep(p.held())
@@ -162,7 +162,7 @@ func (p *portMapper) do(ctx context.Context, is4 bool, call *portmap.Call) {
 		p.log.Debug("port mapping request failed", "request", call.Kind.String(), "protocol", string(call.Protocol), "router", call.Gateway.String(), "error", err)
 	}
 	p.of(is4).Done(time.Now(), *call, answer, err)
-	p.tell(p.held())
+	p.reportNew(p.held())
 	p.keep(p.held())
 }
 
@@ -188,27 +188,27 @@ func (p *portMapper) keep(held []portmap.Held) {
 	}
 }
 
-// tell reports what has changed.
-func (p *portMapper) tell(held []portmap.Held) {
+// reportNew reports the mappings, if they have changed.
+func (p *portMapper) reportNew(held []portmap.Held) {
 	var found []mesh.PortMapping
 	for _, h := range held {
 		found = append(found, mesh.PortMapping{Endpoint: h.External, Protocol: string(h.Protocol)})
 	}
 	faults := p.faultsOf(held)
-	if slices.Equal(found, p.told) && slices.Equal(faults, p.faults) {
+	if slices.Equal(found, p.reported) && slices.Equal(faults, p.faults) {
 		return
 	}
-	for _, m := range p.told {
+	for _, m := range p.reported {
 		if !slices.Contains(found, m) {
 			p.log.Info("port mapping ended", "endpoint", m.Endpoint.String(), "protocol", m.Protocol)
 		}
 	}
 	for _, m := range found {
-		if !slices.Contains(p.told, m) {
+		if !slices.Contains(p.reported, m) {
 			p.log.Info("port mapped by the router", "endpoint", m.Endpoint.String(), "protocol", m.Protocol)
 		}
 	}
-	p.told, p.faults = found, faults
+	p.reported, p.faults = found, faults
 	p.report(found, faults)
 }
 

@@ -24,7 +24,7 @@ type fakeRouter struct {
 	external netip.AddrPort
 	asked    []string
 	marks    []uint32
-	told     [][]mesh.PortMapping
+	reports  [][]mesh.PortMapping
 	faults   []mesh.PortMappingFault
 	refuses  bool
 	stored   statedir.PortMappings
@@ -55,7 +55,7 @@ func (f *fakeRouter) mapper(log *slog.Logger) *portMapper {
 			return portmap.Answer{External: f.external, Lifetime: time.Hour}, ctx.Err()
 		},
 		report: func(m []mesh.PortMapping, faults []mesh.PortMappingFault) {
-			f.told, f.faults = append(f.told, m), faults
+			f.reports, f.faults = append(f.reports, m), faults
 		},
 		save: func(m statedir.PortMappings) error { f.stored = m; return nil },
 	}, time.Now(), f.stored)
@@ -115,9 +115,9 @@ func TestPortMapper(t *testing.T) {
 						t.Errorf("after turn %d it asks for %v, want %v", i, asked, want)
 					}
 				}
-				last := f.told[len(f.told)-1]
+				last := f.reports[len(f.reports)-1]
 				if c.kept != slices.Equal(last, []mesh.PortMapping{{Endpoint: f.external, Protocol: "NAT-PMP"}}) || c.kept != (len(f.stored.Held) == 1) {
-					t.Errorf("it has told %v and stored %v", f.told, f.stored.Held)
+					t.Errorf("it has reported %v and stored %v", f.reports, f.stored.Held)
 				}
 				if slices.ContainsFunc(f.marks, func(m uint32) bool { return m != 32 }) {
 					t.Errorf("the marks are %v", f.marks)
@@ -151,21 +151,21 @@ func TestPortMapperAfterRestart(t *testing.T) {
 	if len(f.take()) != 2 || f.stored.Nonce != nonce || len(f.stored.Held) != 1 {
 		t.Fatalf("it has stored %v", f.stored.Held)
 	}
-	f.told = nil
+	f.reports = nil
 	p = f.mapper(slog.New(slog.DiscardHandler))
-	if p.step(t.Context()); len(f.asked) > 0 || len(f.told) > 0 {
-		t.Errorf("before the first pass it asks for %v, and tells %v", f.asked, f.told)
+	if p.step(t.Context()); len(f.asked) > 0 || len(f.reports) > 0 {
+		t.Errorf("before the first pass it asks for %v, and reports %v", f.asked, f.reports)
 	}
 	p.turn = mappingTurn(51820)
 	p.step(ended)
-	if asked := f.take(); !slices.Equal(asked, []string{"map NAT-PMP"}) || len(f.told) != 1 || len(f.stored.Held) != 1 {
-		t.Errorf("it asks for %v, tells %v and stores %v", asked, f.told, f.stored.Held)
+	if asked := f.take(); !slices.Equal(asked, []string{"map NAT-PMP"}) || len(f.reports) != 1 || len(f.stored.Held) != 1 {
+		t.Errorf("it asks for %v, reports %v and stores %v", asked, f.reports, f.stored.Held)
 	}
 	p = f.mapper(slog.New(slog.DiscardHandler))
-	p.turn, f.told = without(mappingTurn(51820)), nil
+	p.turn, f.reports = without(mappingTurn(51820)), nil
 	p.step(t.Context())
-	if asked := f.take(); !slices.Equal(asked, []string{"release NAT-PMP"}) || len(f.stored.Held) != 0 || f.stored.Nonce != nonce || len(f.told) > 0 {
-		t.Errorf("turned off meanwhile, it asks for %v, stores %v and tells %v", asked, f.stored.Held, f.told)
+	if asked := f.take(); !slices.Equal(asked, []string{"release NAT-PMP"}) || len(f.stored.Held) != 0 || f.stored.Nonce != nonce || len(f.reports) > 0 {
+		t.Errorf("turned off meanwhile, it asks for %v, stores %v and reports %v", asked, f.stored.Held, f.reports)
 	}
 }
 
@@ -219,14 +219,14 @@ func TestPortMapperTellsFaults(t *testing.T) {
 	}
 	want := []mesh.PortMappingFault{{Router: f.route.Gateway, Refused: true, Text: "PCP: no answer; NAT-PMP: refused: not authorized"}}
 	if !slices.Equal(f.faults, want) {
-		t.Errorf("it tells %+v, want %+v", f.faults, want)
+		t.Errorf("it reports %+v, want %+v", f.faults, want)
 	}
 	f.refuses = false
 	p.turn.NetworkChanges++
 	for range 3 {
 		p.step(t.Context())
 	}
-	if len(f.faults) > 0 || len(p.told) != 1 {
-		t.Errorf("it tells %+v and %+v", f.faults, p.told)
+	if len(f.faults) > 0 || len(p.reported) != 1 {
+		t.Errorf("it reports %+v and %+v", f.faults, p.reported)
 	}
 }

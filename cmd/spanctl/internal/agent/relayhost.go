@@ -105,7 +105,7 @@ func (d *deps) newRelayHost(ctx context.Context, loop *reconciler.Loop, meter *m
 	h.Collector = h.counts.Load
 	meter.Add(h)
 	if state, err := h.relay.Ask(ctx, nil); err == nil {
-		h.tell(reconciler.Offer{Key: state.Key, Port: state.Port}, "")
+		h.reportNew(reconciler.Offer{Key: state.Key, Port: state.Port}, "")
 	}
 	return h
 }
@@ -144,7 +144,7 @@ func (h *relayHost) withdraw(ctx context.Context) {
 	if h.ended {
 		return
 	}
-	h.tell(reconciler.Offer{}, "")
+	h.reportNew(reconciler.Offer{}, "")
 	h.count(nil)
 	if err := h.relay.End(ctx); err != nil {
 		if ctx.Err() == nil {
@@ -165,7 +165,7 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 		h.silent = 0
 		h.count(&state)
 		if state.Port == port && state.Mark == mark {
-			h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
+			h.reportNew(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
 			return
 		}
 	}
@@ -189,7 +189,7 @@ func (h *relayHost) keep(ctx context.Context, now time.Time, port uint16, mark u
 	if state, err = h.ask(ctx); err == nil {
 		h.log.Info("relay started", "port", port, "process", state.PID)
 		h.count(&state)
-		h.tell(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
+		h.reportNew(reconciler.Offer{Key: state.Key, Port: port}, state.Fault)
 	}
 }
 
@@ -226,7 +226,7 @@ func (h *relayHost) notStarted(ctx context.Context, now time.Time, port uint16, 
 	if stays.Port == 0 {
 		h.count(nil)
 	}
-	h.tell(stays, fault.Error())
+	h.reportNew(stays, fault.Error())
 }
 
 // count reports what a process serves; nil for none.
@@ -268,8 +268,8 @@ func (h *relayHost) ask(ctx context.Context) (state relayprocess.State, err erro
 	return state, err
 }
 
-// tell reports what has changed.
-func (h *relayHost) tell(offer reconciler.Offer, fault string) {
+// reportNew reports the offer and what is wrong with it, if they have changed.
+func (h *relayHost) reportNew(offer reconciler.Offer, fault string) {
 	if offer != h.offered {
 		h.report(offer)
 		h.offered = offer
