@@ -65,6 +65,9 @@ func (q *Question) same(other *Question) bool {
 	return q.Port == other.Port && q.Network == other.Network && slices.Equal(q.Own, other.Own) && slices.Equal(q.Servers, other.Servers)
 }
 
+// asks reports whether there is somebody to ask.
+func (q *Question) asks() bool { return q.Port != 0 && len(q.Servers) > 0 }
+
 // exchange is a request to a server and its answer.
 type exchange struct {
 	Request
@@ -103,7 +106,7 @@ func (a *Asker) Mapping() mesh.Mapping { return a.mapping }
 // Step returns the requests that are to be sent now, and when the next step is due; zero for never.
 func (a *Asker) Step(now time.Time, q Question) (send []Request, next time.Time) {
 	a.ask(q)
-	if q.Port == 0 || len(q.Servers) == 0 {
+	if !q.asks() {
 		a.mapping = mesh.Mapping{}
 		return nil, time.Time{}
 	}
@@ -166,8 +169,10 @@ func (a *Asker) due() time.Time {
 	}
 }
 
-// Asks reports whether a round begins at a time, unless the question is another one.
-func (a *Asker) Asks(now time.Time) bool { return a.round == nil && !now.Before(a.due()) }
+// Asks reports whether a round begins at a time, unless the question is another one. None does without servers.
+func (a *Asker) Asks(now time.Time) bool {
+	return a.question.asks() && a.round == nil && !now.Before(a.due())
+}
 
 // Heard takes the answer of a server: it has seen the port at an address. Answers that nothing was asked
 // for are dropped.

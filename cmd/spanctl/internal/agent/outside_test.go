@@ -230,3 +230,34 @@ func TestServersOfAConfig(t *testing.T) {
 		t.Errorf("without services, %v are asked", got)
 	}
 }
+
+// TestNamesAreResolvedOnceARound has a machine without IPv6, of which no server is asked by it: its turns alone
+// resolve no names. Where none could be resolved, that is tried again after a pause.
+func TestNamesAreResolvedOnceARound(t *testing.T) {
+	resolved, fails := 0, true
+	o := makeOutsider(&outsider{log: slog.New(slog.DiscardHandler), report: func(mesh.Outside) {},
+		shared: newSharing(func(uint16, uint32) (sharedConn, error) { return &fakeConn{closed: make(chan struct{})}, nil }, func(error) {}, slog.New(slog.DiscardHandler)),
+		resolve: func(context.Context, string) ([]netip.Addr, error) {
+			if resolved++; fails {
+				return nil, errors.New("no such host")
+			}
+			return []netip.Addr{netip.MustParseAddr("198.51.100.2")}, nil
+		}})
+	o.turn = outsideTurn(51820, 32)
+	o.turn.Config.KubeSpan().NAT.Servers = o.turn.Config.KubeSpan().NAT.Servers[1:2]
+	now := time.Now()
+	turns := func(what string, seconds, want int) {
+		t.Helper()
+		for range seconds {
+			now = now.Add(time.Second)
+			o.step(t.Context(), now)
+		}
+		if resolved != want {
+			t.Errorf("%s: names were resolved %d times, want %d", what, resolved, want)
+		}
+	}
+	turns("none can be resolved", 60, 2)
+	fails = false
+	turns("they can", 30, 3)
+	turns("no server answers for a while, and one round begins", 30, 4)
+}

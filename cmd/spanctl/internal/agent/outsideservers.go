@@ -29,6 +29,17 @@ type finding struct {
 	hosts   []schema.STUNServer
 	network int
 	servers []netip.AddrPort
+	// at is when they were looked for.
+	at time.Time
+}
+
+// resolveRetry is the pause after which names are resolved again where none could be.
+const resolveRetry = 30 * time.Second
+
+// isDue reports whether the servers are looked for again: for each round of questions, as names may get other
+// addresses, and after a pause where there are none.
+func (f *finding) isDue(now time.Time, asks bool) bool {
+	return asks || len(f.servers) == 0 && now.Sub(f.at) >= resolveRetry
 }
 
 // findServers finds the addresses of the servers, if they are others than before, or are to be asked.
@@ -36,7 +47,7 @@ type finding struct {
 func (o *outsider) findServers(ctx context.Context, now time.Time) {
 	hosts := stunServers(o.turn.Config)
 	same := slices.Equal(o.found.hosts, hosts) && o.found.network == o.turn.NetworkChanges
-	if same && !o.v4.Asks(now) && !o.v6.Asks(now) {
+	if same && !o.found.isDue(now, o.v4.Asks(now) || o.v6.Asks(now)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
@@ -53,10 +64,10 @@ func (o *outsider) findServers(ctx context.Context, now time.Time) {
 			}
 		}
 	}
-	if len(servers) == 0 && same {
+	if o.found.at = now; len(servers) == 0 && same {
 		return
 	}
-	o.found = finding{hosts, o.turn.NetworkChanges, servers}
+	o.found = finding{hosts, o.turn.NetworkChanges, servers, now}
 }
 
 // addresses returns the addresses of a host that may be asked, at most perName of each IP version. They
