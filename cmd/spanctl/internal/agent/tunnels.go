@@ -63,6 +63,7 @@ func (t *tunneler) run(ctx context.Context) {
 				continue
 			}
 			t.wanted, t.known = wanted, true
+			t.forget(turn.OverTCP)
 		case <-check.C:
 			if len(t.wanted) == 0 && t.failure == "" { // the process has ended
 				continue
@@ -126,6 +127,13 @@ func (t *tunneler) keep(ctx context.Context) {
 		t.endpoints = endpoints
 		t.report(endpoints)
 	}
+}
+
+// forget drops the failures of relays that are not to be reached over TCP any more.
+func (t *tunneler) forget(relays []mesh.BlindRelay) {
+	maps.DeleteFunc(t.failures, func(key mesh.Key, _ string) bool {
+		return !slices.ContainsFunc(relays, func(r mesh.BlindRelay) bool { return r.Key == key })
+	})
 }
 
 // note logs why a relay is not reached, once.
