@@ -34,9 +34,14 @@ type Metrics struct {
 	rtts, durations                  prometheus.Histogram
 
 	mu sync.Mutex
-	// probes are the counts of the peers.
-	probes map[mesh.Key]*probes
+	// probes are the counts of the peers, and sweepAt is how many there are when those of peers that have
+	// left are dropped: nobody may collect them.
+	probes  map[mesh.Key]*probes
+	sweepAt int
 }
+
+// minSweep is the least Metrics.sweepAt.
+const minSweep = 1024
 
 // probes counts the echoes to a peer.
 type probes struct {
@@ -63,6 +68,7 @@ func New(read func() State) *Metrics {
 		rtts:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: rtts.Name, Help: rtts.Help, Buckets: rttBuckets}),
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: duration.Name, Help: duration.Help, Buckets: passBuckets}),
 		probes:    map[mesh.Key]*probes{},
+		sweepAt:   minSweep,
 	}
 	// A counter that appears with its first count has not increased, as far as Prometheus can tell.
 	for _, result := range []string{resultOK, resultFailed} {
@@ -139,6 +145,9 @@ func (m *Metrics) Answered(peer mesh.Key, rtt time.Duration) {
 func (m *Metrics) probesOf(peer mesh.Key) *probes {
 	p := m.probes[peer]
 	if p == nil {
+		if len(m.probes) >= m.sweepAt {
+			m.sweep(m.read().Peers)
+		}
 		p = &probes{}
 		m.probes[peer] = p
 	}
@@ -149,6 +158,11 @@ func (m *Metrics) probesOf(peer mesh.Key) *probes {
 func (m *Metrics) counts(of []Peer) map[mesh.Key]probes {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.sweep(of)
+}
+
+// sweep is counts with m.mu held.
+func (m *Metrics) sweep(of []Peer) map[mesh.Key]probes {
 	counts := make(map[mesh.Key]probes, len(of))
 	for i := range of {
 		if p := m.probes[of[i].Key]; p != nil {
@@ -160,5 +174,6 @@ func (m *Metrics) counts(of []Peer) map[mesh.Key]probes {
 			delete(m.probes, key)
 		}
 	}
+	m.sweepAt = max(2*len(counts), minSweep)
 	return counts
 }

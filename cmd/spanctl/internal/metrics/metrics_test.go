@@ -286,3 +286,20 @@ func TestDashboardAndAlertsAreCurrent(t *testing.T) {
 		t.Errorf("only %d metrics are used", len(used))
 	}
 }
+
+// TestEchoesOfPeersThatHaveLeftAreForgotten has nobody collect the metrics, while peers come and go.
+func TestEchoesOfPeersThatHaveLeftAreForgotten(t *testing.T) {
+	stays := mesh.Key{1}
+	m := metrics.New(func() metrics.State { return metrics.State{Peers: []metrics.Peer{{Key: stays, Name: "db1", State: peer.Up}}} })
+	for n := range 100_000 {
+		m.Probed(mesh.Key{2, byte(n >> 16), byte(n >> 8), byte(n)})
+		m.Probed(stays)
+		m.Answered(stays, time.Millisecond)
+	}
+	if n := m.Probes(); n > 1024 {
+		t.Errorf("the echoes of %d peers are counted", n)
+	}
+	if text := scrape(t, m); !strings.Contains(text, `spanctl_peer_probes_total{peer="db1",result="answered"} 100000`) {
+		t.Errorf("the peer that stays has\n%s", text)
+	}
+}
