@@ -44,7 +44,9 @@ type wireConn struct {
 
 func (c wireConn) RemoteAddr() net.Addr { return c.from }
 
-func newWire() *wire { return &wire{Listener: door.NewListener(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1})} }
+func newWire() *wire {
+	return &wire{Listener: door.NewListener(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1})}
+}
 
 // cut ends all connections, as a router that forgets them.
 func (w *wire) cut() {
