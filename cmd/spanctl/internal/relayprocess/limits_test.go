@@ -4,7 +4,7 @@ import "testing"
 
 // TestLimitsFit holds the figure of docs/relay.md.
 func TestLimitsFit(t *testing.T) {
-	if most := limits().Limits.Memory(); most > 121_000_000 {
+	if most := limits().Memory(); most > 121_000_000 {
 		t.Errorf("a relay may take %d bytes", most)
 	}
 }

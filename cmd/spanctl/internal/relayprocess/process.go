@@ -74,13 +74,14 @@ type process struct {
 	fault string
 }
 
-// limits fit a cluster of 10,000 members, with tables of 121 MB at most.
+// limits fit a cluster of 10,000 members, with tables of 121 MB at most. There is no way over TCP.
 func limits() front.Limits {
 	l := front.DefaultLimits()
 	l.MembersPerAddress, l.ClustersPerMember = l.Members, 1 // no addresses are known, and there is one cluster
 	l.KeysWithoutAgent, l.KeysWithoutAgentPerAddress, l.AllKeysWithoutAgent = maxWithoutAgent, maxWithoutAgent, maxWithoutAgent
 	l.MemberTrialsPerAddress = l.MemberTrials
 	l.Flows = 1 << 18
+	l.Streams, l.StreamsPerAddress = 0, 0
 	return l
 }
 
