@@ -173,7 +173,8 @@ type State string
 const (
 	// Healthy means that the mesh works as the config asks.
 	Healthy State = "healthy"
-	// Starting means that the agent has not done its first pass.
+	// Starting means that the agent has not done its first pass, or that no peer is up yet a short time after
+	// it started: whether the mesh works is not known.
 	Starting State = "starting"
 	// Degraded means that there is a warning.
 	Degraded State = "degraded"
@@ -214,7 +215,7 @@ func Summarize(now time.Time, s Snapshot, conditions []Condition) Report {
 			r.BehindNAT = append(r.BehindNAT, m)
 		}
 	}
-	if !s.Converged {
+	if !s.Converged || cutOff && !s.Started.IsZero() && !s.settled(now) {
 		r.State = Starting
 	}
 	for _, c := range r.Conditions {

@@ -205,12 +205,18 @@ func TestReadyFollowsThePeers(t *testing.T) {
 		{"a relay carries it", time.Hour, Peers{Up: 1, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Relay = "r" })}}, true},
 		{"the first peer joins", time.Hour, Peers{Notable: []Peer{joined}}, true},
 		{"the agent starts", time.Second, Peers{Notable: []Peer{joined}}, false},
+		{"the agent starts, and one is up", time.Second, Peers{Up: 1, Notable: []Peer{joined}}, true},
+		{"the agent starts without peers", time.Second, Peers{}, true},
 		{"a phone is away", time.Hour, Peers{Notable: []Peer{with(lost("a", time.Hour), func(p *Peer) { p.Endpoints = nil })}}, true},
 		{"nobody sends to peers at rest", time.Hour, Peers{AtRest: true, Notable: []Peer{with(cold("a"), func(p *Peer) { p.Contact.SentBytes = 0 })}}, true},
 		{"without keepalives, and called in vain", time.Hour, Peers{AtRest: true, Notable: []Peer{cold("a")}}, false},
 	} {
 		s := Snapshot{Started: start.Add(-test.started), Converged: true, Peers: test.peers}
-		if r := Summarize(start, s, Assess(start, s, nil)); r.Ready != test.ready || r.State != Healthy {
+		state := Healthy
+		if !test.ready && test.started < condition.StartTime {
+			state = Starting
+		}
+		if r := Summarize(start, s, Assess(start, s, nil)); r.Ready != test.ready || r.State != state {
 			t.Errorf("%s: ready is %v, %s: %v", test.name, r.Ready, r.State, r.Conditions)
 		}
 	}

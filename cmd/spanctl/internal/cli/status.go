@@ -59,7 +59,7 @@ the peers. Errors are marked with x, warnings with !, and what is good to know w
 
 The exit status is
   0   healthy
-  1   degraded: there is a warning; or the agent is starting
+  1   degraded: there is a warning; or the agent is starting: no peer is up yet
   2   broken: there is an error
   3   no agent runs, or it does not answer, or an argument is not valid
 

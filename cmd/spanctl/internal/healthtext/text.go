@@ -185,6 +185,9 @@ func (v View) state(h *agentpb.GetHealthResponse) string {
 	if len(wrong) > 0 {
 		return state + ": " + strings.Join(wrong, ", ")
 	}
+	if health.State(h.GetState()) == health.Starting && len(h.GetPeers()) > 0 {
+		return state + ": no peer is up yet"
+	}
 	return fmt.Sprintf("%s, %s, up %s", state, terminal.Plain(h.GetVersion()), human.Duration(h.GetTime().AsTime().Sub(h.GetStarted().AsTime())))
 }
 

@@ -78,6 +78,10 @@ func TestStatusText(t *testing.T) {
 		{"starting", View{}, func(h *agentpb.GetHealthResponse) {
 			*h = agentpb.GetHealthResponse{State: "starting", Version: "v0.3.0", Hostname: "web1", Time: h.GetTime(), Started: healthtest.Ago(time.Second)}
 		}},
+		{"no-peer-yet", View{}, func(h *agentpb.GetHealthResponse) {
+			h.State, h.Ready, h.Started = "starting", false, healthtest.Ago(2*time.Second)
+			h.Peers = []*agentpb.Peer{{Name: "db1", State: "unknown", Path: "203.0.113.9:51820", TransmittedBytes: 148}}
+		}},
 		{"discovery-lost", View{}, func(h *agentpb.GetHealthResponse) {
 			h.Discovery = []*agentpb.DiscoverySession{
 				{Endpoint: "https://disc.example.com/", Since: healthtest.Ago(4 * time.Minute), LastHeard: healthtest.Ago(244 * time.Second), Error: "connection refused"},
