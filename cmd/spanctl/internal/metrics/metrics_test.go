@@ -290,7 +290,9 @@ func TestDashboardAndAlertsAreCurrent(t *testing.T) {
 // TestEchoesOfPeersThatHaveLeftAreForgotten has nobody collect the metrics, while peers come and go.
 func TestEchoesOfPeersThatHaveLeftAreForgotten(t *testing.T) {
 	stays := mesh.Key{1}
-	m := metrics.New(func() metrics.State { return metrics.State{Peers: []metrics.Peer{{Key: stays, Name: "db1", State: peer.Up}}} })
+	m := metrics.New(func() metrics.State {
+		return metrics.State{Peers: []metrics.Peer{{Key: stays, Name: "db1", State: peer.Up}}}
+	})
 	for n := range 100_000 {
 		m.Probed(mesh.Key{2, byte(n >> 16), byte(n >> 8), byte(n)})
 		m.Probed(stays)
