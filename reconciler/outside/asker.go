@@ -7,6 +7,7 @@ import (
 
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/retry"
+	"github.com/spanmesh/span/reconciler/when"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -133,9 +134,7 @@ func (a *Asker) Step(now time.Time, q Question) (send []Request, next time.Time)
 			x.next = now.Add(waits[x.tries])
 			x.tries++
 		}
-		if next.IsZero() || x.next.Before(next) {
-			next = x.next
-		}
+		next = when.Earlier(next, x.next)
 	}
 	return send, next
 }

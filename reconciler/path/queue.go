@@ -3,6 +3,8 @@ package path
 import (
 	"container/heap"
 	"time"
+
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 // queue has the targets with something to do, the one that is due first in front.
@@ -46,17 +48,9 @@ func (p *Prober) schedule(t *target) {
 
 // next is when a target has something to do; zero for never.
 func (t *target) next() time.Time {
-	next := earliest(t.retryAt, t.roundAt)
+	next := when.Earlier(t.retryAt, t.roundAt)
 	if t.path != nil {
-		next = earliest(next, t.pingAt)
+		next = when.Earlier(next, t.pingAt)
 	}
 	return next
-}
-
-// earliest returns the earlier of two times, of which zero is never.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 const (
@@ -95,7 +96,7 @@ func (p *RelayProber) Step(now time.Time, relays []Relay) (send []Send, next tim
 		r := p.relays[key]
 		var due time.Time
 		send, due = r.step(now, used, send)
-		next = earliest(next, due)
+		next = when.Earlier(next, due)
 	}
 	return send, next
 }
@@ -150,9 +151,7 @@ func (r *relayChecks) step(now time.Time, used bool, send []Send) ([]Send, time.
 				r.state.Missed++
 			}
 		}
-		if due := c.sent.Add(pause()); next.IsZero() || due.Before(next) {
-			next = due
-		}
+		next = when.Earlier(next, c.sent.Add(pause()))
 	}
 	if used || r.state.Lost {
 		r.state.Lost = r.state.Lost || r.here.isLost(now)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 const (
@@ -127,7 +128,7 @@ func (t *target) doubt(now time.Time, delay time.Duration) {
 	if t.missed > 0 {
 		delay = suspectInterval
 	}
-	t.suspect, t.pingAt = true, earliest(t.pingAt, now.Add(delay))
+	t.suspect, t.pingAt = true, when.Earlier(t.pingAt, now.Add(delay))
 }
 
 // die gives the path up, and looks for one at once.
@@ -166,7 +167,7 @@ func (p *Prober) news(now time.Time, t *target) {
 		t.newsAt = full
 	}
 	if next := t.newsAt.Add(newsInterval); next.After(now) {
-		t.retryAt = earliest(t.retryAt, next)
+		t.retryAt = when.Earlier(t.retryAt, next)
 		return
 	}
 	t.newsAt = t.newsAt.Add(newsInterval)
@@ -212,7 +213,7 @@ func (p *Prober) end(now time.Time, t *target) {
 	p.rounds--
 	if t.path == nil {
 		t.failed++
-		t.retryAt = earliest(t.retryAt, t.nextRound(now))
+		t.retryAt = when.Earlier(t.retryAt, t.nextRound(now))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 // rest is that a peer is at rest: it is up at its endpoint, and as long as WireGuard shows the same of it,
@@ -69,39 +70,32 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 	switch {
 	case handshake && leftAtRest:
 	case handshake:
-		until = earlier(until, s.LastHandshake.Add(handshakeExpiry))
+		until = when.Earlier(until, s.LastHandshake.Add(handshakeExpiry))
 	default:
-		until = earlier(until, s.LastHandshake.Add(RejectAfterTime))
+		until = when.Earlier(until, s.LastHandshake.Add(RejectAfterTime))
 	}
 	// trusted and Loss
 	if now.Before(s.distrustedUntil) {
-		until = earlier(until, s.distrustedUntil)
+		until = when.Earlier(until, s.distrustedUntil)
 	}
 	if end := s.LastHandshake.Add(RejectAfterTime); now.Before(end) {
-		until = earlier(until, end)
+		until = when.Earlier(until, end)
 	}
 	// probeDue
 	if !leftAtRest && !s.trusted(now) {
-		until = earlier(until, s.lastReceived.Add(probeAfter))
+		until = when.Earlier(until, s.lastReceived.Add(probeAfter))
 	}
 	return until
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // probedAt returns from when on such a peer is sent a probe that can as well be sent later.
 func (s *Status) probedAt(now time.Time, leftAtRest bool, idleAfter, measureAfter time.Duration) time.Time {
 	at := now.Add(maxStill)
 	if !leftAtRest {
-		at = earlier(at, s.lastReceived.Add(idleAfter)) // probeDue
+		at = when.Earlier(at, s.lastReceived.Add(idleAfter)) // probeDue
 	}
 	if !leftAtRest || now.Sub(s.lastReceived) < unansweredAfter {
-		at = earlier(at, s.lastProbe.Add(s.measureWait(now, measureAfter))) // measureDue
+		at = when.Earlier(at, s.lastProbe.Add(s.measureWait(now, measureAfter))) // measureDue
 	}
 	return at
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/outside"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 const (
@@ -119,9 +120,7 @@ func (o *outsider) step(ctx context.Context, now time.Time) (next time.Time) {
 				o.log.Debug("outside address not asked for", "server", r.To.String(), "error", err)
 			}
 		}
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		next = when.Earlier(next, due)
 	}
 	o.reportNew(mesh.Outside{IPv4: o.v4.Mapping(), IPv6: o.v6.Mapping()})
 	return next

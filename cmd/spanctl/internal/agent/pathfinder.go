@@ -13,6 +13,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/path"
 	"github.com/spanmesh/span/reconciler/resource"
+	"github.com/spanmesh/span/reconciler/when"
 )
 
 // probeQueue is how many probes wait for the goroutine that answers them. More are lost.
@@ -148,11 +149,8 @@ func (f *pathfinder) step(now time.Time) (next time.Time) {
 	f.send(sent)
 	found.On, found.Paths, found.Why = true, f.prober.Proven(), f.why(now)
 	f.reportNew(found)
-	if next.IsZero() || !due.IsZero() && due.Before(next) {
-		next = due
-	}
-	if explain := f.explained.Add(explainEvery); len(f.turn.Probing.Peers) > 0 && (next.IsZero() || explain.Before(next)) {
-		next = explain
+	if next = when.Earlier(next, due); len(f.turn.Probing.Peers) > 0 {
+		next = when.Earlier(next, f.explained.Add(explainEvery))
 	}
 	return next
 }

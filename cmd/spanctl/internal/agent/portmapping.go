@@ -15,6 +15,7 @@ import (
 	"github.com/spanmesh/span/reconciler"
 	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/portmap"
+	"github.com/spanmesh/span/reconciler/when"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -115,9 +116,7 @@ func (p *portMapper) step(ctx context.Context) (next time.Time) {
 			p.do(ctx, is4, call)
 			due = now
 		}
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		next = when.Earlier(next, due)
 	}
 	return next
 }
