@@ -265,7 +265,10 @@ func (a *Affiliate) Equal(b *Affiliate) bool {
 }
 
 func (k *KubeSpan) equal(o *KubeSpan) bool {
-	return k.PublicKey == o.PublicKey && k.Address == o.Address && k.Relay == o.Relay && k.NAT == o.NAT && k.Probes == o.Probes &&
-		slices.Equal(k.AdditionalAddresses, o.AdditionalAddresses) && slices.Equal(k.ExcludeAdvertisedNetworks, o.ExcludeAdvertisedNetworks) &&
-		slices.Equal(k.Endpoints, o.Endpoints) && slices.Equal(k.Relays, o.Relays) && slices.Equal(k.Registered, o.Registered) && k.Offer.Equal(o.Offer)
+	return k.PublicKey == o.PublicKey && k.Address == o.Address && k.Relay == o.Relay && k.NAT == o.NAT &&
+		k.Probes == o.Probes && k.KnowsRelays == o.KnowsRelays &&
+		slices.Equal(k.AdditionalAddresses, o.AdditionalAddresses) &&
+		slices.Equal(k.ExcludeAdvertisedNetworks, o.ExcludeAdvertisedNetworks) && slices.Equal(k.Endpoints, o.Endpoints) &&
+		slices.Equal(k.RelayEndpoints, o.RelayEndpoints) && slices.Equal(k.Relays, o.Relays) &&
+		slices.Equal(k.Registered, o.Registered) && k.Offer.Equal(o.Offer)
 }

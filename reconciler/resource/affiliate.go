@@ -1,10 +1,6 @@
 package resource
 
-import (
-	"slices"
-
-	"github.com/spanmesh/span/reconciler/mesh"
-)
+import "github.com/spanmesh/span/reconciler/mesh"
 
 // Affiliates has the affiliates of all registries, by node ID.
 var Affiliates = &Type{
@@ -32,13 +28,5 @@ type Affiliate struct {
 // Equal reports whether other is an equal spec.
 func (a Affiliate) Equal(other any) bool {
 	o, ok := other.(Affiliate)
-	return ok && a.Refused == o.Refused && a.NodeID == o.NodeID && a.Hostname == o.Hostname && a.Nodename == o.Nodename &&
-		a.MachineType == o.MachineType && a.OperatingSystem == o.OperatingSystem && a.Version == o.Version && a.ControlPlane == o.ControlPlane &&
-		a.Static == o.Static && slices.Equal(a.Configured, o.Configured) && slices.Equal(a.Addresses, o.Addresses) && equalKubeSpan(a.KubeSpan, o.KubeSpan)
-}
-
-func equalKubeSpan(a, b mesh.KubeSpan) bool {
-	return a.PublicKey == b.PublicKey && a.Address == b.Address && a.Relay == b.Relay && slices.Equal(a.Relays, b.Relays) &&
-		slices.Equal(a.AdditionalAddresses, b.AdditionalAddresses) && slices.Equal(a.ExcludeAdvertisedNetworks, b.ExcludeAdvertisedNetworks) &&
-		slices.Equal(a.Endpoints, b.Endpoints) && a.NAT == b.NAT && a.Probes == b.Probes && a.KnowsRelays == b.KnowsRelays && slices.Equal(a.Registered, b.Registered) && slices.Equal(a.RelayEndpoints, b.RelayEndpoints) && a.Offer.Equal(b.Offer)
+	return ok && a.Refused == o.Refused && a.Affiliate.Equal(&o.Affiliate)
 }
