@@ -68,3 +68,25 @@ func (e *Engine) kept() map[string]int {
 
 // Remembered returns of how many machines the names are kept.
 func (e *Engine) Remembered() int { return len(e.remembered) }
+
+// Patched reports whether the pass has changed what the last one has gathered.
+func (p *Pass) Patched() bool { return p.patched.from != 0 }
+
+// Admitted is Turn.Admitted.
+func (e *Engine) Admitted() (a Admitted) {
+	if e.gathered != nil {
+		a = e.gathered.admitted
+	}
+	return a
+}
+
+// SetOffer is Loop.SetOffer.
+func (e *Engine) SetOffer(o Offer) { e.offer = o }
+
+// Connections are those after the last pass, without what differs for peers at rest.
+func (e *Engine) Connections() (all []peer.Connection) {
+	for _, c := range e.tracker.Connections() {
+		all = append(all, peer.Connection{Key: c.Key, NodeID: c.NodeID, Candidates: c.Candidates, LastGood: c.LastGood, Relay: c.Relay, BlindRelay: c.BlindRelay, Path: c.Path})
+	}
+	return all
+}

@@ -35,6 +35,7 @@ type fakeKernel struct {
 	replies    []peer.Reply
 	address    netip.Addr
 	links      []mesh.Link
+	own        []netip.Addr
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
 	// keep changes the state after each plan: the kernel keeps something otherwise.
@@ -72,7 +73,7 @@ func (k *fakeKernel) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 	if !address.IsValid() {
 		address = netip.MustParseAddr("10.0.0.100")
 	}
-	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Links: k.links}, nil
+	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Own: k.own, Links: k.links}, nil
 }
 
 func (k *fakeKernel) Observe(scope state.Scope) (state.State, error) {

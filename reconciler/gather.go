@@ -24,6 +24,8 @@ type gathered struct {
 	heir uint64
 	// patchable is what isPatchable returns.
 	patchable bool
+	// configured are the keys of static peers, which may be joined with affiliates.
+	configured map[mesh.Key]bool
 	// joinable are the relays of registries, and proven those that no machine has the keys of.
 	joinable []mesh.BlindRelay
 	proven   map[mesh.Key]string
@@ -110,6 +112,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	e.remember(g.good)
 	e.forget(g.good, g.members.Unreadable, known.Complete)
 	g.members.Before = e.before(g.members.Unreadable)
+	g.configured = staticKeys(known.Affiliates)
 	g.patchable = g.isPatchable()
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil

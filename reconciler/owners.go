@@ -46,11 +46,7 @@ type claims struct {
 func (o *owners) clone() *owners {
 	c := *o
 	c.table = *o.table.Clone()
-	c.peers = make(map[mesh.Key]claims, len(o.peers))
-	for key, claimed := range o.peers {
-		c.peers[key] = claimed
-	}
-	c.refusing = maps.Clone(o.refusing)
+	c.peers, c.refusing = maps.Clone(o.peers), maps.Clone(o.refusing)
 	return &c
 }
 

@@ -25,18 +25,29 @@ func (p *Pass) follows(id uint64) bool {
 	return id != 0 && !p.allStepped && (id == p.id || p.patched.from == id)
 }
 
-// isPatchable reports whether changes of single affiliates change nothing about others: none is refused or
-// joined with another one, and none has the key of a relay.
+// isPatchable reports whether changes of single affiliates change nothing about others: none is refused, and
+// none has the key of a relay.
 func (g *gathered) isPatchable() bool {
-	return g.config.KubeSpan().Enabled && len(g.refused) == 0 && isSame(g.good, g.merged) && len(g.relays) == len(g.joinable) &&
-		!slices.ContainsFunc(g.merged, func(a mesh.Affiliate) bool { return a.Static })
+	return g.config.KubeSpan().Enabled && len(g.refused) == 0 && isSame(g.good, g.merged) && len(g.relays) == len(g.joinable)
+}
+
+// staticKeys returns the keys of static peers.
+func staticKeys(affiliates []mesh.Affiliate) map[mesh.Key]bool {
+	keys := map[mesh.Key]bool{}
+	for i := range affiliates {
+		if affiliates[i].Static {
+			keys[affiliates[i].KubeSpan.PublicKey] = true
+		}
+	}
+	return keys
 }
 
 // patch changes what the last pass has gathered where affiliates have changed. It is not ok where something
 // else has changed, or an affiliate has joined, left, or become another peer.
 func (e *Engine) patch(config *schema.Config, known Knowledge) (p patched, ok bool) {
 	last := e.gathered
-	if !last.patchable || known.Version == 0 || last.config != config || !sameBut(&last.known, &known) || !maps.Equal(last.proven, e.provenRelays()) {
+	if !last.patchable || known.Version == 0 || last.config != config || !sameBut(&last.known, &known) ||
+		!maps.Equal(last.proven, e.provenRelays()) {
 		return p, false
 	}
 	changed, ok := changedAffiliates(last.known.Affiliates, known.Affiliates)
@@ -46,7 +57,7 @@ func (e *Engine) patch(config *schema.Config, known Knowledge) (p patched, ok bo
 	for _, i := range changed {
 		a := &known.Affiliates[i]
 		node, found := slices.BinarySearchFunc(last.merged, a.NodeID, func(m mesh.Affiliate, id string) int { return cmp.Compare(m.NodeID, id) })
-		if !found || a.NodeID == last.identity.NodeID {
+		if !found || a.NodeID == last.identity.NodeID || last.configured[a.KubeSpan.PublicKey] {
 			return p, false
 		}
 		p.nodes = append(p.nodes, node)
@@ -129,7 +140,7 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 		before := g.mtu
 		g.invalid = invalidEndpoints(g.specs)
 		if g.setMTU(kubespan); g.mtu != before {
-			g.specs, *p = slices.Clone(g.specs), patched{} // that concerns all
+			g.specs, p.from, p.nodes = slices.Clone(g.specs), 0, nil // that concerns all
 		}
 	}
 	return &g

@@ -57,7 +57,8 @@ type Input struct {
 	Links []mesh.Link
 	// Specs are the peers, sorted by key.
 	Specs []mesh.PeerSpec
-	// Changed are the indexes of those that have changed in a list that is the one of the last step.
+	// Changed are the indexes of those that have changed in the list of the last step, of which Specs may be a
+	// copy.
 	Changed []int
 	// Observed is what WireGuard shows, sorted by key.
 	Observed []Observed
