@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/state"
 )
 
@@ -19,7 +20,11 @@ func (d *document) build(p *Pass, in state.Inputs) state.State {
 	if !follows {
 		return d.Build(in)
 	}
-	return d.Rebuild(in, p.stepped)
+	var left []mesh.Key
+	for _, i := range p.patched.left {
+		left = append(left, p.patched.before[i].PublicKey)
+	}
+	return d.Rebuild(in, state.Changes{Peers: p.stepped, Joined: p.patched.joined, Left: left})
 }
 
 // isSame reports whether two lists are one in memory.

@@ -29,7 +29,7 @@ type Kernel interface {
 	// Apply carries out a plan in order and stops at the first error.
 	Apply(ctx context.Context, scope state.Scope, plan state.Plan) state.Result
 	// Device reads WireGuard's device only: the key, port and mark of the link, and the
-	// peers, sorted by key.
+	// peers, sorted by key, which are valid until the next reading.
 	Device(scope state.Scope) (state.Link, []state.Peer, error)
 	// Restart ends a WireGuard process that does not answer: the next pass makes the link
 	// anew. An error of Observe or Device with condition.WireGuardUnresponsive asks for it.

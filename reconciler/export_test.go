@@ -69,8 +69,9 @@ func (e *Engine) kept() map[string]int {
 // Remembered returns of how many machines the names are kept.
 func (e *Engine) Remembered() int { return len(e.remembered) }
 
-// Patched reports whether the pass has changed what the last one has gathered.
-func (p *Pass) Patched() bool { return p.patched.from != 0 }
+// Patched reports whether the pass has changed what the last one has gathered, and whether members have joined or
+// left.
+func (p *Pass) Patched() (patched, members bool) { return p.patched.from != 0, p.patched.before != nil }
 
 // Admitted is Turn.Admitted.
 func (e *Engine) Admitted() (a Admitted) {

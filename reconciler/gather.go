@@ -40,6 +40,8 @@ type gathered struct {
 	local mesh.Affiliate
 	// merged are all affiliates, with the local one.
 	merged []mesh.Affiliate
+	// spare is a list of affiliates that nobody uses any more.
+	spare []mesh.Affiliate
 	// good are the merged affiliates that are used.
 	good []mesh.Affiliate
 	// refused are the reasons why others are not used, by node ID. Affiliates that a registry

@@ -21,7 +21,7 @@ import (
 )
 
 // histories is how many histories a test goes through.
-const histories = 8
+const histories = 9
 
 // history changes what a machine sees at random.
 type history struct {
@@ -33,14 +33,14 @@ type history struct {
 	trigger  reconciler.Trigger
 	versions uint64
 	configs  []*schema.Config
-	// calm is set where machines neither join nor leave, nor become others.
-	calm bool
+	// calm is set where machines neither join nor leave, and wild where some become others.
+	calm, wild bool
 	// happened are the names of what has happened last.
 	happened []string
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
-	h := &history{Rand: rand.New(rand.NewPCG(seed, 2)), now: start, calm: seed%2 == 0}
+	h := &history{Rand: rand.New(rand.NewPCG(seed, 2)), now: start, calm: seed%3 == 0, wild: seed%3 == 2}
 	for _, settings := range []string{"", `mtu: "auto"`, "relay: offer: true", "allowDownPeerBypass: true", "relay: use: true", "harvestExtraEndpoints: true",
 		"relay: use: false", "persistentKeepalive: 0", `filters: endpoints: ["0.0.0.0/0", "!198.51.102.0/24"]`, "enabled: false"} {
 		h.configs = append(h.configs, config(t, settings))
@@ -81,7 +81,7 @@ func (h *history) next() (edits []func(*twin)) {
 	case 4:
 		edits = append(edits, h.hostChange())
 	}
-	if h.IntN(8) == 0 || h.calm && h.IntN(3) == 0 {
+	if h.IntN(8) == 0 || !h.wild && h.IntN(3) == 0 {
 		h.learn()
 	}
 	if h.IntN(12) == 0 {
@@ -176,15 +176,17 @@ func (h *history) learn() {
 	}
 	at, found := slices.BinarySearchFunc(all, affiliate(n).NodeID, byNodeID)
 	switch what := h.IntN(14); {
-	case !found && !h.calm:
+	case !found:
+		h.happened = append(h.happened, fmt.Sprint(n, " joins"))
 		all = slices.Insert(all, at, affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n)))
-	case what == 0 && !h.calm:
+	case what < 2 && !h.calm:
+		h.happened = append(h.happened, fmt.Sprint(n, " leaves"))
 		all = slices.Delete(all, at, at+1)
-	case what == 1 && !h.calm:
+	case what == 2 && !h.calm:
 		all[at] = affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n))
 	default:
 		names := slices.Sorted(maps.Keys(affiliateChanges))
-		if h.calm || h.IntN(3) > 0 {
+		if !h.wild || h.IntN(3) > 0 {
 			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(whoItIs, name) })
 		}
 		for range h.IntN(3) + 1 {

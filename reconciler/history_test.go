@@ -28,8 +28,9 @@ type twin struct {
 	paths    []reconciler.Path
 	lastGood []map[mesh.Key]netip.AddrPort
 	mtus     []int
-	// patched and passes count those passes that have changed what the one before has gathered, and all.
-	patched, passes int
+	// patched and members count the passes that have changed what the one before has gathered, and those in which
+	// members have joined or left.
+	patched, members int
 }
 
 func newTwin() *twin {
@@ -55,13 +56,15 @@ func (w *twin) pass(h *history) map[string]any {
 	w.log.Reset()
 	p, err := w.RunFor(context.Background(), h.now, h.config, h.known, h.trigger)
 	got := map[string]any{"error": fmt.Sprint(err)}
-	w.passes++
 	if p != nil {
 		w.Probe(p)
 		got["plan"], got["desired"], got["conditions"], got["local"], got["harvested"] = p.Plan, p.Desired(), p.Conditions, p.Local, p.Harvested
 		got["next"], got["same"], got["probes"], got["relays"] = p.NextCheck, p.Same, p.Probes(), p.Relays()
-		if p.Patched() {
+		if patched, members := p.Patched(); patched {
 			w.patched++
+			if members {
+				w.members++
+			}
 		}
 	}
 	got["paths"], got["health"], got["probing"], got["live"] = w.paths, w.Health(h.now), w.Probing(), w.kernel.state()
@@ -80,7 +83,7 @@ func (w *twin) pass(h *history) map[string]any {
 // TestPassesAreAsIfOverAll has two engines see the same random histories. The passes of one of them work on
 // all peers each time.
 func TestPassesAreAsIfOverAll(t *testing.T) {
-	patched, passes := 0, 0
+	patched, members := 0, 0
 	for seed := range uint64(histories) {
 		h := newHistory(t, seed)
 		reference, engine := newTwin(), newTwin()
@@ -104,10 +107,11 @@ func TestPassesAreAsIfOverAll(t *testing.T) {
 				}
 			}
 		}
-		patched, passes = patched+engine.patched, passes+engine.passes
+		patched, members = patched+engine.patched, members+engine.members
 	}
-	if share := 100 * patched / passes; share < 10 {
-		t.Errorf("%d %% of the passes have worked on what has changed: the test shows little", share)
+	t.Logf("%d passes changed what was gathered before; members joined or left in %d", patched, members)
+	if patched < 20*histories || members < histories/2 {
+		t.Error("the test shows little")
 	}
 }
 

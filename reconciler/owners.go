@@ -87,10 +87,14 @@ func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	p.respecified = map[mesh.Key]bool{}
 	if fresh {
 		o.removeDeparted(p.specs)
+	} else {
+		for _, i := range p.patched.left {
+			o.remove(p.patched.before[i].PublicKey)
+		}
 	}
 	o.gathered = p.id
 	o.note(now, p, fresh)
-	p.ownersChanged = fresh || o.table.Unresolved()
+	p.ownersChanged = fresh || p.patched.before != nil || o.table.Unresolved()
 	o.probe = nil // the step before has seen them
 	if !p.ownersChanged {
 		return
@@ -205,11 +209,16 @@ func (o *owners) removeDeparted(specs []mesh.PeerSpec) {
 	}
 	for key := range o.peers {
 		if !present[key] {
-			o.table.Remove(key)
-			delete(o.peers, key)
-			delete(o.refusing, key)
+			o.remove(key)
 		}
 	}
+}
+
+// remove removes the claims of a peer.
+func (o *owners) remove(key mesh.Key) {
+	o.table.Remove(key)
+	delete(o.peers, key)
+	delete(o.refusing, key)
 }
 
 // stateOf returns what the state of a connection is to its claims. That of a relayed peer is

@@ -14,9 +14,20 @@ import (
 type patched struct {
 	// from is gathered.id of the last one; 0 if it was gathered anew.
 	from uint64
-	// nodes are the indexes in gathered.merged of the affiliates that have changed, and specs those in
-	// gathered.specs, both sorted.
+	// nodes are the indexes in gathered.merged of the affiliates that have changed or joined, and specs those
+	// in gathered.specs, both sorted.
 	nodes, specs []int
+	// before are the specs before peers joined and left: those at the indexes left are gone, and those at the
+	// indexes joined of gathered.specs are new. It is nil where none did.
+	before       []mesh.PeerSpec
+	left, joined []int
+	// departed are the affiliates that have left.
+	departed []mesh.Affiliate
+}
+
+// edited reports whether peers have joined or left since there were some specs.
+func (p *patched) edited(specs []mesh.PeerSpec) bool {
+	return p.before != nil && isSame(p.before, specs)
 }
 
 // follows reports whether what was made of something gathered with an ID needs only to be changed where the
@@ -42,87 +53,84 @@ func staticKeys(affiliates []mesh.Affiliate) map[mesh.Key]bool {
 	return keys
 }
 
-// patch changes what the last pass has gathered where affiliates have changed. It is not ok where something
-// else has changed, or an affiliate has joined, left, or become another peer.
+// patch changes what the last pass has gathered where affiliates have changed, joined or left. It is not ok
+// where something else has changed, or an affiliate has become another peer.
 func (e *Engine) patch(config *schema.Config, known Knowledge) (p patched, ok bool) {
 	last := e.gathered
 	if !last.patchable || known.Version == 0 || last.config != config || !sameBut(&last.known, &known) ||
 		!maps.Equal(last.proven, e.provenRelays()) {
 		return p, false
 	}
-	changed, ok := changedAffiliates(last.known.Affiliates, known.Affiliates)
-	if !ok {
+	news, ok := compareAffiliates(last.known.Affiliates, known.Affiliates)
+	if !ok || !last.stay(news.changed) || !last.canLeave(news.left) {
 		return p, false
 	}
-	for _, i := range changed {
-		a := &known.Affiliates[i]
-		node, found := slices.BinarySearchFunc(last.merged, a.NodeID, func(m mesh.Affiliate, id string) int { return cmp.Compare(m.NodeID, id) })
-		if !found || a.NodeID == last.identity.NodeID || last.configured[a.KubeSpan.PublicKey] {
-			return p, false
-		}
-		p.nodes = append(p.nodes, node)
-		if !a.KubeSpan.IsZero() && a.KubeSpan.PublicKey != last.identity.PublicKey {
-			spec, found := last.specAt(a.KubeSpan.PublicKey)
-			if !found || last.specs[spec].NodeID != a.NodeID {
-				return p, false
-			}
-			p.specs = append(p.specs, spec)
-		}
+	g := *last
+	if len(news.joined)+len(news.left) > 0 && !g.replaceMembers(&news, &p) {
+		return p, false
 	}
-	e.gathered = e.replaceAffiliates(last, known, changed, &p)
+	e.gatherings++
+	g.id, g.version, g.known, p.from = e.gatherings, known.Version, known, last.id
+	e.replaceAffiliates(&g, &news, &p)
+	e.gathered = &g
 	return p, true
 }
 
-// sameBut reports whether two states of knowledge are the same but for what single affiliates publish.
+// sameBut reports whether two states of knowledge are the same but for affiliates.
 func sameBut(a, b *Knowledge) bool {
-	return a.Complete == b.Complete && len(a.Affiliates) == len(b.Affiliates) && len(a.Refused)+len(b.Refused)+len(a.Unreadable)+len(b.Unreadable) == 0 &&
+	return a.Complete == b.Complete && len(a.Refused)+len(b.Refused)+len(a.Unreadable)+len(b.Unreadable) == 0 &&
 		slices.Equal(a.Seen, b.Seen) && a.Outside.Equal(b.Outside) && reflect.DeepEqual(a.Node, b.Node) &&
 		maps.Equal(a.PresharedKeys, b.PresharedKeys) && slices.EqualFunc(a.Relays, b.Relays, mesh.BlindRelay.Equal)
 }
 
-// changedAffiliates returns the indexes of affiliates that differ in two lists. It is not ok if that changes
-// who is a peer, or the name of one.
-func changedAffiliates(before, after []mesh.Affiliate) (changed []int, ok bool) {
-	if isSame(before, after) {
-		return nil, true
-	}
-	for i := range after {
-		a, b := &before[i], &after[i]
-		if a.Equal(b) {
-			continue
+// stay reports whether affiliates are those with which something was gathered, but for what they publish.
+func (g *gathered) stay(changed []*mesh.Affiliate) bool {
+	return !slices.ContainsFunc(changed, func(a *mesh.Affiliate) bool {
+		if _, found := g.affiliateAt(a.NodeID); !found || a.NodeID == g.identity.NodeID || g.configured[a.KubeSpan.PublicKey] {
+			return true
 		}
-		if a.NodeID != b.NodeID || i > 0 && after[i-1].NodeID >= b.NodeID || a.Static || b.Static || len(b.Configured) > 0 || a.Nodename != b.Nodename ||
-			a.KubeSpan.PublicKey != b.KubeSpan.PublicKey || a.KubeSpan.Address != b.KubeSpan.Address {
-			return nil, false
+		if !g.isPeer(a) {
+			return false
 		}
-		changed = append(changed, i)
-	}
-	return changed, true
+		i, found := g.specAt(a.KubeSpan.PublicKey)
+		return !found || g.specs[i].NodeID != a.NodeID
+	})
 }
 
-// replaceAffiliates returns what was gathered last with other affiliates. The lists of affiliates and of
-// specs are changed in place: the engine alone has them.
-func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []int, p *patched) *gathered {
-	e.gatherings++
-	g := *last
-	g.id, g.version, g.known, p.from = e.gatherings, known.Version, known, last.id
+// isPeer reports whether an affiliate that is not refused is a peer.
+func (g *gathered) isPeer(a *mesh.Affiliate) bool {
+	return !a.KubeSpan.IsZero() && a.KubeSpan.PublicKey != g.identity.PublicKey
+}
+
+// replaceAffiliates changes g where affiliates have changed or joined. The lists of affiliates and of specs are
+// changed in place: the engine alone has them.
+func (e *Engine) replaceAffiliates(g *gathered, n *news, p *patched) {
 	g.claimants = slices.Clone(g.claimants)
 	kubespan := g.config.KubeSpan()
-	endpoints, versions, offers, agents := false, false, false, false
-	for at, i := range changed {
-		a := known.Affiliates[i]
-		versions = versions || a.Version != g.merged[p.nodes[at]].Version
-		g.merged[p.nodes[at]] = a
-		if spec, found := g.specAt(a.KubeSpan.PublicKey); found {
-			before, after := g.replaceSpec(spec, &a)
-			endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
-			offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
-			agents = agents || before.WithoutAgent != after.WithoutAgent
+	// Who has joined or left may differ in anything.
+	members := len(n.joined)+len(n.left) > 0
+	endpoints, versions, offers, agents := members, members, members, members
+	for _, changed := range slices.Concat(n.changed, n.joined) {
+		a := *changed
+		node, _ := g.affiliateAt(a.NodeID)
+		versions = versions || a.Version != g.merged[node].Version
+		g.merged[node] = a
+		p.nodes = append(p.nodes, node)
+		if !g.isPeer(&a) {
+			continue
 		}
+		spec, _ := g.specAt(a.KubeSpan.PublicKey)
+		p.specs = append(p.specs, spec)
+		before, after := g.replaceSpec(spec, &a)
+		endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
+		offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
+		agents = agents || before.WithoutAgent != after.WithoutAgent
 	}
+	slices.Sort(p.nodes)
+	slices.Sort(p.specs)
 	g.unreachable = mesh.NoPeerEndpoint(kubespan, g.specs)
 	if kubespan.Relay.Offer {
-		g.admitted = admit(g.claimants, known.Complete)
+		g.admitted = admit(g.claimants, g.known.Complete)
 	}
 	if offers && kubespan.Relay.UsesBlind() {
 		g.offered = mesh.OfferedRelays(g.identity.PublicKey, g.host.Links, g.endpoints, g.specs)
@@ -137,13 +145,17 @@ func (e *Engine) replaceAffiliates(last *gathered, known Knowledge, changed []in
 		e.remember(g.merged[node : node+1])
 	}
 	if endpoints {
-		before := g.mtu
-		g.invalid = invalidEndpoints(g.specs)
-		if g.setMTU(kubespan); g.mtu != before {
-			g.specs, p.from, p.nodes = slices.Clone(g.specs), 0, nil // that concerns all
-		}
+		g.replaceEndpoints(p)
 	}
-	return &g
+}
+
+// replaceEndpoints changes what depends on the endpoints of all peers.
+func (g *gathered) replaceEndpoints(p *patched) {
+	before := g.mtu
+	g.invalid = invalidEndpoints(g.specs)
+	if g.setMTU(g.config.KubeSpan()); g.mtu != before {
+		g.specs, p.from, p.nodes, p.before = slices.Clone(g.specs), 0, nil, nil // that concerns all
+	}
 }
 
 // replaceSpec makes the spec of a peer anew.
@@ -158,4 +170,9 @@ func (g *gathered) replaceSpec(i int, a *mesh.Affiliate) (before, after mesh.Pee
 // specAt returns the index of the spec of the peer with a key.
 func (g *gathered) specAt(key mesh.Key) (i int, found bool) {
 	return slices.BinarySearchFunc(g.specs, key, func(s mesh.PeerSpec, k mesh.Key) int { return s.PublicKey.Compare(k) })
+}
+
+// affiliateAt returns the index of the merged affiliate with a node ID.
+func (g *gathered) affiliateAt(id string) (i int, found bool) {
+	return slices.BinarySearchFunc(g.merged, id, func(a mesh.Affiliate, id string) int { return cmp.Compare(a.NodeID, id) })
 }

@@ -37,7 +37,11 @@ func (e *Engine) followPaths(p *Pass) {
 	if e.PathChanged == nil {
 		return
 	}
-	if !p.allStepped && isSame(e.followed, p.specs) {
+	if !p.allStepped && (isSame(e.followed, p.specs) || p.patched.edited(e.followed)) {
+		e.followed = p.specs
+		for _, i := range p.patched.left {
+			e.paths.forget(p.patched.before[i].PublicKey)
+		}
 		for _, path := range e.paths.followStepped(p) {
 			e.PathChanged(path)
 		}
@@ -67,11 +71,16 @@ func (p *paths) followStepped(pass *Pass) (changed []Path) {
 			p.known[path.Peer] = path
 			changed = append(changed, path)
 		case !reached && is:
-			delete(p.holes, path.Peer)
-			delete(p.known, path.Peer)
+			p.forget(path.Peer)
 		}
 	}
 	return changed
+}
+
+// forget forgets the way to a peer.
+func (p *paths) forget(key mesh.Key) {
+	delete(p.holes, key)
+	delete(p.known, key)
 }
 
 // pathOf returns the way to a peer, if it is reached and takes echoes.

@@ -49,6 +49,14 @@ func (e *Engine) publishChanged(now time.Time, p *Pass) {
 			e.store.Put(now, resource.Members, m.ID, memberSpec(&m))
 		}
 	}
+	for i := range p.patched.departed {
+		a := &p.patched.departed[i]
+		e.store.Delete(resource.Affiliates, a.NodeID)
+		e.store.Delete(resource.Members, a.Nodename) // no other one has its name
+	}
+	for _, i := range p.patched.left {
+		e.store.Delete(resource.PeerSpecs, p.patched.before[i].PublicKey.String())
+	}
 	if len(p.respecified)+len(p.patched.specs) == 0 {
 		return
 	}
@@ -125,6 +133,9 @@ func refusedEndpoints(refused []mesh.EndpointRefusal) []resource.RefusedEndpoint
 
 // publishConnections replaces the resources that change with every reading of the peers.
 func (e *Engine) publishConnections(now time.Time, p *Pass) {
+	if !p.allStepped && p.patched.edited(e.shown.specs) {
+		e.showMembers(p)
+	}
 	if !p.allStepped && len(p.specs) > 0 && isSame(e.shown.specs, p.specs) {
 		e.publishStepped(now, p)
 		return
@@ -150,39 +161,6 @@ func (e *Engine) publishConnections(now time.Time, p *Pass) {
 		e.shown.at[i] = at[p.peers[i].Key.String()]
 	}
 	e.store.Replace(now, resource.Endpoints, endpoints)
-}
-
-// shown is what the connections were published with.
-type shown struct {
-	specs []mesh.PeerSpec
-	// at has the index of each peer in Engine.statuses, and endpoints what was published; zero for nothing.
-	at        []int
-	endpoints []resource.Endpoint
-}
-
-// publishStepped replaces the resources of the peers that the pass has stepped: those of the others are as
-// they were.
-func (e *Engine) publishStepped(now time.Time, p *Pass) {
-	for _, i := range p.stepped {
-		at := e.shown.at[i]
-		id := e.statuses[at].ID
-		status := p.peerStatus(now, &p.specs[i], &p.peers[i])
-		if before, is := e.statuses[at].Spec.(resource.PeerStatus); !is || before != status {
-			if e.shared {
-				e.statuses, e.shared = slices.Clone(e.statuses), false
-			}
-			e.statuses[at] = e.store.Put(now, resource.PeerStatuses, id, status)
-		}
-		switch endpoint := p.endpoint(i); {
-		case endpoint == e.shown.endpoints[i]:
-			continue
-		case endpoint == resource.Endpoint{}:
-			e.store.Delete(resource.Endpoints, id)
-		default:
-			e.store.Put(now, resource.Endpoints, id, endpoint)
-		}
-		e.shown.endpoints[i] = p.endpoint(i)
-	}
 }
 
 // endpoint returns what is published of where a peer is up; zero for nothing.

@@ -103,11 +103,19 @@ func (s *Status) probedAt(now time.Time, leftAtRest bool, idleAfter, measureAfte
 // keepsRest reports whether peers at rest may be left alone: all that concerns them is as at the last step.
 func (t *Tracker) keepsRest(now time.Time, in *Input) bool {
 	before := &t.input
-	return !t.pending.open && t.rests != nil && len(in.Specs) == len(t.connections) && !now.Before(t.readAt) && !in.NetworkChanged &&
+	return !t.pending.open && t.rests != nil && t.knows(in) && !now.Before(t.readAt) && !in.NetworkChanged &&
 		in.Self == before.Self && in.AlwaysInitiate == before.AlwaysInitiate && in.KeepalivesOff == before.KeepalivesOff && in.Probing == before.Probing &&
 		(isSame(in.Paths, before.Paths) || slices.Equal(in.Paths, before.Paths)) && slices.Equal(in.Registered, before.Registered) &&
-		slices.EqualFunc(in.Relays, before.Relays, mesh.BlindRelay.Equal) &&
-		(isSame(in.Specs, before.Specs) || slices.EqualFunc(in.Specs, t.connections, func(s mesh.PeerSpec, c Connection) bool { return s.PublicKey == c.Key }))
+		slices.EqualFunc(in.Relays, before.Relays, mesh.BlindRelay.Equal)
+}
+
+// knows reports whether the peers are those of the last step, or it is known who else has joined and left.
+func (t *Tracker) knows(in *Input) bool {
+	if in.Before != nil {
+		return isSame(in.Before, t.input.Specs) && len(in.Before) == len(t.connections) && len(in.Specs) == len(in.Before)-len(in.Left)+len(in.Joined)
+	}
+	return len(in.Specs) == len(t.connections) && (isSame(in.Specs, t.input.Specs) ||
+		slices.EqualFunc(in.Specs, t.connections, func(s mesh.PeerSpec, c Connection) bool { return s.PublicKey == c.Key }))
 }
 
 // isSame reports whether two lists are one in memory.
@@ -121,8 +129,8 @@ func sameSteps(a, b *mesh.PeerSpec) bool {
 
 // nextChanged is Next that leaves peers at rest alone.
 func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
-	t.catchUpSpare()
-	next, observed := t.spare, in.Observed
+	next, rests, same := t.lists(in)
+	observed, changed := in.Observed, in.Changed
 	waiting := 0
 	for _, i := range t.changed {
 		waiting += t.connections[i].guessed()
@@ -131,9 +139,8 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 	if t.probed() {
 		p.occupants = occupants(t.connections)
 	}
-	same, changed := isSame(in.Specs, t.input.Specs), in.Changed
 	for i := range in.Specs {
-		spec, r := &in.Specs[i], &t.rests[i]
+		spec, r, c := &in.Specs[i], &rests[i], &next[i]
 		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
 			observed = observed[1:]
 		}
@@ -146,14 +153,64 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 			unchanged, changed = false, changed[1:]
 		}
 		if unchanged && r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
-			!p.displaced(&t.connections[i].Status) {
+			!p.displaced(&c.Status) {
 			continue
 		}
-		c := &next[i]
-		*c = t.connections[i]
+		if in.Before == nil {
+			*c = t.connections[i]
+		}
 		c.catchUp(r, t.readAt)
 		t.pending.stepped = append(t.pending.stepped, i)
 		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, seen))
+	}
+	return next
+}
+
+// lists returns the list of the next connections, and the rests of the present ones in its order. Those of peers
+// that have joined are zero. Same is set if the specs are those of the last step where they have not changed.
+func (t *Tracker) lists(in *Input) (next Connections, rests []rest, same bool) {
+	if in.Before == nil {
+		t.catchUpSpare()
+		return t.spare, t.rests, isSame(in.Specs, t.input.Specs)
+	}
+	if t.spare != nil {
+		t.buffer, t.spare = t.spare, nil
+	}
+	next, t.pending.moved = moved(t.buffer, t.connections, in), moved(t.restBuffer, t.rests, in)
+	t.buffer, t.restBuffer = nil, nil
+	return next, t.pending.moved, true
+}
+
+// moved returns a list of what peers have, without those that have left and with zeros for those that have joined.
+// It uses the memory of a buffer, if that is large enough.
+func moved[T any](buffer, list []T, in *Input) []T {
+	if cap(buffer) < len(in.Specs) {
+		buffer = make([]T, 0, len(in.Specs)+len(in.Specs)/64)
+	}
+	next := buffer[:len(in.Specs)]
+	for _, i := range in.Joined {
+		clear(next[i : i+1])
+	}
+	left, joined, from := in.Left, in.Joined, 0
+	for at := 0; at < len(next); {
+		switch {
+		case len(joined) > 0 && joined[0] == at:
+			at, joined = at+1, joined[1:]
+			continue
+		case len(left) > 0 && left[0] == from:
+			from, left = from+1, left[1:]
+			continue
+		}
+		to := len(list)
+		if len(left) > 0 {
+			to = left[0]
+		}
+		room := len(next)
+		if len(joined) > 0 {
+			room = joined[0]
+		}
+		n := copy(next[at:room], list[from:to])
+		at, from = at+n, from+n
 	}
 	return next
 }
@@ -188,7 +245,7 @@ func (c *Connection) catchUp(r *rest, readAt time.Time) {
 // catchUpSpare makes the spare list that of the present connections.
 func (t *Tracker) catchUpSpare() {
 	if t.spare == nil {
-		t.spare = slices.Clone(t.connections)
+		t.spare, t.buffer = append(t.buffer[:0], t.connections...), nil
 		return
 	}
 	for _, i := range t.changed {

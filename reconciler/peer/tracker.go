@@ -31,6 +31,9 @@ type Tracker struct {
 	// nil for none. All that are not at rest are among changed.
 	spare   Connections
 	changed []int
+	// buffer and restBuffer are lists of which only the memory is used again; nil for none.
+	buffer     Connections
+	restBuffer []rest
 	// pending is what the last Next has stepped.
 	pending pending
 }
@@ -44,9 +47,11 @@ type pending struct {
 	stepped []int
 	all     bool
 	rests   []rest
-	input   Input
-	now     time.Time
-	next    Connections
+	// moved has the rests of all in the order of next where peers have joined or left; nil otherwise.
+	moved []rest
+	input Input
+	now   time.Time
+	next  Connections
 }
 
 // Input is what the next connections depend on, besides the present ones.
@@ -58,8 +63,12 @@ type Input struct {
 	// Specs are the peers, sorted by key.
 	Specs []mesh.PeerSpec
 	// Changed are the indexes of those that have changed in the list of the last step, of which Specs may be a
-	// copy.
+	// copy, or joined.
 	Changed []int
+	// Before is the list of the last step where Specs is that without the peers at the indexes Left, and with
+	// others at the indexes Joined of Specs. It is nil otherwise.
+	Before       []mesh.PeerSpec
+	Left, Joined []int
 	// Observed is what WireGuard shows, sorted by key.
 	Observed []Observed
 	// NetworkChanged is Spec.NetworkChanged for all peers.
@@ -292,7 +301,7 @@ func (c *Connection) differs(after *Connection) bool {
 func (t *Tracker) adopt(next Connections, failed bool) {
 	before := t.connections
 	t.connections, t.input, t.readAt = next, t.pending.input, t.pending.now
-	t.input.Observed, t.input.Changed = nil, nil
+	t.input.Observed, t.input.Changed, t.input.Before, t.input.Left, t.input.Joined = nil, nil, nil, nil, nil
 	t.pending.open = false
 	switch {
 	case failed:
@@ -301,10 +310,13 @@ func (t *Tracker) adopt(next Connections, failed bool) {
 	case t.pending.all:
 		t.rests, t.spare = slices.Clone(t.pending.rests), nil
 	default:
+		if t.spare = before; t.pending.moved != nil {
+			t.restBuffer, t.rests = t.rests, t.pending.moved
+			t.buffer, t.spare = before, nil
+		}
 		for at, i := range t.pending.stepped {
 			t.rests[i] = t.pending.rests[at]
 		}
-		t.spare = before
 	}
 	t.changed = append(t.changed[:0], t.pending.stepped...)
 }
@@ -320,6 +332,9 @@ func (t *Tracker) wake(next Connections) {
 	}
 	if t.pending.all {
 		return // those of next were stepped
+	}
+	if t.pending.moved != nil {
+		rests = t.pending.moved
 	}
 	for _, i := range t.pending.stepped {
 		rests[i] = rest{}

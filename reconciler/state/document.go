@@ -33,17 +33,37 @@ func (d *Document) Build(in Inputs) State {
 	return d.s
 }
 
-// Rebuild is Build for inputs that differ from the last ones in the connections and the peers at some
-// indexes, none of which is another peer, in Relays, Retain and Neighbours only. There is a connection for
-// each peer.
-func (d *Document) Rebuild(in Inputs, changed []int) State {
-	relayed := slices.ContainsFunc(changed, func(i int) bool { return in.Connections[i].Relayed() })
+// Changes are the peers that differ between two inputs.
+type Changes struct {
+	// Peers are the indexes in Inputs.Peers of those that may have changed, and of those that have joined.
+	Peers []int
+	// Joined are the indexes of those that have joined, and Left the keys of those that have left.
+	Joined []int
+	Left   []mesh.Key
+}
+
+// Rebuild is Build for inputs that differ from the last ones in some peers and their connections, in Relays,
+// Retain and Neighbours only. There is a connection for each peer.
+func (d *Document) Rebuild(in Inputs, c Changes) State {
+	relayed := slices.ContainsFunc(c.Peers, func(i int) bool { return in.Connections[i].Relayed() })
 	sameRelays := slices.EqualFunc(in.Relays, d.relays, func(r RelayPeer, k mesh.Key) bool { return r.Relay.Key == k })
 	if !d.fixed || relayed || !sameRelays || len(in.Retain) > 0 || !slices.Equal(in.Neighbours, d.neighbours) {
 		return d.Build(in)
 	}
 	var removed, added []netip.Prefix
-	for _, i := range changed {
+	for _, key := range c.Left {
+		before, ok := d.remove(key)
+		if !ok {
+			return d.Build(in)
+		}
+		removed = append(removed, before...)
+	}
+	for _, i := range c.Joined {
+		if !d.insert(in.Peers[i].PublicKey) {
+			return d.Build(in)
+		}
+	}
+	for _, i := range c.Peers {
 		p := in.peer(&in.Peers[i], &in.Connections[i], nil)
 		if !isCanonical(p.AllowedIPs) {
 			return d.Build(in)
@@ -67,13 +87,39 @@ func (d *Document) Rebuild(in Inputs, changed []int) State {
 	return d.s
 }
 
+// find returns the index of the peer with a key, or that at which it would be. It is not ok if there are several.
+func (d *Document) find(key mesh.Key) (i int, found, ok bool) {
+	i, found = slices.BinarySearchFunc(d.s.Peers, key, func(x Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
+	return i, found, !found || i+1 == len(d.s.Peers) || d.s.Peers[i+1].PublicKey != key
+}
+
 // replace replaces the peer with the same key, if it is the only one, and returns the networks that it had.
 func (d *Document) replace(p Peer) (before []netip.Prefix, ok bool) {
-	i, found := slices.BinarySearchFunc(d.s.Peers, p.PublicKey, func(x Peer, k mesh.Key) int { return x.PublicKey.Compare(k) })
-	if !found || i+1 < len(d.s.Peers) && d.s.Peers[i+1].PublicKey == p.PublicKey {
+	i, found, ok := d.find(p.PublicKey)
+	if !found || !ok {
 		return nil, false
 	}
 	before = d.s.Peers[i].AllowedIPs
 	d.s.Peers[i] = p
 	return before, true
+}
+
+// remove removes the peer with a key, if it is the only one, and returns the networks that it had.
+func (d *Document) remove(key mesh.Key) (before []netip.Prefix, ok bool) {
+	i, found, ok := d.find(key)
+	if !found || !ok {
+		return nil, false
+	}
+	before = d.s.Peers[i].AllowedIPs
+	d.s.Peers = slices.Delete(d.s.Peers, i, i+1)
+	return before, true
+}
+
+// insert adds a peer with a key, if there is none.
+func (d *Document) insert(key mesh.Key) (ok bool) {
+	i, found, _ := d.find(key)
+	if !found {
+		d.s.Peers = slices.Insert(d.s.Peers, i, Peer{PublicKey: key})
+	}
+	return !found
 }
