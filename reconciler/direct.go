@@ -102,7 +102,8 @@ func (e *Engine) probe(p *Pass, networkChanges int) {
 		peers = p.probedPeers(peers)
 	}
 	e.probed = p.specs
-	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind, Network: networkChanges, Returns: e.returns,
+	self := path.Self{Private: p.identity.PrivateKey, Public: p.identity.PublicKey, NAT: p.outside.IPv4.Kind,
+		Network: networkChanges, Returns: e.returns,
 		Heard: p.outside.IPv4.Address.IsValid() || p.outside.IPv6.Address.IsValid()}
 	// Not what NATs give: two machines behind one may have the same outside.
 	for _, a := range p.host.Own {

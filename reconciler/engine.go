@@ -329,7 +329,8 @@ func (e *Engine) run(ctx context.Context, now time.Time, config *schema.Config, 
 // isSame reports whether the last pass converged, and relays, owners and the other meshes of the
 // machine are as they were then.
 func (e *Engine) isSame(p *Pass, live state.State) bool {
-	return e.converged && !p.moved && !p.relaysMoved && p.peers.SameRelays(e.tracker.Connections(), p.stepped) && slices.Equal(e.neighbours, live.Neighbours)
+	return e.converged && !p.moved && !p.relaysMoved && p.peers.SameRelays(e.tracker.Connections(), p.stepped) &&
+		slices.Equal(e.neighbours, live.Neighbours)
 }
 
 // Plan compares the kernel with what config and knowledge ask for. It changes nothing,

@@ -87,7 +87,8 @@ func (e *Engine) SetOffer(o Offer) { e.offer = o }
 // Connections are those after the last pass, without what differs for peers at rest.
 func (e *Engine) Connections() (all []peer.Connection) {
 	for _, c := range e.tracker.Connections() {
-		all = append(all, peer.Connection{Key: c.Key, NodeID: c.NodeID, Candidates: c.Candidates, LastGood: c.LastGood, Relay: c.Relay, BlindRelay: c.BlindRelay, Path: c.Path})
+		all = append(all, peer.Connection{Key: c.Key, NodeID: c.NodeID, Candidates: c.Candidates, LastGood: c.LastGood,
+			Relay: c.Relay, BlindRelay: c.BlindRelay, Path: c.Path})
 	}
 	return all
 }

@@ -48,7 +48,8 @@ func newHistory(t *testing.T, seed uint64) *history {
 	h.config = h.configs[h.IntN(len(h.configs)-1)]
 	h.known.Complete = true
 	for n := range byte(20) {
-		h.known.Affiliates = append(h.known.Affiliates, affiliate(n+1, fmt.Sprintf("198.51.100.%d:51820", n+1), fmt.Sprintf("198.51.101.%d:51820", n+1)))
+		own, other := fmt.Sprintf("198.51.100.%d:51820", n+1), fmt.Sprintf("198.51.101.%d:51820", n+1)
+		h.known.Affiliates = append(h.known.Affiliates, affiliate(n+1, own, other))
 	}
 	h.version()
 	return h

@@ -141,7 +141,8 @@ func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 		return health.Peers{}
 	}
 	kubespan := p.config.KubeSpan()
-	all := health.Peers{Port: kubespan.ListenPort, Announced: slices.Concat(p.Local.KubeSpan.Endpoints, p.Local.KubeSpan.RelayEndpoints), AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName}
+	all := health.Peers{Port: kubespan.ListenPort, AtRest: kubespan.PersistentKeepalive == 0, Link: p.Scope.LinkName,
+		Announced: slices.Concat(p.Local.KubeSpan.Endpoints, p.Local.KubeSpan.RelayEndpoints)}
 	// Peers at rest are up, directly, and not notable.
 	all.Up = len(p.peers) - len(p.stepped)
 	looked := p.stepped

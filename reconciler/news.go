@@ -21,27 +21,21 @@ func compareAffiliates(before, after []mesh.Affiliate) (n news, ok bool) {
 	if isSame(before, after) {
 		return n, true
 	}
+	isSorted := func(j int) bool { return j == 0 || after[j-1].NodeID < after[j].NodeID }
 	for i, j := 0, 0; i < len(before) || j < len(after); {
-		order := -1
-		switch {
-		case i == len(before):
-			order = 1
-		case j < len(after):
-			order = cmp.Compare(before[i].NodeID, after[j].NodeID)
-		}
-		switch {
+		switch order := compareNext(before[i:], after[j:]); {
 		case order < 0:
 			n.left = append(n.left, &before[i])
 			i++
 		case order > 0:
-			if j > 0 && after[j-1].NodeID >= after[j].NodeID {
+			if !isSorted(j) {
 				return n, false
 			}
 			n.joined = append(n.joined, &after[j])
 			j++
 		default:
 			if !before[i].Equal(&after[j]) {
-				if !isSamePeer(&before[i], &after[j]) || j > 0 && after[j-1].NodeID >= after[j].NodeID {
+				if !isSamePeer(&before[i], &after[j]) || !isSorted(j) {
 					return n, false
 				}
 				n.changed = append(n.changed, &after[j])
@@ -53,6 +47,19 @@ func compareAffiliates(before, after []mesh.Affiliate) (n news, ok bool) {
 		}
 	}
 	return n, true
+}
+
+// compareNext compares the node IDs of the first affiliates of two lists, of which one may be empty. The first of a
+// list comes before an empty one.
+func compareNext(a, b []mesh.Affiliate) int {
+	switch {
+	case len(b) == 0:
+		return -1
+	case len(a) == 0:
+		return 1
+	default:
+		return cmp.Compare(a[0].NodeID, b[0].NodeID)
+	}
 }
 
 // isSamePeer reports whether two affiliates with one node ID are the same peer of the same name, and no config

@@ -102,49 +102,51 @@ func (g *gathered) isPeer(a *mesh.Affiliate) bool {
 	return !a.KubeSpan.IsZero() && a.KubeSpan.PublicKey != g.identity.PublicKey
 }
 
+// touched are what affiliates that have changed or joined may concern beside their own specs.
+type touched struct{ endpoints, versions, offers, agents bool }
+
 // replaceAffiliates changes g where affiliates have changed or joined. The lists of affiliates and of specs are
 // changed in place: the engine alone has them.
 func (e *Engine) replaceAffiliates(g *gathered, n *news, p *patched) {
 	g.claimants = slices.Clone(g.claimants)
-	kubespan := g.config.KubeSpan()
 	// Who has joined or left may differ in anything.
 	members := len(n.joined)+len(n.left) > 0
-	endpoints, versions, offers, agents := members, members, members, members
+	t := touched{members, members, members, members}
 	for _, changed := range slices.Concat(n.changed, n.joined) {
 		a := *changed
 		node, _ := g.affiliateAt(a.NodeID)
-		versions = versions || a.Version != g.merged[node].Version
+		t.versions = t.versions || a.Version != g.merged[node].Version
 		g.merged[node] = a
 		p.nodes = append(p.nodes, node)
-		if !g.isPeer(&a) {
-			continue
+		if g.isPeer(&a) {
+			p.specs = append(p.specs, g.replaceSpec(&a, &t))
 		}
-		spec, _ := g.specAt(a.KubeSpan.PublicKey)
-		p.specs = append(p.specs, spec)
-		before, after := g.replaceSpec(spec, &a)
-		endpoints = endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
-		offers = offers || !before.Offer.IsZero() || !after.Offer.IsZero()
-		agents = agents || before.WithoutAgent != after.WithoutAgent
 	}
 	slices.Sort(p.nodes)
 	slices.Sort(p.specs)
+	for _, node := range p.nodes {
+		e.remember(g.merged[node : node+1])
+	}
+	g.replaceSums(&t, p)
+}
+
+// replaceSums changes what depends on all affiliates.
+func (g *gathered) replaceSums(t *touched, p *patched) {
+	kubespan := g.config.KubeSpan()
 	g.unreachable = mesh.NoPeerEndpoint(kubespan, g.specs)
 	if kubespan.Relay.Offer {
 		g.admitted = admit(g.claimants, g.known.Complete)
 	}
-	if offers && kubespan.Relay.UsesBlind() {
+	if t.offers && kubespan.Relay.UsesBlind() {
 		g.offered = mesh.OfferedRelays(g.identity.PublicKey, g.host.Links, g.endpoints, g.specs)
 	}
-	if agents {
+	if t.agents {
 		g.withoutAgent = slices.ContainsFunc(g.specs, func(s mesh.PeerSpec) bool { return s.WithoutAgent })
 	}
-	if versions {
+	if t.versions {
 		g.members.Versions = g.otherVersions()
 	}
-	for _, node := range p.nodes {
-		e.remember(g.merged[node : node+1])
-	}
-	if endpoints {
+	if t.endpoints {
 		g.replaceEndpoints(p)
 	}
 }
@@ -158,13 +160,17 @@ func (g *gathered) replaceEndpoints(p *patched) {
 	}
 }
 
-// replaceSpec makes the spec of a peer anew.
-func (g *gathered) replaceSpec(i int, a *mesh.Affiliate) (before, after mesh.PeerSpec) {
-	before, after = g.specs[i], mesh.PeerSpecs([]*mesh.Affiliate{a})[0]
+// replaceSpec makes the spec of a peer anew, and returns its index.
+func (g *gathered) replaceSpec(a *mesh.Affiliate, t *touched) (i int) {
+	i, _ = g.specAt(a.KubeSpan.PublicKey)
+	before, after := g.specs[i], mesh.PeerSpecs([]*mesh.Affiliate{a})[0]
 	after.Name, after.AllowedIPs = before.Name, before.AllowedIPs
 	g.endpoints.Filter(&after)
 	g.claimants[i], g.specs[i] = a, after
-	return before, after
+	t.endpoints = t.endpoints || !slices.Equal(before.Endpoints, after.Endpoints) || len(before.Refused)+len(after.Refused) > 0
+	t.offers = t.offers || !before.Offer.IsZero() || !after.Offer.IsZero()
+	t.agents = t.agents || before.WithoutAgent != after.WithoutAgent
+	return i
 }
 
 // specAt returns the index of the spec of the peer with a key.

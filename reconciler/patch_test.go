@@ -27,7 +27,8 @@ func TestChangeIsAsIfOverAll(t *testing.T) {
 		change   func(*mesh.Affiliate)
 	}{
 		{"the config describes it too", "", []mesh.Affiliate{described}, func(a *mesh.Affiliate) { a.Hostname = "other" }},
-		{"the config describes another", "", []mesh.Affiliate{{NodeID: mesh.StaticID("other"), Static: true, KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{9}}}},
+		{"the config describes another", "",
+			[]mesh.Affiliate{{NodeID: mesh.StaticID("other"), Static: true, KubeSpan: mesh.KubeSpan{PublicKey: mesh.Key{9}}}},
 			func(a *mesh.Affiliate) { a.Hostname = "other" }},
 		{"its endpoints change the link's MTU", `mtu: "auto"`, nil, func(a *mesh.Affiliate) {
 			a.KubeSpan.Endpoints = []netip.AddrPort{netip.MustParseAddrPort(own), netip.MustParseAddrPort(near)}

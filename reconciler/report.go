@@ -17,7 +17,7 @@ import (
 // report logs what has changed since the last pass, and records it as events.
 func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 	for _, t := range transitions {
-		e.reportPeer(now, p, t)
+		e.reportPeer(p, t)
 	}
 	e.recordPeers(now, p, transitions)
 	for id, reason := range p.refused {
@@ -31,7 +31,7 @@ func (e *Engine) report(now time.Time, p *Pass, transitions []peer.Transition) {
 
 // reportPeer reports the new state, endpoint and relay of a peer. The trial of an endpoint is
 // logged at Debug: an operator wants to see the state that it leads to.
-func (e *Engine) reportPeer(now time.Time, p *Pass, t peer.Transition) {
+func (e *Engine) reportPeer(p *Pass, t peer.Transition) {
 	was, is := peer.Connection{}, t.After
 	if t.Before != nil {
 		was = *t.Before

@@ -47,7 +47,7 @@ func TestWaysOfAPeerAreLogged(t *testing.T) {
 			store := &resource.Store{}
 			e := NewEngine(nil, nil, store, slog.New(slog.NewTextHandler(&out, nil)))
 			change, now := peer.Transition{Before: &c.before, After: &c.after}, time.Unix(1_800_000_000, 0)
-			e.reportPeer(now, &Pass{}, change)
+			e.reportPeer(&Pass{}, change)
 			e.recordWays(now, &Pass{}, []peer.Transition{change})
 			var got []string
 			for line := range strings.Lines(out.String()) {

@@ -30,10 +30,10 @@ func (e *Engine) publishStepped(now time.Time, p *Pass) {
 			}
 			e.statuses[at] = e.store.Put(now, resource.PeerStatuses, id, status)
 		}
-		switch endpoint := p.endpoint(i); {
-		case endpoint == e.shown.endpoints[i]:
+		switch endpoint := p.endpoint(i); endpoint {
+		case e.shown.endpoints[i]:
 			continue
-		case endpoint == resource.Endpoint{}:
+		case resource.Endpoint{}:
 			e.store.Delete(resource.Endpoints, id)
 		default:
 			e.store.Put(now, resource.Endpoints, id, endpoint)

@@ -14,9 +14,11 @@ const MaxRelays = 8
 // relaySize their keys fit beside the rest.
 const MaxRegistered = 3
 
-// MaxListedRelays is how many endpoints of relays a machine lists among its own. MaxRelayEndpoints is how
-// many it names as such, with those that were withdrawn.
-const MaxListedRelays, MaxRelayEndpoints = 2, 4
+// MaxListedRelays is how many endpoints of relays a machine lists among its own.
+const MaxListedRelays = 2
+
+// MaxRelayEndpoints is how many endpoints a machine names as relays', with those that were withdrawn.
+const MaxRelayEndpoints = 4
 
 // PickRelay returns the relay for the traffic between a machine and a peer: one that both
 // reach. The machine's relays are in reached, the peer's in its spec. Both ends pick the same

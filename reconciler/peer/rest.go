@@ -141,16 +141,10 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 	}
 	for i := range in.Specs {
 		spec, r, c := &in.Specs[i], &rests[i], &next[i]
-		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
-			observed = observed[1:]
-		}
-		seen := &Observed{}
-		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
-			seen = &observed[0]
-		}
-		unchanged := true
-		if len(changed) > 0 && changed[0] == i {
-			unchanged, changed = false, changed[1:]
+		seen := nextObserved(&observed, spec.PublicKey)
+		unchanged := len(changed) == 0 || changed[0] != i
+		if !unchanged {
+			changed = changed[1:]
 		}
 		if unchanged && r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
 			!p.displaced(&c.Status) {
@@ -164,6 +158,18 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, seen))
 	}
 	return next
+}
+
+// nextObserved returns what WireGuard shows of a peer, and leaves what it shows of those after it.
+func nextObserved(observed *[]Observed, key mesh.Key) *Observed {
+	left := *observed
+	for len(left) > 0 && left[0].Key.Compare(key) < 0 {
+		left = left[1:]
+	}
+	if *observed = left; len(left) > 0 && left[0].Key == key {
+		return &left[0]
+	}
+	return &Observed{}
 }
 
 // lists returns the list of the next connections, and the rests of the present ones in its order. Those of peers
@@ -245,7 +251,8 @@ func (c *Connection) catchUp(r *rest, readAt time.Time) {
 // catchUpSpare makes the spare list that of the present connections.
 func (t *Tracker) catchUpSpare() {
 	if t.spare == nil {
-		t.spare, t.buffer = append(t.buffer[:0], t.connections...), nil
+		t.spare, t.buffer = slices.Grow(t.buffer[:0], len(t.connections))[:len(t.connections)], nil
+		copy(t.spare, t.connections)
 		return
 	}
 	for _, i := range t.changed {

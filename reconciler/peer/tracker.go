@@ -134,21 +134,15 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 		for at < len(before) && before[at].Key.Compare(spec.PublicKey) < 0 {
 			at++
 		}
-		for len(observed) > 0 && observed[0].Key.Compare(spec.PublicKey) < 0 {
-			observed = observed[1:]
-		}
 		if at < len(before) && before[at].Key == spec.PublicKey {
 			*c = before[at]
 			if rests != nil {
 				c.catchUp(&rests[at], t.readAt)
 			}
 		}
-		var seen Observed
-		if len(observed) > 0 && observed[0].Key == spec.PublicKey {
-			seen = observed[0]
-		}
+		seen := nextObserved(&observed, spec.PublicKey)
 		t.pending.stepped = append(t.pending.stepped, i)
-		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, &seen))
+		t.pending.rests = append(t.pending.rests, t.stepOne(now, in, &p, spec, c, seen))
 	}
 	return next
 }

@@ -50,29 +50,9 @@ func (d *Document) Rebuild(in Inputs, c Changes) State {
 	if !d.fixed || relayed || !sameRelays || len(in.Retain) > 0 || !slices.Equal(in.Neighbours, d.neighbours) {
 		return d.Build(in)
 	}
-	var removed, added []netip.Prefix
-	for _, key := range c.Left {
-		before, ok := d.remove(key)
-		if !ok {
-			return d.Build(in)
-		}
-		removed = append(removed, before...)
-	}
-	for _, i := range c.Joined {
-		if !d.insert(in.Peers[i].PublicKey) {
-			return d.Build(in)
-		}
-	}
-	for _, i := range c.Peers {
-		p := in.peer(&in.Peers[i], &in.Connections[i], nil)
-		if !isCanonical(p.AllowedIPs) {
-			return d.Build(in)
-		}
-		before, ok := d.replace(p)
-		if !ok {
-			return d.Build(in)
-		}
-		removed, added = append(removed, Missing(before, p.AllowedIPs)...), append(added, Missing(p.AllowedIPs, before)...)
+	removed, added, ok := d.change(&in, &c)
+	if !ok {
+		return d.Build(in)
 	}
 	for _, r := range in.Relays {
 		if _, ok := d.replace(r.peer()); !ok {
@@ -85,6 +65,32 @@ func (d *Document) Rebuild(in Inputs, c Changes) State {
 		d.s.Firewall.Guard.Networks = d.s.Firewall.Networks
 	}
 	return d.s
+}
+
+// change changes the peers, and returns the networks that are carried no more, and those that newly are. It is not ok
+// where the state is to be built.
+func (d *Document) change(in *Inputs, c *Changes) (removed, added []netip.Prefix, ok bool) {
+	for _, key := range c.Left {
+		before, ok := d.remove(key)
+		if !ok {
+			return nil, nil, false
+		}
+		removed = append(removed, before...)
+	}
+	for _, i := range c.Joined {
+		if !d.insert(in.Peers[i].PublicKey) {
+			return nil, nil, false
+		}
+	}
+	for _, i := range c.Peers {
+		p := in.peer(&in.Peers[i], &in.Connections[i], nil)
+		before, ok := d.replace(p)
+		if !ok || !isCanonical(p.AllowedIPs) {
+			return nil, nil, false
+		}
+		removed, added = append(removed, Missing(before, p.AllowedIPs)...), append(added, Missing(p.AllowedIPs, before)...)
+	}
+	return removed, added, true
 }
 
 // find returns the index of the peer with a key, or that at which it would be. It is not ok if there are several.
