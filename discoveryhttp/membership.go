@@ -74,6 +74,8 @@ func decodeCache(data []byte) (cached cacheContent, err error) {
 // data with the time passed in, for one goroutine at a time.
 type membership struct {
 	entries map[string]*membershipEntry
+	// order are the node IDs of entries, sorted.
+	order []string
 	// connected is set while the watch is up and has sent its snapshot.
 	connected bool
 	// round counts the snapshots.
@@ -105,6 +107,7 @@ func newMembership(cached []cachedAffiliate) *membership {
 	for _, c := range cached {
 		m.entries[c.Affiliate.NodeID] = &membershipEntry{published: published{c.Affiliate, c.Sequence}, lastSeen: c.LastSeen}
 	}
+	m.order = slices.Sorted(maps.Keys(m.entries))
 	return m
 }
 
@@ -156,6 +159,10 @@ func (m *membership) current(id string) (s payload.Sequence, has bool) {
 // set adds or updates an affiliate that the service has.
 func (m *membership) set(now time.Time, a published) (changed bool) {
 	before, known := m.entries[a.NodeID]
+	if !known {
+		at, _ := slices.BinarySearch(m.order, a.NodeID)
+		m.order = slices.Insert(m.order, at, a.NodeID)
+	}
 	m.entries[a.NodeID] = &membershipEntry{published: a, lastSeen: now, round: m.round}
 	return !known || !reflect.DeepEqual(before.Affiliate, a.Affiliate)
 }
@@ -202,6 +209,9 @@ func (m *membership) hasDoubts() bool {
 // remove forgets an affiliate.
 func (m *membership) remove(id string) (changed bool) {
 	_, known := m.entries[id]
+	if at, found := slices.BinarySearch(m.order, id); found {
+		m.order = slices.Delete(m.order, at, at+1)
+	}
 	delete(m.entries, id)
 	return known
 }
@@ -230,7 +240,7 @@ func (m *membership) expire(now time.Time) (deleted []string, changed bool) {
 		if e.keepUntil.IsZero() || e.keepUntil.After(now) || e.isDoubtful() && now.Before(e.deletedAt.Add(TTL)) {
 			continue
 		}
-		delete(m.entries, id)
+		m.remove(id)
 		changed = true
 		if !e.deletedAt.IsZero() {
 			deleted = append(deleted, id)
@@ -255,7 +265,7 @@ func (m *membership) cached(now time.Time) []cachedAffiliate {
 // affiliates returns the machines, sorted by node ID.
 func (m *membership) affiliates() []published {
 	list := make([]published, 0, len(m.entries))
-	for _, id := range slices.Sorted(maps.Keys(m.entries)) {
+	for _, id := range m.order {
 		list = append(list, m.entries[id].published)
 	}
 	return list

@@ -1,6 +1,7 @@
 package discoveryhttp
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -357,4 +358,18 @@ func maxTime(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// BenchmarkAffiliates is what a pass takes of a service that knows many machines, after one has changed.
+func BenchmarkAffiliates(b *testing.B) {
+	m := newMembership(nil)
+	for i := range 5000 {
+		m.set(time.Time{}, published{Affiliate: mesh.Affiliate{NodeID: fmt.Sprintf("node-%d", i)}})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if list := mesh.Merge(newestOf([][]published{m.affiliates()})...); len(list) != 5000 {
+			b.Fatal(len(list))
+		}
+	}
 }

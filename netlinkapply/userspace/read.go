@@ -122,7 +122,7 @@ func (p *answerParser) setPublicKey(value []byte) error {
 	if err != nil {
 		return err
 	}
-	again := false
+	var again bool
 	if p.peer, again, err = p.device.Peer(key); again {
 		return fmt.Errorf("peer %s is there twice", key)
 	}

@@ -100,8 +100,12 @@ const (
 // Merge joins the affiliates of several registries by node ID. Lists are concatenated
 // without duplicates. Of other fields, the last registry's value that is not empty wins. An
 // affiliate with the node ID of a static peer is left out unless it is Static. The result is
-// sorted by node ID.
+// sorted by node ID. It is the list of a single registry itself, where that is so already.
 func Merge(registries ...[]Affiliate) []Affiliate {
+	isImpostor := func(a Affiliate) bool { return !a.Static && isStaticID(a.NodeID) }
+	if len(registries) == 1 && isSorted(registries[0]) && !slices.ContainsFunc(registries[0], isImpostor) {
+		return registries[0]
+	}
 	if len(registries) == 2 && isSorted(registries[0]) && isSorted(registries[1]) {
 		return mergeSorted(registries[0], registries[1])
 	}

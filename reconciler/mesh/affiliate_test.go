@@ -90,5 +90,8 @@ func TestMergeSorted(t *testing.T) {
 		if want, got := Merge(nil, shuffled[0], shuffled[1]), Merge(lists[0], lists[1]); len(want)+len(got) > 0 && !reflect.DeepEqual(want, got) {
 			t.Fatalf("%v and %v are %v, want %v", lists[0], lists[1], got, want)
 		}
+		if want, got := Merge(nil, shuffled[0], nil), Merge(lists[0]); len(want)+len(got) > 0 && !reflect.DeepEqual(want, got) {
+			t.Fatalf("%v is %v, want %v", lists[0], got, want)
+		}
 	}
 }
