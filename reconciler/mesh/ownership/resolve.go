@@ -14,6 +14,9 @@ type Move struct {
 	From, To mesh.Key
 }
 
+// manyDirty is how many touched prefixes have their memory freed, and not used again.
+const manyDirty = 1 << 10
+
 // Resolve gives every prefix that was touched since the last call to its owner, and returns
 // the prefixes that have another one, sorted.
 func (t *Table) Resolve() []Move {
@@ -34,8 +37,10 @@ func (t *Table) Resolve() []Move {
 			moves = append(moves, move)
 		}
 	}
+	if clear(t.challenged); len(t.dirty) > manyDirty {
+		t.dirty = map[netip.Prefix]*holding{} // an empty map keeps its memory
+	}
 	clear(t.dirty)
-	clear(t.challenged)
 	slices.SortFunc(moves, func(a, b Move) int { return mesh.ComparePrefixes(a.Prefix, b.Prefix) })
 	return moves
 }

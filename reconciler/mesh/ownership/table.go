@@ -199,9 +199,8 @@ func (t *Table) init() {
 func (t *Table) claim(c *claimant, claim mesh.Claim) *entry {
 	h := t.holdings[claim.Prefix]
 	if h == nil {
-		h = &holding{prefix: claim.Prefix, owner: t.restored[claim.Prefix]}
+		h = &holding{prefix: claim.Prefix, owner: t.takeRestored(claim.Prefix)}
 		t.holdings[claim.Prefix] = h
-		delete(t.restored, claim.Prefix)
 	}
 	e := &entry{Claim: claim, by: c}
 	if c.key == h.owner {
@@ -213,6 +212,15 @@ func (t *Table) claim(c *claimant, claim mesh.Claim) *entry {
 	heap.Push(&h.claims, e)
 	t.touch(h)
 	return e
+}
+
+// takeRestored returns the owner of a prefix in an earlier process, and forgets it.
+func (t *Table) takeRestored(prefix netip.Prefix) (owner mesh.Key) {
+	owner, known := t.restored[prefix]
+	if delete(t.restored, prefix); known && len(t.restored) == 0 {
+		t.restored = map[netip.Prefix]mesh.Key{} // an empty map keeps its memory
+	}
+	return owner
 }
 
 // withdraw removes a claim.

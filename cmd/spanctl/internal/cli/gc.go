@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// A discovery server's memory is nearly all live heap. The collector runs after headroom
-// bytes of garbage, within bounds in percent of the live heap: often where that is large,
-// rarely where it is small.
+// The memory of a discovery server, and of an agent in a large cluster, is nearly all live
+// heap. The collector runs after headroom bytes of garbage, within bounds in percent of the
+// live heap: often where that is large, and rarely where that of a server is small.
 const (
 	gcHeadroom = 20 << 20
 	gcLeast    = 40
@@ -48,17 +48,17 @@ func resetGC() {
 }
 
 // tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
-// GOGC. It does so after each collection: a server that is filled at full speed would
+// GOGC. Most is its upper bound in percent. It does so after each collection: a server that is filled at full speed would
 // otherwise have several times its live heap in garbage before it is noticed.
-func tuneGC(ctx context.Context) error {
+func tuneGC(ctx context.Context, most int) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
 	gcIsDelayed.Store(false)
-	debug.SetGCPercent(gcMost)
+	debug.SetGCPercent(most)
 	collected := make(chan struct{}, 1)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	for last := gcMost; ; {
+	for last := most; ; {
 		awaitGC(collected)
 		select {
 		case <-ctx.Done():
@@ -66,7 +66,7 @@ func tuneGC(ctx context.Context) error {
 		case <-collected:
 		}
 		metrics.Read(live)
-		if percent := gcPercent(live[0].Value.Uint64()); percent != last {
+		if percent := gcPercent(live[0].Value.Uint64(), most); percent != last {
 			debug.SetGCPercent(percent)
 			last = percent
 		}
@@ -78,7 +78,7 @@ func awaitGC(collected chan<- struct{}) {
 	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { collected <- struct{}{} }, struct{}{})
 }
 
-// gcPercent returns the GOGC for a live heap in bytes.
-func gcPercent(live uint64) int {
-	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), gcMost))
+// gcPercent returns the GOGC for a live heap in bytes, which is at most a number.
+func gcPercent(live uint64, most int) int {
+	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), uint64(most)))
 }
