@@ -74,8 +74,8 @@ func decodeCache(data []byte) (cached cacheContent, err error) {
 // data with the time passed in, for one goroutine at a time.
 type membership struct {
 	entries map[string]*membershipEntry
-	// order are the node IDs of entries, sorted.
-	order []string
+	// order are the entries, sorted by node ID.
+	order []*membershipEntry
 	// connected is set while the watch is up and has sent its snapshot.
 	connected bool
 	// round counts the snapshots.
@@ -107,7 +107,7 @@ func newMembership(cached []cachedAffiliate) *membership {
 	for _, c := range cached {
 		m.entries[c.Affiliate.NodeID] = &membershipEntry{published: published{c.Affiliate, c.Sequence}, lastSeen: c.LastSeen}
 	}
-	m.order = slices.Sorted(maps.Keys(m.entries))
+	m.order = slices.SortedFunc(maps.Values(m.entries), func(a, b *membershipEntry) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	return m
 }
 
@@ -159,11 +159,13 @@ func (m *membership) current(id string) (s payload.Sequence, has bool) {
 // set adds or updates an affiliate that the service has.
 func (m *membership) set(now time.Time, a published) (changed bool) {
 	before, known := m.entries[a.NodeID]
-	if !known {
-		at, _ := slices.BinarySearch(m.order, a.NodeID)
-		m.order = slices.Insert(m.order, at, a.NodeID)
+	e := &membershipEntry{published: a, lastSeen: now, round: m.round}
+	m.entries[a.NodeID] = e
+	if at, found := m.find(a.NodeID); found {
+		m.order[at] = e
+	} else {
+		m.order = slices.Insert(m.order, at, e)
 	}
-	m.entries[a.NodeID] = &membershipEntry{published: a, lastSeen: now, round: m.round}
 	return !known || !reflect.DeepEqual(before.Affiliate, a.Affiliate)
 }
 
@@ -206,10 +208,15 @@ func (m *membership) hasDoubts() bool {
 	return false
 }
 
+// find returns the place of a node ID in the order.
+func (m *membership) find(id string) (at int, found bool) {
+	return slices.BinarySearchFunc(m.order, id, func(e *membershipEntry, id string) int { return cmp.Compare(e.NodeID, id) })
+}
+
 // remove forgets an affiliate.
 func (m *membership) remove(id string) (changed bool) {
 	_, known := m.entries[id]
-	if at, found := slices.BinarySearch(m.order, id); found {
+	if at, found := m.find(id); found {
 		m.order = slices.Delete(m.order, at, at+1)
 	}
 	delete(m.entries, id)
@@ -265,8 +272,8 @@ func (m *membership) cached(now time.Time) []cachedAffiliate {
 // affiliates returns the machines, sorted by node ID.
 func (m *membership) affiliates() []published {
 	list := make([]published, 0, len(m.entries))
-	for _, id := range m.order {
-		list = append(list, m.entries[id].published)
+	for _, e := range m.order {
+		list = append(list, e.published)
 	}
 	return list
 }
