@@ -154,6 +154,8 @@ type Engine struct {
 	gatherings uint64
 	// overAll has each pass work on all peers: others are held to what it does then.
 	overAll bool
+	// overAllAt is when one did last, apart from that.
+	overAllAt time.Time
 	// document builds the desired state of the passes.
 	document document
 	// replies are the answers to echoes that this pass has read.

@@ -92,3 +92,6 @@ func (e *Engine) Connections() (all []peer.Connection) {
 	}
 	return all
 }
+
+// Specs are what the engine remembers of the peers.
+func (e *Engine) Specs() []mesh.PeerSpec { return e.gathered.specs }

@@ -3,6 +3,8 @@ package reconciler
 import (
 	"fmt"
 	"maps"
+	"reflect"
+	"slices"
 
 	"github.com/spanmesh/span/reconciler/condition"
 	"github.com/spanmesh/span/reconciler/health"
@@ -116,8 +118,23 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.members.Before = e.before(g.members.Unreadable)
 	g.configured = staticKeys(known.Affiliates)
 	g.patchable = g.isPatchable()
+	if last := e.gathered; p.overAll && last != nil && last.holds(config, known) && last.matches(&g) {
+		p.gathered, p.Local = *last, last.local
+		return nil
+	}
 	p.gathered, p.Local, e.gathered = g, g.local, &g
 	return nil
+}
+
+// matches reports whether g, which was changed with its affiliates, is what was gathered anew.
+func (g *gathered) matches(anew *gathered) bool {
+	return g.identity == anew.identity && g.host.Equal(anew.host) && g.host.SameTerritory(anew.host) && g.mtu == anew.mtu && g.maxMTU == anew.maxMTU &&
+		g.withoutAgent == anew.withoutAgent && maps.Equal(g.refused, anew.refused) && reflect.DeepEqual(g.offered, anew.offered) &&
+		slices.EqualFunc(g.merged, anew.merged, func(a, b mesh.Affiliate) bool { return a.Equal(&b) }) &&
+		slices.EqualFunc(g.specs, anew.specs, func(a, b mesh.PeerSpec) bool {
+			a.AllowedIPs, b.AllowedIPs = nil, nil // package ownership decides on these
+			return reflect.DeepEqual(a, b)
+		})
 }
 
 // regather reports whether what the last pass has gathered holds, or could be changed so that it does.
@@ -126,10 +143,13 @@ func (e *Engine) regather(p *Pass, config *schema.Config, known Knowledge, host 
 	if last == nil || last.identity != identity || !last.host.Equal(host) || !last.host.SameTerritory(host) {
 		return false
 	}
+	if p.overAll {
+		return false
+	}
 	if last.holds(config, known) {
 		return true
 	}
-	if e.overAll || e.planning {
+	if e.planning {
 		return false
 	}
 	p.patched, ok = e.patch(config, known)
@@ -145,7 +165,7 @@ func (e *Engine) gatherPeers(p *Pass, g *gathered, kubespan *schema.KubeSpan) {
 	}
 	g.refuseKeysOf(g.proven)
 	g.makePeers(kubespan, g.known.PresharedKeys)
-	if e.overAll || e.planning {
+	if p.overAll || e.planning {
 		g.inherit(nil)
 	} else {
 		g.inherit(e.gathered)

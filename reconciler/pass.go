@@ -54,6 +54,8 @@ type Pass struct {
 	respecified map[mesh.Key]bool
 	// whole is set when the pass has read all of the kernel's state, and not only the peers.
 	whole bool
+	// overAll is set when the pass works on all peers, whatever has changed.
+	overAll bool
 	// peers are the connections to the peers of gathered.specs, in the same order.
 	peers peer.Connections
 	// stepped are the indexes of the peers that the pass has stepped, and allStepped is set if these are

@@ -89,3 +89,25 @@ func TestPlanOfANewEngine(t *testing.T) {
 		t.Errorf("the plan is %v, the conditions are %v, %v", pass.Plan, pass.Conditions, err)
 	}
 }
+
+// TestMistakesDoNotLast has the engine remember something that is not so.
+func TestMistakesDoNotLast(t *testing.T) {
+	h := &history{now: start, config: config(t, ""), known: complete(affiliate(1, "198.51.100.1:51820"), affiliate(2, "198.51.100.2:51820"))}
+	h.known.Version = 1
+	engine := newTwin()
+	endpoints := func(after time.Duration) int {
+		h.now = h.now.Add(after)
+		engine.pass(h)
+		return len(engine.Specs()[0].Endpoints)
+	}
+	if endpoints(time.Second) == 0 {
+		t.Fatal("the peer has no endpoints")
+	}
+	engine.Specs()[0].Endpoints = nil
+	if endpoints(2*time.Minute) != 0 {
+		t.Fatal("nothing was mistaken")
+	}
+	if endpoints(10*time.Minute) == 0 {
+		t.Error("the mistake has lasted")
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // stepPeers moves the connection to every peer on, from what WireGuard shows.
 func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live state.State, networkChanged bool) {
-	if e.overAll {
+	if p.overAll {
 		e.tracker.StepAll()
 	}
 	p.peers = e.tracker.Next(now, peer.Input{

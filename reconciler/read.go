@@ -13,9 +13,13 @@ import (
 // kernel does not report are repaired after this time at the latest.
 const fullReadInterval = 30 * time.Second
 
+// overAllInterval is the time after which a pass works on all peers: what those between have missed,
+// if anything, does not last.
+const overAllInterval = 10 * time.Minute
+
 // read starts a pass: it reads the kernel and gathers the peers.
 func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t Trigger) (*Pass, state.State, error) {
-	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval}
+	p := &Pass{Scope: state.ScopeOf(config.KubeSpan()), NextCheck: peer.IdleInterval, overAll: e.overAll}
 	p.Scope.FormerLink = e.formerLink
 	live, ok, err := e.readDevice(now, p.Scope, config, known, t)
 	if ok {
@@ -29,6 +33,9 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	e.lastRead, e.lastReadAt, p.whole = &live, now, true
+	if now.Sub(e.overAllAt) >= overAllInterval && !e.planning {
+		e.overAllAt, p.overAll = now, true
+	}
 	if config.KubeSpan().Enabled || config.Cluster.Discovery.Enabled {
 		err = e.gather(p, config, known, live.Peers)
 	}
