@@ -7,7 +7,7 @@ MODULES := schema reconciler discoveryhttp discoverykube netlinkapply relay cmd/
 PACKAGES := $(MODULES:%=./%/...)
 # What `make test` runs: it needs this workspace, Go and a few Debian packages. The mesh comes
 # first: its tests mostly wait, while the others are compiled.
-TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs fleet internal/simulated internal/soak internal/trouble interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs fleet internal/simulated internal/soak internal/trouble internal/walk interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
 HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh ui)
@@ -67,7 +67,7 @@ test: setup-test build etcd ## Run the tests that need this workspace alone, wit
 # Under SPANCTL_TEST_ALL a test fails where it would otherwise be skipped.
 .PHONY: test-all
 test-all: export SPANCTL_TEST_ALL := 1
-test-all: $(TOOLS)/buf test test-nat test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
+test-all: $(TOOLS)/buf test test-nat test-walks test-kubernetes test-host test-guest test-units test-scenarios ## Run all tests: also Kubernetes, packages, ssh, the guest and the units
 
 # By itself, since all its machines meet at once.
 .PHONY: test-nat
@@ -144,9 +144,27 @@ dashboard: ## Make the dashboard in deploy/monitoring
 web: ## Bundle the pages that spanctl serves, into their dist directories
 	@cd tools/web && GOWORK=off go run . $(CURDIR) $(CURDIR)
 
-# Which fault is planted, and in how many meshes: each has that of the next number.
+# By itself, since what it expects must come true within a minute.
+.PHONY: test-walks
+test-walks: setup-test build ## Run the walks through random faults that failed once, and a short one
+	@mkdir -p $(SCENARIOS)
+	@rm -f $(SCENARIOS)/userspace-chaos
+	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-chaos $(RUN_TESTS) $(TESTFLAGS) ./e2e/chaos
+
+# Which fault is planted, and in how many meshes: each has that of the next number. And which walk
+# `make test-chaos` makes, and how many faults it has.
 SEED ?= 1
 ROUNDS ?= 1
+STEPS ?= 60
+
+# Its PARALLEL is in how many parts the walk is made at the same time. Each needs about one processor.
+.PHONY: test-chaos
+test-chaos: PARALLEL = 2
+test-chaos: setup-test build ## Walk through STEPS=60 random faults of the walk SEED=n, and expect the mesh to heal; PARALLEL=2 parts at once
+	@CGO_ENABLED=0 go test -c -o .cache/chaos ./e2e/chaos
+	@cd e2e/chaos && SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace \
+		CHAOS_SEED=$(SEED) CHAOS_STEPS=$(STEPS) CHAOS_LEGS=$(PARALLEL) \
+		$(CURDIR)/.cache/chaos -test.run TestWalk -test.parallel $(PARALLEL) -test.timeout 0
 
 .PHONY: trouble
 trouble: setup-test build ## Plant a fault in a mesh, and see whether `spanctl status` names it; SEED=n, ROUNDS=100, PLAY=1 to find it yourself

@@ -69,6 +69,9 @@ func (p *Process) Stop(signal os.Signal) error {
 	return p.err
 }
 
+// Ended returns a channel that is closed when the process has ended.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
 // Wait waits until the process ends.
 func (p *Process) Wait(ctx context.Context) error {
 	select {

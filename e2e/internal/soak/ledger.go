@@ -1,6 +1,35 @@
 package soak
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+
+	"github.com/spanmesh/span/e2e/internal/wire"
+)
+
+// Ledger writes affiliates to a server and knows which of them the server must have. It is safe for
+// concurrent use, except that an affiliate has one writer.
+type Ledger struct{ writers *writers }
+
+// NewLedger returns a ledger of what is written with a client.
+func NewLedger(client wire.Client) Ledger { return Ledger{newWriters(client)} }
+
+// Write updates an affiliate of a cluster. Its data has the number of the write.
+func (l Ledger) Write(ctx context.Context, cluster, id string) error {
+	return l.writers.write(ctx, key{cluster, id}, false)
+}
+
+// Check returns an error if the server has lost a write to a cluster that it has acknowledged. It waits
+// for a server that is starting.
+func (l Ledger) Check(ctx context.Context, cluster string) error {
+	return l.writers.check(ctx, cluster)
+}
+
+// Acknowledged returns the number of writes that the server has acknowledged.
+func (l Ledger) Acknowledged() int64 { return l.writers.acknowledged.Load() }
+
+// Forget drops a cluster, whose store was emptied.
+func (l Ledger) Forget(cluster string) { l.writers.forget(cluster) }
 
 // entry is what is known of an affiliate: what its writer asked for, and what the server
 // acknowledged. Writes have numbers that grow.

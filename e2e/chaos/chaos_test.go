@@ -1,0 +1,159 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/walk"
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(harness.Main(m, harness.HostOnly, map[string]lab.Subcommand{commandBeacon: runBeacon}))
+}
+
+const (
+	// defaultFaults is how many faults a walk has in `make test-all`.
+	defaultFaults = 24
+	// shrinking bounds how long a failing walk is shrunk.
+	shrinking = 20 * time.Minute
+)
+
+// number returns the number in a variable of the environment.
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s is %q, want a number", name, text)
+	}
+	return n
+}
+
+// TestWalk makes the walk of a seed, in legs that are made at the same time.
+func TestWalk(t *testing.T) {
+	harness.Scenario(t, "random faults, several at once: after each few of them the mesh heals within a minute, and nothing ever leaves in clear")
+	seed, faults := number(t, "CHAOS_SEED", 1), number(t, "CHAOS_STEPS", defaultFaults)
+	all := walk.Generate(uint64(seed), faults, drawn(), machines)
+	began := time.Now()
+	t.Cleanup(func() {
+		took := time.Since(began)
+		fmt.Printf("seed %d: %d faults in %d groups took %v: %.1f faults a minute\n", seed, all.Faults(), len(all.Groups()),
+			took.Round(time.Second), float64(all.Faults())/took.Minutes())
+	})
+	for i, leg := range all.Legs(max(1, number(t, "CHAOS_LEGS", 1))) {
+		t.Run(fmt.Sprint("leg ", i+1), func(t *testing.T) {
+			t.Parallel()
+			pursue(t, leg)
+		})
+	}
+}
+
+// TestRecordedWalks makes the walks that have failed before.
+func TestRecordedWalks(t *testing.T) {
+	files, err := filepath.Glob("testdata/walks/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := walk.Parse(string(text))
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if a := attempt(t, w); a.found != nil {
+				t.Error(a.report())
+			}
+		})
+	}
+}
+
+// worlds counts the worlds of this program.
+var worlds atomic.Int32
+
+// outcome is what making a walk came to.
+type outcome struct {
+	// found is nil where all was well.
+	found *finding
+	// made are the steps up to the finding.
+	made    walk.Walk
+	journal string
+	logs    string
+}
+
+// attempt makes a walk in a world of its own, which is gone afterwards.
+func attempt(t *testing.T, steps walk.Walk) (o outcome) {
+	t.Helper()
+	completed := t.Run("world", func(t *testing.T) {
+		w := newWorld(t, int(worlds.Add(1)%200)+20)
+		o.found = w.make(steps)
+		o.journal, o.made = w.journal.String(), steps[:w.done]
+		if o.found != nil {
+			o.logs = w.logs()
+		}
+	})
+	if !completed && o.found == nil {
+		t.FailNow()
+	}
+	return o
+}
+
+// report describes a finding.
+func (o outcome) report() string {
+	return fmt.Sprintf("%s: %s\n\nwhat was done:\n%s\n%s", o.found.invariant, o.found.text, o.journal, o.logs)
+}
+
+// pursue makes a walk. If it fails, it is shrunk, and the test fails.
+func pursue(t *testing.T, steps walk.Walk) {
+	t.Helper()
+	o := attempt(t, steps)
+	if o.found == nil {
+		return
+	}
+	t.Error(o.report())
+	if os.Getenv("CHAOS_SHRINK") == "0" {
+		return
+	}
+	end := time.Now().Add(shrinking)
+	shortest := o.made
+	fails := func(part walk.Walk) bool {
+		failed := 0
+		for try := range 3 {
+			if again := attempt(t, part); again.found != nil && again.found.invariant == o.found.invariant {
+				failed++
+			}
+			if failed == 2 || try+1-failed == 2 {
+				break
+			}
+		}
+		fmt.Printf("shrinking: %d steps fail %d times\n", len(part), failed)
+		return failed == 2
+	}
+	shortest = walk.Shrink(shortest, func() bool { return time.Now().Before(end) }, fails)
+	t.Errorf("the shortest that breaks %q, for testdata/walks:\n%s\nas a test:\n%s", o.found.invariant, shortest, asTest(o.found.invariant, shortest))
+}
+
+// asTest returns a walk as the code of a test.
+func asTest(invariant string, steps walk.Walk) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "// TestShortestWalk breaks %q.\nfunc TestShortestWalk(t *testing.T) {\n\tif o := attempt(t, walk.Walk{\n", invariant)
+	for _, s := range steps {
+		fmt.Fprintf(&b, "\t\t{Action: %q, Node: %d, Argument: %d, Pause: %d},\n", s.Action, s.Node, s.Argument, s.Pause)
+	}
+	b.WriteString("\t}); o.found != nil {\n\t\tt.Error(o.report())\n\t}\n}\n")
+	return b.String()
+}
