@@ -20,7 +20,7 @@ var configActions = map[string]action{
 		w.configure(n, harness.Edit(w.config, settings[argument%len(settings)]))
 	}},
 	"break-config": {weight: 2, do: func(w *world, n *node, argument int) {
-		broken := []string{"", w.config + "}\n", harness.Edit(w.config, "mtuu: 1380"), harness.Edit(w.config, "listenPort: 70000"), w.config[:len(w.config)/2]}
+		broken := append(trouble.BrokenConfigs(w.config), w.config[:len(w.config)/2])
 		w.configure(n, broken[argument%len(broken)])
 	}},
 	"remove-config": {weight: 2, do: func(w *world, n *node, _ int) {

@@ -89,11 +89,11 @@ var configFaults = []Fault{
 func invalidConfig(s *Scene) Sign {
 	secret := s.Value("secret")
 	bad := map[string]string{
-		"a setting that does not exist":          harness.Edit(s.Config, one(s, "mtuu: 1380", "listenport: 51820", "relays: true")),
-		"a value out of range":                   harness.Edit(s.Config, one(s, "mtu: 1000", "listenPort: 70000", "routingTable: -1")),
-		"a brace too many":                       s.Config + "}\n",
+		"a setting that does not exist":          harness.Edit(s.Config, one(s, unknownSettings...)),
+		"a value out of range":                   harness.Edit(s.Config, one(s, valuesOutOfRange...)),
+		"a brace too many":                       withBrace(s.Config),
 		"an empty file":                          "",
-		"a secret that is cut":                   strings.Replace(s.Config, secret, secret[1:], 1),
+		"a secret that is cut":                   withCutSecret(s.Config),
 		"a file of the secret that is not there": strings.Replace(s.Config, `secret: "`+secret+`"`, `secret: file: "`+s.On.Dir+`/secret"`, 1),
 	}
 	name, atStart := strings.CutSuffix(s.Variant, ", "+first)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -52,6 +54,30 @@ func WithOtherID(config string) string {
 // WithOtherSecret returns a config with the secret of no cluster.
 func WithOtherSecret(config string) string {
 	return secretLine.ReplaceAllString(config, `secret: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="`)
+}
+
+var (
+	unknownSettings  = []string{"mtuu: 1380", "listenport: 51820", "relays: true"}
+	valuesOutOfRange = []string{"mtu: 1000", "listenPort: 70000", "routingTable: -1"}
+)
+
+func withBrace(config string) string { return config + "}\n" }
+
+// withCutSecret returns a config whose secret lacks its first character.
+func withCutSecret(config string) string {
+	return secretLine.ReplaceAllStringFunc(config, func(line string) string {
+		name, secret, _ := strings.Cut(line, `"`)
+		return name + `"` + secret[1:]
+	})
+}
+
+// BrokenConfigs returns configs that are not valid, made of one that is.
+func BrokenConfigs(config string) []string {
+	broken := []string{"", withBrace(config), withCutSecret(config)}
+	for _, setting := range slices.Concat(unknownSettings, valuesOutOfRange) {
+		broken = append(broken, harness.Edit(config, setting))
+	}
+	return broken
 }
 
 // SetForwarding lets a machine forward packets, or not.

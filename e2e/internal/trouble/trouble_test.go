@@ -56,3 +56,17 @@ func TestJudge(t *testing.T) {
 		}
 	}
 }
+
+func TestBrokenConfigs(t *testing.T) {
+	config := "machine: network: kubespan: {\n\tenabled: true\n}\ncluster: {\n\tid: \"AAAA\"\n\tsecret: \"BBBBCCCC=\"\n}\n"
+	all := map[string]bool{config: true}
+	for _, broken := range BrokenConfigs(config) {
+		if all[broken] {
+			t.Errorf("this is there twice, or is the config itself:\n%s", broken)
+		}
+		all[broken] = true
+	}
+	if cut := withCutSecret(config); cut != strings.Replace(config, "BBBB", "BBB", 1) {
+		t.Errorf("with its secret cut, it is\n%s", cut)
+	}
+}
