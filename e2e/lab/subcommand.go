@@ -66,29 +66,41 @@ func hold(args []string) error {
 	return endAll()
 }
 
-// endAll kills the other processes of this network namespace. All belong to the lab.
+// namespaces are those that a node has of its own. A process of the node may have left one of them.
+var namespaces = []string{"net", "uts"}
+
+// endAll kills the other processes that are in a namespace of the node. All belong to the lab.
 func endAll() error {
-	own, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		return err
-	}
-	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return err
 	}
 	var failures error
-	for _, link := range links {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(link))))
-		if err != nil || pid == os.Getpid() {
+	for _, process := range processes {
+		pid, err := strconv.Atoi(filepath.Base(process))
+		if err != nil || pid == os.Getpid() || !sharesNamespace(process) {
 			continue
 		}
-		if namespace, err := os.Readlink(link); err == nil && namespace == own {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				failures = errors.Join(failures, err)
-			}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			failures = errors.Join(failures, err)
 		}
 	}
 	return failures
+}
+
+// sharesNamespace reports whether a process, named by its directory in /proc, is in a namespace of this
+// node.
+func sharesNamespace(process string) bool {
+	for _, kind := range namespaces {
+		own, err := os.Readlink(filepath.Join("/proc/self/ns", kind))
+		if err != nil {
+			continue
+		}
+		if other, err := os.Readlink(filepath.Join(process, "ns", kind)); err == nil && other == own {
+			return true
+		}
+	}
+	return false
 }
 
 // subcommandWrite writes the text args[1] to the file args[0].
