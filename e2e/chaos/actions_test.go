@@ -109,6 +109,9 @@ var serverActions = map[string]action{
 	}},
 	"empty-store": {weight: 1, do: func(w *world, n *node, argument int) {
 		s := w.serverOf(argument)
+		if s.store != "" && w.isFull {
+			return // it would not start
+		}
 		w.endServer(s, unix.SIGKILL)
 		if s.store != "" {
 			w.writing.Lock()
@@ -118,7 +121,10 @@ var serverActions = map[string]action{
 		}
 		w.startServer(s)
 	}},
-	"fill-store": {weight: 1, do: func(w *world, n *node, _ int) { w.fill(w.servers[1].machine, w.serverDisk()) }},
+	"fill-store": {weight: 1, do: func(w *world, n *node, _ int) {
+		w.isFull = true
+		w.fill(w.servers[1].machine, w.serverDisk())
+	}},
 }
 
 // serverOf chooses a server by an argument.

@@ -100,7 +100,10 @@ func attempt(t *testing.T, steps walk.Walk) (o outcome) {
 	t.Helper()
 	completed := t.Run("world", func(t *testing.T) {
 		w := newWorld(t, int(worlds.Add(1)%200)+20)
-		o.found = w.make(steps)
+		o.found = catch(func() {
+			w.start()
+			w.make(steps)
+		})
 		o.journal, o.made = w.journal.String(), steps[:w.done]
 		if o.found != nil {
 			o.logs = w.logs()

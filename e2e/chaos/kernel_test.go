@@ -33,13 +33,11 @@ var kernelActions = map[string]action{
 	"flush-ruleset":  {weight: 1, layers: []string{theTable, theGuard}, do: nodeCommand("flush-ruleset")},
 	"set-device": {weight: 3, do: func(w *world, n *node, argument int) {
 		settings := []string{"fwmark", "listen-port", "private-key", "allowed-ips"}
-		n.damages++
 		w.try(n.Machine, "set-device", settings[argument%len(settings)])
 	}},
 	"remove-peer": {weight: 3, do: func(w *world, n *node, argument int) {
 		out, ok := w.try(n.Machine, "peers")
 		if peers := strings.Fields(out); ok && len(peers) > 0 {
-			n.damages++
 			w.try(n.Machine, "remove-peer", peers[argument%len(peers)])
 		}
 	}},

@@ -43,6 +43,8 @@ type world struct {
 	mesh *harness.Mesh
 	// began is when the world was made.
 	began time.Time
+	// number is that of the world in this program.
+	number int
 	// config is what all machines have when all is well.
 	config  string
 	nodes   []*node
@@ -61,6 +63,8 @@ type world struct {
 	heals [stages][]heal
 	// isExposed is set while packets between machines may leave in clear, by their operator's will.
 	isExposed bool
+	// isFull is set while the disk of the server's store is.
+	isFull bool
 	// journal has what was done, for the report of a finding.
 	journal strings.Builder
 	// quiet counts the times that all was well, done the steps.
@@ -81,6 +85,8 @@ type node struct {
 	first *usage
 	// home is the address that the machine has at first.
 	home netip.Addr
+	// before is the end of what the agent's last process printed.
+	before string
 }
 
 // server is a discovery server.
@@ -108,10 +114,16 @@ type heal struct {
 	do   func()
 }
 
-// newWorld makes a world in which all runs. Worlds of one program have different numbers.
+// newWorld makes a world without machines. Worlds of one program have different numbers.
 func newWorld(t *testing.T, number int) *world {
 	t.Helper()
-	w := &world{t: t, began: time.Now(), spoken: fmt.Sprintf("spoken-in-clear-%d.", number)}
+	return &world{t: t, began: time.Now(), number: number, spoken: fmt.Sprintf("spoken-in-clear-%d.", number)}
+}
+
+// start makes the machines and starts all that runs on them.
+func (w *world) start() {
+	w.t.Helper()
+	t, number := w.t, w.number
 	w.mesh = harness.NewMeshOn(t, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20, byte(number), 0}), 24), 0)
 	second := w.mesh.Add("second")
 	w.fault(w.mesh.Lab.Join())
@@ -134,7 +146,6 @@ func newWorld(t *testing.T, number int) *world {
 	}
 	w.router = w.mesh.RouterOf(w.nodes[machines-1].Machine)
 	w.startLedger()
-	return w
 }
 
 func (w *world) canary(number int) string { return fmt.Sprintf("%s-%d.", nodecmd.Canary, number) }
@@ -185,6 +196,9 @@ func (w *world) addNode(i int, canary string) {
 func (w *world) startAgent(n *node) {
 	if n.runs {
 		return
+	}
+	if n.Agent.Process != nil {
+		n.before = tail(n.Agent.Output(), 30) + "\n--- it started again\n"
 	}
 	n.Agent.Process = n.CLI.Start("run")
 	w.await(n.Agent.Process, "agent started")
@@ -329,19 +343,22 @@ func (w *world) find(invariant, format string, args ...any) {
 	panic(&finding{invariant, fmt.Sprintf(format, args...)})
 }
 
-// make does the steps of a walk, and returns the first finding, or nil. All faults are healed at the
-// end.
-func (w *world) make(steps walk.Walk) (found *finding) {
+// catch does something and returns the finding that it ends with, or nil.
+func catch(do func()) (found *finding) {
 	defer func() {
 		if r := recover(); r != nil {
-			f, ok := r.(*finding)
-			if !ok {
+			var ok bool
+			if found, ok = r.(*finding); !ok {
 				panic(r)
 			}
-			w.note("FOUND %s: %s", f.invariant, f.text)
-			found = f
 		}
 	}()
+	do()
+	return nil
+}
+
+// make does the steps of a walk, until the first finding. All faults are healed at the end.
+func (w *world) make(steps walk.Walk) {
 	w.heal()
 	for _, s := range steps {
 		w.done++
@@ -350,7 +367,6 @@ func (w *world) make(steps walk.Walk) (found *finding) {
 	if len(steps) > 0 && steps[len(steps)-1].Action != walk.Heal {
 		w.heal()
 	}
-	return nil
 }
 
 // step does a step, and waits for its pause.
@@ -373,6 +389,8 @@ func (w *world) step(s walk.Step) {
 			w.expose("a second defence of " + n.Name)
 		}
 		n.layers[layer] = true
+	}
+	if _, ok := kernelActions[s.Action]; ok || len(a.layers) > 0 {
 		n.damages++
 	}
 	a.do(w, n, s.Argument)
@@ -396,7 +414,7 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		clear(n.layers)
 	}
-	w.isExposed = false
+	w.isExposed, w.isFull = false, false
 	w.quiet++
 	w.note("all is well after %v", time.Since(began).Round(10*time.Millisecond))
 }
@@ -408,7 +426,7 @@ func (w *world) logs() string {
 		fmt.Fprintf(&b, "--- the server of %s:\n%s\n", s.machine.Name, tail(s.process.Output(), 20))
 	}
 	for _, n := range w.nodes {
-		fmt.Fprintf(&b, "--- the agent of %s, %s:\n%s\n", n.Name, n.Address, tail(n.Agent.Output(), 60))
+		fmt.Fprintf(&b, "--- the agent of %s, %s:\n%s\n", n.Name, n.Address, n.before+tail(n.Agent.Output(), 60))
 	}
 	return b.String()
 }

@@ -1,0 +1,135 @@
+package chaos
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spanmesh/span/e2e/internal/harness"
+	"github.com/spanmesh/span/e2e/internal/walk"
+	"github.com/spanmesh/span/e2e/lab"
+)
+
+// TestInstruments has two machines without a mesh send canaries to each other, which are in clear.
+func TestInstruments(t *testing.T) {
+	t.Parallel()
+	l, err := lab.NewOn("", "", netip.MustParsePrefix("172.21.0.0/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const canary = "a-canary-of-the-instruments."
+	var beacons []*beacon
+	var addresses []netip.Addr
+	for _, name := range []string{"one", "two"} {
+		n, err := l.AddNode(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := startBeacon(harness.NewMachine(t, n, ""), canary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		beacons, addresses = append(beacons, b), append(addresses, n.Address)
+	}
+	c, err := startCapture(canary, "a-spoken-text.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if frames, err := c.inClear(); frames != "" || err != nil || c.hasHeard() {
+		t.Errorf("before anything is sent: %q, %v", frames, err)
+	}
+	nobody := netip.MustParseAddr("172.21.0.99")
+	missing, err := beacons[0].reach(500*time.Millisecond, []netip.Addr{addresses[1], nobody})
+	if err != nil || len(missing) != 1 || missing[0] != nobody.String() {
+		t.Errorf("not reached are %v, %v", missing, err)
+	}
+	await(t, "a canary in clear", func() bool {
+		frames, err := c.inClear()
+		return err == nil && strings.Contains(frames, addresses[0].String()+" to "+addresses[1].String())
+	})
+	if err := beacons[1].say(addresses[0], "a-spoken-text."); err != nil {
+		t.Error(err)
+	}
+	await(t, "the spoken text", c.hasHeard)
+
+	if err := beacons[1].stream(addresses[:1]); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		await(t, "a stream", func() bool {
+			frames, err := c.inClear()
+			return err == nil && strings.Contains(frames, addresses[1].String()+" to "+addresses[0].String())
+		})
+	}
+}
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(harness.Patience); !holds(); <-time.After(lookPause / 10) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s was not seen", what)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	var first *usage
+	before := usage{pid: 1, descriptors: 20, goroutines: 30, memory: 10 << 20}
+	for _, c := range []struct {
+		name string
+		now  usage
+		want string
+	}{
+		{"the first look", before, ""},
+		{"as much more as it may", usage{1, 22, 40, 18 << 20}, ""},
+		{"too many descriptors", usage{1, 23, 30, 0}, "descriptors"},
+		{"too many goroutines", usage{1, 20, 41, 0}, "goroutines"},
+		{"too much memory", usage{1, 20, 30, 18<<20 + 1}, "memory"},
+		{"another process", usage{2, 90, 90, 90 << 20}, ""},
+		{"all of that process", usage{2, 100, 101, 99 << 20}, "descriptors goroutines memory"},
+	} {
+		var got []string
+		for _, p := range compare("it", &first, c.now) {
+			got = append(got, p.invariant)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestEachActionIsDrawn(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, s := range walk.Generate(1, 2000, drawn(), machines) {
+		seen[s.Action] = true
+	}
+	for name, a := range actions {
+		if !seen[name] || a.weight < 1 || a.do == nil {
+			t.Errorf("%s is never drawn, or does nothing", name)
+		}
+	}
+}
+
+func TestAsTest(t *testing.T) {
+	t.Parallel()
+	got := asTest("reach", walk.Walk{{Action: "flap", Node: 1, Argument: 2, Pause: time.Second}, {Action: walk.Heal}})
+	for _, want := range []string{`breaks "reach"`, `{Action: "flap", Node: 1, Argument: 2, Pause: 1000000000},`, `{Action: "heal", Node: 0,`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
