@@ -30,7 +30,7 @@ const (
 )
 
 // actions are all actions by name.
-var actions = collect(processActions, serverActions, kernelActions, networkActions, configActions, stateActions)
+var actions = collect(processActions, helperActions, serverActions, kernelActions, networkActions, configActions, stateActions)
 
 func collect(sets ...map[string]action) map[string]action {
 	all := map[string]action{}
@@ -68,6 +68,16 @@ var processActions = map[string]action{
 	"pause-wireguard": {weight: 2, do: func(w *world, n *node, _ int) {
 		w.try(n.Machine, "signal-wireguard", "SIGSTOP")
 		w.onHeal(resumed, "WireGuard of "+n.Name, func() { w.try(n.Machine, "signal-wireguard", "SIGCONT") })
+	}},
+}
+
+// helperActions are those on the processes of the relays that machines are and use.
+var helperActions = map[string]action{
+	"kill-relay": {weight: 1, do: func(w *world, _ *node, _ int) {
+		w.try(w.nodes[offers].Machine, "signal-command", "relay-process", "SIGKILL")
+	}},
+	"kill-tunnels": {weight: 1, do: func(w *world, _ *node, _ int) {
+		w.try(w.nodes[machines-1].Machine, "signal-command", "tunnel-process", "SIGKILL")
 	}},
 }
 

@@ -17,10 +17,10 @@ var settings = []string{"mtu: 1380", "mtu: 1300", "listenPort: 51822", "fwmark: 
 // configActions edit, break and take away the config.
 var configActions = map[string]action{
 	"edit-config": {weight: 4, do: func(w *world, n *node, argument int) {
-		w.configure(n, harness.Edit(w.config, settings[argument%len(settings)]))
+		w.configure(n, harness.Edit(n.config, settings[argument%len(settings)]))
 	}},
 	"break-config": {weight: 2, do: func(w *world, n *node, argument int) {
-		broken := append(trouble.BrokenConfigs(w.config), w.config[:len(w.config)/2])
+		broken := append(trouble.BrokenConfigs(n.config), n.config[:len(n.config)/2])
 		w.configure(n, broken[argument%len(broken)])
 	}},
 	"remove-config": {weight: 2, do: func(w *world, n *node, _ int) {
@@ -34,9 +34,9 @@ var configActions = map[string]action{
 		w.fault(os.WriteFile(path, []byte(w.mesh.YAML()), 0o600))
 		w.onHeal(around, "second config of "+n.Name, func() { w.fault(os.Remove(path)) })
 	}},
-	"disable-mesh":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, harness.Disabled(w.config)) }},
-	"other-secret":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherSecret(w.config)) }},
-	"other-cluster": {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherID(w.config)) }},
+	"disable-mesh":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, harness.Disabled(n.config)) }},
+	"other-secret":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherSecret(n.config)) }},
+	"other-cluster": {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherID(n.config)) }},
 	"rotate-key":    {weight: 2, do: func(w *world, n *node, _ int) { w.spanctl(n, "rotate-key") }},
 	"down": {weight: 1, exposes: true, do: func(w *world, n *node, _ int) {
 		w.spanctl(n, "down")
@@ -52,7 +52,7 @@ func (w *world) configure(n *node, config string) {
 }
 
 func (w *world) restoreConfig(n *node) {
-	w.onHeal(around, "config of "+n.Name, func() { n.Files.WriteConfig(w.config) })
+	w.onHeal(around, "config of "+n.Name, func() { n.Files.WriteConfig(n.config) })
 }
 
 // stateActions fill, damage and delete the files of an agent's state.

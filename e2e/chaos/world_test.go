@@ -25,6 +25,8 @@ import (
 const (
 	// machines is the number of machines of a world. The last is behind a NAT.
 	machines = 6
+	// offers is the number of the machine that is a relay for the others, beside that of a server.
+	offers = 1
 	// relayPort is the UDP port of the blind relay.
 	relayPort = "51821"
 	// ledgerCluster is the cluster of the ledger, of which the machines are no members.
@@ -44,9 +46,7 @@ type world struct {
 	// began is when the world was made.
 	began time.Time
 	// number is that of the world in this program.
-	number int
-	// config is what all machines have when all is well.
-	config  string
+	number  int
 	nodes   []*node
 	servers []*server
 	// router is that of the last machine.
@@ -75,6 +75,8 @@ type world struct {
 type node struct {
 	*harness.Machine
 	beacon *beacon
+	// config is what the machine has when all is well.
+	config string
 	// runs is set while the agent is to run, paused while it is stopped by a signal.
 	runs, paused bool
 	// layers are the defences against packets in clear that were taken since all was well.
@@ -136,7 +138,6 @@ func (w *world) start() {
 	}
 	w.mesh.Config = strings.Replace(w.mesh.Config, `endpoint: "`+w.mesh.Endpoint()+`"`,
 		`endpoints: ["`+w.mesh.Endpoint()+`", "`+harness.URL(second)+`"]`, 1)
-	w.config = w.mesh.Config
 	for _, s := range w.servers {
 		w.startServer(s)
 	}
@@ -183,7 +184,11 @@ func (w *world) addNode(i int, canary string) {
 	} else {
 		machine = w.mesh.Join(w.mesh.Add(name))
 	}
-	n := &node{Machine: machine, home: machine.Address, layers: map[string]bool{}}
+	n := &node{Machine: machine, home: machine.Address, config: w.mesh.Config, layers: map[string]bool{}}
+	if i == offers {
+		n.config = harness.Edit(n.config, "relay: offer: true")
+	}
+	n.Files.WriteConfig(n.config)
 	n.Exec.Nodecmd("cover", n.StateDir(), stateSize)
 	var err error
 	n.beacon, err = startBeacon(machine, canary)

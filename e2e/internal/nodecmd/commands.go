@@ -34,6 +34,7 @@ var Commands = map[string]lab.Subcommand{
 	"date-front":     dateFront,
 
 	"signal-wireguard":   signalWireguard,
+	"signal-command":     signalCommand,
 	"rename-link":        renameLink,
 	"move-link":          moveLink,
 	"set-device":         setDevice,
@@ -152,16 +153,20 @@ func listProcesses([]string) error {
 
 // wireguardProcesses returns the cmdline files of the WireGuard processes of this network
 // namespace.
-func wireguardProcesses() (processes []string, err error) {
+func wireguardProcesses() (processes []string, err error) { return processesOf("wireguard-process") }
+
+// processesOf returns the cmdline files of the processes of this network namespace that run a command
+// of spanctl.
+func processesOf(command string) (processes []string, err error) {
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		return nil, err
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
-		command, _ := os.ReadFile(path)
+		words, _ := os.ReadFile(path)
 		namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
-		if namespace == own && bytes.Contains(command, []byte("wireguard-process")) {
+		if namespace == own && bytes.Contains(words, []byte("\x00"+command+"\x00")) {
 			processes = append(processes, path)
 		}
 	}
