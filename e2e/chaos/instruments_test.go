@@ -87,19 +87,23 @@ func await(t *testing.T, what string, holds func() bool) {
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	var first *usage
-	before := usage{pid: 1, descriptors: 20, goroutines: 30, memory: 10 << 20}
+	at := func(seconds, pid, descriptors, goroutines, memory int) usage {
+		return usage{time.Unix(int64(seconds), 0), pid, descriptors, goroutines, memory}
+	}
 	for _, c := range []struct {
 		name string
 		now  usage
 		want string
 	}{
-		{"the first look", before, ""},
-		{"as much more as it may", usage{1, 22, 40, 18 << 20}, ""},
-		{"too many descriptors", usage{1, 23, 30, 0}, "descriptors"},
-		{"too many goroutines", usage{1, 20, 41, 0}, "goroutines"},
-		{"too much memory", usage{1, 20, 30, 18<<20 + 1}, "memory"},
-		{"another process", usage{2, 90, 90, 90 << 20}, ""},
-		{"all of that process", usage{2, 100, 101, 99 << 20}, "descriptors goroutines memory"},
+		{"the first look", at(0, 1, 10, 20, 1<<20), ""},
+		{"more, before it has settled", at(59, 1, 20, 30, 10<<20), ""},
+		{"less, before it has settled", at(59, 1, 1, 1, 1), ""},
+		{"as much more as it may", at(60, 1, 22, 40, 18<<20), ""},
+		{"too many descriptors", at(70, 1, 23, 30, 0), "descriptors"},
+		{"too many goroutines", at(70, 1, 20, 41, 0), "goroutines"},
+		{"too much memory", at(70, 1, 20, 30, 18<<20+1), "memory"},
+		{"another process", at(71, 2, 90, 90, 90<<20), ""},
+		{"all of that process", at(131, 2, 100, 101, 99<<20), "descriptors goroutines memory"},
 	} {
 		var got []string
 		for _, p := range compare("it", &first, c.now) {

@@ -123,15 +123,14 @@ var networkActions = map[string]action{
 			to = netip.AddrFrom4([4]byte{n.home.As4()[0], n.home.As4()[1], n.home.As4()[2], n.home.As4()[3] + 100})
 		}
 		n.Net.ChangeAddress(to)
+		w.try(n.Machine, "default-route", n.gateway.String())
 	}},
 }
 
 // plug sets the link to the network up, and makes the default route again that the machine has lost.
 func (w *world) plug(n *node) {
 	n.Net.SetLink(true)
-	if n == w.nodes[machines-1] {
-		w.try(n.Machine, "default-route", n.home.Prev().String())
-	}
+	w.try(n.Machine, "default-route", n.gateway.String())
 }
 
 // block keeps WireGuard's packets from passing at a machine, as trouble.BlockUDP does.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -18,6 +19,8 @@ import (
 
 // usage is what a process uses.
 type usage struct {
+	// at is when it did.
+	at                           time.Time
 	pid, descriptors, goroutines int
 	// memory is that which is its own and resident, in bytes.
 	memory int
@@ -25,6 +28,9 @@ type usage struct {
 
 // How much more than at first a process may use when all is well.
 const (
+	// settling is how long a process may come to use more: the garbage collector of Go lets a heap grow
+	// to a multiple of what is in use before it runs for the first time.
+	settling        = time.Minute
 	moreDescriptors = 2
 	moreGoroutines  = 10
 	moreMemory      = 8 << 20
@@ -60,6 +66,10 @@ func compare(whose string, first **usage, now usage) (problems []problem) {
 		return nil
 	}
 	f := *first
+	if now.at.Sub(f.at) < settling {
+		f.descriptors, f.goroutines, f.memory = max(f.descriptors, now.descriptors), max(f.goroutines, now.goroutines), max(f.memory, now.memory)
+		return nil
+	}
 	add := func(what string, before, after int) {
 		problems = append(problems, problem{what, fmt.Sprintf("%s had %d %s at first, and has %d", whose, before, what, after)})
 	}
@@ -88,7 +98,7 @@ func usageOf(pid int) (usage, error) {
 	_, resident, _ := strings.Cut(string(status), "RssAnon:")
 	resident, _, _ = strings.Cut(resident, "kB")
 	kib, err := strconv.Atoi(strings.TrimSpace(resident))
-	return usage{pid: pid, descriptors: len(descriptors), memory: kib << 10}, err
+	return usage{at: time.Now(), pid: pid, descriptors: len(descriptors), memory: kib << 10}, err
 }
 
 // goroutines returns those of a discovery server, by its metrics.

@@ -87,6 +87,9 @@ type node struct {
 	first *usage
 	// home is the address that the machine has at first.
 	home netip.Addr
+	// gateway is that of its default route: without one, the kernel sends nothing to other networks,
+	// nor into the mesh.
+	gateway netip.Addr
 	// before is the end of what the agent's last process printed.
 	before string
 }
@@ -129,6 +132,7 @@ func (w *world) start() {
 	w.mesh = harness.NewMeshOn(t, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20, byte(number), 0}), 24), 0)
 	second := w.mesh.Add("second")
 	w.fault(w.mesh.Lab.Join())
+	gateway := second.Address.Next() // this program, which forwards nothing
 	disk := filepath.Join(second.Dir, "disk")
 	second.Exec.Nodecmd("cover", disk, serverDisk)
 	store := filepath.Join(disk, "discovery.db")
@@ -143,7 +147,7 @@ func (w *world) start() {
 	}
 	w.startCapture(number)
 	for i := range machines {
-		w.addNode(i, w.canary(number))
+		w.addNode(i, w.canary(number), gateway)
 	}
 	w.router = w.mesh.RouterOf(w.nodes[machines-1].Machine)
 	w.startLedger()
@@ -161,7 +165,11 @@ func (w *world) fault(err error) {
 
 // note adds a line to the journal.
 func (w *world) note(format string, args ...any) {
-	fmt.Fprintf(&w.journal, "%7.2fs  %s\n", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
+	line := fmt.Sprintf("%7.2fs  %s\n", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
+	w.journal.WriteString(line)
+	if testing.Verbose() {
+		fmt.Printf("world %d %s", w.number, line)
+	}
 }
 
 func (w *world) startCapture(number int) {
@@ -176,7 +184,7 @@ func (w *world) startCapture(number int) {
 }
 
 // addNode makes a machine and starts its agent.
-func (w *world) addNode(i int, canary string) {
+func (w *world) addNode(i int, canary string, gateway netip.Addr) {
 	name := fmt.Sprintf("node-%d", i+1)
 	var machine *harness.Machine
 	if i == machines-1 {
@@ -184,7 +192,12 @@ func (w *world) addNode(i int, canary string) {
 	} else {
 		machine = w.mesh.Join(w.mesh.Add(name))
 	}
-	n := &node{Machine: machine, home: machine.Address, config: w.mesh.Config, layers: map[string]bool{}}
+	n := &node{Machine: machine, home: machine.Address, gateway: gateway, config: w.mesh.Config, layers: map[string]bool{}}
+	if i == machines-1 {
+		n.gateway = machine.Address.Prev()
+	} else {
+		w.try(machine, "default-route", gateway.String())
+	}
 	if i == offers {
 		n.config = harness.Edit(n.config, "relay: offer: true")
 	}
