@@ -36,6 +36,8 @@ type fakeKernel struct {
 	address    netip.Addr
 	links      []mesh.Link
 	own        []netip.Addr
+	// offline takes the machine's addresses away.
+	offline []mesh.OfflineLink
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
 	// keep changes the state after each plan: the kernel keeps something otherwise.
@@ -72,6 +74,9 @@ func (k *fakeKernel) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 	address := k.address
 	if !address.IsValid() {
 		address = netip.MustParseAddr("10.0.0.100")
+	}
+	if len(k.offline) > 0 {
+		return mesh.Host{Hostname: "self", Links: k.links, Offline: k.offline}, nil
 	}
 	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Own: k.own, Links: k.links}, nil
 }

@@ -250,11 +250,7 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 		l.engine.recordNormal(now(), event.PassRecovered, "", "a pass succeeded after some that failed")
 	}
 	l.failures = 0
-	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}
-	if l.config.KubeSpan().Enabled && l.config.KubeSpan().Relay.UsesBlind() {
-		publication.JoinAs = pass.identity.PrivateKey
-	}
-	l.discovery.Publish(publication)
+	l.publish(pass)
 	if pass.NetworkChanged {
 		l.networkChanges++
 		l.engine.recordNormal(now(), event.NetworkChanged, "", "this machine's addresses or routes have changed, or it was suspended")
@@ -262,6 +258,20 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	}
 	l.engine.probe(pass, l.networkChanges)
 	return pass, nil
+}
+
+// publish has the registries publish what the pass has made. While no link connects the machine to others,
+// they keep what they have: nobody could be told of less, and what was told first on the way back would be
+// that the machine has no address. The peers would then send in clear to those that it still has.
+func (l *Loop) publish(pass *Pass) {
+	if len(pass.host.Offline) > 0 {
+		return
+	}
+	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}
+	if l.config.KubeSpan().Enabled && l.config.KubeSpan().Relay.UsesBlind() {
+		publication.JoinAs = pass.identity.PrivateKey
+	}
+	l.discovery.Publish(publication)
 }
 
 // takePaths gives the engine what is known of paths and relays.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/reconciler/peer"
 	"github.com/spanmesh/span/reconciler/resource"
 	"github.com/spanmesh/span/reconciler/state"
@@ -321,6 +322,41 @@ func TestNetworkChangeIsPassedToRegistries(t *testing.T) {
 		synctest.Wait()
 		if r.registry.networks != 1 || r.registry.published[len(r.registry.published)-1].Addresses[0] != r.kernel.address {
 			t.Errorf("%d network changes passed on, want 1; published is %+v", r.registry.networks, r.registry.published)
+		}
+	})
+}
+
+// The machine's only link goes down and comes back. Peers that were told of no address in between would send
+// to the machine in clear.
+func TestNothingLessIsPublishedWithoutNetwork(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		offline := func(links ...mesh.OfflineLink) {
+			r.kernel.edit(func(*state.State) { r.kernel.offline = links })
+			r.Wake(reconciler.KernelChanged)
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		offline(mesh.OfflineLink{Name: "eth0", Why: mesh.LinkDown})
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		offline()
+		offline(mesh.OfflineLink{Name: "eth0", Why: mesh.LinkDown})
+		r.registry.learn(affiliate(1, "10.0.0.1:51820"))
+		time.Sleep(time.Second)
+		offline(mesh.OfflineLink{Name: "eth0", Why: mesh.NoAddress})
+		offline()
+		if r.registry.networks == 0 {
+			t.Error("the registries were not told of the network")
+		}
+		if len(r.registry.published) == 0 {
+			t.Error("nothing was published")
+		}
+		for _, local := range r.registry.published {
+			if len(local.Addresses) == 0 || len(local.KubeSpan.Endpoints) == 0 {
+				t.Errorf("this was published: %+v", local)
+			}
 		}
 	})
 }
