@@ -128,9 +128,9 @@ func endsOf(frame []byte) string {
 	packet := frame[14:]
 	switch packet[0] >> 4 {
 	case 4:
-		return fmt.Sprintf("%v to %v", net.IP(packet[12:16]), net.IP(packet[16:20]))
+		return fmt.Sprintf("%v to %v protocol %d", net.IP(packet[12:16]), net.IP(packet[16:20]), packet[9])
 	case 6:
-		return fmt.Sprintf("%v to %v", net.IP(packet[8:24]), net.IP(packet[24:40]))
+		return fmt.Sprintf("%v to %v protocol %d", net.IP(packet[8:24]), net.IP(packet[24:40]), packet[6])
 	}
 	return "not IP"
 }
