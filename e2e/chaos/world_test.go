@@ -35,6 +35,8 @@ const (
 	stateSize, serverDisk = "4096", "32768"
 	// starting bounds the start of a process, and ending its end after a signal.
 	starting, ending = time.Minute, 30 * time.Second
+	// sayEvery is how often a long walk says that it goes on, in groups of faults.
+	sayEvery = 50
 	// commanding bounds a command that a step runs. It may fail.
 	commanding = 15 * time.Second
 )
@@ -435,6 +437,9 @@ func (w *world) heal() {
 	w.isExposed, w.isFull = false, false
 	w.quiet++
 	w.note("all is well after %v", time.Since(began).Round(10*time.Millisecond))
+	if w.quiet%sayEvery == 0 {
+		fmt.Printf("world %d: all was well %d times in %v\n", w.number, w.quiet, time.Since(w.began).Round(time.Second))
+	}
 }
 
 // logs returns the last lines of all processes.
