@@ -16,31 +16,34 @@ type drops struct {
 	// missing: such packets are dropped then, whoever sent them.
 	since  time.Time
 	before state.Dropped
+	// shadowed is set once rules of other programs led packets elsewhere since then.
+	shadowed bool
 	// found is what the last window showed.
 	found []condition.Condition
 }
 
 // followDrops reports packets that were dropped though nothing was missing. Missing is set where
 // something was that leads packets into the tunnel. Shadowed is set where rules of other programs
-// lead packets elsewhere, which are dropped with their mark.
+// lead packets elsewhere, or did until this pass: such packets are dropped with their mark.
 func (e *Engine) followDrops(now time.Time, p *Pass, live state.State, missing, shadowed bool) drops {
 	d := e.drops
+	d.shadowed = d.shadowed || shadowed
 	switch {
 	case p.desired.Link.Name == "" || missing:
 		d = drops{}
 	case !p.whole:
 	case d.since.IsZero():
-		d.since, d.before = now, live.Firewall.Dropped
+		d.since, d.before, d.shadowed = now, live.Firewall.Dropped, false
 	case now.Sub(d.since) >= dropsWindow:
 		d.found = nil
 		dropped := live.Firewall.Dropped.Since(d.before)
-		if shadowed {
+		if d.shadowed {
 			dropped.Unmarked = 0
 		}
 		if c, is := state.Rewritten(p.Scope, dropped, now.Sub(d.since)); is {
 			d.found = []condition.Condition{c}
 		}
-		d.since, d.before = now, live.Firewall.Dropped
+		d.since, d.before, d.shadowed = now, live.Firewall.Dropped, false
 	}
 	p.Report(d.found...)
 	return d

@@ -69,4 +69,14 @@ func TestDroppedPacketsAreACondition(t *testing.T) {
 	pass("the rule is gone since", 300*time.Second, reconciler.Trigger{}, false)
 	lead(40)
 	pass("marks are removed", 330*time.Second, reconciler.Trigger{}, true)
+
+	pass("nothing more is dropped", 360*time.Second, reconciler.Trigger{}, false)
+	shadow(state.ForeignRule{Family: state.IPv4, Priority: 100, Table: 101, Destination: state.Ports{First: 25, Last: 25}})
+	pass("a rule is there, too soon to tell", 362*time.Second, reconciler.Trigger{}, false)
+	lead(40)
+	shadow()
+	pass("it is gone, too soon to tell", 364*time.Second, reconciler.Trigger{}, false)
+	pass("it was there for a while", 380*time.Second, reconciler.Trigger{}, false)
+	lead(40)
+	pass("marks are removed again", 400*time.Second, reconciler.Trigger{}, true)
 }
