@@ -88,7 +88,7 @@ func TestCompare(t *testing.T) {
 	t.Parallel()
 	var first *usage
 	at := func(seconds, pid, descriptors, goroutines, memory int) usage {
-		return usage{time.Unix(int64(seconds), 0), pid, descriptors, goroutines, memory}
+		return usage{time.Unix(int64(seconds), 0), 0, pid, descriptors, goroutines, memory}
 	}
 	for _, c := range []struct {
 		name string
@@ -105,6 +105,9 @@ func TestCompare(t *testing.T) {
 		{"another process", at(71, 2, 90, 90, 90<<20), ""},
 		{"all of that process", at(131, 2, 100, 101, 99<<20), "descriptors goroutines memory"},
 	} {
+		if first != nil && first.pid == c.now.pid && c.now.at.Sub(first.at) >= settling {
+			first.looks = leastLooks
+		}
 		var got []string
 		for _, p := range compare("it", &first, c.now) {
 			got = append(got, p.invariant)
@@ -112,6 +115,21 @@ func TestCompare(t *testing.T) {
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+func TestFewLooksAreNoMeasure(t *testing.T) {
+	t.Parallel()
+	first := &usage{at: time.Unix(0, 0), pid: 1, descriptors: 10}
+	now := usage{at: time.Unix(1000, 0), pid: 1, descriptors: 30}
+	for look := range leastLooks - 1 {
+		if found := compare("it", &first, now); len(found) > 0 {
+			t.Errorf("look %d: %v", look, found)
+		}
+	}
+	now.descriptors = 33
+	if found := compare("it", &first, now); len(found) != 1 {
+		t.Errorf("at last: %v", found)
 	}
 }
 

@@ -19,8 +19,9 @@ import (
 
 // usage is what a process uses.
 type usage struct {
-	// at is when it did.
+	// at is when it did, for the first of looks.
 	at                           time.Time
+	looks                        int
 	pid, descriptors, goroutines int
 	// memory is that which is its own and resident, in bytes.
 	memory int
@@ -30,7 +31,10 @@ type usage struct {
 const (
 	// settling is how long a process may come to use more: the garbage collector of Go lets a heap grow
 	// to a multiple of what is in use before it runs for the first time.
-	settling        = time.Minute
+	settling = time.Minute
+	// leastLooks is how many looks there are in that time at least: at the first one, not all clients of a
+	// server may be back.
+	leastLooks      = 8
 	moreDescriptors = 2
 	moreGoroutines  = 10
 	moreMemory      = 8 << 20
@@ -66,7 +70,8 @@ func compare(whose string, first **usage, now usage) (problems []problem) {
 		return nil
 	}
 	f := *first
-	if now.at.Sub(f.at) < settling {
+	f.looks++
+	if now.at.Sub(f.at) < settling || f.looks < leastLooks {
 		f.descriptors, f.goroutines, f.memory = max(f.descriptors, now.descriptors), max(f.goroutines, now.goroutines), max(f.memory, now.memory)
 		return nil
 	}
