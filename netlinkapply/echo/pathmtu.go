@@ -59,10 +59,22 @@ func findMTU(mtu int, passes func(size int) (bool, error)) (PathMTU, error) {
 	if found.Answers, err = passes(smallSize); !found.Answers || err != nil {
 		return found, err
 	}
-	if least, err := passes(LeastMTU); !least || err != nil {
+	if found.Passes, err = largest(mtu, passes); err != nil {
 		return found, err
 	}
-	found.Passes = LeastMTU
+	// Nothing may have passed for a moment, while the first of them was sent.
+	if full, err = passes(mtu); full {
+		found.Passes = mtu
+	}
+	return found, err
+}
+
+// largest returns the largest size below mtu that passes; zero if not even LeastMTU does.
+func largest(mtu int, passes func(size int) (bool, error)) (found int, err error) {
+	if least, err := passes(LeastMTU); !least || err != nil {
+		return 0, err
+	}
+	found = LeastMTU
 	for low, high := LeastMTU/padding, (mtu+padding-1)/padding; low+1 < high; {
 		middle := (low + high) / 2
 		pass, err := passes(middle * padding)
@@ -70,7 +82,7 @@ func findMTU(mtu int, passes func(size int) (bool, error)) (PathMTU, error) {
 			return found, err
 		}
 		if pass {
-			low, found.Passes = middle, middle*padding
+			low, found = middle, middle*padding
 		} else {
 			high = middle
 		}

@@ -42,7 +42,7 @@ func TestFindMTUOfOneThatGoes(t *testing.T) {
 		t.Errorf("a peer that went away is judged: %+v, %v", got, err)
 	}
 	broken := errors.New("broken")
-	for n := 1; n <= 7; n++ {
+	for n := 1; n <= 8; n++ {
 		asked := 0
 		if _, err := findMTU(1420, func(size int) (bool, error) {
 			if asked++; asked == n {
@@ -51,6 +51,19 @@ func TestFindMTUOfOneThatGoes(t *testing.T) {
 			return size <= 1400, nil
 		}); !errors.Is(err, broken) {
 			t.Errorf("the error of try %d is %v", n, err)
+		}
+	}
+}
+
+// TestFindMTUInAnOutage has nothing pass for the time of one size or two, after which all do.
+func TestFindMTUInAnOutage(t *testing.T) {
+	for first := 2; first <= 6; first++ {
+		for last := first; last <= first+1; last++ {
+			asked := 0
+			got, err := findMTU(1420, func(int) (bool, error) { asked++; return asked < first || asked > last, nil })
+			if want := (PathMTU{true, 1420, 1420}); err != nil || got != want && got.Answers {
+				t.Errorf("nothing passes from try %d to %d: %+v, %v", first, last, got, err)
+			}
 		}
 	}
 }
