@@ -152,7 +152,7 @@ type Engine struct {
 	planning bool
 	// gatherings counts what was gathered.
 	gatherings uint64
-	// overAll has each pass work on all peers: others are held to what it does then.
+	// overAll makes every pass work on all peers; tests compare incremental passes with it.
 	overAll bool
 	// overAllAt is when one did last, apart from that.
 	overAllAt time.Time

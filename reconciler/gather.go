@@ -22,8 +22,8 @@ type gathered struct {
 	known Knowledge
 	// id is another number whenever anything else is another one.
 	id uint64
-	// heir is the id of what peers were taken over from; 0 for nothing.
-	heir uint64
+	// inheritedFrom is the id of the gathering whose peers were reused; 0 for none.
+	inheritedFrom uint64
 	// patchable is what isPatchable returns.
 	patchable bool
 	// configured are the keys of static peers, which may be joined with affiliates.

@@ -29,7 +29,7 @@ func (g *gathered) inherit(last *gathered) {
 			g.claimants[i] = last.claimants[j]
 		}
 	}
-	g.heir = last.id
+	g.inheritedFrom = last.id
 }
 
 // matches yields the indexes of the peers that are in two lists, which are sorted by key.

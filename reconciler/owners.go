@@ -83,7 +83,7 @@ func (o *owners) restore(live []state.Peer) {
 func (p *Pass) resolveOwners(now time.Time, o *owners, live []state.Peer) {
 	o.restore(live)
 	fresh := !p.follows(o.gathered)
-	p.inherits = fresh && o.gathered != 0 && p.last != nil && p.heir == o.gathered
+	p.inherits = fresh && o.gathered != 0 && p.last != nil && p.inheritedFrom == o.gathered
 	p.respecified = map[mesh.Key]bool{}
 	if fresh {
 		o.removeDeparted(p.specs)

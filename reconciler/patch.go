@@ -61,17 +61,17 @@ func (e *Engine) patch(config *schema.Config, known Knowledge) (p patched, ok bo
 		!maps.Equal(last.proven, e.provenRelays()) {
 		return p, false
 	}
-	news, ok := compareAffiliates(last.known.Affiliates, known.Affiliates)
-	if !ok || !last.stay(news.changed) || !last.canLeave(news.left) {
+	diff, ok := compareAffiliates(last.known.Affiliates, known.Affiliates)
+	if !ok || !last.stay(diff.changed) || !last.canLeave(diff.left) {
 		return p, false
 	}
 	g := *last
-	if len(news.joined)+len(news.left) > 0 && !g.replaceMembers(&news, &p) {
+	if len(diff.joined)+len(diff.left) > 0 && !g.replaceMembers(&diff, &p) {
 		return p, false
 	}
 	e.gatherings++
 	g.id, g.version, g.known, p.from = e.gatherings, known.Version, known, last.id
-	e.replaceAffiliates(&g, &news, &p)
+	e.replaceAffiliates(&g, &diff, &p)
 	e.gathered = &g
 	return p, true
 }
@@ -83,7 +83,7 @@ func sameBut(a, b *Knowledge) bool {
 		maps.Equal(a.PresharedKeys, b.PresharedKeys) && slices.EqualFunc(a.Relays, b.Relays, mesh.BlindRelay.Equal)
 }
 
-// stay reports whether affiliates are those with which something was gathered, but for what they publish.
+// stay reports whether the affiliates are the peers gathered before; what they publish may differ.
 func (g *gathered) stay(changed []*mesh.Affiliate) bool {
 	return !slices.ContainsFunc(changed, func(a *mesh.Affiliate) bool {
 		if _, found := g.affiliateAt(a.NodeID); !found || a.NodeID == g.identity.NodeID || g.configured[a.KubeSpan.PublicKey] {
@@ -107,7 +107,7 @@ type touched struct{ endpoints, versions, offers, agents bool }
 
 // replaceAffiliates changes g where affiliates have changed or joined. The lists of affiliates and of specs are
 // changed in place: the engine alone has them.
-func (e *Engine) replaceAffiliates(g *gathered, n *news, p *patched) {
+func (e *Engine) replaceAffiliates(g *gathered, n *affiliateDiff, p *patched) {
 	g.claimants = slices.Clone(g.claimants)
 	// Who has joined or left may differ in anything.
 	members := len(n.joined)+len(n.left) > 0

@@ -26,7 +26,7 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 	if before == 0 || before != p.id {
 		e.store.Replace(now, resource.Identities, p.identities())
 		e.store.Replace(now, resource.Members, p.memberSpecs())
-		if p.inherits && p.heir == before {
+		if p.inherits && p.inheritedFrom == before {
 			e.publishJoined(now, p, p.last)
 			return
 		}

@@ -9,10 +9,9 @@ import (
 	"github.com/spanmesh/span/reconciler/when"
 )
 
-// rest is that a peer is at rest: it is up at its endpoint, and as long as WireGuard shows the same of it,
-// and nothing else changes, a step before a time changes nothing but the time of the last reading.
+// rest describes a peer that is up and needs no work before until, unless WireGuard shows something else.
 type rest struct {
-	// until is that time; zero for a peer that is not at rest.
+	// until is zero for a peer that is not at rest.
 	until time.Time
 	// probe is from when on a probe is sent that can as well be sent later.
 	probe time.Time

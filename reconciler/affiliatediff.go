@@ -8,16 +8,15 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// maxNews is of how many affiliates that join and leave a pass looks at each. More are gathered anew with all
-// others.
+// maxNews is how many joins and leaves a pass handles one by one. With more, it gathers everything again.
 const maxNews = 64
 
-// news are the affiliates that differ in two lists. Those of left are from the first one.
-type news struct{ changed, joined, left []*mesh.Affiliate }
+// affiliateDiff has the affiliates that differ in two lists. Those of left are from the first one.
+type affiliateDiff struct{ changed, joined, left []*mesh.Affiliate }
 
 // compareAffiliates compares two lists. It is not ok if one is not sorted where they differ, an affiliate is
 // another peer or has another name, or too many have joined and left.
-func compareAffiliates(before, after []mesh.Affiliate) (n news, ok bool) {
+func compareAffiliates(before, after []mesh.Affiliate) (n affiliateDiff, ok bool) {
 	if isSame(before, after) {
 		return n, true
 	}
@@ -71,7 +70,7 @@ func isSamePeer(a, b *mesh.Affiliate) bool {
 
 // replaceMembers changes the lists of g where affiliates join and leave. It is not ok, and changes nothing, where
 // that concerns others.
-func (g *gathered) replaceMembers(n *news, p *patched) (ok bool) {
+func (g *gathered) replaceMembers(n *affiliateDiff, p *patched) (ok bool) {
 	peers := slices.DeleteFunc(slices.Clone(n.joined), func(a *mesh.Affiliate) bool { return !g.isPeer(a) })
 	slices.SortFunc(peers, compareKeys)
 	isRepeated := func(a, b *mesh.Affiliate) bool { return compareKeys(a, b) == 0 }
@@ -137,13 +136,12 @@ func edit[T any](buffer, list []T, left []int, joined []T, compare func(a, b *T)
 	return append(edited, list[from:]...), at
 }
 
-// canLeave reports whether affiliates are those with which something was gathered, and no config describes them.
+// canLeave reports whether the affiliates were gathered unchanged and none is described by the config.
 func (g *gathered) canLeave(left []*mesh.Affiliate) bool {
 	return !slices.ContainsFunc(left, func(a *mesh.Affiliate) bool { return a.Static }) && g.stay(left)
 }
 
-// canJoin reports whether affiliates may be used, and are none that are known otherwise, nor have the keys of
-// such.
+// canJoin reports whether the affiliates are valid and neither their IDs nor their keys are in use.
 func (g *gathered) canJoin(joined []*mesh.Affiliate) bool {
 	return !slices.ContainsFunc(joined, func(a *mesh.Affiliate) bool {
 		one := mesh.Merge([]mesh.Affiliate{*a}, nil)
@@ -162,7 +160,7 @@ func (g *gathered) isOthers(key mesh.Key) bool {
 }
 
 // areNamedApart reports whether no two of the affiliates have the name of one that joins or leaves.
-func (g *gathered) areNamedApart(n *news) bool {
+func (g *gathered) areNamedApart(n *affiliateDiff) bool {
 	named := map[string]int{}
 	for _, a := range slices.Concat(n.joined, n.left) {
 		if a.Nodename != "" {
