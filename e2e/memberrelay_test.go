@@ -213,7 +213,7 @@ func (m *relayMesh) moveToTakenPort(t *testing.T, pid int) {
 	t.Helper()
 	blocker := m.hub.Exec.StartNodecmd("listen", "4001")
 	m.hub.Files.WriteConfig(harness.Edit(m.Config, "relay: {offer: true, port: 4001}"))
-	awaitShown(m.hub, "RelayNotServing", "UDP port 4001 of the relay", "is taken; it goes on at UDP 4000")
+	awaitShown(m.hub, "RelayNotServing", "UDP port 4001 of the relay", "is taken; the relay still runs at UDP 4000")
 	m.hub.CLI.Try("status").WantStatus(t, 1).WantStdout(t, "a relay, UDP 4000, ")
 	harness.WantText(t, "doctor of the relay", m.hub.CLI.Try("doctor").Stdout, "warn relay the UDP port 4001 ", "ok   relay this machine is one for others: UDP 4000, ")
 	if !runs(t, pid) {

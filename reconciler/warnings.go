@@ -7,7 +7,7 @@ import (
 )
 
 // offerForwards is the warning of a relay that also forwards.
-const offerForwards = "machine.network.kubespan.relay.offer is true, and IP forwarding is on: machines of earlier versions see an offer to forward, as by relay.forwarding.offer, and what is forwarded is unencrypted inside of this machine; " +
+const offerForwards = "machine.network.kubespan.relay.offer is true, and IPv6 forwarding is on: machines of earlier versions see an offer to forward, as by relay.forwarding.offer, and what is forwarded is unencrypted inside of this machine; " +
 	"set relay.forwarding.offer to true as well if that is meant, or turn off IPv6 forwarding"
 
 // configWarnings returns what a config in force probably does not mean. Forwards is set where the kernel

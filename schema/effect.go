@@ -18,7 +18,7 @@ func (k *KubeSpan) settingWarnings() (warnings []string) {
 		{!k.NAT.STUN && len(k.NAT.Servers) > 0,
 			"nat.servers has no effect, since nat.stun is false: set nat.stun to true, or leave the servers out"},
 		{k.NAT.STUN && len(k.NAT.Servers) > MaxSTUNServers,
-			fmt.Sprintf("nat.servers has %d servers, and at most %d are asked of each IP version, the first: leave the others out", len(k.NAT.Servers), MaxSTUNServers)},
+			fmt.Sprintf("nat.servers has %d servers; only the first %d of each IP version are asked", len(k.NAT.Servers), MaxSTUNServers)},
 		{!k.NAT.PortMapping && k.NAT.UPnP,
 			"nat.upnp has no effect, since nat.portMapping is false: set nat.portMapping to true, or leave nat.upnp out"},
 	} {

@@ -22,7 +22,7 @@ func TestSettingsWithoutOrWithAnotherEffect(t *testing.T) {
 		{name: "servers that are not asked", nat: NAT{Servers: servers[:1]}, want: "kubespan.nat.servers has no effect, since nat.stun is false:"},
 		{name: "no STUN", nat: NAT{}},
 		{name: "as many servers as are asked", nat: NAT{STUN: true, Servers: servers[:MaxSTUNServers]}},
-		{name: "more servers", nat: NAT{STUN: true, Servers: servers}, want: "kubespan.nat.servers has 5 servers, and at most 4 are asked"},
+		{name: "more servers", nat: NAT{STUN: true, Servers: servers}, want: "kubespan.nat.servers has 5 servers; only the first 4 of each IP version are asked"},
 		{name: "UPnP without port mapping", nat: NAT{UPnP: true}, want: "kubespan.nat.upnp has no effect, since nat.portMapping is false:"},
 		{name: "UPnP", nat: NAT{PortMapping: true, UPnP: true}},
 	} {

@@ -41,7 +41,7 @@ func decodeEndpoints(in []*clientpb.Endpoint, most int) (endpoints []netip.AddrP
 	for _, raw := range in[:min(len(in), most)] {
 		address, ok := netip.AddrFromSlice(raw.GetIp())
 		if !ok || raw.GetPort() == 0 || raw.GetPort() > math.MaxUint16 {
-			return nil, fmt.Errorf("an endpoint that is none, with %d bytes and port %d", len(raw.GetIp()), raw.GetPort())
+			return nil, fmt.Errorf("invalid endpoint: address of %d bytes, port %d", len(raw.GetIp()), raw.GetPort())
 		}
 		endpoints = append(endpoints, netip.AddrPortFrom(address.Unmap(), uint16(raw.GetPort())))
 	}
@@ -64,7 +64,7 @@ func decodePaths(in *clientpb.KubeSpan, k *mesh.KubeSpan) error {
 	k.KnowsRelays = in.GetKnowsRelays()
 	var err error
 	if k.RelayEndpoints, err = decodeEndpoints(in.GetRelayEndpoints(), mesh.MaxRelayEndpoints); err != nil {
-		return fmt.Errorf("names as that of a relay %w", err)
+		return fmt.Errorf("relay endpoint: %w", err)
 	}
 	return decodeOffer(in.GetBlindRelay(), k)
 }
@@ -80,7 +80,7 @@ func decodeOffer(in *clientpb.BlindRelay, k *mesh.KubeSpan) error {
 	k.Offer.Key = mesh.Key(in.GetPublicKey())
 	endpoints, err := decodeEndpoints(in.GetEndpoints(), mesh.MaxOfferEndpoints)
 	if err != nil {
-		return fmt.Errorf("offers a relay at %w", err)
+		return fmt.Errorf("offered relay: %w", err)
 	}
 	k.Offer.Endpoints = endpoints
 	return nil

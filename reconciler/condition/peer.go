@@ -155,7 +155,7 @@ var peerDefinitions = []Definition{
 	},
 	{
 		Code: RelayNotServing, Severity: SeverityWarning,
-		Summary: "the machine offers to be a relay, and cannot be one; or not at `relay.port`, so that it goes on at the port before; or not for every member",
+		Summary: "the relay that this machine offers does not run, still runs at its previous port instead of `relay.port`, or does not serve every member",
 		Check:   "`spanctl status`, line `offers`, has the port at which it serves; `spanctl doctor`, check `relay`; `ss -lunp`",
 		Remedy:  "free the UDP port, or choose another one with `relay.port`; or `relay.offer: false`",
 		After:   10 * time.Second,

@@ -89,9 +89,9 @@ var definitions = []Definition{
 	{PeerPunched, "a peer is reached directly, through NATs that both ends have opened" + many},
 	{PeerRelayed, "a peer's traffic goes through a relay, or another one" + many},
 	{PeerUp, "a peer is reached" + many},
-	{RelayLost, "a relay that cannot read what it carries does not answer any more"},
-	{RelayOverTCP, "such a relay is reached over TCP, since its UDP port does not answer"},
-	{RelayReached, "such a relay is reached by UDP, also after it was lost, or reached over TCP"},
+	{RelayLost, "a blind relay stopped answering"},
+	{RelayOverTCP, "a blind relay is reached over TCP, since its UDP port does not answer"},
+	{RelayReached, "a blind relay is reached by UDP: for the first time, or again after it was lost or used over TCP"},
 	{Repaired, "what another program changed was put back"},
 	{WireGuardRestarted, "the WireGuard process did not answer, and another was started"},
 }

@@ -210,7 +210,7 @@ func (h *relayHost) noteReplaced(port uint16, err error) {
 	case !errors.Is(err, relayprocess.ErrNone):
 		h.log.Info("relay is replaced", "port", port, "error", err)
 	case h.admitting != 0:
-		h.log.Warn("relay has ended by itself; it is started again", "port", port, "process", h.admitting)
+		h.log.Warn("relay exited; restarting", "port", port, "process", h.admitting)
 		h.admitting = 0 // once
 	}
 }
@@ -295,13 +295,13 @@ func (h *relayHost) reportNew(offer reconciler.Offer, fault string) {
 // goes on meanwhile; 0 for none.
 func notServing(port, stays int, fault string) condition.Condition {
 	c := condition.Condition{Code: condition.RelayNotServing, Cause: fmt.Sprintf("the relay that relay.offer asks for does not start at UDP %d: %s", port, fault),
-		Remedy: "mend what the error names, or leave relay.offer out"}
+		Remedy: "fix the error, or remove relay.offer"}
 	if strings.Contains(fault, unix.EADDRINUSE.Error()) { // the process has said it
 		c.Cause = fmt.Sprintf("the UDP port %d of the relay that relay.offer asks for is taken", port)
 		c.Remedy = fmt.Sprintf("end the program that `ss -lunp sport = :%d` shows, or set relay.port to a free port", port)
 	}
 	if stays != 0 {
-		c.Cause += fmt.Sprintf("; it goes on at UDP %d", stays)
+		c.Cause += fmt.Sprintf("; the relay still runs at UDP %d", stays)
 	}
 	return c
 }

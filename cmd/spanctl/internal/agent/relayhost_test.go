@@ -202,7 +202,7 @@ func TestRelayStaysWhileItsNewPortIsTaken(t *testing.T) {
 	if served != (health.OfferedRelay{Port: 5, Members: 3, Registered: 1}) {
 		t.Errorf("it serves %+v", served)
 	}
-	if len(found) != 1 || found[0].Cause != "the UDP port 6 of the relay that relay.offer asks for is taken; it goes on at UDP 5" {
+	if len(found) != 1 || found[0].Cause != "the UDP port 6 of the relay that relay.offer asks for is taken; the relay still runs at UDP 5" {
 		t.Errorf("conditions %v", found)
 	}
 	f.taken = nil
@@ -232,7 +232,7 @@ func TestRelayThatWasKilledIsNamedOnce(t *testing.T) {
 	for i := range 3 {
 		h.step(t.Context(), now.Add(time.Duration(i+1)*relayRetry))
 	}
-	if n := strings.Count(said.String(), "level=WARN msg=\"relay has ended by itself; it is started again\" port=5 process=1"); n != 1 {
+	if n := strings.Count(said.String(), "level=WARN msg=\"relay exited; restarting\" port=5 process=1"); n != 1 {
 		t.Errorf("%d lines: %s", n, said.String())
 	}
 }

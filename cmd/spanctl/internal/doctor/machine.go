@@ -157,9 +157,9 @@ func forwarding(f *Facts) []Finding {
 	switch {
 	case f.Config.RelayOffer:
 	case f.Config.BlindOffer && on("ipv6/conf/all/forwarding"):
-		return one(OK, "forwarding", "is on: with relay.offer, this machine also forwards for machines of earlier versions, unencrypted inside of it", "")
+		return one(OK, "forwarding", "is on: because relay.offer is set, this machine also forwards traffic of earlier versions, and can read it", "")
 	case f.Config.BlindOffer:
-		return one(Skip, "forwarding", "relay.forwarding.offer is not set; relay.offer needs no forwarding, and check `relay` has it", "")
+		return one(Skip, "forwarding", "relay.offer needs no forwarding; see check `relay`", "")
 	default:
 		return one(Skip, "forwarding", "relay.forwarding.offer is not set", "")
 	}

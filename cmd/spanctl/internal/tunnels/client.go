@@ -100,10 +100,10 @@ func (p *Process) noteGone(err error) {
 		return
 	}
 	if _, hangs := errors.AsType[*detached.UnresponsiveError](err); hangs {
-		p.log.Warn("tunnel process does not answer, and is replaced", "error", err)
+		p.log.Warn("tunnel process unresponsive; restarting", "error", err)
 		p.runs = false
 	} else if errors.Is(err, detached.ErrNone) || hasDied(err) {
-		p.log.Warn("tunnel process has ended by itself; it is started again")
+		p.log.Warn("tunnel process exited; restarting")
 		p.runs = false
 	}
 }

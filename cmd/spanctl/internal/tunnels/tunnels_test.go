@@ -142,7 +142,7 @@ func TestProcess(t *testing.T) {
 	if at := p.keep(t, all, locals); at != endpoint || p.pid(t) == pid {
 		t.Errorf("after it was killed, %v of process %d", at, p.pid(t))
 	}
-	if strings.Count(said.String(), "tunnel process has ended by itself") != 1 {
+	if strings.Count(said.String(), "tunnel process exited; restarting") != 1 {
 		t.Errorf("after it was killed, the log has %q", said.String())
 	}
 	said.Reset()
