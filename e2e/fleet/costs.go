@@ -152,7 +152,7 @@ func (c costs) tables() string {
 	row(&b, "server, a message beside its affiliates", number(1e6*c.perMessage, 1)+" µs")
 	row(&b, "server, memory of a machine in a storm", number(c.connection/1024, 0)+" KiB")
 	row(&b, "agent, heap of a peer", number(c.heap, 0)+" bytes")
-	row(&b, "agent, a machine joins or leaves", number(1e3*c.perChange, 2)+" ms")
+	row(&b, "agent, for each machine that joins or leaves, where several share a pass", number(1e3*c.perChange, 2)+" ms")
 	row(&b, "agent, a peer in a second at rest", number(1e6*c.atRest, 2)+" µs")
 	fmt.Fprintf(&b, "\n%s machines, each tenth replaced in a minute:\n\n", grouped(aimedFar))
 	c.bills(&b, aimedFar)
