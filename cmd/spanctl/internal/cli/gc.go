@@ -10,8 +10,8 @@ import (
 )
 
 // The memory of a discovery server, and of an agent in a large cluster, is nearly all live
-// heap. The collector runs after headroom bytes of garbage, within bounds in percent of the
-// live heap: often where that is large, and rarely where that of a server is small.
+// heap. The collector runs after gcHeadroom bytes of garbage: GOGC falls as the live heap grows,
+// between gcLeast and the caller's maximum.
 const (
 	gcHeadroom = 20 << 20
 	gcLeast    = 40
@@ -48,8 +48,9 @@ func resetGC() {
 }
 
 // tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
-// GOGC. Most is its upper bound in percent. It does so after each collection: a server that is filled at full speed would
-// otherwise have several times its live heap in garbage before it is noticed.
+// GOGC. Most is its upper bound in percent. It does so after each collection: a server that is
+// filled at full speed would otherwise have several times its live heap in garbage before it is
+// noticed.
 func tuneGC(ctx context.Context, most int) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
@@ -78,7 +79,7 @@ func awaitGC(collected chan<- struct{}) {
 	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { collected <- struct{}{} }, struct{}{})
 }
 
-// gcPercent returns the GOGC for a live heap in bytes, which is at most a number.
+// gcPercent returns the GOGC for a live heap in bytes, at most most percent.
 func gcPercent(live uint64, most int) int {
 	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), uint64(most)))
 }
