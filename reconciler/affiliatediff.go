@@ -113,10 +113,9 @@ func (g *gathered) leave(left []*mesh.Affiliate, p *patched) (nodes []int) {
 }
 
 // edit returns a sorted list without the elements at some indexes, and with others, which are sorted too. It
-// returns the indexes of these.
-// It uses the memory of a buffer, if that is large enough.
+// returns the indexes of these. It uses the memory of a buffer, if that is large enough. The list is not nil.
 func edit[T any](buffer, list []T, left []int, joined []T, compare func(a, b *T) int) (edited []T, at []int) {
-	if n := len(list) - len(left) + len(joined); cap(buffer) < n {
+	if n := len(list) - len(left) + len(joined); buffer == nil || cap(buffer) < n {
 		buffer = make([]T, 0, n+n/64)
 	}
 	edited = buffer[:0]

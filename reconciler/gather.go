@@ -119,6 +119,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 	g.configured = staticKeys(known.Affiliates)
 	g.patchable = g.isPatchable()
 	if last := e.gathered; p.overAll && last != nil && last.holds(config, known) && last.matches(&g) {
+		last.replaceSummaries(&g)
 		p.gathered, p.Local = *last, last.local
 		return nil
 	}
@@ -133,8 +134,14 @@ func (g *gathered) matches(anew *gathered) bool {
 		slices.EqualFunc(g.merged, anew.merged, func(a, b mesh.Affiliate) bool { return a.Equal(&b) }) &&
 		slices.EqualFunc(g.specs, anew.specs, func(a, b mesh.PeerSpec) bool {
 			a.AllowedIPs, b.AllowedIPs = nil, nil // package ownership decides on these
-			return reflect.DeepEqual(a, b)
+			return a.Equal(&b)
 		})
+}
+
+// replaceSummaries replaces what depends on all affiliates, by what was gathered anew.
+func (g *gathered) replaceSummaries(anew *gathered) {
+	g.members, g.admitted, g.preshared, g.configured, g.patchable = anew.members, anew.admitted, anew.preshared, anew.configured, anew.patchable
+	g.announcing, g.unreachable, g.invalid, g.clashing = anew.announcing, anew.unreachable, anew.invalid, anew.clashing
 }
 
 // regather reports whether what the last pass has gathered holds, or could be changed so that it does.

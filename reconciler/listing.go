@@ -45,31 +45,23 @@ func listRelays(now time.Time, own []netip.AddrPort, choices, before []listedRel
 	return next
 }
 
-// relayChoices returns the endpoints at which relays carry packets for the machine: one of each, and then one
-// of the other IP version of each. An endpoint that is listed already stays the first of its relay.
-func relayChoices(registered []peer.BlindRelay, relays []mesh.BlindRelay, before []listedRelay) []listedRelay {
-	var first, second []listedRelay
+// relayChoices returns the endpoints at which relays carry packets for the machine, one of each. An endpoint
+// that is listed already stays that of its relay.
+func relayChoices(registered []peer.BlindRelay, relays []mesh.BlindRelay, before []listedRelay) (choices []listedRelay) {
 	for _, r := range registered {
 		i := slices.IndexFunc(relays, func(b mesh.BlindRelay) bool { return b.Key == r.Key })
 		if i < 0 {
 			continue
 		}
-		at := firstEndpoint(r, &relays[i], before)
-		first = append(first, listedRelay{relay: r.Key, at: at})
-		if relays[i].Member {
-			continue // it may have listed the endpoints of others
-		}
-		other := slices.IndexFunc(relays[i].Endpoints, func(e netip.AddrPort) bool { return e.Addr().Is4() != at.Addr().Is4() })
-		if other >= 0 {
-			second = append(second, listedRelay{relay: r.Key, at: relays[i].Endpoints[other]})
-		}
+		choices = append(choices, listedRelay{relay: r.Key, at: listedEndpoint(r, &relays[i], before)})
 	}
-	return append(first, second...)
+	return choices
 }
 
-// firstEndpoint returns the endpoint of a relay that others are to use. Of a member's relay, it is the one at
-// which the relay has answered. Of another that is reached over TCP, it is one of UDP all the same.
-func firstEndpoint(r peer.BlindRelay, known *mesh.BlindRelay, before []listedRelay) netip.AddrPort {
+// listedEndpoint returns the endpoint of a relay that others are to use: one at which the relay has answered,
+// since a service may say of its relay what it likes. Of one that is reached over TCP, whose certificate is
+// right, it is one of UDP all the same.
+func listedEndpoint(r peer.BlindRelay, known *mesh.BlindRelay, before []listedRelay) netip.AddrPort {
 	isListed := func(l listedRelay) bool {
 		return l.relay == r.Key && l.until.IsZero() && slices.Contains(known.Endpoints, l.at)
 	}

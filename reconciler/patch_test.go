@@ -111,3 +111,24 @@ func TestMistakesDoNotLast(t *testing.T) {
 		t.Error("the mistake has lasted")
 	}
 }
+
+// TestTheLastPeerLeaves has a mesh of two machines, of which the other one leaves and comes back.
+func TestTheLastPeerLeaves(t *testing.T) {
+	h := &history{now: start, config: config(t, ""), known: complete(affiliate(1, "198.51.100.1:51820"))}
+	engine := newTwin()
+	pass := func(affiliates ...mesh.Affiliate) {
+		h.known = complete(affiliates...)
+		h.known.Version = uint64(1 + len(affiliates))
+		for range 8 {
+			answer(engine.kernel)
+			h.now = h.now.Add(time.Second)
+			engine.pass(h)
+		}
+		if n := len(engine.Connections()); n != len(affiliates) {
+			t.Errorf("there are %d connections to %d peers", n, len(affiliates))
+		}
+	}
+	pass(affiliate(1, "198.51.100.1:51820"))
+	pass()
+	pass(affiliate(1, "198.51.100.1:51820"))
+}

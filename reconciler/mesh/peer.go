@@ -45,6 +45,18 @@ type PeerSpec struct {
 	Offer RelayOffer
 }
 
+// Equal reports whether both are the same.
+func (s *PeerSpec) Equal(o *PeerSpec) bool {
+	return s.PublicKey == o.PublicKey && s.NodeID == o.NodeID && s.Label == o.Label && s.Name == o.Name && s.Address == o.Address &&
+		s.Relay == o.Relay && s.NAT == o.NAT && s.Probes == o.Probes && s.WithoutAgent == o.WithoutAgent && s.Offer.Equal(o.Offer) &&
+		slices.Equal(s.AllowedIPs, o.AllowedIPs) && s.equalEndpoints(o)
+}
+
+func (s *PeerSpec) equalEndpoints(o *PeerSpec) bool {
+	return slices.Equal(s.Endpoints, o.Endpoints) && slices.Equal(s.Refused, o.Refused) && slices.Equal(s.Addresses, o.Addresses) &&
+		slices.Equal(s.Relays, o.Relays) && slices.Equal(s.Registered, o.Registered) && slices.Equal(s.RelayEndpoints, o.RelayEndpoints)
+}
+
 // PeerSpecs returns the specs of peers, in their order, without allowed IPs: package ownership
 // decides on these.
 func PeerSpecs(peers []*Affiliate) []PeerSpec {

@@ -55,13 +55,17 @@ func (in *Input) behind(spec *mesh.PeerSpec) (endpoints []netip.AddrPort) {
 	return endpoints
 }
 
-// relayAt returns the relay that has an endpoint; zero for none. Of what a member says of its relay, only
-// the endpoint counts at which it has answered: it might list those of others.
-func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
+// relayAt returns the relay that has an endpoint at which a peer is; zero for none. Of what a member says of its
+// relay, only the endpoint counts at which it has answered: it might list those of others. What a service says
+// does not count against the peer's own endpoints.
+func (in *Input) relayAt(spec *mesh.PeerSpec, e netip.AddrPort) mesh.Key {
 	for _, r := range in.Registered {
 		if e.IsValid() && r.Endpoint == e {
 			return r.Key
 		}
+	}
+	if slices.Contains(spec.Endpoints, e) {
+		return mesh.Key{}
 	}
 	for i := range in.Relays {
 		if !in.Relays[i].Member && in.Relays[i].Has(e) {
@@ -74,9 +78,9 @@ func (in *Input) relayAt(e netip.AddrPort) mesh.Key {
 // leavesRelay reports whether the peer's endpoint was that of a relay until now, and is no more, such as
 // since relays are not to be used. It is to be left once: as long as the other end sends by the relay,
 // WireGuard follows it back, and the relay is what carries the packets.
-func (c *Connection) leavesRelay(in *Input) bool {
+func (c *Connection) leavesRelay(in *Input, spec *mesh.PeerSpec) bool {
 	at := c.Status.Endpoint
-	if c.BlindRelay.IsZero() || !at.IsValid() || at == c.former.at || !in.relayAt(at).IsZero() {
+	if c.BlindRelay.IsZero() || !at.IsValid() || at == c.former.at || !in.relayAt(spec, at).IsZero() {
 		return false
 	}
 	c.former = formerRelay{c.BlindRelay, at}
@@ -181,7 +185,7 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 		return
 	}
 	current := c.Status.Endpoint
-	relay := in.relayAt(current)
+	relay := in.relayAt(spec, current)
 	wasThere := current.IsValid() && current == before.Endpoint
 	switch {
 	case path.Endpoint == current:
@@ -220,7 +224,7 @@ func (c *Connection) moveWith(now time.Time, in *Input, spec *mesh.PeerSpec, rel
 		if len(others) == 0 {
 			return
 		}
-		if other := in.registered(in.relayAt(others[0])); other != nil && !other.Lost {
+		if other := in.registered(in.relayAt(spec, others[0])); other != nil && !other.Lost {
 			c.move(now, other.Endpoint)
 		}
 	case r.Endpoint != c.Status.Endpoint:

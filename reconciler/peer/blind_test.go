@@ -439,3 +439,23 @@ func TestFewMachinesAreTriedAtRelaysAtOnce(t *testing.T) {
 		t.Errorf("%d of %d were tried at relays", len(tried), len(list))
 	}
 }
+
+// TestServiceClaimsThePeersEndpoint has a service say that its relay is where a peer is.
+func TestServiceClaimsThePeersEndpoint(t *testing.T) {
+	in := behindRelays(specs(1))
+	in.Relays[0].Endpoints = []netip.AddrPort{relayOne, one}
+	var tracker Tracker
+	for i := range 4 {
+		if i > 0 {
+			in.Observed = []Observed{{Key: mesh.Key{1}, Present: true, Endpoint: one, LastHandshake: start.Add(time.Second), ReceiveBytes: int64(1000 * i)}}
+		}
+		next := tracker.Next(start.Add(time.Duration(2*i)*time.Second), in)
+		if c := &next[0]; !c.BlindRelay.IsZero() || i > 0 && c.Action.Endpoint.IsValid() {
+			t.Fatalf("step %d: the relay is %v, and WireGuard is to send to %v", i, c.BlindRelay, c.Action.Endpoint)
+		}
+		tracker.Commit(next, nil)
+	}
+	if next := tracker.Next(start.Add(10*time.Second), in); !next[0].IsUp() || next[0].LastGood != one {
+		t.Errorf("the peer is up: %v, and its last good endpoint is %v", next[0].IsUp(), next[0].LastGood)
+	}
+}

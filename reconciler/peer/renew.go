@@ -39,13 +39,14 @@ func (p *passage) observe(seen *Observed) {
 	}
 }
 
-// isStale reports whether a relay does not know the session that WireGuard has.
-func (p *passage) isStale(now time.Time, in *Input, relay mesh.Key) bool {
+// isStale reports whether the relay at an endpoint does not know the session that WireGuard has.
+func (p *passage) isStale(now time.Time, in *Input, spec *mesh.PeerSpec, at netip.AddrPort) bool {
+	relay := in.relayAt(spec, at)
 	if relay.IsZero() || p.handshake.IsZero() || now.Sub(p.handshake) >= RejectAfterTime {
 		return false
 	}
 	r := in.registered(relay)
-	return r != nil && !r.Lost && (in.relayAt(p.at) != relay || p.handshake.Before(r.ForgotAt))
+	return r != nil && !r.Lost && (in.relayAt(spec, p.at) != relay || p.handshake.Before(r.ForgotAt))
 }
 
 // due reports whether a new session is to be begun now.
@@ -65,7 +66,7 @@ func (p *passage) due(now time.Time, initiator bool) bool {
 // notice after 15 s.
 func (c *Connection) renew(now time.Time, in *Input, spec *mesh.PeerSpec, seen *Observed) {
 	p := &c.passage
-	if !seen.Present || !p.isStale(now, in, in.relayAt(c.Status.Endpoint)) {
+	if !seen.Present || !p.isStale(now, in, spec, c.Status.Endpoint) {
 		p.staleSince, p.renewals = time.Time{}, 0
 		return
 	}

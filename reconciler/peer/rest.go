@@ -110,6 +110,9 @@ func (t *Tracker) keepsRest(now time.Time, in *Input) bool {
 
 // knows reports whether the peers are those of the last step, or it is known who else has joined and left.
 func (t *Tracker) knows(in *Input) bool {
+	if len(t.rests) != len(t.connections) {
+		return false
+	}
 	if in.Before != nil {
 		return isSame(in.Before, t.input.Specs) && len(in.Before) == len(t.connections) && len(in.Specs) == len(in.Before)-len(in.Left)+len(in.Joined)
 	}
@@ -187,9 +190,9 @@ func (t *Tracker) lists(in *Input) (next Connections, rests []rest, same bool) {
 }
 
 // moved returns a list of what peers have, without those that have left and with zeros for those that have joined.
-// It uses the memory of a buffer, if that is large enough.
+// It uses the memory of a buffer, if that is large enough. The list is not nil, also where all have left.
 func moved[T any](buffer, list []T, in *Input) []T {
-	if cap(buffer) < len(in.Specs) {
+	if buffer == nil || cap(buffer) < len(in.Specs) {
 		buffer = make([]T, 0, len(in.Specs)+len(in.Specs)/64)
 	}
 	next := buffer[:len(in.Specs)]

@@ -149,7 +149,7 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 
 // step moves a connection on from its status of the last pass.
 func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec, seen Observed) {
-	leaves := c.leavesRelay(in)
+	leaves := c.leavesRelay(in, spec)
 	ready := c.list(now, in, spec, !leaves && seen.Endpoint == c.Status.Endpoint)
 	if c.withoutAgent = spec.WithoutAgent; c.withoutAgent && !c.IsUp() && !p.guesses.take() {
 		c.Candidates = in.ranked(c.LastGood, spec)
@@ -204,7 +204,7 @@ func (c *Connection) list(now time.Time, in *Input, spec *mesh.PeerSpec, there b
 // noteEndpoint notes whose the endpoint in use is.
 func (c *Connection) noteEndpoint(in *Input, spec *mesh.PeerSpec) {
 	at := c.Status.Endpoint
-	if c.BlindRelay = in.relayAt(at); c.BlindRelay.IsZero() && at == c.former.at {
+	if c.BlindRelay = in.relayAt(spec, at); c.BlindRelay.IsZero() && at == c.former.at {
 		c.BlindRelay = c.former.key
 	}
 	if c.IsUp() && at.IsValid() && c.BlindRelay.IsZero() && !in.isOfRelay(spec, at) {
