@@ -79,7 +79,7 @@ func awaitGC(collected chan<- struct{}) {
 	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { collected <- struct{}{} }, struct{}{})
 }
 
-// gcPercent returns the GOGC for a live heap in bytes, at most most percent.
+// gcPercent returns the GOGC for a live heap in bytes, in percent and at most "most".
 func gcPercent(live uint64, most int) int {
 	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), uint64(most)))
 }
