@@ -36,7 +36,7 @@ type fakeKernel struct {
 	address    netip.Addr
 	links      []mesh.Link
 	own        []netip.Addr
-	// offline takes the machine's addresses away.
+	// offline takes the address away, unless it is set.
 	offline []mesh.OfflineLink
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
@@ -75,10 +75,11 @@ func (k *fakeKernel) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 	if !address.IsValid() {
 		address = netip.MustParseAddr("10.0.0.100")
 	}
-	if len(k.offline) > 0 {
-		return mesh.Host{Hostname: "self", Links: k.links, Offline: k.offline}, nil
+	addresses := []netip.Addr{address}
+	if len(k.offline) > 0 && !k.address.IsValid() {
+		addresses = nil
 	}
-	return mesh.Host{Hostname: "self", Addresses: []netip.Addr{address}, Own: k.own, Links: k.links}, nil
+	return mesh.Host{Hostname: "self", Addresses: addresses, Own: k.own, Links: k.links, Offline: k.offline}, nil
 }
 
 func (k *fakeKernel) Observe(scope state.Scope) (state.State, error) {

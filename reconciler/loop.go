@@ -260,11 +260,11 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	return pass, nil
 }
 
-// publish has the registries publish what the pass has made. While no link connects the machine to others,
-// they keep what they have: nobody could be told of less, and what was told first on the way back would be
-// that the machine has no address. The peers would then send in clear to those that it still has.
+// publish has the registries publish what the pass has made. While the machine has no address, since no link
+// connects it to others, they keep what they have: nobody could be told of less, and what was told first on
+// the way back would be that it has none. The peers would then send in clear to those that it still has.
 func (l *Loop) publish(pass *Pass) {
-	if len(pass.host.Offline) > 0 {
+	if len(pass.host.Offline) > 0 && len(pass.host.Addresses) == 0 {
 		return
 	}
 	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}

@@ -361,6 +361,23 @@ func TestNothingLessIsPublishedWithoutNetwork(t *testing.T) {
 	})
 }
 
+// A container has an address on a link that leads nowhere else, as far as is known, beside a card that is down.
+func TestAddressesArePublishedBesideALinkThatIsDown(t *testing.T) {
+	withLoop(t, func(t *testing.T, r *running) {
+		r.kernel.edit(func(*state.State) {
+			r.kernel.offline, r.kernel.address = []mesh.OfflineLink{{Name: "card0", Why: mesh.LinkDown}}, netip.MustParseAddr("10.0.0.7")
+		})
+		if _, err := r.SetConfig(t.Context(), config(t, "")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(r.registry.published) == 0 {
+			t.Error("nothing was published")
+		}
+	})
+}
+
 func TestStaticPeersNeedNoOtherRegistry(t *testing.T) {
 	withLoop(t, func(t *testing.T, r *running) {
 		alone := *config(t, "")
