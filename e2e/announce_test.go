@@ -211,6 +211,7 @@ func TestBridgeOverAVeth(t *testing.T) {
 	m.Start()
 	m.AwaitUp()
 	harness.WantText(t, "the endpoints", endpoints(other, node.Name), node.Address.String()+":51820")
+	node.API.AwaitNoCondition("NetworkDown")
 	before := other.Net.Sent()
 	other.Packets.PingMany(node.Address, 10)
 	if n := other.Net.Sent() - before; n < 10 {

@@ -44,7 +44,7 @@ func offline(links []netlink.Link, all *announcer, byLink map[int]location) (rea
 func (a *announcer) couldLead(link netlink.Link) bool {
 	attrs := link.Attrs()
 	return attrs.Flags&net.FlagLoopback == 0 && attrs.Name != a.meshLink && attrs.Name != serviceLink &&
-		!a.inner[attrs.Index] && (a.leads[attrs.Index] || !a.isOverlay(link, maxDepth))
+		(a.leads[attrs.Index] || !a.inner[attrs.Index] && !a.isOverlay(link, maxDepth))
 }
 
 // connects reports whether a link with some networks connects the machine to others, and else why

@@ -36,7 +36,7 @@ type fakeKernel struct {
 	address    netip.Addr
 	links      []mesh.Link
 	own        []netip.Addr
-	// offline takes the address away, unless it is set.
+	// offline takes the address away.
 	offline []mesh.OfflineLink
 	// refuse makes Apply fail at the first change for which it returns true.
 	refuse func(state.Change) bool
@@ -76,7 +76,7 @@ func (k *fakeKernel) Host(string, mesh.LinkChoice) (mesh.Host, error) {
 		address = netip.MustParseAddr("10.0.0.100")
 	}
 	addresses := []netip.Addr{address}
-	if len(k.offline) > 0 && !k.address.IsValid() {
+	if len(k.offline) > 0 {
 		addresses = nil
 	}
 	return mesh.Host{Hostname: "self", Addresses: addresses, Own: k.own, Links: k.links, Offline: k.offline}, nil

@@ -97,7 +97,9 @@ type Loop struct {
 	leaveFailed bool
 	// failures is the number of passes that failed in a row.
 	failures int
-	repairs  repairBackoff
+	// addressed is set once this machine was published with addresses.
+	addressed bool
+	repairs   repairBackoff
 	// networkChanges is Turn.NetworkChanges.
 	networkChanges int
 	// cost is the estimate of pollCost; zero before the first poll.
@@ -260,11 +262,13 @@ func (l *Loop) pass(ctx context.Context, t Trigger) (pass *Pass, err error) {
 	return pass, nil
 }
 
-// publish has the registries publish what the pass has made. While the machine has no address, since no link
-// connects it to others, they keep what they have: nobody could be told of less, and what was told first on
-// the way back would be that it has none. The peers would then send in clear to those that it still has.
+// publish has the registries publish what the pass has made. Where a machine loses all its addresses, since no
+// link connects it to others any more, they keep what they have: nobody could be told of less, and what was told
+// first on the way back would be that it has none. The peers would then send in clear to those that it still has.
 func (l *Loop) publish(pass *Pass) {
-	if len(pass.host.Offline) > 0 && len(pass.host.Addresses) == 0 {
+	if len(pass.host.Addresses) > 0 {
+		l.addressed = true
+	} else if len(pass.host.Offline) > 0 && l.addressed {
 		return
 	}
 	publication := Publication{Local: pass.Local, Harvested: pass.Harvested}
