@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -108,23 +110,29 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 	t.Run("packets are lost", func(t *testing.T) {
 		third.Exec.Nodecmd("lose", "40")
 		// One of four ways to and from it meets the loss soon. From there on it takes two minutes.
-		lossyTo := func(m *harness.Machine, specs harness.Specs) string {
+		isLossy := func(m *harness.Machine, specs harness.Specs) bool {
 			for _, spec := range specs {
 				shown, _ := spec["loss"].(string)
 				loss, err := strconv.ParseFloat(strings.TrimSuffix(shown, "%"), 64)
 				if label, _ := spec["label"].(string); err == nil && loss >= 20 && (m == third || label == third.Name) {
-					return label
+					return true
 				}
 			}
-			return ""
+			return false
 		}
-		observer := harness.AwaitAny(t, m.Machines, "kubespanpeerstatuses", func(m *harness.Machine, specs harness.Specs) bool { return lossyTo(m, specs) != "" })
-		subject := ""
-		observer.API.Await("kubespanpeerstatuses", func(specs harness.Specs) bool {
-			subject = lossyTo(observer, specs)
-			return subject != ""
+		harness.AwaitAny(t, m.Machines, "kubespanpeerstatuses", isLossy)
+		lossy, subject := "", ""
+		observer := harness.AwaitAny(t, m.Machines, "conditions", func(_ *harness.Machine, specs harness.Specs) bool {
+			return slices.ContainsFunc(slices.Collect(maps.Keys(specs)), func(id string) bool { return strings.HasPrefix(id, "PacketLoss/") })
 		})
-		lossy := "PacketLoss/" + subject
+		observer.API.Await("conditions", func(specs harness.Specs) bool {
+			for id := range specs {
+				if name, is := strings.CutPrefix(id, "PacketLoss/"); is {
+					lossy, subject = id, name
+				}
+			}
+			return lossy != ""
+		})
 		awaitShown(observer, lossy, "or more of the echoes to "+subject+" have no answer", "look for loss between")
 		third.Exec.Nodecmd("delete-table", "loss")
 		awaitNotShown(observer, lossy)
