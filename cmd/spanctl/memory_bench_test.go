@@ -74,7 +74,7 @@ func ownMemory(b *testing.B, spanctl string, machines int) float64 {
 	awaitLine(b, agent, "change applied")
 	defer end(agent)
 	awaitPeers(b, run("get", "kubespanpeerspecs", "--watch", "-o", "name"), machines)
-	time.Sleep(settles) // nothing tells that no more garbage is collected
+	time.Sleep(settles) // no event marks the end of the garbage collection
 	own := anonymous(b, agent.Process.Pid)
 	if out, err := run("down").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)

@@ -129,27 +129,13 @@ func runBeacon(args []string) error {
 	}
 	done := make(chan struct{})
 	var group errgroup.Group
-	group.Go(func() error { return echo(answers) })
+	group.Go(func() error { return nodecmd.Echo(answers) })
 	group.Go(s.receive)
 	group.Go(func() error { return s.keepSending(done) })
 	fmt.Print(nodecmd.Ready)
 	err = s.obey(os.Stdin)
 	close(done)
 	return errors.Join(err, answers.Close(), s.conn.Close(), group.Wait())
-}
-
-// echo sends back what comes.
-func echo(conn *net.UDPConn) error {
-	buffer := make([]byte, 1500)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buffer)
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		case err == nil:
-			_, _ = conn.WriteToUDPAddrPort(buffer[:n], from)
-		}
-	}
 }
 
 // obey does what the lines of in say, and prints a line for each.

@@ -31,7 +31,7 @@ import (
 // no relays, and no probes: like KubeSpan on Talos, it tries the endpoints of a peer one after the other.
 type Node struct {
 	Peer
-	// Number tells nodes apart: the key comes from it.
+	// Number is what the key is made of; no two nodes have the same.
 	Number byte
 }
 

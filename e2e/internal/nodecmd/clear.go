@@ -117,7 +117,7 @@ func canary(args []string) error {
 	}
 	var group errgroup.Group
 	done := make(chan struct{})
-	group.Go(func() error { return echoCanaries(conn) })
+	group.Go(func() error { return Echo(conn) })
 	group.Go(func() error {
 		// One socket for all sends from a port of its own, so that echoes are not echoed.
 		out, err := net.ListenUDP("udp", nil)
@@ -144,7 +144,8 @@ func canary(args []string) error {
 	return errors.Join(err, conn.Close(), group.Wait())
 }
 
-func echoCanaries(conn *net.UDPConn) error {
+// Echo sends back what comes, until conn is closed.
+func Echo(conn *net.UDPConn) error {
 	buffer := make([]byte, 1500)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buffer)
