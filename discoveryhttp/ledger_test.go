@@ -161,9 +161,9 @@ func TestClockThatIsSetRightGivesANewNumber(t *testing.T) {
 func TestRivalsEnd(t *testing.T) {
 	n := newNumbering(0)
 	for i := range byte(maxRivals + 3) {
-		n.noteRival(start, named("a").Affiliate, payload.Instance{i})
+		n.noteRival(start, *named("a").Affiliate, payload.Instance{i})
 	}
-	n.noteRival(start.Add(time.Minute), named("a").Affiliate, payload.Instance{1})
+	n.noteRival(start.Add(time.Minute), *named("a").Affiliate, payload.Instance{1})
 	if len(n.rivals) != maxRivals {
 		t.Errorf("%d rivals are remembered", len(n.rivals))
 	}

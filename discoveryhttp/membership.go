@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -27,7 +26,7 @@ const (
 
 // published is an affiliate with its number.
 type published struct {
-	mesh.Affiliate
+	*mesh.Affiliate
 	sequence payload.Sequence
 }
 
@@ -44,7 +43,7 @@ type cacheContent struct {
 
 // cachedAffiliate is an affiliate as it is kept between processes.
 type cachedAffiliate struct {
-	Affiliate mesh.Affiliate   `json:"affiliate"`
+	Affiliate *mesh.Affiliate  `json:"affiliate"`
 	Sequence  payload.Sequence `json:"sequence,omitempty"`
 	// LastSeen is when a service had the affiliate last.
 	LastSeen time.Time `json:"lastSeen"`
@@ -60,13 +59,13 @@ func decodeCache(data []byte) (cached cacheContent, err error) {
 		return cached, nil
 	}
 	// Earlier versions kept the affiliates alone.
-	if json.Unmarshal(data, &cached.Affiliates) == nil {
-		return cached, nil
+	if json.Unmarshal(data, &cached.Affiliates) != nil {
+		cached = cacheContent{}
+		if err := json.Unmarshal(data, &cached); err != nil {
+			return cacheContent{}, err
+		}
 	}
-	cached = cacheContent{}
-	if err := json.Unmarshal(data, &cached); err != nil {
-		return cacheContent{}, err
-	}
+	cached.Affiliates = slices.DeleteFunc(cached.Affiliates, func(a cachedAffiliate) bool { return a.Affiliate == nil })
 	return cached, nil
 }
 
@@ -156,9 +155,13 @@ func (m *membership) current(id string) (s payload.Sequence, has bool) {
 	return e.sequence, true
 }
 
-// set adds or updates an affiliate that the service has.
+// set adds or updates an affiliate that the service has. One that is as before stays the same in memory, where
+// others may have it.
 func (m *membership) set(now time.Time, a published) (changed bool) {
 	before, known := m.entries[a.NodeID]
+	if changed = !known || !before.Equal(a.Affiliate); !changed {
+		a.Affiliate = before.Affiliate
+	}
 	e := &membershipEntry{published: a, lastSeen: now, round: m.round}
 	m.entries[a.NodeID] = e
 	if at, found := m.find(a.NodeID); found {
@@ -166,7 +169,7 @@ func (m *membership) set(now time.Time, a published) (changed bool) {
 	} else {
 		m.order = slices.Insert(m.order, at, e)
 	}
-	return !known || !reflect.DeepEqual(before.Affiliate, a.Affiliate)
+	return changed
 }
 
 // delete notes that the service has deleted an affiliate. It is kept for a while, and until that
@@ -280,7 +283,7 @@ func (m *membership) affiliates() []published {
 
 // newestOf returns the affiliates of each list without those of which another list has a
 // newer copy.
-func newestOf(lists [][]published) [][]mesh.Affiliate {
+func newestOf(lists [][]published) [][]*mesh.Affiliate {
 	newest := map[string]payload.Sequence{}
 	for _, list := range lists {
 		if len(lists) == 1 {
@@ -290,9 +293,9 @@ func newestOf(lists [][]published) [][]mesh.Affiliate {
 			newest[list[i].NodeID] = max(newest[list[i].NodeID], list[i].sequence)
 		}
 	}
-	out := make([][]mesh.Affiliate, len(lists))
+	out := make([][]*mesh.Affiliate, len(lists))
 	for i, list := range lists {
-		out[i] = make([]mesh.Affiliate, 0, len(list))
+		out[i] = make([]*mesh.Affiliate, 0, len(list))
 		for j := range list {
 			if list[j].sequence >= newest[list[j].NodeID] {
 				out[i] = append(out[i], list[j].Affiliate)

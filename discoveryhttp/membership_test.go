@@ -13,7 +13,7 @@ import (
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func named(id string) published { return published{Affiliate: mesh.Affiliate{NodeID: id}} }
+func named(id string) published { return published{Affiliate: &mesh.Affiliate{NodeID: id}} }
 
 // snapshot takes all that a service has, one by one, and reports whether that was news.
 func snapshot(m *membership, now time.Time, all []published) (changed bool) {
@@ -206,7 +206,7 @@ func TestReplacedMachineIsKeptForItsTTL(t *testing.T) {
 
 func TestNewestCopyOfSeveralServices(t *testing.T) {
 	one := func(id, host string, sequence payload.Sequence) published {
-		return published{mesh.Affiliate{NodeID: id, Hostname: host}, sequence}
+		return published{&mesh.Affiliate{NodeID: id, Hostname: host}, sequence}
 	}
 	lists := newestOf([][]published{
 		{one("a", "new", 2), one("b", "same", 5), one("talos", "", 0)},
@@ -364,7 +364,7 @@ func maxTime(a, b time.Time) time.Time {
 func BenchmarkAffiliates(b *testing.B) {
 	m := newMembership(nil)
 	for i := range 5000 {
-		m.set(time.Time{}, published{Affiliate: mesh.Affiliate{NodeID: fmt.Sprintf("node-%d", i)}})
+		m.set(time.Time{}, published{Affiliate: &mesh.Affiliate{NodeID: fmt.Sprintf("node-%d", i)}})
 	}
 	b.ReportAllocs()
 	for b.Loop() {

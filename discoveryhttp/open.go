@@ -46,7 +46,7 @@ func (s *service) open(now time.Time, all []sealed, news bool) (o opened) {
 			o.left = append(o.left, id)
 		default:
 			s.openEndpoints(&a, one.endpoints)
-			o.affiliates = append(o.affiliates, published{a, stamp.Sequence})
+			o.affiliates = append(o.affiliates, published{&a, stamp.Sequence})
 		}
 	}
 	return o

@@ -91,9 +91,9 @@ type client struct {
 	clock *clock
 }
 
-// entry is the affiliate of a Node.
+// entry is the affiliate of a Node; nil for a Node without one.
 type entry struct {
-	affiliate mesh.Affiliate
+	affiliate *mesh.Affiliate
 	// refused is why the affiliate is not used; nil if it is.
 	refused error
 }

@@ -257,12 +257,15 @@ func (c *client) put(n node) {
 		delete(c.nodes, n.name)
 		return
 	}
-	c.nodes[n.name] = entry{a, err}
+	c.nodes[n.name] = entry{&a, err}
 }
 
 func (e entry) equal(other entry) bool {
 	a, b := e.affiliate, other.affiliate
-	return maps.Equal(encode(a), encode(b)) && (e.refused == nil) == (other.refused == nil) && a.MachineType == b.MachineType &&
+	if a == nil || b == nil {
+		return a == b
+	}
+	return maps.Equal(encode(*a), encode(*b)) && (e.refused == nil) == (other.refused == nil) && a.MachineType == b.MachineType &&
 		a.Hostname == b.Hostname && a.OperatingSystem == b.OperatingSystem
 }
 

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spanmesh/span/reconciler"
+	"github.com/spanmesh/span/reconciler/mesh"
 	"github.com/spanmesh/span/schema"
 )
 
@@ -49,6 +51,7 @@ func open(o reconciler.RegistryOptions) (reconciler.Registry, error) {
 		if err := json.Unmarshal(o.Cache, &remembered); err != nil {
 			o.Log.Warn("discovery cache not readable; starting without it", "error", err)
 		}
+		remembered.Affiliates = slices.DeleteFunc(remembered.Affiliates, func(a *mesh.Affiliate) bool { return a == nil })
 	}
 	return newClient(options{
 		kubeconfig: config.Kubeconfig, nodeName: name, nodeID: o.NodeID, apiServerPort: config.APIServerPort, readOnly: config.Disabled,

@@ -12,8 +12,8 @@ import (
 
 // cacheContent is what one process knew, for the next one.
 type cacheContent struct {
-	Affiliates []mesh.Affiliate `json:"affiliates"`
-	Node       mesh.Node        `json:"node"`
+	Affiliates []*mesh.Affiliate `json:"affiliates"`
+	Node       mesh.Node         `json:"node"`
 }
 
 // Snapshot implements reconciler.Registry.
@@ -32,12 +32,12 @@ func (c *client) Cache() ([]byte, error) {
 
 // affiliates returns the other machines that are known, by node ID. Of two Nodes with one
 // node ID, the first by name is used. The caller holds c.mu.
-func (c *client) affiliates() []mesh.Affiliate {
+func (c *client) affiliates() []*mesh.Affiliate {
 	if len(c.remembered.Affiliates) > 0 {
 		return slices.Clone(c.remembered.Affiliates)
 	}
 	owners := c.owners()
-	affiliates := make([]mesh.Affiliate, 0, len(owners))
+	affiliates := make([]*mesh.Affiliate, 0, len(owners))
 	for _, id := range slices.Sorted(maps.Keys(owners)) {
 		affiliates = append(affiliates, c.nodes[owners[id]].affiliate)
 	}

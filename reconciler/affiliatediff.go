@@ -16,7 +16,7 @@ type affiliateDiff struct{ changed, joined, left []*mesh.Affiliate }
 
 // compareAffiliates compares two lists. It is not ok if one is not sorted where they differ, an affiliate is
 // another peer or has another name, or too many have joined and left.
-func compareAffiliates(before, after []mesh.Affiliate) (n affiliateDiff, ok bool) {
+func compareAffiliates(before, after []*mesh.Affiliate) (n affiliateDiff, ok bool) {
 	if isSame(before, after) {
 		return n, true
 	}
@@ -24,20 +24,20 @@ func compareAffiliates(before, after []mesh.Affiliate) (n affiliateDiff, ok bool
 	for i, j := 0, 0; i < len(before) || j < len(after); {
 		switch order := compareNext(before[i:], after[j:]); {
 		case order < 0:
-			n.left = append(n.left, &before[i])
+			n.left = append(n.left, before[i])
 			i++
 		case order > 0:
 			if !isSorted(j) {
 				return n, false
 			}
-			n.joined = append(n.joined, &after[j])
+			n.joined = append(n.joined, after[j])
 			j++
 		default:
-			if !before[i].Equal(&after[j]) {
-				if !isSamePeer(&before[i], &after[j]) || !isSorted(j) {
+			if !before[i].Equal(after[j]) {
+				if !isSamePeer(before[i], after[j]) || !isSorted(j) {
 					return n, false
 				}
-				n.changed = append(n.changed, &after[j])
+				n.changed = append(n.changed, after[j])
 			}
 			i, j = i+1, j+1
 		}
@@ -50,7 +50,7 @@ func compareAffiliates(before, after []mesh.Affiliate) (n affiliateDiff, ok bool
 
 // compareNext compares the node IDs of the first affiliates of two lists, of which one may be empty. The first of a
 // list comes before an empty one.
-func compareNext(a, b []mesh.Affiliate) int {
+func compareNext(a, b []*mesh.Affiliate) int {
 	switch {
 	case len(b) == 0:
 		return -1
@@ -77,17 +77,12 @@ func (g *gathered) replaceMembers(n *affiliateDiff, p *patched) (ok bool) {
 	if !g.canJoin(n.joined) || !g.areNamedApart(n) || len(slices.CompactFunc(slices.Clone(peers), isRepeated)) < len(peers) {
 		return false
 	}
-	merged := make([]mesh.Affiliate, len(n.joined))
-	for i, a := range n.joined {
-		merged[i] = *a
-	}
 	specs := mesh.PeerSpecs(peers)
 	mesh.NamePeers(specs, g.local.Nodename)
 	departed := g.leave(n.left, p)
 	p.before = g.specs
-	before := g.merged
-	g.merged, _ = edit(g.spare, before, departed, merged, func(a, b *mesh.Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
-	g.good, g.spare = g.merged, before
+	g.merged, _ = edit(nil, g.merged, departed, n.joined, func(a, b **mesh.Affiliate) int { return cmp.Compare((*a).NodeID, (*b).NodeID) })
+	g.good = g.merged
 	g.claimants, _ = edit(nil, g.claimants, p.left, peers, func(a, b **mesh.Affiliate) int { return compareKeys(*a, *b) })
 	g.specs, p.joined = edit(nil, g.specs, p.left, specs, func(a, b *mesh.PeerSpec) int { return a.PublicKey.Compare(b.PublicKey) })
 	if g.config.Cluster.Discovery.Enabled {
@@ -143,7 +138,7 @@ func (g *gathered) canLeave(left []*mesh.Affiliate) bool {
 // canJoin reports whether the affiliates are valid and neither their IDs nor their keys are in use.
 func (g *gathered) canJoin(joined []*mesh.Affiliate) bool {
 	return !slices.ContainsFunc(joined, func(a *mesh.Affiliate) bool {
-		one := mesh.Merge([]mesh.Affiliate{*a}, nil)
+		one := mesh.Merge([]*mesh.Affiliate{a}, nil)
 		_, refused := mesh.Filter(g.identity, one, mesh.Present{})
 		_, known := g.affiliateAt(a.NodeID)
 		_, isPeer := g.specAt(a.KubeSpan.PublicKey)
@@ -171,8 +166,8 @@ func (g *gathered) areNamedApart(n *affiliateDiff) bool {
 			named[a.Nodename] = times + 1
 		}
 	}
-	for i := range g.merged {
-		count(&g.merged[i])
+	for _, a := range g.merged {
+		count(a)
 	}
 	for _, a := range n.joined {
 		count(a)

@@ -130,8 +130,7 @@ func (p *Pass) claimConditions(o *owners) []condition.Condition {
 // machine's address.
 func (g *gathered) clashes() []condition.Condition {
 	var found []condition.Condition
-	for i := range g.merged {
-		a := &g.merged[i]
+	for _, a := range g.merged {
 		if g.refused[a.NodeID] == "" || a.KubeSpan.Address != g.identity.Address.Addr() || a.KubeSpan.PublicKey == g.identity.PublicKey {
 			continue
 		}

@@ -282,7 +282,7 @@ func (d *Discovery) Sessions() []health.Session {
 // mergeSnapshots joins what several registries know.
 func mergeSnapshots(snapshots []Snapshot) Knowledge {
 	k := Knowledge{Complete: true, Refused: map[string]string{}, PresharedKeys: map[mesh.Key]mesh.PrivateKey{}}
-	var affiliates [][]mesh.Affiliate
+	var affiliates [][]*mesh.Affiliate
 	for _, s := range snapshots {
 		if len(s.Affiliates) > 0 {
 			affiliates = append(affiliates, s.Affiliates)

@@ -51,7 +51,7 @@ type Identify func(clusterID string, host mesh.Host) (mesh.Identity, error)
 // Knowledge is what all registries know together.
 type Knowledge struct {
 	// Affiliates are the other machines, sorted by node ID. Static peers are among them.
-	Affiliates []mesh.Affiliate
+	Affiliates []*mesh.Affiliate
 	// PresharedKeys are the keys of single peers, in place of the cluster secret.
 	PresharedKeys map[mesh.Key]mesh.PrivateKey
 	// Seen are this machine's addresses as others see them.

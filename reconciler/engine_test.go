@@ -26,7 +26,16 @@ import (
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func complete(affiliates ...mesh.Affiliate) reconciler.Knowledge {
-	return reconciler.Knowledge{Affiliates: affiliates, Complete: true}
+	return reconciler.Knowledge{Affiliates: shared(affiliates), Complete: true}
+}
+
+// shared returns copies of affiliates, which the engine keeps.
+func shared(affiliates []mesh.Affiliate) []*mesh.Affiliate {
+	all := make([]*mesh.Affiliate, len(affiliates))
+	for i, a := range affiliates {
+		all[i] = &a
+	}
+	return all
 }
 
 func newEngine() (*reconciler.Engine, *fakeKernel, *resource.Store) {
@@ -105,7 +114,7 @@ func TestPeersAreKeptUntilDiscoveryAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	restarted := reconciler.NewEngine(kernel, identify, &resource.Store{}, discard())
-	pass, err := restarted.Run(t.Context(), start.Add(time.Second), config(t, ""), reconciler.Knowledge{Affiliates: both[:1]})
+	pass, err := restarted.Run(t.Context(), start.Add(time.Second), config(t, ""), reconciler.Knowledge{Affiliates: shared(both[:1])})
 	if err != nil || len(kernel.all()) != 2 {
 		t.Fatalf("before discovery answered, the pass did %v, %v", pass.Plan, err)
 	}
@@ -543,11 +552,13 @@ func manyAffiliates(n int) []mesh.Affiliate {
 
 // variantsOf returns two lists of affiliates, of which the first ones have different networks; if changes is
 // negative, the second lacks the first one.
-func variantsOf(all []mesh.Affiliate, changes int) (variants [2][]mesh.Affiliate) {
+func variantsOf(all []*mesh.Affiliate, changes int) (variants [2][]*mesh.Affiliate) {
 	for v := range variants {
 		variants[v] = slices.Clone(all)
 		for i := range changes {
-			a := &variants[v][i].KubeSpan
+			changed := *all[i]
+			variants[v][i] = &changed
+			a := &changed.KubeSpan
 			a.AdditionalAddresses = append(a.AdditionalAddresses[:1:1], netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(16 + v), byte(i), 0}), 24))
 		}
 	}

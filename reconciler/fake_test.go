@@ -379,7 +379,7 @@ func (r *fakeRegistry) connect(sessions ...health.Session) {
 
 func (r *fakeRegistry) learn(affiliates ...mesh.Affiliate) {
 	r.mu.Lock()
-	r.snapshot = reconciler.Snapshot{Affiliates: affiliates, Complete: true}
+	r.snapshot = reconciler.Snapshot{Affiliates: shared(affiliates), Complete: true}
 	changed := r.changed
 	r.mu.Unlock()
 	if changed != nil {

@@ -41,11 +41,9 @@ type gathered struct {
 	// local is this machine's affiliate.
 	local mesh.Affiliate
 	// merged are all affiliates, with the local one.
-	merged []mesh.Affiliate
-	// spare is a list of affiliates that nobody uses any more.
-	spare []mesh.Affiliate
+	merged []*mesh.Affiliate
 	// good are the merged affiliates that are used.
-	good []mesh.Affiliate
+	good []*mesh.Affiliate
 	// refused are the reasons why others are not used, by node ID. Affiliates that a registry
 	// could not decode are among them.
 	refused map[string]string
@@ -105,7 +103,8 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 		outside: known.Outside, refused: map[string]string{}, proven: e.provenRelays()}
 	g.local, g.announcing = mesh.LocalAffiliate(identity, kubespan, host, known.Seen, known.Outside, known.Node)
 	e.identifySelf(&g.local)
-	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []mesh.Affiliate{g.local}))
+	local := g.local
+	g.merged = mesh.JoinStatic(mesh.Merge(known.Affiliates, []*mesh.Affiliate{&local}))
 	g.good, g.refused = mesh.Filter(identity, g.merged, e.owners.present(live))
 	maps.Copy(g.refused, known.Refused)
 	if kubespan.Enabled {
@@ -131,7 +130,7 @@ func (e *Engine) gather(p *Pass, config *schema.Config, known Knowledge, live []
 func (g *gathered) matches(anew *gathered) bool {
 	return g.identity == anew.identity && g.host.Equal(anew.host) && g.host.SameTerritory(anew.host) && g.mtu == anew.mtu && g.maxMTU == anew.maxMTU &&
 		g.withoutAgent == anew.withoutAgent && maps.Equal(g.refused, anew.refused) && reflect.DeepEqual(g.offered, anew.offered) &&
-		slices.EqualFunc(g.merged, anew.merged, func(a, b mesh.Affiliate) bool { return a.Equal(&b) }) &&
+		slices.EqualFunc(g.merged, anew.merged, (*mesh.Affiliate).Equal) &&
 		slices.EqualFunc(g.specs, anew.specs, func(a, b mesh.PeerSpec) bool {
 			a.AllowedIPs, b.AllowedIPs = nil, nil // package ownership decides on these
 			return a.Equal(&b)

@@ -49,7 +49,8 @@ func newHistory(t *testing.T, seed uint64) *history {
 	h.known.Complete = true
 	for n := range byte(20) {
 		own, other := fmt.Sprintf("198.51.100.%d:51820", n+1), fmt.Sprintf("198.51.101.%d:51820", n+1)
-		h.known.Affiliates = append(h.known.Affiliates, affiliate(n+1, own, other))
+		a := affiliate(n+1, own, other)
+		h.known.Affiliates = append(h.known.Affiliates, &a)
 	}
 	h.version()
 	return h
@@ -179,29 +180,33 @@ func (h *history) learn() {
 	switch what := h.IntN(14); {
 	case !found:
 		h.happened = append(h.happened, fmt.Sprint(n, " joins"))
-		all = slices.Insert(all, at, affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n)))
+		a := affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n))
+		all = slices.Insert(all, at, &a)
 	case what < 2 && !h.calm:
 		h.happened = append(h.happened, fmt.Sprint(n, " leaves"))
 		all = slices.Delete(all, at, at+1)
 	case what == 2 && !h.calm:
-		all[at] = affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n))
+		a := affiliate(n, fmt.Sprintf("198.51.100.%d:51820", n))
+		all[at] = &a
 	default:
 		names := slices.Sorted(maps.Keys(affiliateChanges))
 		if !h.wild || h.IntN(3) > 0 {
 			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(whoItIs, name) })
 		}
+		changed := *all[at] // the engine keeps what it knows
+		all[at] = &changed
 		for range h.IntN(3) + 1 {
 			name := names[h.IntN(len(names))]
 			h.happened = append(h.happened, fmt.Sprint(name, " of ", n))
-			affiliateChanges[name](h, &all[at], n)
+			affiliateChanges[name](h, &changed, n)
 		}
 	}
-	slices.SortFunc(all, func(a, b mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
-	h.known.Affiliates = slices.CompactFunc(all, func(a, b mesh.Affiliate) bool { return a.NodeID == b.NodeID })
+	slices.SortFunc(all, func(a, b *mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
+	h.known.Affiliates = slices.CompactFunc(all, func(a, b *mesh.Affiliate) bool { return a.NodeID == b.NodeID })
 	h.version()
 }
 
-func byNodeID(a mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) }
+func byNodeID(a *mesh.Affiliate, id string) int { return strings.Compare(a.NodeID, id) }
 
 // whoItIs are the fields by which an affiliate is another machine.
 var whoItIs = []string{"NodeID", "Nodename", "Static", "Configured", "PublicKey", "Address"}

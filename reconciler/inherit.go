@@ -12,10 +12,6 @@ import (
 // inherit takes over from what was gathered last what is the same: the claims of peers are asked for anew
 // only if their affiliate or the territory is another one in memory.
 func (g *gathered) inherit(last *gathered) {
-	for i, a := range g.claimants {
-		own := *a // the list that a points into is changed, and not to be kept for one peer's sake
-		g.claimants[i] = &own
-	}
 	if last == nil {
 		return
 	}
@@ -73,7 +69,7 @@ func (e *Engine) publishJoined(now time.Time, p *Pass, last *gathered) {
 	}
 	before := last.merged
 	for i := range p.merged {
-		a := &p.merged[i]
+		a := p.merged[i]
 		for len(before) > 0 && cmp.Compare(before[0].NodeID, a.NodeID) < 0 {
 			e.store.Delete(resource.Affiliates, before[0].NodeID)
 			before = before[1:]
@@ -84,7 +80,7 @@ func (e *Engine) publishJoined(now time.Time, p *Pass, last *gathered) {
 				continue
 			}
 		}
-		e.store.Put(now, resource.Affiliates, a.NodeID, resource.Affiliate{Affiliate: *a})
+		e.store.Put(now, resource.Affiliates, a.NodeID, resource.Affiliate{Affiliate: a})
 	}
 	for i := range before {
 		e.store.Delete(resource.Affiliates, before[i].NodeID)

@@ -40,12 +40,11 @@ func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Memb
 }
 
 // remember keeps what the machines are that can be read, by node ID.
-func (e *Engine) remember(affiliates []mesh.Affiliate) {
+func (e *Engine) remember(affiliates []*mesh.Affiliate) {
 	if e.remembered == nil {
 		e.remembered = map[string]string{}
 	}
-	for i := range affiliates {
-		a := &affiliates[i]
+	for _, a := range affiliates {
 		if a.Static || a.Nodename == "" {
 			continue
 		}
@@ -63,7 +62,7 @@ const maxGone = 64
 // forget drops the names of machines that are gone, once there are many. Nobody is taken to be gone before
 // all registries have answered: after a change of the cluster's secret, the machines are those that cannot
 // be read.
-func (e *Engine) forget(affiliates []mesh.Affiliate, unreadable []string, complete bool) {
+func (e *Engine) forget(affiliates []*mesh.Affiliate, unreadable []string, complete bool) {
 	if !complete || len(e.remembered) <= 2*(len(affiliates)+len(unreadable))+maxGone {
 		return
 	}
@@ -90,8 +89,7 @@ func (g *gathered) otherVersions() []health.Version {
 		return nil
 	}
 	machines := map[string]*health.Version{}
-	for i := range g.good {
-		a := &g.good[i]
+	for _, a := range g.good {
 		if a.Version == "" || a.Version == g.local.Version {
 			continue
 		}
@@ -111,11 +109,10 @@ func (g *gathered) otherVersions() []health.Version {
 
 // repeated returns the hostnames that several of the affiliates have, sorted. Two that have one
 // mesh address, too, are a machine and its predecessor, or a case of condition.AddressClash.
-func repeated(affiliates []mesh.Affiliate) []health.Repeat {
+func repeated(affiliates []*mesh.Affiliate) []health.Repeat {
 	first := make(map[string]*mesh.Affiliate, len(affiliates))
 	several := map[string][]string{}
-	for i := range affiliates {
-		a := &affiliates[i]
+	for _, a := range affiliates {
 		if a.Static || a.Nodename == "" {
 			continue
 		}

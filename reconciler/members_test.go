@@ -109,11 +109,12 @@ func TestMachineThatCannotBeReadAnyMoreIsNamed(t *testing.T) {
 // that cannot be read any more, nor before all registries have answered.
 func TestNamesOfMachinesThatAreGone(t *testing.T) {
 	engine, _, _ := newEngine()
-	known := complete()
+	var hundred []mesh.Affiliate
 	for n := byte(1); n <= 100; n++ {
-		known.Affiliates = append(known.Affiliates, affiliate(n))
+		hundred = append(hundred, affiliate(n))
 	}
-	slices.SortFunc(known.Affiliates, func(a, b mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
+	known := complete(hundred...)
+	slices.SortFunc(known.Affiliates, func(a, b *mesh.Affiliate) int { return strings.Compare(a.NodeID, b.NodeID) })
 	gone, sealed := reconciler.Knowledge{Version: 2}, complete()
 	sealed.Version, sealed.Refused, sealed.Unreadable = 3, map[string]string{affiliate(1).NodeID: "sealed"}, []string{affiliate(1).NodeID}
 	for i, step := range []struct {

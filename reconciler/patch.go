@@ -22,7 +22,7 @@ type patched struct {
 	before       []mesh.PeerSpec
 	left, joined []int
 	// departed are the affiliates that have left.
-	departed []mesh.Affiliate
+	departed []*mesh.Affiliate
 }
 
 // edited reports whether peers have joined or left since there were some specs.
@@ -43,11 +43,11 @@ func (g *gathered) isPatchable() bool {
 }
 
 // staticKeys returns the keys of static peers.
-func staticKeys(affiliates []mesh.Affiliate) map[mesh.Key]bool {
+func staticKeys(affiliates []*mesh.Affiliate) map[mesh.Key]bool {
 	keys := map[mesh.Key]bool{}
-	for i := range affiliates {
-		if affiliates[i].Static {
-			keys[affiliates[i].KubeSpan.PublicKey] = true
+	for _, a := range affiliates {
+		if a.Static {
+			keys[a.KubeSpan.PublicKey] = true
 		}
 	}
 	return keys
@@ -112,14 +112,13 @@ func (e *Engine) replaceAffiliates(g *gathered, n *affiliateDiff, p *patched) {
 	// Who has joined or left may differ in anything.
 	members := len(n.joined)+len(n.left) > 0
 	t := touched{members, members, members, members}
-	for _, changed := range slices.Concat(n.changed, n.joined) {
-		a := *changed
+	for _, a := range slices.Concat(n.changed, n.joined) {
 		node, _ := g.affiliateAt(a.NodeID)
 		t.versions = t.versions || a.Version != g.merged[node].Version
 		g.merged[node] = a
 		p.nodes = append(p.nodes, node)
-		if g.isPeer(&a) {
-			p.specs = append(p.specs, g.replaceSpec(&a, &t))
+		if g.isPeer(a) {
+			p.specs = append(p.specs, g.replaceSpec(a, &t))
 		}
 	}
 	slices.Sort(p.nodes)
@@ -180,5 +179,5 @@ func (g *gathered) specAt(key mesh.Key) (i int, found bool) {
 
 // affiliateAt returns the index of the merged affiliate with a node ID.
 func (g *gathered) affiliateAt(id string) (i int, found bool) {
-	return slices.BinarySearchFunc(g.merged, id, func(a mesh.Affiliate, id string) int { return cmp.Compare(a.NodeID, id) })
+	return slices.BinarySearchFunc(g.merged, id, func(a *mesh.Affiliate, id string) int { return cmp.Compare(a.NodeID, id) })
 }

@@ -39,13 +39,16 @@ func TestChangeIsAsIfOverAll(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := &history{now: start, config: config(t, c.settings)}
 			h.known = complete(append(slices.Clone(c.static), affiliate(1, own), affiliate(2, "198.51.100.2:51820"))...)
-			slices.SortFunc(h.known.Affiliates, func(a, b mesh.Affiliate) int { return byNodeID(a, b.NodeID) })
+			slices.SortFunc(h.known.Affiliates, func(a, b *mesh.Affiliate) int { return byNodeID(a, b.NodeID) })
 			reference, engine := newTwin(), newTwin()
 			for pass := range 9 {
 				h.known.Version = uint64(1 + pass/8)
 				if pass == 8 {
 					h.known.Affiliates = slices.Clone(h.known.Affiliates)
-					c.change(&h.known.Affiliates[slices.IndexFunc(h.known.Affiliates, func(a mesh.Affiliate) bool { return a.NodeID == affiliate(1).NodeID })])
+					at := slices.IndexFunc(h.known.Affiliates, func(a *mesh.Affiliate) bool { return a.NodeID == affiliate(1).NodeID })
+					changed := *h.known.Affiliates[at]
+					c.change(&changed)
+					h.known.Affiliates[at] = &changed
 				}
 				for _, w := range []*twin{reference, engine} {
 					answer(w.kernel)

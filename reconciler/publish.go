@@ -38,8 +38,8 @@ func (e *Engine) publish(now time.Time, p *Pass) {
 // publishChanged replaces the resources of what a pass has changed.
 func (e *Engine) publishChanged(now time.Time, p *Pass) {
 	for _, i := range p.patched.nodes {
-		a := &p.merged[i]
-		e.store.Put(now, resource.Affiliates, a.NodeID, resource.Affiliate{Affiliate: *a})
+		a := p.merged[i]
+		e.store.Put(now, resource.Affiliates, a.NodeID, resource.Affiliate{Affiliate: a})
 		shared, is := e.store.Get(resource.Members, a.Nodename+"/"+a.NodeID)
 		if is {
 			before, member := shared.Spec.(resource.Member)
@@ -49,8 +49,7 @@ func (e *Engine) publishChanged(now time.Time, p *Pass) {
 			e.store.Put(now, resource.Members, m.ID, memberSpec(&m))
 		}
 	}
-	for i := range p.patched.departed {
-		a := &p.patched.departed[i]
+	for _, a := range p.patched.departed {
 		e.store.Delete(resource.Affiliates, a.NodeID)
 		e.store.Delete(resource.Members, a.Nodename) // no other one has its name
 	}
@@ -87,7 +86,7 @@ func (p *Pass) identities() map[string]any {
 func (p *Pass) affiliates() map[string]any {
 	specs := make(map[string]any, len(p.merged)+len(p.refused))
 	for id, reason := range p.refused {
-		specs[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
+		specs[id] = resource.Affiliate{Affiliate: &mesh.Affiliate{NodeID: id}, Refused: reason}
 	}
 	for _, a := range p.merged {
 		specs[a.NodeID] = resource.Affiliate{Affiliate: a, Refused: p.refused[a.NodeID]}

@@ -47,7 +47,7 @@ type Registry interface {
 // Snapshot is what one registry knows.
 type Snapshot struct {
 	// Affiliates are the other machines, sorted by node ID, which is unique.
-	Affiliates []mesh.Affiliate
+	Affiliates []*mesh.Affiliate
 	// PresharedKeys are the keys of single peers, in place of the cluster secret.
 	PresharedKeys map[mesh.Key]mesh.PrivateKey
 	// Seen are this machine's addresses as others see them.

@@ -390,10 +390,10 @@ func (g *gathered) separateRelays(wasUp func(mesh.Key) bool) {
 	var relays []mesh.BlindRelay
 	claimed := map[mesh.Key]string{}
 	for _, r := range g.relays {
-		i := slices.IndexFunc(g.good, func(a mesh.Affiliate) bool { return a.KubeSpan.PublicKey == r.Key })
+		i := slices.IndexFunc(g.good, func(a *mesh.Affiliate) bool { return a.KubeSpan.PublicKey == r.Key })
 		if i >= 0 && (g.good[i].Static || wasUp(r.Key)) {
 			g.announcing = append(g.announcing, condition.Condition{Code: condition.RelayKeyClaimed, Subject: r.Name,
-				Cause:  fmt.Sprintf("the relay %s has the key of %s, and is not used", r.Name, nameOf(&g.good[i])),
+				Cause:  fmt.Sprintf("the relay %s has the key of %s, and is not used", r.Name, nameOf(g.good[i])),
 				Remedy: "find out who runs the discovery service"})
 			continue
 		}
@@ -409,12 +409,11 @@ func (g *gathered) refuseKeysOf(relays map[mesh.Key]string) {
 	if !g.claimAnyOf(relays) {
 		return
 	}
-	var good []mesh.Affiliate
-	for i := range g.good {
-		a := &g.good[i]
+	var good []*mesh.Affiliate
+	for _, a := range g.good {
 		relay, claims := relays[a.KubeSpan.PublicKey]
 		if !claims {
-			good = append(good, *a)
+			good = append(good, a)
 			continue
 		}
 		g.refused[a.NodeID] = "claims the public key of the relay " + relay

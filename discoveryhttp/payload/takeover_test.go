@@ -202,6 +202,10 @@ func takeOver(t *testing.T, attacker mesh.Affiliate, up bool) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	pass := func(affiliates ...mesh.Affiliate) {
 		now = now.Add(time.Second)
+		var known []*mesh.Affiliate
+		for _, a := range affiliates {
+			known = append(known, &a)
+		}
 		for _, v := range victims {
 			m.shake(v.KubeSpan.PublicKey, now)
 		}
@@ -209,7 +213,7 @@ func takeOver(t *testing.T, attacker mesh.Affiliate, up bool) {
 			m.shake(attacker.KubeSpan.PublicKey, now)
 		}
 		now = now.Add(time.Second)
-		if _, err := engine.Run(t.Context(), now, config, reconciler.Knowledge{Affiliates: affiliates, Complete: true}); err != nil {
+		if _, err := engine.Run(t.Context(), now, config, reconciler.Knowledge{Affiliates: known, Complete: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Affiliate is what a machine publishes about itself. Empty fields are unknown.
+// Affiliate is what a machine publishes about itself. Empty fields are unknown. One that a registry has
+// made known is shared by all that use it, and must not be changed.
 type Affiliate struct {
 	// NodeID is the ID of the machine in discovery.
 	NodeID string `json:"nodeId"`
@@ -100,16 +101,17 @@ const (
 // Merge joins the affiliates of several registries by node ID. Lists are concatenated
 // without duplicates. Of other fields, the last registry's value that is not empty wins. An
 // affiliate with the node ID of a static peer is left out unless it is Static. The result is
-// sorted by node ID. It is the list of a single registry itself, where that is so already.
-func Merge(registries ...[]Affiliate) []Affiliate {
-	isImpostor := func(a Affiliate) bool { return !a.Static && isStaticID(a.NodeID) }
+// sorted by node ID. It is the list of a single registry itself, where that is so already. Affiliates that
+// one registry alone has are those of its list.
+func Merge(registries ...[]*Affiliate) []*Affiliate {
+	isImpostor := func(a *Affiliate) bool { return !a.Static && isStaticID(a.NodeID) }
 	if len(registries) == 1 && isSorted(registries[0]) && !slices.ContainsFunc(registries[0], isImpostor) {
 		return registries[0]
 	}
 	if len(registries) == 2 && isSorted(registries[0]) && isSorted(registries[1]) {
 		return mergeSorted(registries[0], registries[1])
 	}
-	merged := map[string]Affiliate{}
+	merged := map[string]*Affiliate{}
 	for _, registry := range registries {
 		for _, a := range registry {
 			if !a.Static && isStaticID(a.NodeID) {
@@ -121,11 +123,11 @@ func Merge(registries ...[]Affiliate) []Affiliate {
 			merged[a.NodeID] = a
 		}
 	}
-	return slices.SortedFunc(maps.Values(merged), func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return slices.SortedFunc(maps.Values(merged), func(a, b *Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
 }
 
 // isSorted reports whether affiliates are sorted by node ID, each once.
-func isSorted(affiliates []Affiliate) bool {
+func isSorted(affiliates []*Affiliate) bool {
 	for i := 1; i < len(affiliates); i++ {
 		if affiliates[i-1].NodeID >= affiliates[i].NodeID {
 			return false
@@ -135,32 +137,33 @@ func isSorted(affiliates []Affiliate) bool {
 }
 
 // mergeSorted is Merge of two lists that are sorted.
-func mergeSorted(a, b []Affiliate) []Affiliate {
-	merged := make([]Affiliate, 0, len(a)+len(b))
+func mergeSorted(a, b []*Affiliate) []*Affiliate {
+	merged := make([]*Affiliate, 0, len(a)+len(b))
 	add := func(x *Affiliate) {
 		if !x.Static && isStaticID(x.NodeID) {
 			return
 		}
 		if last := len(merged) - 1; last >= 0 && merged[last].NodeID == x.NodeID {
-			merged[last] = join(merged[last], *x)
+			merged[last] = join(merged[last], x)
 			return
 		}
-		merged = append(merged, *x)
+		merged = append(merged, x)
 	}
 	for len(a) > 0 || len(b) > 0 {
 		if len(b) == 0 || len(a) > 0 && a[0].NodeID <= b[0].NodeID {
-			add(&a[0])
+			add(a[0])
 			a = a[1:]
 			continue
 		}
-		add(&b[0])
+		add(b[0])
 		b = b[1:]
 	}
 	return merged
 }
 
-func join(a, b Affiliate) Affiliate {
-	return Affiliate{
+// join returns an affiliate with what two know of one machine.
+func join(a, b *Affiliate) *Affiliate {
+	return &Affiliate{
 		NodeID:          a.NodeID,
 		Addresses:       unite(a.Addresses, b.Addresses),
 		Hostname:        cmp.Or(b.Hostname, a.Hostname),
@@ -219,14 +222,14 @@ type Member struct {
 }
 
 // Members returns the affiliates with a nodename, sorted by nodename and node ID.
-func Members(affiliates []Affiliate) []Member {
+func Members(affiliates []*Affiliate) []Member {
 	named := map[string]int{}
 	for i := range affiliates {
 		named[affiliates[i].Nodename]++
 	}
 	members := make([]Member, 0, len(affiliates))
 	for i := range affiliates {
-		if m, is := MemberOf(&affiliates[i], named[affiliates[i].Nodename] > 1); is {
+		if m, is := MemberOf(affiliates[i], named[affiliates[i].Nodename] > 1); is {
 			members = append(members, m)
 		}
 	}
@@ -263,7 +266,7 @@ func MemberOf(a *Affiliate, shared bool) (m Member, is bool) {
 
 // Equal reports whether both are the same.
 func (a *Affiliate) Equal(b *Affiliate) bool {
-	return a.NodeID == b.NodeID && a.Hostname == b.Hostname && a.Nodename == b.Nodename && a.MachineType == b.MachineType &&
+	return a == b || a.NodeID == b.NodeID && a.Hostname == b.Hostname && a.Nodename == b.Nodename && a.MachineType == b.MachineType &&
 		a.OperatingSystem == b.OperatingSystem && a.Version == b.Version && a.ControlPlane == b.ControlPlane && a.Static == b.Static &&
 		slices.Equal(a.Configured, b.Configured) && slices.Equal(a.Addresses, b.Addresses) && a.KubeSpan.equal(&b.KubeSpan)
 }

@@ -30,17 +30,17 @@ func each[T any](f func(string) T, l []string) (out []T) {
 }
 
 func TestMerge(t *testing.T) {
-	service := []Affiliate{
+	service := []*Affiliate{
 		{NodeID: "b", Addresses: addrs("10.0.0.2", "10.0.0.3"), Hostname: "b", MachineType: MachineTypeWorker,
 			KubeSpan: KubeSpan{PublicKey: Key{1}, Endpoints: addrPorts("10.0.0.2:1")}},
 		{NodeID: "a", Hostname: "a"},
 	}
-	kubernetes := []Affiliate{
+	kubernetes := []*Affiliate{
 		{NodeID: "b", Addresses: addrs("10.0.0.3", "10.0.0.4"), Nodename: "kube-b", OperatingSystem: "Linux",
 			KubeSpan: KubeSpan{Address: netip.MustParseAddr("fd00::b"), Endpoints: addrPorts("10.0.0.4:1", "10.0.0.2:1")}},
 		{NodeID: "c", Hostname: "c"},
 	}
-	want := []Affiliate{
+	want := []*Affiliate{
 		{NodeID: "a", Hostname: "a"},
 		{NodeID: "b", Addresses: addrs("10.0.0.2", "10.0.0.3", "10.0.0.4"), Hostname: "b", Nodename: "kube-b", MachineType: MachineTypeWorker,
 			OperatingSystem: "Linux",
@@ -56,7 +56,7 @@ func TestMerge(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	got := Members([]Affiliate{
+	got := Members([]*Affiliate{
 		{NodeID: "3", Nodename: "b"},
 		{NodeID: "2", Hostname: "nameless"},
 		{NodeID: "1", Nodename: "b", Addresses: addrs("10.0.0.1"), KubeSpan: KubeSpan{Address: netip.MustParseAddr("fd00::1")}},
@@ -76,15 +76,15 @@ func TestMembers(t *testing.T) {
 func TestMergeSorted(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 500 {
-		var lists [2][]Affiliate
+		var lists [2][]*Affiliate
 		for i := range lists {
 			for _, id := range []string{"a", "b", "c", "static:x", "static:y"} {
 				if r.IntN(2) == 0 {
-					lists[i] = append(lists[i], Affiliate{NodeID: id, Hostname: []string{"", "h", "k"}[r.IntN(3)], Static: id == "static:y"})
+					lists[i] = append(lists[i], &Affiliate{NodeID: id, Hostname: []string{"", "h", "k"}[r.IntN(3)], Static: id == "static:y"})
 				}
 			}
 		}
-		shuffled := [2][]Affiliate{slices.Clone(lists[0]), slices.Clone(lists[1])}
+		shuffled := [2][]*Affiliate{slices.Clone(lists[0]), slices.Clone(lists[1])}
 		slices.Reverse(shuffled[0])
 		slices.Reverse(shuffled[1])
 		if want, got := Merge(nil, shuffled[0], shuffled[1]), Merge(lists[0], lists[1]); len(want)+len(got) > 0 && !reflect.DeepEqual(want, got) {

@@ -67,7 +67,7 @@ func TestClaims(t *testing.T) {
 		working   string
 		want      string
 	}{
-		{name: "a mesh address, addresses and networks", affiliate: peer(1, addrs("10.9.0.1"), "10.8.0.0/16", "10.9.0.1/32"),
+		{name: "a mesh address, addresses and networks", affiliate: *peer(1, addrs("10.9.0.1"), "10.8.0.0/16", "10.9.0.1/32"),
 			want: "10.8.0.0/16 network\n10.9.0.1/32 own address\nfd00::1/128 mesh address"},
 		{name: "what is excluded is left out", affiliate: with(func(a *Affiliate) {
 			a.Addresses = addrs("10.9.0.1")
@@ -237,7 +237,7 @@ func BenchmarkClaims(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range affiliates {
-					territory.Claims(&affiliates[i], affiliates[i].KubeSpan.Endpoints, netip.AddrPort{})
+					territory.Claims(affiliates[i], affiliates[i].KubeSpan.Endpoints, netip.AddrPort{})
 				}
 			}
 		})
@@ -255,7 +255,7 @@ func TestClaimsAreLimited(t *testing.T) {
 		network, _ := netip.AddrFrom16([16]byte{0x30, byte(i)}).Prefix(4 + i%12)
 		hostile.KubeSpan.AdditionalAddresses = append(hostile.KubeSpan.AdditionalAddresses, network)
 	}
-	claims, refusals := l.Claims(&hostile, nil, netip.AddrPort{})
+	claims, refusals := l.Claims(hostile, nil, netip.AddrPort{})
 	if got, want := show(claims, nil), "10.8.0.0/16 network\n10.9.0.1/32 own address\nfd00::1/128 mesh address"; got != want {
 		t.Errorf("%d claims, the first are\n%.200s\nwant\n%s", len(claims), got, want)
 	}
@@ -267,11 +267,11 @@ func TestClaimsAreLimited(t *testing.T) {
 	for i := range 20000 {
 		many.KubeSpan.AdditionalAddresses = append(many.KubeSpan.AdditionalAddresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 8), byte(i), 0}), 24))
 	}
-	if claims, _ := l.Claims(&many, nil, netip.AddrPort{}); len(claims) != maxPieces+1 {
+	if claims, _ := l.Claims(many, nil, netip.AddrPort{}); len(claims) != maxPieces+1 {
 		t.Errorf("of a peer with 20,000 networks: %d claims", len(claims))
 	}
 	many.Static = true
-	if claims, _ := l.Claims(&many, nil, netip.AddrPort{}); len(claims) != 20001 {
+	if claims, _ := l.Claims(many, nil, netip.AddrPort{}); len(claims) != 20001 {
 		t.Errorf("of a static peer with 20,000 networks: %d claims", len(claims))
 	}
 }

@@ -27,9 +27,9 @@ func ExampleAddress() {
 
 // Two registries know the same machine; both together have all of its endpoints.
 func ExampleMerge() {
-	service := []mesh.Affiliate{{NodeID: "a", Hostname: "web-1", KubeSpan: mesh.KubeSpan{
+	service := []*mesh.Affiliate{{NodeID: "a", Hostname: "web-1", KubeSpan: mesh.KubeSpan{
 		PublicKey: mesh.Key{1}, Endpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820")}}}}
-	kubernetes := []mesh.Affiliate{{NodeID: "a", Nodename: "web-1.example.org", KubeSpan: mesh.KubeSpan{
+	kubernetes := []*mesh.Affiliate{{NodeID: "a", Nodename: "web-1.example.org", KubeSpan: mesh.KubeSpan{
 		PublicKey: mesh.Key{1}, Endpoints: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:51820")}}}}
 
 	for _, a := range mesh.Merge(service, kubernetes) {

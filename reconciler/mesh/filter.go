@@ -20,18 +20,17 @@ import (
 // Two others with one address are both used, and package ownership gives it to one of them. A
 // reinstalled machine has the address of its predecessor, which discovery remembers until
 // its TTL ends.
-func Filter(self Identity, affiliates []Affiliate, present Present) (good []Affiliate, refused map[string]string) {
+func Filter(self Identity, affiliates []*Affiliate, present Present) (good []*Affiliate, refused map[string]string) {
 	refused = map[string]string{}
 	owners := make(map[Key]int, len(affiliates))
 	// Merge has sorted them already.
-	byID := func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) }
+	byID := func(a, b *Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) }
 	ordered := affiliates
 	if !slices.IsSortedFunc(ordered, byID) {
 		ordered = slices.SortedFunc(slices.Values(affiliates), byID)
 	}
-	for i := range ordered {
-		a := &ordered[i]
-		k := a.KubeSpan
+	for i, a := range ordered {
+		k := &a.KubeSpan
 		if a.NodeID == self.NodeID || k.IsZero() {
 			continue
 		}
@@ -47,8 +46,8 @@ func Filter(self Identity, affiliates []Affiliate, present Present) (good []Affi
 			refused[a.NodeID] = fmt.Sprintf("claims the address %s, which is not in the cluster's %s", k.Address, self.Subnet)
 		case taken:
 			loser := a
-			if present.prefers(a, &ordered[owner]) {
-				loser, owners[k.PublicKey] = &ordered[owner], i
+			if present.prefers(a, ordered[owner]) {
+				loser, owners[k.PublicKey] = ordered[owner], i
 			}
 			refused[loser.NodeID] = "repeats the public key of " + ordered[owners[k.PublicKey]].NodeID
 		default:

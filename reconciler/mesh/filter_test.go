@@ -20,8 +20,8 @@ func TestFilter(t *testing.T) {
 	again.NodeID, again.KubeSpan.Address = "node-8", netip.MustParseAddr("fd00::8")
 	twin := peer(9, nil)
 	twin.KubeSpan.Address = peer(1, nil).KubeSpan.Address
-	plain := Affiliate{NodeID: "plain"}
-	all := []Affiliate{again, twin, plain, outside, clone, impostor, own, peer(1, nil), peer(2, nil)}
+	plain := &Affiliate{NodeID: "plain"}
+	all := []*Affiliate{again, twin, plain, outside, clone, impostor, own, peer(1, nil), peer(2, nil)}
 	good, refused := Filter(self, all, Present{})
 	want := map[string]string{
 		"impostor": "claims this machine's public key",
@@ -32,7 +32,7 @@ func TestFilter(t *testing.T) {
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]Affiliate{twin, plain, own, peer(1, nil), peer(2, nil)}, good, compare); diff != "" {
+	if diff := cmp.Diff([]*Affiliate{twin, plain, own, peer(1, nil), peer(2, nil)}, good, compare); diff != "" {
 		t.Errorf("good (-want +got):\n%s", diff)
 	}
 }

@@ -101,10 +101,9 @@ func NamePeers(specs []PeerSpec, own string) {
 // Peers returns the peers of self among merged affiliates, sorted by public key. Affiliates
 // without a key are not peers. Of several affiliates with one key, a static one is the peer,
 // or else the first by node ID. The order of affiliates does not matter.
-func Peers(self Identity, affiliates []Affiliate) []*Affiliate {
+func Peers(self Identity, affiliates []*Affiliate) []*Affiliate {
 	peers := make([]*Affiliate, 0, len(affiliates))
-	for i := range affiliates {
-		a := &affiliates[i]
+	for _, a := range affiliates {
 		k := &a.KubeSpan
 		if k.IsZero() || !k.Address.IsValid() && !a.Static || a.NodeID == self.NodeID || k.PublicKey == self.PublicKey {
 			continue

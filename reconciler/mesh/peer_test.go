@@ -10,8 +10,8 @@ import (
 )
 
 // peer returns an affiliate with key n and address fd00::n that claims networks.
-func peer(n byte, addresses []netip.Addr, additional ...string) Affiliate {
-	return Affiliate{
+func peer(n byte, addresses []netip.Addr, additional ...string) *Affiliate {
+	return &Affiliate{
 		NodeID:    fmt.Sprintf("node-%d", n),
 		Nodename:  fmt.Sprintf("name-%d", n),
 		Addresses: addresses,
@@ -28,15 +28,15 @@ func TestPeers(t *testing.T) {
 	static.Static, static.NodeID = true, "static:two"
 	for _, c := range []struct {
 		name       string
-		affiliates []Affiliate
+		affiliates []*Affiliate
 		want       []string
 	}{
-		{"in the order of keys", []Affiliate{peer(3, nil), peer(1, nil)}, []string{"node-1", "node-3"}},
+		{"in the order of keys", []*Affiliate{peer(3, nil), peer(1, nil)}, []string{"node-1", "node-3"}},
 		{"this machine is not a peer, by key or by node ID",
-			[]Affiliate{peer(9, nil), {NodeID: "node-9", KubeSpan: KubeSpan{PublicKey: Key{3}, Address: netip.MustParseAddr("fd00::3")}}}, nil},
-		{"a machine outside the mesh is not a peer", []Affiliate{{NodeID: "x", Addresses: addrs("10.0.0.1")}}, nil},
-		{"of two with one key, the first by node ID is the peer", []Affiliate{peer(1, nil), clone}, []string{"node-0"}},
-		{"of two with one key, a static one is the peer", []Affiliate{static, peer(2, nil)}, []string{"static:two"}},
+			[]*Affiliate{peer(9, nil), {NodeID: "node-9", KubeSpan: KubeSpan{PublicKey: Key{3}, Address: netip.MustParseAddr("fd00::3")}}}, nil},
+		{"a machine outside the mesh is not a peer", []*Affiliate{{NodeID: "x", Addresses: addrs("10.0.0.1")}}, nil},
+		{"of two with one key, the first by node ID is the peer", []*Affiliate{peer(1, nil), clone}, []string{"node-0"}},
+		{"of two with one key, a static one is the peer", []*Affiliate{static, peer(2, nil)}, []string{"static:two"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for range 3 {
@@ -56,8 +56,8 @@ func TestPeers(t *testing.T) {
 }
 
 // manyAffiliates returns n affiliates with four addresses, one endpoint and a pod network each.
-func manyAffiliates(n int) []Affiliate {
-	affiliates := make([]Affiliate, n)
+func manyAffiliates(n int) []*Affiliate {
+	affiliates := make([]*Affiliate, n)
 	for i := range affiliates {
 		var key Key
 		binary.BigEndian.PutUint64(key[:], uint64(i)*0x9e3779b97f4a7c15+1)
@@ -66,7 +66,7 @@ func manyAffiliates(n int) []Affiliate {
 		v6 := netip.MustParseAddr("2001:db8::").As16()
 		binary.BigEndian.PutUint32(v6[12:], uint32(i+1))
 		at := func(a, b byte) netip.Addr { return netip.AddrFrom4([4]byte{a, b, byte(i >> 8), byte(i)}) }
-		affiliates[i] = Affiliate{
+		affiliates[i] = &Affiliate{
 			NodeID: fmt.Sprintf("node-%d", i), Nodename: fmt.Sprintf("name-%d", i),
 			Addresses: []netip.Addr{at(10, 0), at(172, 16), at(192, 168), netip.AddrFrom16(v6)},
 			KubeSpan: KubeSpan{PublicKey: key, Address: netip.AddrFrom16(mesh),

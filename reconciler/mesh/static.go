@@ -19,11 +19,11 @@ func isStaticID(id string) bool { return strings.HasPrefix(id, staticPrefix) }
 
 // JoinStatic adds the endpoints and networks of each static peer to the affiliate with the
 // same public key, if there is one. The result is sorted by node ID.
-func JoinStatic(affiliates []Affiliate) []Affiliate {
-	if !slices.ContainsFunc(affiliates, func(a Affiliate) bool { return a.Static }) {
+func JoinStatic(affiliates []*Affiliate) []*Affiliate {
+	if !slices.ContainsFunc(affiliates, func(a *Affiliate) bool { return a.Static }) {
 		return affiliates
 	}
-	joined := make([]Affiliate, 0, len(affiliates))
+	joined := make([]*Affiliate, 0, len(affiliates))
 	byKey := make(map[Key]int, len(affiliates))
 	for _, a := range affiliates {
 		if a.Static {
@@ -39,20 +39,20 @@ func JoinStatic(affiliates []Affiliate) []Affiliate {
 			continue
 		}
 		if i, known := byKey[a.KubeSpan.PublicKey]; known {
-			joined[i] = join(joined[i], Affiliate{KubeSpan: a.KubeSpan})
+			joined[i] = join(joined[i], &Affiliate{KubeSpan: a.KubeSpan})
 			joined[i].Configured = a.KubeSpan.AdditionalAddresses
 		} else {
 			joined = append(joined, a)
 		}
 	}
-	slices.SortFunc(joined, func(a, b Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	slices.SortFunc(joined, func(a, b *Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	return joined
 }
 
 // PresharedKeys returns the keys that peers have in place of the cluster secret: those that
 // are set, and the zero key for a static peer without. The cluster secret is for machines
 // of the cluster alone.
-func PresharedKeys(affiliates []Affiliate, set map[Key]PrivateKey) map[Key]PrivateKey {
+func PresharedKeys(affiliates []*Affiliate, set map[Key]PrivateKey) map[Key]PrivateKey {
 	keys := map[Key]PrivateKey{}
 	for _, a := range affiliates {
 		if a.Static {

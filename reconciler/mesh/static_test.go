@@ -10,7 +10,7 @@ import (
 
 func TestStaticPeers(t *testing.T) {
 	self := Identity{NodeID: "self", PublicKey: Key{99}, Subnet: prefixes("fd00::/64")[0], Address: prefixes("fd00::63/128")[0]}
-	static := []Affiliate{
+	static := []*Affiliate{
 		{NodeID: StaticID("known"), Nodename: "known", Static: true, Addresses: addrs("10.8.0.1"),
 			KubeSpan: KubeSpan{PublicKey: Key{1}, AdditionalAddresses: prefixes("10.8.0.0/16"), Endpoints: addrPorts("192.0.2.1:1")}},
 		{NodeID: StaticID("phone"), Nodename: "phone", Static: true, Addresses: addrs("10.7.0.1"),
@@ -19,7 +19,7 @@ func TestStaticPeers(t *testing.T) {
 	impostor := peer(5, nil)
 	impostor.NodeID = StaticID("phone")
 	greedy := peer(2, addrs("10.7.0.1")) // claims the address of the static peer
-	for _, registries := range [][][]Affiliate{
+	for _, registries := range [][][]*Affiliate{
 		{{peer(1, addrs("10.0.0.1")), greedy, impostor}, static},
 		{static, {peer(1, addrs("10.0.0.1")), greedy, impostor}},
 	} {

@@ -15,12 +15,12 @@ var Affiliates = &Type{
 		wide(columnOf("REFUSED", func(a Affiliate) string { return a.Refused })),
 	},
 	names:  namesOf(func(a Affiliate) []string { return []string{a.Nodename, a.Hostname} }),
-	sample: Affiliate{},
+	sample: Affiliate{Affiliate: &mesh.Affiliate{}},
 }
 
 // Affiliate is the spec of Affiliates.
 type Affiliate struct {
-	mesh.Affiliate
+	*mesh.Affiliate
 	// Refused is why the affiliate is not used; empty if it is.
 	Refused string `json:"refused,omitempty"`
 }
@@ -28,5 +28,5 @@ type Affiliate struct {
 // Equal reports whether other is an equal spec.
 func (a Affiliate) Equal(other any) bool {
 	o, ok := other.(Affiliate)
-	return ok && a.Refused == o.Refused && a.Affiliate.Equal(&o.Affiliate)
+	return ok && a.Refused == o.Refused && a.Affiliate.Equal(o.Affiliate)
 }

@@ -35,7 +35,7 @@ func fieldsOf(t reflect.Type) (fields []Field) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous:
-			fields = append(fields, fieldsOf(f.Type)...)
+			fields = append(fields, fieldsOf(pointee(f.Type))...)
 		case name != "-" && name != "":
 			one := Field{Name: name, Description: docs[t.String()+"."+f.Name]}
 			one.Type, one.Fields = typeOf(f.Type)
@@ -43,6 +43,14 @@ func fieldsOf(t reflect.Type) (fields []Field) {
 		}
 	}
 	return fields
+}
+
+// pointee returns what a type points to, or the type itself if it is no pointer.
+func pointee(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		return t.Elem()
+	}
+	return t
 }
 
 // typeOf returns the type of a value in JSON, and the fields of an object.

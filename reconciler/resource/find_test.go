@@ -82,8 +82,8 @@ func TestResourcesAreFoundByIDOrName(t *testing.T) {
 	}
 
 	affiliates := list(resource.Affiliates, map[string]any{
-		"id1": resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: "id1", Nodename: "k8s-1", Hostname: "web"}},
-		"id2": resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: "id2", Nodename: "k8s-2", Hostname: "web"}},
+		"id1": resource.Affiliate{Affiliate: &mesh.Affiliate{NodeID: "id1", Nodename: "k8s-1", Hostname: "web"}},
+		"id2": resource.Affiliate{Affiliate: &mesh.Affiliate{NodeID: "id2", Nodename: "k8s-2", Hostname: "web"}},
 	})
 	if r, err := resource.Find(resource.Affiliates, affiliates, "k8s-2"); err != nil || r.ID != "id2" {
 		t.Errorf("k8s-2 is %q, %v", r.ID, err)

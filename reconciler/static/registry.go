@@ -29,7 +29,7 @@ func settings(config *schema.Config) any {
 
 // registry has the peers of one config.
 type registry struct {
-	affiliates    []mesh.Affiliate
+	affiliates    []*mesh.Affiliate
 	presharedKeys map[mesh.Key]mesh.PrivateKey
 }
 
@@ -46,12 +46,12 @@ func open(o reconciler.RegistryOptions) (reconciler.Registry, error) {
 		}
 		r.presharedKeys[mesh.Key(p.PublicKey)] = mesh.SecretKey(key)
 	}
-	slices.SortFunc(r.affiliates, func(a, b mesh.Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	slices.SortFunc(r.affiliates, func(a, b *mesh.Affiliate) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	return r, nil
 }
 
-func affiliateOf(p schema.StaticPeer) mesh.Affiliate {
-	return mesh.Affiliate{
+func affiliateOf(p schema.StaticPeer) *mesh.Affiliate {
+	return &mesh.Affiliate{
 		NodeID:    mesh.StaticID(p.Name),
 		Nodename:  p.Name,
 		Hostname:  p.Name,

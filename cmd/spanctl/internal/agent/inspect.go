@@ -64,7 +64,7 @@ func affiliatesOf(client *discoveryhttp.Client) map[string]resource.Affiliate {
 	known := map[string]resource.Affiliate{}
 	snapshot := client.Snapshot()
 	for id, reason := range snapshot.Refused {
-		known[id] = resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: reason}
+		known[id] = resource.Affiliate{Affiliate: &mesh.Affiliate{NodeID: id}, Refused: reason}
 	}
 	for _, a := range snapshot.Affiliates {
 		known[a.NodeID] = resource.Affiliate{Affiliate: a}

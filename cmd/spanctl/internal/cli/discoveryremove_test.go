@@ -56,10 +56,10 @@ func newFakeDiscovery() *fakeDiscovery {
 		"denied":   {},
 	} {
 		a.NodeID = id
-		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: a}, Returns: a.OperatingSystem == ""}
+		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: &a}, Returns: a.OperatingSystem == ""}
 	}
 	for _, id := range []string{"stranger", strangeID} {
-		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: mesh.Affiliate{NodeID: id}, Refused: "cannot be decrypted"}}
+		d.affiliates[id] = agent.Found{Affiliate: resource.Affiliate{Affiliate: &mesh.Affiliate{NodeID: id}, Refused: "cannot be decrypted"}}
 	}
 	return d
 }
