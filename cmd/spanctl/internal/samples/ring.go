@@ -25,6 +25,8 @@ var (
 const (
 	hourStep, hourSteps = 30 * time.Second, 120
 	dayStep, daySteps   = 10 * time.Minute, 144
+	// blockSteps is how many steps memory is taken for at a time: an agent that has just started has few.
+	blockSteps = 12
 	// hoursInDay is how many steps of an hour are one of a day.
 	hoursInDay = int64(dayStep / hourStep)
 	// holds is how long what was read holds without another reading.
@@ -91,8 +93,31 @@ type series struct {
 	// worst is the worst grade of the step under way.
 	worst grade
 	// hour and day are rings of the steps that have ended.
-	hour [hourSteps]record
-	day  [daySteps]record
+	hour [hourSteps / blockSteps]*block
+	day  [daySteps / blockSteps]*block
+}
+
+// block has the records of some steps, which follow each other.
+type block [blockSteps]record
+
+// set sets the record at a place in a ring.
+func set(ring []*block, at int64, r record) {
+	b := &ring[at/blockSteps]
+	if *b == nil {
+		if r == (record{}) {
+			return
+		}
+		*b = &block{}
+	}
+	(*b)[at%blockSteps] = r
+}
+
+// get returns the record at a place in a ring.
+func get(ring []*block, at int64) record {
+	if b := ring[at/blockSteps]; b != nil {
+		return b[at%blockSteps]
+	}
+	return record{}
 }
 
 // counter counts the bytes of the step under way.
@@ -191,16 +216,17 @@ func (r *Ring) pass(now time.Duration, known bool) {
 func (s *series) end(step int64) {
 	l := s.present
 	l.grade = s.worst
-	s.hour[step%hourSteps] = recordOf(l, s.received.sum, s.transmitted.sum)
+	set(s.hour[:], step%hourSteps, recordOf(l, s.received.sum, s.transmitted.sum))
 	s.received.sum, s.transmitted.sum, s.worst = 0, 0, s.present.grade
 	if (step+1)%hoursInDay != 0 {
 		return
 	}
 	var steps [hoursInDay]Sample
 	for i := range steps {
-		steps[i] = s.hour[(step-int64(i)+hourSteps)%hourSteps].sample(0)
+		r := get(s.hour[:], (step-int64(i)+hourSteps)%hourSteps)
+		steps[i] = r.sample(0)
 	}
-	s.day[step/hoursInDay%daySteps] = merge(steps[:])
+	set(s.day[:], step/hoursInDay%daySteps, merge(steps[:]))
 }
 
 // forget drops peers that have left long ago, and the first of those that are too many.
@@ -246,7 +272,8 @@ func (r *Ring) Series(now time.Duration, span Span, want func(key, name string) 
 		for step := end - int64(span.Steps); step < end; step++ {
 			at := Sample{Begin: time.Duration(step) * span.Step}
 			if step >= 0 && step < ended {
-				at = records[step%int64(span.Steps)].sample(at.Begin)
+				r := get(records, step%int64(span.Steps))
+				at = r.sample(at.Begin)
 			}
 			out.Samples = append(out.Samples, at)
 		}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -233,27 +232,27 @@ func TestLossIsKept(t *testing.T) {
 	}
 }
 
-// perPeer is the most that a peer may need, in bytes.
-const perPeer = 3 << 10
-
 func TestMemory(t *testing.T) {
-	if size := unsafe.Sizeof(series{}); size > 2688 { // a size class of Go's allocator
-		t.Errorf("a series has %d bytes", size)
+	for _, c := range []struct {
+		steps int
+		// most is what a peer may need then, in bytes.
+		most uint64
+	}{{5, 768}, {26 * 60 * 2, 3 << 10}} {
+		const n = 100
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var r Ring
+		for i := range c.steps {
+			r.Add(begun+time.Duration(i)*30*time.Second, crowd(n))
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if each := (after.HeapAlloc - before.HeapAlloc) / n; each > c.most {
+			t.Errorf("after %d steps, a peer needs %d bytes, want at most %d", c.steps, each, c.most)
+		}
+		runtime.KeepAlive(&r)
 	}
-	const n = 1000
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	var r Ring
-	for i := range 5 {
-		r.Add(begun+time.Duration(i)*30*time.Second, crowd(n))
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if each := (after.HeapAlloc - before.HeapAlloc) / n; each > perPeer {
-		t.Errorf("a peer needs %d bytes, want at most %d", each, perPeer)
-	}
-	runtime.KeepAlive(&r)
 }
 
 // crowd are some peers with keys as long as they are.
