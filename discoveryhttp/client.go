@@ -2,7 +2,6 @@ package discoveryhttp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,6 +92,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		o.Log.Warn("discovery cache not readable; starting without it", "error", err)
 	}
+	o.Cache = nil // it is large
 	cipher, err := payload.NewCipher(o.Secret)
 	if err != nil {
 		return nil, err
@@ -188,11 +188,10 @@ func (c *Client) Cache() ([]byte, error) {
 	c.mu.Lock()
 	last := c.own.last
 	c.mu.Unlock()
-	return json.Marshal(cacheContent{
-		Affiliates: slices.SortedFunc(maps.Values(latest), compareCached),
-		Newest:     c.newest.content(now),
-		Relays:     c.cachedRelays(),
-		Sequence:   last,
+	return encodeCache(slices.SortedFunc(maps.Values(latest), compareCached), cacheRest{
+		Newest:   c.newest.content(now),
+		Relays:   c.cachedRelays(),
+		Sequence: last,
 	})
 }
 

@@ -1,7 +1,6 @@
 package discoveryhttp
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -50,7 +49,7 @@ func TestOlderCopiesAreRefused(t *testing.T) {
 // restarted returns the ledger of the next process.
 func restarted(t *testing.T, l *ledger, now time.Time) *ledger {
 	t.Helper()
-	data, err := json.Marshal(cacheContent{Newest: l.content(now)})
+	data, err := encodeCache(nil, cacheRest{Newest: l.content(now)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package discoveryhttp
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"maps"
@@ -33,6 +34,11 @@ type published struct {
 // cacheContent is what one process knew, for the next one.
 type cacheContent struct {
 	Affiliates []cachedAffiliate `json:"affiliates"`
+	cacheRest
+}
+
+// cacheRest is what a cache has beside the affiliates.
+type cacheRest struct {
 	// Newest has the newest publication of each machine, by node ID.
 	Newest map[string]ledgerEntry `json:"newest,omitempty"`
 	// Sequence is the last under this machine's node ID.
@@ -51,6 +57,36 @@ type cachedAffiliate struct {
 
 func compareCached(a, b cachedAffiliate) int {
 	return cmp.Compare(a.Affiliate.NodeID, b.Affiliate.NodeID)
+}
+
+// cachedSize is about what an affiliate takes in a cache, in bytes.
+const cachedSize = 768
+
+// encodeCache returns the JSON of a cacheContent. Each affiliate is encoded on its own, since package json keeps
+// the memory of what it has encoded, and that of thousands is megabytes.
+func encodeCache(affiliates []cachedAffiliate, rest cacheRest) ([]byte, error) {
+	var out bytes.Buffer
+	out.Grow(len(affiliates) * cachedSize)
+	encoder := json.NewEncoder(&out)
+	_, _ = out.WriteString(`{"affiliates":[`)
+	for i := range affiliates {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		if err := encoder.Encode(&affiliates[i]); err != nil {
+			return nil, err
+		}
+	}
+	_ = out.WriteByte(']')
+	text, err := json.Marshal(rest)
+	if err != nil {
+		return nil, err
+	}
+	if fields := text[len("{"):]; len(fields) > len("}") {
+		_ = out.WriteByte(',')
+	}
+	_, _ = out.Write(text[len("{"):])
+	return out.Bytes(), nil
 }
 
 // decodeCache is the inverse of Client.Cache.

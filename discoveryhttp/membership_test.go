@@ -2,6 +2,7 @@ package discoveryhttp
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -371,5 +372,24 @@ func BenchmarkAffiliates(b *testing.B) {
 		if list := mesh.Merge(newestOf([][]published{m.affiliates()})...); len(list) != 5000 {
 			b.Fatal(len(list))
 		}
+	}
+}
+
+// TestCache has what is encoded read again, whatever parts of it there are.
+func TestCache(t *testing.T) {
+	rest := cacheRest{Newest: map[string]ledgerEntry{"a": {7, start}}, Sequence: 9}
+	two := []cachedAffiliate{{&mesh.Affiliate{NodeID: "a", Hostname: "a\n"}, 7, start}, {&mesh.Affiliate{NodeID: "b"}, 0, start}}
+	for _, want := range []cacheContent{{two, rest}, {two[:1], cacheRest{}}, {[]cachedAffiliate{}, rest}, {[]cachedAffiliate{}, cacheRest{}}} {
+		data, err := encodeCache(want.Affiliates, want.cacheRest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decodeCache(data)
+		if !reflect.DeepEqual(got, want) || err != nil {
+			t.Errorf("%s was read as %+v, %v", data, got, err)
+		}
+	}
+	if got, err := decodeCache([]byte(`{"affiliates":[null,{}]}`)); err != nil || len(got.Affiliates) != 0 {
+		t.Errorf("affiliates that are missing are read as %+v, %v", got, err)
 	}
 }

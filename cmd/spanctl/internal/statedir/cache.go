@@ -30,10 +30,9 @@ func hashOf(clusterID string) string {
 
 // Save implements reconciler.CacheStore. It replaces the cache of another cluster.
 func (d *Dir) Save(registry, clusterID string, data []byte) error {
-	content, err := json.Marshal(registryCache{Cluster: hashOf(clusterID), Data: data})
-	if err != nil {
-		return fmt.Errorf("encode the cache of the registry %s: %w", registry, err)
-	}
+	content := make([]byte, 0, len(data)+128)
+	content = append(content, `{"cluster":"`+hashOf(clusterID)+`","data":`...)
+	content = append(append(content, data...), '}') // data may be megabytes, of which package json would keep more copies
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.write(cacheFile(registry), content)
