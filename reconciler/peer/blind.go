@@ -80,10 +80,12 @@ func (in *Input) relayAt(spec *mesh.PeerSpec, e netip.AddrPort) mesh.Key {
 // WireGuard follows it back, and the relay is what carries the packets.
 func (c *Connection) leavesRelay(in *Input, spec *mesh.PeerSpec) bool {
 	at := c.Status.Endpoint
-	if c.BlindRelay.IsZero() || !at.IsValid() || at == c.former.at || !in.relayAt(spec, at).IsZero() {
+	if c.BlindRelay.IsZero() || !at.IsValid() || at == c.shuns().former.at || !in.relayAt(spec, at).IsZero() {
 		return false
 	}
-	c.former = formerRelay{c.BlindRelay, at}
+	s := c.shuns()
+	s.former = formerRelay{c.BlindRelay, at}
+	c.shun(s)
 	return true
 }
 
@@ -247,21 +249,28 @@ const firstBar, lastBar = 5 * time.Minute, time.Hour
 
 // bar keeps a path out of use on which the peer went down, although probes may pass it.
 func (c *Connection) bar(now time.Time, at netip.AddrPort) {
-	if at != c.barred {
-		c.bars = 0
+	s := c.shuns()
+	if at != s.barred {
+		s.bars = 0
 	}
-	c.barred, c.barredUntil = at, now.Add(min(firstBar<<min(c.bars, 10), lastBar))
-	c.bars++
+	s.barred, s.barredUntil = at, instantOf(now.Add(min(firstBar<<min(s.bars, 10), lastBar)))
+	s.bars++
+	c.shun(s)
 }
 
 // pathIn returns the direct path to the peer that may be used; its endpoint is not valid for none. What
 // probes do not pass any more is no longer barred: what they find later is another path.
 func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
 	path := in.pathTo(c.Key)
-	if path.Endpoint != c.barred {
-		c.barredUntil = time.Time{}
+	if c.shunned == nil {
+		return path
 	}
-	if path.Endpoint == c.barred && now.Before(c.barredUntil) {
+	s := *c.shunned
+	if path.Endpoint != s.barred {
+		s.barredUntil = 0
+		c.shun(s)
+	}
+	if path.Endpoint == s.barred && now.Before(s.barredUntil.time()) {
 		return mesh.Path{}
 	}
 	return path

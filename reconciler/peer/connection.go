@@ -30,18 +30,43 @@ type Connection struct {
 	// Path is the direct path to which the peer was moved; its endpoint is not valid for none.
 	Path mesh.Path
 
-	// barred is a path on which probes were answered, and WireGuard's packets were not. It is not used
-	// until a time, which is the later the more often, bars, that was so.
-	barred      netip.AddrPort
-	barredUntil time.Time
-	bars        int
-
 	// withoutAgent is mesh.PeerSpec.WithoutAgent.
 	withoutAgent bool
 
 	passage passage
+	// shunned is nil for nothing, as of most peers. It is replaced, and never changed: copies of the connection
+	// have it as well.
+	shunned *shunned
+}
+
+// shunned are endpoints that are not used for a peer.
+type shunned struct {
+	// barred is a path on which probes were answered, and WireGuard's packets were not. It is not used
+	// until a time, which is the later the more often, bars, that was so.
+	barred      netip.AddrPort
+	barredUntil instant
+	bars        int
 	// former is the endpoint of a relay that was in use, and is none for this machine any more.
 	former formerRelay
+}
+
+// shuns returns the endpoints that are not used for the peer.
+func (c *Connection) shuns() shunned {
+	if c.shunned == nil {
+		return shunned{}
+	}
+	return *c.shunned
+}
+
+// shun sets the endpoints that are not used for the peer.
+func (c *Connection) shun(s shunned) {
+	switch {
+	case s == c.shuns():
+	case s == shunned{}:
+		c.shunned = nil
+	default:
+		c.shunned = &s
+	}
 }
 
 type formerRelay struct {

@@ -80,7 +80,7 @@ func TestContactIsOverOnceThePeerIsUp(t *testing.T) {
 }
 
 func TestOwnNetworkMakesNoFlap(t *testing.T) {
-	up := Status{State: Up, Endpoint: one, LastUsedEndpoint: one, LastHandshake: start, LastUp: start, readAt: start}
+	up := Status{State: Up, Endpoint: one, LastUsedEndpoint: one, LastHandshake: start, LastUp: start, readAt: instantOf(start)}
 	spec := Spec{Endpoints: []netip.AddrPort{one}, NetworkChanged: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: start}
 	if s, _ := Step(start.Add(time.Hour), spec, up, seen); s.State == Up || len(s.Downs) != 0 {
@@ -150,7 +150,7 @@ func TestLossIsThatOfThePresentPath(t *testing.T) {
 // a trial is lost, and the handshake comes from the other side.
 func TestEchoesOfATrialAreNoLoss(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, MayProbeIdle: true, MeasureAfter: time.Second}
-	s := Status{State: Down, echoes: true, Endpoint: one, LastUsedEndpoint: one, LastEndpointChange: at(0), LastHandshake: at(0), LastUp: at(1), readAt: at(1)}
+	s := Status{State: Down, echoes: true, Endpoint: one, LastUsedEndpoint: one, LastEndpointChange: at(0), LastHandshake: at(0), LastUp: at(1), readAt: instantOf(at(1))}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(0)}
 	s, do := Step(at(100), spec, s, seen)
 	if !do.Probe || do.Endpoint != two {

@@ -55,7 +55,7 @@ type Reply struct {
 // probing is a series of liveness probes without an answer. The zero value is none.
 type probing struct {
 	// since is when the first probe was sent.
-	since time.Time
+	since instant
 	// timeout is how long after since the answer may come.
 	timeout time.Duration
 	// sent counts the probes.
@@ -68,7 +68,7 @@ type probing struct {
 func (p *probing) active() bool { return !p.since.IsZero() }
 
 // deadline returns the time by which a probe must be answered.
-func (p *probing) deadline() time.Time { return p.since.Add(p.timeout) }
+func (p *probing) deadline() time.Time { return p.since.time().Add(p.timeout) }
 
 // overdue reports whether enough probes had their time without an answer.
 func (p *probing) overdue(now time.Time) bool {
@@ -91,13 +91,13 @@ func (p *probing) interval() time.Duration {
 // peer must answer echoes, and its session must not have expired: WireGuard would have to
 // make another first.
 func (s *Status) trusted(now time.Time) bool {
-	return s.echoes && !now.Before(s.distrustedUntil) && now.Sub(s.LastHandshake) < RejectAfterTime
+	return s.echoes && !now.Before(s.distrustedUntil.time()) && now.Sub(s.LastHandshake) < RejectAfterTime
 }
 
 // startProbing begins a series of probes. The timeout is for a peer that is trusted to
 // answer echoes.
 func (s *Status) startProbing(now time.Time, timeout time.Duration) {
-	s.probing = probing{since: now, timeout: timeout, byEcho: true}
+	s.probing = probing{since: instantOf(now), timeout: timeout, byEcho: true}
 	if !s.trusted(now) {
 		s.probing.timeout, s.probing.byEcho = probeTimeout, false
 	}
@@ -107,26 +107,26 @@ func (s *Status) startProbing(now time.Time, timeout time.Duration) {
 func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
 	switch relisted := len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed); {
 	case s.addressWithdrawn(before, spec):
-		s.probing = probing{since: now, timeout: withdrawnTimeout, byEcho: s.trusted(now)}
+		s.probing = probing{since: instantOf(now), timeout: withdrawnTimeout, byEcho: s.trusted(now)}
 	case spec.ProbeNow:
 		s.probeContested(now)
 	case spec.NetworkChanged:
 		s.startProbing(now, echoTimeout)
 	case s.probing.active():
-		if now.Sub(s.lastProbe) < s.probing.interval() {
+		if s.lastProbe.age(now) < s.probing.interval() {
 			return Action{}
 		}
 	case relisted || s.probeDue(now, spec):
 		s.startProbing(now, echoTimeout)
 	case s.measureDue(now, spec):
 		s.measured++
-		s.lastProbe = now
+		s.lastProbe = instantOf(now)
 		return Action{Measure: true}
 	default:
 		return Action{}
 	}
 	s.probing.sent++
-	s.lastProbe = now
+	s.lastProbe = instantOf(now)
 	return Action{Probe: true}
 }
 
@@ -138,13 +138,13 @@ func (s *Status) probeContested(now time.Time) {
 		return
 	}
 	if s.probing.byEcho {
-		s.probing.timeout = min(s.probing.timeout, now.Sub(s.probing.since)+contestedTimeout)
+		s.probing.timeout = min(s.probing.timeout, s.probing.since.age(now)+contestedTimeout)
 	}
 }
 
 // probeDue reports whether a peer has been silent for so long that it is probed.
 func (s *Status) probeDue(now time.Time, spec *Spec) bool {
-	silent := now.Sub(s.lastReceived)
+	silent := s.lastReceived.age(now)
 	if !s.trusted(now) {
 		return silent >= probeAfter && (!spec.LeaveAtRest || s.unanswered(now) >= keepaliveTimeout)
 	}
@@ -166,16 +166,16 @@ func (s *Status) unanswered(now time.Time) time.Duration {
 	if s.unansweredSince.IsZero() {
 		return 0
 	}
-	return now.Sub(s.unansweredSince)
+	return s.unansweredSince.age(now)
 }
 
 // measureDue reports whether it is time for an echo that measures the round-trip time, and
 // shows whether the peer answers echoes.
 func (s *Status) measureDue(now time.Time, spec *Spec) bool {
-	if spec.MeasureAfter == 0 || !spec.MayProbeIdle || spec.LeaveAtRest && now.Sub(s.lastReceived) >= unansweredAfter {
+	if spec.MeasureAfter == 0 || !spec.MayProbeIdle || spec.LeaveAtRest && s.lastReceived.age(now) >= unansweredAfter {
 		return false
 	}
-	return now.Sub(s.lastProbe) >= s.measureWait(now, spec.MeasureAfter)
+	return s.lastProbe.age(now) >= s.measureWait(now, spec.MeasureAfter)
 }
 
 // measureWait returns the pause after an echo before the next.
@@ -198,7 +198,7 @@ func (s *Status) takeReply(seen *Observed) {
 	}
 	s.echoes, s.measured = true, 0
 	s.Echoes.noteAnswer()
-	if s.RTT.plausible(seen.RTT, !s.readAt.Add(-seen.RTT).After(s.LastHandshake)) {
+	if s.RTT.plausible(seen.RTT, !s.readAt.time().Add(-seen.RTT).After(s.LastHandshake)) {
 		s.RTT.add(seen.RTT)
 	}
 }
@@ -206,8 +206,8 @@ func (s *Status) takeReply(seen *Observed) {
 // resumeProbing starts a series again that was interrupted: the machine was suspended, its
 // clock was set, or the agent did not run. The probes may never have been sent.
 func (s *Status) resumeProbing(now time.Time) {
-	if s.State == Up && s.probing.active() && now.Sub(s.lastProbe) >= maxProbeGap {
-		s.probing.since, s.probing.sent = now, 0
+	if s.State == Up && s.probing.active() && s.lastProbe.age(now) >= maxProbeGap {
+		s.probing.since, s.probing.sent = instantOf(now), 0
 	}
 }
 

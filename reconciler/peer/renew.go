@@ -23,30 +23,30 @@ const (
 type passage struct {
 	// handshake is when the last handshake was made, and at WireGuard's endpoint then. kernel is handshake
 	// by a clock that may have been stepped since.
-	handshake, kernel time.Time
+	handshake, kernel instant
 	at                netip.AddrPort
 	// staleSince is since when the relay in use does not know the session; zero while it does.
-	staleSince time.Time
+	staleSince instant
 	// renewedAt is when a new session was last begun, and renewals how often.
-	renewedAt time.Time
+	renewedAt instant
 	renewals  int
 }
 
 // observe takes WireGuard's reading of the peer.
 func (p *passage) observe(seen *Observed) {
-	if !seen.LastHandshake.IsZero() && !seen.LastHandshake.Equal(p.kernel) {
-		p.handshake, p.kernel, p.at = seen.LastHandshake, seen.LastHandshake, seen.Endpoint
+	if last := instantOf(seen.LastHandshake); !last.IsZero() && last != p.kernel {
+		p.handshake, p.kernel, p.at = last, last, seen.Endpoint
 	}
 }
 
 // isStale reports whether the relay at an endpoint does not know the session that WireGuard has.
 func (p *passage) isStale(now time.Time, in *Input, spec *mesh.PeerSpec, at netip.AddrPort) bool {
 	relay := in.relayAt(spec, at)
-	if relay.IsZero() || p.handshake.IsZero() || now.Sub(p.handshake) >= RejectAfterTime {
+	if relay.IsZero() || p.handshake.IsZero() || p.handshake.age(now) >= RejectAfterTime {
 		return false
 	}
 	r := in.registered(relay)
-	return r != nil && !r.Lost && (in.relayAt(spec, p.at) != relay || p.handshake.Before(r.ForgotAt))
+	return r != nil && !r.Lost && (in.relayAt(spec, p.at) != relay || p.handshake.time().Before(r.ForgotAt))
 }
 
 // due reports whether a new session is to be begun now.
@@ -55,9 +55,9 @@ func (p *passage) due(now time.Time, initiator bool) bool {
 	case p.renewals >= maxRenewals:
 		return false
 	case p.renewals > 0:
-		return now.Sub(p.renewedAt) >= renewEvery
+		return p.renewedAt.age(now) >= renewEvery
 	default:
-		return initiator || now.Sub(p.staleSince) >= renewDelay
+		return initiator || p.staleSince.age(now) >= renewDelay
 	}
 }
 
@@ -67,20 +67,20 @@ func (p *passage) due(now time.Time, initiator bool) bool {
 func (c *Connection) renew(now time.Time, in *Input, spec *mesh.PeerSpec, seen *Observed) {
 	p := &c.passage
 	if !seen.Present || !p.isStale(now, in, spec, c.Status.Endpoint) {
-		p.staleSince, p.renewals = time.Time{}, 0
+		p.staleSince, p.renewals = 0, 0
 		return
 	}
 	if p.staleSince.IsZero() {
-		p.staleSince = now
+		p.staleSince = instantOf(now)
 	}
 	if !p.due(now, in.Self.Compare(spec.PublicKey) < 0 || !spec.Probes) {
 		return
 	}
-	p.renewals, p.renewedAt = p.renewals+1, now
+	p.renewals, p.renewedAt = p.renewals+1, instantOf(now)
 	c.Action.Renew = true
 	c.Status.InitiateAfter = time.Time{}
 	// The peer is made anew: that it has no handshake yet is no news.
-	c.Status.kernelHandshake = time.Time{}
+	c.Status.kernelHandshake = 0
 }
 
 // hasten has WireGuard send the first initiation to an endpoint that is known to carry packets at once,
@@ -99,17 +99,15 @@ func (p *passage) next(now time.Time) time.Duration {
 	case p.staleSince.IsZero() || p.renewals >= maxRenewals:
 		return RestInterval
 	case p.renewals > 0:
-		return max(0, p.renewedAt.Add(renewEvery).Sub(now))
+		return max(0, p.renewedAt.time().Add(renewEvery).Sub(now))
 	default:
-		return max(0, p.staleSince.Add(renewDelay).Sub(now))
+		return max(0, p.staleSince.time().Add(renewDelay).Sub(now))
 	}
 }
 
 // shift moves all times after the machine's clock was stepped by some time.
 func (p *passage) shift(by time.Duration) {
-	for _, t := range []*time.Time{&p.handshake, &p.staleSince, &p.renewedAt} {
-		if !t.IsZero() {
-			*t = t.Add(by)
-		}
+	for _, t := range []*instant{&p.handshake, &p.staleSince, &p.renewedAt} {
+		t.shift(by)
 	}
 }

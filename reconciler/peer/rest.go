@@ -47,7 +47,7 @@ func (c *Connection) restAfter(now time.Time, in *Input, p *pace, spec *mesh.Pee
 // isSteady reports whether nothing is under way with the peer's endpoint and relays.
 func (c *Connection) isSteady(in *Input) bool {
 	path := in.pathTo(c.Key)
-	return c.Action == Action{} && c.Relay.IsZero() && c.BlindRelay.IsZero() && !c.barred.IsValid() && c.LastGood == c.Status.Endpoint &&
+	return c.Action == Action{} && c.Relay.IsZero() && c.BlindRelay.IsZero() && !c.shuns().barred.IsValid() && c.LastGood == c.Status.Endpoint &&
 		c.passage.staleSince.IsZero() && c.passage.renewals == 0 && (c.Path == path || !path.Endpoint.IsValid() && !c.Path.Endpoint.IsValid())
 }
 
@@ -74,15 +74,15 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 		until = when.Earlier(until, s.LastHandshake.Add(RejectAfterTime))
 	}
 	// trusted and Loss
-	if now.Before(s.distrustedUntil) {
-		until = when.Earlier(until, s.distrustedUntil)
+	if now.Before(s.distrustedUntil.time()) {
+		until = when.Earlier(until, s.distrustedUntil.time())
 	}
 	if end := s.LastHandshake.Add(RejectAfterTime); now.Before(end) {
 		until = when.Earlier(until, end)
 	}
 	// probeDue
 	if !leftAtRest && !s.trusted(now) {
-		until = when.Earlier(until, s.lastReceived.Add(probeAfter))
+		until = when.Earlier(until, s.lastReceived.time().Add(probeAfter))
 	}
 	return until
 }
@@ -91,10 +91,10 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 func (s *Status) probedAt(now time.Time, leftAtRest bool, idleAfter, measureAfter time.Duration) time.Time {
 	at := now.Add(maxStill)
 	if !leftAtRest {
-		at = when.Earlier(at, s.lastReceived.Add(idleAfter)) // probeDue
+		at = when.Earlier(at, s.lastReceived.time().Add(idleAfter)) // probeDue
 	}
-	if !leftAtRest || now.Sub(s.lastReceived) < unansweredAfter {
-		at = when.Earlier(at, s.lastProbe.Add(s.measureWait(now, measureAfter))) // measureDue
+	if !leftAtRest || s.lastReceived.age(now) < unansweredAfter {
+		at = when.Earlier(at, s.lastProbe.time().Add(s.measureWait(now, measureAfter))) // measureDue
 	}
 	return at
 }
@@ -246,7 +246,7 @@ func (t *Tracker) stepOne(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 // catchUp gives a connection at rest the time of the last reading.
 func (c *Connection) catchUp(r *rest, readAt time.Time) {
 	if !r.until.IsZero() {
-		c.Status.readAt, c.Status.LastUp = readAt, readAt
+		c.Status.readAt, c.Status.LastUp = instantOf(readAt), readAt
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Status) upInterval(now time.Time) time.Duration {
 	case !s.unansweredSince.IsZero() && s.trusted(now):
 		return min(max(unansweredAfter-s.unanswered(now), 0), ActiveInterval)
 	case s.contested && s.trusted(now):
-		return min(max(contestedAfter-now.Sub(s.lastReceived), 0), ActiveInterval)
+		return min(max(contestedAfter-s.lastReceived.age(now), 0), ActiveInterval)
 	case s.moving:
 		return ActiveInterval
 	default:
@@ -42,7 +42,7 @@ func (s *Status) upInterval(now time.Time) time.Duration {
 
 // nextProbe returns when a peer that stays silent is probed next, or is no longer up.
 func (s *Status) nextProbe() time.Time {
-	deadline, again := s.probing.deadline(), s.lastProbe.Add(s.probing.interval())
+	deadline, again := s.probing.deadline(), s.lastProbe.time().Add(s.probing.interval())
 	if again.Before(deadline) || s.probing.byEcho && s.probing.sent < minEchoes {
 		return again
 	}
@@ -58,12 +58,12 @@ func (s *Status) trialInterval(now time.Time, count int) time.Duration {
 		return confirmInterval
 	}
 	wait := min(max(now.Sub(s.LastUp)/retrySlowdown, trialInterval), retryInterval)
-	if (s.sentAt.IsZero() || s.sentAt.After(now)) && now.Sub(s.LastEndpointChange) < initiationWithin {
+	if (s.sentAt.IsZero() || s.sentAt > instantOf(now)) && now.Sub(s.LastEndpointChange) < initiationWithin {
 		// endpointTrial starts when a reading first shows that something was sent.
 		wait = trialInterval
 	}
 	// The next endpoint is due at the end of the trial.
-	if left := s.sentAt.Add(endpointTrial).Sub(now); !s.sentAt.IsZero() && left > 0 {
+	if left := s.sentAt.time().Add(endpointTrial).Sub(now); !s.sentAt.IsZero() && left > 0 {
 		wait = min(wait, max(left, trialInterval/2))
 	}
 	return wait

@@ -98,8 +98,6 @@ type Status struct {
 	Contact Contact
 	// Echoes counts the echoes to the peer.
 	Echoes Echoes
-	// Lossy is set while a fifth of the echoes or more had no answer, until less than a tenth has none.
-	Lossy bool
 	// InitiateAfter is when this machine initiates a handshake with a new peer if the peer
 	// has not; zero when nothing is deferred. Until then the peer has no keepalives, since
 	// they would make WireGuard initiate.
@@ -120,7 +118,30 @@ type Status struct {
 
 	// sentAt is the latest time by which a packet was sent to the endpoint on trial; zero
 	// while none was.
-	sentAt time.Time
+	sentAt instant
+	// kernelHandshake is LastHandshake as WireGuard reports it, by a clock that may have
+	// been stepped since.
+	kernelHandshake instant
+	// lastReceived is when ReceiveBytes last grew.
+	lastReceived instant
+	// readAt is when the last step was.
+	readAt instant
+	// unansweredSince is the earliest time at which something was sent after which nothing
+	// was received; zero if there is nothing. Keepalives, which have no answer, do not count.
+	unansweredSince instant
+	// probing is the present series of probes.
+	probing probing
+	// lastProbe is when the last probe or measuring echo was sent.
+	lastProbe instant
+	// measured counts the measuring echoes since the last answer.
+	measured int
+	// distrustedUntil is until when silence after an echo shows nothing.
+	distrustedUntil instant
+	// failedEchoAt is when the peer was given up since it did not answer echoes; zero if
+	// something was received since.
+	failedEchoAt instant
+	// Lossy is set while a fifth of the echoes or more had no answer, until less than a tenth has none.
+	Lossy bool
 	// sendUnconfirmed is set until the first reading after a change of endpoint: bytes that
 	// this reading counts as sent may have gone to the previous endpoint.
 	sendUnconfirmed bool
@@ -129,32 +150,11 @@ type Status struct {
 	// alive is set when something other than a handshake initiation was received since the
 	// trial began: a session from before the trial is still in use.
 	alive bool
-	// kernelHandshake is LastHandshake as WireGuard reports it, by a clock that may have
-	// been stepped since.
-	kernelHandshake time.Time
-	// lastReceived is when ReceiveBytes last grew.
-	lastReceived time.Time
-	// readAt is when the last step was.
-	readAt time.Time
 	// moved is set when the last reading showed that bytes were sent or received, moving when
 	// the one before did, too.
 	moved, moving bool
-	// unansweredSince is the earliest time at which something was sent after which nothing
-	// was received; zero if there is nothing. Keepalives, which have no answer, do not count.
-	unansweredSince time.Time
-	// probing is the present series of probes.
-	probing probing
-	// lastProbe is when the last probe or measuring echo was sent.
-	lastProbe time.Time
 	// echoes is set when the peer has answered an echo.
 	echoes bool
-	// measured counts the measuring echoes since the last answer.
-	measured int
-	// distrustedUntil is until when silence after an echo shows nothing.
-	distrustedUntil time.Time
-	// failedEchoAt is when the peer was given up since it did not answer echoes; zero if
-	// something was received since.
-	failedEchoAt time.Time
 	// displaced is set when another peer was found at the endpoint of this one.
 	displaced bool
 	// contested is Spec.Contested, and leftAtRest is Spec.LeaveAtRest, at the last step.
@@ -187,11 +187,14 @@ func (s Status) Shift(by time.Duration) Status {
 		return s
 	}
 	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp,
-		&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince, &s.distrustedUntil,
-		&s.failedEchoAt, &s.FirstSeen, &s.UpSince, &s.HeardAt, &s.Contact.LastCall} {
+		&s.FirstSeen, &s.UpSince, &s.HeardAt, &s.Contact.LastCall} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
+	}
+	for _, t := range []*instant{&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince,
+		&s.distrustedUntil, &s.failedEchoAt} {
+		t.shift(by)
 	}
 	s.Downs = slices.Clone(s.Downs)
 	for i := range s.Downs {

@@ -15,17 +15,17 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	}
 	after.resumeProbing(now)
 	after.observe(now, &before, &seen)
-	after.displaced = after.displaced || spec.Displaced && !after.lastReceived.After(before.lastReceived)
+	after.displaced = after.displaced || spec.Displaced && after.lastReceived <= before.lastReceived
 	up := after.isUp(now) && !spec.Leave
 	switch {
 	case up:
 		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, after.Contact.whileUp()
 	case before.State == Up && after.probing.byEcho:
-		after.failedEchoAt = now
+		after.failedEchoAt = instantOf(now)
 	}
 	after.deferInitiation(now, up || spec.Initiator, seen.Present)
 	do = after.act(now, up, &before, &spec, &seen)
-	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, now
+	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, instantOf(now)
 	if up && !do.Endpoint.IsValid() {
 		after.State = Up
 	} else {
@@ -79,12 +79,13 @@ func (s *Status) act(now time.Time, up bool, before *Status, spec *Spec, seen *O
 // observe copies WireGuard's reading of the peer.
 func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 	s.count(before, seen)
-	handshake := !seen.LastHandshake.Equal(s.kernelHandshake)
+	last := instantOf(seen.LastHandshake)
+	handshake := last != s.kernelHandshake
 	if handshake {
-		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, seen.LastHandshake
+		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, last
 	}
 	if s.LastUp.IsZero() {
-		s.LastUp, s.FirstSeen, s.lastReceived = now, now, now
+		s.LastUp, s.FirstSeen, s.lastReceived = now, now, instantOf(now)
 		if seen.Present {
 			s.adopt(now, seen)
 		}
@@ -154,16 +155,13 @@ func (s *Status) readCounters(now time.Time, before *Status, seen *Observed) {
 // meanwhile.
 func (s *Status) noteSent(now time.Time, before *Status, received bool, size int64) {
 	if !received && s.unansweredSince.IsZero() && size != keepaliveSize {
-		s.unansweredSince = before.readAt
-		if s.unansweredSince.Before(s.lastReceived) {
-			s.unansweredSince = s.lastReceived
-		}
+		s.unansweredSince = max(before.readAt, s.lastReceived)
 	}
-	at := now
+	at := instantOf(now)
 	if s.sendUnconfirmed {
-		at = s.LastEndpointChange.Add(initiationWithin)
+		at = instantOf(s.LastEndpointChange.Add(initiationWithin))
 	}
-	if s.sentAt.IsZero() || at.Before(s.sentAt) {
+	if s.sentAt.IsZero() || at < s.sentAt {
 		s.sentAt = at
 	}
 }
@@ -176,18 +174,18 @@ func (s *Status) noteReceived(now time.Time, size int64) {
 	}
 	if size == keepaliveSize && s.overdueEcho(now) && s.Contact.Calls == 0 {
 		// WireGuard at the other end has answered, and nobody the echoes.
-		s.distrustedUntil = now.Add(distrustTime)
+		s.distrustedUntil = instantOf(now.Add(distrustTime))
 	}
-	s.lastReceived, s.received = now, true
+	s.lastReceived, s.received = instantOf(now), true
 	s.probing, s.displaced = probing{}, false
-	s.unansweredSince, s.failedEchoAt = time.Time{}, time.Time{}
+	s.unansweredSince, s.failedEchoAt = 0, 0
 	s.alive = s.alive || !onlyCalls(size)
 }
 
 // overdueEcho reports whether the peer was given up a short time ago since it did not answer
 // echoes.
 func (s *Status) overdueEcho(now time.Time) bool {
-	return !s.failedEchoAt.IsZero() && now.Sub(s.failedEchoAt) < probeTimeout
+	return !s.failedEchoAt.IsZero() && s.failedEchoAt.age(now) < probeTimeout
 }
 
 // deferInitiation leaves a new peer without keepalives for initiationDelay, unless
@@ -204,10 +202,10 @@ func (s *Status) deferInitiation(now time.Time, initiates, present bool) {
 // startTrial starts the trial of an endpoint.
 func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = endpoint, now
-	s.sentAt, s.sendUnconfirmed = time.Time{}, false
-	s.received, s.alive, s.lastReceived = false, false, now
+	s.sentAt, s.sendUnconfirmed = 0, false
+	s.received, s.alive, s.lastReceived = false, false, instantOf(now)
 	s.probing, s.displaced = probing{}, false
-	s.unansweredSince = time.Time{}
+	s.unansweredSince = 0
 }
 
 // isUp reports whether the endpoint in use had a recent handshake, or data of a session
@@ -245,7 +243,7 @@ func (s *Status) onTrial(now time.Time) bool {
 	if s.LastUp.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
 		return false // it was up and is no longer, or its time is over
 	}
-	return s.received || s.sentAt.IsZero() || now.Sub(s.sentAt) < endpointTrial
+	return s.received || s.sentAt.IsZero() || s.sentAt.age(now) < endpointTrial
 }
 
 // nextDue reports whether it is time to give a peer that is not up another endpoint.

@@ -121,7 +121,7 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 		if rests != nil {
 			first.catchUp(&rests[0], t.readAt)
 		}
-		lastRead = first.Status.readAt
+		lastRead = first.Status.readAt.time()
 	}
 	waiting := 0
 	for i := range before {
@@ -204,8 +204,8 @@ func (c *Connection) list(now time.Time, in *Input, spec *mesh.PeerSpec, there b
 // noteEndpoint notes whose the endpoint in use is.
 func (c *Connection) noteEndpoint(in *Input, spec *mesh.PeerSpec) {
 	at := c.Status.Endpoint
-	if c.BlindRelay = in.relayAt(spec, at); c.BlindRelay.IsZero() && at == c.former.at {
-		c.BlindRelay = c.former.key
+	if c.BlindRelay = in.relayAt(spec, at); c.BlindRelay.IsZero() && at == c.shuns().former.at {
+		c.BlindRelay = c.shuns().former.key
 	}
 	if c.IsUp() && at.IsValid() && c.BlindRelay.IsZero() && !in.isOfRelay(spec, at) {
 		c.LastGood = at
@@ -385,9 +385,9 @@ func (t *Tracker) Shift(by time.Duration) {
 			c.catchUp(&t.rests[i], t.readAt)
 		}
 		c.Status = c.Status.Shift(by)
-		if !c.barredUntil.IsZero() {
-			c.barredUntil = c.barredUntil.Add(by)
-		}
+		s := c.shuns()
+		s.barredUntil.shift(by)
+		c.shun(s)
 		c.passage.shift(by)
 	}
 	t.rests, t.spare = nil, nil
