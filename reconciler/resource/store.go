@@ -36,17 +36,30 @@ type Change struct {
 // Store holds resources. The zero value is empty. It is safe for concurrent use.
 type Store struct {
 	mu       sync.Mutex
-	types    map[*Type]map[string]Resource
+	types    map[*Type]map[string]entry
 	watchers map[*Watcher]bool
 }
 
-// of returns the resources of a type by ID. s.mu is held.
-func (s *Store) of(t *Type) map[string]Resource {
+// entry is what a Store has of a resource, by its type and ID: there may be thousands, and maps have room for more.
+type entry struct {
+	version uint64
+	// created and updated are in nanoseconds since 1970.
+	created, updated int64
+	spec             any
+}
+
+// resource returns the resource that an entry is of.
+func (e *entry) resource(t *Type, id string) Resource {
+	return Resource{Type: t, ID: id, Version: e.version, Created: time.Unix(0, e.created), Updated: time.Unix(0, e.updated), Spec: e.spec}
+}
+
+// of returns the entries of a type by ID. s.mu is held.
+func (s *Store) of(t *Type) map[string]entry {
 	if s.types == nil {
-		s.types = map[*Type]map[string]Resource{}
+		s.types = map[*Type]map[string]entry{}
 	}
 	if s.types[t] == nil {
-		s.types[t] = map[string]Resource{}
+		s.types[t] = map[string]entry{}
 	}
 	return s.types[t]
 }
@@ -60,17 +73,18 @@ func (s *Store) Put(now time.Time, t *Type, id string, spec any) Resource {
 }
 
 // put is Put with s.mu held.
-func (s *Store) put(now time.Time, t *Type, known map[string]Resource, id string, spec any) Resource {
-	r, exists := known[id]
+func (s *Store) put(now time.Time, t *Type, known map[string]entry, id string, spec any) Resource {
+	e, exists := known[id]
 	switch {
 	case !exists:
-		r = Resource{Type: t, ID: id, Version: 1, Created: now, Updated: now, Spec: spec}
-	case equal(r.Spec, spec):
-		return r
+		e = entry{version: 1, created: now.UnixNano(), updated: now.UnixNano(), spec: spec}
+	case equal(e.spec, spec):
+		return e.resource(t, id)
 	default:
-		r.Version, r.Updated, r.Spec = r.Version+1, now, spec
+		e.version, e.updated, e.spec = e.version+1, now.UnixNano(), spec
 	}
-	known[id] = r
+	known[id] = e
+	r := e.resource(t, id)
 	s.publish(Change{Resource: r})
 	return r
 }
@@ -80,9 +94,9 @@ func (s *Store) Delete(t *Type, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.of(t)
-	if r, exists := known[id]; exists {
+	if e, exists := known[id]; exists {
 		delete(known, id)
-		s.publish(Change{Resource: r, Deleted: true})
+		s.publish(Change{Resource: e.resource(t, id), Deleted: true})
 	}
 }
 
@@ -92,10 +106,10 @@ func (s *Store) Replace(now time.Time, t *Type, specs map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.of(t)
-	for id, r := range known {
+	for id, e := range known {
 		if _, stays := specs[id]; !stays {
 			delete(known, id)
-			s.publish(Change{Resource: r, Deleted: true})
+			s.publish(Change{Resource: e.resource(t, id), Deleted: true})
 		}
 	}
 	for id, spec := range specs {
@@ -116,7 +130,10 @@ func equal(a, b any) bool {
 func (s *Store) Get(t *Type, id string) (r Resource, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, exists = s.types[t][id]
+	e, exists := s.types[t][id]
+	if exists {
+		r = e.resource(t, id)
+	}
 	return r, exists
 }
 
@@ -129,8 +146,8 @@ func (s *Store) List(t *Type) []Resource {
 
 func (s *Store) list(t *Type) []Resource {
 	all := make([]Resource, 0, len(s.types[t]))
-	for _, r := range s.types[t] {
-		all = append(all, r)
+	for id, e := range s.types[t] {
+		all = append(all, e.resource(t, id))
 	}
 	slices.SortFunc(all, func(a, b Resource) int { return cmp.Compare(a.ID, b.ID) })
 	return all
