@@ -45,7 +45,7 @@ func (e *Engine) apply(ctx context.Context, now time.Time, p *Pass) error {
 		e.lastRead = nil
 	}
 	e.report(now, p, e.commit(p))
-	e.peers, e.members, e.blindRelays = p.healthOfPeers(e.filtered), p.members, p.healthOfRelays()
+	e.peers, e.members, e.blindRelays = p.healthOfPeers(e.filtered, len(e.peers.Notable)), p.members, p.healthOfRelays()
 	e.followPaths(p)
 	e.publish(now, p)
 	return p.Err()

@@ -132,8 +132,8 @@ func repeated(affiliates []*mesh.Affiliate) []health.Repeat {
 }
 
 // healthOfPeers returns what is known of the peers after a pass. Filtered are those to whom the
-// firewall here lets no probe out.
-func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
+// firewall here lets no probe out, and notable is about how many have something to be said about.
+func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool, notable int) health.Peers {
 	if p.config == nil {
 		return health.Peers{}
 	}
@@ -166,6 +166,9 @@ func (p *Pass) healthOfPeers(filtered map[mesh.Key]bool) health.Peers {
 		relay := ""
 		if c.Relayed() {
 			relay = p.name(c.Relay)
+		}
+		if all.Notable == nil {
+			all.Notable = make([]health.Peer, 0, notable)
 		}
 		_, ownKey := p.preshared[c.Key]
 		all.Notable = append(all.Notable, health.PeerOf(p.specs[i].Name, relay, c, p.specs[i].Endpoints, ownKey))
