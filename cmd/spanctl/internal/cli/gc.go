@@ -9,13 +9,19 @@ import (
 	"sync/atomic"
 )
 
-// The memory of a discovery server, and of an agent in a large cluster, is nearly all live
-// heap. The collector runs after gcHeadroom bytes of garbage: GOGC falls as the live heap grows,
-// between gcLeast and the caller's maximum.
-const (
-	gcHeadroom = 20 << 20
-	gcLeast    = 40
-	gcMost     = 400
+// gcBounds are how often the collector runs: after headroom bytes of garbage, within bounds in
+// percent of the live heap. The memory of a discovery server, and of an agent in a large cluster,
+// is nearly all live heap: GOGC falls as it grows.
+type gcBounds struct {
+	headroom    uint64
+	least, most uint64
+}
+
+// The bounds. An agent of a large cluster makes megabytes of garbage in a pass at most, and is one of many programs on
+// its machine.
+var (
+	gcOfServer = gcBounds{20 << 20, 40, 400}
+	gcOfAgent  = gcBounds{10 << 20, 20, gcUsual}
 )
 
 // Commands are over before the collector pays: it starts after gcDelayed percent of the
@@ -48,18 +54,17 @@ func resetGC() {
 }
 
 // tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
-// GOGC. Most is its upper bound in percent. It does so after each collection: a server that is
-// filled at full speed would otherwise have several times its live heap in garbage before it is
-// noticed.
-func tuneGC(ctx context.Context, most int) error {
+// GOGC. It does so after each collection: a server that is filled at full speed would
+// otherwise have several times its live heap in garbage before it is noticed.
+func tuneGC(ctx context.Context, bounds gcBounds) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
 	gcIsDelayed.Store(false)
-	debug.SetGCPercent(most)
+	debug.SetGCPercent(int(bounds.most))
 	collected := make(chan struct{}, 1)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	for last := most; ; {
+	for last := int(bounds.most); ; {
 		awaitGC(collected)
 		select {
 		case <-ctx.Done():
@@ -67,7 +72,7 @@ func tuneGC(ctx context.Context, most int) error {
 		case <-collected:
 		}
 		metrics.Read(live)
-		if percent := gcPercent(live[0].Value.Uint64(), most); percent != last {
+		if percent := bounds.percent(live[0].Value.Uint64()); percent != last {
 			debug.SetGCPercent(percent)
 			last = percent
 		}
@@ -79,7 +84,7 @@ func awaitGC(collected chan<- struct{}) {
 	runtime.AddCleanup(&struct{ _ *int }{}, func(struct{}) { collected <- struct{}{} }, struct{}{})
 }
 
-// gcPercent returns the GOGC for a live heap in bytes, in percent and at most "most".
-func gcPercent(live uint64, most int) int {
-	return int(min(max(gcHeadroom*100/max(live, 1), gcLeast), uint64(most)))
+// percent returns the GOGC for a live heap in bytes.
+func (b gcBounds) percent(live uint64) int {
+	return int(min(max(b.headroom*100/max(live, 1), b.least), b.most))
 }

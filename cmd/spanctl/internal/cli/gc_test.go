@@ -3,12 +3,18 @@ package cli
 import "testing"
 
 func TestGCPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: gcMost, 1 << 20: gcMost, 10 << 20: 200, 40 << 20: 50, 1 << 40: gcLeast} {
-		if got := gcPercent(live, gcMost); got != want {
-			t.Errorf("with %d bytes kept: %d, want %d", live, got, want)
+	for _, c := range []struct {
+		name   string
+		bounds gcBounds
+		want   map[uint64]int
+	}{
+		{"a server", gcOfServer, map[uint64]int{0: 400, 1 << 20: 400, 10 << 20: 200, 40 << 20: 50, 1 << 40: 40}},
+		{"an agent", gcOfAgent, map[uint64]int{0: 100, 1 << 20: 100, 10 << 20: 100, 40 << 20: 25, 1 << 40: 20}},
+	} {
+		for live, want := range c.want {
+			if got := c.bounds.percent(live); got != want {
+				t.Errorf("%s with %d bytes kept: %d, want %d", c.name, live, got, want)
+			}
 		}
-	}
-	if got := gcPercent(1<<20, gcUsual); got != gcUsual {
-		t.Errorf("of an agent: %d, want %d", got, gcUsual)
 	}
 }

@@ -38,7 +38,7 @@ down. SIGHUP reads the config file again. Under systemd, readiness is notified
 
 func (o *runOptions) run(ctx context.Context, s streams) error {
 	resetGC()
-	go func() { _ = tuneGC(ctx, gcUsual) }()
+	go func() { _ = tuneGC(ctx, gcOfAgent) }()
 	config, err := o.input.singleFile()
 	if err != nil {
 		return err

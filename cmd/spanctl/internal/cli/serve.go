@@ -165,7 +165,7 @@ func (f *serveOptions) run(ctx context.Context, s streams) (err error) {
 		log.Info("serving discovery", "address", l.Addr().String(), "store", f.store, "tls", certificates != nil, "auth", f.auth)
 	}
 	notifySystemd(log, daemon.SdNotifyReady)
-	group.Go(func() error { return tuneGC(ctx, gcMost) })
+	group.Go(func() error { return tuneGC(ctx, gcOfServer) })
 	if bolt, ok := kept.(*store.Bolt); ok {
 		group.Go(func() error {
 			if err := bolt.ServeCopies(ctx); err != nil {
