@@ -24,14 +24,14 @@ func (t *Table) Resolve() []Move {
 	for prefix, h := range t.dirty {
 		move := Move{Prefix: prefix}
 		if h.resolved {
-			move.From = h.owner
+			move.From = *h.owner
 		}
 		if len(h.claims) == 0 {
 			delete(t.holdings, prefix)
 		} else {
 			h.held, h.resolved = h.best(), true
 			move.To = h.held.by.key
-			h.owner = move.To
+			h.owner = &h.held.by.key
 		}
 		if move.From != move.To {
 			moves = append(moves, move)
@@ -75,7 +75,10 @@ func (t *Table) Standings(key mesh.Key) []Standing {
 	}
 	standings := make([]Standing, len(c.entries))
 	for i, e := range c.entries {
-		standings[i] = Standing{e.Claim, t.holdings[e.Prefix].owner}
+		standings[i].Claim = e.Claim
+		if owner := t.holdings[e.Prefix].owner; owner != nil {
+			standings[i].Owner = *owner
+		}
 	}
 	return standings
 }
@@ -89,11 +92,11 @@ func (t *Table) Contested() map[mesh.Key]bool {
 	contested := map[mesh.Key]bool{}
 	for _, h := range t.shared {
 		owner := h.held
-		if owner == nil || contested[h.owner] {
+		if owner == nil || contested[owner.by.key] {
 			continue
 		}
 		if slices.ContainsFunc(h.claims, func(e *entry) bool { return e != owner && compareKind(e, owner) == 0 }) {
-			contested[h.owner] = true
+			contested[owner.by.key] = true
 		}
 	}
 	return contested
@@ -142,7 +145,7 @@ func (t *Table) Contests() []Contest {
 		if owner == nil {
 			continue // not resolved yet
 		}
-		c := Contest{Prefix: h.prefix, Owner: owner.contender("")}
+		c := Contest{Prefix: owner.Prefix, Owner: owner.contender("")}
 		for _, e := range h.claims {
 			if e != owner {
 				c.Others = append(c.Others, e.contender(lostBy(e, owner)))
@@ -185,7 +188,7 @@ func (t *Table) Clone() *Table {
 	n.init()
 	maps.Copy(n.restored, t.restored)
 	for prefix, h := range t.holdings {
-		n.holdings[prefix] = &holding{prefix: prefix, owner: h.owner, resolved: h.resolved}
+		n.holdings[prefix] = &holding{owner: h.owner, resolved: h.resolved}
 	}
 	for key, c := range t.claimants {
 		claims := make([]mesh.Claim, len(c.entries))

@@ -54,13 +54,13 @@ type entry struct {
 	index int
 }
 
-// holding is a prefix with all claims on it.
+// holding has all claims on a prefix. There are several for each peer.
 type holding struct {
-	prefix netip.Prefix
 	// claims is a heap without regard to the present owner.
 	claims claims
-	// owner is the owner since the last Resolve, or of an earlier process; zero for none.
-	owner mesh.Key
+	// owner is the owner since the last Resolve, or of an earlier process; nil for none. The key is that of the
+	// claimant.
+	owner *mesh.Key
 	// held is the owner's claim; nil while it has none.
 	held *entry
 	// resolved is set when Resolve has chosen the owner.
@@ -147,7 +147,7 @@ func (t *Table) Set(key mesh.Key, firstSeen time.Time, claims []mesh.Claim) {
 				before[0].Claim = claim
 				h := t.holdings[claim.Prefix]
 				heap.Fix(&h.claims, before[0].index)
-				t.touch(h)
+				t.touch(claim.Prefix, h)
 			}
 			entries = append(entries, before[0])
 			before = before[1:]
@@ -172,7 +172,7 @@ func (t *Table) SetState(key mesh.Key, state State) {
 	for _, e := range c.entries {
 		h := t.holdings[e.Prefix]
 		heap.Fix(&h.claims, e.index)
-		t.touch(h)
+		t.touch(e.Prefix, h)
 	}
 }
 
@@ -199,28 +199,31 @@ func (t *Table) init() {
 func (t *Table) claim(c *claimant, claim mesh.Claim) *entry {
 	h := t.holdings[claim.Prefix]
 	if h == nil {
-		h = &holding{prefix: claim.Prefix, owner: t.takeRestored(claim.Prefix)}
+		h = &holding{owner: t.takeRestored(claim.Prefix)}
 		t.holdings[claim.Prefix] = h
 	}
 	e := &entry{Claim: claim, by: c}
-	if c.key == h.owner {
+	if h.owner != nil && c.key == *h.owner {
 		h.held = e
 	}
 	if h.held != nil && h.held != e && compareKind(h.held, e) == 0 {
-		t.challenged[h.owner] = true
+		t.challenged[h.held.by.key] = true
 	}
 	heap.Push(&h.claims, e)
-	t.touch(h)
+	t.touch(claim.Prefix, h)
 	return e
 }
 
-// takeRestored returns the owner of a prefix in an earlier process, and forgets it.
-func (t *Table) takeRestored(prefix netip.Prefix) (owner mesh.Key) {
+// takeRestored returns the owner of a prefix in an earlier process, and forgets it; nil for none.
+func (t *Table) takeRestored(prefix netip.Prefix) *mesh.Key {
 	owner, known := t.restored[prefix]
-	if delete(t.restored, prefix); known && len(t.restored) == 0 {
+	if !known {
+		return nil
+	}
+	if delete(t.restored, prefix); len(t.restored) == 0 {
 		t.restored = map[netip.Prefix]mesh.Key{} // an empty map keeps its memory
 	}
-	return owner
+	return &owner
 }
 
 // withdraw removes a claim.
@@ -230,16 +233,16 @@ func (t *Table) withdraw(e *entry) {
 	if h.held == e {
 		h.held = nil
 	}
-	t.touch(h)
+	t.touch(e.Prefix, h)
 }
 
-// touch has Resolve look at a holding.
-func (t *Table) touch(h *holding) {
-	t.dirty[h.prefix] = h
+// touch has Resolve look at the holding of a prefix.
+func (t *Table) touch(prefix netip.Prefix, h *holding) {
+	t.dirty[prefix] = h
 	if len(h.claims) > 1 {
-		t.shared[h.prefix] = h
+		t.shared[prefix] = h
 	} else {
-		delete(t.shared, h.prefix)
+		delete(t.shared, prefix)
 	}
 }
 
