@@ -30,7 +30,7 @@ func contestsByPrefix(contests []ownership.Contest) map[netip.Prefix]*ownership.
 
 // claimsOf returns what a peer publishes, with the owner of each prefix and the reason.
 func (p *Pass) claimsOf(o *owners, key mesh.Key, contests map[netip.Prefix]*ownership.Contest) []resource.Claim {
-	standings, refusals := o.table.Standings(key), o.peers[key].refusals
+	standings, refusals := o.table.Standings(key), o.refusals[key]
 	shown := make([]resource.Claim, 0, len(standings)+len(refusals))
 	pieces := map[resource.Claim]bool{} // a network of many is shown once
 	for _, s := range standings {
@@ -118,9 +118,9 @@ func (p *Pass) claimConditions(o *owners) []condition.Condition {
 			found = append(found, c)
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(o.refusing), mesh.Key.Compare) {
+	for _, key := range slices.SortedFunc(maps.Keys(o.refusals), mesh.Key.Compare) {
 		if spec := p.spec(key); spec != nil {
-			found = append(found, refusalConditions(spec.Name, p.nodeID(key), o.peers[key].refusals)...)
+			found = append(found, refusalConditions(spec.Name, p.nodeID(key), o.refusals[key])...)
 		}
 	}
 	return found

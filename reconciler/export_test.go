@@ -59,7 +59,7 @@ func (l *Loop) Kept(ctx context.Context) (map[string]int, error) {
 
 func (e *Engine) kept() map[string]int {
 	return map[string]int{"connections": len(e.tracker.Connections()), "last good": len(e.tracker.LastGood()), "remembered": len(e.remembered),
-		"sessions": len(e.sessionsBefore), "owners": len(e.owners.peers) + len(e.owners.refusing) + len(e.owners.contests) + len(e.owners.probe),
+		"sessions": len(e.sessionsBefore), "owners": len(e.owners.peers) + len(e.owners.refusals) + len(e.owners.contests) + len(e.owners.probe),
 		"paths": len(e.paths.known) + len(e.paths.holes), "filtered": len(e.filtered), "refused": len(e.refused),
 		"conditions": len(e.conditions) + len(e.found), "standing": len(e.standing), "statuses": len(e.statuses) + len(e.shown.at) + len(e.shown.endpoints),
 		"repairs": len(e.unconverged), "relays": len(e.relays) + len(e.relayPeers) + len(e.listed) + len(e.offerTries) + len(e.overTCP),

@@ -20,8 +20,8 @@ type owners struct {
 	started bool
 	// peers are those of the last pass.
 	peers map[mesh.Key]claims
-	// refusing are those of them that do not get all that they claim.
-	refusing map[mesh.Key]bool
+	// refusals has what those of them claim and do not get.
+	refusals map[mesh.Key][]mesh.Refusal
 	// gathered is gathered.id of the affiliates whose claims are in the table; 0 for none.
 	gathered uint64
 	// contests are the prefixes that several peers claim.
@@ -37,16 +37,14 @@ type claims struct {
 	affiliate *mesh.Affiliate
 	territory *mesh.Territory
 	// working is the endpoint at which the peer was last up.
-	working   netip.AddrPort
-	firstSeen time.Time
-	refusals  []mesh.Refusal
+	working netip.AddrPort
 }
 
 // clone returns an independent copy.
 func (o *owners) clone() *owners {
 	c := *o
 	c.table = *o.table.Clone()
-	c.peers, c.refusing = maps.Clone(o.peers), maps.Clone(o.refusing)
+	c.peers, c.refusals = maps.Clone(o.peers), maps.Clone(o.refusals)
 	return &c
 }
 
@@ -185,20 +183,17 @@ func (o *owners) claim(now time.Time, p *Pass, i int) {
 	if known && before.affiliate == p.claimants[i] && before.territory == p.territory && before.working == working {
 		return
 	}
-	if !known {
-		before.firstSeen = now
-	}
 	o.found = nil
 	p.respecified[key] = true
 	claimed, refusals := p.territory.Claims(p.claimants[i], p.specs[i].Endpoints, working)
-	o.table.Set(key, before.firstSeen, claimed)
+	o.table.Set(key, now, claimed)
 	if o.peers == nil {
-		o.peers, o.refusing = map[mesh.Key]claims{}, map[mesh.Key]bool{}
+		o.peers, o.refusals = map[mesh.Key]claims{}, map[mesh.Key][]mesh.Refusal{}
 	}
-	if delete(o.refusing, key); len(refusals) > 0 {
-		o.refusing[key] = true
+	if delete(o.refusals, key); len(refusals) > 0 {
+		o.refusals[key] = refusals
 	}
-	o.peers[key] = claims{affiliate: p.claimants[i], territory: p.territory, working: working, firstSeen: before.firstSeen, refusals: refusals}
+	o.peers[key] = claims{affiliate: p.claimants[i], territory: p.territory, working: working}
 }
 
 // removeDeparted removes the claims of peers that are not in specs.
@@ -218,7 +213,7 @@ func (o *owners) removeDeparted(specs []mesh.PeerSpec) {
 func (o *owners) remove(key mesh.Key) {
 	o.table.Remove(key)
 	delete(o.peers, key)
-	delete(o.refusing, key)
+	delete(o.refusals, key)
 }
 
 // stateOf returns what the state of a connection is to its claims. That of a relayed peer is
