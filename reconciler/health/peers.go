@@ -88,8 +88,8 @@ func Notable(c *peer.Connection) bool {
 // PeerOf returns what is known of a peer.
 func PeerOf(name, relay string, c *peer.Connection, endpoints []netip.AddrPort, ownKey bool) Peer {
 	s := &c.Status
-	p := Peer{Name: name, Up: c.IsUp(), Relay: relay, Endpoints: endpoints, OwnKey: ownKey, FirstSeen: s.FirstSeen,
-		WasUp: !s.UpSince.IsZero() || !s.LastHandshake.IsZero(), HeardAt: s.HeardAt, LastUp: s.LastUp, Contact: s.Contact, Downs: s.Downs,
+	p := Peer{Name: name, Up: c.IsUp(), Relay: relay, Endpoints: endpoints, OwnKey: ownKey, FirstSeen: s.FirstSeen.Time(),
+		WasUp: !s.UpSince.IsZero() || !s.LastHandshake.IsZero(), HeardAt: s.HeardAt.Time(), LastUp: s.LastUp.Time(), Contact: s.Contact, Downs: s.Downs,
 		Lossy: s.Lossy, Loss: s.RecentLoss()}
 	if s.UpSince.IsZero() {
 		p.LastUp = s.LastHandshake

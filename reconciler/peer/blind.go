@@ -253,7 +253,7 @@ func (c *Connection) bar(now time.Time, at netip.AddrPort) {
 	if at != s.barred {
 		s.bars = 0
 	}
-	s.barred, s.barredUntil = at, instantOf(now.Add(min(firstBar<<min(s.bars, 10), lastBar)))
+	s.barred, s.barredUntil = at, InstantOf(now.Add(min(firstBar<<min(s.bars, 10), lastBar)))
 	s.bars++
 	c.shun(s)
 }
@@ -270,7 +270,7 @@ func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
 		s.barredUntil = 0
 		c.shun(s)
 	}
-	if path.Endpoint == s.barred && now.Before(s.barredUntil.time()) {
+	if path.Endpoint == s.barred && now.Before(s.barredUntil.Time()) {
 		return mesh.Path{}
 	}
 	return path
@@ -279,5 +279,5 @@ func (c *Connection) pathIn(now time.Time, in *Input) mesh.Path {
 // move has WireGuard send elsewhere. It is no trial: the new endpoint is known to work.
 func (c *Connection) move(now time.Time, to netip.AddrPort) {
 	c.Action.Endpoint = to
-	c.Status.Endpoint, c.Status.EndpointSince, c.Status.LastUsedEndpoint = to, now, to
+	c.Status.Endpoint, c.Status.EndpointSince, c.Status.LastUsedEndpoint = to, InstantOf(now), to
 }

@@ -82,7 +82,7 @@ func TestPeersBehindARelay(t *testing.T) {
 		t.Errorf("the relay's endpoint is published as that of %v", found)
 	}
 	probed := slices.Clone(c)
-	probed[0].Status.probing.since = instantOf(start)
+	probed[0].Status.probing.since = InstantOf(start)
 	if taken := occupants(probed); taken == nil || len(taken) > 0 {
 		t.Errorf("one peer displaces another at %v", taken)
 	}

@@ -44,7 +44,7 @@ type shunned struct {
 	// barred is a path on which probes were answered, and WireGuard's packets were not. It is not used
 	// until a time, which is the later the more often, bars, that was so.
 	barred      netip.AddrPort
-	barredUntil instant
+	barredUntil Instant
 	bars        int
 	// former is the endpoint of a relay that was in use, and is none for this machine any more.
 	former formerRelay

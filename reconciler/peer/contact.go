@@ -91,7 +91,7 @@ func (s *Status) deaf(now time.Time) bool {
 // noteContact notes that something was received or sent, of sizes in bytes.
 func (s *Status) noteContact(now time.Time, received bool, in, out int64) {
 	if received {
-		s.HeardAt = now
+		s.HeardAt = InstantOf(now)
 		s.Contact.noteReceived(now, in)
 	}
 	s.Contact.noteSent(out)

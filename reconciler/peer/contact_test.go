@@ -56,7 +56,7 @@ func TestContactWithAPeerThatCalls(t *testing.T) {
 			o.TransmitBytes += 92 // the answer (WireGuard paper, section 5.4.3)
 		}
 	})
-	if c := s.Contact; c.Calls != 5 || !c.LastCall.Equal(at(50)) || c.Initiations != 12 || !s.HeardAt.Equal(at(50)) {
+	if c := s.Contact; c.Calls != 5 || !c.LastCall.Equal(at(50)) || c.Initiations != 12 || !s.HeardAt.Time().Equal(at(50)) {
 		t.Errorf("the status is %+v", s)
 	}
 }
@@ -70,8 +70,8 @@ func TestContactIsOverOnceThePeerIsUp(t *testing.T) {
 			o.ReceiveBytes += 92
 		}
 	})
-	if !s.UpSince.Equal(at(700)) || !slices.Equal(s.Downs, []time.Time{at(80), at(750)}) || s.Contact.Initiations != 90 {
-		t.Errorf("up since %v, down at %v, %d initiations", s.UpSince, s.Downs, s.Contact.Initiations)
+	if !s.UpSince.Time().Equal(at(700)) || !slices.Equal(s.Downs, []time.Time{at(80), at(750)}) || s.Contact.Initiations != 90 {
+		t.Errorf("up since %v, down at %v, %d initiations", s.UpSince.Time(), s.Downs, s.Contact.Initiations)
 	}
 	moved := s.Shift(time.Hour)
 	if !moved.Downs[0].Equal(at(80).Add(time.Hour)) || !s.Downs[0].Equal(at(80)) {
@@ -80,7 +80,7 @@ func TestContactIsOverOnceThePeerIsUp(t *testing.T) {
 }
 
 func TestOwnNetworkMakesNoFlap(t *testing.T) {
-	up := Status{State: Up, Endpoint: one, LastUsedEndpoint: one, LastHandshake: start, LastUp: start, readAt: instantOf(start)}
+	up := Status{State: Up, Endpoint: one, LastUsedEndpoint: one, LastHandshake: start, LastUp: InstantOf(start), readAt: InstantOf(start)}
 	spec := Spec{Endpoints: []netip.AddrPort{one}, NetworkChanged: true}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: start}
 	if s, _ := Step(start.Add(time.Hour), spec, up, seen); s.State == Up || len(s.Downs) != 0 {
@@ -150,7 +150,7 @@ func TestLossIsThatOfThePresentPath(t *testing.T) {
 // a trial is lost, and the handshake comes from the other side.
 func TestEchoesOfATrialAreNoLoss(t *testing.T) {
 	spec := Spec{Endpoints: []netip.AddrPort{one, two}, MayProbeIdle: true, MeasureAfter: time.Second}
-	s := Status{State: Down, echoes: true, Endpoint: one, LastUsedEndpoint: one, LastEndpointChange: at(0), LastHandshake: at(0), LastUp: at(1), readAt: instantOf(at(1))}
+	s := Status{State: Down, echoes: true, Endpoint: one, LastUsedEndpoint: one, LastEndpointChange: at(0), LastHandshake: at(0), LastUp: InstantOf(at(1)), readAt: InstantOf(at(1))}
 	seen := Observed{Present: true, Endpoint: one, LastHandshake: at(0)}
 	s, do := Step(at(100), spec, s, seen)
 	if !do.Probe || do.Endpoint != two {

@@ -26,7 +26,7 @@ func (cs Connections) Harvest(now time.Time, self mesh.Key, specs []mesh.PeerSpe
 	found := map[string][]netip.AddrPort{}
 	for i := range cs {
 		c := &cs[i]
-		endpoint, unlisted := c.Status.Endpoint, now.Sub(c.Status.EndpointSince)
+		endpoint, unlisted := c.Status.Endpoint, c.Status.EndpointSince.age(now)
 		listed := slices.Contains(specs[i].Endpoints, endpoint) || slices.Contains(specs[i].RelayEndpoints, endpoint)
 		if c.IsUp() && c.BlindRelay.IsZero() && endpoint.IsValid() && !listed && isHarvester(self, c.Key, len(cs), unlisted) {
 			found[c.NodeID] = []netip.AddrPort{endpoint}

@@ -83,7 +83,7 @@ func (e *Echoes) forget() { e.lost, e.known, e.open = 0, 0, false }
 // that is not up, or whose firewall drops echoes.
 func (s *Status) Loss(now time.Time) (percent float64, known bool) {
 	e := &s.Echoes
-	if s.State != Up || !s.echoes || now.Before(s.distrustedUntil.time()) || e.known == 0 {
+	if s.State != Up || !s.echoes || now.Before(s.distrustedUntil.Time()) || e.known == 0 {
 		return 0, false
 	}
 	return 100 * float64(bits.OnesCount64(e.lost)) / float64(e.known), true

@@ -50,7 +50,7 @@ func (p *pace) displaced(s *Status) bool {
 		return false
 	}
 	latest := p.occupants[s.Endpoint]
-	return latest.After(s.LastHandshake) && instantOf(latest) > s.lastReceived
+	return latest.After(s.LastHandshake) && InstantOf(latest) > s.lastReceived
 }
 
 // occupants returns pace.occupants.

@@ -55,7 +55,7 @@ type Reply struct {
 // probing is a series of liveness probes without an answer. The zero value is none.
 type probing struct {
 	// since is when the first probe was sent.
-	since instant
+	since Instant
 	// timeout is how long after since the answer may come.
 	timeout time.Duration
 	// sent counts the probes.
@@ -68,7 +68,7 @@ type probing struct {
 func (p *probing) active() bool { return !p.since.IsZero() }
 
 // deadline returns the time by which a probe must be answered.
-func (p *probing) deadline() time.Time { return p.since.time().Add(p.timeout) }
+func (p *probing) deadline() time.Time { return p.since.Time().Add(p.timeout) }
 
 // overdue reports whether enough probes had their time without an answer.
 func (p *probing) overdue(now time.Time) bool {
@@ -91,13 +91,13 @@ func (p *probing) interval() time.Duration {
 // peer must answer echoes, and its session must not have expired: WireGuard would have to
 // make another first.
 func (s *Status) trusted(now time.Time) bool {
-	return s.echoes && !now.Before(s.distrustedUntil.time()) && now.Sub(s.LastHandshake) < RejectAfterTime
+	return s.echoes && !now.Before(s.distrustedUntil.Time()) && now.Sub(s.LastHandshake) < RejectAfterTime
 }
 
 // startProbing begins a series of probes. The timeout is for a peer that is trusted to
 // answer echoes.
 func (s *Status) startProbing(now time.Time, timeout time.Duration) {
-	s.probing = probing{since: instantOf(now), timeout: timeout, byEcho: true}
+	s.probing = probing{since: InstantOf(now), timeout: timeout, byEcho: true}
 	if !s.trusted(now) {
 		s.probing.timeout, s.probing.byEcho = probeTimeout, false
 	}
@@ -107,7 +107,7 @@ func (s *Status) startProbing(now time.Time, timeout time.Duration) {
 func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
 	switch relisted := len(before.listed) > 0 && !slices.Equal(before.listed, spec.Listed); {
 	case s.addressWithdrawn(before, spec):
-		s.probing = probing{since: instantOf(now), timeout: withdrawnTimeout, byEcho: s.trusted(now)}
+		s.probing = probing{since: InstantOf(now), timeout: withdrawnTimeout, byEcho: s.trusted(now)}
 	case spec.ProbeNow:
 		s.probeContested(now)
 	case spec.NetworkChanged:
@@ -120,13 +120,13 @@ func (s *Status) probe(now time.Time, before *Status, spec *Spec) (do Action) {
 		s.startProbing(now, echoTimeout)
 	case s.measureDue(now, spec):
 		s.measured++
-		s.lastProbe = instantOf(now)
+		s.lastProbe = InstantOf(now)
 		return Action{Measure: true}
 	default:
 		return Action{}
 	}
 	s.probing.sent++
-	s.lastProbe = instantOf(now)
+	s.lastProbe = InstantOf(now)
 	return Action{Probe: true}
 }
 
@@ -198,7 +198,7 @@ func (s *Status) takeReply(seen *Observed) {
 	}
 	s.echoes, s.measured = true, 0
 	s.Echoes.noteAnswer()
-	if s.RTT.plausible(seen.RTT, !s.readAt.time().Add(-seen.RTT).After(s.LastHandshake)) {
+	if s.RTT.plausible(seen.RTT, !s.readAt.Time().Add(-seen.RTT).After(s.LastHandshake)) {
 		s.RTT.add(seen.RTT)
 	}
 }
@@ -207,7 +207,7 @@ func (s *Status) takeReply(seen *Observed) {
 // clock was set, or the agent did not run. The probes may never have been sent.
 func (s *Status) resumeProbing(now time.Time) {
 	if s.State == Up && s.probing.active() && s.lastProbe.age(now) >= maxProbeGap {
-		s.probing.since, s.probing.sent = instantOf(now), 0
+		s.probing.since, s.probing.sent = InstantOf(now), 0
 	}
 }
 

@@ -27,7 +27,7 @@ func (f *Forwarding) allows(c *Connection, spec *mesh.PeerSpec) bool {
 		return false
 	}
 	knowsBlind := spec.Probes || len(spec.Registered) > 0
-	return !knowsBlind || len(f.Relays) == 0 || f.Now.Sub(c.Status.FirstSeen) >= forwardAfter
+	return !knowsBlind || len(f.Relays) == 0 || c.Status.FirstSeen.age(f.Now) >= forwardAfter
 }
 
 // AssignRelays gives a relay that decrypts to each peer that no endpoint leads to and that may have one,

@@ -35,7 +35,7 @@ func TestForwardingWherePacketsCanBeBlind(t *testing.T) {
 		specs := []mesh.PeerSpec{{PublicKey: forwarder, Relay: true},
 			{PublicKey: mesh.Key{2}, Relays: []mesh.Key{forwarder}, Probes: c.probes, Registered: c.there}}
 		connections := Connections{{Key: forwarder, Status: Status{State: Up}},
-			{Key: mesh.Key{2}, Status: Status{State: Down, Rounds: 1, FirstSeen: now.Add(-c.seen)}}}
+			{Key: mesh.Key{2}, Status: Status{State: Down, Rounds: 1, FirstSeen: InstantOf(now.Add(-c.seen))}}}
 		connections.AssignRelays(Forwarding{Now: now, Self: mesh.Key{7}, Relays: c.relays, Registered: c.registered}, specs)
 		if got := connections[1].Relayed(); got != c.want {
 			t.Errorf("%s: forwarded %t", c.name, got)

@@ -23,18 +23,18 @@ const (
 type passage struct {
 	// handshake is when the last handshake was made, and at WireGuard's endpoint then. kernel is handshake
 	// by a clock that may have been stepped since.
-	handshake, kernel instant
+	handshake, kernel Instant
 	at                netip.AddrPort
 	// staleSince is since when the relay in use does not know the session; zero while it does.
-	staleSince instant
+	staleSince Instant
 	// renewedAt is when a new session was last begun, and renewals how often.
-	renewedAt instant
+	renewedAt Instant
 	renewals  int
 }
 
 // observe takes WireGuard's reading of the peer.
 func (p *passage) observe(seen *Observed) {
-	if last := instantOf(seen.LastHandshake); !last.IsZero() && last != p.kernel {
+	if last := InstantOf(seen.LastHandshake); !last.IsZero() && last != p.kernel {
 		p.handshake, p.kernel, p.at = last, last, seen.Endpoint
 	}
 }
@@ -46,7 +46,7 @@ func (p *passage) isStale(now time.Time, in *Input, spec *mesh.PeerSpec, at neti
 		return false
 	}
 	r := in.registered(relay)
-	return r != nil && !r.Lost && (in.relayAt(spec, p.at) != relay || p.handshake.time().Before(r.ForgotAt))
+	return r != nil && !r.Lost && (in.relayAt(spec, p.at) != relay || p.handshake.Time().Before(r.ForgotAt))
 }
 
 // due reports whether a new session is to be begun now.
@@ -71,12 +71,12 @@ func (c *Connection) renew(now time.Time, in *Input, spec *mesh.PeerSpec, seen *
 		return
 	}
 	if p.staleSince.IsZero() {
-		p.staleSince = instantOf(now)
+		p.staleSince = InstantOf(now)
 	}
 	if !p.due(now, in.Self.Compare(spec.PublicKey) < 0 || !spec.Probes) {
 		return
 	}
-	p.renewals, p.renewedAt = p.renewals+1, instantOf(now)
+	p.renewals, p.renewedAt = p.renewals+1, InstantOf(now)
 	c.Action.Renew = true
 	c.Status.InitiateAfter = time.Time{}
 	// The peer is made anew: that it has no handshake yet is no news.
@@ -99,15 +99,15 @@ func (p *passage) next(now time.Time) time.Duration {
 	case p.staleSince.IsZero() || p.renewals >= maxRenewals:
 		return RestInterval
 	case p.renewals > 0:
-		return max(0, p.renewedAt.time().Add(renewEvery).Sub(now))
+		return max(0, p.renewedAt.Time().Add(renewEvery).Sub(now))
 	default:
-		return max(0, p.staleSince.time().Add(renewDelay).Sub(now))
+		return max(0, p.staleSince.Time().Add(renewDelay).Sub(now))
 	}
 }
 
 // shift moves all times after the machine's clock was stepped by some time.
 func (p *passage) shift(by time.Duration) {
-	for _, t := range []*instant{&p.handshake, &p.staleSince, &p.renewedAt} {
+	for _, t := range []*Instant{&p.handshake, &p.staleSince, &p.renewedAt} {
 		t.shift(by)
 	}
 }

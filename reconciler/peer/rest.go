@@ -12,20 +12,20 @@ import (
 // rest describes a peer that is up and needs no work before until, unless WireGuard shows something else.
 type rest struct {
 	// until is zero for a peer that is not at rest.
-	until time.Time
+	until Instant
 	// probe is from when on a probe is sent that can as well be sent later.
-	probe time.Time
+	probe Instant
 	// The others are what WireGuard shows.
 	endpoint                    netip.AddrPort
-	handshake                   time.Time
+	handshake                   Instant
 	receiveBytes, transmitBytes int64
 }
 
 // holds reports whether a step changes nothing. MayProbe is Spec.MayProbeIdle.
-func (r *rest) holds(now time.Time, mayProbe bool, seen *Observed) bool {
-	return now.Before(r.until) && (!mayProbe || now.Before(r.probe)) && seen.Present && !seen.Replied &&
+func (r *rest) holds(now Instant, mayProbe bool, seen *Observed) bool {
+	return now < r.until && (!mayProbe || now < r.probe) && seen.Present && !seen.Replied &&
 		seen.ReceiveBytes == r.receiveBytes && seen.TransmitBytes == r.transmitBytes &&
-		seen.Endpoint == r.endpoint && seen.LastHandshake.Equal(r.handshake)
+		seen.Endpoint == r.endpoint && InstantOf(seen.LastHandshake) == r.handshake
 }
 
 // restAfter returns the rest of a connection after a step in which it was up before.
@@ -35,10 +35,10 @@ func (c *Connection) restAfter(now time.Time, in *Input, p *pace, spec *mesh.Pee
 		in.Filtered[c.Key] || in.ProbeNow[c.Key] {
 		return rest{}
 	}
-	r := rest{until: s.stillUntil(now, in.KeepalivesOff), endpoint: seen.Endpoint,
-		probe:     s.probedAt(now, in.KeepalivesOff, p.idleAfter(in.Self.Compare(c.Key) < 0), p.measureAfter),
-		handshake: seen.LastHandshake, receiveBytes: seen.ReceiveBytes, transmitBytes: seen.TransmitBytes}
-	if !now.Before(r.until) {
+	r := rest{until: InstantOf(s.stillUntil(now, in.KeepalivesOff)), endpoint: seen.Endpoint,
+		probe:     InstantOf(s.probedAt(now, in.KeepalivesOff, p.idleAfter(in.Self.Compare(c.Key) < 0), p.measureAfter)),
+		handshake: InstantOf(seen.LastHandshake), receiveBytes: seen.ReceiveBytes, transmitBytes: seen.TransmitBytes}
+	if InstantOf(now) >= r.until {
 		return rest{}
 	}
 	return r
@@ -74,15 +74,15 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 		until = when.Earlier(until, s.LastHandshake.Add(RejectAfterTime))
 	}
 	// trusted and Loss
-	if now.Before(s.distrustedUntil.time()) {
-		until = when.Earlier(until, s.distrustedUntil.time())
+	if now.Before(s.distrustedUntil.Time()) {
+		until = when.Earlier(until, s.distrustedUntil.Time())
 	}
 	if end := s.LastHandshake.Add(RejectAfterTime); now.Before(end) {
 		until = when.Earlier(until, end)
 	}
 	// probeDue
 	if !leftAtRest && !s.trusted(now) {
-		until = when.Earlier(until, s.lastReceived.time().Add(probeAfter))
+		until = when.Earlier(until, s.lastReceived.Time().Add(probeAfter))
 	}
 	return until
 }
@@ -91,10 +91,10 @@ func (s *Status) stillUntil(now time.Time, leftAtRest bool) time.Time {
 func (s *Status) probedAt(now time.Time, leftAtRest bool, idleAfter, measureAfter time.Duration) time.Time {
 	at := now.Add(maxStill)
 	if !leftAtRest {
-		at = when.Earlier(at, s.lastReceived.time().Add(idleAfter)) // probeDue
+		at = when.Earlier(at, s.lastReceived.Time().Add(idleAfter)) // probeDue
 	}
 	if !leftAtRest || s.lastReceived.age(now) < unansweredAfter {
-		at = when.Earlier(at, s.lastProbe.time().Add(s.measureWait(now, measureAfter))) // measureDue
+		at = when.Earlier(at, s.lastProbe.Time().Add(s.measureWait(now, measureAfter))) // measureDue
 	}
 	return at
 }
@@ -137,6 +137,7 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 	for _, i := range t.changed {
 		waiting += t.connections[i].guessed()
 	}
+	at := InstantOf(now)
 	p := newPace(now, t.readAt, nil, newGuesses(now, waiting), len(in.Specs))
 	if t.probed() {
 		p.occupants = occupants(t.connections)
@@ -148,7 +149,7 @@ func (t *Tracker) nextChanged(now time.Time, in *Input) Connections {
 		if !unchanged {
 			changed = changed[1:]
 		}
-		if unchanged && r.holds(now, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
+		if unchanged && r.holds(at, p.allowance > 0, seen) && (same || sameSteps(spec, &t.input.Specs[i])) && !in.concerns(spec.PublicKey) &&
 			!p.displaced(&c.Status) {
 			continue
 		}
@@ -246,7 +247,8 @@ func (t *Tracker) stepOne(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 // catchUp gives a connection at rest the time of the last reading.
 func (c *Connection) catchUp(r *rest, readAt time.Time) {
 	if !r.until.IsZero() {
-		c.Status.readAt, c.Status.LastUp = instantOf(readAt), readAt
+		at := InstantOf(readAt)
+		c.Status.readAt, c.Status.LastUp = at, at
 	}
 }
 

@@ -42,7 +42,7 @@ func (s *Status) upInterval(now time.Time) time.Duration {
 
 // nextProbe returns when a peer that stays silent is probed next, or is no longer up.
 func (s *Status) nextProbe() time.Time {
-	deadline, again := s.probing.deadline(), s.lastProbe.time().Add(s.probing.interval())
+	deadline, again := s.probing.deadline(), s.lastProbe.Time().Add(s.probing.interval())
 	if again.Before(deadline) || s.probing.byEcho && s.probing.sent < minEchoes {
 		return again
 	}
@@ -57,13 +57,13 @@ func (s *Status) trialInterval(now time.Time, count int) time.Duration {
 	if s.sendUnconfirmed {
 		return confirmInterval
 	}
-	wait := min(max(now.Sub(s.LastUp)/retrySlowdown, trialInterval), retryInterval)
-	if (s.sentAt.IsZero() || s.sentAt > instantOf(now)) && now.Sub(s.LastEndpointChange) < initiationWithin {
+	wait := min(max(s.LastUp.age(now)/retrySlowdown, trialInterval), retryInterval)
+	if (s.sentAt.IsZero() || s.sentAt > InstantOf(now)) && now.Sub(s.LastEndpointChange) < initiationWithin {
 		// endpointTrial starts when a reading first shows that something was sent.
 		wait = trialInterval
 	}
 	// The next endpoint is due at the end of the trial.
-	if left := s.sentAt.time().Add(endpointTrial).Sub(now); !s.sentAt.IsZero() && left > 0 {
+	if left := s.sentAt.Time().Add(endpointTrial).Sub(now); !s.sentAt.IsZero() && left > 0 {
 		wait = min(wait, max(left, trialInterval/2))
 	}
 	return wait

@@ -75,7 +75,7 @@ type Status struct {
 	// Endpoint is where WireGuard sends to now. WireGuard changes it when the peer roams.
 	Endpoint netip.AddrPort
 	// EndpointSince is when Endpoint was first seen at its present value.
-	EndpointSince time.Time
+	EndpointSince Instant
 	// LastUsedEndpoint is the endpoint that was set last.
 	LastUsedEndpoint netip.AddrPort
 	// LastEndpointChange is when the present trial began: an endpoint was set, or
@@ -84,14 +84,14 @@ type Status struct {
 	// LastHandshake is the time of the last handshake, by this machine's present clock.
 	LastHandshake time.Time
 	// LastUp is when the peer was last up, or was first seen if it never was.
-	LastUp time.Time
+	LastUp Instant
 	// FirstSeen is when the peer was first seen.
-	FirstSeen time.Time
+	FirstSeen Instant
 	// UpSince is when the peer came up last; zero if it was never up.
-	UpSince time.Time
+	UpSince Instant
 	// HeardAt is when something was last received from the peer; zero if nothing was since it was
 	// first seen.
-	HeardAt time.Time
+	HeardAt Instant
 	// Downs are the last times at which the peer went down, the latest last.
 	Downs []time.Time
 	// Contact is what passes while the peer is not up.
@@ -118,28 +118,28 @@ type Status struct {
 
 	// sentAt is the latest time by which a packet was sent to the endpoint on trial; zero
 	// while none was.
-	sentAt instant
+	sentAt Instant
 	// kernelHandshake is LastHandshake as WireGuard reports it, by a clock that may have
 	// been stepped since.
-	kernelHandshake instant
+	kernelHandshake Instant
 	// lastReceived is when ReceiveBytes last grew.
-	lastReceived instant
+	lastReceived Instant
 	// readAt is when the last step was.
-	readAt instant
+	readAt Instant
 	// unansweredSince is the earliest time at which something was sent after which nothing
 	// was received; zero if there is nothing. Keepalives, which have no answer, do not count.
-	unansweredSince instant
+	unansweredSince Instant
 	// probing is the present series of probes.
 	probing probing
 	// lastProbe is when the last probe or measuring echo was sent.
-	lastProbe instant
+	lastProbe Instant
 	// measured counts the measuring echoes since the last answer.
 	measured int
 	// distrustedUntil is until when silence after an echo shows nothing.
-	distrustedUntil instant
+	distrustedUntil Instant
 	// failedEchoAt is when the peer was given up since it did not answer echoes; zero if
 	// something was received since.
-	failedEchoAt instant
+	failedEchoAt Instant
 	// Lossy is set while a fifth of the echoes or more had no answer, until less than a tenth has none.
 	Lossy bool
 	// sendUnconfirmed is set until the first reading after a change of endpoint: bytes that
@@ -186,14 +186,13 @@ func (s Status) Shift(by time.Duration) Status {
 	if by == 0 {
 		return s
 	}
-	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.EndpointSince, &s.LastUp,
-		&s.FirstSeen, &s.UpSince, &s.HeardAt, &s.Contact.LastCall} {
+	for _, t := range []*time.Time{&s.LastEndpointChange, &s.LastHandshake, &s.InitiateAfter, &s.Contact.LastCall} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
 	}
-	for _, t := range []*instant{&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince,
-		&s.distrustedUntil, &s.failedEchoAt} {
+	for _, t := range []*Instant{&s.sentAt, &s.lastReceived, &s.probing.since, &s.lastProbe, &s.readAt, &s.unansweredSince,
+		&s.distrustedUntil, &s.failedEchoAt, &s.EndpointSince, &s.LastUp, &s.FirstSeen, &s.UpSince, &s.HeardAt} {
 		t.shift(by)
 	}
 	s.Downs = slices.Clone(s.Downs)

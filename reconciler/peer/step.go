@@ -19,13 +19,13 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 	up := after.isUp(now) && !spec.Leave
 	switch {
 	case up:
-		after.LastUp, after.Tried, after.Rounds, after.Contact = now, nil, 0, after.Contact.whileUp()
+		after.LastUp, after.Tried, after.Rounds, after.Contact = InstantOf(now), nil, 0, after.Contact.whileUp()
 	case before.State == Up && after.probing.byEcho:
-		after.failedEchoAt = instantOf(now)
+		after.failedEchoAt = InstantOf(now)
 	}
 	after.deferInitiation(now, up || spec.Initiator, seen.Present)
 	do = after.act(now, up, &before, &spec, &seen)
-	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, instantOf(now)
+	after.addresses, after.listed, after.readAt = spec.Addresses, spec.Listed, InstantOf(now)
 	if up && !do.Endpoint.IsValid() {
 		after.State = Up
 	} else {
@@ -46,7 +46,7 @@ func Step(now time.Time, spec Spec, before Status, seen Observed) (after Status,
 func (s *Status) noteState(now time.Time, before State, networkChanged bool) {
 	switch {
 	case s.State == Up && before != Up:
-		s.UpSince = now
+		s.UpSince = InstantOf(now)
 		s.Echoes.forget() // those of trials went to endpoints that may not be the peer's
 	case s.State != Up && before == Up:
 		s.noteDown(now, networkChanged)
@@ -79,13 +79,14 @@ func (s *Status) act(now time.Time, up bool, before *Status, spec *Spec, seen *O
 // observe copies WireGuard's reading of the peer.
 func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 	s.count(before, seen)
-	last := instantOf(seen.LastHandshake)
+	last := InstantOf(seen.LastHandshake)
 	handshake := last != s.kernelHandshake
 	if handshake {
 		s.LastHandshake, s.kernelHandshake = seen.LastHandshake, last
 	}
 	if s.LastUp.IsZero() {
-		s.LastUp, s.FirstSeen, s.lastReceived = now, now, instantOf(now)
+		at := InstantOf(now)
+		s.LastUp, s.FirstSeen, s.lastReceived = at, at, at
 		if seen.Present {
 			s.adopt(now, seen)
 		}
@@ -99,7 +100,7 @@ func (s *Status) observe(now time.Time, before *Status, seen *Observed) {
 		return
 	}
 	if seen.Endpoint != before.Endpoint {
-		s.EndpointSince = now
+		s.EndpointSince = InstantOf(now)
 	}
 	if before.Endpoint.IsValid() && seen.Endpoint != before.Endpoint && !s.isUp(now) {
 		// WireGuard changes an endpoint only to where an authentic packet came from.
@@ -157,9 +158,9 @@ func (s *Status) noteSent(now time.Time, before *Status, received bool, size int
 	if !received && s.unansweredSince.IsZero() && size != keepaliveSize {
 		s.unansweredSince = max(before.readAt, s.lastReceived)
 	}
-	at := instantOf(now)
+	at := InstantOf(now)
 	if s.sendUnconfirmed {
-		at = instantOf(s.LastEndpointChange.Add(initiationWithin))
+		at = InstantOf(s.LastEndpointChange.Add(initiationWithin))
 	}
 	if s.sentAt.IsZero() || at < s.sentAt {
 		s.sentAt = at
@@ -174,9 +175,9 @@ func (s *Status) noteReceived(now time.Time, size int64) {
 	}
 	if size == keepaliveSize && s.overdueEcho(now) && s.Contact.Calls == 0 {
 		// WireGuard at the other end has answered, and nobody the echoes.
-		s.distrustedUntil = instantOf(now.Add(distrustTime))
+		s.distrustedUntil = InstantOf(now.Add(distrustTime))
 	}
-	s.lastReceived, s.received = instantOf(now), true
+	s.lastReceived, s.received = InstantOf(now), true
 	s.probing, s.displaced = probing{}, false
 	s.unansweredSince, s.failedEchoAt = 0, 0
 	s.alive = s.alive || !onlyCalls(size)
@@ -203,7 +204,7 @@ func (s *Status) deferInitiation(now time.Time, initiates, present bool) {
 func (s *Status) startTrial(now time.Time, endpoint netip.AddrPort) {
 	s.Endpoint, s.LastEndpointChange = endpoint, now
 	s.sentAt, s.sendUnconfirmed = 0, false
-	s.received, s.alive, s.lastReceived = false, false, instantOf(now)
+	s.received, s.alive, s.lastReceived = false, false, InstantOf(now)
 	s.probing, s.displaced = probing{}, false
 	s.unansweredSince = 0
 }
@@ -240,7 +241,7 @@ func (s *Status) stateAt(now time.Time) State {
 
 // onTrial reports whether the endpoint in use may still answer.
 func (s *Status) onTrial(now time.Time) bool {
-	if s.LastUp.After(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
+	if s.LastUp > InstantOf(s.LastEndpointChange) || now.Sub(s.LastEndpointChange) >= maxEndpointTrial {
 		return false // it was up and is no longer, or its time is over
 	}
 	return s.received || s.sentAt.IsZero() || s.sentAt.age(now) < endpointTrial

@@ -41,7 +41,7 @@ func TestStates(t *testing.T) {
 		{"never answered", 5000, never, Down},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change), LastUp: at(change), lastReceived: instantOf(at(c.now))}
+			before := Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(change), LastUp: InstantOf(at(change)), lastReceived: InstantOf(at(c.now))}
 			seen := Observed{Present: true, Endpoint: one}
 			if c.handshake != never {
 				seen.LastHandshake = at(c.handshake)
@@ -76,19 +76,19 @@ func TestEndpoints(t *testing.T) {
 			up, netip.AddrPort{}, Up},
 		{"on trial: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(996)}, Observed{Present: true, Endpoint: one},
 			netip.AddrPort{}, Unknown},
-		{"no answer to an initiation: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sentAt: instantOf(at(996))},
+		{"no answer to an initiation: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(995), sentAt: InstantOf(at(996))},
 			Observed{Present: true, Endpoint: one}, two, Unknown},
 		{"an initiation was sent just now: the endpoint stays", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(994), TransmitBytes: 1},
 			Observed{Present: true, Endpoint: one, TransmitBytes: 149}, netip.AddrPort{}, Unknown},
-		{"something was received: the trial takes longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sentAt: instantOf(at(990))},
+		{"something was received: the trial takes longer", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(990), sentAt: InstantOf(at(990))},
 			Observed{Present: true, Endpoint: one, ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
-		{"data of an older session at the new endpoint: up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: instantOf(at(900)), LastHandshake: at(900)},
+		{"data of an older session at the new endpoint: up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: InstantOf(at(900)), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 32}, netip.AddrPort{}, Up},
-		{"only an initiation received at the new endpoint: not up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: instantOf(at(900)), LastHandshake: at(900)},
+		{"only an initiation received at the new endpoint: not up", all, Status{LastUsedEndpoint: two, LastEndpointChange: at(998), kernelHandshake: InstantOf(at(900)), LastHandshake: at(900)},
 			Observed{Present: true, Endpoint: two, LastHandshake: at(900), ReceiveBytes: 148}, netip.AddrPort{}, Unknown},
 		{"WireGuard changed the endpoint: a trial", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900)},
 			Observed{Present: true, Endpoint: away}, netip.AddrPort{}, Unknown},
-		{"no answer to a probe: the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probing: probing{since: instantOf(at(985)), timeout: probeTimeout, sent: 5}, lastReceived: instantOf(at(950))},
+		{"no answer to a probe: the next", all, Status{LastUsedEndpoint: one, Endpoint: one, LastEndpointChange: at(900), probing: probing{since: InstantOf(at(985)), timeout: probeTimeout, sent: 5}, lastReceived: InstantOf(at(950))},
 			up, two, Unknown},
 		{"down: the next", all, Status{LastUsedEndpoint: one, LastEndpointChange: at(900)}, Observed{Present: true, Endpoint: one}, two, Unknown},
 		{"after the last, the first in another round", all, Status{LastUsedEndpoint: three, LastEndpointChange: at(900), Tried: []netip.AddrPort{one, two}},
@@ -110,9 +110,9 @@ func TestEndpoints(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.before.LastUsedEndpoint.IsValid() {
-				c.before.LastUp = at(800)
+				c.before.LastUp = InstantOf(at(800))
 				if c.before.lastReceived.IsZero() {
-					c.before.lastReceived = instantOf(at(990))
+					c.before.lastReceived = InstantOf(at(990))
 				}
 			}
 			after, do := Step(at(1000), Spec{Endpoints: c.spec, Initiator: true}, c.before, c.seen)
@@ -211,8 +211,8 @@ func TestOtherSideInitiates(t *testing.T) {
 }
 
 func TestNextCheck(t *testing.T) {
-	well := Status{State: Up, lastReceived: instantOf(start)}
-	trying := Status{State: Unknown, LastUsedEndpoint: one, LastUp: start}
+	well := Status{State: Up, lastReceived: InstantOf(start)}
+	trying := Status{State: Unknown, LastUsedEndpoint: one, LastUp: InstantOf(start)}
 	many := slices.Repeat([]Status{well}, largeMesh+1)
 	many[0] = trying
 	for _, c := range []struct {
@@ -223,22 +223,22 @@ func TestNextCheck(t *testing.T) {
 		{"no peers", nil, IdleInterval},
 		{"peers that are up or have no endpoints", []Status{well, {State: Unknown}}, RestInterval},
 		{"a peer whose bytes move", []Status{well, {State: Up, moved: true, moving: true}}, ActiveInterval},
-		{"a peer that has not answered: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, unansweredSince: instantOf(start.Add(-2500 * time.Millisecond))}}, 500 * time.Millisecond},
-		{"a contested peer: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, contested: true, lastReceived: instantOf(start.Add(-1500 * time.Millisecond))}}, 500 * time.Millisecond},
+		{"a peer that has not answered: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, unansweredSince: InstantOf(start.Add(-2500 * time.Millisecond))}}, 500 * time.Millisecond},
+		{"a contested peer: until it is probed", []Status{well, {State: Up, echoes: true, LastHandshake: start, contested: true, lastReceived: InstantOf(start.Add(-1500 * time.Millisecond))}}, 500 * time.Millisecond},
 		{"a dead endpoint", []Status{{State: Down, LastUsedEndpoint: one}}, retryInterval},
-		{"a peer that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: start.Add(-10 * time.Second)}}, time.Second},
-		{"a probed peer: until the deadline", []Status{{State: Up, probing: probing{since: instantOf(start.Add(-14 * time.Second)), timeout: probeTimeout, sent: 5}, lastProbe: instantOf(start)}}, probeTimeout - 14*time.Second},
-		{"a probed peer: until the next probe", []Status{{State: Up, probing: probing{since: instantOf(start.Add(-time.Second)), timeout: probeTimeout, sent: 1}, lastProbe: instantOf(start.Add(-time.Second))}}, probeInterval - time.Second},
-		{"a peer that is sent echoes: until the next", []Status{{State: Up, probing: probing{since: instantOf(start.Add(-2 * time.Second)), timeout: echoTimeout, sent: 3, byEcho: true},
-			lastProbe: instantOf(start.Add(-100 * time.Millisecond))}}, echoRetryInterval - 100*time.Millisecond},
+		{"a peer that was up ten seconds ago", []Status{{State: Down, LastUsedEndpoint: one, LastUp: InstantOf(start.Add(-10 * time.Second))}}, time.Second},
+		{"a probed peer: until the deadline", []Status{{State: Up, probing: probing{since: InstantOf(start.Add(-14 * time.Second)), timeout: probeTimeout, sent: 5}, lastProbe: InstantOf(start)}}, probeTimeout - 14*time.Second},
+		{"a probed peer: until the next probe", []Status{{State: Up, probing: probing{since: InstantOf(start.Add(-time.Second)), timeout: probeTimeout, sent: 1}, lastProbe: InstantOf(start.Add(-time.Second))}}, probeInterval - time.Second},
+		{"a peer that is sent echoes: until the next", []Status{{State: Up, probing: probing{since: InstantOf(start.Add(-2 * time.Second)), timeout: echoTimeout, sent: 3, byEcho: true},
+			lastProbe: InstantOf(start.Add(-100 * time.Millisecond))}}, echoRetryInterval - 100*time.Millisecond},
 		{"an endpoint to which nothing was sent yet", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-time.Second)}}, trialInterval},
 		{"an endpoint whose trial ends", []Status{{State: Down, LastUsedEndpoint: one, LastEndpointChange: start.Add(-endpointTrial),
-			sentAt: instantOf(start.Add(300*time.Millisecond - endpointTrial))}}, 300 * time.Millisecond},
+			sentAt: InstantOf(start.Add(300*time.Millisecond - endpointTrial))}}, 300 * time.Millisecond},
 		{"a peer that was just given another endpoint", []Status{well, {State: Unknown, LastUsedEndpoint: one, LastEndpointChange: start, sendUnconfirmed: true}}, confirmInterval},
 		{"a peer on trial", []Status{well, trying}, trialInterval},
 		{"a peer on trial in a large mesh", many, RestInterval},
-		{"a peer with a deferred initiation", []Status{{State: Up, lastReceived: instantOf(start), InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
-		{"a peer whose initiation is due", []Status{{State: Up, lastReceived: instantOf(start), InitiateAfter: start.Add(-time.Second)}}, 0},
+		{"a peer with a deferred initiation", []Status{{State: Up, lastReceived: InstantOf(start), InitiateAfter: start.Add(100 * time.Millisecond)}}, 100 * time.Millisecond},
+		{"a peer whose initiation is due", []Status{{State: Up, lastReceived: InstantOf(start), InitiateAfter: start.Add(-time.Second)}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := NextCheck(start, pointers(c.statuses), len(c.statuses)); got != c.want {
@@ -336,7 +336,7 @@ func TestNetworkChanged(t *testing.T) {
 	if _, do := Step(at(1), spec, status, up); !do.Probe || do.Endpoint.IsValid() {
 		t.Errorf("a peer that is up: %v", do)
 	}
-	down := Status{LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(0), Tried: []netip.AddrPort{one}, LastUp: at(-100), Rounds: 3}
+	down := Status{LastUsedEndpoint: two, Endpoint: two, LastEndpointChange: at(0), Tried: []netip.AddrPort{one}, LastUp: InstantOf(at(-100)), Rounds: 3}
 	if s, do := Step(at(3), spec, down, Observed{Present: true, Endpoint: two}); do.Endpoint != one || s.Rounds != 0 {
 		t.Errorf("a peer that is down: %v, %d rounds", do, s.Rounds)
 	}

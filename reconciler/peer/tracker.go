@@ -121,7 +121,7 @@ func (t *Tracker) nextAll(now time.Time, in *Input) Connections {
 		if rests != nil {
 			first.catchUp(&rests[0], t.readAt)
 		}
-		lastRead = first.Status.readAt.time()
+		lastRead = first.Status.readAt.Time()
 	}
 	waiting := 0
 	for i := range before {
