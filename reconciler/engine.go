@@ -194,7 +194,7 @@ type Engine struct {
 	shadows shadows
 	// drops are the packets that were dropped instead of leaving in clear.
 	drops drops
-	// lastRead is the last full reading of the kernel; nil after a failure or a change.
+	// lastRead is the last full reading of the kernel, without the peers; nil after a failure or a change.
 	lastRead *state.State
 	// lastReadAt is the time of lastRead.
 	lastReadAt time.Time

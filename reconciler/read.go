@@ -32,7 +32,9 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 	if err != nil {
 		return nil, live, fmt.Errorf("read the kernel's state: %w", err)
 	}
-	e.lastRead, e.lastReadAt, p.whole = &live, now, true
+	last := live
+	last.Peers = nil // readDevice reads them
+	e.lastRead, e.lastReadAt, p.whole = &last, now, true
 	if now.Sub(e.overAllAt) >= overAllInterval && !e.planning {
 		e.overAllAt, p.overAll = now, true
 	}
