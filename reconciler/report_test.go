@@ -22,8 +22,8 @@ func TestWaysOfAPeerAreLogged(t *testing.T) {
 		return c
 	}
 	punched := connection(peer.Up, 0, 0)
-	punched.Path.Endpoint = netip.MustParseAddrPort("203.0.113.9:4000")
-	punched.Path.Punched, punched.Status.Endpoint = true, punched.Path.Endpoint
+	punched.Path = &mesh.Path{Endpoint: netip.MustParseAddrPort("203.0.113.9:4000"), Punched: true}
+	punched.Status.Endpoint = punched.Path.Endpoint
 	for _, c := range []struct {
 		name          string
 		before, after peer.Connection

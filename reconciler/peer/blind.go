@@ -179,9 +179,10 @@ func (in *Input) pathTo(key mesh.Key) (path mesh.Path) {
 // is lost. The session stays, so that nothing is lost. Until the other end has moved too, WireGuard
 // follows its packets back; the next pass moves the peer again.
 func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
-	path, before := c.pathIn(now, in), c.Path
-	if path.Endpoint.IsValid() {
-		c.Path = path
+	path, before := c.pathIn(now, in), c.path()
+	if path.Endpoint.IsValid() && path != before {
+		found := path // it alone is allocated
+		c.Path = &found
 	}
 	if !c.IsUp() || c.Action.Endpoint.IsValid() {
 		return
@@ -206,12 +207,12 @@ func (c *Connection) follow(now time.Time, in *Input, spec *mesh.PeerSpec) {
 // endpoint that the peer publishes stays in use: it was not found lost.
 func (c *Connection) leavePath(now time.Time, in *Input, spec *mesh.PeerSpec) {
 	if !in.Probing && slices.Contains(spec.Endpoints, c.Status.Endpoint) {
-		c.Path = mesh.Path{}
+		c.Path = nil
 		return
 	}
 	if relays := in.behind(spec); len(relays) > 0 {
 		c.move(now, relays[0])
-		c.Path = mesh.Path{}
+		c.Path = nil
 	}
 }
 

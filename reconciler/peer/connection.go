@@ -27,8 +27,8 @@ type Connection struct {
 	Relay mesh.Key
 	// BlindRelay is the blind relay whose endpoint is in use; zero for none.
 	BlindRelay mesh.Key
-	// Path is the direct path to which the peer was moved; its endpoint is not valid for none.
-	Path mesh.Path
+	// Path is the direct path to which the peer was moved; nil for none. It is replaced, and never changed.
+	Path *mesh.Path
 
 	// withoutAgent is mesh.PeerSpec.WithoutAgent.
 	withoutAgent bool
@@ -50,6 +50,14 @@ type shunned struct {
 	former formerRelay
 }
 
+// path returns the direct path to which the peer was moved; its endpoint is not valid for none.
+func (c *Connection) path() mesh.Path {
+	if c.Path == nil {
+		return mesh.Path{}
+	}
+	return *c.Path
+}
+
 // shuns returns the endpoints that are not used for the peer.
 func (c *Connection) shuns() shunned {
 	if c.shunned == nil {
@@ -65,7 +73,8 @@ func (c *Connection) shun(s shunned) {
 	case s == shunned{}:
 		c.shunned = nil
 	default:
-		c.shunned = &s
+		kept := s // it alone is allocated
+		c.shunned = &kept
 	}
 }
 

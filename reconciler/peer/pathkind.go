@@ -41,7 +41,7 @@ func (c *Connection) PathKind(overTCP bool) PathKind {
 		return PathBlindRelayTCP
 	case !c.BlindRelay.IsZero():
 		return PathBlindRelay
-	case c.Path.Punched && c.Path.Endpoint == c.Status.Endpoint:
+	case c.path().Punched && c.path().Endpoint == c.Status.Endpoint:
 		return PathPunched
 	default:
 		return PathDirect

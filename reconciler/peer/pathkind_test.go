@@ -22,9 +22,9 @@ func TestPathKind(t *testing.T) {
 		{"a relay by UDP", Connection{BlindRelay: mesh.Key{1}, Status: up}, false, PathBlindRelay},
 		{"a relay over TCP", Connection{BlindRelay: mesh.Key{1}, Status: up}, true, PathBlindRelayTCP},
 		{"a relay that is tried", Connection{BlindRelay: mesh.Key{1}, Status: Status{State: Unknown, Endpoint: here}}, false, PathNone},
-		{"punched", Connection{Status: up, Path: mesh.Path{Endpoint: here, Punched: true}}, false, PathPunched},
-		{"a path that had not to be punched", Connection{Status: up, Path: mesh.Path{Endpoint: here}}, false, PathDirect},
-		{"elsewhere than the punched path", Connection{Status: up, Path: mesh.Path{Endpoint: elsewhere, Punched: true}}, false, PathDirect},
+		{"punched", Connection{Status: up, Path: &mesh.Path{Endpoint: here, Punched: true}}, false, PathPunched},
+		{"a path that had not to be punched", Connection{Status: up, Path: &mesh.Path{Endpoint: here}}, false, PathDirect},
+		{"elsewhere than the punched path", Connection{Status: up, Path: &mesh.Path{Endpoint: elsewhere, Punched: true}}, false, PathDirect},
 		{"an endpoint", Connection{Status: up}, false, PathDirect},
 	} {
 		if got := test.c.PathKind(test.overTCP); got != test.want {

@@ -48,7 +48,7 @@ func (c *Connection) restAfter(now time.Time, in *Input, p *pace, spec *mesh.Pee
 func (c *Connection) isSteady(in *Input) bool {
 	path := in.pathTo(c.Key)
 	return c.Action == Action{} && c.Relay.IsZero() && c.BlindRelay.IsZero() && !c.shuns().barred.IsValid() && c.LastGood == c.Status.Endpoint &&
-		c.passage.staleSince.IsZero() && c.passage.renewals == 0 && (c.Path == path || !path.Endpoint.IsValid() && !c.Path.Endpoint.IsValid())
+		c.passage.staleSince.IsZero() && c.passage.renewals == 0 && (c.path() == path || !path.Endpoint.IsValid() && c.Path == nil)
 }
 
 // isStill reports whether nothing is under way with a peer that is up.

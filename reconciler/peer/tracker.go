@@ -182,7 +182,7 @@ func (c *Connection) step(now time.Time, in *Input, p *pace, spec *mesh.PeerSpec
 	if initiator && slices.Contains(c.Candidates[:ready], c.Action.Endpoint) {
 		c.hasten(&seen)
 	}
-	if wasUp && !c.Status.isUp(now) && at.IsValid() && at == c.Path.Endpoint {
+	if wasUp && !c.Status.isUp(now) && at.IsValid() && at == c.path().Endpoint {
 		c.bar(now, at)
 	}
 	c.follow(now, in, spec)
