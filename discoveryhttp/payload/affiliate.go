@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"unicode"
+	"unique"
 
 	"github.com/spanmesh/span/discoveryhttp/clientpb"
 	"github.com/spanmesh/span/reconciler/mesh"
@@ -73,6 +74,9 @@ func checkNames(in *clientpb.Affiliate) error {
 	return nil
 }
 
+// shared returns a text that is in memory once, however many machines have it.
+func shared(text string) string { return unique.Make(text).Value() }
+
 func decodeAffiliate(in *clientpb.Affiliate) (mesh.Affiliate, error) {
 	if err := checkNames(in); err != nil {
 		return mesh.Affiliate{}, err
@@ -81,10 +85,13 @@ func decodeAffiliate(in *clientpb.Affiliate) (mesh.Affiliate, error) {
 		NodeID:          in.GetNodeId(),
 		Hostname:        in.GetHostname(),
 		Nodename:        in.GetNodename(),
-		MachineType:     in.GetMachineType(),
-		OperatingSystem: in.GetOperatingSystem(),
-		Version:         in.GetVersion(),
+		MachineType:     shared(in.GetMachineType()),
+		OperatingSystem: shared(in.GetOperatingSystem()),
+		Version:         shared(in.GetVersion()),
 		ControlPlane:    mesh.ControlPlane{APIServerPort: int(in.GetControlPlane().GetApiServerPort())},
+	}
+	if a.Nodename == a.Hostname {
+		a.Nodename = a.Hostname // in memory, too
 	}
 	for _, raw := range in.GetAddresses() {
 		address, ok := netip.AddrFromSlice(raw)
