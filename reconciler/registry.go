@@ -25,7 +25,8 @@ type Registry interface {
 	Run(ctx context.Context)
 	// Fetch reads the registry once. It is an alternative to Run.
 	Fetch(ctx context.Context) error
-	// Snapshot returns what is known now. It does not wait, and the caller owns the result.
+	// Snapshot returns what is known now. It does not wait. The caller owns the lists, and nobody changes the
+	// affiliates in them. One that is as before is best the same in memory.
 	Snapshot() Snapshot
 	// Sessions returns the connections, without Registry. It does not wait. Changed is called
 	// when one begins or ceases to fail, or fails otherwise.
