@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
+	"time"
 )
 
 // gcBounds are how often the collector runs: after headroom bytes of garbage, within bounds in
@@ -21,7 +22,7 @@ type gcBounds struct {
 // its machine.
 var (
 	gcOfServer = gcBounds{20 << 20, 40, 400}
-	gcOfAgent  = gcBounds{10 << 20, 20, gcUsual}
+	gcOfAgent  = gcBounds{8 << 20, 15, gcUsual}
 )
 
 // Commands are over before the collector pays: it starts after gcDelayed percent of the
@@ -30,6 +31,13 @@ var (
 const (
 	gcDelayed = 2400
 	gcUsual   = 100
+)
+
+// Free heap of more than gcKept bytes goes back to the system when no collection has been due
+// for gcQuiet.
+const (
+	gcQuiet = 10 * time.Second
+	gcKept  = 4 << 20
 )
 
 // gcIsDelayed is set until the collector works as usual.
@@ -55,7 +63,8 @@ func resetGC() {
 
 // tuneGC adjusts the collector to the live heap until ctx ends, unless the user has set
 // GOGC. It does so after each collection: a server that is filled at full speed would
-// otherwise have several times its live heap in garbage before it is noticed.
+// otherwise have several times its live heap in garbage before it is noticed. What a burst
+// of work has used goes back to the system once no collection was due for gcQuiet.
 func tuneGC(ctx context.Context, bounds gcBounds) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
@@ -63,16 +72,25 @@ func tuneGC(ctx context.Context, bounds gcBounds) error {
 	gcIsDelayed.Store(false)
 	debug.SetGCPercent(int(bounds.most))
 	collected := make(chan struct{}, 1)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	quiet := time.NewTimer(gcQuiet)
+	defer quiet.Stop()
+	awaitGC(collected)
 	for last := int(bounds.most); ; {
-		awaitGC(collected)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-quiet.C:
+			if metrics.Read(heap); heap[1].Value.Uint64() > gcKept {
+				debug.FreeOSMemory()
+			}
+			continue
 		case <-collected:
 		}
-		metrics.Read(live)
-		if percent := bounds.percent(live[0].Value.Uint64()); percent != last {
+		awaitGC(collected)
+		quiet.Reset(gcQuiet)
+		metrics.Read(heap)
+		if percent := bounds.percent(heap[0].Value.Uint64()); percent != last {
 			debug.SetGCPercent(percent)
 			last = percent
 		}
