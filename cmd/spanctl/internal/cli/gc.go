@@ -22,7 +22,7 @@ type gcBounds struct {
 // its machine.
 var (
 	gcOfServer = gcBounds{20 << 20, 40, 400}
-	gcOfAgent  = gcBounds{8 << 20, 15, gcUsual}
+	gcOfAgent  = gcBounds{8 << 20, 15, 50}
 )
 
 // Commands are over before the collector pays: it starts after gcDelayed percent of the

@@ -9,7 +9,7 @@ func TestGCPercent(t *testing.T) {
 		want   map[uint64]int
 	}{
 		{"a server", gcOfServer, map[uint64]int{0: 400, 1 << 20: 400, 10 << 20: 200, 40 << 20: 50, 1 << 40: 40}},
-		{"an agent", gcOfAgent, map[uint64]int{0: 100, 1 << 20: 100, 8 << 20: 100, 40 << 20: 20, 1 << 40: 15}},
+		{"an agent", gcOfAgent, map[uint64]int{0: 50, 1 << 20: 50, 16 << 20: 50, 40 << 20: 20, 1 << 40: 15}},
 	} {
 		for live, want := range c.want {
 			if got := c.bounds.percent(live); got != want {
