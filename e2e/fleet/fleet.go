@@ -24,7 +24,7 @@ type fleet struct {
 	// before is the processor time of servers that have ended.
 	before time.Duration
 
-	ghosts, wholes *crowd
+	lights, wholes *group
 	// present are the machines of each kind, in the order in which they came.
 	present map[simulated.Kind][]int
 	// next is the number of the next new machine.
@@ -44,7 +44,7 @@ type fleet struct {
 	pending []*rpc.Call
 }
 
-// assemble starts a server and crowds without machines.
+// assemble starts a server and groups without machines.
 func assemble(ctx context.Context, o options) (f *fleet, err error) {
 	f = &fleet{o: o, present: map[simulated.Kind][]int{}, random: rand.New(rand.NewPCG(1, 1)), began: time.Now()}
 	defer func() {
@@ -61,10 +61,10 @@ func assemble(ctx context.Context, o options) (f *fleet, err error) {
 	if err = f.serve(ctx); err != nil {
 		return f, err
 	}
-	if f.ghosts, err = startCrowd(simulated.Ghost, "http://"+f.address, o.profiles); err != nil {
+	if f.lights, err = startGroup(simulated.Light, "http://"+f.address, o.profiles); err != nil {
 		return f, err
 	}
-	f.wholes, err = startCrowd(simulated.Whole, "http://"+f.address, o.profiles)
+	f.wholes, err = startGroup(simulated.Whole, "http://"+f.address, o.profiles)
 	return f, err
 }
 
@@ -89,7 +89,7 @@ func (f *fleet) kill() error {
 
 // close ends all processes.
 func (f *fleet) close() {
-	for _, c := range []*crowd{f.ghosts, f.wholes} {
+	for _, c := range []*group{f.lights, f.wholes} {
 		if c != nil {
 			c.close()
 		}
@@ -102,7 +102,7 @@ func (f *fleet) close() {
 
 // change begins a change of the machines.
 func (f *fleet) change(of map[simulated.Kind]simulated.Change, joined, left []int) {
-	for kind, c := range map[simulated.Kind]*crowd{simulated.Ghost: f.ghosts, simulated.Whole: f.wholes} {
+	for kind, c := range map[simulated.Kind]*group{simulated.Light: f.lights, simulated.Whole: f.wholes} {
 		change := of[kind]
 		change.Joined, change.Left = joined, left
 		f.pending = append(f.pending, c.do(change))
@@ -114,7 +114,7 @@ func (f *fleet) join() {
 	numbers := map[simulated.Kind]simulated.Change{}
 	var all []int
 	for n := range f.o.machines {
-		kind := simulated.Ghost
+		kind := simulated.Light
 		if n < f.o.whole {
 			kind = simulated.Whole
 		}
@@ -151,7 +151,7 @@ func (f *fleet) choose(keep map[int]bool) (kind simulated.Kind, at int) {
 	for {
 		kind, at = simulated.Whole, f.random.IntN(f.o.machines)
 		if whole := len(f.present[simulated.Whole]); at >= whole {
-			kind, at = simulated.Ghost, at-whole
+			kind, at = simulated.Light, at-whole
 		}
 		if n := f.present[kind][at]; n < f.settled && !keep[n] {
 			return kind, at

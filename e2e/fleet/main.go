@@ -1,6 +1,6 @@
 // Command fleet measures a discovery server and agents in a cluster of thousands of machines, on
 // one. It starts the server on loopback, and two processes of its own with the machines: whole
-// ones, which are agents with a kernel in memory, and ghosts, which a server cannot tell from them
+// ones, which are agents with a kernel in memory, and light machines, which a server cannot tell from them
 // (package simulated). It prints tables, and draws what happened.
 //
 //	fleet -binary bin/spanctl -machines 5000 -whole 20
@@ -26,8 +26,8 @@ import (
 func main() {
 	// The kernel kills what this program started when the thread that did ends.
 	runtime.LockOSThread()
-	if isCrowd() {
-		os.Exit(runCrowd())
+	if isGroup() {
+		os.Exit(runGroup())
 	}
 	os.Exit(run())
 }
@@ -52,7 +52,7 @@ func run() int {
 	flag.StringVar(&o.binary, "binary", "bin/spanctl", "spanctl program to measure")
 	flag.StringVar(&o.store, "store", "memory", "store of the server: memory, or bolt for one that survives restarts")
 	flag.IntVar(&o.machines, "machines", 5000, "number of machines")
-	flag.IntVar(&o.whole, "whole", 20, "how many of them are whole; the others are ghosts")
+	flag.IntVar(&o.whole, "whole", 20, "how many of them are whole; the others are light machines")
 	flag.BoolVar(&o.quick, "quick", false, "let phases last a fraction of their time, to test this program")
 	flag.StringVar(&o.only, "only", "", "comma-separated phases to run after the storm: "+strings.Join(phaseNames()[1:], ", "))
 	flag.StringVar(&o.images, "images", "", "directory to draw pictures in")

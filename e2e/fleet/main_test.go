@@ -13,8 +13,8 @@ import (
 func TestMain(m *testing.M) {
 	// The kernel kills what a thread has started when that ends.
 	runtime.LockOSThread()
-	if isCrowd() {
-		os.Exit(runCrowd())
+	if isGroup() {
+		os.Exit(runGroup())
 	}
 	os.Exit(m.Run())
 }

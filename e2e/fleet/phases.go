@@ -66,7 +66,7 @@ func (f *fleet) rest(ctx context.Context, p phase, done *phaseRecord, first samp
 func (f *fleet) until(ctx context.Context, deadline time.Duration, done func(sample) bool) (in bool, err error) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	f.ghosts.fresh, f.wholes.fresh = f.ghosts.asks+1, f.wholes.asks+1
+	f.lights.fresh, f.wholes.fresh = f.lights.asks+1, f.wholes.asks+1
 	end := time.Now().Add(deadline)
 	for {
 		s, err := f.sample()
@@ -193,7 +193,7 @@ func (f *fleet) roll(ctx context.Context, p phase, done *phaseRecord) (last time
 		number int
 	}
 	var order []one
-	for _, kind := range []simulated.Kind{simulated.Whole, simulated.Ghost} {
+	for _, kind := range []simulated.Kind{simulated.Whole, simulated.Light} {
 		for _, n := range f.present[kind] {
 			order = append(order, one{kind, n})
 		}

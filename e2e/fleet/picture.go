@@ -207,7 +207,7 @@ func (r *record) panels(samples []sample, marks []mark) []panel {
 			line("know all others", green, samples, func(i int) float64 { return 100 * float64(samples[i].Knowing) / float64(r.Machines) }),
 		}},
 		{title: "processor time, % of a core", marks: unnamed, series: []series{
-			line("all ghosts", amber, samples, core(func(s sample) float64 { return s.Ghosts })),
+			line("all light machines", amber, samples, core(func(s sample) float64 { return s.Lights })),
 			line("all whole machines", red, samples, core(func(s sample) float64 { return s.Wholes })),
 			line("server", blue, samples, core(func(s sample) float64 { return s.Server })),
 		}},

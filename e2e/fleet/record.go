@@ -21,11 +21,11 @@ type sample struct {
 	// KnowingWhole is the part of Knowing that is whole, and Outdated the part that also knows
 	// machines that are gone.
 	KnowingWhole, Outdated int
-	// Server, Ghosts and Wholes are processor times, in seconds.
-	Server, Ghosts, Wholes float64
+	// Server, Lights and Wholes are processor times, in seconds.
+	Server, Lights, Wholes float64
 	// Resident is the server's memory, in bytes.
 	Resident int
-	// Messages and Affiliates are those that ghosts have received.
+	// Messages and Affiliates are those that light machines have received.
 	Messages, Affiliates int64
 	// Read and Written are bytes between the server and all machines, as those see it.
 	Read, Written int64
@@ -41,7 +41,7 @@ func (f *fleet) sample() (s sample, err error) {
 	if s.Server, s.Resident, err = f.serverUsage(); err != nil {
 		return s, err
 	}
-	for _, c := range []*crowd{f.ghosts, f.wholes} {
+	for _, c := range []*group{f.lights, f.wholes} {
 		status, err := c.status()
 		if err != nil {
 			return s, fmt.Errorf("a process with machines: %w", err)
@@ -50,8 +50,8 @@ func (f *fleet) sample() (s sample, err error) {
 		if err != nil {
 			return s, err
 		}
-		if c == f.ghosts {
-			s.Ghosts = used.Seconds()
+		if c == f.lights {
+			s.Lights = used.Seconds()
 		} else {
 			s.Wholes, s.KnowingWhole = used.Seconds(), status.Knowing
 		}
@@ -100,8 +100,8 @@ type phaseRecord struct {
 	// Known is how long all machines took to know all after the last change, and KnownWhole
 	// the whole ones of them.
 	Known, KnownWhole float64
-	// Server, Ghosts and Wholes are processor times of the phase.
-	Server, Ghosts, Wholes float64
+	// Server, Lights and Wholes are processor times of the phase.
+	Server, Lights, Wholes float64
 	// Most is the most memory that the server had.
 	Most                     int
 	Messages, Affiliates     int64
@@ -119,7 +119,7 @@ func (d *phaseRecord) end(first sample, all []sample) {
 	last := all[len(all)-1]
 	d.To, d.Outdated = len(all)-1, last.Outdated
 	d.Lasted = last.At - first.At
-	d.Server, d.Ghosts, d.Wholes = last.Server-first.Server, last.Ghosts-first.Ghosts, last.Wholes-first.Wholes
+	d.Server, d.Lights, d.Wholes = last.Server-first.Server, last.Lights-first.Lights, last.Wholes-first.Wholes
 	d.Messages, d.Affiliates = last.Messages-first.Messages, last.Affiliates-first.Affiliates
 	d.Read, d.Written, d.Connected = last.Read-first.Read, last.Written-first.Written, last.Dials-first.Dials
 	for _, s := range all[d.From:] {

@@ -82,12 +82,12 @@ func (r *record) tables() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d machines, %d of them whole; store %s; %d cores, %s; all on one machine\n\n", r.Machines, r.Whole, r.Store, r.Cores, r.Go)
 	row(&b, "phase", "s", "all know all after, s", "whole ones, s", "server: processor time, s", "of a core", "most memory, MiB",
-		"messages to ghosts", "affiliates in them", "MiB from the server", "a whole machine: of a core", "cores of all processes", "know some that are gone")
+		"messages to light machines", "affiliates in them", "MiB from the server", "a whole machine: of a core", "cores of all processes", "know some that are gone")
 	row(&b, rule(13)...)
 	for _, d := range r.Phases {
 		row(&b, string(d.Name), number(d.Lasted, 1), number(d.Known, 1), number(d.KnownWhole, 1), number(d.Server, 2), percent(d.Server/d.Lasted),
 			number(float64(d.Most)/mebibyte, 0), grouped(d.Messages), grouped(d.Affiliates), number(float64(d.Read)/mebibyte, 1),
-			percent(d.Wholes/d.Lasted/float64(r.Whole)), number((d.Server+d.Ghosts+d.Wholes)/d.Lasted, 2), number(float64(d.Outdated), 0))
+			percent(d.Wholes/d.Lasted/float64(r.Whole)), number((d.Server+d.Lights+d.Wholes)/d.Lasted, 2), number(float64(d.Outdated), 0))
 	}
 	b.WriteByte('\n')
 	row(&b, "", "measured", "target", "")

@@ -13,7 +13,7 @@ import (
 type Traffic struct {
 	// Read and Written are bytes of TCP, and Dials are connections.
 	Read, Written, Dials atomic.Int64
-	// Messages and Affiliates are those of the streams of ghosts.
+	// Messages and Affiliates are those of the streams of light machines.
 	Messages, Affiliates atomic.Int64
 }
 

@@ -41,7 +41,7 @@ type kernel struct {
 	// answered are the echoes that were not fetched.
 	answered []peer.Reply
 	// known are the machines that are peers.
-	known Roster
+	known Set
 	// numbers has the numbers of the keys of machines.
 	numbers func(mesh.Key) int
 }
@@ -203,7 +203,7 @@ func (k *kernel) changePeer(c state.PeerChange, made []tunnel) []tunnel {
 }
 
 // compare compares the peers with all machines but one.
-func (k *kernel) compare(all *Roster, but int) (lacks, extra bool) {
+func (k *kernel) compare(all *Set, but int) (lacks, extra bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.known.Compare(all, but)

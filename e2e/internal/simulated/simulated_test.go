@@ -15,9 +15,9 @@ import (
 	"github.com/spanmesh/span/reconciler/state"
 )
 
-func TestRoster(t *testing.T) {
-	roster := func(numbers ...int) *Roster {
-		r := new(Roster)
+func TestSet(t *testing.T) {
+	set := func(numbers ...int) *Set {
+		r := new(Set)
 		for _, n := range numbers {
 			r.Add(n)
 		}
@@ -25,33 +25,33 @@ func TestRoster(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name         string
-		known, all   *Roster
+		known, all   *Set
 		but          int
 		lacks, extra bool
 	}{
-		{"all", roster(1, 200), roster(1, 200), -1, false, false},
-		{"all but itself", roster(1), roster(1, 200), 200, false, false},
-		{"itself as well", roster(1, 200), roster(1, 200), 200, false, true},
-		{"one is missing", roster(1), roster(1, 200), 1, true, true},
-		{"one is gone", roster(1, 2, 3), roster(1, 3), -1, false, true},
-		{"nothing of much", roster(), roster(500), -1, true, false},
-		{"much of nothing", roster(500), roster(), -1, false, true},
+		{"all", set(1, 200), set(1, 200), -1, false, false},
+		{"all but itself", set(1), set(1, 200), 200, false, false},
+		{"itself as well", set(1, 200), set(1, 200), 200, false, true},
+		{"one is missing", set(1), set(1, 200), 1, true, true},
+		{"one is gone", set(1, 2, 3), set(1, 3), -1, false, true},
+		{"nothing of much", set(), set(500), -1, true, false},
+		{"much of nothing", set(500), set(), -1, false, true},
 	} {
 		if lacks, extra := test.known.Compare(test.all, test.but); lacks != test.lacks || extra != test.extra {
 			t.Errorf("%s: lacks %v, extra %v", test.name, lacks, extra)
 		}
 	}
-	r := roster(1, 200)
+	r := set(1, 200)
 	r.Add(-1)
 	r.Remove(-1)
 	r.Remove(10_000)
 	r.Remove(200)
-	if lacks, extra := r.Compare(roster(1), -1); lacks || extra {
+	if lacks, extra := r.Compare(set(1), -1); lacks || extra {
 		t.Error("a machine was not removed")
 	}
 	r.Clear()
-	if lacks, extra := r.Compare(roster(), -1); lacks || extra {
-		t.Error("a cleared roster has machines")
+	if lacks, extra := r.Compare(set(), -1); lacks || extra {
+		t.Error("a cleared set has machines")
 	}
 }
 
@@ -155,7 +155,7 @@ func TestKernel(t *testing.T) {
 	if r := k.Apply(context.Background(), state.Scope{}, plan); len(r.Done) != 10 {
 		t.Errorf("%d changes of 10 were made", len(r.Done))
 	}
-	all := new(Roster)
+	all := new(Set)
 	for n := range 10 {
 		all.Add(n)
 	}
@@ -197,7 +197,7 @@ func TestWholeConverges(t *testing.T) {
 	if err != nil || len(pass.Plan) > 0 {
 		t.Errorf("after the first pass: %v is left to change, %v", pass.Plan, err)
 	}
-	if v := w.view(new(Roster)); v.following || v.lacks || v.extra {
+	if v := w.view(new(Set)); v.following || v.lacks || v.extra {
 		t.Errorf("a machine alone, without a server: %+v", v)
 	}
 	_ = w.stop(t.Context(), true) // there is no server to leave

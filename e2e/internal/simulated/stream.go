@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The fields of WatchResponse and Affiliate that a ghost reads.
+// The fields of WatchResponse and Affiliate that a light machine reads.
 const (
 	fieldAffiliates = 1
 	fieldDeleted    = 2

@@ -70,7 +70,7 @@ func (w *whole) stop(ctx context.Context, leave bool) error {
 }
 
 // view implements machine. A machine knows what its kernel has as peers.
-func (w *whole) view(all *Roster) (v view) {
+func (w *whole) view(all *Set) (v view) {
 	sessions := w.loop.Last().Sessions
 	v.following = len(sessions) > 0 && !slices.ContainsFunc(sessions, func(s health.Session) bool { return s.State != health.Connected })
 	v.lacks, v.extra = w.kernel.compare(all, w.number)

@@ -105,7 +105,7 @@ func notShared(err error) []condition.Condition {
 	}
 	c := condition.Condition{Code: condition.PortNotShared,
 		Cause:  fmt.Sprintf("the outside address is not asked for, and no direct path through NATs is looked for: %v", err),
-		Remedy: "mend what the error says; or set nat.stun and nat.punch to false"}
+		Remedy: "remove what the error names; or set nat.stun and nat.punch to false"}
 	if errors.Is(err, sharedport.ErrNotPermitted) {
 		c.Remedy = "give the agent CAP_NET_RAW, such as by AmbientCapabilities= and CapabilityBoundingSet= of its unit, or the capabilities of its container; or set nat.stun and nat.punch to false"
 	}

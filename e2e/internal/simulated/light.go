@@ -16,8 +16,8 @@ import (
 	"github.com/spanmesh/span/reconciler/retry"
 )
 
-// ghost is a machine that publishes itself, watches, and knows who is there.
-type ghost struct {
+// light is a machine that publishes itself, watches, and knows who is there.
+type light struct {
 	number int
 	id     string
 	*gate
@@ -33,12 +33,12 @@ type ghost struct {
 
 	mu sync.Mutex
 	// known are the machines that the server has sent on this connection, itself among them.
-	known Roster
+	known Set
 	// following is set while a watch is up that has sent its snapshot.
 	following bool
 }
 
-func newGhost(c *Cluster, number int, traffic *Traffic) (machine, error) {
+func newLight(c *Cluster, number int, traffic *Traffic) (machine, error) {
 	identity, err := c.identity(number)
 	if err != nil {
 		return nil, err
@@ -54,11 +54,11 @@ func newGhost(c *Cluster, number int, traffic *Traffic) (machine, error) {
 	local, _ := mesh.LocalAffiliate(identity, c.config.KubeSpan(), host(number), nil, mesh.Outside{}, mesh.Node{})
 	local.KubeSpan.KnowsRelays = true
 	g := newGate(number, traffic)
-	return &ghost{number: number, id: identity.NodeID, gate: g, calls: newCaller(c, token, g), cipher: cipher, local: local}, nil
+	return &light{number: number, id: identity.NodeID, gate: g, calls: newCaller(c, token, g), cipher: cipher, local: local}, nil
 }
 
 // start implements machine.
-func (g *ghost) start() error {
+func (g *light) start() error {
 	ctx, stop := context.WithCancel(context.Background())
 	g.stopRun, g.done = stop, make(chan struct{})
 	update, err := g.publication(false)
@@ -74,7 +74,7 @@ func (g *ghost) start() error {
 }
 
 // publication returns the next publication, or the last one.
-func (g *ghost) publication(left bool) (*serverpb.AffiliateUpdateRequest, error) {
+func (g *light) publication(left bool) (*serverpb.AffiliateUpdateRequest, error) {
 	g.sequence = g.sequence.Next(time.Now())
 	a := g.local
 	if left {
@@ -96,7 +96,7 @@ func (g *ghost) publication(left bool) (*serverpb.AffiliateUpdateRequest, error)
 }
 
 // run follows the server until ctx ends, with the pauses of the client of discovery.
-func (g *ghost) run(ctx context.Context, update proto.Message) {
+func (g *light) run(ctx context.Context, update proto.Message) {
 	pauses := retry.New(firstPause, longestPause)
 	defer g.calls.transport.CloseIdleConnections()
 	for {
@@ -117,7 +117,7 @@ func (g *ghost) run(ctx context.Context, update proto.Message) {
 }
 
 // watch says hello, watches, and publishes once it knows who is there.
-func (g *ghost) watch(ctx context.Context, update proto.Message) error {
+func (g *light) watch(ctx context.Context, update proto.Message) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := g.calls.call(ctx, "Hello", &serverpb.HelloRequest{ClusterId: clusterID, ClientVersion: "spanctl/fleet"}); err != nil {
@@ -148,7 +148,7 @@ func (g *ghost) watch(ctx context.Context, update proto.Message) error {
 
 // publish publishes until the server has accepted it. A call is not broken off: the server might
 // apply it late, after the machine has left.
-func (g *ghost) publish(ctx context.Context, update proto.Message) {
+func (g *light) publish(ctx context.Context, update proto.Message) {
 	pauses := retry.New(firstPause, longestPause)
 	for g.calls.call(context.WithoutCancel(ctx), "AffiliateUpdate", update) != nil && ctx.Err() == nil {
 		_ = retry.Wait(ctx, pauses.Next(), nil)
@@ -156,7 +156,7 @@ func (g *ghost) publish(ctx context.Context, update proto.Message) {
 }
 
 // take takes a message, and reports whether it was the last part of the snapshot.
-func (g *ghost) take(n *news) (begun bool) {
+func (g *light) take(n *news) (begun bool) {
 	g.traffic.Messages.Add(1)
 	g.traffic.Affiliates.Add(int64(len(n.numbers)))
 	g.mu.Lock()
@@ -174,7 +174,7 @@ func (g *ghost) take(n *news) (begun bool) {
 }
 
 // forget forgets all machines.
-func (g *ghost) forget() {
+func (g *light) forget() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.known.Clear()
@@ -182,7 +182,7 @@ func (g *ghost) forget() {
 }
 
 // stop implements machine.
-func (g *ghost) stop(ctx context.Context, leave bool) error {
+func (g *light) stop(ctx context.Context, leave bool) error {
 	g.stopRun()
 	<-g.done
 	if !leave {
@@ -199,8 +199,8 @@ func (g *ghost) stop(ctx context.Context, leave bool) error {
 	return g.calls.call(ctx, "AffiliateDelete", &serverpb.AffiliateDeleteRequest{ClusterId: clusterID, AffiliateId: g.id})
 }
 
-// view implements machine. A ghost knows itself, too, once the server has it.
-func (g *ghost) view(all *Roster) (v view) {
+// view implements machine. A light machine knows itself, too, once the server has it.
+func (g *light) view(all *Set) (v view) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	v.following = g.following

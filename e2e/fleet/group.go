@@ -22,8 +22,8 @@ const (
 	profilesVariable = "SPANCTL_FLEET_PROFILES"
 )
 
-// isCrowd reports whether this process is one with machines.
-func isCrowd() bool { return os.Getenv(kindVariable) != "" }
+// isGroup reports whether this process is one with machines.
+func isGroup() bool { return os.Getenv(kindVariable) != "" }
 
 // duplex joins the two ends of a process's pipes.
 type duplex struct {
@@ -31,22 +31,22 @@ type duplex struct {
 	io.WriteCloser
 }
 
-// runCrowd serves the process that started this one, until that ends.
-func runCrowd() int {
-	if err := serveCrowd(simulated.Kind(os.Getenv(kindVariable)), os.Getenv(profilesVariable)); err != nil {
+// runGroup serves the process that started this one, until that ends.
+func runGroup() int {
+	if err := serveGroup(simulated.Kind(os.Getenv(kindVariable)), os.Getenv(profilesVariable)); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		return 1
 	}
 	return 0
 }
 
-func serveCrowd(kind simulated.Kind, profiles string) error {
+func serveGroup(kind simulated.Kind, profiles string) error {
 	cluster, err := simulated.NewCluster(os.Getenv(endpointVariable))
 	if err != nil {
 		return err
 	}
 	server := rpc.NewServer()
-	if err := server.RegisterName("Crowd", simulated.NewCrowd(kind, cluster)); err != nil {
+	if err := server.RegisterName("Group", simulated.NewGroup(kind, cluster)); err != nil {
 		return err
 	}
 	stop := func() error { return nil }
@@ -81,8 +81,8 @@ func profile(name string) (stop func() error, err error) {
 // answerSoon is how long a sample waits for an answer.
 const answerSoon = 20 * time.Millisecond
 
-// crowd is a process with machines of one kind.
-type crowd struct {
+// group is a process with machines of one kind.
+type group struct {
 	*process.Process
 	client *rpc.Client
 	// asked is the question for its status that is not answered yet, and known the last answer.
@@ -93,8 +93,8 @@ type crowd struct {
 	asks, answers, fresh int
 }
 
-// startCrowd starts a process with machines of a kind, without any yet.
-func startCrowd(kind simulated.Kind, endpoint, profiles string) (*crowd, error) {
+// startGroup starts a process with machines of a kind, without any yet.
+func startGroup(kind simulated.Kind, endpoint, profiles string) (*group, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -114,20 +114,20 @@ func startCrowd(kind simulated.Kind, endpoint, profiles string) (*crowd, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &crowd{Process: p, client: rpc.NewClient(duplex{from, to})}, nil
+	return &group{Process: p, client: rpc.NewClient(duplex{from, to})}, nil
 }
 
 // do begins a change.
-func (c *crowd) do(change simulated.Change) *rpc.Call {
-	return c.client.Go("Crowd.Do", change, new(struct{}), make(chan *rpc.Call, 1))
+func (c *group) do(change simulated.Change) *rpc.Call {
+	return c.client.Go("Group.Do", change, new(struct{}), make(chan *rpc.Call, 1))
 }
 
 // status returns the last status that is known. A process that is busy takes a while to answer, in
 // which the server goes on being watched.
-func (c *crowd) status() (simulated.Status, error) {
+func (c *group) status() (simulated.Status, error) {
 	if c.asked == nil {
 		c.asks++
-		c.asked = c.client.Go("Crowd.Status", struct{}{}, new(simulated.Status), make(chan *rpc.Call, 1))
+		c.asked = c.client.Go("Group.Status", struct{}{}, new(simulated.Status), make(chan *rpc.Call, 1))
 	}
 	select {
 	case answer := <-c.asked.Done:
@@ -142,13 +142,13 @@ func (c *crowd) status() (simulated.Status, error) {
 	return c.known, nil
 }
 
-func (c *crowd) heap() (bytes int64, err error) {
-	err = c.client.Call("Crowd.Heap", struct{}{}, &bytes)
+func (c *group) heap() (bytes int64, err error) {
+	err = c.client.Call("Group.Heap", struct{}{}, &bytes)
 	return bytes, err
 }
 
 // close ends the machines and their process.
-func (c *crowd) close() {
+func (c *group) close() {
 	_ = c.client.Close()
 	c.Wait()
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/spanmesh/span/reconciler/mesh"
 )
 
-// machine is one of a crowd.
+// machine is one of a group.
 type machine interface {
 	// start begins the agent.
 	start() error
@@ -20,7 +20,7 @@ type machine interface {
 	// cut cuts the machine off from the server, or ends that.
 	cut(shut bool)
 	// view compares what the machine knows with all machines.
-	view(all *Roster) view
+	view(all *Set) view
 }
 
 // view is what a machine sees of a cluster.
@@ -37,32 +37,32 @@ type Kind string
 // The kinds.
 const (
 	Whole Kind = "whole"
-	Ghost Kind = "ghost"
+	Light Kind = "light"
 )
 
 // stopTimeout bounds the end of a machine.
 const stopTimeout = 30 * time.Second
 
-// Crowd runs machines of one kind. Its exported methods are for net/rpc, from any goroutine.
-type Crowd struct {
+// Group runs machines of one kind. Its exported methods are for net/rpc, from any goroutine.
+type Group struct {
 	kind    Kind
 	cluster *Cluster
 	keys    keys
 	traffic Traffic
 
 	mu       sync.Mutex
-	all      Roster
+	all      Set
 	machines map[int]machine
 }
 
-// NewCrowd returns a crowd without machines.
-func NewCrowd(kind Kind, cluster *Cluster) *Crowd {
-	c := &Crowd{kind: kind, cluster: cluster, machines: map[int]machine{}}
+// NewGroup returns a group without machines.
+func NewGroup(kind Kind, cluster *Cluster) *Group {
+	c := &Group{kind: kind, cluster: cluster, machines: map[int]machine{}}
 	c.keys.numbers = map[mesh.Key]int{}
 	return c
 }
 
-// Change is a change of a crowd's machines.
+// Change is a change of a group's machines.
 type Change struct {
 	// Stop are the machines to end, and Leave is set if they leave the mesh.
 	Stop  []int
@@ -71,12 +71,12 @@ type Change struct {
 	Start, Restart []int
 	// Cut are machines to cut off from the server, and Mend those to connect again.
 	Cut, Mend []int
-	// Joined and Left are machines of any crowd: what there is to know.
+	// Joined and Left are machines of any group: what there is to know.
 	Joined, Left []int
 }
 
 // Do makes a change. It returns when that is done; what the machines then do takes longer.
-func (c *Crowd) Do(change Change, _ *struct{}) error {
+func (c *Group) Do(change Change, _ *struct{}) error {
 	c.expect(change.Joined, change.Left)
 	for _, n := range change.Cut {
 		c.machine(n).cut(true)
@@ -93,16 +93,16 @@ func (c *Crowd) Do(change Change, _ *struct{}) error {
 // each calls do for all numbers at once.
 func each(numbers []int, do func(int) error) error {
 	failures := make([]error, len(numbers))
-	var group sync.WaitGroup
+	var starting sync.WaitGroup
 	for i, n := range numbers {
-		group.Go(func() { failures[i] = do(n) })
+		starting.Go(func() { failures[i] = do(n) })
 	}
-	group.Wait()
+	starting.Wait()
 	return errors.Join(failures...)
 }
 
 // expect notes which machines there are to know.
-func (c *Crowd) expect(joined, left []int) {
+func (c *Group) expect(joined, left []int) {
 	if c.kind == Whole {
 		for _, n := range joined {
 			c.keys.makeUpTo(n + 1)
@@ -118,8 +118,8 @@ func (c *Crowd) expect(joined, left []int) {
 	}
 }
 
-// machine returns a machine of the crowd; one that does nothing if there is none with that number.
-func (c *Crowd) machine(number int) machine {
+// machine returns a machine of the group; one that does nothing if there is none with that number.
+func (c *Group) machine(number int) machine {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m, has := c.machines[number]; has {
@@ -128,11 +128,11 @@ func (c *Crowd) machine(number int) machine {
 	return missing(number)
 }
 
-func (c *Crowd) start(number int) (err error) {
+func (c *Group) start(number int) (err error) {
 	var m machine
 	if c.kind == Whole {
 		m = newWhole(c.cluster, number, &c.traffic, &c.keys)
-	} else if m, err = newGhost(c.cluster, number, &c.traffic); err != nil {
+	} else if m, err = newLight(c.cluster, number, &c.traffic); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -141,7 +141,7 @@ func (c *Crowd) start(number int) (err error) {
 	return m.start()
 }
 
-func (c *Crowd) stop(number int, leave bool) error {
+func (c *Group) stop(number int, leave bool) error {
 	m := c.machine(number)
 	c.mu.Lock()
 	delete(c.machines, number)
@@ -151,7 +151,7 @@ func (c *Crowd) stop(number int, leave bool) error {
 	return m.stop(ctx, leave)
 }
 
-func (c *Crowd) restart(number int) error {
+func (c *Group) restart(number int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	m := c.machine(number)
@@ -167,9 +167,9 @@ type missing int
 func (m missing) start() error                     { return fmt.Errorf("machine %d: %w", int(m), errUnknown) }
 func (m missing) stop(context.Context, bool) error { return m.start() }
 func (missing) cut(bool)                           {}
-func (missing) view(*Roster) view                  { return view{} }
+func (missing) view(*Set) view                     { return view{} }
 
-// Status is what a crowd knows, and what it has exchanged since it began.
+// Status is what a group knows, and what it has exchanged since it began.
 type Status struct {
 	// Machines is their number, Following that of those that follow the server, Knowing that of
 	// those that know all machines, and Outdated that of those of them that know others, which
@@ -177,12 +177,12 @@ type Status struct {
 	Machines, Following, Knowing, Outdated int
 	// Read and Written are bytes of TCP, and Dials are connections.
 	Read, Written, Dials int64
-	// Messages and Affiliates are those of the streams of ghosts; zero for whole machines.
+	// Messages and Affiliates are those of the streams of light machines; zero for whole machines.
 	Messages, Affiliates int64
 }
 
 // Status returns the present status.
-func (c *Crowd) Status(_ struct{}, s *Status) error {
+func (c *Group) Status(_ struct{}, s *Status) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	*s = Status{Machines: len(c.machines), Read: c.traffic.Read.Load(), Written: c.traffic.Written.Load(), Dials: c.traffic.Dials.Load(),
@@ -204,7 +204,7 @@ func (c *Crowd) Status(_ struct{}, s *Status) error {
 
 // Heap returns the bytes of the heap after a collection, without the kernels and caches of whole
 // machines: those are outside of an agent.
-func (c *Crowd) Heap(_ struct{}, bytes *int64) error {
+func (c *Group) Heap(_ struct{}, bytes *int64) error {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
