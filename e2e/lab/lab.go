@@ -34,6 +34,8 @@ type Lab struct {
 	sites []*Site
 	// networks are the others: those of pods, and those of an Internet.
 	networks []*segment
+	// apart is where nodes are that were cut off; nil where there are none.
+	apart *segment
 }
 
 // segment is a network: a bridge that nodes are attached to.
@@ -98,6 +100,9 @@ func (l *Lab) Close() error {
 	}
 	for _, s := range l.networks {
 		err = errors.Join(err, s.close())
+	}
+	if l.apart != nil {
+		err = errors.Join(err, l.apart.close())
 	}
 	return errors.Join(err, l.segment.close(), os.RemoveAll(l.Dir))
 }

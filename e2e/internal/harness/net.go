@@ -195,7 +195,7 @@ func describe(b *strings.Builder, h *netlink.Handle, family int, names map[int]s
 func (n Net) onLabLink(use func(*netlink.Handle, netlink.Link) error) {
 	n.m.t.Helper()
 	n.netlink(func(h *netlink.Handle) error {
-		link, err := h.LinkByName(lab.Link)
+		link, err := nodecmd.LabLink(h)
 		if err != nil {
 			return err
 		}

@@ -232,7 +232,7 @@ func flushNamedTable(args []string) error {
 // shadow puts a rule in front of the mesh's, for both families: all packets take a table with
 // routes over the lab's link.
 func shadow([]string) error {
-	link, err := vnetlink.LinkByName(lab.Link)
+	link, err := LabLink(&vnetlink.Handle{})
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ var Commands = map[string]lab.Subcommand{
 	"hang":               hang,
 	"revert-mtu":         revertMTU,
 	"set-writable":       setWritable,
+	"read-only":          readOnly,
 
 	"lose":            lose,
 	"block":           block,
@@ -153,20 +154,27 @@ func listProcesses([]string) error {
 
 // wireguardProcesses returns the cmdline files of the WireGuard processes of this network
 // namespace.
-func wireguardProcesses() (processes []string, err error) { return processesOf("wireguard-process") }
+func wireguardProcesses() (processes []string, err error) {
+	return ProcessesBeside("self", WireGuardCommand)
+}
 
-// processesOf returns the cmdline files of the processes of this network namespace that run a command
-// of spanctl.
-func processesOf(command string) (processes []string, err error) {
-	own, err := os.Readlink("/proc/self/ns/net")
+// WireGuardCommand is the command of spanctl that WireGuard's processes run.
+const WireGuardCommand = "wireguard-process"
+
+// ProcessesBeside returns the cmdline files of the processes that run a command of spanctl in the
+// network namespace of a process. That is given by its name in /proc.
+func ProcessesBeside(process, command string) (processes []string, err error) {
+	own, err := os.Readlink(filepath.Join("/proc", process, "ns/net"))
 	if err != nil {
 		return nil, err
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		words, _ := os.ReadFile(path)
-		namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net"))
-		if namespace == own && bytes.Contains(words, []byte("\x00"+command+"\x00")) {
+		if !bytes.Contains(words, []byte("\x00"+command+"\x00")) {
+			continue
+		}
+		if namespace, _ := os.Readlink(filepath.Join(filepath.Dir(path), "ns/net")); namespace == own {
 			processes = append(processes, path)
 		}
 	}

@@ -21,14 +21,14 @@ import (
 // signalWireguard sends the signal args[0], such as SIGSTOP, to the WireGuard processes of this
 // network namespace, and prints their IDs.
 func signalWireguard(args []string) error {
-	return signalCommand([]string{"wireguard-process", args[0]})
+	return signalCommand([]string{WireGuardCommand, args[0]})
 }
 
 // signalCommand sends the signal args[1] to the processes of this network namespace that run the command
 // args[0] of spanctl, such as "relay-process", and prints their IDs.
 func signalCommand(args []string) error {
 	number := unix.SignalNum(args[1])
-	processes, err := processesOf(args[0])
+	processes, err := ProcessesBeside("self", args[0])
 	if err == nil && (len(processes) == 0 || number == 0) {
 		err = fmt.Errorf("%d processes of %s, signal %d", len(processes), args[0], number)
 	}

@@ -55,6 +55,22 @@ func setWritable(args []string) error {
 	return unix.Mount("none", args[0], "tmpfs", flags, "")
 }
 
+// readOnly makes the directory args[0] read-only until uncover, also while files in it are open for
+// writing. It fails where the directory is read-only already.
+func readOnly(args []string) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(args[0], &disk); err != nil {
+		return err
+	}
+	if disk.Flags&unix.ST_RDONLY != 0 {
+		return fmt.Errorf("%s is read-only", args[0])
+	}
+	if err := unix.Mount(args[0], args[0], "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", args[0], "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+}
+
 // hang mounts a disk over the directory args[0] that does not answer, as one on the network does
 // whose server is gone, until SIGTERM.
 func hang(args []string) error {

@@ -23,6 +23,9 @@ func echoRequests() []expr.Any {
 	}
 }
 
+// EchoTable is the table of dropEchoes.
+const EchoTable = "drop-echoes"
+
 // dropEchoes drops the ICMPv6 echo requests that come out of the tunnel, as a firewall may.
 func dropEchoes([]string) error {
 	name := make([]byte, 16)
@@ -31,7 +34,7 @@ func dropEchoes([]string) error {
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
 	}
-	return filterInput("drop-echoes", append(append(onLink, echoRequests()...), &expr.Verdict{Kind: expr.VerdictDrop})...)
+	return filterInput(EchoTable, append(append(onLink, echoRequests()...), &expr.Verdict{Kind: expr.VerdictDrop})...)
 }
 
 // agentEcho is the size of the agent's echoes behind the IPv6 header, in bytes. Those of the

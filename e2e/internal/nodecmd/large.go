@@ -5,9 +5,8 @@ import (
 	"strconv"
 
 	"github.com/google/nftables/expr"
+	vnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/spanmesh/span/e2e/lab"
 )
 
 // LargeTable is the table of the rule of drop-large.
@@ -20,8 +19,12 @@ func dropLarge(args []string) error {
 	if err != nil {
 		return err
 	}
+	link, err := LabLink(&vnetlink.Handle{})
+	if err != nil {
+		return err
+	}
 	name := make([]byte, 16)
-	copy(name, lab.Link)
+	copy(name, link.Attrs().Name)
 	return filterInput(LargeTable,
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},

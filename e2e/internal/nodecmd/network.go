@@ -38,6 +38,18 @@ func filterInput(table string, exprs ...expr.Any) error {
 	return conn.Flush()
 }
 
+// RenamedLink is a name that tests give a machine's link to the lab's network.
+const RenamedLink = "wan0"
+
+// LabLink returns the link of a machine to the lab's network, also where it has the name RenamedLink.
+func LabLink(h *vnetlink.Handle) (vnetlink.Link, error) {
+	link, err := h.LinkByName(lab.Link)
+	if errors.As(err, &vnetlink.LinkNotFoundError{}) {
+		return h.LinkByName(RenamedLink)
+	}
+	return link, err
+}
+
 // setHostname sets the host name to args[0].
 func setHostname(args []string) error { return unix.Sethostname([]byte(args[0])) }
 
@@ -47,8 +59,12 @@ func lose(args []string) error {
 	if err != nil {
 		return err
 	}
+	link, err := LabLink(&vnetlink.Handle{})
+	if err != nil {
+		return err
+	}
 	name := make([]byte, 16)
-	copy(name, lab.Link)
+	copy(name, link.Attrs().Name)
 	return filterInput("loss",
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
