@@ -40,6 +40,14 @@ func collect(sets ...map[string]action) map[string]action {
 	return all
 }
 
+// known returns an action by its name, also one that no walk is drawn from.
+func known(name string) (a action, ok bool) {
+	if a, ok = actions[name]; !ok {
+		a, ok = plantedActions[name]
+	}
+	return a, ok
+}
+
 // drawn returns the names that walks are drawn from: each as often as its action's weight.
 func drawn() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(actions)) {

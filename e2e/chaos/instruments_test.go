@@ -145,13 +145,3 @@ func TestEachActionIsDrawn(t *testing.T) {
 		}
 	}
 }
-
-func TestAsTest(t *testing.T) {
-	t.Parallel()
-	got := asTest("reach", walk.Walk{{Action: "flap", Node: 1, Argument: 2, Pause: time.Second}, {Action: walk.Heal}})
-	for _, want := range []string{`breaks "reach"`, `{Action: "flap", Node: 1, Argument: 2, Pause: 1000000000},`, `{Action: "heal", Node: 0,`} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-}

@@ -81,6 +81,8 @@ type node struct {
 	config string
 	// runs is set while the agent is to run, paused while it is stopped by a signal.
 	runs, paused bool
+	// planted is set where the planted action "spring" breaks the machine.
+	planted bool
 	// layers are the defences against packets in clear that were taken since all was well.
 	layers map[string]bool
 	// damages counts the changes of the kernel since the agent's start.
@@ -396,7 +398,7 @@ func (w *world) step(s walk.Step) {
 		w.heal()
 		return
 	}
-	a, ok := actions[s.Action]
+	a, ok := known(s.Action)
 	if !ok {
 		w.t.Fatalf("the action %q is not known", s.Action)
 	}
