@@ -17,7 +17,9 @@ type action struct {
 	// exposes is set where the operator's will is that packets leave in clear, or where the others
 	// cannot know an address yet.
 	exposes bool
-	do      func(w *world, n *node, argument int)
+	// restarts is set where the WireGuard process of the machine may have to start again.
+	restarts bool
+	do       func(w *world, n *node, argument int)
 }
 
 // The defences against packets in clear.
@@ -30,7 +32,7 @@ const (
 )
 
 // actions are all actions by name.
-var actions = collect(processActions, helperActions, serverActions, kernelActions, networkActions, configActions, stateActions)
+var actions = collect(processActions, helperActions, serverActions, kernelActions, networkActions, lanActions, configActions, trialActions, stateActions)
 
 func collect(sets ...map[string]action) map[string]action {
 	all := map[string]action{}
@@ -72,8 +74,8 @@ var processActions = map[string]action{
 		n.paused = true
 		w.onHeal(resumed, "agent of "+n.Name, func() { w.resumeAgent(n) })
 	}},
-	"kill-wireguard": {weight: 3, layers: []string{theLink}, do: func(w *world, n *node, _ int) { w.try(n.Machine, "kill-wireguard") }},
-	"pause-wireguard": {weight: 2, do: func(w *world, n *node, _ int) {
+	"kill-wireguard": {weight: 3, layers: []string{theLink}, restarts: true, do: func(w *world, n *node, _ int) { w.try(n.Machine, "kill-wireguard") }},
+	"pause-wireguard": {weight: 2, restarts: true, do: func(w *world, n *node, _ int) {
 		w.try(n.Machine, "signal-wireguard", "SIGSTOP")
 		w.onHeal(resumed, "WireGuard of "+n.Name, func() { w.try(n.Machine, "signal-wireguard", "SIGCONT") })
 	}},

@@ -35,6 +35,7 @@ const (
 // beacon is a process in a machine that sends canaries to others and answers theirs. It outlives all
 // that happens to the machine, so that a look at who is reached costs no process.
 type beacon struct {
+	pid  int
 	mu   sync.Mutex
 	to   io.Writer
 	from *bufio.Reader
@@ -59,6 +60,7 @@ func startBeacon(machine *harness.Machine, canary string) (*beacon, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	b.pid = cmd.Process.Pid
 	go func(cmd *exec.Cmd) { _ = cmd.Wait() }(cmd)
 	line, err := b.from.ReadString('\n')
 	if line != nodecmd.Ready {

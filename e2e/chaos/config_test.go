@@ -12,12 +12,12 @@ import (
 
 // settings are edits of the kubespan section with which a mesh works.
 var settings = []string{"mtu: 1380", "mtu: 1300", "listenPort: 51822", "fwmark: 0x200", "routingTable: 190", "rulePriority: 32400",
-	`interfaceName: "other0"`, "relay: offer: true", "relay: use: false", "harvestExtraEndpoints: true"}
+	otherName, "relay: offer: true", "relay: use: false", "harvestExtraEndpoints: true"}
 
 // configActions edit, break and take away the config.
 var configActions = map[string]action{
 	"edit-config": {weight: 4, do: func(w *world, n *node, argument int) {
-		w.configure(n, harness.Edit(n.config, settings[argument%len(settings)]))
+		w.edit(n, settings[argument%len(settings)])
 	}},
 	"break-config": {weight: 2, do: func(w *world, n *node, argument int) {
 		broken := append(trouble.BrokenConfigs(n.config), n.config[:len(n.config)/2])
@@ -34,15 +34,24 @@ var configActions = map[string]action{
 		w.fault(os.WriteFile(path, []byte(w.mesh.YAML()), 0o600))
 		w.onHeal(around, "second config of "+n.Name, func() { w.fault(os.Remove(path)) })
 	}},
-	"disable-mesh":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, harness.Disabled(n.config)) }},
-	"other-secret":  {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherSecret(n.config)) }},
-	"other-cluster": {weight: 1, exposes: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherID(n.config)) }},
+	"disable-mesh":  {weight: 1, exposes: true, restarts: true, do: func(w *world, n *node, _ int) { w.configure(n, harness.Disabled(n.config)) }},
+	"other-secret":  {weight: 1, exposes: true, restarts: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherSecret(n.config)) }},
+	"other-cluster": {weight: 1, exposes: true, restarts: true, do: func(w *world, n *node, _ int) { w.configure(n, trouble.WithOtherID(n.config)) }},
 	"rotate-key":    {weight: 2, do: func(w *world, n *node, _ int) { w.spanctl(n, "rotate-key") }},
-	"down": {weight: 1, exposes: true, do: func(w *world, n *node, _ int) {
+	"down": {weight: 1, exposes: true, restarts: true, do: func(w *world, n *node, _ int) {
 		w.spanctl(n, "down")
 		w.onHeal(commanded, "mesh of "+n.Name, func() { w.spanctl(n, "reload") })
 	}},
 	"reload": {weight: 1, do: func(w *world, n *node, _ int) { w.spanctl(n, "reload") }},
+}
+
+// otherName gives the mesh's link another name, which makes it anew.
+const otherName = `interfaceName: "other0"`
+
+// edit adds a setting to a config, until faults are healed.
+func (w *world) edit(n *node, setting string) {
+	n.restarts = n.restarts || setting == otherName
+	w.configure(n, harness.Edit(n.config, setting))
 }
 
 // configure writes a config, until faults are healed.
@@ -57,6 +66,11 @@ func (w *world) restoreConfig(n *node) {
 
 // stateActions fill, damage and delete the files of an agent's state.
 var stateActions = map[string]action{
+	"read-only-state": {weight: 2, do: func(w *world, n *node, _ int) {
+		if _, ok := w.try(n.Machine, "read-only", n.StateDir()); ok {
+			w.onHeal(uncovered, "state of "+n.Name, func() { w.try(n.Machine, "uncover", n.StateDir()) })
+		}
+	}},
 	"fill-state": {weight: 2, do: func(w *world, n *node, _ int) { w.fill(n.Machine, n.StateDir()) }},
 	"damage-state": {weight: 2, do: func(w *world, n *node, argument int) {
 		if path := w.stateFile(n, argument); path != "" {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -21,7 +22,7 @@ const (
 
 // kernelActions change or delete what spanctl has made in the kernel, as other programs do.
 var kernelActions = map[string]action{
-	"delete-link":    {weight: 2, layers: []string{theLink}, do: nodeCommand("delete-link")},
+	"delete-link":    {weight: 2, layers: []string{theLink}, restarts: true, do: nodeCommand("delete-link")},
 	"delete-address": {weight: 1, do: nodeCommand("delete-address")},
 	"flush-routes":   {weight: 2, layers: []string{theRoutes}, do: nodeCommand("flush-routes")},
 	"delete-rule":    {weight: 1, layers: []string{theRules}, do: nodeCommand("delete-rules")},
@@ -52,6 +53,14 @@ var kernelActions = map[string]action{
 	"shadow": {weight: 1, do: func(w *world, n *node, _ int) {
 		w.try(n.Machine, "shadow")
 		w.onHeal(around, "rules of "+n.Name, func() { w.try(n.Machine, "unshadow") })
+	}},
+	// Which program is the last to set the mark decides where packets go.
+	"rewrite-marks": {weight: 2, layers: []string{theRules}, do: func(w *world, n *node, argument int) {
+		w.try(n.Machine, "rewrite-marks", []string{"-150", "10"}[argument%2], []string{"0x20", "0", "0x40"}[argument/2%3])
+		w.onHeal(around, "marks of "+n.Name, func() {
+			w.try(n.Machine, "delete-table", nodecmd.RewritingTable)
+			n.rewritten = time.Now()
+		})
 	}},
 	"drop-into-mesh": {weight: 1, do: func(w *world, n *node, _ int) {
 		w.try(n.Machine, "drop-into-mesh")

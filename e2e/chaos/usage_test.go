@@ -41,7 +41,9 @@ const (
 )
 
 // checkUsage compares what the processes use with what they used when all was well for the first time.
-func (w *world) checkUsage(ctx context.Context) (problems []problem) {
+func (w *world) checkUsage() (problems []problem) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), answering)
+	defer cancel()
 	for _, n := range w.nodes {
 		now, err := usageOf(n.Agent.PID())
 		w.fault(err)

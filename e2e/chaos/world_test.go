@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,6 +70,8 @@ type world struct {
 	isFull bool
 	// journal has what was done, for the report of a finding.
 	journal strings.Builder
+	// faults counts those since all was well.
+	faults int
 	// quiet counts the times that all was well, done the steps.
 	quiet, done int
 }
@@ -85,6 +88,12 @@ type node struct {
 	planted bool
 	// layers are the defences against packets in clear that were taken since all was well.
 	layers map[string]bool
+	// wireguard is the process ID of WireGuard when all was well, 0 for none. restarts is set where it may
+	// be another one since.
+	wireguard int
+	restarts  bool
+	// rewritten is when another program changed marks for the last time.
+	rewritten time.Time
 	// damages counts the changes of the kernel since the agent's start.
 	damages int
 	// first is what the agent used when all was well for the first time since its start.
@@ -109,9 +118,10 @@ type server struct {
 	store string
 }
 
-// The stages of healing: the world around, what was paused, what has ended, and what waits for a command.
+// The stages of healing: what covers files, the world around, what was paused, what has ended, and what waits for a command.
 const (
-	around = iota
+	uncovered = iota
+	around
 	resumed
 	restarted
 	commanded
@@ -289,12 +299,15 @@ func (w *world) spanctl(n *node, args ...string) (out string, ok bool) {
 
 // onHeal has something be done when faults are healed, once for each name.
 func (w *world) onHeal(stage int, name string, do func()) {
-	for _, h := range w.heals[stage] {
-		if h.name == name {
-			return
-		}
+	if w.isToHeal(stage, name) {
+		return
 	}
 	w.heals[stage] = append(w.heals[stage], heal{name, do})
+}
+
+// isToHeal reports whether something is done already when faults are healed.
+func (w *world) isToHeal(stage int, name string) bool {
+	return slices.ContainsFunc(w.heals[stage], func(h heal) bool { return h.name == name })
 }
 
 // startLedger writes to the server that keeps its store, for as long as the test runs.
@@ -415,7 +428,9 @@ func (w *world) step(s walk.Step) {
 	if _, ok := kernelActions[s.Action]; ok || len(a.layers) > 0 {
 		n.damages++
 	}
+	n.restarts = n.restarts || a.restarts
 	a.do(w, n, s.Argument)
+	w.faults++
 	select {
 	case <-time.After(s.Pause):
 	case <-w.t.Context().Done():
@@ -433,10 +448,11 @@ func (w *world) heal() {
 		w.heals[stage] = nil
 	}
 	w.awaitWell()
+	w.checkWireguard()
 	for _, n := range w.nodes {
 		clear(n.layers)
 	}
-	w.isExposed, w.isFull = false, false
+	w.isExposed, w.isFull, w.faults = false, false, 0
 	w.quiet++
 	w.note("all is well after %v", time.Since(began).Round(10*time.Millisecond))
 	if w.quiet%sayEvery == 0 {
