@@ -32,7 +32,8 @@ const (
 )
 
 // actions are all actions by name.
-var actions = collect(processActions, helperActions, serverActions, kernelActions, networkActions, lanActions, configActions, trialActions, stateActions)
+var actions = collect(processActions, helperActions, serverActions, kernelActions, networkActions, lanActions, configActions, trialActions, stateActions,
+	programActions, operatorActions)
 
 func collect(sets ...map[string]action) map[string]action {
 	all := map[string]action{}
