@@ -80,7 +80,8 @@ func (b *beacon) ask(words ...string) (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-// stream sends canaries to addresses, and to no others, from then on.
+// stream sends canaries to addresses, and to no others, from then on. What was sent before may still be on
+// its way.
 func (b *beacon) stream(to []netip.Addr) error {
 	_, err := b.ask(append([]string{"stream"}, texts(to)...)...)
 	return err
@@ -189,15 +190,29 @@ func parseAddresses(words []string) (out []netip.Addr, err error) {
 	return out, err
 }
 
-// send sends a canary. The kernel may refuse, which is one that nobody sees.
-func (s *sender) send(to netip.Addr, awaited bool) {
+// sendNext sends the canary of a stream with a number.
+func (s *sender) sendNext(number int) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.targets) > 0 {
+		s.send(s.targets[number%len(s.targets)], false)
+	}
+}
+
+// ask sends a canary whose answer is awaited.
+func (s *sender) ask(to netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.send(to, true)
+}
+
+// send sends a canary. The kernel may refuse, which is one that nobody sees. The caller holds s.mu.
+func (s *sender) send(to netip.Addr, awaited bool) {
 	s.last++
 	number := s.last
 	if awaited {
 		s.asked[number] = to
 	}
-	s.mu.Unlock()
 	_, _ = s.conn.WriteToUDPAddrPort(binary.BigEndian.AppendUint64([]byte(s.canary), number), netip.AddrPortFrom(to, beaconPort))
 }
 
@@ -231,12 +246,7 @@ func (s *sender) keepSending(done <-chan struct{}) error {
 	tick := time.NewTicker(streamPause)
 	defer tick.Stop()
 	for i := 0; ; i++ {
-		s.mu.Lock()
-		targets := s.targets
-		s.mu.Unlock()
-		if len(targets) > 0 {
-			s.send(targets[i%len(targets)], false)
-		}
+		s.sendNext(i)
 		select {
 		case <-done:
 			return nil
@@ -261,7 +271,7 @@ func (s *sender) reach(limit time.Duration, to []netip.Addr) (missing []string) 
 	defer tick.Stop()
 	ask := func() {
 		for a := range left {
-			s.send(a, true)
+			s.ask(a)
 		}
 	}
 	ask()

@@ -123,6 +123,9 @@ func TestShrink(t *testing.T) {
 	if got := shrink(as("reach"), func() bool { return false }, nil); !cmp.Equal(made, got) {
 		t.Errorf("without time, the shortest is %v", got)
 	}
+	if got := shrink(as("reach"), always, func(walk.Walk) outcome { return outcome{} }); got != nil {
+		t.Errorf("of what does not fail again, the shortest is %v", got)
+	}
 }
 
 // TestPrintedWalk reads what is printed as text.

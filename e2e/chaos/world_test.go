@@ -357,13 +357,13 @@ func (w *world) expose(why string) {
 	if w.isExposed {
 		return
 	}
-	w.isExposed = true
 	w.note("  nothing is said of packets in clear: %s", why)
 	for _, n := range w.nodes {
 		w.fault(n.beacon.stream(nil))
 	}
-	// What is on its way is looked for before they may be in clear.
+	// Canaries that are on their way now, and the answers to them, may be in clear.
 	w.checkClear()
+	w.isExposed = true
 }
 
 // finding is what does not hold.
