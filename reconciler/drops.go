@@ -22,6 +22,9 @@ type drops struct {
 	found []condition.Condition
 }
 
+// isDue reports whether it is time to see if what was found is over.
+func (d *drops) isDue(now time.Time) bool { return len(d.found) > 0 && now.Sub(d.since) >= dropsWindow }
+
 // followDrops reports packets that were dropped though nothing was missing. Missing is set where
 // something was that leads packets into the tunnel. Shadowed is set where rules of other programs
 // lead packets elsewhere, or did until this pass: such packets are dropped with their mark.

@@ -48,7 +48,7 @@ func (e *Engine) read(now time.Time, config *schema.Config, known Knowledge, t T
 // device, if the trigger allows it and that reading still holds. Its error is that of a
 // device that does not answer: a full reading would wait for it again.
 func (e *Engine) readDevice(now time.Time, scope state.Scope, config *schema.Config, known Knowledge, t Trigger) (live state.State, ok bool, err error) {
-	if !t.DeviceOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.lastRead.Link.Name == "" ||
+	if !t.DeviceOnly || e.lastRead == nil || now.Sub(e.lastReadAt) >= fullReadInterval || e.drops.isDue(now) || e.lastRead.Link.Name == "" ||
 		e.gathered == nil || !e.gathered.holds(config, known) {
 		return live, false, nil
 	}

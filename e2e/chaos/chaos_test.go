@@ -140,13 +140,17 @@ func pursue(t *testing.T, steps walk.Walk) {
 	if o.found == nil {
 		return
 	}
-	t.Error(o.report())
-	fmt.Printf("found after %d steps, and shrunk now: %s: %s\n", len(o.made), o.found.invariant, o.found.text)
+	fmt.Println(o.report()) // what a test says is shown when it ends
+	t.Errorf("found after %d steps: %s: %s", len(o.made), o.found.invariant, o.found.text)
 	if os.Getenv("CHAOS_SHRINK") == "0" {
 		return
 	}
 	end := time.Now().Add(shrinking)
-	shortest := shrink(o, func() bool { return time.Now().Before(end) }, func(part walk.Walk) outcome { return attempt(t, part) })
+	shortest := shrink(o, func() bool { return time.Now().Before(end) }, func(part walk.Walk) outcome {
+		again := attempt(t, part)
+		fmt.Printf("shrinking: %d steps, found %t\n", len(part), again.found != nil)
+		return again
+	})
 	if shortest == nil {
 		t.Error("the same steps have not failed again")
 		return
@@ -173,7 +177,6 @@ func shrink(o outcome, more func() bool, again func(walk.Walk) outcome) walk.Wal
 			}
 		}
 		known[text] = failed == 2
-		fmt.Printf("shrinking: %d steps fail %d times, and pass %d times\n", len(part), failed, passed)
 		return failed == 2
 	}
 	groups := o.made.Groups()

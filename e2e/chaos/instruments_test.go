@@ -98,8 +98,8 @@ func TestCompare(t *testing.T) {
 		{"the first look", at(0, 1, 10, 20, 1<<20), ""},
 		{"more, before it has settled", at(59, 1, 20, 30, 10<<20), ""},
 		{"less, before it has settled", at(59, 1, 1, 1, 1), ""},
-		{"as much more as it may", at(60, 1, 22, 40, 18<<20), ""},
-		{"too many descriptors", at(70, 1, 23, 30, 0), "descriptors"},
+		{"as much more as it may", at(60, 1, 28, 40, 18<<20), ""},
+		{"too many descriptors", at(70, 1, 29, 30, 0), "descriptors"},
 		{"too many goroutines", at(70, 1, 20, 41, 0), "goroutines"},
 		{"too much memory", at(70, 1, 20, 30, 18<<20+1), "memory"},
 		{"another process", at(71, 2, 90, 90, 90<<20), ""},
@@ -127,7 +127,7 @@ func TestFewLooksAreNoMeasure(t *testing.T) {
 			t.Errorf("look %d: %v", look, found)
 		}
 	}
-	now.descriptors = 33
+	now.descriptors = 39
 	if found := compare("it", &first, now); len(found) != 1 {
 		t.Errorf("at last: %v", found)
 	}

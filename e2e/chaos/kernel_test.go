@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -57,10 +56,7 @@ var kernelActions = map[string]action{
 	// Which program is the last to set the mark decides where packets go.
 	"rewrite-marks": {weight: 2, layers: []string{theRules}, do: func(w *world, n *node, argument int) {
 		w.try(n.Machine, "rewrite-marks", []string{"-150", "10"}[argument%2], []string{"0x20", "0", "0x40"}[argument/2%3])
-		w.onHeal(around, "marks of "+n.Name, func() {
-			w.try(n.Machine, "delete-table", nodecmd.RewritingTable)
-			n.rewritten = time.Now()
-		})
+		w.onHeal(around, "marks of "+n.Name, func() { w.try(n.Machine, "delete-table", nodecmd.RewritingTable) })
 	}},
 	"drop-into-mesh": {weight: 1, do: func(w *world, n *node, _ int) {
 		w.try(n.Machine, "drop-into-mesh")

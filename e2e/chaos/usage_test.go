@@ -34,8 +34,9 @@ const (
 	settling = time.Minute
 	// leastLooks is how many looks there are in that time at least: at the first one, not all clients of a
 	// server may be back.
-	leastLooks      = 8
-	moreDescriptors = 2
+	leastLooks = 8
+	// moreDescriptors are those of a client that follows two servers by the other protocol, over HTTP/1.1.
+	moreDescriptors = 8
 	moreGoroutines  = 10
 	moreMemory      = 8 << 20
 )

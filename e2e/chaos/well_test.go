@@ -21,6 +21,9 @@ import (
 const (
 	// healing bounds how long it takes until all is well once the faults are healed.
 	healing = 60 * time.Second
+	// echoing is how much longer the loss of packets may be shown: it is that of the last 20 echoes, which
+	// are 5 s apart.
+	echoing = 60 * time.Second
 	// lookPause is the time between two looks.
 	lookPause = 100 * time.Millisecond
 	// answering bounds a call of an agent, reaching how long a machine tries to reach the others.
@@ -30,11 +33,16 @@ const (
 // problem is what is not well, of an invariant.
 type problem struct{ invariant, text string }
 
+// lossy is the invariant that no PacketLoss breaks.
+const lossy = "lossy"
+
+func (p problem) isNotLoss() bool { return p.invariant != lossy }
+
 // awaitWell waits until all that must hold after healing does.
 func (w *world) awaitWell() {
 	w.hearControl()
-	deadline := time.Now().Add(healing)
-	said := ""
+	began, said := time.Now(), ""
+	deadline := began.Add(healing)
 	for {
 		problems := w.look()
 		w.checkAlways()
@@ -49,8 +57,8 @@ func (w *world) awaitWell() {
 			w.note("  not well: %s", now)
 			said = now
 		}
-		if time.Now().After(deadline) {
-			w.find(problems[0].invariant, "after %v:\n%s", healing, strings.Join(lines, "\n"))
+		if now := time.Now(); now.After(deadline.Add(echoing)) || now.After(deadline) && slices.ContainsFunc(problems, problem.isNotLoss) {
+			w.find(problems[0].invariant, "after %v:\n%s", now.Sub(began).Round(time.Second), strings.Join(lines, "\n"))
 		}
 		select {
 		case <-time.After(lookPause):
@@ -125,7 +133,11 @@ func (w *world) view(ctx context.Context, n *node) (v view) {
 	h := health.Msg
 	for _, c := range h.GetConditions() {
 		if c.GetCode() == onTrial || c.GetSeverity() != "info" && !w.isRight(n, c.GetCode()) {
-			add("healthy", "%s %s %s: %s", c.GetSeverity(), c.GetCode(), c.GetSubject(), c.GetCause())
+			invariant := "healthy"
+			if c.GetCode() == "PacketLoss" {
+				invariant = lossy
+			}
+			add(invariant, "%s %s %s: %s", c.GetSeverity(), c.GetCode(), c.GetSubject(), c.GetCause())
 		}
 	}
 	if h.GetState() == "starting" || !h.GetLive() {
@@ -184,24 +196,17 @@ func (w *world) viewDetails(ctx context.Context, n *node, client agentpbconnect.
 }
 
 const (
-	// markRewritten is the code of the condition of packets whose mark another program changes.
-	markRewritten = "MarkRewritten"
-	// remembering is how long that condition may stay: an agent counts such packets in windows that
-	// end when it reads all of the kernel's state, every 30 s.
-	remembering = 90 * time.Second
+	// repeatedRepairs is the code of a condition, and repairsInARow how many repairs an agent makes without it.
+	repeatedRepairs = "RepeatedRepairs"
+	repairsInARow   = 5
 )
-
-// repairsInARow is how many repairs an agent makes without a pause. More are a condition.
-const repairsInARow = 5
 
 // isRight reports whether a condition is right although all is well.
 func (w *world) isRight(n *node, code string) bool {
 	switch code {
 	case "PeerFlapping": // of the last minutes
 		return true
-	case markRewritten:
-		return time.Since(n.rewritten) < remembering
-	case "RepeatedRepairs": // of the last minute
+	case repeatedRepairs: // of the last minute
 		return n.damages >= repairsInARow
 	}
 	return false
@@ -296,11 +301,10 @@ func (w *world) checkLedger() []problem {
 // checkCommands runs what an operator runs, on one machine after the other.
 func (w *world) checkCommands() (problems []problem) {
 	n := w.nodes[w.quiet%len(w.nodes)]
-	isExcused := func(out, code string) bool { return w.isRight(n, code) && strings.Contains(out, code) }
-	if out, ok := w.spanctl(n, "status", "--check", "ready"); !ok && !isExcused(out, markRewritten) {
+	if out, ok := w.spanctl(n, "status", "--check", "ready"); !ok {
 		problems = append(problems, problem{"healthy", n.Name + ": status --check ready: " + out})
 	}
-	if out, ok := w.spanctl(n, "diff"); !ok && !isExcused(out, "RepeatedRepairs") && !isExcused(out, markRewritten) {
+	if out, ok := w.spanctl(n, "diff"); !ok && (!w.isRight(n, repeatedRepairs) || !strings.Contains(out, repeatedRepairs)) {
 		problems = append(problems, problem{"diff", n.Name + ": " + out})
 	}
 	return problems

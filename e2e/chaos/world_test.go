@@ -92,8 +92,6 @@ type node struct {
 	// be another one since.
 	wireguard int
 	restarts  bool
-	// rewritten is when another program changed marks for the last time.
-	rewritten time.Time
 	// damages counts the changes of the kernel since the agent's start.
 	damages int
 	// first is what the agent used when all was well for the first time since its start.
