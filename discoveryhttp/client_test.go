@@ -213,6 +213,28 @@ func TestMembersSeeEachOther(t *testing.T) {
 	})
 }
 
+// TestHarvestThatDoesNotFit has more endpoints of one machine than a service keeps, as behind a NAT that shows
+// each peer another port: what is known of others is published, and the machine that finds no room is well.
+func TestHarvestThatDoesNotFit(t *testing.T) {
+	for _, protocol := range []discoveryhttp.Protocol{discoveryhttp.GRPC, discoveryhttp.Connect} {
+		s := serve(t, func(o *server.Options) { o.Store = store.NewMemory(store.Limits{Endpoints: 2}) })
+		over := func(o *discoveryhttp.Options) { o.Protocol = protocol }
+		a, b, c := s.join("a", over).run(), s.join("b", over).run(), s.join("c", over).run()
+		a.Publish(local("a", "192.0.2.1:1", "192.0.2.2:2"))
+		b.Publish(local("b", "192.0.2.3:3"))
+		c.await("a 192.0.2.1:1 192.0.2.2:2", "b 192.0.2.3:3")
+		seen := []netip.AddrPort{netip.MustParseAddrPort("198.51.100.1:9")}
+		harvested := map[string][]netip.AddrPort{"a": seen, "b": seen}
+		c.Publish(reconciler.Publication{Local: affiliate("c"), Harvested: harvested})
+		a.await("b 192.0.2.3:3 198.51.100.1:9", "c")
+		c.Publish(reconciler.Publication{Local: affiliate("c", "192.0.2.4:4"), Harvested: harvested})
+		a.await("b 192.0.2.3:3 198.51.100.1:9", "c 192.0.2.4:4") // what was sent before is answered
+		if log := c.log.String(); strings.Contains(log, "publishing failed") {
+			t.Errorf("%s: the log has\n%s", protocol, log)
+		}
+	}
+}
+
 func TestMachinesPublishAgainAfterAServiceLostItsMemory(t *testing.T) {
 	s := serve(t)
 	a, b := s.join("a").run(), s.join("b").run()

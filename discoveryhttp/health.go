@@ -3,6 +3,7 @@ package discoveryhttp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -137,5 +138,7 @@ func plainError(err error) error {
 	if text == failure.Message() {
 		return err
 	}
-	return connect.NewError(failure.Code(), errors.New(text))
+	short := connect.NewError(failure.Code(), errors.New(text))
+	maps.Copy(short.Meta(), failure.Meta())
+	return short
 }

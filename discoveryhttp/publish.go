@@ -2,6 +2,7 @@ package discoveryhttp
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -97,7 +98,8 @@ func withFinishTime(ctx context.Context, after time.Duration) (context.Context, 
 	}
 }
 
-// push sends a sealed publication.
+// push sends a sealed publication. That others have filled the list of endpoints of a machine is no failure of
+// this one.
 func (s *service) push(ctx context.Context, p *publication) error {
 	endpoints := p.endpoints
 	err := s.update(ctx, p.Local.NodeID, p.sealed, endpoints)
@@ -115,11 +117,21 @@ func (s *service) push(ctx context.Context, p *publication) error {
 		if err != nil {
 			return err
 		}
-		if err := s.update(ctx, id, nil, sealed); err != nil {
+		switch err := s.update(ctx, id, nil, sealed); {
+		case isFull(err):
+			// The next publication tries again, which is after refreshInterval at the latest.
+			s.client.log.Debug("no room for endpoints of another machine", "endpoint", s.endpoint, "machine", id, "error", err)
+		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// isFull reports whether a service has no room for what it was sent, rather than no time for the call.
+func isFull(err error) bool {
+	refused, ok := errors.AsType[*connect.Error](err)
+	return ok && refused.Code() == connect.CodeResourceExhausted && refused.Meta().Get("Retry-After") == ""
 }
 
 // fitting returns the endpoints for which a service has room besides those that it keeps.
