@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -95,14 +96,21 @@ var operatorActions = map[string]action{
 		w.spanctl(n, "rollback")
 	}},
 	"open-files": {weight: 1, do: func(w *world, n *node, argument int) {
-		w.fault(os.Chmod(n.Config(), []os.FileMode{0o644, 0o666, 0o604}[argument%3]))
-		w.onHeal(around, "mode of the config of "+n.Name, func() { w.fault(os.Chmod(n.Config(), 0o600)) })
+		w.setConfigMode(n, []os.FileMode{0o644, 0o666, 0o604}[argument%3])
+		w.onHeal(around, "mode of the config of "+n.Name, func() { w.setConfigMode(n, 0o600) })
 	}},
 	"same-hostname": {weight: 1, do: func(w *world, n *node, argument int) {
 		w.try(n.Machine, "set-hostname", w.nodes[argument%len(w.nodes)].Name)
 		w.onHeal(around, "hostname of "+n.Name, func() { w.try(n.Machine, "set-hostname", n.Name) })
 	}},
 	"many-addresses": {weight: 1, do: (*world).addAddresses},
+}
+
+// setConfigMode sets the mode of a machine's config, which may be missing.
+func (w *world) setConfigMode(n *node, mode os.FileMode) {
+	if err := os.Chmod(n.Config(), mode); err != nil && !errors.Is(err, os.ErrNotExist) {
+		w.fault(err)
+	}
 }
 
 // apply applies the machine's config with a setting more, until faults are healed.

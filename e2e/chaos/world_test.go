@@ -171,6 +171,7 @@ func (w *world) canary(number int) string { return fmt.Sprintf("%s-%d.", nodecmd
 func (w *world) fault(err error) {
 	w.t.Helper()
 	if err != nil {
+		fmt.Printf("world %d: the walk itself has failed: %v\n", w.number, err) // what a test says is shown when it ends
 		w.t.Fatalf("%v\n%s", err, w.journal.String())
 	}
 }
