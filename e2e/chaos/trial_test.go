@@ -35,7 +35,7 @@ func (w *world) tryConfig(n *node, config string, confirm bool) {
 	if n.paused {
 		return
 	}
-	w.onHeal(commanded, "trial of "+n.Name, func() { w.endTrial(n) })
+	w.onHeal(tried, "trial of "+n.Name, func() { w.endTrial(n) })
 	confirm = confirm && n.runs // without an agent, the command goes on until the trial's end
 	limit := returning
 	if confirm {

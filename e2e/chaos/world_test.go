@@ -116,12 +116,14 @@ type server struct {
 	store string
 }
 
-// The stages of healing: what covers files, the world around, what was paused, what has ended, and what waits for a command.
+// The stages of healing: what covers files, the world around, what was paused, what has ended, what is on trial, and
+// what waits for a command. A machine that was down before a trial is down again after it.
 const (
 	uncovered = iota
 	around
 	resumed
 	restarted
+	tried
 	commanded
 	stages
 )

@@ -31,16 +31,11 @@ func (l *Lab) Rejoin() error {
 	if l.apart == nil {
 		return nil
 	}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return err
-	}
 	isApart := func(n *Node) bool {
-		return slices.ContainsFunc(links, func(link netlink.Link) bool {
-			return link.Attrs().Name == n.Port(Link) && link.Attrs().MasterIndex == l.apart.bridge.Attrs().Index
-		})
+		port, err := netlink.LinkByName(n.Port(Link)) // a list of all links is cut short while others change
+		return err == nil && port.Attrs().MasterIndex == l.apart.bridge.Attrs().Index
 	}
-	err = plug(slices.DeleteFunc(slices.Clone(l.nodes), func(n *Node) bool { return !isApart(n) }), l.segment)
+	err := plug(slices.DeleteFunc(slices.Clone(l.nodes), func(n *Node) bool { return !isApart(n) }), l.segment)
 	err = errors.Join(err, l.apart.close())
 	l.apart = nil
 	return err
