@@ -164,7 +164,7 @@ test-chaos: setup-test build ## Walk through STEPS=60 random faults of the walk 
 	@CGO_ENABLED=0 go test -c -o .cache/chaos ./e2e/chaos
 	@cd e2e/chaos && SPANCTL_BINARY=$(CURDIR)/bin/spanctl SPANCTL_WIREGUARD=userspace \
 		CHAOS_SEED=$(SEED) CHAOS_STEPS=$(STEPS) CHAOS_LEGS=$(PARALLEL) \
-		$(CURDIR)/.cache/chaos -test.run TestWalk -test.parallel $(PARALLEL) -test.timeout 0
+		$(CURDIR)/.cache/chaos -test.run 'TestWalk|TestShrinkingOfAFinding' -test.parallel $(PARALLEL) -test.timeout 0
 
 .PHONY: trouble
 trouble: setup-test build ## Plant a fault in a mesh, and see whether `spanctl status` names it; SEED=n, ROUNDS=100, PLAY=1 to find it yourself
