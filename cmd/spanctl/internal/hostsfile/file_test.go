@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newFile returns a file with that content, and the path at which it really is.
-func newFile(t *testing.T, content string) (f *File, path string) {
+// newFile returns a file with a line, and its path.
+func newFile(t *testing.T) (f *File, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "hosts")
-	if err := os.WriteFile(path, []byte(content), 0o640); err != nil {
+	if err := os.WriteFile(path, []byte("a\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(path, 0o646); err != nil {
@@ -50,7 +50,7 @@ func inode(t *testing.T, path string) uint64 {
 }
 
 func TestSetKeepsModeOwnerAndAttributes(t *testing.T) {
-	f, path := newFile(t, "a\n")
+	f, path := newFile(t)
 	asRoot := os.Geteuid() == 0
 	if asRoot {
 		if err := os.Chown(path, 7, 8); err != nil {
@@ -77,7 +77,7 @@ func TestSetKeepsModeOwnerAndAttributes(t *testing.T) {
 }
 
 func TestSetTwiceWritesOnce(t *testing.T) {
-	f, path := newFile(t, "a\n")
+	f, path := newFile(t)
 	set(t, f, lines)
 	before := inode(t, path)
 	set(t, f, lines)
@@ -93,7 +93,7 @@ func TestSetTwiceWritesOnce(t *testing.T) {
 }
 
 func TestSetFollowsLinks(t *testing.T) {
-	f, path := newFile(t, "a\n")
+	f, path := newFile(t)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestSetFollowsLinks(t *testing.T) {
 }
 
 func TestSetWritesAllNamesOfAFile(t *testing.T) {
-	f, path := newFile(t, "a\n")
+	f, path := newFile(t)
 	other := filepath.Join(t.TempDir(), "other")
 	if err := os.Link(path, other); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestSetOfAMount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting takes root")
 	}
-	f, path := newFile(t, "a\n")
+	f, path := newFile(t)
 	target := filepath.Join(t.TempDir(), "hosts")
 	if err := os.WriteFile(target, nil, 0o600); err != nil {
 		t.Fatal(err)

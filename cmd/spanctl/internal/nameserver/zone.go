@@ -67,17 +67,20 @@ func (z *Zone) Answer(query *dns.Msg) *dns.Msg {
 func (z *Zone) answer(m *dns.Msg, q dns.Question) {
 	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
 	apex := z.apex(name)
-	if host, found := z.Table.Pointer(name); found {
+	pointer, isPointer := z.Table.Pointer(name)
+	host, isHost := z.Table.Lookup(name)
+	switch {
+	case isPointer:
 		apex = cmp.Or(apex, name)
-		m.Answer = z.pointer(host, q)
-	} else if host, found := z.Table.Lookup(name); found {
+		m.Answer = z.pointer(pointer, q)
+	case isHost:
 		m.Answer = addresses(host, q)
-	} else if apex == "" {
+	case apex == "":
 		m.Rcode = dns.RcodeRefused
 		return
-	} else if name == apex {
+	case name == apex:
 		m.Answer = start(q, soa(apex))
-	} else if apex == z.Table.Domain || isWhole(name) {
+	case apex == z.Table.Domain, isWhole(name):
 		m.Rcode = dns.RcodeNameError
 	}
 	m.Authoritative = true
