@@ -10,7 +10,7 @@ PACKAGES := $(MODULES:%=./%/...)
 TEST_PACKAGES := ./e2e $(addprefix ./e2e/,discovery docs fleet internal/simulated internal/soak internal/trouble internal/walk interop lab load release scenarios trouble) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 # What `make test-all` adds on this machine, beside the guest.
 KUBERNETES_PACKAGES := $(addprefix ./e2e/,kubernetes)
-HOST_PACKAGES := $(addprefix ./e2e/,etcd packages ssh ui)
+HOST_PACKAGES := $(addprefix ./e2e/,etcd packages resolved ssh ui)
 TOOLS := .tools/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -83,7 +83,7 @@ test-kubernetes: setup-kubernetes build etcd kubernetes $(TOOLS)/helm $(TOOLS)/f
 	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-kubernetes $(RUN_TESTS) $(TESTFLAGS) $(KUBERNETES_PACKAGES)
 
 .PHONY: test-host
-test-host: setup-host build etcd packages ## Run the tests of the packages, of ssh, of the page in a browser and of servers that share an etcd
+test-host: setup-host build etcd packages ## Run the tests of the packages, of ssh, of systemd-resolved, of the page in a browser and of servers that share an etcd
 	@mkdir -p $(SCENARIOS)
 	@rm -f $(SCENARIOS)/userspace-host
 	SPANCTL_SCENARIOS=$(SCENARIOS)/userspace-host $(RUN_TESTS) $(TESTFLAGS) $(HOST_PACKAGES)

@@ -18,6 +18,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/google/nftables v0.3.0
 	github.com/mdlayher/netlink v1.11.2
+	github.com/miekg/dns v1.1.73
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spanmesh/span/cmd/spanctl v0.0.0-00010101000000-000000000000
 	github.com/spanmesh/span/discoveryhttp v0.0.0-00010101000000-000000000000

@@ -64,7 +64,7 @@ func compareNext(a, b []*mesh.Affiliate) int {
 // isSamePeer reports whether two affiliates with one node ID are the same peer of the same name, and no config
 // describes it.
 func isSamePeer(a, b *mesh.Affiliate) bool {
-	return !a.Static && !b.Static && len(b.Configured) == 0 && a.Nodename == b.Nodename &&
+	return !a.Static && !b.Static && len(b.Configured) == 0 && a.Nodename == b.Nodename && a.Hostname == b.Hostname &&
 		a.KubeSpan.PublicKey == b.KubeSpan.PublicKey && a.KubeSpan.Address == b.KubeSpan.Address
 }
 
@@ -78,7 +78,7 @@ func (g *gathered) replaceMembers(n *affiliateDiff, p *patched) (ok bool) {
 		return false
 	}
 	specs := mesh.PeerSpecs(peers)
-	mesh.NamePeers(specs, g.local.Nodename)
+	mesh.NamePeers(specs, g.local.Nodename, suffixedBy(g.config.KubeSpan()))
 	departed := g.leave(n.left, p)
 	p.before = g.specs
 	g.merged, _ = edit(nil, g.merged, departed, n.joined, func(a, b **mesh.Affiliate) int { return cmp.Compare((*a).NodeID, (*b).NodeID) })
@@ -153,17 +153,26 @@ func (g *gathered) isOthers(key mesh.Key) bool {
 	return g.configured[key] || proven || slices.ContainsFunc(g.joinable, func(r mesh.BlindRelay) bool { return r.Key == key })
 }
 
-// areNamedApart reports whether no two of the affiliates have the name of one that joins or leaves.
+// areNamedApart reports whether no two of the affiliates have a name of one that joins or leaves.
 func (g *gathered) areNamedApart(n *affiliateDiff) bool {
 	named := map[string]int{}
+	namesOf := func(a *mesh.Affiliate) []string {
+		all := labelsOf(a, g.config.KubeSpan())
+		if a.Nodename == "" || slices.Contains(all, a.Nodename) {
+			return all
+		}
+		return append(all, a.Nodename)
+	}
 	for _, a := range slices.Concat(n.joined, n.left) {
-		if a.Nodename != "" {
-			named[a.Nodename] = 0
+		for _, name := range namesOf(a) {
+			named[name] = 0
 		}
 	}
 	count := func(a *mesh.Affiliate) {
-		if times, asked := named[a.Nodename]; asked {
-			named[a.Nodename] = times + 1
+		for _, name := range namesOf(a) {
+			if times, asked := named[name]; asked {
+				named[name] = times + 1
+			}
 		}
 	}
 	for _, a := range g.merged {

@@ -189,7 +189,7 @@ func (e *Engine) gatherPeers(p *Pass, g *gathered, kubespan *schema.KubeSpan) {
 func (g *gathered) makePeers(kubespan *schema.KubeSpan, presharedKeys map[mesh.Key]mesh.PrivateKey) {
 	g.claimants = mesh.Peers(g.identity, g.good)
 	g.specs = mesh.PeerSpecs(g.claimants)
-	mesh.NamePeers(g.specs, g.local.Nodename)
+	mesh.NamePeers(g.specs, g.local.Nodename, suffixedBy(kubespan))
 	g.territory = mesh.NewTerritory(g.identity, g.host, kubespan, g.local.KubeSpan.AdditionalAddresses)
 	g.endpoints = mesh.NewEndpointFilter(g.identity, g.host, kubespan)
 	for i := range g.specs {

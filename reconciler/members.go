@@ -7,13 +7,14 @@ import (
 
 	"github.com/spanmesh/span/reconciler/health"
 	"github.com/spanmesh/span/reconciler/mesh"
+	"github.com/spanmesh/span/reconciler/names"
 	"github.com/spanmesh/span/schema"
 )
 
 // membersOf returns what is known of the machines of the cluster.
 func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Members {
 	kubespan, discovery := config.KubeSpan(), &config.Cluster.Discovery
-	m := health.Members{Repeated: repeated(g.good), Relay: health.Relay{
+	m := health.Members{Repeated: repeated(g.good, kubespan), Relay: health.Relay{
 		Offered: kubespan.Enabled && kubespan.Relay.Forwarding.Offer, IPv6: g.host.Forwards, IPv4: g.host.ForwardsIPv4}}
 	if !discovery.Enabled {
 		return m
@@ -107,26 +108,61 @@ func (g *gathered) otherVersions() []health.Version {
 	return found
 }
 
+// labelsOf returns the labels of a machine's names in the mesh where the config asks for these, or else its
+// nodename.
+func labelsOf(a *mesh.Affiliate, kubespan *schema.KubeSpan) (labels []string) {
+	for _, name := range []string{a.Hostname, a.Nodename} {
+		if label, ok := names.Label(name); ok && kubespan.Names.Enabled && !slices.Contains(labels, label) {
+			labels = append(labels, label)
+		}
+	}
+	if len(labels) == 0 && a.Nodename != "" {
+		return []string{a.Nodename}
+	}
+	return labels
+}
+
+// suffixedBy returns what gives each of several peers with one label a name of its own; "" where the config
+// asks for no names in the mesh.
+func suffixedBy(kubespan *schema.KubeSpan) func(label, nodeID string) string {
+	return func(label, nodeID string) string {
+		label, ok := names.Label(label)
+		if !ok || !kubespan.Names.Enabled {
+			return ""
+		}
+		return names.Suffixed(label, nodeID)
+	}
+}
+
 // repeated returns the hostnames that several of the affiliates have, sorted. Two that have one
-// mesh address, too, are a machine and its predecessor, or a case of condition.AddressClash.
-func repeated(affiliates []*mesh.Affiliate) []health.Repeat {
+// mesh address, too, are a machine and its predecessor, or a case of condition.AddressClash. Static peers
+// count where they take the names of machines in the mesh.
+func repeated(affiliates []*mesh.Affiliate, kubespan *schema.KubeSpan) []health.Repeat {
 	first := make(map[string]*mesh.Affiliate, len(affiliates))
 	several := map[string][]string{}
 	for _, a := range affiliates {
-		if a.Static || a.Nodename == "" {
+		if a.Static && !kubespan.Names.Enabled {
 			continue
 		}
-		before, known := first[a.Nodename]
-		switch {
-		case !known:
-			first[a.Nodename] = a
-		case before.KubeSpan.IsZero() || before.KubeSpan.Address != a.KubeSpan.Address:
-			several[a.Nodename] = append(several[a.Nodename], a.NodeID)
+		for _, name := range labelsOf(a, kubespan) {
+			before, known := first[name]
+			switch {
+			case !known:
+				first[name] = a
+			case !before.KubeSpan.Address.IsValid() || before.KubeSpan.Address != a.KubeSpan.Address:
+				several[name] = append(several[name], a.NodeID)
+			}
 		}
 	}
 	var found []health.Repeat
 	for _, name := range slices.Sorted(maps.Keys(several)) {
-		found = append(found, health.Repeat{Hostname: name, Machines: append([]string{first[name].NodeID}, several[name]...)})
+		r := health.Repeat{Hostname: name, Machines: append([]string{first[name].NodeID}, several[name]...)}
+		for _, id := range r.Machines {
+			if name := suffixedBy(kubespan)(name, id); name != "" {
+				r.Names = append(r.Names, name)
+			}
+		}
+		found = append(found, r)
 	}
 	return found
 }

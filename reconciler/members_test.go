@@ -60,6 +60,8 @@ func TestConditionsOfMembers(t *testing.T) {
 		{"alone, as far as is known", "", reconciler.Knowledge{}, nil},
 		{"a peer is not reached", "", complete(named(1, "db1"), named(2, "db2")), []string{"PeerUnreachable/db2"}},
 		{"a hostname twice", "", complete(named(1, "vm"), named(2, "vm")), []string{"HostnameRepeated/vm", "PeerUnreachable/" + key(2)}},
+		{"a hostname twice, and names in the mesh", "enabled: true, names: {enabled: true}", complete(named(1, "vm.a.example"), named(2, "VM.b.example")),
+			[]string{"HostnameRepeated/vm", "PeerUnreachable/VM.b.example"}},
 		{"set up anew", "", complete(named(1, "vm"), anew), []string{"AddressClash/" + anew.KubeSpan.Address.String(), "PeerUnreachable/" + key(3)}},
 		{"the hostname of this machine", "", complete(named(1, "self")), []string{"HostnameRepeated/self"}},
 		{"a secret differs there", "", with(sealed, named(1, "db1")), []string{"SecretDiffersThere/z"}},

@@ -79,6 +79,8 @@ type KubeSpan struct {
 	Relay Relay `json:"relay"`
 	// NAT says what is done about a NAT in front of the machine.
 	NAT NAT `json:"nat"`
+	// Names say whether names of machines are resolved.
+	Names Names `json:"names"`
 	// ListenPort is the UDP port of WireGuard.
 	ListenPort int `json:"listenPort"`
 	// InterfaceName is the name of the WireGuard link.
@@ -121,6 +123,14 @@ func (m MTU) MarshalJSON() ([]byte, error) {
 		return []byte(autoText), nil
 	}
 	return json.Marshal(int(m))
+}
+
+// Names say whether a machine resolves the names of those in the mesh.
+type Names struct {
+	// Enabled resolves them.
+	Enabled bool `json:"enabled"`
+	// Domain is that of the names, in lower case, without a dot at its end.
+	Domain string `json:"domain"`
 }
 
 // NAT says what is done about a NAT in front of a machine.

@@ -40,6 +40,7 @@ const (
 	ofMemberRelay    = "two machines behind symmetric NATs reach each other by a member's blind relay, which outlives its agent and cannot read"
 	ofRelay          = "two machines behind symmetric NATs talk through a relay"
 	ofEndpoints      = "endpoints that no machine can use are refused with a reason"
+	ofNames          = "port 53 is another program's, /etc/hosts cannot be written, or is a mount whose file was replaced: named, until it is mended"
 	ofSettings       = "a filter that lets nothing through, an address of a link's network, a port of metrics that is taken, and configs side by side are named, and no longer once they are mended"
 	ofPrograms       = "a rule of another program tests the mesh's mark, and one reverts each change at once: named, until they end"
 	ofStuckAgent     = "a disk that does not answer stops a pass: the agent is named as stuck, and goes on when the disk is back"
@@ -80,6 +81,7 @@ var states = []state{
 	{"a filter lets nothing through", "FilterPassesNothing", "1", ofSettings},
 	{"an address of the config is in a link's network", "MeshAddressOnLink", "1", ofSettings},
 	{"the port of the metrics is taken", "MetricsUnavailable", "1", ofSettings},
+	{"names of machines cannot be resolved", "NamesNotInForce", "1", ofNames},
 	{"the API cannot be served, or its token is not private", "APIUnavailable", "1", ofAPI},
 	{"UDP is blocked here", "UDPBlocked", "2", ofUDP},
 	{"UDP is blocked at a peer", "PeerUnreachable", "1", ofUDP},

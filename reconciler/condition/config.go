@@ -24,6 +24,8 @@ const (
 	MeshDown Code = "MeshDown"
 	// MetricsUnavailable is the code of metrics that cannot be served where the config says.
 	MetricsUnavailable Code = "MetricsUnavailable"
+	// NamesNotInForce is the code of names of machines that are not resolved as the config asks.
+	NamesNotInForce Code = "NamesNotInForce"
 	// NoConfig is the code of a config file that is missing.
 	NoConfig Code = "NoConfig"
 )
@@ -93,6 +95,13 @@ var configDefinitions = []Definition{
 		Summary: "the metrics cannot be served at the address that the config asks for",
 		Check:   "`ss -ltn`, and `spanctl get kubespanidentities` for this machine's address in the mesh",
 		Remedy:  "use an address of this machine, with a port that is free, in `machine.metrics.listen`; `spanctl metrics` has them meanwhile",
+		After:   10 * time.Second,
+	},
+	{
+		Code: NamesNotInForce, Severity: SeverityWarning,
+		Summary: "the names of machines in the mesh are not resolved on this machine as the config asks, or not in every way",
+		Check:   "`getent hosts NAME` for a name of `spanctl get names`, `resolvectl status`, and `ss -lnptu sport = :53`",
+		Remedy:  "free port 53 of the address that is named, or let the agent write to the file that is named; or set `machine.network.kubespan.names.enabled` to `false`",
 		After:   10 * time.Second,
 	},
 	{

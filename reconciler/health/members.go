@@ -50,8 +50,9 @@ type Version struct {
 // Repeat is a hostname that several machines have.
 type Repeat struct {
 	Hostname string
-	// Machines are their node IDs.
-	Machines []string
+	// Machines are their node IDs, and Names what each is found by instead; empty where machines have no
+	// names in the mesh.
+	Machines, Names []string
 }
 
 // Relay is what a machine does for others.
@@ -138,8 +139,11 @@ func (m *Members) repeated() []condition.Condition {
 		if len(machines) > maxNamed {
 			machines = append(slices.Clone(machines[:maxNamed]), "…")
 		}
-		found = append(found, condition.Condition{Code: condition.HostnameRepeated, Subject: r.Hostname,
-			Cause:  fmt.Sprintf("%d machines have this hostname: %s", len(r.Machines), strings.Join(machines, ", ")),
+		cause := fmt.Sprintf("%d machines have this hostname: %s", len(r.Machines), strings.Join(machines, ", "))
+		if len(r.Names) > 0 {
+			cause += "; none is found by it, but by " + strings.Join(r.Names[:min(len(r.Names), maxNamed)], ", ")
+		}
+		found = append(found, condition.Condition{Code: condition.HostnameRepeated, Subject: r.Hostname, Cause: cause,
 			Remedy: "give each its own hostname: `hostnamectl hostname NAME`"})
 	}
 	return found

@@ -35,8 +35,10 @@ func TestMembers(t *testing.T) {
 			"SecretDiffersThere n1: n1, which was db1 (192.0.2.7), cannot be read: correct cluster.secret there"}},
 		{"anyone has published much", Members{Answered: true, Others: 1, Unreadable: many}, []string{
 			"SecretDiffersThere: 9 machines cannot be read: n0, n1, n2, n3, n4, n5, n6, n7, …: correct cluster.secret there"}},
-		{"one hostname", Members{Answered: true, Others: 1, Repeated: []Repeat{{"vm", []string{"n1", "n2"}}}}, []string{
+		{"one hostname", Members{Answered: true, Others: 1, Repeated: []Repeat{{Hostname: "vm", Machines: []string{"n1", "n2"}}}}, []string{
 			"HostnameRepeated vm: 2 machines have this hostname: n1, n2: give each its own hostname"}},
+		{"one hostname, and names in the mesh", Members{Answered: true, Others: 1, Repeated: []Repeat{{"vm", []string{"n1", "n2"}, []string{"vm-0a1b", "vm-2c3d"}}}}, []string{
+			"HostnameRepeated vm: 2 machines have this hostname: n1, n2; none is found by it, but by vm-0a1b, vm-2c3d: give each its own hostname"}},
 		{"a relay", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true, IPv4: true}}, nil},
 		{"no relay", Members{Answered: true, Others: 1}, nil},
 		{"a relay that does not forward", Members{Answered: true, Others: 1, Relay: Relay{Offered: true}}, []string{

@@ -82,18 +82,34 @@ func refusedRelays(k *KubeSpan) (refused []EndpointRefusal) {
 	return refused
 }
 
-// NamePeers sets the names of peers. Own is the nodename of this machine.
-func NamePeers(specs []PeerSpec, own string) {
-	labeled := make(map[string]int, len(specs)+1)
-	labeled[own]++
+// NamePeers sets the names of peers: their labels, or the names by suffixed of those that share one, as long
+// as nobody else has these. What has no other name has its key. Own is the nodename of this machine; suffixed
+// returns "" for none.
+func NamePeers(specs []PeerSpec, own string, suffixed func(label, nodeID string) string) {
+	taken := make(map[string]int, len(specs)+1)
+	taken[own]++
 	for i := range specs {
-		labeled[specs[i].Label]++
+		taken[specs[i].Label]++
 	}
+	shared := make(map[int]string)
 	for i := range specs {
 		s := &specs[i]
 		_, err := ParseKey(s.Label)
-		if s.Name = s.Label; s.Label == "" || err == nil || !utf8.ValidString(s.Label) || labeled[s.Label] > 1 {
-			s.Name = s.PublicKey.String()
+		usable := s.Label != "" && err != nil && utf8.ValidString(s.Label)
+		if s.Name = s.Label; usable && taken[s.Label] == 1 {
+			continue
+		}
+		s.Name = s.PublicKey.String()
+		if name := suffixed(s.Label, s.NodeID); usable && name != "" {
+			shared[i] = name
+		}
+	}
+	for _, name := range shared {
+		taken[name]++
+	}
+	for i, name := range shared {
+		if taken[name] == 1 {
+			specs[i].Name = name
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -109,7 +110,8 @@ func TestPeersAreNamedByHostnameAndByKeyWhereItIsNotUnique(t *testing.T) {
 	for i, label := range labels {
 		specs[i].Label, specs[i].PublicKey[0] = label, byte(i+1)
 	}
-	NamePeers(specs, "self")
+	none := func(string, string) string { return "" }
+	NamePeers(specs, "self", none)
 	for i, spec := range specs {
 		want := spec.PublicKey.String()
 		if i == 0 {
@@ -117,6 +119,24 @@ func TestPeersAreNamedByHostnameAndByKeyWhereItIsNotUnique(t *testing.T) {
 		}
 		if spec.Name != want {
 			t.Errorf("peer %d %q is named %q", i, spec.Label, spec.Name)
+		}
+	}
+}
+
+func TestPeersThatShareALabelHaveNamesOfTheirOwn(t *testing.T) {
+	specs := make([]PeerSpec, 7)
+	for i, label := range []string{"db1", "vm", "vm", "vm", "vm-4", "x", "x"} {
+		specs[i].Label, specs[i].NodeID, specs[i].PublicKey[0] = label, strconv.Itoa(i+1), byte(i+1)
+	}
+	NamePeers(specs, "self", func(label, nodeID string) string {
+		if label == "x" {
+			return "x-0" // both come to the same
+		}
+		return label + "-" + nodeID
+	})
+	for i, want := range []string{"db1", "vm-2", "vm-3", specs[3].PublicKey.String(), "vm-4", specs[5].PublicKey.String(), specs[6].PublicKey.String()} {
+		if specs[i].Name != want {
+			t.Errorf("peer %d %q is named %q, want %q", i, specs[i].Label, specs[i].Name, want)
 		}
 	}
 }

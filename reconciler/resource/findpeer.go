@@ -14,6 +14,8 @@ type PeerWords struct {
 	NodeID string
 	// Label is what the peer calls itself, which others may do too.
 	Label string
+	// Name is what this machine calls the peer; empty if that is not known.
+	Name string
 	// Addresses are the peer's own in the mesh. An invalid one is none.
 	Addresses []netip.Addr
 }
@@ -29,7 +31,7 @@ func FindPeers[P any](word string, peers []P, words func(P) PeerWords) (found []
 		switch w := words(p); {
 		case w.Key == word, w.NodeID == word, address.IsValid() && slices.Contains(w.Addresses, address):
 			return []P{p}
-		case strings.EqualFold(w.Label, word):
+		case strings.EqualFold(w.Label, word), strings.EqualFold(w.Name, word):
 			found = append(found, p)
 		}
 	}

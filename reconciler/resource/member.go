@@ -19,7 +19,7 @@ var Members = &Type{
 		shows("version", wide(columnOf("SPANCTL", func(m Member) string { return m.Version }))),
 		wide(columnOf("NODE ID", func(m Member) string { return m.NodeID })),
 	},
-	names:  namesOf(func(m Member) []string { return []string{m.Hostname} }),
+	names:  namesOf(func(m Member) []string { return []string{m.Hostname, m.NodeID} }),
 	sample: Member{},
 }
 

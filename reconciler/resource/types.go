@@ -13,7 +13,7 @@ import (
 )
 
 // Types are all types of resources, in the order in which they are listed.
-var Types = []*Type{Identities, PeerSpecs, PeerStatuses, Paths, Endpoints, Affiliates, Members, MachineConfigs, Conditions, HealthStates, EventType}
+var Types = []*Type{Identities, PeerSpecs, PeerStatuses, Paths, Endpoints, Affiliates, Members, MeshNames, MachineConfigs, Conditions, HealthStates, EventType}
 
 // Type describes one type of resource. It has the names and columns of talosctl's where
 // talosctl has the resource.

@@ -27,6 +27,8 @@ var others = map[string]string{
 	"machine.network.kubespan.relay.offer":                       "bool | *true",
 	"machine.network.kubespan.relay.port":                        "int | *51830",
 	"machine.network.kubespan.relay.use":                         "*true | false",
+	"machine.network.kubespan.names.enabled":                     "bool | *true",
+	"machine.network.kubespan.names.domain":                      `string | *"mesh.example.com"`,
 	"machine.network.kubespan.nat.stun":                          "bool | *false",
 	"machine.network.kubespan.nat.punch":                         "bool | *false",
 	"machine.network.kubespan.relay.forwarding.offer":            "bool | *true",

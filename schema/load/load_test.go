@@ -133,7 +133,7 @@ func TestGuideSnippets(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	want := schema.Config{
 		Machine: schema.Machine{Network: schema.Network{KubeSpan: schema.KubeSpan{
-			MTU: 1420, Relay: schema.Relay{Port: 51821}, NAT: schema.NAT{STUN: true, Punch: true, PortMapping: true}, ListenPort: 51820, InterfaceName: "kubespan",
+			MTU: 1420, Relay: schema.Relay{Port: 51821}, NAT: schema.NAT{STUN: true, Punch: true, PortMapping: true}, Names: schema.Names{Domain: "span.internal"}, ListenPort: 51820, InterfaceName: "kubespan",
 			RoutingTable: 180, RulePriority: 32500, FirewallMark: 0x20, PersistentKeepalive: 25,
 		}}},
 		Cluster: schema.Cluster{Discovery: schema.Discovery{Registries: schema.Registries{

@@ -2316,7 +2316,9 @@ type GetHealthResponse struct {
 	// The blind relays that the machine has joined.
 	Relays []*BlindRelay `protobuf:"bytes,15,rep,name=relays,proto3" json:"relays,omitempty"`
 	// The blind relay that the machine is for others; absent where it serves none.
-	OfferedRelay  *OfferedRelay `protobuf:"bytes,16,opt,name=offered_relay,json=offeredRelay,proto3" json:"offered_relay,omitempty"`
+	OfferedRelay *OfferedRelay `protobuf:"bytes,16,opt,name=offered_relay,json=offeredRelay,proto3" json:"offered_relay,omitempty"`
+	// How names of machines are resolved on this one; absent where the config does not ask for that.
+	Names         *Names `protobuf:"bytes,17,opt,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2463,6 +2465,86 @@ func (x *GetHealthResponse) GetOfferedRelay() *OfferedRelay {
 	return nil
 }
 
+func (x *GetHealthResponse) GetNames() *Names {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// Names is how a machine resolves the names of those in the mesh.
+type Names struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The domain of the names.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// "systemd-resolved" or "/etc/hosts"; empty while nothing resolves them.
+	ResolvedBy string `protobuf:"bytes,2,opt,name=resolved_by,json=resolvedBy,proto3" json:"resolved_by,omitempty"`
+	// The addresses and ports at which the agent answers DNS queries for them.
+	Servers []string `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
+	// How many machines have a name.
+	Machines      uint32 `protobuf:"varint,4,opt,name=machines,proto3" json:"machines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Names) Reset() {
+	*x = Names{}
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Names) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Names) ProtoMessage() {}
+
+func (x *Names) ProtoReflect() protoreflect.Message {
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Names.ProtoReflect.Descriptor instead.
+func (*Names) Descriptor() ([]byte, []int) {
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Names) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Names) GetResolvedBy() string {
+	if x != nil {
+		return x.ResolvedBy
+	}
+	return ""
+}
+
+func (x *Names) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *Names) GetMachines() uint32 {
+	if x != nil {
+		return x.Machines
+	}
+	return 0
+}
+
 // OfferedRelay is the blind relay that a machine is for others.
 type OfferedRelay struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2477,7 +2559,7 @@ type OfferedRelay struct {
 
 func (x *OfferedRelay) Reset() {
 	*x = OfferedRelay{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2571,7 @@ func (x *OfferedRelay) String() string {
 func (*OfferedRelay) ProtoMessage() {}
 
 func (x *OfferedRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2584,7 @@ func (x *OfferedRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferedRelay.ProtoReflect.Descriptor instead.
 func (*OfferedRelay) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OfferedRelay) GetPort() uint32 {
@@ -2543,7 +2625,7 @@ type BlindRelay struct {
 
 func (x *BlindRelay) Reset() {
 	*x = BlindRelay{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2637,7 @@ func (x *BlindRelay) String() string {
 func (*BlindRelay) ProtoMessage() {}
 
 func (x *BlindRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2650,7 @@ func (x *BlindRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlindRelay.ProtoReflect.Descriptor instead.
 func (*BlindRelay) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BlindRelay) GetName() string {
@@ -2629,7 +2711,7 @@ type Mesh struct {
 
 func (x *Mesh) Reset() {
 	*x = Mesh{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2723,7 @@ func (x *Mesh) String() string {
 func (*Mesh) ProtoMessage() {}
 
 func (x *Mesh) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2736,7 @@ func (x *Mesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mesh.ProtoReflect.Descriptor instead.
 func (*Mesh) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Mesh) GetLink() string {
@@ -2742,7 +2824,7 @@ type PortMapping struct {
 
 func (x *PortMapping) Reset() {
 	*x = PortMapping{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +2836,7 @@ func (x *PortMapping) String() string {
 func (*PortMapping) ProtoMessage() {}
 
 func (x *PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +2849,7 @@ func (x *PortMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
 func (*PortMapping) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PortMapping) GetEndpoint() string {
@@ -2806,7 +2888,7 @@ type PortMappingFault struct {
 
 func (x *PortMappingFault) Reset() {
 	*x = PortMappingFault{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +2900,7 @@ func (x *PortMappingFault) String() string {
 func (*PortMappingFault) ProtoMessage() {}
 
 func (x *PortMappingFault) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +2913,7 @@ func (x *PortMappingFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMappingFault.ProtoReflect.Descriptor instead.
 func (*PortMappingFault) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PortMappingFault) GetRouter() string {
@@ -2868,7 +2950,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +2962,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +2975,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Cluster) GetFingerprint() string {
@@ -2930,7 +3012,7 @@ type DiscoverySession struct {
 
 func (x *DiscoverySession) Reset() {
 	*x = DiscoverySession{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3024,7 @@ func (x *DiscoverySession) String() string {
 func (*DiscoverySession) ProtoMessage() {}
 
 func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3037,7 @@ func (x *DiscoverySession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscoverySession.ProtoReflect.Descriptor instead.
 func (*DiscoverySession) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DiscoverySession) GetRegistry() string {
@@ -3013,7 +3095,7 @@ type ConfigInForce struct {
 
 func (x *ConfigInForce) Reset() {
 	*x = ConfigInForce{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3107,7 @@ func (x *ConfigInForce) String() string {
 func (*ConfigInForce) ProtoMessage() {}
 
 func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3120,7 @@ func (x *ConfigInForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigInForce.ProtoReflect.Descriptor instead.
 func (*ConfigInForce) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ConfigInForce) GetPath() string {
@@ -3091,7 +3173,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3185,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3198,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Peer) GetName() string {
@@ -3218,7 +3300,7 @@ type GetSupportRequest struct {
 
 func (x *GetSupportRequest) Reset() {
 	*x = GetSupportRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3312,7 @@ func (x *GetSupportRequest) String() string {
 func (*GetSupportRequest) ProtoMessage() {}
 
 func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3325,7 @@ func (x *GetSupportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportRequest.ProtoReflect.Descriptor instead.
 func (*GetSupportRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 type GetSupportResponse struct {
@@ -3260,7 +3342,7 @@ type GetSupportResponse struct {
 
 func (x *GetSupportResponse) Reset() {
 	*x = GetSupportResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3354,7 @@ func (x *GetSupportResponse) String() string {
 func (*GetSupportResponse) ProtoMessage() {}
 
 func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3367,7 @@ func (x *GetSupportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSupportResponse.ProtoReflect.Descriptor instead.
 func (*GetSupportResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetSupportResponse) GetLog() []string {
@@ -3327,7 +3409,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3421,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[49]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3434,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PingRequest) GetPeer() string {
@@ -3416,7 +3498,7 @@ type PingResponse struct {
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3510,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[50]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3523,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PingResponse) GetPeer() string {
@@ -3521,7 +3603,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3533,7 +3615,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[51]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3546,7 +3628,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PathMTU) GetAnswers() bool {
@@ -3581,7 +3663,7 @@ type GetSamplesRequest struct {
 
 func (x *GetSamplesRequest) Reset() {
 	*x = GetSamplesRequest{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3675,7 @@ func (x *GetSamplesRequest) String() string {
 func (*GetSamplesRequest) ProtoMessage() {}
 
 func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[52]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3688,7 @@ func (x *GetSamplesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesRequest.ProtoReflect.Descriptor instead.
 func (*GetSamplesRequest) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetSamplesRequest) GetPeer() string {
@@ -3639,7 +3721,7 @@ type GetSamplesResponse struct {
 
 func (x *GetSamplesResponse) Reset() {
 	*x = GetSamplesResponse{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3651,7 +3733,7 @@ func (x *GetSamplesResponse) String() string {
 func (*GetSamplesResponse) ProtoMessage() {}
 
 func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[53]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3664,7 +3746,7 @@ func (x *GetSamplesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSamplesResponse.ProtoReflect.Descriptor instead.
 func (*GetSamplesResponse) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetSamplesResponse) GetApiVersion() string {
@@ -3710,7 +3792,7 @@ type PeerSamples struct {
 
 func (x *PeerSamples) Reset() {
 	*x = PeerSamples{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3722,7 +3804,7 @@ func (x *PeerSamples) String() string {
 func (*PeerSamples) ProtoMessage() {}
 
 func (x *PeerSamples) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[54]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3735,7 +3817,7 @@ func (x *PeerSamples) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSamples.ProtoReflect.Descriptor instead.
 func (*PeerSamples) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PeerSamples) GetName() string {
@@ -3781,7 +3863,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3793,7 +3875,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[55]
+	mi := &file_spanctl_agent_v1_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3806,7 +3888,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{55}
+	return file_spanctl_agent_v1_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Sample) GetTime() *timestamppb.Timestamp {
@@ -3993,7 +4075,7 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\x12\n" +
-	"\x10GetHealthRequest\"\xd2\x05\n" +
+	"\x10GetHealthRequest\"\x81\x06\n" +
 	"\x11GetHealthResponse\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x14\n" +
@@ -4014,7 +4096,14 @@ const file_spanctl_agent_v1_agent_proto_rawDesc = "" +
 	"\x06config\x18\r \x01(\v2\x1f.spanctl.agent.v1.ConfigInForceR\x06config\x12,\n" +
 	"\x05peers\x18\x0e \x03(\v2\x16.spanctl.agent.v1.PeerR\x05peers\x124\n" +
 	"\x06relays\x18\x0f \x03(\v2\x1c.spanctl.agent.v1.BlindRelayR\x06relays\x12C\n" +
-	"\roffered_relay\x18\x10 \x01(\v2\x1e.spanctl.agent.v1.OfferedRelayR\fofferedRelay\"\\\n" +
+	"\roffered_relay\x18\x10 \x01(\v2\x1e.spanctl.agent.v1.OfferedRelayR\fofferedRelay\x12-\n" +
+	"\x05names\x18\x11 \x01(\v2\x17.spanctl.agent.v1.NamesR\x05names\"v\n" +
+	"\x05Names\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1f\n" +
+	"\vresolved_by\x18\x02 \x01(\tR\n" +
+	"resolvedBy\x12\x18\n" +
+	"\aservers\x18\x03 \x03(\tR\aservers\x12\x1a\n" +
+	"\bmachines\x18\x04 \x01(\rR\bmachines\"\\\n" +
 	"\fOfferedRelay\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
 	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1e\n" +
@@ -4186,7 +4275,7 @@ func file_spanctl_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_spanctl_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_spanctl_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(ApplyMode)(0),                // 0: spanctl.agent.v1.ApplyMode
 	(SampleSpan)(0),               // 1: spanctl.agent.v1.SampleSpan
@@ -4228,38 +4317,39 @@ var file_spanctl_agent_v1_agent_proto_goTypes = []any{
 	(*Metadata)(nil),              // 37: spanctl.agent.v1.Metadata
 	(*GetHealthRequest)(nil),      // 38: spanctl.agent.v1.GetHealthRequest
 	(*GetHealthResponse)(nil),     // 39: spanctl.agent.v1.GetHealthResponse
-	(*OfferedRelay)(nil),          // 40: spanctl.agent.v1.OfferedRelay
-	(*BlindRelay)(nil),            // 41: spanctl.agent.v1.BlindRelay
-	(*Mesh)(nil),                  // 42: spanctl.agent.v1.Mesh
-	(*PortMapping)(nil),           // 43: spanctl.agent.v1.PortMapping
-	(*PortMappingFault)(nil),      // 44: spanctl.agent.v1.PortMappingFault
-	(*Cluster)(nil),               // 45: spanctl.agent.v1.Cluster
-	(*DiscoverySession)(nil),      // 46: spanctl.agent.v1.DiscoverySession
-	(*ConfigInForce)(nil),         // 47: spanctl.agent.v1.ConfigInForce
-	(*Peer)(nil),                  // 48: spanctl.agent.v1.Peer
-	(*GetSupportRequest)(nil),     // 49: spanctl.agent.v1.GetSupportRequest
-	(*GetSupportResponse)(nil),    // 50: spanctl.agent.v1.GetSupportResponse
-	(*PingRequest)(nil),           // 51: spanctl.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 52: spanctl.agent.v1.PingResponse
-	(*PathMTU)(nil),               // 53: spanctl.agent.v1.PathMTU
-	(*GetSamplesRequest)(nil),     // 54: spanctl.agent.v1.GetSamplesRequest
-	(*GetSamplesResponse)(nil),    // 55: spanctl.agent.v1.GetSamplesResponse
-	(*PeerSamples)(nil),           // 56: spanctl.agent.v1.PeerSamples
-	(*Sample)(nil),                // 57: spanctl.agent.v1.Sample
-	nil,                           // 58: spanctl.agent.v1.GetSupportResponse.UsageEntry
-	(*durationpb.Duration)(nil),   // 59: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 61: google.protobuf.Struct
+	(*Names)(nil),                 // 40: spanctl.agent.v1.Names
+	(*OfferedRelay)(nil),          // 41: spanctl.agent.v1.OfferedRelay
+	(*BlindRelay)(nil),            // 42: spanctl.agent.v1.BlindRelay
+	(*Mesh)(nil),                  // 43: spanctl.agent.v1.Mesh
+	(*PortMapping)(nil),           // 44: spanctl.agent.v1.PortMapping
+	(*PortMappingFault)(nil),      // 45: spanctl.agent.v1.PortMappingFault
+	(*Cluster)(nil),               // 46: spanctl.agent.v1.Cluster
+	(*DiscoverySession)(nil),      // 47: spanctl.agent.v1.DiscoverySession
+	(*ConfigInForce)(nil),         // 48: spanctl.agent.v1.ConfigInForce
+	(*Peer)(nil),                  // 49: spanctl.agent.v1.Peer
+	(*GetSupportRequest)(nil),     // 50: spanctl.agent.v1.GetSupportRequest
+	(*GetSupportResponse)(nil),    // 51: spanctl.agent.v1.GetSupportResponse
+	(*PingRequest)(nil),           // 52: spanctl.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 53: spanctl.agent.v1.PingResponse
+	(*PathMTU)(nil),               // 54: spanctl.agent.v1.PathMTU
+	(*GetSamplesRequest)(nil),     // 55: spanctl.agent.v1.GetSamplesRequest
+	(*GetSamplesResponse)(nil),    // 56: spanctl.agent.v1.GetSamplesResponse
+	(*PeerSamples)(nil),           // 57: spanctl.agent.v1.PeerSamples
+	(*Sample)(nil),                // 58: spanctl.agent.v1.Sample
+	nil,                           // 59: spanctl.agent.v1.GetSupportResponse.UsageEntry
+	(*durationpb.Duration)(nil),   // 60: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 62: google.protobuf.Struct
 }
 var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: spanctl.agent.v1.ApplyRequest.mode:type_name -> spanctl.agent.v1.ApplyMode
-	59, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
+	60, // 1: spanctl.agent.v1.ApplyRequest.timeout:type_name -> google.protobuf.Duration
 	25, // 2: spanctl.agent.v1.ApplyResponse.plan:type_name -> spanctl.agent.v1.Plan
-	60, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
+	61, // 3: spanctl.agent.v1.ApplyResponse.trial_until:type_name -> google.protobuf.Timestamp
 	0,  // 4: spanctl.agent.v1.ApplyResponse.done:type_name -> spanctl.agent.v1.ApplyMode
 	10, // 5: spanctl.agent.v1.HistoryResponse.revisions:type_name -> spanctl.agent.v1.Revision
-	60, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
-	60, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
+	61, // 6: spanctl.agent.v1.HistoryResponse.trial_until:type_name -> google.protobuf.Timestamp
+	61, // 7: spanctl.agent.v1.Revision.time:type_name -> google.protobuf.Timestamp
 	25, // 8: spanctl.agent.v1.RollbackResponse.plan:type_name -> spanctl.agent.v1.Plan
 	10, // 9: spanctl.agent.v1.RollbackResponse.revision:type_name -> spanctl.agent.v1.Revision
 	25, // 10: spanctl.agent.v1.DiffResponse.plan:type_name -> spanctl.agent.v1.Plan
@@ -4270,7 +4360,7 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	28, // 15: spanctl.agent.v1.Plan.changes:type_name -> spanctl.agent.v1.Change
 	27, // 16: spanctl.agent.v1.Plan.failure:type_name -> spanctl.agent.v1.Failure
 	26, // 17: spanctl.agent.v1.Plan.conditions:type_name -> spanctl.agent.v1.Condition
-	60, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
+	61, // 18: spanctl.agent.v1.Condition.since:type_name -> google.protobuf.Timestamp
 	29, // 19: spanctl.agent.v1.Change.fields:type_name -> spanctl.agent.v1.Field
 	34, // 20: spanctl.agent.v1.ListResponse.table:type_name -> spanctl.agent.v1.Table
 	36, // 21: spanctl.agent.v1.ListResponse.resources:type_name -> spanctl.agent.v1.Resource
@@ -4278,75 +4368,76 @@ var file_spanctl_agent_v1_agent_proto_depIdxs = []int32{
 	35, // 23: spanctl.agent.v1.WatchResponse.events:type_name -> spanctl.agent.v1.Event
 	36, // 24: spanctl.agent.v1.Event.resource:type_name -> spanctl.agent.v1.Resource
 	37, // 25: spanctl.agent.v1.Resource.metadata:type_name -> spanctl.agent.v1.Metadata
-	61, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
-	60, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
-	60, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
+	62, // 26: spanctl.agent.v1.Resource.spec:type_name -> google.protobuf.Struct
+	61, // 27: spanctl.agent.v1.Metadata.created:type_name -> google.protobuf.Timestamp
+	61, // 28: spanctl.agent.v1.Metadata.updated:type_name -> google.protobuf.Timestamp
 	26, // 29: spanctl.agent.v1.GetHealthResponse.conditions:type_name -> spanctl.agent.v1.Condition
-	60, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
-	60, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
-	42, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
-	45, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
-	46, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
-	47, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
-	48, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
-	41, // 37: spanctl.agent.v1.GetHealthResponse.relays:type_name -> spanctl.agent.v1.BlindRelay
-	40, // 38: spanctl.agent.v1.GetHealthResponse.offered_relay:type_name -> spanctl.agent.v1.OfferedRelay
-	43, // 39: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
-	44, // 40: spanctl.agent.v1.Mesh.port_mapping_faults:type_name -> spanctl.agent.v1.PortMappingFault
-	60, // 41: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
-	60, // 42: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
-	60, // 43: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
-	60, // 44: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
-	58, // 45: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
-	59, // 46: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
-	59, // 47: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
-	59, // 48: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
-	53, // 49: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
-	1,  // 50: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
-	60, // 51: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
-	59, // 52: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
-	56, // 53: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
-	57, // 54: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
-	60, // 55: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
-	2,  // 56: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
-	4,  // 57: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
-	6,  // 58: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
-	15, // 59: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
-	17, // 60: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
-	19, // 61: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
-	8,  // 62: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
-	11, // 63: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
-	13, // 64: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
-	21, // 65: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
-	23, // 66: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
-	30, // 67: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
-	32, // 68: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
-	38, // 69: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
-	49, // 70: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
-	51, // 71: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
-	54, // 72: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
-	3,  // 73: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
-	5,  // 74: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
-	7,  // 75: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
-	16, // 76: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
-	18, // 77: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
-	20, // 78: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
-	9,  // 79: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
-	12, // 80: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
-	14, // 81: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
-	22, // 82: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
-	24, // 83: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
-	31, // 84: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
-	33, // 85: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
-	39, // 86: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
-	50, // 87: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
-	52, // 88: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
-	55, // 89: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
-	73, // [73:90] is the sub-list for method output_type
-	56, // [56:73] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	61, // 30: spanctl.agent.v1.GetHealthResponse.time:type_name -> google.protobuf.Timestamp
+	61, // 31: spanctl.agent.v1.GetHealthResponse.started:type_name -> google.protobuf.Timestamp
+	43, // 32: spanctl.agent.v1.GetHealthResponse.mesh:type_name -> spanctl.agent.v1.Mesh
+	46, // 33: spanctl.agent.v1.GetHealthResponse.cluster:type_name -> spanctl.agent.v1.Cluster
+	47, // 34: spanctl.agent.v1.GetHealthResponse.discovery:type_name -> spanctl.agent.v1.DiscoverySession
+	48, // 35: spanctl.agent.v1.GetHealthResponse.config:type_name -> spanctl.agent.v1.ConfigInForce
+	49, // 36: spanctl.agent.v1.GetHealthResponse.peers:type_name -> spanctl.agent.v1.Peer
+	42, // 37: spanctl.agent.v1.GetHealthResponse.relays:type_name -> spanctl.agent.v1.BlindRelay
+	41, // 38: spanctl.agent.v1.GetHealthResponse.offered_relay:type_name -> spanctl.agent.v1.OfferedRelay
+	40, // 39: spanctl.agent.v1.GetHealthResponse.names:type_name -> spanctl.agent.v1.Names
+	44, // 40: spanctl.agent.v1.Mesh.port_mappings:type_name -> spanctl.agent.v1.PortMapping
+	45, // 41: spanctl.agent.v1.Mesh.port_mapping_faults:type_name -> spanctl.agent.v1.PortMappingFault
+	61, // 42: spanctl.agent.v1.DiscoverySession.since:type_name -> google.protobuf.Timestamp
+	61, // 43: spanctl.agent.v1.DiscoverySession.last_heard:type_name -> google.protobuf.Timestamp
+	61, // 44: spanctl.agent.v1.ConfigInForce.since:type_name -> google.protobuf.Timestamp
+	61, // 45: spanctl.agent.v1.Peer.last_handshake:type_name -> google.protobuf.Timestamp
+	59, // 46: spanctl.agent.v1.GetSupportResponse.usage:type_name -> spanctl.agent.v1.GetSupportResponse.UsageEntry
+	60, // 47: spanctl.agent.v1.PingRequest.interval:type_name -> google.protobuf.Duration
+	60, // 48: spanctl.agent.v1.PingRequest.wait:type_name -> google.protobuf.Duration
+	60, // 49: spanctl.agent.v1.PingResponse.rtt:type_name -> google.protobuf.Duration
+	54, // 50: spanctl.agent.v1.PingResponse.path_mtu:type_name -> spanctl.agent.v1.PathMTU
+	1,  // 51: spanctl.agent.v1.GetSamplesRequest.span:type_name -> spanctl.agent.v1.SampleSpan
+	61, // 52: spanctl.agent.v1.GetSamplesResponse.time:type_name -> google.protobuf.Timestamp
+	60, // 53: spanctl.agent.v1.GetSamplesResponse.step:type_name -> google.protobuf.Duration
+	57, // 54: spanctl.agent.v1.GetSamplesResponse.peers:type_name -> spanctl.agent.v1.PeerSamples
+	58, // 55: spanctl.agent.v1.PeerSamples.samples:type_name -> spanctl.agent.v1.Sample
+	61, // 56: spanctl.agent.v1.Sample.time:type_name -> google.protobuf.Timestamp
+	2,  // 57: spanctl.agent.v1.AgentService.GetStatus:input_type -> spanctl.agent.v1.GetStatusRequest
+	4,  // 58: spanctl.agent.v1.AgentService.GetConfig:input_type -> spanctl.agent.v1.GetConfigRequest
+	6,  // 59: spanctl.agent.v1.AgentService.Apply:input_type -> spanctl.agent.v1.ApplyRequest
+	15, // 60: spanctl.agent.v1.AgentService.Diff:input_type -> spanctl.agent.v1.DiffRequest
+	17, // 61: spanctl.agent.v1.AgentService.Reload:input_type -> spanctl.agent.v1.ReloadRequest
+	19, // 62: spanctl.agent.v1.AgentService.Down:input_type -> spanctl.agent.v1.DownRequest
+	8,  // 63: spanctl.agent.v1.AgentService.History:input_type -> spanctl.agent.v1.HistoryRequest
+	11, // 64: spanctl.agent.v1.AgentService.Rollback:input_type -> spanctl.agent.v1.RollbackRequest
+	13, // 65: spanctl.agent.v1.AgentService.Confirm:input_type -> spanctl.agent.v1.ConfirmRequest
+	21, // 66: spanctl.agent.v1.AgentService.RotateKey:input_type -> spanctl.agent.v1.RotateKeyRequest
+	23, // 67: spanctl.agent.v1.AgentService.ResetIdentity:input_type -> spanctl.agent.v1.ResetIdentityRequest
+	30, // 68: spanctl.agent.v1.AgentService.List:input_type -> spanctl.agent.v1.ListRequest
+	32, // 69: spanctl.agent.v1.AgentService.Watch:input_type -> spanctl.agent.v1.WatchRequest
+	38, // 70: spanctl.agent.v1.AgentService.GetHealth:input_type -> spanctl.agent.v1.GetHealthRequest
+	50, // 71: spanctl.agent.v1.AgentService.GetSupport:input_type -> spanctl.agent.v1.GetSupportRequest
+	52, // 72: spanctl.agent.v1.AgentService.Ping:input_type -> spanctl.agent.v1.PingRequest
+	55, // 73: spanctl.agent.v1.AgentService.GetSamples:input_type -> spanctl.agent.v1.GetSamplesRequest
+	3,  // 74: spanctl.agent.v1.AgentService.GetStatus:output_type -> spanctl.agent.v1.GetStatusResponse
+	5,  // 75: spanctl.agent.v1.AgentService.GetConfig:output_type -> spanctl.agent.v1.GetConfigResponse
+	7,  // 76: spanctl.agent.v1.AgentService.Apply:output_type -> spanctl.agent.v1.ApplyResponse
+	16, // 77: spanctl.agent.v1.AgentService.Diff:output_type -> spanctl.agent.v1.DiffResponse
+	18, // 78: spanctl.agent.v1.AgentService.Reload:output_type -> spanctl.agent.v1.ReloadResponse
+	20, // 79: spanctl.agent.v1.AgentService.Down:output_type -> spanctl.agent.v1.DownResponse
+	9,  // 80: spanctl.agent.v1.AgentService.History:output_type -> spanctl.agent.v1.HistoryResponse
+	12, // 81: spanctl.agent.v1.AgentService.Rollback:output_type -> spanctl.agent.v1.RollbackResponse
+	14, // 82: spanctl.agent.v1.AgentService.Confirm:output_type -> spanctl.agent.v1.ConfirmResponse
+	22, // 83: spanctl.agent.v1.AgentService.RotateKey:output_type -> spanctl.agent.v1.RotateKeyResponse
+	24, // 84: spanctl.agent.v1.AgentService.ResetIdentity:output_type -> spanctl.agent.v1.ResetIdentityResponse
+	31, // 85: spanctl.agent.v1.AgentService.List:output_type -> spanctl.agent.v1.ListResponse
+	33, // 86: spanctl.agent.v1.AgentService.Watch:output_type -> spanctl.agent.v1.WatchResponse
+	39, // 87: spanctl.agent.v1.AgentService.GetHealth:output_type -> spanctl.agent.v1.GetHealthResponse
+	51, // 88: spanctl.agent.v1.AgentService.GetSupport:output_type -> spanctl.agent.v1.GetSupportResponse
+	53, // 89: spanctl.agent.v1.AgentService.Ping:output_type -> spanctl.agent.v1.PingResponse
+	56, // 90: spanctl.agent.v1.AgentService.GetSamples:output_type -> spanctl.agent.v1.GetSamplesResponse
+	74, // [74:91] is the sub-list for method output_type
+	57, // [57:74] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_spanctl_agent_v1_agent_proto_init() }
@@ -4355,15 +4446,15 @@ func file_spanctl_agent_v1_agent_proto_init() {
 		return
 	}
 	file_spanctl_agent_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[46].OneofWrappers = []any{}
-	file_spanctl_agent_v1_agent_proto_msgTypes[55].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[47].OneofWrappers = []any{}
+	file_spanctl_agent_v1_agent_proto_msgTypes[56].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spanctl_agent_v1_agent_proto_rawDesc), len(file_spanctl_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

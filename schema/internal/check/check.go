@@ -52,6 +52,7 @@ var texts = map[string]func(string) error{
 	"pem":       certificates,
 	"path":      path,
 	"node":      nodeName,
+	"domain":    domain,
 }
 
 func key(text string) error {
@@ -199,6 +200,25 @@ func serviceURL(text string) error {
 		return errors.New("has a scheme other than https, grpc and http")
 	case u.RawQuery != "" || u.Fragment != "":
 		return errors.New("has a query or a fragment, which discovery services do not accept")
+	}
+	return nil
+}
+
+// maxDomain is the length of the longest domain of names: each label of a machine, at most 63 bytes, fits
+// in front of it (RFC 1035, section 2.3.4).
+const maxDomain = 253 - 1 - 63
+
+// isDomain matches labels of host names in lower case (RFC 1123, section 2.1).
+var isDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+func domain(text string) error {
+	switch last := text[strings.LastIndexByte(text, '.')+1:]; {
+	case len(text) > maxDomain:
+		return fmt.Errorf("has %d bytes", len(text))
+	case !isDomain.MatchString(text):
+		return errors.New("is not a domain in lower case")
+	case last == "arpa", last == "local", last == "localhost":
+		return fmt.Errorf("is in %q, which resolvers answer for themselves", last)
 	}
 	return nil
 }

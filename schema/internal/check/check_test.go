@@ -39,6 +39,12 @@ func TestText(t *testing.T) {
 		{"url", "HTTPS://example.com", "https://:443/"},
 		{"path", "/etc/kubeconfig", "kubeconfig"},
 		{"node", "web-1.example.com", "Web_1"},
+		{"domain", "span.internal", "Span.internal"},
+		{"domain", "mesh", ""},
+		{"domain", "a-1.example.com", "a-.example.com"},
+		{"domain", "1.example", "span.internal."},
+		{"domain", "local.example.com", "mesh.local"},
+		{"domain", strings.Repeat("abcdefghi.", 18) + "abcdefghi", strings.Repeat("abcdefghi.", 19)},
 		{"", "anything", ""},
 	} {
 		if err := Text(c.check, c.good); err != nil {

@@ -54,7 +54,7 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.metrics.listen":                {Kind: cue.StringKind, Want: "a loopback address or one of this machine in the mesh, with a port, such as \"127.0.0.1:9851\", or \"mesh:9851\", or nothing", Check: "listen"},
 		"machine.metrics.perPeer":               {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network":                       {Kind: cue.StructKind, Want: "a struct with the fields \"kubespan\"", Children: []string{"kubespan"}},
-		"machine.network.kubespan":              {Kind: cue.StructKind, Want: "a struct with fields that `spanctl schema` lists", Children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "routeConnectedNetworks", "relay", "nat", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
+		"machine.network.kubespan":              {Kind: cue.StructKind, Want: "a struct with fields that `spanctl schema` lists", Children: []string{"enabled", "advertiseKubernetesNetworks", "allowDownPeerBypass", "harvestExtraEndpoints", "mtu", "filters", "extraAnnouncedEndpoints", "advertisedNetworks", "addresses", "bypass", "routeConnectedNetworks", "relay", "nat", "names", "listenPort", "interfaceName", "routingTable", "rulePriority", "fwmark", "persistentKeepalive"}},
 		"machine.network.kubespan.addresses":    {Kind: cue.ListKind, Want: "a list, each item an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\""},
 		"machine.network.kubespan.addresses.[]": {Kind: cue.StringKind, Want: "an address with its prefix length, such as \"10.99.0.1/24\" or \"fd00::1/64\"", Check: "address"},
 		"machine.network.kubespan.advertiseKubernetesNetworks":          {Kind: cue.BoolKind, Want: "true or false"},
@@ -82,6 +82,9 @@ var table = sync.OnceValue(func() map[string]Field {
 		"machine.network.kubespan.interfaceName":                        {Kind: cue.StringKind, Want: "a link name of 1 to 15 letters, digits, '-', '_' or '.'"},
 		"machine.network.kubespan.listenPort":                           {Kind: cue.IntKind, Want: "a port number from 1 to 65535"},
 		"machine.network.kubespan.mtu":                                  {Kind: cue.IntKind | cue.StringKind, Want: "a whole number of bytes from 1280 (the least that IPv6 allows) to 65455, or \"auto\""},
+		"machine.network.kubespan.names":                                {Kind: cue.StructKind, Want: "a struct with the fields \"enabled\", \"domain\"", Children: []string{"enabled", "domain"}},
+		"machine.network.kubespan.names.domain":                         {Kind: cue.StringKind, Want: "a domain in lower case of at most 189 bytes, such as \"span.internal\"", Check: "domain"},
+		"machine.network.kubespan.names.enabled":                        {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.nat":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"stun\", \"servers\", \"punch\", \"portMapping\", \"upnp\"", Children: []string{"stun", "servers", "punch", "portMapping", "upnp"}},
 		"machine.network.kubespan.nat.portMapping":                      {Kind: cue.BoolKind, Want: "true or false"},
 		"machine.network.kubespan.nat.punch":                            {Kind: cue.BoolKind, Want: "true or false"},
@@ -141,6 +144,10 @@ const Inlined = `#Machine: {
 				punch: bool | *true
 				portMapping: bool | *true
 				upnp: bool | *false
+			}
+			names: {
+				enabled: bool | *false
+				domain: string | *"span.internal"
 			}
 			listenPort: int & >=1 & <=65535 | *51820
 			interfaceName: =~"^[A-Za-z0-9_.-]{1,15}$" & !="." & !=".." | *"kubespan"

@@ -131,7 +131,8 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	ports := newSharedPorts(openShared, loop.Stand, o.Log)
 	outsider, paths, mapper, tunnels := newOutsider(loop, ports, o.Log), newPathfinder(loop, ports, d.store, o.Log), d.newPortMapper(loop), d.newTunneler(loop)
 	host := d.newRelayHost(ctx, loop, meter)
-	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(o.Turned))))))
+	namer := d.newNamer(ctx, loop)
+	loop.Turned = sampler.turns(outsider.turns.after(paths.turns.after(mapper.turns.after(tunnels.turns.after(host.turns.after(namer.turns.after(o.Turned)))))))
 	lastGood := latest.New[struct{}, endpoints]()
 	d.restoreEvents()
 	d.engine.SaveLastGood = func(e endpoints) { lastGood.Push(struct{}{}, e) }
@@ -144,7 +145,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	api := &service{runner: runner, links: runner, started: started, configs: configs, log: o.Log, records: o.Records,
-		health: agentHealth{started: begun, loop: loop, store: d.store}, metrics: meter.Handler(), samples: sampler}
+		health: agentHealth{started: begun, loop: loop, store: d.store, names: namer}, metrics: meter.Handler(), samples: sampler}
 	group.Go(func() error { return serve(ctx, listener, api) })
 	for _, offer := range []offer{metricsOffer(meter.Handler()), d.apiOffer(api)} {
 		group.Go(func() error { d.listen(ctx, offer, loop); return nil })
@@ -169,7 +170,7 @@ func (o Options) run(ctx context.Context, d *deps, listener net.Listener) error 
 		}}.Run(ctx)
 		return nil
 	})
-	for _, run := range []func(context.Context){loop.Run, loop.WatchStuck, mtus.run, ports.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, d.saveEvents} {
+	for _, run := range []func(context.Context){loop.Run, loop.WatchStuck, mtus.run, ports.run, outsider.run, paths.run, mapper.run, tunnels.run, host.run, namer.run, d.saveEvents} {
 		group.Go(func() error { run(ctx); return nil })
 	}
 	group.Go(func() error { o.followReload(ctx, configs); return nil })

@@ -208,7 +208,7 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 			return nil, err
 		}
 		if leaves || link == "" {
-			pass.Warn(d.endProcesses(ctx))
+			pass.Warn(d.endOthers(ctx))
 		}
 		pass.Warn(left)
 		warnLeft(pass, others)
@@ -219,13 +219,14 @@ func (o *oneShot) down(ctx context.Context, link string) (*reconciler.Pass, erro
 	})
 }
 
-// endProcesses ends the processes that serve the mesh, and go on without an agent.
-func (d *deps) endProcesses(ctx context.Context) error {
+// endOthers ends the processes that serve the mesh, and go on without an agent, and removes the names of
+// its machines.
+func (d *deps) endOthers(ctx context.Context) error {
 	err := d.tunnels.End(ctx)
 	if failure := relayprocess.End(ctx, d.dir.Relay()); failure != nil {
 		err = errors.Join(err, fmt.Errorf("end the relay: %w", failure))
 	}
-	return err
+	return errors.Join(err, d.hosts.remove())
 }
 
 // Down implements Runner. The loop has the processes ended as well, though it does not wait for that.
@@ -234,7 +235,7 @@ func (r loopRunner) Down(ctx context.Context) (*reconciler.Pass, error) {
 	if err != nil && !errors.Is(err, reconciler.ErrNoConfig) {
 		return pass, err
 	}
-	fault, ended := err, r.endProcesses(ctx)
+	fault, ended := err, r.endOthers(ctx)
 	more, err := r.remove(ctx, "")
 	if more == nil {
 		return pass, err
@@ -255,7 +256,7 @@ func (r loopRunner) DownLink(ctx context.Context, link string) (*reconciler.Pass
 	if r.loop.Scope().LinkName == link {
 		pass, err := r.loop.Down(ctx)
 		if pass != nil {
-			pass.Warn(r.endProcesses(ctx))
+			pass.Warn(r.endOthers(ctx))
 		}
 		return pass, err
 	}

@@ -45,6 +45,7 @@ type agentHealth struct {
 	started time.Time
 	loop    *reconciler.Loop
 	store   *resource.Store
+	names   *namer
 }
 
 // Health implements healthReader.
@@ -57,6 +58,7 @@ func (a agentHealth) Health(context.Context) *agentpb.GetHealthResponse {
 	if h.Cluster != nil {
 		h.Cluster.Machines = machines(turn.Mesh.NodeID, a.store.List(resource.Members))
 	}
+	h.Names = a.names.shown()
 	return h
 }
 

@@ -43,6 +43,8 @@ type deps struct {
 	// by relay.
 	tunnels *tunnels.Process
 	adopted map[mesh.Key]netip.AddrPort
+	// hosts is the block of names in /etc/hosts.
+	hosts *nameHosts
 	// pings has an element for each call of Ping under way.
 	pings chan struct{}
 	log   *slog.Logger
@@ -86,7 +88,7 @@ func (m Machine) open(dir *statedir.Dir) (*deps, error) {
 		kernel.Close()
 		return nil, err
 	}
-	d := &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, tunnels: process, pings: make(chan struct{}, maxPings)}
+	d := &deps{dir: dir, kernel: kernel, store: store, log: m.Log, engine: engine, locks: locks, tunnels: process, hosts: newNameHosts(stateDir), pings: make(chan struct{}, maxPings)}
 	engine.Former = d.former
 	d.adoptTunnels(context.Background()) // which waits a few seconds at most
 	return d, nil

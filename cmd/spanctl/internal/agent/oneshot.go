@@ -99,6 +99,9 @@ func (o *oneShot) SetConfig(ctx context.Context, config *schema.Config, keep fun
 		if !config.KubeSpan().Enabled || !config.KubeSpan().Relay.Offer {
 			d.endRelay(ctx)
 		}
+		if !config.KubeSpan().Enabled || !config.KubeSpan().Names.Enabled {
+			pass.Warn(d.hosts.remove())
+		}
 		pass.WarnUntold(discovery.Announce(ctx, pass.Local))
 		return pass, err
 	})

@@ -98,7 +98,13 @@ func (s *service) ping(ctx context.Context, m *agentpb.PingRequest, send func(*a
 	if err != nil {
 		return err
 	}
-	peer, err := findPeer(m.GetPeer(), pingPeers(store))
+	peers := pingPeers(store)
+	peer, err := findPeer(m.GetPeer(), peers)
+	if named, found := resource.Named(store, m.GetPeer()); found {
+		if one, failure := findPeer(named.PublicKey, peers); failure == nil { // it may be this machine
+			peer, err = one, nil
+		}
+	}
 	if err != nil {
 		return err
 	}

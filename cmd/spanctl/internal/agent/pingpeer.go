@@ -39,7 +39,7 @@ func pingPeers(store *resource.Store) []pingPeer {
 		}
 		status := statuses[r.ID]
 		p := pingPeer{name: cmp.Or(status.Name, r.ID), address: cmp.Or(status.Address, spec.Address),
-			PeerWords: resource.PeerWords{Key: r.ID, NodeID: status.NodeID, Label: spec.Label, Addresses: []netip.Addr{status.Address, spec.Address}}}
+			PeerWords: resource.PeerWords{Key: r.ID, NodeID: status.NodeID, Label: spec.Label, Name: status.Name, Addresses: []netip.Addr{status.Address, spec.Address}}}
 		for _, prefix := range spec.AllowedIPs {
 			if prefix.IsSingleIP() {
 				p.Addresses = append(p.Addresses, prefix.Addr())

@@ -356,7 +356,7 @@ func (s *service) list(ctx context.Context, m *agentpb.ListRequest) (*agentpb.Li
 	all := store.List(t)
 	show := shower{reveal: m.GetReveal(), now: time.Now(), names: resource.Names(t, all)}
 	if m.GetId() != "" {
-		one, err := resource.Find(t, all, m.GetId())
+		one, err := resource.FindNamed(store, t, all, m.GetId())
 		if err != nil {
 			return nil, notFound(err)
 		}
@@ -372,6 +372,21 @@ func notFound(err error) error {
 		return &codedError{connect.CodeInvalidArgument, err}
 	}
 	return &codedError{connect.CodeNotFound, err}
+}
+
+// watched returns what the resources that a word means are called. One that is not there yet may come.
+func watched(store *resource.Store, t *resource.Type, there []resource.Resource, word string) (string, error) {
+	if word == "" {
+		return "", nil
+	}
+	one, err := resource.FindNamed(store, t, there, word)
+	if ambiguous := (*resource.AmbiguousError)(nil); errors.As(err, &ambiguous) {
+		return "", notFound(err)
+	}
+	if err == nil && !t.Means(one, word) {
+		return one.ID, nil // it was a name in the mesh
+	}
+	return word, nil
 }
 
 // Watch implements the API.
@@ -395,11 +410,9 @@ func (s *service) watch(ctx context.Context, m *agentpb.WatchRequest, send func(
 	}
 	there, watcher := store.Watch(t)
 	defer watcher.Close()
-	if ambiguous := (*resource.AmbiguousError)(nil); m.GetId() != "" {
-		// One that is not there yet may come.
-		if _, err := resource.Find(t, there, m.GetId()); errors.As(err, &ambiguous) {
-			return notFound(err)
-		}
+	word, err := watched(store, t, there, m.GetId())
+	if err != nil {
+		return err
 	}
 	changes := make([]resource.Change, len(there))
 	for i, r := range there {
@@ -409,7 +422,7 @@ func (s *service) watch(ctx context.Context, m *agentpb.WatchRequest, send func(
 	for {
 		message := &agentpb.WatchResponse{Table: table}
 		show := shower{reveal: m.GetReveal(), now: time.Now(), names: resource.Names(t, store.List(t))}
-		if message.Events, err = show.events(changes, m.GetId()); err != nil {
+		if message.Events, err = show.events(changes, word); err != nil {
 			return err
 		}
 		if table != nil || len(message.Events) > 0 {

@@ -28,8 +28,8 @@ func newPing(g *globals) *cobra.Command {
 		Use:   "ping PEER",
 		Short: "Send echoes to a peer through the mesh",
 		Long: `Send ICMPv6 echoes to a peer through the mesh, whatever the routes and rules of this machine
-are, and print the round-trip time and the way of each. The peer is named by its host name, node
-ID, public key or address in the mesh.
+are, and print the round-trip time and the way of each. The peer is named by its host name, its
+name in the mesh, its node ID, its public key or its address in the mesh.
 
 --mtu finds the largest packet that passes. Where large packets are lost, and small ones are not,
 connections open and then stand still; a smaller ` + "`mtu`" + ` in the config of both machines mends it.
@@ -37,7 +37,7 @@ connections open and then stand still; a smaller ` + "`mtu`" + ` in the config o
 The exit status is 0 if the peer has answered, 1 if not, and 3 without an agent, or if an
 argument is not valid.`,
 		Example: `  spanctl ping db1
-  spanctl ping db1 --mtu
+  spanctl ping db1.span.internal --mtu
   spanctl ping fd89:33b8::8c41 -c 100 -i 200ms`,
 		Args: cobra.ExactArgs(1),
 	}, o.run)

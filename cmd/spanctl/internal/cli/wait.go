@@ -42,8 +42,8 @@ func newWait(g *globals) *cobra.Command {
   ready                   it carries traffic
   healthy                 there is neither an error nor a warning
   peers=N                 at least N peers are up
-  peer=NAME               the peer with this host name, node ID, public key or address in the
-                          mesh is up
+  peer=NAME               the peer with this host name, name in the mesh, node ID, public key or
+                          address in the mesh is up
   condition=CODE          there is the condition, whatever it is about
   condition=CODE=false    there is not
 
@@ -75,6 +75,10 @@ type goal struct {
 	resource string
 	// holds reports whether the goal is reached, and what is so, by the specs of all resources.
 	holds func(specs map[string]map[string]any) (reached bool, is string)
+	// named returns the goal of the peer with a key, where the goal is one of a peer; nil for others.
+	named func(key string) goal
+	// peer is what that peer is called.
+	peer string
 }
 
 // goalOf returns the goal that --for names.
@@ -92,7 +96,9 @@ func goalOf(text string) (goal, error) {
 		}
 		return peersGoal(int(n)), nil
 	case kind == "peer" && value != "":
-		return peerGoal(value), nil
+		g := peerGoal(value, value)
+		g.peer, g.named = value, func(key string) goal { return peerGoal(key, value) }
+		return g, nil
 	case kind == "condition" && value != "":
 		return conditionGoal(value)
 	default:
@@ -101,7 +107,7 @@ func goalOf(text string) (goal, error) {
 }
 
 func stateGoal(reached func(spec map[string]any) bool) goal {
-	return goal{"health", func(specs map[string]map[string]any) (bool, string) {
+	return goal{resource: "health", holds: func(specs map[string]map[string]any) (bool, string) {
 		spec := specs["machine"]
 		if spec == nil {
 			return false, ""
@@ -114,7 +120,7 @@ func stateGoal(reached func(spec map[string]any) bool) goal {
 func isUp(spec map[string]any) bool { return spec["state"] == "up" }
 
 func peersGoal(n int) goal {
-	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
+	return goal{resource: "kubespanpeerstatuses", holds: func(specs map[string]map[string]any) (bool, string) {
 		var down []string
 		for id, spec := range specs {
 			if !isUp(spec) {
@@ -153,21 +159,22 @@ func textOf(spec map[string]any, field string) string {
 	return text
 }
 
-func peerGoal(word string) goal {
-	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
+// peerGoal returns the goal of the peer that a word means. Called is what it is called in messages.
+func peerGoal(word, called string) goal {
+	return goal{resource: "kubespanpeerstatuses", holds: func(specs map[string]map[string]any) (bool, string) {
 		found := resource.FindPeers(word, slices.Sorted(maps.Keys(specs)), func(id string) resource.PeerWords {
 			spec := specs[id]
 			address, _ := netip.ParseAddr(textOf(spec, "address")) // invalid for none
-			return resource.PeerWords{Key: id, NodeID: textOf(spec, "nodeID"), Label: textOf(spec, "label"), Addresses: []netip.Addr{address}}
+			return resource.PeerWords{Key: id, NodeID: textOf(spec, "nodeID"), Label: textOf(spec, "label"), Name: textOf(spec, "name"), Addresses: []netip.Addr{address}}
 		})
 		switch len(found) {
 		case 0:
-			return false, word + " is no peer"
+			return false, called + " is no peer"
 		case 1:
 			spec := specs[found[0]]
-			return isUp(spec), fmt.Sprint(word, " is ", spec["state"])
+			return isUp(spec), fmt.Sprint(called, " is ", spec["state"])
 		default:
-			return false, fmt.Sprintf("%d peers are called %s: name one by its key", len(found), word)
+			return false, fmt.Sprintf("%d peers are called %s: name one by its key", len(found), called)
 		}
 	}}
 }
@@ -182,7 +189,7 @@ func conditionGoal(text string) (goal, error) {
 	if !slices.ContainsFunc(known, func(d condition.Definition) bool { return string(d.Code) == code }) {
 		return goal{}, fmt.Errorf("%q is no condition: `spanctl explain` lists them", code)
 	}
-	return goal{"conditions", func(specs map[string]map[string]any) (bool, string) {
+	return goal{resource: "conditions", holds: func(specs map[string]map[string]any) (bool, string) {
 		var found []string
 		for _, spec := range specs {
 			if spec["code"] == code {
@@ -289,6 +296,9 @@ func (s *agentSession) await(ctx context.Context, g goal) (answered bool, is str
 			specs[id] = e.GetResource().GetSpec().AsMap()
 		}
 		reached, now := g.holds(specs)
+		if key := s.keyOf(ctx, g); !reached && key != "" {
+			reached, now = g.named(key).holds(specs)
+		}
 		if reached {
 			return true, now, nil
 		}
@@ -299,4 +309,16 @@ func (s *agentSession) await(ctx context.Context, g goal) (answered bool, is str
 		err = errors.New("the agent stopped")
 	}
 	return answered, is, callError(err)
+}
+
+// keyOf returns the public key of the machine whose name in the mesh is that of a goal's peer; "" for none.
+func (s *agentSession) keyOf(ctx context.Context, g goal) string {
+	if g.named == nil || !strings.Contains(g.peer, ".") {
+		return ""
+	}
+	response, err := call(ctx, s.List, &agentpb.ListRequest{Type: resource.MeshNames.Aliases[0], Id: g.peer})
+	if err != nil || len(response.GetResources()) != 1 {
+		return "" // it has no such name, or not yet
+	}
+	return textOf(response.GetResources()[0].GetSpec().AsMap(), "publicKey")
 }

@@ -96,6 +96,9 @@ func (v View) Head(h *agentpb.GetHealthResponse) []string {
 		offered := health.OfferedRelay{Port: uint16(o.GetPort()), Members: int(o.GetMembers()), Registered: int(o.GetRegistered())}
 		head = append(head, [2]string{"offers", "a relay, " + offered.String()})
 	}
+	if n := h.GetNames(); n != nil {
+		head = append(head, [2]string{"names", namesText(n)})
+	}
 	if c := h.GetCluster(); c != nil {
 		head = append(head, [2]string{"cluster", strings.TrimPrefix(c.GetFingerprint()+", "+human.Count(int(c.GetMachines()), "machine"), ", ")})
 	}
@@ -128,6 +131,15 @@ func firstOnly(name string, i int) string {
 		return ""
 	}
 	return name
+}
+
+// namesText says how names of machines are resolved.
+func namesText(n *agentpb.Names) string {
+	how := "not resolved"
+	if n.GetResolvedBy() != "" {
+		how = "by " + n.GetResolvedBy()
+	}
+	return fmt.Sprintf("%s, %s, %s", n.GetDomain(), human.Count(int(n.GetMachines()), "machine"), how)
 }
 
 // relayText says how the machine is registered with a relay.
