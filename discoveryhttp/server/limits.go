@@ -51,6 +51,11 @@ type Limits struct {
 	WatchesPerAddress int
 	// Watches bounds the open watches of all addresses. 0 is no bound.
 	Watches int
+	// Invites bounds the open calls of InviteService, and InvitesPerAddress those of one address, or
+	// of one IPv6 /64. A call holds what it brings or takes. 0 is no bound.
+	Invites, InvitesPerAddress int
+	// InviteRates are those of InviteService.
+	InviteRates InviteRates
 	// Sent bounds what is encoded for readers: messages that they have not taken, and that are
 	// kept for further readers, in bytes. Each counts once, however many read it. 0 is no bound.
 	Sent int64
@@ -71,6 +76,15 @@ type Rate struct {
 	Burst int
 }
 
+// InviteRates bound the calls of InviteService, besides the rates of all calls.
+type InviteRates struct {
+	// PerAddress is the rate of one address, or of one IPv6 /64: a fleet may join from behind one.
+	PerAddress Rate
+	// All is the rate of all addresses together, and Owners that of the calls of those who make, list
+	// and revoke invitations, for which a store may look at all of them.
+	All, Owners Rate
+}
+
 // DefaultLimits returns limits that fit clusters of 10,000 machines. The sizes, the
 // endpoints and the TTL are those of Sidero's service, which its clients comply with.
 //
@@ -84,7 +98,8 @@ func DefaultLimits() Limits {
 		Data:     2048,
 		Endpoint: 32,
 		Store: store.Limits{Affiliates: 10_000, Watchers: 12_000, Endpoints: 64, Clusters: 100_000,
-			Bytes: 512 << 20, CallerBytes: 96 << 20, CallerClusters: 2500, Backlog: 64 << 20},
+			Bytes: 512 << 20, CallerBytes: 96 << 20, CallerClusters: 2500, Backlog: 64 << 20,
+			Invitations: 4096, OwnerInvitations: 64, CallerInvitations: 256, InvitationBytes: 32 << 20, CallerInvitationBytes: 4 << 20},
 		TTL:        30 * time.Minute,
 		Send:       10 * time.Second,
 		PerAddress: Rate{PerSecond: 200, Burst: 8000},
@@ -97,6 +112,9 @@ func DefaultLimits() Limits {
 		Calls:             65_536,
 		WatchesPerAddress: 4096,
 		Watches:           50_000,
+		Invites:           128,
+		InvitesPerAddress: 64,
+		InviteRates:       InviteRates{PerAddress: Rate{PerSecond: 2, Burst: 300}, All: Rate{PerSecond: 100, Burst: 2000}, Owners: Rate{PerSecond: 20, Burst: 200}},
 		Sent:              384 << 20,
 		Copies:            128 << 20,
 		CopiesPerAddress:  64 << 20,

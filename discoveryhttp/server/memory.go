@@ -12,6 +12,8 @@ const (
 	watchMemory      = 16 << 10
 	clusterMemory    = 1 << 10
 	waitingMemory    = minRequest
+	// inviteMemory is for a call of InviteService: its request or answer, decoded and encoded.
+	inviteMemory = 2 * maxInvite
 	// garbagePercent is how much garbage there is before the collector runs, of what is in use.
 	garbagePercent = 40
 )
@@ -43,7 +45,8 @@ func (l Limits) boundedMemory() int64 {
 		int64(l.Connections.Connections)*connectionMemory +
 		int64(l.Calls)*callMemory +
 		int64(l.Watches)*watchMemory +
-		int64(l.Waiting)*waitingMemory
+		int64(l.Waiting)*waitingMemory +
+		l.Store.InvitationBytes + int64(l.Invites)*inviteMemory
 	return used + used*garbagePercent/100
 }
 
@@ -55,6 +58,8 @@ func (l Limits) Within(memory int64) Limits {
 	if share >= 1 {
 		return l
 	}
+	lower(share, &l.Store.InvitationBytes, &l.Store.CallerInvitationBytes)
+	lower(share, &l.Store.Invitations, &l.Store.CallerInvitations, &l.Invites, &l.InvitesPerAddress)
 	lower(share, &l.Store.Bytes, &l.Store.CallerBytes, &l.Store.Backlog, &l.Sent, &l.Copies, &l.CopiesPerAddress)
 	lower(share, &l.Store.Clusters, &l.Store.CallerClusters, &l.Connections.Connections, &l.Connections.PerCaller,
 		&l.Connections.Pending, &l.Connections.PendingPerCaller, &l.Calls, &l.CallsPerAddress,

@@ -128,6 +128,7 @@ var (
 	clustersGauge   = gauge("clusters", "Clusters with an affiliate, a watcher or a pinned token. With etcd: clusters watched on this server.")
 	affiliatesGauge = gauge("affiliates", "Affiliates of these clusters.")
 	watchersGauge   = gauge("watchers", "Open watches on this server.")
+	invitesGauge    = gauge("invitations", "Invitations that are known, with those that have expired within a day.")
 	backlogGauge    = gauge("backlog_bytes", "About what changes take that watches have not taken, in bytes, as --max-backlog counts it.")
 )
 
@@ -136,6 +137,7 @@ func (statsCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- clustersGauge
 	out <- affiliatesGauge
 	out <- watchersGauge
+	out <- invitesGauge
 	out <- backlogGauge
 }
 
@@ -145,6 +147,7 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(clustersGauge, prometheus.GaugeValue, float64(stats.Clusters))
 	out <- prometheus.MustNewConstMetric(affiliatesGauge, prometheus.GaugeValue, float64(stats.Affiliates))
 	out <- prometheus.MustNewConstMetric(watchersGauge, prometheus.GaugeValue, float64(stats.Watchers))
+	out <- prometheus.MustNewConstMetric(invitesGauge, prometheus.GaugeValue, float64(stats.Invitations))
 	out <- prometheus.MustNewConstMetric(backlogGauge, prometheus.GaugeValue, float64(stats.Backlog))
 }
 

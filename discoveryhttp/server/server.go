@@ -44,7 +44,8 @@ type Store interface {
 	// Admit reports whether the cluster has no pin, or token as its pin. It never
 	// creates a pin: an Update does.
 	Admit(ctx context.Context, clusterID string, token []byte, now time.Time) (bool, error)
-	// Expire removes the affiliates and endpoints that have expired, and pins that
+	Invitations
+	// Expire removes the affiliates, endpoints and invitations that have expired, and pins that
 	// were not used for as long as store.PinLife says. The server calls it every few
 	// seconds.
 	Expire(now time.Time) error
@@ -52,6 +53,21 @@ type Store interface {
 	Stats() store.Stats
 	// Ready returns an error if the store cannot be used.
 	Ready(ctx context.Context) error
+}
+
+// Invitations keeps invitations for machines that are to join a cluster.
+type Invitations interface {
+	// CreateInvitation keeps an invitation until a day after it expires. What it seals goes with
+	// the first Expire after that.
+	CreateInvitation(ctx context.Context, i *store.Invitation) error
+	// TakeInvitation counts a request once, on however many servers, and returns the invitation with
+	// what it seals.
+	TakeInvitation(ctx context.Context, name store.InvitationName, request store.RequestID, now time.Time) (*store.Invitation, error)
+	// ListInvitations returns those of an owner, the first to expire first. It may leave out what they
+	// seal.
+	ListInvitations(ctx context.Context, owner store.OwnerHash) ([]*store.Invitation, error)
+	// RevokeInvitation removes an invitation of an owner.
+	RevokeInvitation(ctx context.Context, owner store.OwnerHash, name store.InvitationName) error
 }
 
 // Options configure a Server.
@@ -71,6 +87,8 @@ type Options struct {
 	// closes them. Outside is nil for none.
 	Outside *stun.Server
 	STUN    []*net.UDPConn
+	// Invite keeps invitations for machines that are to join a cluster.
+	Invite bool
 	// Relay forwards packets of machines; nil for none. Run runs it. RelayAddress is host:port of its
 	// UDP socket; an empty host is that at which a machine calls the server.
 	Relay        Relay
@@ -157,6 +175,10 @@ func (s *Server) Handler() http.Handler {
 	if s.options.Reflect {
 		path, service := reflectpbconnect.NewReflectServiceHandler(newReflector(s), connect.WithReadMaxBytes(maxReflect),
 			connect.WithCompression("gzip", nil, nil), connect.WithInterceptors(s.metrics))
+		services[path] = service
+	}
+	if s.options.Invite {
+		path, service := newInviter(s).handler()
 		services[path] = service
 	}
 	if s.options.Relay != nil {
@@ -279,7 +301,7 @@ func (s *Server) storeError(ctx context.Context, err error) error {
 		return nil
 	}
 	for _, full := range []error{store.ErrTooManyClusters, store.ErrTooManyAffiliates, store.ErrTooManyEndpoints, store.ErrTooManyWatchers,
-		store.ErrFull, store.ErrCallerFull} {
+		store.ErrFull, store.ErrCallerFull, store.ErrTooManyInvitations} {
 		if errors.Is(err, full) {
 			return connect.NewError(connect.CodeResourceExhausted, err)
 		}

@@ -25,6 +25,7 @@ import (
 // tinyStore is a store that uses only what package store exports, as one in another
 // module would. Affiliates do not expire.
 type tinyStore struct {
+	server.Invitations
 	limits store.Limits
 
 	mu       sync.Mutex
@@ -133,10 +134,10 @@ func (*tinyStore) Ready(context.Context) error { return nil }
 // store.
 func TestStoreOfAnotherPackage(t *testing.T) {
 	storetest.Run(t, func(_ *testing.T, limits store.Limits) server.Store {
-		return &tinyStore{limits: limits, clusters: map[string]*tinyCluster{}}
+		return &tinyStore{Invitations: store.NewMemory(limits), limits: limits, clusters: map[string]*tinyCluster{}}
 	}, "an affiliate evicts endpoints", "an affiliate evicts one without", "a limit of endpoints", "a limit of clusters", "a limit of bytes",
 		"a limit of a caller's bytes", "a limit of a caller's clusters", "watched clusters of a caller", "a watched cluster that is left", "a pin ends watches with another",
-		"what it keeps is counted")
+		"what it keeps is counted", "invitations are counted")
 
 	t.Run("served", func(t *testing.T) {
 		s := httptest.NewServer(server.New(t.Context(), server.Options{

@@ -189,7 +189,7 @@ func (b *Bolt) stage(ops []*operation) bool {
 		op.err = op.run(m)
 		mustWrite = mustWrite || op.mustWrite
 	}
-	return mustWrite || len(m.staged) > 0 || b.journal.isOutdated(m.clock.latest)
+	return mustWrite || m.isStaged() || b.journal.isOutdated(m.clock.latest)
 }
 
 // Update implements server.Store.

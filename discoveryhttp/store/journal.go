@@ -28,6 +28,8 @@ type journal struct {
 	// suspects are records of writes that failed, which may be on disk or not. The next
 	// write replaces them.
 	suspects map[recordID]struct{}
+	// suspectInvitations are suspects, too.
+	suspectInvitations map[InvitationName]struct{}
 	// broken is set if the file can be used no more.
 	broken error
 	// commits counts the writes.
@@ -122,7 +124,7 @@ func changeOfPin(cluster string, p pin) *storepb.Change {
 
 // isOutdated reports whether the time on disk is old, or unknown.
 func (j *journal) isOutdated(now int64) bool {
-	return now-j.saved >= aliveInterval.Milliseconds() || len(j.suspects) > 0
+	return now-j.saved >= aliveInterval.Milliseconds() || len(j.suspects) > 0 || len(j.suspectInvitations) > 0
 }
 
 // write is one transaction: what it does to the journal once it has succeeded.
@@ -135,6 +137,8 @@ type write struct {
 	// written are the records, with what gets their number.
 	written map[recordID]struct{}
 	moved   []func()
+	// invitations are those that are written.
+	invitations []InvitationName
 }
 
 // commit writes all that is staged. After an error it may be on disk or not; the next commit
@@ -178,12 +182,18 @@ func (w *write) failed() {
 	for id := range w.written {
 		w.suspects[id] = struct{}{}
 	}
+	if w.suspectInvitations == nil {
+		w.suspectInvitations = map[InvitationName]struct{}{}
+	}
+	for _, name := range w.invitations {
+		w.suspectInvitations[name] = struct{}{}
+	}
 }
 
 // succeeded notes that what was written is on disk.
 func (w *write) succeeded(now int64) {
 	w.journal.last, w.journal.records = w.last, w.records
-	w.saved, w.suspects = now, nil
+	w.saved, w.suspects, w.suspectInvitations = now, nil, nil
 	w.memory.mu.Lock()
 	defer w.memory.mu.Unlock()
 	for _, moved := range w.moved {
@@ -200,7 +210,7 @@ func (w *write) run(tx *bbolt.Tx, now int64) error {
 		w.records = uint64(w.log.Stats().KeyN) //nolint:gosec // a count
 	}
 	w.memory.mu.Lock()
-	err := errors.Join(w.putStaged(), w.putSuspects())
+	err := errors.Join(w.putStaged(), w.putSuspects(), w.putInvitations(tx))
 	w.memory.mu.Unlock()
 	if err == nil {
 		err = w.clean()

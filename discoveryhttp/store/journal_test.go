@@ -25,6 +25,9 @@ func contents(m *Memory) map[string]string {
 			all[id] = string(c.pin.hash)
 		}
 	}
+	for name, i := range m.invitations.byName {
+		all[string(name[:])] = fmt.Sprint(i.Takers, i.Uses, i.Expires.Unix(), i.Sealed)
+	}
 	return all
 }
 
@@ -102,6 +105,9 @@ func change(random *rand.Rand, m *Memory, now time.Time) {
 	case 1:
 		m.expire(now)
 		return
+	case 3:
+		invite(random, m, now)
+		return
 	case 2:
 		u.Token = []byte("one")
 	}
@@ -112,6 +118,22 @@ func change(random *rand.Rand, m *Memory, now time.Time) {
 		u.Endpoints = append(u.Endpoints, fmt.Append(nil, "e", random.IntN(20)))
 	}
 	_ = m.update(cluster, u)
+}
+
+// invite stages a change of an invitation.
+func invite(random *rand.Rand, m *Memory, now time.Time) {
+	name := InvitationName{byte(random.IntN(10))}
+	switch random.IntN(3) {
+	case 0:
+		sealed := fmt.Append(nil, random.IntN(1000))
+		_ = m.invitations.create(&Invitation{Name: name, Created: now, Expires: now.Add(time.Hour), Uses: 5, Sealed: sealed, Size: len(sealed)})
+	case 1:
+		_, _ = m.invitations.take(name, RequestID{byte(random.IntN(10))}, now)
+	default:
+		if random.IntN(3) == 0 {
+			_ = m.invitations.revoke(OwnerHash{}, name)
+		}
+	}
 }
 
 // fail is a commit that reports failure. What was staged is forgotten.

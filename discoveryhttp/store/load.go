@@ -120,6 +120,9 @@ func (j *journal) read(tx *bbolt.Tx, m *Memory, state *storepb.State) error {
 	if err := proto.Unmarshal(payload, state); err != nil {
 		return err
 	}
+	if err := readInvitations(tx, m); err != nil {
+		return err
+	}
 	err = log.ForEach(func(key, record []byte) error {
 		if len(key) != keySize {
 			return errors.New("a record has no number")

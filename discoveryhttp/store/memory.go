@@ -34,6 +34,8 @@ type Memory struct {
 	staged []*cluster
 	// listed are the clusters with a cached snapshot.
 	listed map[*cluster]struct{}
+	// invitations are staged and applied as the clusters are.
+	invitations *invitations
 }
 
 // NewMemory returns an empty store.
@@ -45,6 +47,8 @@ func NewMemory(limits Limits) *Memory {
 		callers:  map[netip.Addr]*caller{},
 		direct:   true,
 		listed:   map[*cluster]struct{}{},
+
+		invitations: newInvitations(limits),
 	}
 }
 
@@ -132,6 +136,7 @@ func (m *Memory) apply() {
 	}
 	clear(m.staged)
 	m.staged = m.staged[:0]
+	m.invitations.apply()
 }
 
 // discard forgets all that is staged.
@@ -146,7 +151,11 @@ func (m *Memory) discard() {
 	}
 	clear(m.staged)
 	m.staged = m.staged[:0]
+	m.invitations.discard()
 }
+
+// isStaged reports whether there is anything to apply.
+func (m *Memory) isStaged() bool { return len(m.staged) > 0 || len(m.invitations.before) > 0 }
 
 // settle removes a cluster that is unused, or makes its unused pin expire. One that is only
 // watched is charged to one of those who watch it.
@@ -324,6 +333,7 @@ func (m *Memory) expire(now time.Time) {
 		c.forget()
 	}
 	clear(m.listed)
+	m.invitations.expire(now)
 	at := m.clock.at(now)
 	for len(m.expiries) > 0 && m.expiries[0].due <= at {
 		c := m.expiries[0]
@@ -346,7 +356,7 @@ func (m *Memory) Stats() Stats {
 	defer m.mu.Unlock()
 	return Stats{
 		Kind: "memory", Clusters: len(m.clusters), Affiliates: m.affiliates, Endpoints: m.endpoints, Watchers: m.watchers,
-		Bytes: m.bytes, Backlog: m.backlog.Bytes(),
+		Bytes: m.bytes, Backlog: m.backlog.Bytes(), Invitations: len(m.invitations.byName),
 	}
 }
 

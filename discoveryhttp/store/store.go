@@ -52,6 +52,13 @@ type Limits struct {
 	// CallerClusters is the limit of clusters that one caller has created, by an update or by a
 	// watch. The first update of a cluster moves the charge to its caller.
 	CallerClusters int
+	// Invitations is the limit of all invitations, with those that have expired within a day.
+	// OwnerInvitations is that of those of one owner that have not expired, and CallerInvitations
+	// that of those that one caller has made.
+	Invitations, OwnerInvitations, CallerInvitations int
+	// InvitationBytes is the limit of all invitations together: of about what they take in memory,
+	// in bytes. CallerInvitationBytes is that of those that one caller has made.
+	InvitationBytes, CallerInvitationBytes int64
 }
 
 // Stats counts what a store keeps. A change that is being written may be counted already.
@@ -60,6 +67,8 @@ type Stats struct {
 	Kind string
 	// Endpoints are those of all affiliates.
 	Clusters, Affiliates, Endpoints, Watchers int
+	// Invitations are those that are known, with those that have expired within a day.
+	Invitations int
 	// Bytes is what Limits.Bytes bounds, and Backlog what Limits.Backlog does, in bytes.
 	Bytes, Backlog int64
 	// File is the size of the store's file, in bytes; 0 if it has none.
@@ -92,9 +101,9 @@ var (
 	ErrTooManyWatchers = errors.New("the cluster has reached its limit of watchers")
 	// ErrFull is the error of an update beyond Limits.Bytes.
 	ErrFull = errors.New("the server has reached its limit of stored bytes")
-	// ErrCallerFull is the error of an update beyond Limits.CallerBytes or
-	// Limits.CallerClusters.
-	ErrCallerFull = errors.New("this address has reached its limit of stored bytes or clusters")
+	// ErrCallerFull is the error of what is beyond a limit of one caller: Limits.CallerBytes,
+	// CallerClusters, CallerInvitations or CallerInvitationBytes.
+	ErrCallerFull = errors.New("this address has reached its limit of stored bytes, clusters or invitations")
 	// ErrOtherToken is the error of a call with another token than the cluster's pin.
 	ErrOtherToken = errors.New("the member token is not that of the cluster")
 	// ErrResync is the error of a watch that lost events, because its reader was slow

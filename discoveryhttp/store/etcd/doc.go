@@ -8,6 +8,8 @@
 //	PREFIX c/CLUSTER/AFFILIATE/c           the caller that it counts for
 //	PREFIX c/CLUSTER/AFFILIATE/e/ENDPOINT  "o" if the endpoint came with data
 //	PREFIX p/CLUSTER                       the pin: the hash of the token, and its creation
+//	PREFIX i/NAME                          an invitation: a storepb.Invitation
+//	PREFIX s/NAME                          what it seals
 //	PREFIX ready                           empty; Ready writes it
 //
 // CLUSTER is the SHA-256 of the cluster's ID. AFFILIATE and ENDPOINT are in
@@ -17,6 +19,9 @@
 // An update is planned from what etcd has (newPlan), and written in one transaction
 // with the pin. The transaction fails if somebody else has changed the affiliate, and
 // the update is planned again.
+//
+// An invitation is counted by a transaction that fails if somebody else has taken it since it was
+// read. Its limits are checked before it is made, and may be exceeded by a few.
 //
 // A server follows each cluster with one etcd watch (a mirror), however many
 // watchers the cluster has there. With another watch it follows all clusters, and

@@ -12,6 +12,9 @@ const (
 	clustersKey = "c/"
 	pinsKey     = "p/"
 	readyKey    = "ready"
+	// invitationsKey and sealedKey begin those of an invitation.
+	invitationsKey = "i/"
+	sealedKey      = "s/"
 )
 
 // The keys of an affiliate, below its prefix.
@@ -74,8 +77,13 @@ func callerOf(address netip.Addr) callerID {
 	if !address.IsValid() {
 		return callerID{}
 	}
-	sum := sha256.Sum256(address.AsSlice())
-	return callerID(sum[:])
+	return hashedCaller(address.AsSlice())
+}
+
+// hashedCaller returns the caller at an address in bytes.
+func hashedCaller(address []byte) callerID {
+	sum := sha256.Sum256(address)
+	return callerID(sum[:len(callerID{})])
 }
 
 // parseCaller returns the caller in the value of a callerKey.

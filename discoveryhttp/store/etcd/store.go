@@ -191,6 +191,7 @@ func (s *Store) Stats() store.Stats {
 	return store.Stats{
 		Kind: "etcd", Clusters: len(s.usage.clusters), Affiliates: s.usage.affiliates, Endpoints: s.usage.endpoints,
 		Watchers: int(s.watchers.Load()), Bytes: s.usage.bytes, Backlog: s.backlog.Bytes(),
+		Invitations: len(s.usage.invitations),
 	}
 }
 

@@ -61,13 +61,18 @@ func (s *Store) Update(ctx context.Context, clusterID string, u store.Update) er
 		return err
 	}
 	defer unlock()
-	err = s.update(ctx, cluster, u)
+	return s.withLeases(func() error { return s.update(ctx, cluster, u) })
+}
+
+// withLeases makes a write under leases, and once more if one of them has ended or was revoked since
+// this server granted it.
+func (s *Store) withLeases(write func() error) error {
+	err := write()
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		// A lease has ended or was revoked since this server granted it.
 		s.mu.Lock()
 		clear(s.granted)
 		s.mu.Unlock()
-		err = s.update(ctx, cluster, u)
+		err = write()
 	}
 	return err
 }

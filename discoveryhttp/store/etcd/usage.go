@@ -22,6 +22,8 @@ type totals struct {
 	affiliates int
 	// endpoints counts those of all affiliates.
 	endpoints int
+	// invitations are the names of those that there are.
+	invitations map[string]struct{}
 }
 
 // clusterTotals are those of one cluster.
@@ -56,7 +58,7 @@ type callerTotals struct {
 }
 
 func newTotals() totals {
-	return totals{clusters: map[string]*clusterTotals{}, callers: map[callerID]*callerTotals{}}
+	return totals{clusters: map[string]*clusterTotals{}, callers: map[callerID]*callerTotals{}, invitations: map[string]struct{}{}}
 }
 
 // isAlive reports whether there is an affiliate.
@@ -71,6 +73,10 @@ func (e *entry) cost(id string) int64 { return costOfID(id) + e.data + e.endpoin
 func (t *totals) put(key string, kv *mvccpb.KeyValue, isNew bool) {
 	if cluster, isPin := strings.CutPrefix(key, pinsKey); isPin {
 		t.cluster(cluster).pin = parsePin(kv.Value)
+		return
+	}
+	if name, isInvitation := strings.CutPrefix(key, invitationsKey); isInvitation {
+		t.invitations[strings.Clone(name)] = struct{}{}
 		return
 	}
 	cluster, id, field, ok := parseTotalsKey(key)
@@ -100,6 +106,10 @@ func (t *totals) remove(key string) (cluster, id string, orphaned bool) {
 	if cluster, isPin := strings.CutPrefix(key, pinsKey); isPin {
 		t.cluster(cluster).pin = pin{}
 		t.dropEmpty(cluster)
+		return "", "", false
+	}
+	if name, isInvitation := strings.CutPrefix(key, invitationsKey); isInvitation {
+		delete(t.invitations, name)
 		return "", "", false
 	}
 	cluster, id, field, ok := parseTotalsKey(key)

@@ -34,7 +34,7 @@ func Update(t *testing.T, s server.Store, cluster, id, data string, expires time
 // Counts returns the numbers of clusters, affiliates and watchers alone.
 func Counts(s server.Store) store.Stats {
 	all := s.Stats()
-	return store.Stats{Clusters: all.Clusters, Affiliates: all.Affiliates, Watchers: all.Watchers}
+	return store.Stats{Clusters: all.Clusters, Affiliates: all.Affiliates, Watchers: all.Watchers, Invitations: all.Invitations}
 }
 
 // Show returns an affiliate as id=data[endpoint endpoint].

@@ -47,6 +47,13 @@ func Run(t *testing.T, open func(t *testing.T, limits store.Limits) server.Store
 		"the first affiliate pins":           {run: testPin},
 		"a pin ends watches with another":    {run: testPinEndsWatches},
 		"calls with made-up tokens pin none": {store.Limits{Clusters: 2}, testMadeUpTokens},
+		"an invitation is taken":             {run: testInvitation},
+		"invitations are counted":            {run: testInvitationCounts},
+		"an invitation expires":              {run: testInvitationExpires},
+		"an invitation is revoked":           {run: testInvitationRevoked},
+		"many take an invitation at once":    {run: testInvitationAtOnce},
+		"a limit of invitations":             {store.Limits{Invitations: 3, OwnerInvitations: 2}, testInvitationLimit},
+		"a limit of a caller's invitations":  {store.Limits{CallerInvitations: 2, InvitationBytes: 6 * invitationBytes, CallerInvitationBytes: 2 * invitationBytes}, testInvitationCallers},
 	} {
 		if !slices.Contains(without, name) {
 			t.Run(name, func(t *testing.T) { test.run(t, open(t, test.limits)) })

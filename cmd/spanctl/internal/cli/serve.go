@@ -34,6 +34,7 @@ type serveOptions struct {
 	trustedProxies  []string
 	hideAddress     bool
 	reflect         bool
+	invite          bool
 	page, metrics   string
 	etcd            etcdFlags
 	limits          server.Limits
@@ -84,6 +85,7 @@ func (f *serveOptions) flags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "networks of proxies whose X-Real-IP and X-Forwarded-For headers are trusted; with any, no caller counts as on this machine")
 	flags.BoolVar(&f.hideAddress, "hide-client-address", false, "do not tell a machine the address that it calls from, which it would publish as its own")
 	flags.BoolVar(&f.reflect, "reflect", true, "send three datagrams of UDP to a caller's own address when it asks, for spanctl doctor; an address, or IPv6 /64, has one try in 10 seconds")
+	flags.BoolVar(&f.invite, "invite", true, "keep the sealed invitations of spanctl invite, and give them to the machines that join")
 	flags.StringVar(&f.page, "page", string(server.Private), "who sees numbers on the page at /: private for browsers on this machine, without proxies; public for everybody, rounded, and none below ten clusters; off for no page")
 	flags.StringVar(&f.metrics, "metrics", string(server.Public), "who may read /metrics: public, private for this machine, or off")
 	flags.StringVar(&f.redirect, "redirect", "", "host:port of another server that all clients are sent to")
@@ -192,7 +194,7 @@ func notifySystemd(log *slog.Logger, state string) {
 
 // options returns the options of the server, without its store.
 func (f *serveOptions) options(log *slog.Logger) (server.Options, error) {
-	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Reflect: f.reflect,
+	o := server.Options{Limits: f.limits, Auth: server.Auth(f.auth), Redirect: f.redirect, HideClientAddress: f.hideAddress, Reflect: f.reflect, Invite: f.invite,
 		Page: server.Access(f.page), Metrics: server.Access(f.metrics), Version: version.Version, Log: log}
 	if err := oneOf("auth", f.auth, string(server.Open), string(server.Member)); err != nil {
 		return o, err
