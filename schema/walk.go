@@ -54,6 +54,9 @@ func reveal(v reflect.Value) any {
 	case reflect.Struct:
 		out := map[string]any{}
 		for i := range v.NumField() {
+			if v.Field(i).Kind() == reflect.Pointer && v.Field(i).IsNil() {
+				continue // it is not in the config
+			}
 			out[jsonName(v, i)] = reveal(v.Field(i))
 		}
 		return out
@@ -79,4 +82,7 @@ func isScalar(v reflect.Value) bool {
 }
 
 // jsonName returns the name that a field of a struct has in JSON.
-func jsonName(v reflect.Value, field int) string { return v.Type().Field(field).Tag.Get("json") }
+func jsonName(v reflect.Value, field int) string {
+	name, _, _ := strings.Cut(v.Type().Field(field).Tag.Get("json"), ",")
+	return name
+}
