@@ -2,6 +2,7 @@ package invitation_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -57,6 +58,8 @@ func TestLineErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	later[0] = 2
+	sum := sha256.Sum256(later[:len(later)-4])
+	copy(later[len(later)-4:], sum[:])
 	for name, c := range map[string]struct{ text, want string }{
 		"nothing":       {"", "the line is incomplete"},
 		"no fragment":   {"https://disc.example.com/", "the line is incomplete"},

@@ -81,13 +81,10 @@ func ParseLine(text string) (Line, error) {
 		return Line{}, errors.New("the line does not begin with the URL of a discovery server: want https://HOST/#…")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(fragment)
-	if err == nil && len(raw) > 0 && raw[0] > version {
-		return Line{}, errVersion
-	}
-	if err != nil || len(raw) != fragmentSize || string(raw[fragmentSize-sumSize:]) != string(sumOf(raw[:fragmentSize-sumSize])) {
+	if err != nil || len(raw) <= sumSize || string(raw[len(raw)-sumSize:]) != string(sumOf(raw[:len(raw)-sumSize])) {
 		return Line{}, errCut
 	}
-	if raw[0] != version || raw[1]&^flagPrivateCA != 0 {
+	if len(raw) != fragmentSize || raw[0] != version || raw[1]&^flagPrivateCA != 0 {
 		return Line{}, errVersion
 	}
 	l := Line{Server: server, PrivateCA: raw[1]&flagPrivateCA != 0}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -213,6 +216,30 @@ func TestInviteRates(t *testing.T) {
 		}
 	}
 	t.Error("a thousand calls of one address are answered")
+}
+
+// TestInviteOfAPrivateAuthority has a server whose certificate a new machine does not know. It takes the
+// invitation only if the line says so.
+func TestInviteOfAPrivateAuthority(t *testing.T) {
+	kept := store.NewMemory(store.Limits{})
+	plain, _ := start(t, invites, func(o *server.Options) { o.Store = kept })
+	key := newInviting(t, plain, 1).create(t, "config", 1, time.Hour)
+	o := options([]func(*server.Options){invites, func(o *server.Options) { o.Store = kept }})
+	secure := httptest.NewUnstartedServer(server.New(t.Context(), o).Handler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	for _, unverified := range []bool{false, true} {
+		client, err := invitation.NewClient(invitation.Options{Server: secure.URL, Unverified: unverified})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		config, err := inviting{Client: client}.take(t.Context(), key, 1)
+		if failed, _ := errors.AsType[*tls.CertificateVerificationError](err); unverified != (err == nil) || !unverified && failed == nil {
+			t.Errorf("unverified %v: got %q, %v", unverified, config, err)
+		}
+	}
 }
 
 // FuzzInvite sends arbitrary bodies to each method, in each encoding.

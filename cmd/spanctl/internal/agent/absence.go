@@ -29,7 +29,7 @@ type leftLink struct {
 // Health implements healthReader: it says that no agent runs, and what there is without one.
 func (o *oneShot) Health(ctx context.Context) *agentpb.GetHealthResponse {
 	left, err := o.leftLinks(ctx)
-	h := NoAnswer(noAgent(o.machine.Socket, left, err, hasUnit("/")))
+	h := NoAnswer(noAgent(o.machine.Socket, left, err, HasUnit("/")))
 	h.Hostname = hostname("")
 	return h
 }
@@ -74,7 +74,7 @@ func noAgent(socket string, left []leftLink, fault error, unit bool) condition.C
 }
 
 // StartRemedy says how an agent is started on this machine.
-func StartRemedy() string { return startRemedy(hasUnit("/")) }
+func StartRemedy() string { return startRemedy(HasUnit("/")) }
 
 func startRemedy(unit bool) string {
 	if unit {
@@ -127,9 +127,9 @@ func machinesAmong(peers []state.Peer) (n int) {
 	return n
 }
 
-// hasUnit reports whether systemd runs the machine whose root directory is given, and has a unit of
+// HasUnit reports whether systemd runs the machine whose root directory is given, and has a unit of
 // the agent (sd_booted(3), systemd.unit(5)).
-func hasUnit(root string) bool {
+func HasUnit(root string) bool {
 	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
 		return false
 	}

@@ -81,19 +81,19 @@ func TestHasUnit(t *testing.T) {
 	if err := os.WriteFile(unit, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if hasUnit(root) {
+	if HasUnit(root) {
 		t.Error("systemd does not run")
 	}
 	if err := os.MkdirAll(filepath.Join(root, "run/systemd/system"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if !hasUnit(root) {
+	if !HasUnit(root) {
 		t.Error("the unit is not found")
 	}
 	if err := os.Remove(unit); err != nil {
 		t.Fatal(err)
 	}
-	if hasUnit(root) {
+	if HasUnit(root) {
 		t.Error("there is no unit")
 	}
 }

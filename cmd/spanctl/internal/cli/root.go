@@ -132,6 +132,7 @@ each other through discovery. Each keeps an encrypted WireGuard tunnel to every 
 		newVersion(g),
 		newGen(),
 		newImport(),
+		newInvite(), newJoin(g),
 		newValidate(),
 		newSchema(), newExplain(),
 		newDiscovery(g),

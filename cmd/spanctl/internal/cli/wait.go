@@ -210,10 +210,15 @@ func (o *waitOptions) run(ctx context.Context, s *agentSession, _ []string) erro
 	if err != nil {
 		return usageError{err}
 	}
+	return o.reach(ctx, s, g)
+}
+
+// reach waits until a goal is reached.
+func (o *waitOptions) reach(ctx context.Context, s *agentSession, g goal) error {
 	within, stop := context.WithTimeout(ctx, o.timeout)
 	defer stop()
 	var last outcome
-	err = retry.Do(within, retry.New(agentRetry, agentRetryMax), s.noteWaiting(), func(ctx context.Context) error {
+	err := retry.Do(within, retry.New(agentRetry, agentRetryMax), s.noteWaiting(), func(ctx context.Context) error {
 		answered, is, err := s.await(ctx, g)
 		code := connect.CodeOf(err)
 		last = outcome{answered, isLate(ctx, err) && code != connect.CodeFailedPrecondition, is}
