@@ -47,7 +47,7 @@ func TestJoinByALine(t *testing.T) {
 	line := invite(member)
 	m.Server.Terminate()
 	last := fresh[2].CLI.Start("join", "--yes", line)
-	last.AwaitOutput("waiting for " + m.Endpoint())
+	last.AwaitOutput("waiting for " + m.Endpoint() + "/: ")
 	m.Serve("--store", store)
 	last.AwaitOutput("mesh ")
 	m.Machines = append(m.Machines, fresh...)

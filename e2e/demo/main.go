@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func demonstrate(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	d := &demo{lab: l}
 	for _, step := range []func(context.Context) error{
-		d.host, d.configure, d.start, d.see, d.reach, d.edit, d.down, d.outage,
+		d.host, d.configure, d.join, d.see, d.reach, d.edit, d.down, d.outage,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -75,11 +74,12 @@ func say(text string) {
 
 // show runs spanctl on a node and prints the command and its output.
 func (d *demo) show(ctx context.Context, n *lab.Node, args ...string) error {
-	fmt.Printf("%s# spanctl %s\n", n.Name, strings.Join(args, " "))
+	typed := strings.ReplaceAll(strings.Join(args, " "), n.Config(), "machine.cue")
+	fmt.Printf("%s# spanctl %s\n", n.Name, typed)
 	out, err := n.Spanctl(ctx, args...).CombinedOutput()
-	fmt.Print(string(out))
+	fmt.Print(strings.ReplaceAll(string(out), n.Config(), "machine.cue"))
 	if err != nil {
-		return fmt.Errorf("spanctl %s on %s: %w", strings.Join(args, " "), n.Name, err)
+		return fmt.Errorf("spanctl %s on %s: %w", typed, n.Name, err)
 	}
 	return nil
 }
@@ -99,50 +99,62 @@ func (d *demo) host(ctx context.Context) (err error) {
 	return err
 }
 
-// configure makes one config and gives it to three machines.
+// configure makes the config of the first machine, and starts its agent.
 func (d *demo) configure(ctx context.Context) error {
-	say("2. One config serves all machines.")
-	endpoint := "http://" + d.discovery.Address.String() + ":3000"
-	path := filepath.Join(d.lab.Dir, "machine.cue")
-	if err := d.show(ctx, d.discovery, "gen", "config", "--with-kubespan", "--discovery-endpoint", endpoint, "-o", path); err != nil {
-		return err
-	}
-	config, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
+	say("2. The first machine makes a config, and runs the agent.")
 	for i := range 3 {
 		node, err := d.lab.AddNode(fmt.Sprintf("node-%d", i+1))
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(node.Config(), config, 0o600); err != nil {
-			return err
-		}
 		d.nodes = append(d.nodes, node)
 	}
-	return nil
+	first := d.nodes[0]
+	endpoint := "http://" + d.discovery.Address.String() + ":3000"
+	if err := d.show(ctx, first, "gen", "config", "--with-kubespan", "--discovery-endpoint", endpoint, "-o", first.Config()); err != nil {
+		return err
+	}
+	return d.run(ctx, first)
 }
 
-func (d *demo) start(ctx context.Context) error {
-	say("3. Each machine runs the agent.")
-	for _, n := range d.nodes {
-		fmt.Printf("%s# spanctl run &\n", n.Name)
-		agent, err := lab.Start(n.Spanctl(ctx, "run"))
-		if err != nil {
+// run starts the agent of a machine.
+func (d *demo) run(ctx context.Context, n *lab.Node) error {
+	fmt.Printf("%s# spanctl run &\n", n.Name)
+	agent, err := lab.Start(n.Spanctl(ctx, "run"))
+	if err != nil {
+		return err
+	}
+	d.agents = append(d.agents, agent)
+	_, err = agent.Await(ctx, 0, "agent started")
+	return err
+}
+
+// join has the other machines join by the line that the first one prints.
+func (d *demo) join(ctx context.Context) error {
+	say("3. It invites the others by one line, with which they join.")
+	fmt.Println("node-1# spanctl invite --uses 2")
+	cmd := d.nodes[0].Spanctl(ctx, "invite", "--uses", "2")
+	cmd.Stderr = os.Stdout
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("spanctl invite on node-1: %w", err)
+	}
+	fmt.Print(string(out))
+	_, line, _ := strings.Cut(strings.TrimSpace(string(out)), "spanctl join ")
+	for _, n := range d.nodes[1:] {
+		if err := d.run(ctx, n); err != nil {
 			return err
 		}
-		if _, err := agent.Await(ctx, 0, "agent started"); err != nil {
+		if err := d.show(ctx, n, "join", "--yes", line); err != nil {
 			return err
 		}
-		d.agents = append(d.agents, agent)
 	}
 	return nil
 }
 
 // see follows the peers of the first machine until they are up.
 func (d *demo) see(ctx context.Context) error {
-	say("4. They find each other.")
+	say("4. They have found each other.")
 	node := d.nodes[0]
 	fmt.Printf("%s# spanctl get kubespanpeerstatuses -w\n", node.Name)
 	watch, err := lab.Start(node.Spanctl(ctx, "get", "kubespanpeerstatuses", "-w"))

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,7 +11,8 @@ import (
 	"github.com/spanmesh/span/e2e/internal/harness"
 )
 
-// TestReadme types the first steps, on a machine that hosts discovery and on two that join.
+// TestReadme types the first steps, on a machine that hosts discovery, on the first of the mesh, and on
+// one that joins by the line that the first one prints.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	text := docsession.Read(t, "README.md")
@@ -21,7 +21,7 @@ func TestReadme(t *testing.T) {
 	host, joins, other := docsession.New(t, m.Discovery), docsession.New(t, m.Add("node-1")), docsession.New(t, m.Add("node-2"))
 	text = strings.ReplaceAll(text, "203.0.113.1", host.Address.String())
 	text = strings.ReplaceAll(text, "/run/spanctl/spanctl.sock", joins.Socket())
-	applied := false
+	invited := false
 	for _, b := range docsession.Blocks(text) {
 		language, lines := b.Language, b.Text
 		switch {
@@ -36,18 +36,16 @@ func TestReadme(t *testing.T) {
 				t.Errorf("curl got %q", out)
 			}
 		default:
-			joins.TypeAll(lines)
-			if strings.Contains(lines, "spanctl run") {
-				applied = true
-				config, err := os.ReadFile(filepath.Join(joins.Dir, "machine.cue"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				other.Put("machine.cue", string(config))
-				other.TypeAll(lines)
+			if strings.Contains(lines, "spanctl invite") {
+				invited = true
+				line := joins.Type(lines)
+				other.Type("spanctl run")
+				other.Type(strings.TrimSpace(line) + " --yes")
 				joins.API.AwaitPeersUp(1)
 				joins.CLI.AwaitNoDiff()
+				continue
 			}
+			joins.TypeAll(lines)
 		}
 	}
 	if joins.Commands < 7 {
@@ -56,8 +54,8 @@ func TestReadme(t *testing.T) {
 	if host.Commands != 1 {
 		t.Errorf("%d commands for the discovery server, want 1", host.Commands)
 	}
-	if !applied {
-		t.Error("no config is applied")
+	if !invited {
+		t.Error("no machine is invited")
 	}
 	joins.Type("spanctl down")
 }
@@ -69,7 +67,7 @@ func TestDiscoveryDocument(t *testing.T) {
 	text := docsession.Read(t, "docs/discovery.md")
 	m := harness.StartMesh(t, 2)
 	m.AwaitUp()
-	d := docsession.New(t, m.Discovery)
+	d, joined := docsession.New(t, m.Discovery), docsession.New(t, m.Machines[0])
 	d.Put("machine.cue", m.Config)
 	certificate, key := d.Files.Certificate()
 	for from, to := range map[string]string{certificate: "cert.pem", key: "key.pem"} {
@@ -89,6 +87,8 @@ func TestDiscoveryDocument(t *testing.T) {
 			d.Type("spanctl gen config -o base.cue")
 			d.Type("spanctl validate -f base.cue -f part.cue")
 		case strings.HasPrefix(b.Text, "etcdctl"): // there is no etcd here
+		case strings.HasPrefix(b.Text, "spanctl invite"):
+			joined.TypeAll(b.Text)
 		case strings.Contains(b.Text, "call()"):
 			serve, script, _ := strings.Cut(b.Text, "\n")
 			d.Type(strings.Replace(serve, "serve", "serve --listen 127.0.0.1:3001", 1))
@@ -105,7 +105,6 @@ func TestDiscoveryDocument(t *testing.T) {
 	if d.Commands < 7 {
 		t.Errorf("only %d commands were found", d.Commands)
 	}
-	joined := docsession.New(t, m.Machines[0])
 	joined.TypeInline(text)
 }
 

@@ -31,6 +31,7 @@ var Commands = map[string]lab.Subcommand{
 	"processes":      listProcesses,
 	"listen":         listen,
 	"post":           post,
+	"take":           take,
 	"date-front":     dateFront,
 
 	"signal-wireguard":   signalWireguard,

@@ -216,6 +216,9 @@ func inviteServers(c *schema.Config) ([]inviteServer, error) {
 		if err != nil {
 			return nil, err
 		}
+		if u.Path == "" {
+			text += "/"
+		}
 		servers = append(servers, inviteServer{client, text, owner, service.CA != "" && u.Scheme == "https"})
 	}
 	if len(servers) == 0 {

@@ -81,6 +81,8 @@ type joining struct {
 	*agentSession
 	// before is the stored config; nil if there is none.
 	before *schema.Source
+	// shown is how many peers were up when that was last shown.
+	shown string
 }
 
 // offer is where the config of the new machine comes from.
@@ -356,13 +358,12 @@ const allPeersTime = 15 * time.Second
 // peersGoal is reached when at least so many peers are up, or for 0 when all are. It shows how many
 // are, when that changes.
 func (j *joining) peersGoal(least int) goal {
-	shown := ""
 	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
 		n := up(specs)
 		is := fmt.Sprintf("%d of %s up", n, human.Count(len(specs), "peer"))
-		if is != shown && len(specs) > 0 {
+		if is != j.shown && len(specs) > 0 {
 			j.note(is)
-			shown = is
+			j.shown = is
 		}
 		return n >= max(least, 1) && (least > 0 || n == len(specs)), is
 	}}
