@@ -67,3 +67,27 @@ func TestJoinByALine(t *testing.T) {
 		}
 	})
 }
+
+// TestJoinAsksOnATerminal declines first: nothing is changed, and the line is good for the same machine
+// again.
+func TestJoinAsksOnATerminal(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMesh(t, 1)
+	fresh := m.Add("new-1")
+	fresh.Agent.Start()
+	x := harness.StartTerminal(t, fresh)
+	join := fresh.Binary() + " join '" + invite(m.Machines[0]) + "'"
+	x.Enter(join)
+	x.Await("about to join a mesh", "Join? [y/N]")
+	x.Enter("n")
+	x.Await("not joined: nothing was changed")
+	if _, err := os.Stat(fresh.Config()); !os.IsNotExist(err) {
+		t.Errorf("there is a config: %v", err)
+	}
+	harness.WantText(t, "the list", m.Machines[0].CLI.Run("invite", "list"), "1 of 1   used")
+	x.Enter("clear")
+	x.Enter(join)
+	x.Await("Join? [y/N]")
+	x.Enter("y")
+	x.Await("1 of 1 peer up", "new-1", "healthy")
+}

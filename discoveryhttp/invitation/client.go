@@ -156,6 +156,9 @@ func isCertificate(err error) bool {
 
 // errorOf returns what the error of a call says, without the words of the protocol.
 func errorOf(err error) error {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		return failed.Err // the others have the path of the protocol
+	}
 	answer, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		return err
@@ -169,6 +172,9 @@ func errorOf(err error) error {
 		return ErrUnknown
 	case connect.CodeUnimplemented:
 		return ErrUnsupported
+	case connect.CodeUnknown, connect.CodeInternal:
+		// It answers something else, as a server of gRPC alone or a proxy does.
+		return fmt.Errorf("%w: it answers %s", ErrUnsupported, answer.Message())
 	case connect.CodeFailedPrecondition:
 		return endedOf(answer)
 	}

@@ -25,7 +25,7 @@ import (
 )
 
 // inviteTimeout is how long a discovery server may take to answer.
-const inviteTimeout = 20 * time.Second
+const inviteTimeout = 15 * time.Second
 
 // inviteOptions are the flags of `spanctl invite`.
 type inviteOptions struct {
@@ -72,7 +72,7 @@ of the cluster is another one.`,
 	}
 	cmd.Flags().IntVar(&o.uses, "uses", 1, "how many machines may join, from 1 to 1000")
 	cmd.Flags().DurationVar(&o.life, "expires", time.Hour, "how long the line is good, up to 720h")
-	cmd.Flags().StringVar(&o.file, "file", "", "write a sealed file for `spanctl join --file` in place of a line; - for standard output")
+	cmd.Flags().StringVar(&o.file, "file", "", "write a sealed file for spanctl join --file in place of a line; - for standard output")
 	cmd.Flags().StringArrayVar(&o.recipients, "recipient", nil, "public key of age that the file is sealed to, such as age1…, in place of a passphrase; may be given several times")
 	o.passphrase.flag(cmd)
 	o.input.sourceFlags(cmd, storedConfig())
@@ -222,7 +222,7 @@ func inviteServers(c *schema.Config) ([]inviteServer, error) {
 		servers = append(servers, inviteServer{client, text, owner, service.CA != "" && u.Scheme == "https"})
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("the config has no discovery server without a password in its URL, which could keep an invitation: `spanctl invite --file` writes one into a file")
+		return nil, errors.New("the config names no discovery server that could keep an invitation (one with a password in its URL cannot be in a line): `spanctl invite --file` writes one into a file")
 	}
 	return servers, nil
 }
