@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,9 @@ var (
 	ErrUnsupported = errors.New("the server keeps no invitations")
 )
 
+// passing are the codes of errors that may pass.
+var passing = []connect.Code{connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted, connect.CodeCanceled}
+
 // Notify is told of a try that failed, and when the next one is.
 type Notify = retry.Notify
 
@@ -134,11 +138,10 @@ func try[Q, R any](ctx context.Context, notify Notify, method func(context.Conte
 			return nil
 		}
 		last = errorOf(err)
-		switch connect.CodeOf(err) {
-		case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted, connect.CodeCanceled:
-			if !isCertificate(err) {
-				return last
-			}
+		// An answer that is too large is refused here, with a code that the server did not send.
+		tooLarge := connect.CodeOf(err) == connect.CodeResourceExhausted && !connect.IsWireError(err)
+		if slices.Contains(passing, connect.CodeOf(err)) && !tooLarge && !isCertificate(err) {
+			return last
 		}
 		return retry.Permanent(last)
 	})
@@ -235,6 +238,11 @@ func (c *Client) List(ctx context.Context, o Owner) ([]*invitepb.Invitation, err
 	response, err := try(ctx, nil, c.service.List, owned(o, &invitepb.ListRequest{ClusterId: o.ClusterID, Owner: o.Token}))
 	if err != nil {
 		return nil, c.failed("list invitations", err)
+	}
+	for _, i := range response.GetInvitations() {
+		if len(i.GetName()) != len(store.InvitationName{}) {
+			return nil, c.failed("list invitations", fmt.Errorf("a name has %d bytes: want %d", len(i.GetName()), len(store.InvitationName{})))
+		}
 	}
 	return response.GetInvitations(), nil
 }

@@ -45,11 +45,11 @@ func newInviting(t *testing.T, url string, cluster byte) inviting {
 	return inviting{client, invitation.Owner{ClusterID: "c" + string('0'+rune(cluster)), Token: invitation.OwnerToken([32]byte{cluster}, "c")}}
 }
 
-// create creates an invitation and returns its key.
-func (i inviting) create(t *testing.T, config string, uses int, life time.Duration) invitation.Key {
+// create creates an invitation that seals "config", and returns its key.
+func (i inviting) create(t *testing.T, uses int, life time.Duration) invitation.Key {
 	t.Helper()
 	key := invitation.NewKey()
-	sealed, err := key.Seal([]byte(config))
+	sealed, err := key.Seal([]byte("config"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func (i inviting) take(ctx context.Context, key invitation.Key, machine byte) (s
 func TestInvite(t *testing.T) {
 	url, _ := start(t, invites)
 	us, others := newInviting(t, url, 1), newInviting(t, url, 2)
-	key := us.create(t, "config", 2, time.Hour)
+	key := us.create(t, 2, time.Hour)
 	for _, machine := range []byte{1, 1, 2, 1} {
 		if config, err := us.take(t.Context(), key, machine); config != "config" || err != nil {
 			t.Errorf("machine %d got %q, %v", machine, config, err)
@@ -107,12 +107,13 @@ func TestInvite(t *testing.T) {
 func TestInviteExpires(t *testing.T) {
 	url, _ := start(t, invites)
 	us := newInviting(t, url, 1)
-	key := us.create(t, "config", 1, time.Second)
+	key := us.create(t, 1, time.Second)
 	for {
 		_, err := us.take(t.Context(), key, 1)
 		if ended, _ := errors.AsType[*invitation.EndedError](err); ended != nil && !ended.Used {
 			return
-		} else if err != nil {
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +125,7 @@ func TestInviteSurvivesAServer(t *testing.T) {
 	kept := store.NewMemory(store.Limits{})
 	withStore := func(o *server.Options) { o.Store = kept }
 	first, stop := start(t, invites, withStore)
-	key := newInviting(t, first, 1).create(t, "config", 1, time.Hour)
+	key := newInviting(t, first, 1).create(t, 1, time.Hour)
 	if _, err := newInviting(t, first, 1).take(t.Context(), key, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func TestInviteNeedsTheMemberToken(t *testing.T) {
 		t.Error("another token creates one")
 	}
 	us.owner.MemberToken = "ours"
-	key = us.create(t, "config", 1, time.Hour)
+	key = us.create(t, 1, time.Hour)
 	if config, err := us.take(t.Context(), key, 1); config != "config" || err != nil {
 		t.Errorf("got %q, %v", config, err)
 	}
@@ -223,7 +224,7 @@ func TestInviteRates(t *testing.T) {
 func TestInviteOfAPrivateAuthority(t *testing.T) {
 	kept := store.NewMemory(store.Limits{})
 	plain, _ := start(t, invites, func(o *server.Options) { o.Store = kept })
-	key := newInviting(t, plain, 1).create(t, "config", 1, time.Hour)
+	key := newInviting(t, plain, 1).create(t, 1, time.Hour)
 	o := options([]func(*server.Options){invites, func(o *server.Options) { o.Store = kept }})
 	secure := httptest.NewUnstartedServer(server.New(t.Context(), o).Handler())
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)

@@ -26,7 +26,7 @@ func contents(m *Memory) map[string]string {
 		}
 	}
 	for name, i := range m.invitations.byName {
-		all[string(name[:])] = fmt.Sprint(i.Takers, i.Uses, i.Expires.Unix(), i.Sealed)
+		all[string(name[:])] = fmt.Sprint(i.Takers, i.Uses, i.Expires.Unix(), string(i.Sealed))
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,10 +58,9 @@ func takeOne(server string, name []byte) string {
 			return err.Error()
 		}
 		answer, err := io.ReadAll(response.Body)
-		if err != nil {
+		if err := errors.Join(err, response.Body.Close()); err != nil {
 			return err.Error()
 		}
-		_ = response.Body.Close()
 		switch response.StatusCode {
 		case http.StatusOK:
 			return "taken"

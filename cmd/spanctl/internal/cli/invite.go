@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -247,7 +248,7 @@ func inviteError(err error) error {
 const nameLength = 8
 
 // shortName returns the name of an invitation as it is shown.
-func shortName(name []byte) string { return fmt.Sprintf("%x", name)[:nameLength] }
+func shortName(name []byte) string { return hex.EncodeToString(name)[:nameLength] }
 
 // passphraseFlag is where a passphrase comes from.
 type passphraseFlag struct{ path string }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -134,7 +135,7 @@ func printInvitedJSON(s streams, all []invited) error {
 	}
 	items := make([]item, len(all))
 	for n, i := range all {
-		items[n] = item{Name: fmt.Sprintf("%x", i.GetName()), Server: i.server.url, State: i.state(time.Now()), Uses: i.GetUses(), Used: i.GetUsed(),
+		items[n] = item{Name: hex.EncodeToString(i.GetName()), Server: i.server.url, State: i.state(time.Now()), Uses: i.GetUses(), Used: i.GetUsed(),
 			Created: i.GetCreated().AsTime(), Expires: i.GetExpires().AsTime()}
 		if i.GetTaken() != nil {
 			taken := i.GetTaken().AsTime()
@@ -199,7 +200,7 @@ func revoke(ctx context.Context, s streams, input *configInput, names []string) 
 func findInvited(all []invited, begin string) (invited, error) {
 	var found []invited
 	for _, i := range all {
-		if begin != "" && strings.HasPrefix(fmt.Sprintf("%x", i.GetName()), strings.ToLower(begin)) {
+		if begin != "" && strings.HasPrefix(hex.EncodeToString(i.GetName()), strings.ToLower(begin)) {
 			found = append(found, i)
 		}
 	}

@@ -290,8 +290,7 @@ func (j *joining) ask(c *schema.Config) error {
 	}
 	_, _ = fmt.Fprint(j.err, "Join? [y/N] ")
 	answer, _ := bufio.NewReader(j.in).ReadString('\n') // no answer is no
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer == "y" || answer == "yes" {
 		return nil
 	}
 	return errors.New("not joined: nothing was changed; the same line can be used again on this machine")
