@@ -357,7 +357,7 @@ const allPeersTime = 15 * time.Second
 // peersGoal is reached when at least so many peers are up, or for 0 when all are. It shows how many
 // are, when that changes.
 func (j *joining) peersGoal(least int) goal {
-	return goal{"kubespanpeerstatuses", func(specs map[string]map[string]any) (bool, string) {
+	return goal{resource: "kubespanpeerstatuses", holds: func(specs map[string]map[string]any) (bool, string) {
 		n := up(specs)
 		is := fmt.Sprintf("%d of %s up", n, human.Count(len(specs), "peer"))
 		if is != j.shown && len(specs) > 0 {
