@@ -142,8 +142,12 @@ func (g *gathered) clashes() []condition.Condition {
 }
 
 // contestCondition returns the condition of a prefix that several peers claim: none, if the
-// others have claimed a wider network.
+// others have claimed a wider network, or if it is that of a static peer which several machines may
+// have.
 func (p *Pass) contestCondition(contest *ownership.Contest) (condition.Condition, bool) {
+	if contest.Owner.Shared || slices.ContainsFunc(contest.Others, func(c ownership.Contender) bool { return c.Shared }) {
+		return condition.Condition{}, false
+	}
 	rivals := make([]string, 0, len(contest.Others))
 	var first ownership.Contender
 	clash := false

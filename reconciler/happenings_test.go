@@ -230,6 +230,7 @@ var affiliateChanges = map[string]func(h *history, a *mesh.Affiliate, n byte){
 			a.NodeID = affiliate(n).NodeID
 		}
 	},
+	"Shared":     func(_ *history, a *mesh.Affiliate, _ byte) { a.Shared = a.Static && !a.Shared },
 	"Configured": func(h *history, a *mesh.Affiliate, _ byte) { a.Configured = h.networks() },
 	"PublicKey": func(h *history, a *mesh.Affiliate, n byte) {
 		a.KubeSpan.PublicKey = mesh.Key{n * byte(h.IntN(2)), byte(h.IntN(2))}

@@ -19,6 +19,9 @@ func (g *gathered) membersOf(config *schema.Config, known Knowledge) health.Memb
 	if !discovery.Enabled {
 		return m
 	}
+	if kubespan.Enabled {
+		m.Relay.Peer, m.Relay.PeerIPv4 = forwardedPeer(config)
+	}
 	if key, err := config.Cluster.Secret.Key(); err == nil {
 		m.Cluster = mesh.Fingerprint(key, config.Cluster.ID)
 	}

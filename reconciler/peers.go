@@ -51,6 +51,7 @@ func (e *Engine) stepPeers(p *Pass, now time.Time, config *schema.Config, live s
 	if config.KubeSpan().Relay.UsesForwarding() {
 		p.Local.KubeSpan.Relays = p.peers.AssignRelays(peer.Forwarding{Now: now, Self: p.identity.PublicKey, Relays: p.relays, Registered: p.registered}, p.specs)
 	}
+	p.advertisePeers(config)
 }
 
 // observe returns what WireGuard and the answers to echoes show of the peers. Both lists are

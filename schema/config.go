@@ -207,6 +207,8 @@ type StaticPeer struct {
 	AllowedIPs []netip.Prefix `json:"allowedIPs"`
 	// PresharedKey is the zero value if the peer has none.
 	PresharedKey Secret `json:"presharedKey"`
+	// Advertise announces AllowedIPs to the other machines while the peer is up.
+	Advertise bool `json:"advertise"`
 }
 
 // StaticKey is the public key of a static peer.

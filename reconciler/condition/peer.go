@@ -149,9 +149,9 @@ var peerDefinitions = []Definition{
 	},
 	{
 		Code: RelayNotForwarding, Severity: SeverityWarning,
-		Summary: "the machine offers to forward the traffic of others, and does not forward packets",
+		Summary: "the machine offers to forward the traffic of others, or of a static peer, and does not forward packets",
 		Check:   "`sysctl net.ipv6.conf.all.forwarding net.ipv4.ip_forward`",
-		Remedy:  "`sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`, and in a file under `/etc/sysctl.d`; or `relay.forwarding.offer: false`",
+		Remedy:  "`sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`, and in a file under `/etc/sysctl.d`; or `relay.forwarding.offer: false`, or `advertise: false` of the static peer",
 	},
 	{
 		Code: RelayNotServing, Severity: SeverityWarning,

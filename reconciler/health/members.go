@@ -61,6 +61,10 @@ type Relay struct {
 	Offered bool
 	// IPv6 and IPv4 are set where the kernel forwards such packets.
 	IPv6, IPv4 bool
+	// Peer is a static peer that others are to reach through the machine; empty for none.
+	Peer string
+	// PeerIPv4 is set where one of them has networks of IPv4.
+	PeerIPv4 bool
 }
 
 // judgeMembers finds the conditions of the machines of the cluster.
@@ -149,19 +153,23 @@ func (m *Members) repeated() []condition.Condition {
 	return found
 }
 
-// Condition returns the condition of a relay that does not forward.
+// Condition returns the condition of a machine that others use as a relay, and that does not forward.
 func (r Relay) Condition() (c condition.Condition, is bool) {
+	why := "relay.forwarding.offer is set"
+	if !r.Offered {
+		why = fmt.Sprintf("advertise is set for the static peer %s", r.Peer)
+	}
 	var off, sysctls []string
 	if !r.IPv6 {
 		off, sysctls = append(off, "IPv6"), append(sysctls, "net.ipv6.conf.all.forwarding=1")
 	}
-	if !r.IPv4 {
+	if !r.IPv4 && (r.Offered || r.PeerIPv4) {
 		off, sysctls = append(off, "IPv4"), append(sysctls, "net.ipv4.ip_forward=1")
 	}
-	if !r.Offered || len(off) == 0 {
+	if !r.Offered && r.Peer == "" || len(off) == 0 {
 		return condition.Condition{}, false
 	}
 	return condition.Condition{Code: condition.RelayNotForwarding,
-		Cause:  "relay.forwarding.offer is set, and forwarding of " + strings.Join(off, " and ") + " is off",
+		Cause:  why + ", and forwarding of " + strings.Join(off, " and ") + " is off",
 		Remedy: "`sysctl -w " + strings.Join(sysctls, " ") + "`"}, true
 }

@@ -45,6 +45,11 @@ func TestMembers(t *testing.T) {
 			"RelayNotForwarding: relay.forwarding.offer is set, and forwarding of IPv6 and IPv4 is off: `sysctl -w net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1`"}},
 		{"a relay for IPv6 alone", Members{Answered: true, Others: 1, Relay: Relay{Offered: true, IPv6: true}}, []string{
 			"RelayNotForwarding: relay.forwarding.offer is set, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
+		{"a static peer behind a machine that does not forward", Members{Answered: true, Others: 1, Relay: Relay{Peer: "phone"}}, []string{
+			"RelayNotForwarding: advertise is set for the static peer phone, and forwarding of IPv6 is off: `sysctl -w net.ipv6.conf.all.forwarding=1`"}},
+		{"static peers with IPv4", Members{Answered: true, Others: 1, Relay: Relay{Peer: "phone", PeerIPv4: true, IPv6: true}}, []string{
+			"RelayNotForwarding: advertise is set for the static peer phone, and forwarding of IPv4 is off: `sysctl -w net.ipv4.ip_forward=1`"}},
+		{"a static peer behind a machine that forwards", Members{Answered: true, Others: 1, Relay: Relay{Peer: "phone", IPv6: true}}, nil},
 		{"one version", Members{Answered: true, Others: 1, Version: "v2"}, nil},
 		{"other versions", Members{Answered: true, Others: 5, Version: "v2", Versions: []Version{{"v1", 2, "db1"}, {"v3", 1, "web"}}}, []string{
 			"VersionsDiffer: of 5 others, 3 do not run v2, as this machine does: v1 on db1 and 1 more; v3 on web: upgrade all"}},

@@ -31,6 +31,9 @@ type Affiliate struct {
 	ControlPlane ControlPlane `json:"controlPlane,omitzero"`
 	// Static is set when only this machine's config describes the affiliate.
 	Static bool `json:"static,omitempty"`
+	// Shared is set for a static peer that other machines may have as well. Its networks are announced
+	// by the one that it is connected to.
+	Shared bool `json:"shared,omitempty"`
 	// Configured are the networks that this machine's config gives to the affiliate, besides
 	// those that it publishes itself.
 	Configured []netip.Prefix `json:"configured,omitempty"`
@@ -267,7 +270,8 @@ func MemberOf(a *Affiliate, shared bool) (m Member, is bool) {
 // Equal reports whether both are the same.
 func (a *Affiliate) Equal(b *Affiliate) bool {
 	return a == b || a.NodeID == b.NodeID && a.Hostname == b.Hostname && a.Nodename == b.Nodename && a.MachineType == b.MachineType &&
-		a.OperatingSystem == b.OperatingSystem && a.Version == b.Version && a.ControlPlane == b.ControlPlane && a.Static == b.Static &&
+		a.OperatingSystem == b.OperatingSystem && a.Version == b.Version && a.ControlPlane == b.ControlPlane &&
+		a.Static == b.Static && a.Shared == b.Shared &&
 		slices.Equal(a.Configured, b.Configured) && slices.Equal(a.Addresses, b.Addresses) && a.KubeSpan.equal(&b.KubeSpan)
 }
 

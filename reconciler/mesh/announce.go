@@ -40,6 +40,17 @@ func roomForAddresses(k *KubeSpan, offers bool) int {
 	return min(max(room/addressSize, 1), maxAddresses)
 }
 
+// RoomForNetworks returns how many networks more an affiliate has room for. Offers is set if the machine
+// offers a relay.
+func RoomForNetworks(a *Affiliate, offers bool) int {
+	room := maxData - baseSize - relaySize - addressSize*len(a.Addresses) -
+		prefixSize*(len(a.KubeSpan.AdditionalAddresses)+len(a.KubeSpan.ExcludeAdvertisedNetworks))
+	if offers {
+		room -= offerSize
+	}
+	return max(room/prefixSize, 0)
+}
+
 // best returns the n addresses of the smallest classes, in their order. Of each class, both
 // families have their share.
 func best(addresses []netip.Addr, n int, classOf func(netip.Addr) int) []netip.Addr {
@@ -97,7 +108,7 @@ func classes(host Host, seen []netip.Addr) func(netip.Addr) int {
 		switch {
 		case isKnown:
 			return class
-		case isPublic(a):
+		case IsPublic(a):
 			return classAnnouncedPublic
 		case a.IsPrivate():
 			return classPrivate
@@ -107,7 +118,8 @@ func classes(host Host, seen []netip.Addr) func(netip.Addr) int {
 	}
 }
 
-func isPublic(a netip.Addr) bool { return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a) }
+// IsPublic reports whether an address is one of the internet.
+func IsPublic(a netip.Addr) bool { return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a) }
 
 // tooMany returns a condition if fewer are announced than there are.
 func tooMany(what string, announced, all int, remedy string) []condition.Condition {

@@ -34,6 +34,9 @@ type Claim struct {
 	// Length is the length of the network that Prefix is a piece of: that of Prefix, if no part
 	// of the network stays local.
 	Length uint8
+	// Shared is set for a static peer that other machines may have as well: unless it is up here, a
+	// machine that announces the prefix takes precedence.
+	Shared bool
 }
 
 // Refusal is a prefix that a peer asks for and does not get, or not all of it.
@@ -228,6 +231,7 @@ func (b *claimBuilder) sorted() []Claim {
 	for i := range b.claims {
 		c := &b.claims[i]
 		c.Static = b.affiliate.Static || len(b.affiliate.Configured) > 0 && b.covers(c.Prefix)
+		c.Shared = b.affiliate.Shared
 	}
 	slices.SortFunc(b.claims, func(x, y Claim) int {
 		return cmp.Or(ComparePrefixes(x.Prefix, y.Prefix), cmp.Compare(y.Length, x.Length), cmp.Compare(x.Rank, y.Rank))

@@ -76,6 +76,17 @@ func Address(subnet netip.Prefix, mac net.HardwareAddr) (netip.Prefix, error) {
 	return netip.PrefixFrom(netip.AddrFrom16(raw), 128), nil
 }
 
+// PeerAddress returns the address in subnet of a peer without an agent, as a /128: its interface
+// identifier is the beginning of the SHA-256 of its key. It is no EUI-64, so that no machine has it.
+func PeerAddress(subnet netip.Prefix, key Key) netip.Prefix {
+	raw, sum := subnet.Addr().As16(), sha256.Sum256(key[:])
+	copy(raw[8:], sum[:8])
+	if raw[11] == 0xff && raw[12] == 0xfe {
+		raw[12] = 0
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(raw), 128)
+}
+
 // NewMAC returns a random MAC for a machine without a physical network interface. It is
 // unicast and locally administered (IEEE 802, clause 8.4).
 func NewMAC(random io.Reader) (net.HardwareAddr, error) {

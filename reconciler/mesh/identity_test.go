@@ -118,3 +118,18 @@ func TestNewIdentity(t *testing.T) {
 		t.Errorf("another MAC must change the address and not the key: %+v, %v", other, err)
 	}
 }
+
+// TestPeerAddress has addresses of peers without an agent: in the subnet, each its own, and none that a
+// machine can have.
+func TestPeerAddress(t *testing.T) {
+	subnet := Subnet("a cluster")
+	seen := map[netip.Prefix]bool{}
+	for n := range 1000 {
+		a := PeerAddress(subnet, Key{byte(n), byte(n >> 8)})
+		raw := a.Addr().As16()
+		if a.Bits() != 128 || !subnet.Contains(a.Addr()) || seen[a] || raw[11] == 0xff && raw[12] == 0xfe {
+			t.Fatalf("the address of key %d is %s", n, a)
+		}
+		seen[a] = true
+	}
+}

@@ -60,7 +60,7 @@ func OfferRelay(key Key, port uint16, announced []netip.AddrPort) RelayOffer {
 
 // privacy is 0 for addresses that all machines may reach.
 func privacy(a netip.Addr) int {
-	if isPublic(a) {
+	if IsPublic(a) {
 		return 0
 	}
 	return 1

@@ -42,7 +42,7 @@ func Rank(links []Link, lastGood netip.AddrPort, peer *PeerSpec) []netip.AddrPor
 			return classNoFamily
 		case e == lastGood:
 			return classLastGood
-		case isPublic(a):
+		case IsPublic(a):
 			return classPublic
 		default:
 			return classOther

@@ -34,9 +34,9 @@ func TestStaticPeers(t *testing.T) {
 		}
 		territory := NewTerritory(self, Host{}, &schema.KubeSpan{}, nil)
 		for i, want := range [][]Claim{
-			{{prefixes("10.0.0.1/32")[0], RankOwnAddress, false, 32}, {prefixes("10.8.0.0/16")[0], RankNetwork, true, 16}, {prefixes("fd00::1/128")[0], RankMeshAddress, false, 128}},
-			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, false, 32}, {prefixes("fd00::2/128")[0], RankMeshAddress, false, 128}},
-			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, true, 32}},
+			{{prefixes("10.0.0.1/32")[0], RankOwnAddress, false, 32, false}, {prefixes("10.8.0.0/16")[0], RankNetwork, true, 16, false}, {prefixes("fd00::1/128")[0], RankMeshAddress, false, 128, false}},
+			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, false, 32, false}, {prefixes("fd00::2/128")[0], RankMeshAddress, false, 128, false}},
+			{{prefixes("10.7.0.1/32")[0], RankOwnAddress, true, 32, false}},
 		} {
 			if got, _ := territory.Claims(peers[i], nil, netip.AddrPort{}); !slices.Equal(got, want) {
 				t.Errorf("%s claims %v, want %v", specs[i].Label, got, want)

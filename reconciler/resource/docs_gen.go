@@ -25,6 +25,7 @@ var docs = map[string]string{
 	"mesh.Affiliate.NodeID":                   "The ID of the machine in discovery.",
 	"mesh.Affiliate.Nodename":                 "The name of its Kubernetes Node, or its host name. A machine without one is no member.",
 	"mesh.Affiliate.OperatingSystem":          "Its name and version.",
+	"mesh.Affiliate.Shared":                   "Set for a static peer that other machines may have as well. Its networks are announced by the one that it is connected to.",
 	"mesh.Affiliate.Static":                   "Set when only this machine's config describes the affiliate.",
 	"mesh.Affiliate.Version":                  "That of spanctl on it; empty on Talos, and where Kubernetes alone knows the machine.",
 	"mesh.ControlPlane.APIServerPort":         "The port of its Kubernetes API server.",

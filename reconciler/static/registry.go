@@ -57,7 +57,7 @@ func affiliateOf(p schema.StaticPeer) *mesh.Affiliate {
 		Hostname:  p.Name,
 		Addresses: addresses(p.AllowedIPs),
 		KubeSpan:  mesh.KubeSpan{PublicKey: mesh.Key(p.PublicKey), AdditionalAddresses: p.AllowedIPs, Endpoints: p.Endpoints},
-		Static:    true,
+		Static:    true, Shared: p.Advertise,
 	}
 }
 

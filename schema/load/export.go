@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -8,6 +9,20 @@ import (
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/format"
 )
+
+// madeFrom begins the first line of a config that was made from several files.
+const madeFrom = "// Made from "
+
+// MadeFrom returns what a stored config was made from, such as a package of a fleet; is is false for one
+// that was written by itself.
+func MadeFrom(config []byte) (files string, is bool) {
+	first, _, _ := bytes.Cut(config, []byte("\n"))
+	rest, is := strings.CutPrefix(string(first), madeFrom)
+	return strings.TrimSuffix(rest, editThat), is
+}
+
+// editThat ends that line.
+const editThat = ": edit that instead."
 
 // exportedName is the name of a config that was made from several files.
 const exportedName = "machine.cue"
@@ -30,7 +45,7 @@ func (l *loader) export(in Input) ([]byte, error) {
 		made = append(made, "-t "+name)
 	}
 	from := strings.Join(made, ", ")
-	header := "// Made from " + strings.ReplaceAll(from, "\n", " ") + ": edit that instead.\n"
+	header := madeFrom + strings.ReplaceAll(from, "\n", " ") + editThat + "\n"
 	data := append([]byte(header), text...)
 	if len(data) > 0 && data[len(data)-1] != '\n' {
 		data = append(data, '\n')

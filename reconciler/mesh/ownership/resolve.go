@@ -167,9 +167,9 @@ func lostBy(e, owner *entry) Rule {
 	switch {
 	case e.Length != owner.Length:
 		return Longer
-	case e.Static != owner.Static:
+	case e.isStatic() != owner.isStatic():
 		return Static
-	case e.Rank != owner.Rank:
+	case e.rank() != owner.rank():
 		return Rank
 	case e.by.state != owner.by.state:
 		return ByState

@@ -98,20 +98,37 @@ func compare(a, b *entry) int {
 
 // compareStrength orders two claims by the rules that come before the present owner.
 func compareStrength(a, b *entry) int {
-	return cmp.Or(compareKind(a, b), cmp.Compare(b.by.state, a.by.state))
+	return cmp.Or(cmp.Compare(b.Length, a.Length), compareTrue(a.isStatic(), b.isStatic()), compareKind(a, b), cmp.Compare(b.by.state, a.by.state))
 }
 
 // compareKind orders two claims by what does not depend on the state of the claimants.
 func compareKind(a, b *entry) int {
+	return cmp.Or(cmp.Compare(b.Length, a.Length), compareTrue(a.Static && !a.Shared, b.Static && !b.Shared), cmp.Compare(a.rank(), b.rank()))
+}
+
+// compareTrue orders true before false.
+func compareTrue(a, b bool) int {
 	switch {
-	case a.Length != b.Length:
-		return cmp.Compare(b.Length, a.Length)
-	case a.Static && !b.Static:
+	case a == b:
+		return 0
+	case a:
 		return -1
-	case b.Static && !a.Static:
+	default:
 		return 1
 	}
-	return cmp.Compare(a.Rank, b.Rank)
+}
+
+// isStatic reports whether the config gives the prefix to the claimant: one that other machines may
+// have as well has to be up here.
+func (e *entry) isStatic() bool { return e.Static && (!e.Shared || e.by.state == Up) }
+
+// rank returns the rank of the claim. A machine that announces a peer which others have as well claims
+// its address as a network behind it, and is not to lose for that.
+func (e *entry) rank() mesh.ClaimRank {
+	if e.Shared {
+		return mesh.RankNetwork
+	}
+	return e.Rank
 }
 
 // Restore names the owner of a prefix in an earlier process. It counts as the present owner

@@ -44,8 +44,16 @@ func reference(in input) map[netip.Prefix]mesh.Key {
 			})
 		}
 		keep(func(a, b candidate) bool { return a.Length > b.Length })
-		keep(func(a, b candidate) bool { return a.Static && !b.Static })
-		keep(func(a, b candidate) bool { return a.Rank < b.Rank })
+		static := func(c candidate) bool { return c.Static && (!c.Shared || in.states[c.key] == Up) }
+		rank := func(c candidate) mesh.ClaimRank {
+			if c.Shared {
+				return mesh.RankNetwork
+			}
+			return c.Rank
+		}
+		keep(func(a, b candidate) bool { return static(a) && !static(b) })
+		keep(func(a, b candidate) bool { return a.Static && !a.Shared && !(b.Static && !b.Shared) })
+		keep(func(a, b candidate) bool { return rank(a) < rank(b) })
 		keep(func(a, b candidate) bool { return in.states[a.key] > in.states[b.key] })
 		present := in.owners[prefix]
 		keep(func(a, b candidate) bool { return a.key == present && b.key != present })
@@ -83,6 +91,7 @@ func (w *world) randomClaims() []mesh.Claim {
 	for range w.IntN(5) {
 		p, _ := netip.AddrFrom4([4]byte{10, 0, 0, byte(w.IntN(4))}).Prefix(30 + w.IntN(3))
 		c := mesh.Claim{Prefix: p, Rank: mesh.ClaimRank(w.IntN(3)), Static: w.IntN(4) == 0, Length: uint8(p.Bits())}
+		c.Shared = c.Static && w.IntN(2) == 0
 		if w.IntN(4) == 0 {
 			c.Length = 24
 		}

@@ -30,7 +30,8 @@ var table = sync.OnceValue(func() map[string]Field {
 		"cluster.discovery.registries.service.protocol":                        {Kind: cue.StringKind, Want: "\"auto\", \"grpc\" or \"connect\""},
 		"cluster.discovery.registries.static":                                  {Kind: cue.StructKind, Want: "a struct with the fields \"peers\"", Children: []string{"peers"}},
 		"cluster.discovery.registries.static.peers":                            {Kind: cue.ListKind, Want: "a list, each item a peer with name and publicKey"},
-		"cluster.discovery.registries.static.peers.[]":                         {Kind: cue.StructKind, Want: "a struct with the fields \"name\", \"publicKey\", \"presharedKey\", \"endpoints\", \"allowedIPs\"", Children: []string{"name", "publicKey", "presharedKey", "endpoints", "allowedIPs"}},
+		"cluster.discovery.registries.static.peers.[]":                         {Kind: cue.StructKind, Want: "a struct with the fields \"name\", \"publicKey\", \"presharedKey\", \"endpoints\", \"allowedIPs\", \"advertise\"", Children: []string{"name", "publicKey", "presharedKey", "endpoints", "allowedIPs", "advertise"}},
+		"cluster.discovery.registries.static.peers.[].advertise":               {Kind: cue.BoolKind, Want: "true or false"},
 		"cluster.discovery.registries.static.peers.[].allowedIPs":              {Kind: cue.ListKind, Want: "a list, each item a network in CIDR notation, such as \"10.0.0.5/32\" or \"fd00::/8\""},
 		"cluster.discovery.registries.static.peers.[].allowedIPs.[]":           {Kind: cue.StringKind, Want: "a network in CIDR notation, such as \"10.0.0.5/32\" or \"fd00::/8\"", Check: "network"},
 		"cluster.discovery.registries.static.peers.[].endpoints":               {Kind: cue.ListKind, Want: "a list, each item an address and port, such as \"192.0.2.10:51820\" or \"[2001:db8::1]:51820\""},
@@ -201,6 +202,7 @@ const Inlined = `#Machine: {
 					})
 					endpoints: [...string]
 					allowedIPs: [...string]
+					advertise: bool | *false
 				}]
 			}
 			enabled: bool | *false

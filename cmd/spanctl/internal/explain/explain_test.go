@@ -104,7 +104,7 @@ func TestUnknownWordsAreNearOthers(t *testing.T) {
 // TestPartOfANameSuggestsIt looks for a word that is near no name.
 func TestPartOfANameSuggestsIt(t *testing.T) {
 	var unknown *UnknownError
-	if _, _, err := all(t).Find("advertised"); !errors.As(err, &unknown) || !slices.Contains(unknown.Near, "machine.network.kubespan.advertisedNetworks") {
+	if _, _, err := all(t).Find("routeConnected"); !errors.As(err, &unknown) || !slices.Contains(unknown.Near, "machine.network.kubespan.routeConnectedNetworks") {
 		t.Errorf("the error is %v", err)
 	}
 }
