@@ -89,6 +89,7 @@ var Commands = map[string]lab.Subcommand{
 	"public-key":      printPublicKey,
 	"phone-key":       makePhoneKey,
 	"phone":           phone,
+	"wireguard-go":    wireguardGo,
 	"tcp-sink":        tcpSink,
 
 	"capture-clear":     captureClear,

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -86,6 +87,38 @@ func phone(args []string) error {
 		return err
 	}
 	return AwaitSignal()
+}
+
+// wireguardGo is the userspace implementation for wg-quick(8): it makes the link args[0], whose control
+// socket is where wg(8) looks, and ends with the link.
+func wireguardGo(args []string) error {
+	tunnel, err := tun.CreateTUN(args[0], device.DefaultMTU)
+	if err != nil {
+		return err
+	}
+	d := device.NewDevice(tunnel, conn.NewDefaultBind(), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
+	defer d.Close()
+	socket, err := ipc.UAPIOpen(args[0])
+	if err != nil {
+		return err
+	}
+	control, err := ipc.UAPIListen(args[0], socket)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = control.Close() }()
+	go func() {
+		for {
+			c, err := control.Accept()
+			if err != nil {
+				return // it was closed
+			}
+			go d.IpcHandle(c)
+		}
+	}()
+	fmt.Print(Ready)
+	<-d.Wait()
+	return nil
 }
 
 // setUp gives a link a route to a network, and addresses.

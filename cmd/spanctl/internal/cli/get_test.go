@@ -214,10 +214,11 @@ func TestDumpIsThatOfWG(t *testing.T) {
 		"keyB=\t(none)\t(none)\t(none)\t0\t0\t0\t25",
 		"keyC=\t(hidden)\t(none)\t(none)\t0\t0\t0\t25",
 	}
-	if got := strings.Split(strings.TrimSuffix(wgDump(peers, identity, specs, config, false), "\n"), "\n"); !slices.Equal(got, want) {
+	facts := &wgFacts{identity, specs, config, staticKeys(config)}
+	if got := strings.Split(strings.TrimSuffix(facts.dump(peers, false), "\n"), "\n"); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if got := strings.Split(strings.TrimSuffix(wgDump(peers, identity, specs, config, true), "\n"), "\n"); !slices.Equal(got, want[1:]) {
+	if got := strings.Split(strings.TrimSuffix(facts.dump(peers, true), "\n"), "\n"); !slices.Equal(got, want[1:]) {
 		t.Errorf("the peers alone are\n%s", strings.Join(got, "\n"))
 	}
 }

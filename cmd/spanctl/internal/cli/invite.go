@@ -39,11 +39,17 @@ type inviteOptions struct {
 	passphrase passphraseFlag
 }
 
-func newInvite() *cobra.Command {
-	o := &inviteOptions{}
-	cmd := &cobra.Command{
-		Use:   "invite",
-		Short: "Invite machines into the mesh, by a line that they run",
+// lineFlags are those of an invitation of machines with an agent, and peerFlags those of a peer without one.
+var (
+	lineFlags = []string{"uses", "expires", "file", "recipient", "passphrase-file", "patch", "config", "format"}
+	peerFlags = []string{"output", "endpoint", "address", "via", "print"}
+)
+
+func newInvite(g *globals) *cobra.Command {
+	o, peer := &inviteOptions{}, &inviteWireguardOptions{}
+	cmd := agentCommand(g, oneNode, &cobra.Command{
+		Use:   "invite [--wireguard NAME [FILE]]",
+		Short: "Invite machines into the mesh, by a line that they run or with plain WireGuard",
 		Long: `Print a line for a new machine, which joins the mesh of this one with it:
 
   spanctl join https://discovery.example.com/#…
@@ -59,17 +65,35 @@ is never sent, so that the server can neither read nor change the config.
 
 With --file the config goes into a file instead, sealed to a passphrase, or with --recipient to a
 public key of age. No server counts then, and nothing ends it: such a file is good until the secret
-of the cluster is another one.`,
+of the cluster is another one.
+
+` + inviteWireguardHelp,
 		Example: `  spanctl invite
   spanctl invite --uses 20 --expires 24h -p '{machine: network: kubespan: mtu: 1380}'
   spanctl invite list
   spanctl invite revoke 3f9a12bc
-  spanctl invite --file web2.invitation`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			counted := cmd.Flags().Changed("uses") || cmd.Flags().Changed("expires")
-			return o.run(cmd.Context(), streamsOf(cmd), counted)
-		},
+  spanctl invite --file web2.invitation
+` + inviteWireguardExample,
+		Args: cobra.MaximumNArgs(1),
+	}, peer.run)
+	invitePeer := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch isPeer := cmd.Flags().Changed("wireguard"); {
+		case isPeer:
+			if err := refuseFlags(cmd, lineFlags, "is not for a peer without an agent: want it without --wireguard"); err != nil {
+				return err
+			}
+			return invitePeer(cmd, args)
+		case g.host != "":
+			return fmt.Errorf("`%s` without --wireguard is about this machine: it takes no --host", cmd.CommandPath())
+		case len(args) > 0:
+			return fmt.Errorf("%q is a file for a peer without an agent: want --wireguard with it", args[0])
+		}
+		if err := refuseFlags(cmd, peerFlags, "is for a peer without an agent: want --wireguard with it"); err != nil {
+			return err
+		}
+		counted := cmd.Flags().Changed("uses") || cmd.Flags().Changed("expires")
+		return o.run(cmd.Context(), streamsOf(cmd), counted)
 	}
 	cmd.Flags().IntVar(&o.uses, "uses", 1, "how many machines may join, from 1 to 1000")
 	cmd.Flags().DurationVar(&o.life, "expires", time.Hour, "how long the line is good, up to 720h")
@@ -78,8 +102,19 @@ of the cluster is another one.`,
 	o.passphrase.flag(cmd)
 	o.input.sourceFlags(cmd, storedConfig())
 	o.input.patches.flag(cmd)
+	peer.flags(cmd)
 	cmd.AddCommand(newInviteList(), newInviteRevoke())
 	return cmd
+}
+
+// refuseFlags returns an error with a reason for the first flag of some that was given.
+func refuseFlags(cmd *cobra.Command, names []string, reason string) error {
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			return usageError{fmt.Errorf("--%s %s", name, reason)}
+		}
+	}
+	return nil
 }
 
 func (o *inviteOptions) run(ctx context.Context, s streams, counted bool) error {

@@ -26,17 +26,51 @@ func (o *getOptions) dump(ctx context.Context, s *agentSession, typeName string,
 	if t, err := resource.Lookup(typeName); err != nil || t != resource.PeerStatuses {
 		return errors.New("-o wg is for peers: want `spanctl get peers -o wg`")
 	}
+	facts, err := listWG(ctx, s, o.reveal)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(s.out, plainLines(facts.dump(specsInOrder(peers), o.noHeading)))
+	return err
+}
+
+// wgFacts are the specs of resources that a text for wg is made of.
+type wgFacts struct {
+	identity map[string]any
+	// specs are those of the peers by their keys.
+	specs  map[string]map[string]any
+	config map[string]any
+	// static are the preshared keys of the static peers by their keys.
+	static map[string]string
+}
+
+// listWG asks for the resources.
+func listWG(ctx context.Context, s *agentSession, reveal bool) (*wgFacts, error) {
 	var of [3]map[string]map[string]any
 	for i, t := range []*resource.Type{resource.Identities, resource.PeerSpecs, resource.MachineConfigs} {
-		response, err := call(ctx, s.List, &agentpb.ListRequest{Type: t.Aliases[0], Reveal: o.reveal})
+		response, err := call(ctx, s.List, &agentpb.ListRequest{Type: t.Aliases[0], Reveal: reveal})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		of[i] = specsByID(response.GetResources())
 	}
-	text := wgDump(specsInOrder(peers), of[0]["local"], of[1], of[2]["machine"], o.noHeading)
-	_, err := fmt.Fprint(s.out, plainLines(text))
-	return err
+	config := of[2]["machine"]
+	return &wgFacts{of[0]["local"], of[1], config, staticKeys(config)}, nil
+}
+
+func (f *wgFacts) kubespan() map[string]any {
+	return at(f.config, "machine", "network", "kubespan")
+}
+
+// privateKey returns the machine's key, or what is shown in its place.
+func (f *wgFacts) privateKey() string { return cmp.Or(text(f.identity, "privateKey"), hidden) }
+
+// presharedKey returns the preshared key of a peer, what is shown in its place, or wgNone.
+func (f *wgFacts) presharedKey(peer string) string {
+	if key, is := f.static[peer]; is {
+		return key
+	}
+	return cmp.Or(text(at(f.config, "cluster"), "secret"), hidden) // as KubeSpan has it
 }
 
 // wgPeer is the ID of a peer, which is its key, with its status.
@@ -60,11 +94,9 @@ func specsInOrder(resources []*agentpb.Resource) (peers []wgPeer) {
 	return peers
 }
 
-// wgDump returns the dump of peers by the specs of the resources.
-func wgDump(peers []wgPeer, identity map[string]any, specs map[string]map[string]any, config map[string]any, peersOnly bool) string {
-	kubespan := at(config, "machine", "network", "kubespan")
-	static := staticKeys(config)
-	secret := cmp.Or(text(at(config, "cluster"), "secret"), hidden)
+// dump returns what "wg show dump" prints of peers.
+func (f *wgFacts) dump(peers []wgPeer, peersOnly bool) string {
+	kubespan := f.kubespan()
 	var b strings.Builder
 	line := func(fields ...string) { b.WriteString(strings.Join(fields, "\t") + "\n") }
 	if !peersOnly {
@@ -72,7 +104,7 @@ func wgDump(peers []wgPeer, identity map[string]any, specs map[string]map[string
 		if n := number(kubespan, "fwmark"); n != 0 {
 			mark = fmt.Sprintf("%#x", n)
 		}
-		line(cmp.Or(text(identity, "privateKey"), hidden), cmp.Or(text(identity, "publicKey"), wgNone), strconv.FormatInt(number(kubespan, "listenPort"), 10), mark)
+		line(f.privateKey(), cmp.Or(text(f.identity, "publicKey"), wgNone), strconv.FormatInt(number(kubespan, "listenPort"), 10), mark)
 	}
 	keepalive := wgOff
 	if n := number(kubespan, "persistentKeepalive"); n != 0 {
@@ -83,11 +115,7 @@ func wgDump(peers []wgPeer, identity map[string]any, specs map[string]map[string
 		if t, err := time.Parse(time.RFC3339, text(p.status, "lastHandshakeTime")); err == nil {
 			handshake = t.Unix()
 		}
-		preshared, is := static[p.key]
-		if !is {
-			preshared = secret // as KubeSpan has it
-		}
-		line(p.key, preshared, cmp.Or(text(p.status, "endpoint"), wgNone), cmp.Or(joinedText(specs[p.key], "allowedIPs"), wgNone),
+		line(p.key, f.presharedKey(p.key), cmp.Or(text(p.status, "endpoint"), wgNone), cmp.Or(joinedText(f.specs[p.key], "allowedIPs"), wgNone),
 			strconv.FormatInt(handshake, 10), strconv.FormatInt(number(p.status, "receiveBytes"), 10), strconv.FormatInt(number(p.status, "transmitBytes"), 10), keepalive)
 	}
 	return b.String()
