@@ -13,12 +13,15 @@ import (
 // madeFrom begins the first line of a config that was made from several files.
 const madeFrom = "// Made from "
 
-// MadeFrom returns what a stored config was made from, such as a package of a fleet; is is false for one
-// that was written by itself.
-func MadeFrom(config []byte) (files string, is bool) {
+// MadeFrom returns what a stored config was made from, such as a package of a fleet. One that was
+// written by itself was made from nothing.
+func MadeFrom(config []byte) (files string, made bool) {
 	first, _, _ := bytes.Cut(config, []byte("\n"))
-	rest, is := strings.CutPrefix(string(first), madeFrom)
-	return strings.TrimSuffix(rest, editThat), is
+	rest, made := strings.CutPrefix(string(first), madeFrom)
+	if !made {
+		return "", false
+	}
+	return strings.TrimSuffix(rest, editThat), true
 }
 
 // editThat ends that line.

@@ -52,7 +52,8 @@ func reference(in input) map[netip.Prefix]mesh.Key {
 			return c.Rank
 		}
 		keep(func(a, b candidate) bool { return static(a) && !static(b) })
-		keep(func(a, b candidate) bool { return a.Static && !a.Shared && !(b.Static && !b.Shared) })
+		fixed := func(c candidate) bool { return c.Static && !c.Shared }
+		keep(func(a, b candidate) bool { return fixed(a) && !fixed(b) })
 		keep(func(a, b candidate) bool { return rank(a) < rank(b) })
 		keep(func(a, b candidate) bool { return in.states[a.key] > in.states[b.key] })
 		present := in.owners[prefix]
