@@ -17,7 +17,7 @@ import (
 	"github.com/spanmesh/span/e2e/internal/walk"
 )
 
-// plantedActions are never drawn. Two of them on one machine break it for good, which all else heals.
+// plantedActions are never drawn. Both of them at one machine break it for good: no healing starts its agent again.
 var plantedActions = map[string]action{
 	"plant": {do: func(_ *world, n *node, _ int) { n.planted = true }},
 	"spring": {do: func(w *world, n *node, _ int) {
